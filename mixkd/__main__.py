@@ -1,0 +1,5 @@
+"""`python -m mixkd` is `mixkd`."""
+
+from mixkd.cli import main
+
+main()

@@ -1,0 +1,94 @@
+"""Writes history.csv and the checkpoints of a run, and says how each epoch went."""
+
+import csv
+import io
+import math
+import shutil
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+
+from mixkd.console import say
+from mixkd.files import replacing, write_text
+from mixkd.modules.learner import Learner
+from mixkd.run import Run
+
+Select = Literal["accuracy", "nll", "ece", "last"]
+
+
+class Recorder(Checkpoint):
+    """At the end of each epoch: a row of history.csv, last.ckpt, and best.ckpt where it is best.
+
+    It subclasses Lightning's `Checkpoint` to run after the module's own end of the epoch, so that a
+    checkpoint holds all of it.
+
+    Args:
+        run: where to write.
+        select: the held-out metric by which the best epoch is kept; of equals the first.
+    """
+
+    def __init__(self, run: Run, select: Select) -> None:
+        self.run, self.select = run, select
+        self.best_score, self.best_epoch = -math.inf, -1
+        self.rows: list[dict[str, Any]] = []
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint of the selected epoch."""
+        return self.run.path / "checkpoints" / "best.ckpt"
+
+    def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """Record the epoch."""
+        assert isinstance(module, Learner)
+        epoch, values = trainer.current_epoch, dict(module.values)
+        speed = values.pop("images_per_second")
+        rate = values.pop("lr")
+        self.rows.append({"epoch": epoch, "step": trainer.global_step, "lr": rate, **values})
+        score = self._score(epoch, values)
+        is_best = score > self.best_score
+        if is_best:
+            self.best_score, self.best_epoch = score, epoch
+        self._save(trainer, is_best)
+        if trainer.is_global_zero:
+            self.write_history()
+            done = {"epoch": epoch + 1, "max_epochs": trainer.max_epochs}
+            self.run.status("running", **done, images_per_second=round(speed, 1))
+        say(
+            f"epoch {epoch + 1:>3}/{trainer.max_epochs}  train/loss {values['train/loss']:.4f}  "
+            f"val/accuracy {values['val/accuracy']:.4f}  val/ece {values['val/ece']:.4f}  "
+            f"{speed:,.0f} images/s{'  *' if is_best else ''}"
+        )
+
+    def write_history(self) -> None:
+        """Write history.csv: the rows of every epoch so far."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(self.rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_text(self.run.path / "history.csv", text.getvalue())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs."""
+        return {"score": self.best_score, "epoch": self.best_epoch, "rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue from `state_dict`."""
+        self.best_score, self.best_epoch = state_dict["score"], state_dict["epoch"]
+        self.rows = state_dict["rows"]
+
+    def _score(self, epoch: int, values: dict[str, float]) -> float:
+        if self.select == "last":
+            return float(epoch)
+        value = values[f"val/{self.select}"]
+        return value if self.select == "accuracy" else -value
+
+    def _save(self, trainer: Trainer, is_best: bool) -> None:
+        """Write best.ckpt before last.ckpt, so that last never speaks of a best that is not there."""
+        folder = self.run.path / "checkpoints"
+        with replacing(folder / "last.ckpt") as temporary:
+            trainer.save_checkpoint(temporary)
+            if is_best and trainer.is_global_zero:
+                with replacing(self.best) as copy:
+                    shutil.copyfile(temporary, copy)

@@ -1,0 +1,148 @@
+"""`mixkd <command> [overrides]`: composes, validates, calls the task. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from importlib import import_module
+
+from typing import TYPE_CHECKING
+
+from mixkd import __version__
+from mixkd.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+TASKS = ("finetune", "distill", "evaluate")
+COMMANDS = (*TASKS, "list")
+
+HELP = """\
+mixkd {version}: mixup-based knowledge distillation, and whether its confidence can be trusted
+
+  mixkd finetune  data=NAME network=NAME [method=erm|mixup]
+      learn from labels only: a teacher, or a baseline student
+  mixkd distill   data=NAME teacher.run=DIR|teacher.weights=FILE [student=NAME]
+                  [temperature=2|sigma] [method=kd|kd_mixup]
+      a student learns a frozen teacher's answers
+  mixkd evaluate  network.run=DIR | network=NAME network.weights=FILE [data=NAME]
+      accuracy, confidence, calibration of a trained network
+  mixkd list      networks | datasets | artefacts | runs
+      what there is to choose from, and what has been run
+
+  -m                 run one job for each combination of comma-separated values
+  --cfg job          print the composed configuration and stop
+  --hydra-help       Hydra's own options
+  --help, --version
+
+Every key of a configuration can be set as KEY=VALUE; `mixkd distill --cfg job` shows them all.
+A run is kept under runs/, named by its experiment: the same command finds it again, and resumes it
+or says that it has finished. HYDRA_FULL_ERROR=1 shows full tracebacks.
+"""
+
+
+def main() -> None:
+    """Run one command line and exit: 0, 1 for a failure, 2 for a mistake in what was asked."""
+    words = sys.argv[1:]
+    if not words or words[0] in ("--help", "-h", "help") or {"--help", "-h"} & set(words[1:]):
+        print(HELP.format(version=__version__))
+        sys.exit(0)
+    if words[0] == "--version":
+        print(__version__)
+        sys.exit(0)
+    command, rest = words[0], words[1:]
+    try:
+        if command not in COMMANDS:
+            raise UserError.of(
+                "command", f"got {command!r}{nearest(command, COMMANDS)}; takes {', '.join(COMMANDS)}"
+            )
+        if command == "list":
+            from mixkd.tasks.list import list_items
+
+            print(list_items(rest))
+            sys.exit(0)
+        sys.exit(run_hydra(command, rest))
+    except UserError as error:
+        sys.exit(report(command, error))
+    except KeyboardInterrupt:
+        print(f"mixkd {command}: interrupted; the same command continues it", file=sys.stderr)
+        sys.exit(130)
+
+
+def report(command: str, error: UserError, full: bool = False) -> int:
+    """Print a user's mistake, with a traceback only if one was asked for; return the status."""
+    if full:
+        traceback.print_exception(error)
+    print(f"mixkd {command}: nothing was started", file=sys.stderr)
+    for problem in error.problems:
+        print(f"  {problem}", file=sys.stderr)
+    return 2
+
+
+def run_hydra(command: str, words: list[str]) -> int:
+    """Let Hydra compose the job, or each job of a multirun; return the worst exit status."""
+    import hydra
+    from hydra._internal.utils import get_args_parser
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from mixkd.compose import config_dir, diagnose, expand
+
+    overrides = get_args_parser().parse_intermixed_args(words).overrides
+    options = [word for word in words if word not in overrides]
+    multirun = bool({"-m", "--multirun"} & set(options))
+    if multirun and any(o.startswith("run.dir=") and "," not in o for o in overrides):
+        raise UserError.of("run.dir", "one directory cannot hold a sweep; take run.root=DIR")
+
+    argv, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    statuses: list[int] = []
+
+    def job(cfg: DictConfig) -> None:
+        # Lightning starts further processes from sys.argv, so it has to see the real one.
+        ours, sys.argv = sys.argv, argv
+        try:
+            statuses.append(run_job(command, cfg, full == "1"))
+        finally:
+            sys.argv = ours
+
+    # Hydra reads sys.argv, and with this variable raises what it would otherwise print.
+    sys.argv = [argv[0], *options, *expand(command, overrides)]
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        hydra.main(str(config_dir()), command, version_base="1.3")(job)()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(*diagnose(command, overrides, error)) from error
+    finally:
+        sys.argv = argv
+        if full is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = full
+    return max(statuses, default=0)
+
+
+def run_job(command: str, cfg: DictConfig, full: bool) -> int:
+    """Run one composed job and print its results; return its exit status, never raise."""
+    from mixkd.config import validate
+    from mixkd.run import Run
+
+    try:
+        config = validate(cfg)
+        run = Run(config)
+        metrics = run.finished_metrics()
+        if metrics is not None:
+            print(f"finished before, nothing to do (run.force=true starts over): {run.path}")
+        else:
+            task = getattr(import_module(f"mixkd.tasks.{command}"), command)
+            metrics = task(config)
+            print(f"finished: {run.path}")
+        for name, value in metrics.items():
+            print(f"  {name:<24} {value:.6g}")
+    except UserError as error:
+        return report(command, error, full)
+    except Exception as error:
+        traceback.print_exception(error)
+        print(f"mixkd {command}: failed: {error}", file=sys.stderr)
+        return 1
+    return 0

@@ -1,0 +1,143 @@
+"""From command-line words to a composed Hydra configuration, with mixkd's error messages."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from mixkd.config import validate
+from mixkd.errors import Problem, UserError, nearest
+
+# The network groups of each command, as keys of its configuration.
+NETWORK_KEYS = {"finetune": ["network"], "distill": ["teacher", "student"], "evaluate": ["network"]}
+
+
+def config_dir() -> Path:
+    """Return the folder of the shipped Hydra groups, in a checkout or in an installed wheel."""
+    here = Path(__file__).resolve().parent
+    return next(path for path in (here / "_conf", here.parent / "conf") if path.is_dir())
+
+
+def group_names(group: str) -> dict[str, str]:
+    """Return {name: first comment line} of the shipped files of a group, sorted by name."""
+    files = sorted((config_dir() / group).glob("*.yaml"))
+    lines = {file.stem: file.read_text().splitlines()[0].removeprefix("# ") for file in files}
+    return {name: line for name, line in lines.items() if name[0] != "_" and name != "none"}
+
+
+def expand(command: str, overrides: Sequence[str]) -> list[str]:
+    """Return the overrides in Hydra's own terms.
+
+    `teacher=NAME` and `student=NAME` choose from the group `network`; `KEY.run=` and `KEY.factory=`
+    stand alone, so they clear the network that KEY has by default.
+    """
+    expanded = list(overrides)
+    for key in NETWORK_KEYS[command]:
+        group = key if key == "network" else f"network@{key}"
+        expanded = [f"{group}={o[len(key) + 1 :]}" if o.startswith(f"{key}=") else o for o in expanded]
+        alone = any(o.startswith((f"{key}.run=", f"{key}.factory=")) for o in expanded)
+        if alone and not any(o.startswith(f"{group}=") for o in expanded):
+            expanded.append(f"{group}=none")
+    return expanded
+
+
+def compose(command: str, overrides: Sequence[str] = ()) -> DictConfig:
+    """Compose the configuration of `mixkd COMMAND OVERRIDES`, as the command line does.
+
+    Raises:
+        UserError: for a key, group or option that does not exist, or a word that is no override.
+    """
+    try:
+        return _hydra(command, expand(command, overrides))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(*diagnose(command, overrides, error)) from error
+
+
+def diagnose(command: str, overrides: Sequence[str], error: Exception) -> list[Problem]:
+    """Return what is wrong with overrides that Hydra refused with `error`, all of it.
+
+    Hydra stops at the first fault; this looks at every override by itself, then validates the rest.
+    """
+    problems: dict[str, Problem] = {}
+    groups, keys = [], []
+    for words in (expand(command, [override]) for override in overrides):
+        try:
+            first, *more = OverridesParser.create().parse_overrides(words)
+        except HydraException as refused:
+            said = str(refused).splitlines()[0]
+            problems[words[0]] = Problem(words[0], f"not KEY=VALUE. {said}")
+            continue
+        groups += [parsed for parsed in more]
+        (groups if _is_group(first.key_or_group) else keys).append(first)
+    chosen = []
+    for parsed in groups:
+        problem = _wrong_option(parsed)
+        if problem:
+            problems[problem.key] = problem
+        else:
+            chosen.append(f"{parsed.get_key_element()}={_values(parsed)[0]}")
+    cfg = _hydra(command, chosen)
+    for parsed in keys:
+        problem = _wrong_key(cfg, parsed)
+        if problem:
+            problems[problem.key] = problem
+        elif not parsed.is_sweep_override() and parsed.input_line:
+            chosen.append(parsed.input_line)
+    if not problems:
+        cause = error.__cause__ or error
+        said = str(error) if cause is error else f"{error} {cause}"
+        return [Problem("overrides", " ".join(said.split()))]
+    try:
+        validate(_hydra(command, chosen))
+    except UserError as others:
+        problems = {p.key: p for p in others.problems} | problems
+    return list(problems.values())
+
+
+def _hydra(command: str, overrides: list[str]) -> DictConfig:
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        return hydra_compose(command, overrides)
+
+
+def _is_group(name: str) -> bool:
+    return "." not in name and (config_dir() / name).is_dir()
+
+
+def _values(parsed: Override) -> list[str]:
+    if parsed.is_sweep_override():
+        return [str(value) for value in parsed.sweep_iterator()]
+    return [str(parsed.value())]
+
+
+def _wrong_option(parsed: Override) -> Problem | None:
+    group = parsed.key_or_group
+    key = parsed.package or group
+    files = sorted((config_dir() / group).glob("*.yaml"))
+    names = [file.stem for file in files if file.stem[0] != "_"]
+    for value in _values(parsed):
+        if value not in names:
+            text = f"got {value!r}; takes {', '.join(names)}{nearest(value, names)}"
+            if group == "network":
+                text += f"; any timm model is {key}=timm {key}.name=NAME"
+            return Problem(key, text)
+    return None
+
+
+def _wrong_key(cfg: DictConfig, parsed: Override) -> Problem | None:
+    key = parsed.key_or_group
+    if key.startswith("hydra") or parsed.is_add() or parsed.is_force_add():
+        return None
+    section, _, last = key.rpartition(".")
+    owner = OmegaConf.select(cfg, section) if section else cfg
+    if not isinstance(owner, DictConfig):
+        owner, last = cfg, key.partition(".")[0]
+    valid = [str(name) for name in owner]
+    if last in valid:
+        return None
+    return Problem(key, f"no such key{nearest(last, valid)}; takes {', '.join(valid)}")

@@ -1,0 +1,514 @@
+"""The schema of every task: types, units, which fields name an experiment.
+
+Defaults live in conf/ alone. `validate` turns a composed configuration into a typed one, or raises
+one `UserError` with every problem in it. Nothing heavy is imported here.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from mixkd.errors import Problem, UserError, nearest
+
+# Marks a field that cannot change a result: it is left out of the experiment's hash.
+PLACE = "place"
+
+TRUSTED = ("mixkd", "torch", "torchvision", "timm", "lightning")
+
+
+def _existing_file(path: str) -> str:
+    if not Path(path).is_file():
+        raise ValueError("no such file")
+    return path
+
+
+def _existing_run(path: str) -> str:
+    if not (Path(path) / "config.yaml").is_file():
+        raise ValueError("no run there: a run directory holds a config.yaml")
+    if not (Path(path) / "weights.safetensors").is_file():
+        raise ValueError("that run has not finished: it holds no weights.safetensors")
+    return path
+
+
+def takes(text: str, **constraints: Any) -> Any:
+    """Return a pydantic field described by what it takes; the text is part of error messages."""
+    return Field(description=text, **constraints)
+
+
+Fraction = Annotated[float, takes("a number in [0, 1]", ge=0, le=1)]
+Positive = Annotated[float, takes("a number above 0", gt=0)]
+NonNegative = Annotated[float, takes("a number, 0 or more", ge=0)]
+Count = Annotated[int, takes("a whole number, 1 or more", ge=1)]
+Seed = Annotated[int, takes("a whole number, 0 or more", ge=0, le=2**63 - 1)]
+Flag = Annotated[bool, takes("true or false")]
+File = Annotated[str, AfterValidator(_existing_file), takes("a file")]
+RunDir = Annotated[str, AfterValidator(_existing_run), takes("the directory of a finished run")]
+Channels = Annotated[list[float], takes("three numbers", min_length=3, max_length=3)]
+
+
+class Section(BaseModel):
+    """Part of a configuration: strict types, no unknown keys, no change after validation."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Run(Section):
+    """Where a run is kept."""
+
+    dir: Annotated[str | None, PLACE, takes("a directory, or null")]
+    root: Annotated[str, PLACE, takes("a directory")]
+    force: Annotated[Flag, PLACE]
+
+
+class Stream(Section):
+    """Where the vicinal stream starts."""
+
+    seed: Annotated[Seed | None, takes("a whole number, 0 or more, or null")]
+
+
+class Data(Section):
+    """A data set, its split and its views. Sizes in pixels."""
+
+    source: Literal["digits", "cifar10", "cifar100", "imagefolder"]
+    name: str
+    root: Annotated[str | None, PLACE, takes("a folder")]
+    download: Annotated[Flag, PLACE]
+    size: Annotated[int | None, takes("a whole number of pixels, 8 or more, or null", ge=8)]
+    pad: Annotated[int, takes("a whole number of pixels, 0 or more", ge=0)]
+    flip: Flag
+    holdout: Annotated[float, takes("a number above 0 and below 1", gt=0, lt=1)]
+    split_seed: Annotated[int, takes("a whole number from 0 to 4294967295", ge=0, le=2**32 - 1)]
+    selection: Literal["holdout", "test"]
+    limit_train: Annotated[Count | None, takes("a whole number, 1 or more, or null")]
+    limit_test: Annotated[Count | None, takes("a whole number, 1 or more, or null")]
+    batch_size: Annotated[int, takes("a whole number, 2 or more", ge=2)]
+    eval_batch_size: Count
+    cache_dir: Annotated[str, PLACE, takes("a directory")]
+
+
+class Head(Section):
+    """The paper's bottleneck: Linear(features, units, no bias), BatchNorm, ReLU, Dropout, Linear."""
+
+    units: Count
+    dropout: Annotated[float, takes("a number in [0, 1)", ge=0, lt=1)]
+
+
+class Network(Section):
+    """A network: a timm name or a factory, its weights, its own normalisation."""
+
+    name: Annotated[str | None, takes("the name of a timm model")]
+    factory: Annotated[str | None, takes("a dotted path, package.module.function")]
+    args: Annotated[dict[str, Any] | None, takes("keyword arguments, {key: value}")]
+    pretrained: Annotated[bool | None, takes("true, false or null")]
+    head: Head | None
+    weights: Annotated[File | None, takes("a file of weights, or null")]
+    run: Annotated[RunDir | None, PLACE, takes("the directory of a finished run, or null")]
+    mean: Annotated[Channels | None, takes("three numbers, or null")]
+    std: Annotated[
+        Annotated[list[Positive], Field(min_length=3, max_length=3)] | None,
+        takes("three numbers above 0, or null"),
+    ]
+    input_size: Annotated[int | None, takes("a whole number of pixels, 8 or more, or null", ge=8)]
+
+    @property
+    def label(self) -> str:
+        """The network's name in run names, tables and figures."""
+        return self.name or (self.factory or "network").rpartition(".")[2]
+
+
+class Mix(Section):
+    """How lambda is drawn."""
+
+    lam: Annotated[
+        Literal["uniform", "beta"] | Fraction, takes("uniform, beta, or a number in [0, 1]")
+    ]
+    a: Positive
+    per: Literal["sample", "batch"]
+
+
+class LabelMethod(Section):
+    """A method that learns from labels only; it mixes images where `mix` is given."""
+
+    name: Literal["erm", "mixup"]
+    mix: Mix | None
+
+
+class TeacherMethod(Section):
+    """A method that learns a teacher's answers: alpha * CE + beta * KL, eq. 2 and 9."""
+
+    name: Literal["kd", "kd_mixup"]
+    mix: Mix | None
+    alpha: NonNegative
+    beta: NonNegative
+    t_squared: Flag
+
+
+class SGD(Section):
+    """Stochastic gradient descent. lr is the peak learning rate."""
+
+    name: Literal["sgd"]
+    lr: Positive
+    momentum: Annotated[float, takes("a number in [0, 1)", ge=0, lt=1)]
+    nesterov: Flag
+    weight_decay: NonNegative
+    fused: Flag
+
+
+class Adam(Section):
+    """Adam, or AdamW with decoupled weight decay. lr is the peak learning rate."""
+
+    name: Literal["adam", "adamw"]
+    lr: Positive
+    betas: Annotated[
+        list[Annotated[float, Field(ge=0, lt=1)]],
+        takes("two numbers in [0, 1)", min_length=2, max_length=2),
+    ]
+    weight_decay: NonNegative
+    fused: Flag
+
+
+class Constant(Section):
+    """One learning rate throughout."""
+
+    name: Literal["constant"]
+
+
+class Cosine(Section):
+    """Linear warm-up over whole epochs, then half a cosine."""
+
+    name: Literal["cosine"]
+    warmup_epochs: Annotated[int, takes("a whole number, 0 or more", ge=0)]
+    min_lr: NonNegative
+
+
+class Plateau(Section):
+    """Lower the rate when the held-out NLL stops falling."""
+
+    name: Literal["plateau"]
+    factor: Annotated[float, takes("a number above 0 and below 1", gt=0, lt=1)]
+    patience: Annotated[int, takes("a whole number of epochs, 1 or more", ge=1)]
+    min_delta: NonNegative
+    min_lr: NonNegative
+
+
+class Segment(Section):
+    """One piece of a piecewise schedule; epochs from 0, both ends inclusive."""
+
+    start: NonNegative
+    end: Positive
+    lr0: NonNegative
+    lr1: NonNegative
+    shape: Literal["linear", "cosine"]
+
+
+class Piecewise(Section):
+    """The paper's student schedule, as data."""
+
+    name: Literal["piecewise"]
+    stretch: Flag
+    length: Annotated[int, takes("a whole number of epochs, 2 or more", ge=2)]
+    segments: Annotated[list[Segment], takes("a list of segments", min_length=1)]
+
+
+class Machine(Section):
+    """Where to compute."""
+
+    accelerator: Annotated[Literal["auto", "cpu", "gpu", "mps"], PLACE]
+    devices: Count
+    threads: Annotated[Count | None, PLACE, takes("a whole number, 1 or more, or null")]
+
+
+class Trainer(Machine):
+    """How long to train, and which epoch to keep."""
+
+    max_epochs: Count
+    select: Literal["accuracy", "nll", "ece", "last"]
+
+
+class Task(Section):
+    """What every task has."""
+
+    seed: Seed
+    trust: Annotated[list[str], PLACE, takes("a list of package names")]
+    run: Run
+    data: Data
+
+
+class Finetune(Task):
+    """mixkd finetune."""
+
+    task: Literal["finetune"]
+    network: Network
+    method: LabelMethod
+    optimizer: Annotated[SGD | Adam, Field(discriminator="name")]
+    schedule: Annotated[Constant | Cosine | Plateau | Piecewise, Field(discriminator="name")]
+    trainer: Trainer
+    stream: Stream
+
+
+class Distill(Task):
+    """mixkd distill."""
+
+    task: Literal["distill"]
+    teacher: Network
+    student: Network
+    temperature: Annotated[
+        Literal["sigma"] | Annotated[float, Field(gt=0)], takes("a number above 0, or sigma")
+    ]
+    method: TeacherMethod
+    optimizer: Annotated[SGD | Adam, Field(discriminator="name")]
+    schedule: Annotated[Constant | Cosine | Plateau | Piecewise, Field(discriminator="name")]
+    trainer: Trainer
+    stream: Stream
+
+
+class Evaluate(Task):
+    """mixkd evaluate."""
+
+    task: Literal["evaluate"]
+    network: Network
+    trainer: Machine
+    splits: Annotated[
+        list[Literal["train", "held_out", "test"]],
+        takes("a list of train, held_out, test", min_length=1),
+    ]
+    save_logits: Flag
+
+
+TASKS: dict[str, type[Finetune] | type[Distill] | type[Evaluate]] = {
+    "finetune": Finetune,
+    "distill": Distill,
+    "evaluate": Evaluate,
+}
+NETWORKS = ("network", "teacher", "student")
+Config = Finetune | Distill | Evaluate
+
+
+def validate(cfg: DictConfig) -> Config:
+    """Return the typed configuration of a task.
+
+    Args:
+        cfg: a composed configuration; `cfg.task` names the schema.
+
+    Raises:
+        UserError: with every problem found, each naming its key, what it got and what it takes.
+    """
+    try:
+        raw = OmegaConf.to_container(cfg, resolve=True)
+    except OmegaConfBaseException as error:
+        raise UserError.of(error.full_key or "config", str(error.msg)) from error
+    assert isinstance(raw, dict)
+    raw.pop("hydra", None)
+    schema = TASKS[raw["task"]]
+    problems = list(_fill_from_runs(raw))
+    config = None
+    try:
+        config = schema.model_validate(raw)
+    except ValidationError as error:
+        for details in error.errors():
+            problem = _problem(schema, raw, details)
+            if problem.key not in {p.key for p in problems}:
+                problems.append(problem)
+    known = {p.key for p in problems}
+    problems += [p for p in _contradictions(raw) if p.key not in known]
+    if problems:
+        raise UserError(*problems)
+    assert config is not None
+    return config
+
+
+def experiment_hash(cfg: Config) -> str:
+    """Return 10 hexadecimal digits that name the experiment.
+
+    Fields that cannot change a result are left out; weights count by their content, a folder of
+    images by its listing.
+    """
+    named = _without_places(cfg)
+    for section in NETWORKS:
+        network = getattr(cfg, section, None)
+        if network is not None and network.weights:
+            named[section]["weights"] = file_fingerprint(network.weights)
+    if cfg.data.source == "imagefolder":
+        named["data"]["listing"] = folder_fingerprint(Path(cfg.data.root or ""))
+    text = json.dumps(named, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def file_fingerprint(path: str | Path) -> str:
+    """Return the sha256 of a file's content."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def folder_fingerprint(root: Path) -> str:
+    """Return the sha256 of a folder's listing: relative paths and sizes in bytes, not contents."""
+    digest = hashlib.sha256()
+    for path in sorted(p for p in root.rglob("*") if p.is_file()):
+        digest.update(f"{path.relative_to(root).as_posix()}\0{path.stat().st_size}\n".encode())
+    return digest.hexdigest()
+
+
+def _without_places(section: Section) -> dict[str, Any]:
+    named: dict[str, Any] = {}
+    for name, field in type(section).model_fields.items():
+        if PLACE in field.metadata:
+            continue
+        value = getattr(section, name)
+        if isinstance(value, Section):
+            value = _without_places(value)
+        elif isinstance(value, list):
+            value = [_without_places(v) if isinstance(v, Section) else v for v in value]
+        named[name] = value
+    return named
+
+
+def _fill_from_runs(raw: dict[str, Any]) -> Iterator[Problem]:
+    """Take what a given run already says: its network and weights, and for evaluate its data."""
+    for section in NETWORKS:
+        network = raw.get(section)
+        if not isinstance(network, dict) or not isinstance(network.get("run"), str):
+            continue
+        saved = _saved_config(network["run"])
+        if saved is None:
+            continue  # the schema says what is wrong with the directory
+        if network.get("weights") is not None:
+            yield Problem(f"{section}.weights", "a run brings its own weights; give one of them")
+        factory = saved["network"].get("factory")
+        allowed = {*TRUSTED, *(raw.get("trust") or ())}
+        if factory and not network.get("factory") and factory.partition(".")[0] not in allowed:
+            package = factory.partition(".")[0]
+            yield Problem(
+                f"{section}.run",
+                f"that run names the callable {factory}, which is not from "
+                f"{', '.join(TRUSTED)}; if you trust it, add trust=[{package}]",
+            )
+        for key, value in saved["network"].items():
+            if network.get(key) is None:
+                network[key] = value
+        network["weights"] = str(Path(network["run"]) / "weights.safetensors")
+        if raw["data"].get("source") is None:
+            for key, value in saved["data"].items():
+                if raw["data"].get(key) is None:
+                    raw["data"][key] = value
+
+
+def _saved_config(directory: str) -> dict[str, Any] | None:
+    """Return {network, data} of the run in `directory`, or None where there is none to read."""
+    try:
+        saved = yaml.safe_load((Path(directory) / "config.yaml").read_text())
+        learner = {"finetune": "network", "distill": "student"}[saved["task"]]
+        return {"network": dict(saved[learner]), "data": dict(saved["data"])}
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _contradictions(raw: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield what no single field can know. Values may be of any type: the schema checks those."""
+    data = raw["data"]
+    if data.get("source") is None:
+        yield Problem("data", "no data set chosen; take data=NAME (`mixkd list datasets`)")
+    elif data["source"] == "imagefolder":
+        root = data.get("root")
+        if root is None:
+            yield Problem("data.root", "got null; takes the folder that holds train/ and test/")
+        elif not Path(str(root)).is_dir():
+            yield Problem("data.root", f"got {root!r}; no such folder")
+    for section in NETWORKS:
+        network = raw.get(section)
+        if not isinstance(network, dict):
+            continue
+        if not (network.get("name") or network.get("factory") or network.get("run")):
+            yield Problem(
+                section,
+                f"none chosen; take {section}=NAME (`mixkd list networks`), {section}.run=DIR "
+                f"or {section}.factory=package.module.function",
+            )
+        elif section == "teacher" and not (network.get("run") or network.get("weights")):
+            yield Problem(
+                "teacher",
+                f"{network.get('name') or network.get('factory')} has no weights trained on these "
+                "classes; take teacher.run=DIR (a finished `mixkd finetune`) or "
+                "teacher.weights=FILE",
+            )
+        elif raw["task"] == "evaluate" and not (
+            network.get("run") or network.get("weights") or network.get("pretrained")
+        ):
+            if network.get("name"):
+                yield Problem(
+                    section,
+                    f"{network['name']} has no trained weights; take network.run=DIR, "
+                    "network.weights=FILE or network.pretrained=true",
+                )
+    expected = {"finetune": ("erm", "mixup"), "distill": ("kd", "kd_mixup")}.get(raw["task"])
+    method = raw.get("method", {}).get("name")
+    if expected and method not in expected:
+        yield Problem(
+            "method", f"got {method}; `mixkd {raw['task']}` takes {' or '.join(expected)}"
+        )
+    segments = raw.get("schedule", {}).get("segments") or []
+    for index, (a, b) in enumerate(zip(segments, segments[1:], strict=False)):
+        if a.get("end") != b.get("start"):
+            yield Problem(
+                f"schedule.segments[{index + 1}].start",
+                f"got {b.get('start')}; takes {a.get('end')}, where the segment before it ends",
+            )
+
+
+def _problem(schema: type[BaseModel], raw: Any, details: ErrorDetails) -> Problem:
+    """Say one pydantic error in mixkd's words."""
+    kind, got = details["type"], f"got {details['input']!r}"
+    if kind == "extra_forbidden":
+        key, owner, _ = _locate(schema, raw, details["loc"][:-1])
+        name, valid = str(details["loc"][-1]), list(owner.model_fields)
+        return Problem(
+            f"{key}.{name}".lstrip("."),
+            f"no such key{nearest(name, valid)}; takes {', '.join(valid)}",
+        )
+    key, _, field = _locate(schema, raw, details["loc"])
+    if kind == "missing":
+        return Problem(key, "is missing; a shipped conf/ file sets it")
+    if kind == "value_error":
+        return Problem(key, f"{got}; {details['ctx']['error']}")
+    if field is not None and get_origin(field.annotation) is Literal:
+        valid = [str(choice) for choice in get_args(field.annotation)]
+        close = nearest(str(details["input"]), valid)
+        return Problem(key, f"{got}; takes {', '.join(valid)}{close}")
+    if field is not None and field.description:
+        return Problem(key, f"{got}; takes {field.description}")
+    return Problem(key, f"{got}; {details['msg']}")
+
+
+def _locate(
+    schema: type[BaseModel], raw: Any, loc: tuple[int | str, ...]
+) -> tuple[str, type[BaseModel], FieldInfo | None]:
+    """Follow a pydantic location; return the dotted key, the innermost section and the field.
+
+    pydantic puts the tags of unions among the names: parts that name no field are passed over.
+    """
+    key, owner, field = "", schema, None
+    for part in loc:
+        if isinstance(part, int):
+            key, raw = f"{key}[{part}]", raw[part]
+        elif part in owner.model_fields and isinstance(raw, dict):
+            key, raw, field = f"{key}.{part}".lstrip("."), raw.get(part), owner.model_fields[part]
+            owner = _section_of(field.annotation, raw) or owner
+    return key, owner, field
+
+
+def _section_of(annotation: Any, raw: Any) -> type[BaseModel] | None:
+    """Return the section that `raw` is meant for, among those in a type annotation."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    found = [s for a in get_args(annotation) if (s := _section_of(a, raw)) is not None]
+    name = raw.get("name") if isinstance(raw, dict) else None
+    tagged = [s for s in found if name in get_args(s.model_fields["name"].annotation)] if len(found) > 1 else []
+    return next(iter(tagged or found), None)

@@ -1,0 +1,97 @@
+"""Losses: pure functions on logits. Any floating dtype in, float32 out, in nats."""
+
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Temperature = float | Literal["sigma"]
+
+# Below this a row of logits counts as constant under `sigma`: it is divided by this instead.
+SMALLEST_STD = 1e-6
+
+
+class Losses(NamedTuple):
+    """A batch's losses, float32 scalars: what is minimised, and its parts in nats, unweighted."""
+
+    loss: Tensor
+    ce: Tensor
+    kd: Tensor | None = None
+
+
+def soften(logits: Tensor, temperature: Temperature) -> Tensor:
+    """Divide logits by a temperature (eq. 7).
+
+    Args:
+        logits: shape [b, classes].
+        temperature: a positive number, or `sigma`: each row is divided by its own population
+            standard deviation.
+
+    Returns:
+        float32, shape [b, classes].
+    """
+    logits = logits.float()
+    if temperature != "sigma":
+        return logits / temperature
+    variance = logits.var(dim=1, keepdim=True, correction=0)
+    return logits / variance.clamp_min(SMALLEST_STD**2).sqrt()
+
+
+def distillation_kl(student: Tensor, teacher: Tensor, temperature: Temperature) -> Tensor:
+    """Return the mean of KL(p_t^T || p_s^T) over a batch (eq. 1; eq. 9 on mixed images).
+
+    Args:
+        student: logits, shape [b, classes].
+        teacher: logits, shape [b, classes].
+        temperature: of both networks.
+
+    Returns:
+        float32 scalar in nats, without T squared.
+    """
+    return F.kl_div(
+        F.log_softmax(soften(student, temperature), dim=1),
+        F.log_softmax(soften(teacher, temperature), dim=1),
+        log_target=True,
+        reduction="batchmean",
+    )
+
+
+def mixed_cross_entropy(logits: Tensor, label: Tensor, partner: Tensor, lam: Tensor) -> Tensor:
+    """Return the mean cross-entropy with the mixed labels lam * label + (1 - lam) * partner (eq. 8).
+
+    Args:
+        logits: shape [b, classes].
+        label: int64, shape [b].
+        partner: int64, shape [b], the labels of the partners.
+        lam: shape [b], in [0, 1].
+
+    Returns:
+        float32 scalar in nats.
+    """
+    log_p = F.log_softmax(logits.float(), dim=1)
+    chosen = log_p.gather(1, torch.stack([label, partner], dim=1))
+    return -(lam * chosen[:, 0] + (1 - lam) * chosen[:, 1]).mean()
+
+
+def distillation(
+    ce: Tensor,
+    kd: Tensor,
+    temperature: Temperature,
+    *,
+    alpha: float,
+    beta: float,
+    t_squared: bool,
+) -> Losses:
+    """Return alpha * CE + beta * T^2 * KL (eq. 2).
+
+    Args:
+        ce: scalar in nats.
+        kd: scalar in nats, at `temperature`.
+        temperature: a number, or `sigma`, which takes no T squared.
+        alpha: weight of the cross-entropy.
+        beta: weight of the teacher's part.
+        t_squared: whether the teacher's part is multiplied by T squared.
+    """
+    scale = temperature**2 if t_squared and temperature != "sigma" else 1.0
+    return Losses(alpha * ce + beta * scale * kd, ce, kd)

@@ -1,0 +1,1 @@
+"""torchmetrics metrics with a functional core."""

@@ -1,0 +1,1 @@
+"""LightningModules: thin glue between batches, networks, losses and metrics."""

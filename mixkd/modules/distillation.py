@@ -1,0 +1,56 @@
+"""Learning a frozen teacher's answers, on views or on mixed images."""
+
+from mixkd.losses import Losses, Temperature, distillation, distillation_kl, mixed_cross_entropy
+from mixkd.modules.learner import Learner, MakeOptimizer
+from mixkd.networks import FrozenTeacher, Network
+from mixkd.optimization import Schedule
+from mixkd.vicinal import VicinalBatch
+
+
+class Distillation(Learner):
+    """Minimises alpha * CE + beta * T^2 * KL(teacher || student) on the same tensor (eq. 2, 9).
+
+    Args:
+        network: the student.
+        teacher: queried on what the student sees.
+        temperature: a positive number, or `sigma`.
+        alpha: weight of the cross-entropy with the (mixed) labels.
+        beta: weight of the teacher's part.
+        t_squared: whether the teacher's part is multiplied by T squared.
+        optimizer: makes the optimizer of the student's parameters.
+        schedule: the learning rate of each epoch.
+        seed: of what is random within a step.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        teacher: FrozenTeacher,
+        temperature: Temperature,
+        *,
+        alpha: float,
+        beta: float,
+        t_squared: bool,
+        optimizer: MakeOptimizer,
+        schedule: Schedule,
+        seed: int,
+    ) -> None:
+        super().__init__(network, optimizer, schedule, seed)
+        self.teacher, self.temperature = teacher, temperature
+        self.alpha, self.beta, self.t_squared = alpha, beta, t_squared
+
+    def on_fit_start(self) -> None:
+        """Bring the teacher to the device."""
+        self.teacher.to(self.device)
+
+    def losses(self, batch: VicinalBatch) -> Losses:
+        """Return the loss, its cross-entropy and its KL at the temperature."""
+        teacher, student = self.teacher(batch.mixed), self(batch.mixed)
+        return distillation(
+            mixed_cross_entropy(student, batch.label, batch.partner_label, batch.lam),
+            distillation_kl(student, teacher, self.temperature),
+            self.temperature,
+            alpha=self.alpha,
+            beta=self.beta,
+            t_squared=self.t_squared,
+        )

@@ -1,0 +1,300 @@
+"""Networks: a core that gives logits, with its own input size and normalisation; weights in and out.
+
+A new network is a file in conf/network/: a timm name, or a factory and its arguments.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from inspect import Parameter, signature
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import safetensors.torch
+import timm
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from torch import Tensor, nn
+
+from mixkd import config
+from mixkd.errors import UserError, nearest
+
+# Prefixes that wrappers put before every name; taken off when weights are read.
+PREFIXES = ("module.", "_orig_mod.", "state_dict.", "network.", "model.", "core.")
+
+
+class Network(nn.Module):
+    """A classifier of views: resizes where its input size differs, normalises, gives logits.
+
+    Args:
+        core: maps normalised images to logits.
+        mean: of each input channel in [0, 1].
+        std: of each input channel.
+        input_size: pixels of a side; None takes views as they are.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        core: nn.Module,
+        mean: Sequence[float] = IMAGENET_DEFAULT_MEAN,
+        std: Sequence[float] = IMAGENET_DEFAULT_STD,
+        input_size: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.core, self.input_size = core, input_size
+        # Not persistent: saved weights bear the core's own names and nothing else.
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, view: Tensor) -> Tensor:
+        """Map views, float [b, 3, h, w] in [0, 1], to logits [b, classes]."""
+        size = self.input_size
+        if size is not None and view.shape[-2:] != (size, size):
+            view = F.interpolate(view, (size, size), mode="bilinear", antialias=True)
+        logits: Tensor = self.core((view - self.mean) / self.std)
+        return logits
+
+
+class FrozenTeacher:
+    """A network that is queried and never learns.
+
+    It is no nn.Module, so that no optimizer, checkpoint, DDP wrapper or train() reaches it.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self._network = network.eval().requires_grad_(False)
+
+    def to(self, device: torch.device) -> "FrozenTeacher":
+        """Move the teacher to a device."""
+        self._network.to(device)
+        return self
+
+    def __call__(self, view: Tensor) -> Tensor:
+        """Return the logits of views, without gradients."""
+        with torch.inference_mode():
+            logits: Tensor = self._network(view)
+        return logits.clone()  # a normal tensor, which a loss may save for its backward pass
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the teacher's parameters and buffers."""
+        return self._network.state_dict()
+
+
+class BottleneckHead(nn.Sequential):
+    """The paper's head: Linear(features, units, no bias), BatchNorm, ReLU, Dropout, Linear."""
+
+    def __init__(self, features: int, units: int, dropout: float, classes: int) -> None:
+        super().__init__(
+            nn.Linear(features, units, bias=False),
+            nn.BatchNorm1d(units),
+            nn.ReLU(inplace=True),
+            nn.Dropout(dropout),
+            nn.Linear(units, classes),
+        )
+
+
+def mobilenetv2(num_classes: int, width: float = 1.0, pretrained: bool = False) -> nn.Module:
+    """Return timm's MobileNetV2 of a width multiplier.
+
+    Raises:
+        UserError: if timm has no MobileNetV2 of that width.
+    """
+    names = {int(n[-3:]) / 100: n for n in timm.list_models("mobilenetv2_???")}
+    if width not in names:
+        widths = ", ".join(f"{w:g}" for w in sorted(names))
+        raise UserError.of("network.args.width", f"got {width}; takes {widths}")
+    core: nn.Module = timm.create_model(
+        names[width], num_classes=num_classes, pretrained=pretrained
+    )
+    return core
+
+
+def build_network(cfg: config.Network, classes: int, key: str) -> Network:
+    """Build a network for a number of classes, with its weights where the configuration names any.
+
+    Args:
+        cfg: the network's section.
+        classes: how many logits it has to give.
+        key: the section's name, for messages.
+
+    Raises:
+        UserError: if there is no such network, or its weights or output do not fit.
+    """
+    core = _core(cfg, classes, key)
+    if cfg.head is not None:
+        _replace_head(core, cfg.head, classes, key)
+    if cfg.weights is not None:
+        load_weights(core, Path(cfg.weights), f"{key}.weights")
+    known = getattr(core, "pretrained_cfg", None) or {}
+    fixed = known["input_size"][-1] if known.get("fixed_input_size") else None
+    network = Network(
+        core,
+        cfg.mean or known.get("mean", IMAGENET_DEFAULT_MEAN),
+        cfg.std or known.get("std", IMAGENET_DEFAULT_STD),
+        cfg.input_size or fixed,
+    )
+    return network
+
+
+def check_logits(network: Network, classes: int, size: int, key: str) -> None:
+    """Query a network once, in eval mode on a grey image, to see that it gives `classes` logits.
+
+    Raises:
+        UserError: if it fails on such images or gives anything else.
+    """
+    training = network.training
+    try:
+        with torch.inference_mode():
+            logits = network.eval()(torch.full((1, 3, size, size), 0.5))
+    except (RuntimeError, ValueError, TypeError, AssertionError) as error:
+        raise UserError.of(key, f"fails on a {size}x{size} image: {error}") from error
+    finally:
+        network.train(training)
+    if not isinstance(logits, Tensor) or logits.shape != (1, classes):
+        got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise UserError.of(
+            key,
+            f"gives {got} for one image; takes logits of shape (1, {classes}), one for each class "
+            f"of the data ({key}.args={{num_classes: {classes}}} is passed to a factory)",
+        )
+
+
+def _core(cfg: config.Network, classes: int, key: str) -> nn.Module:
+    args = dict(cfg.args or {})
+    if cfg.factory is None:
+        assert cfg.name is not None
+        if not timm.is_model(cfg.name):
+            close = nearest(cfg.name.partition(".")[0], timm.list_models())
+            raise UserError.of(f"{key}.name", f"timm has no model {cfg.name!r}{close}")
+        factory, pretrained = timm.create_model, bool(cfg.pretrained)
+        args = {"model_name": cfg.name, "num_classes": classes, "pretrained": pretrained} | args
+    else:
+        factory = import_callable(cfg.factory, f"{key}.factory")
+        parameters = signature(factory).parameters
+        open_ended = any(p.kind is Parameter.VAR_KEYWORD for p in parameters.values())
+        if "num_classes" in parameters or open_ended:
+            args.setdefault("num_classes", classes)
+        if cfg.pretrained is not None:
+            args.setdefault("pretrained", cfg.pretrained)
+    try:
+        core = factory(**args)
+    except (TypeError, ValueError) as error:
+        raise UserError.of(f"{key}.args", f"{cfg.label} does not take {args}: {error}") from error
+    if not isinstance(core, nn.Module):
+        raise UserError.of(f"{key}.factory", f"returned {type(core).__name__}; takes an nn.Module")
+    return core
+
+
+def import_callable(path: str, key: str) -> Callable[..., Any]:
+    """Import `package.module.function`.
+
+    Raises:
+        UserError: naming `key`, if there is none.
+    """
+    module, _, name = path.rpartition(".")
+    try:
+        found = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError.of(key, f"got {path!r}; takes package.module.function ({error})") from error
+    if not callable(found):
+        raise UserError.of(key, f"{path} is no callable")
+    function: Callable[..., Any] = found
+    return function
+
+
+def _replace_head(core: nn.Module, head: config.Head, classes: int, key: str) -> None:
+    name = (getattr(core, "pretrained_cfg", None) or {}).get("classifier")
+    linear = core.get_submodule(name) if isinstance(name, str) else None
+    if not isinstance(linear, nn.Linear):
+        raise UserError.of(f"{key}.head", "only timm networks with one linear classifier take one")
+    assert isinstance(name, str)
+    new = BottleneckHead(linear.in_features, head.units, head.dropout, classes)
+    core.set_submodule(name, new)
+
+
+def read_weights(path: Path, key: str) -> dict[str, Tensor]:
+    """Read a state dict: safetensors, or torch's own format, also a Lightning checkpoint.
+
+    Names lose the prefixes that wrappers gave to all of them. Nothing in the file is executed.
+
+    Raises:
+        UserError: if the file is neither, or holds no tensors.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            state = safetensors.torch.load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError.of(
+            key, f"{path} cannot be read as safetensors or a plain state dict: {said}"
+        ) from error
+    while isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
+        state = state["state_dict"]
+    if not isinstance(state, Mapping) or not any(isinstance(v, Tensor) for v in state.values()):
+        raise UserError.of(key, f"{path} holds no state dict")
+    weights = {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
+    while prefix := next((p for p in PREFIXES if all(n.startswith(p) for n in weights)), None):
+        weights = {name.removeprefix(prefix): value for name, value in weights.items()}
+    return weights
+
+
+def load_weights(core: nn.Module, path: Path, key: str) -> None:
+    """Load weights strictly into a core.
+
+    Raises:
+        UserError: if names or shapes differ; it says which.
+    """
+    weights, own = read_weights(path, key), core.state_dict()
+    missing, unknown = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
+    shapes = [n for n in own if n in weights and own[n].shape != weights[n].shape]
+    if missing or unknown:
+        raise UserError.of(
+            key,
+            f"{path} is of another network: it lacks {_some(missing)} and adds {_some(unknown)}",
+        )
+    if shapes:
+        name = shapes[-1]
+        theirs, ours = tuple(weights[name].shape), tuple(own[name].shape)
+        text = f"{path} is of another shape: {name} is {theirs}, here {ours}"
+        if theirs[1:] == ours[1:] and len(shapes) <= 2:
+            text = f"{path} was trained on {theirs[0]} classes; the data has {ours[0]}"
+        raise UserError.of(key, text)
+    core.load_state_dict(weights)
+
+
+def save_weights(core: nn.Module, path: Path, classes: Sequence[str]) -> None:
+    """Write a core's weights as safetensors, with the class names in the metadata."""
+    state = {n: t.detach().cpu().contiguous() for n, t in core.state_dict().items()}
+    safetensors.torch.save_file(state, path, {"classes": json.dumps(list(classes))})
+
+
+def check_classes(path: str | None, classes: Sequence[str], key: str) -> None:
+    """Refuse weights that mixkd saved for other classes than the data's.
+
+    Raises:
+        UserError: if the class names differ. Files without class names pass.
+    """
+    if path is None or not path.endswith(".safetensors"):
+        return
+    with safe_open(path, "pt") as file:
+        names = (file.metadata() or {}).get("classes")
+    if names is not None and json.loads(names) != list(classes):
+        theirs = json.loads(names)
+        raise UserError.of(
+            key,
+            f"{path} was trained on the {len(theirs)} classes {_some(theirs)}; "
+            f"the data has the {len(classes)} classes {_some(classes)}",
+        )
+
+
+def _some(names: Sequence[str], most: int = 3) -> str:
+    shown = ", ".join(names[:most]) or "nothing"
+    return shown + (f" and {len(names) - most} more" if len(names) > most else "")

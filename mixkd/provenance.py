@@ -1,0 +1,43 @@
+"""Where a result comes from: command, revision, packages, machine, seeds."""
+
+import platform
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from mixkd.config import Config
+
+PACKAGES = ("mixkd", "torch", "torchvision", "lightning", "timm", "torchmetrics", "hydra-core", "numpy")
+
+
+def provenance(cfg: Config) -> dict[str, Any]:
+    """Return what is known of a run before it starts, ready for JSON."""
+    return {
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "git": git_revision(),
+        "packages": {name: version(name) for name in PACKAGES},
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "seeds": {"seed": cfg.seed, "split_seed": cfg.data.split_seed}
+        | ({"stream": stream_seed(cfg)} if cfg.task != "evaluate" else {}),
+        "selection": cfg.data.selection,
+    }
+
+
+def stream_seed(cfg: Config) -> int:
+    """Return the seed of the vicinal stream: `stream.seed`, or `seed` where that is null."""
+    given = None if cfg.task == "evaluate" else cfg.stream.seed
+    return cfg.seed if given is None else given
+
+
+def git_revision() -> str | None:
+    """Return the revision of mixkd's checkout, with `-dirty` where files differ; None outside one."""
+    here = Path(__file__).resolve().parent
+    command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=10)
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return None
+    return result.stdout.strip() or None

@@ -1,0 +1,171 @@
+"""A run directory: its place, lock, state and files."""
+
+import json
+import os
+import shutil
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock, Timeout
+
+from mixkd.config import Config, Distill, Evaluate, Finetune, experiment_hash
+from mixkd.errors import UserError
+from mixkd.files import write_json, write_text
+from mixkd.provenance import provenance
+
+Metrics = dict[str, float]
+
+# Everything that a run may write; `run.force=true` removes these and nothing else.
+CONTENTS = (
+    "config.yaml", "provenance.json", "status.json", "history.csv", "metrics.json", "checkpoints",
+    "weights.safetensors", "predictions", "reliability.csv", "figures",
+)  # fmt: skip
+
+
+class Run:
+    """The directory of one experiment. Making this object touches nothing on disk."""
+
+    def __init__(self, cfg: Config) -> None:
+        self.cfg = cfg
+        self.experiment = experiment_hash(cfg)
+        name = f"{readable_name(cfg)}-{self.experiment}"
+        self.path = Path(cfg.run.dir or Path(cfg.run.root) / cfg.data.name / cfg.task / name)
+
+    def finished_metrics(self) -> Metrics | None:
+        """Return the metrics of a finished run of this experiment, or None.
+
+        Raises:
+            UserError: if the directory holds something else.
+        """
+        self._refuse_another()
+        if self.cfg.run.force or read_status(self.path).get("state") != "finished":
+            return None
+        metrics: Metrics = json.loads((self.path / "metrics.json").read_text())
+        return metrics
+
+    @property
+    def last_checkpoint(self) -> Path | None:
+        """The checkpoint to continue from, if there is one."""
+        path = self.path / "checkpoints" / "last.ckpt"
+        return path if path.is_file() else None
+
+    @contextmanager
+    def started(self, fingerprints: Mapping[str, str], device: str) -> Iterator[None]:
+        """Hold the directory while a task works; write what names the run and how it ends.
+
+        Args:
+            fingerprints: sha256 of the data and weights that go in, by name.
+            device: where it computes.
+
+        Raises:
+            UserError: if another process works in the directory.
+        """
+        self._refuse_another()
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            pid = read_status(self.path).get("pid")
+            raise UserError.of("run.dir", f"{self.path} is in use by process {pid}") from None
+        try:
+            if self.cfg.run.force:
+                self._clear()
+            started = _now()
+            write_text(self.path / "config.yaml", yaml.safe_dump(self.cfg.model_dump(), sort_keys=False))
+            self._write_provenance(fingerprints, device)
+            self.status("running", started=started)
+            try:
+                yield
+            except BaseException as error:
+                stopped = isinstance(error, (KeyboardInterrupt, SystemExit))
+                state = "interrupted" if stopped else "failed"
+                self.status(state, started=started, ended=_now(), error=repr(error))
+                raise
+            self.status("finished", started=started, ended=_now())
+        finally:
+            lock.release()
+
+    def status(self, state: str, **more: Any) -> None:
+        """Write status.json: state, process and host, and what else is given."""
+        known = {"state": state, "pid": os.getpid(), "host": socket.gethostname()}
+        write_json(self.path / "status.json", known | more)
+
+    def add_fingerprints(self, fingerprints: Mapping[str, str]) -> None:
+        """Add the sha256 of what the run made to provenance.json."""
+        record = json.loads((self.path / "provenance.json").read_text())
+        record["fingerprints"] |= fingerprints
+        write_json(self.path / "provenance.json", record)
+
+    def _write_provenance(self, fingerprints: Mapping[str, str], device: str) -> None:
+        record = provenance(self.cfg)
+        record["device"] = device
+        record["experiment"] = self.experiment
+        record["fingerprints"] = dict(fingerprints)
+        write_json(self.path / "provenance.json", record)
+
+    def _clear(self) -> None:
+        for name in CONTENTS:
+            path = self.path / name
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+
+    def _refuse_another(self) -> None:
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError.of("run.dir", f"got {str(self.path)!r}, which is a file")
+        record = self.path / "provenance.json"
+        if record.is_file():
+            found = json.loads(record.read_text()).get("experiment")
+            if found != self.experiment:
+                raise UserError.of(
+                    "run.dir",
+                    f"{self.path} holds another experiment ({found}; this one is "
+                    f"{self.experiment}); take another directory, or leave run.dir out",
+                )
+        elif self.path.is_dir() and any(p.name != ".lock" for p in self.path.iterdir()):
+            if not (self.path / "config.yaml").is_file():
+                raise UserError.of("run.dir", f"{self.path} holds files that are not a run's")
+
+
+def readable_name(cfg: Config) -> str:
+    """Return the part of a run's directory name that is for people."""
+    match cfg:
+        case Finetune():
+            parts = [cfg.network.label, cfg.method.name, f"s{cfg.seed}"]
+        case Distill():
+            temperature = cfg.temperature if cfg.temperature == "sigma" else f"T{cfg.temperature:g}"
+            parts = [cfg.student.label, cfg.method.name, "from", cfg.teacher.label, temperature]
+            parts += [f"s{cfg.seed}"]
+        case Evaluate():
+            parts = [cfg.network.label, *cfg.splits]
+    return "-".join(parts).replace("/", "_")
+
+
+def read_status(directory: Path) -> dict[str, Any]:
+    """Return status.json of a run directory, or an empty dict where there is none."""
+    path = directory / "status.json"
+    return dict(json.loads(path.read_text())) if path.is_file() else {}
+
+
+def is_held(directory: Path) -> bool:
+    """Return whether a living process works in a run directory."""
+    if not (directory / ".lock").exists():
+        return False
+    lock = FileLock(directory / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    return False
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,40 @@
+"""`mixkd evaluate`: measure any trained network."""
+
+from mixkd import config
+from mixkd.config import file_fingerprint
+from mixkd.console import say
+from mixkd.data.datamodule import ImageDataModule, load_splits
+from mixkd.files import write_json
+from mixkd.modules.classifier import Classifier
+from mixkd.networks import build_network, check_classes, check_logits
+from mixkd.run import Metrics, Run
+from mixkd.tasks.fit import make_trainer
+from mixkd.tasks.measure import measure
+
+
+def evaluate(cfg: config.Evaluate) -> Metrics:
+    """Measure one network on the chosen splits and return `<split>/<metric>`.
+
+    Raises:
+        UserError: if the data, the network or the run directory is not fit for use.
+    """
+    run = Run(cfg)
+    finished = run.finished_metrics()
+    if finished is not None:
+        return finished
+    splits = load_splits(cfg.data)
+    check_classes(cfg.network.weights, splits.classes, "network.weights")
+    network = build_network(cfg.network, len(splits.classes), "network")
+    check_logits(network, len(splits.classes), splits.test.pixels.shape[-1], "network")
+
+    data = ImageDataModule(splits, cfg.data)
+    trainer = make_trainer(cfg.trainer)
+    fingerprints = {"data": splits.fingerprint}
+    if cfg.network.weights is not None:
+        fingerprints["network"] = file_fingerprint(cfg.network.weights)
+    with run.started(fingerprints, device=str(trainer.strategy.root_device)):
+        say(f"evaluate: {run.path}")
+        classifier = Classifier(network, cfg.save_logits)
+        metrics = measure(trainer, classifier, data, cfg.splits, run)
+        write_json(run.path / "metrics.json", metrics)
+    return metrics

@@ -1,0 +1,67 @@
+"""`mixkd list networks | datasets | artefacts | runs`. Imports nothing heavy."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from mixkd.compose import config_dir, group_names
+from mixkd.errors import UserError, nearest
+from mixkd.run import is_held, read_status
+
+WHAT = ("networks", "datasets", "artefacts", "runs")
+
+
+def list_items(words: Sequence[str]) -> str:
+    """Return the text of `mixkd list WORDS`; `run.root=DIR` says where runs are.
+
+    Raises:
+        UserError: if it is not known what to list.
+    """
+    root = next((w.partition("=")[2] for w in words if w.startswith("run.root=")), "runs")
+    names = [word for word in words if not word.startswith("run.root=")]
+    if len(names) != 1 or names[0] not in WHAT:
+        got = " ".join(names) or "nothing"
+        raise UserError.of("list", f"got {got}; takes {', '.join(WHAT)}{nearest(got, WHAT)}")
+    if names[0] == "networks":
+        return _columns(list(group_names("network").items()))
+    if names[0] == "datasets":
+        data = group_names("data")
+        return _columns([(name, line) for name, line in data.items() if name != "same"])
+    if names[0] == "artefacts":
+        return _columns(artefacts())
+    return _columns(runs(Path(root))) or f"no runs under {root}/"
+
+
+def artefacts() -> list[tuple[str, str]]:
+    """Return (name, what it is) of each file in experiments/."""
+    folder = config_dir().parent / ("_experiments" if config_dir().name == "_conf" else "experiments")
+    files = sorted(path for path in folder.glob("*.py") if path.stem[0] != "_")
+    return [(path.stem, path.read_text().splitlines()[0].strip('"')) for path in files]
+
+
+def runs(root: Path) -> list[tuple[str, str, str]]:
+    """Return (directory, state, headline metrics) of each run under `root`, sorted by path."""
+    found = []
+    for status in sorted(root.rglob("status.json")):
+        directory, known = status.parent, read_status(status.parent)
+        state = known.get("state", "unknown")
+        if state == "running" and not is_held(directory):
+            state = "interrupted"
+        if "epoch" in known and state != "finished":
+            state += f" {known['epoch']}/{known['max_epochs']}"
+        found.append((str(directory), state, _headline(directory / "metrics.json")))
+    return found
+
+
+def _headline(path: Path) -> str:
+    if not path.is_file():
+        return ""
+    metrics = json.loads(path.read_text())
+    shown = [(k, metrics[f"test/{k}"]) for k in ("accuracy", "ece") if f"test/{k}" in metrics]
+    return "  ".join(f"test/{name} {value:.4f}" for name, value in shown)
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    padded = ("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in padded)

@@ -1,0 +1,141 @@
+"""The vicinal stream: which images are mixed, with what, at each step of training.
+
+Order, crops, flips, lambda and partners of the global batch are a pure function of (stream seed,
+epoch, step). Nothing of the network that learns enters, so two runs with one stream see the same
+mixed images, and a resumed run sees those it would have seen.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# What a random draw is for; part of its seed, so that draws do not depend on one another.
+ORDER, STEP = 0, 1
+
+
+@dataclass(frozen=True)
+class Mixing:
+    """How lambda is drawn: `uniform`, `beta` (a, a) or a fixed number; per `sample` or `batch`."""
+
+    lam: str | float
+    a: float = 1.0
+    per: str = "sample"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One step of the stream, for the global batch of b images.
+
+    Attributes:
+        image: int64 [b], positions in the training images.
+        partner: int64 [b], positions in the batch: the image that each is mixed with.
+        lam: float32 [b] in [0, 1], the weight of the image; 1 where nothing is mixed.
+        top: int64 [b], the crop's offset in pixels, in [0, slack].
+        left: int64 [b], the same.
+        flip: bool [b].
+    """
+
+    image: Tensor
+    partner: Tensor
+    lam: Tensor
+    top: Tensor
+    left: Tensor
+    flip: Tensor
+
+
+@dataclass(frozen=True)
+class VicinalBatch:
+    """What a method learns from: b mixed images, and all that says how they were mixed.
+
+    Attributes:
+        mixed: float32 [b, 3, height, width] in [0, 1]: lam * view + (1 - lam) * partner's view.
+        lam: float32 [b].
+        label: int64 [b], of the image.
+        partner_label: int64 [b], of its partner.
+        index: int64 [b], the image's position in the data set.
+        partner_index: int64 [b].
+    """
+
+    mixed: Tensor
+    lam: Tensor
+    label: Tensor
+    partner_label: Tensor
+    index: Tensor
+    partner_index: Tensor
+
+
+class VicinalStream:
+    """The stream over n training images.
+
+    Args:
+        n: number of training images.
+        batch_size: of the global batch; the last partial batch of an epoch is dropped.
+        seed: the stream's seed.
+        mixing: how lambda is drawn; None leaves every image as it is.
+        slack: pixels that a crop may move along each axis.
+        flip: whether half of the views are flipped.
+
+    Raises:
+        ValueError: if there are fewer images than a batch holds.
+    """
+
+    def __init__(
+        self, n: int, batch_size: int, seed: int, mixing: Mixing | None, slack: int, flip: bool
+    ) -> None:
+        if n < batch_size:
+            raise ValueError(f"{n} images do not fill a batch of {batch_size}")
+        self.n, self.batch_size, self.seed = n, batch_size, seed
+        self.mixing, self.slack, self.flip = mixing, slack, flip
+        self.steps_per_epoch = n // batch_size
+
+    def plan(self, epoch: int, step: int) -> Plan:
+        """Return step `step` of epoch `epoch`, both counted from 0."""
+        b = self.batch_size
+        image = _order(self.seed, epoch, self.n)[step * b : (step + 1) * b]
+        # Every draw is made whether it is used or not: methods share crops and flips.
+        rng = np.random.default_rng([self.seed, STEP, epoch, step])
+        offsets = rng.integers(0, self.slack + 1, size=(2, b))
+        flip = rng.random(b) < 0.5
+        partner = rng.permutation(b)
+        lam = draw_lam(self.mixing, b, rng) if self.mixing else np.ones(b)
+        if self.mixing is None:
+            partner = np.arange(b)
+        return Plan(
+            image=torch.from_numpy(image.copy()),
+            partner=torch.from_numpy(partner),
+            lam=torch.from_numpy(lam).float(),
+            top=torch.from_numpy(offsets[0]),
+            left=torch.from_numpy(offsets[1]),
+            flip=torch.from_numpy(flip & self.flip),
+        )
+
+
+def draw_lam(mixing: Mixing, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Return `count` mixing weights, float64 in [0, 1], shape [count]."""
+    draws = count if mixing.per == "sample" else 1
+    if mixing.lam == "uniform":
+        lam = rng.random(draws)
+    elif mixing.lam == "beta":
+        lam = rng.beta(mixing.a, mixing.a, draws)
+    else:
+        lam = np.full(draws, float(mixing.lam))
+    return np.broadcast_to(lam, count).copy()
+
+
+def mix(view: Tensor, partner_view: Tensor, lam: Tensor) -> Tensor:
+    """Return lam * view + (1 - lam) * partner_view.
+
+    Args:
+        view: float, shape [b, ...].
+        partner_view: the same shape.
+        lam: float, shape [b].
+    """
+    return torch.lerp(partner_view, view, lam.to(view.dtype).view(-1, *[1] * (view.ndim - 1)))
+
+
+@lru_cache(maxsize=2)
+def _order(seed: int, epoch: int, n: int) -> np.ndarray:
+    return np.random.default_rng([seed, ORDER, epoch]).permutation(n)
