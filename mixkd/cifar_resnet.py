@@ -1,6 +1,6 @@
 """The CIFAR ResNets of He et al. (2016, section 4.2), with option A shortcuts.
 
-Parameters bear the names of the common public checkpoints (conv1, bn1, layer1.0.conv1, ..., linear).
+Parameters bear the names of the common public checkpoints: conv1, bn1, layer1.0.conv1, linear.
 """
 
 import torch.nn.functional as F

@@ -6,7 +6,6 @@ import os
 import sys
 import traceback
 from importlib import import_module
-
 from typing import TYPE_CHECKING
 
 from mixkd import __version__
@@ -55,7 +54,8 @@ def main() -> None:
     try:
         if command not in COMMANDS:
             raise UserError.of(
-                "command", f"got {command!r}{nearest(command, COMMANDS)}; takes {', '.join(COMMANDS)}"
+                "command",
+                f"got {command!r}{nearest(command, COMMANDS)}; takes {', '.join(COMMANDS)}",
             )
         if command == "list":
             from mixkd.tasks.list import list_items

@@ -40,7 +40,9 @@ def expand(command: str, overrides: Sequence[str]) -> list[str]:
     expanded = list(overrides)
     for key in NETWORK_KEYS[command]:
         group = key if key == "network" else f"network@{key}"
-        expanded = [f"{group}={o[len(key) + 1 :]}" if o.startswith(f"{key}=") else o for o in expanded]
+        expanded = [
+            f"{group}={o[len(key) + 1 :]}" if o.startswith(f"{key}=") else o for o in expanded
+        ]
         alone = any(o.startswith((f"{key}.run=", f"{key}.factory=")) for o in expanded)
         if alone and not any(o.startswith(f"{group}=") for o in expanded):
             expanded.append(f"{group}=none")
@@ -65,7 +67,8 @@ def diagnose(command: str, overrides: Sequence[str], error: Exception) -> list[P
     Hydra stops at the first fault; this looks at every override by itself, then validates the rest.
     """
     problems: dict[str, Problem] = {}
-    groups, keys = [], []
+    groups: list[Override] = []
+    keys: list[Override] = []
     for words in (expand(command, [override]) for override in overrides):
         try:
             first, *more = OverridesParser.create().parse_overrides(words)
@@ -73,7 +76,7 @@ def diagnose(command: str, overrides: Sequence[str], error: Exception) -> list[P
             said = str(refused).splitlines()[0]
             problems[words[0]] = Problem(words[0], f"not KEY=VALUE. {said}")
             continue
-        groups += [parsed for parsed in more]
+        groups += more
         (groups if _is_group(first.key_or_group) else keys).append(first)
     chosen = []
     for parsed in groups:

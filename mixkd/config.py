@@ -4,11 +4,10 @@ Defaults live in conf/ alone. `validate` turns a composed configuration into a t
 one `UserError` with every problem in it. Nothing heavy is imported here.
 """
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, cast, get_args, get_origin
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
@@ -96,7 +95,7 @@ class Data(Section):
 
 
 class Head(Section):
-    """The paper's bottleneck: Linear(features, units, no bias), BatchNorm, ReLU, Dropout, Linear."""
+    """The paper's bottleneck head; see networks.BottleneckHead."""
 
     units: Count
     dropout: Annotated[float, takes("a number in [0, 1)", ge=0, lt=1)]
@@ -306,7 +305,7 @@ def validate(cfg: DictConfig) -> Config:
         raw = OmegaConf.to_container(cfg, resolve=True)
     except OmegaConfBaseException as error:
         raise UserError.of(error.full_key or "config", str(error.msg)) from error
-    assert isinstance(raw, dict)
+    raw = cast(dict[str, Any], raw)
     raw.pop("hydra", None)
     schema = TASKS[raw["task"]]
     problems = list(_fill_from_runs(raw))
@@ -324,51 +323,6 @@ def validate(cfg: DictConfig) -> Config:
         raise UserError(*problems)
     assert config is not None
     return config
-
-
-def experiment_hash(cfg: Config) -> str:
-    """Return 10 hexadecimal digits that name the experiment.
-
-    Fields that cannot change a result are left out; weights count by their content, a folder of
-    images by its listing.
-    """
-    named = _without_places(cfg)
-    for section in NETWORKS:
-        network = getattr(cfg, section, None)
-        if network is not None and network.weights:
-            named[section]["weights"] = file_fingerprint(network.weights)
-    if cfg.data.source == "imagefolder":
-        named["data"]["listing"] = folder_fingerprint(Path(cfg.data.root or ""))
-    text = json.dumps(named, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:10]
-
-
-def file_fingerprint(path: str | Path) -> str:
-    """Return the sha256 of a file's content."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def folder_fingerprint(root: Path) -> str:
-    """Return the sha256 of a folder's listing: relative paths and sizes in bytes, not contents."""
-    digest = hashlib.sha256()
-    for path in sorted(p for p in root.rglob("*") if p.is_file()):
-        digest.update(f"{path.relative_to(root).as_posix()}\0{path.stat().st_size}\n".encode())
-    return digest.hexdigest()
-
-
-def _without_places(section: Section) -> dict[str, Any]:
-    named: dict[str, Any] = {}
-    for name, field in type(section).model_fields.items():
-        if PLACE in field.metadata:
-            continue
-        value = getattr(section, name)
-        if isinstance(value, Section):
-            value = _without_places(value)
-        elif isinstance(value, list):
-            value = [_without_places(v) if isinstance(v, Section) else v for v in value]
-        named[name] = value
-    return named
 
 
 def _fill_from_runs(raw: dict[str, Any]) -> Iterator[Problem]:
@@ -424,30 +378,8 @@ def _contradictions(raw: Mapping[str, Any]) -> Iterator[Problem]:
             yield Problem("data.root", f"got {root!r}; no such folder")
     for section in NETWORKS:
         network = raw.get(section)
-        if not isinstance(network, dict):
-            continue
-        if not (network.get("name") or network.get("factory") or network.get("run")):
-            yield Problem(
-                section,
-                f"none chosen; take {section}=NAME (`mixkd list networks`), {section}.run=DIR "
-                f"or {section}.factory=package.module.function",
-            )
-        elif section == "teacher" and not (network.get("run") or network.get("weights")):
-            yield Problem(
-                "teacher",
-                f"{network.get('name') or network.get('factory')} has no weights trained on these "
-                "classes; take teacher.run=DIR (a finished `mixkd finetune`) or "
-                "teacher.weights=FILE",
-            )
-        elif raw["task"] == "evaluate" and not (
-            network.get("run") or network.get("weights") or network.get("pretrained")
-        ):
-            if network.get("name"):
-                yield Problem(
-                    section,
-                    f"{network['name']} has no trained weights; take network.run=DIR, "
-                    "network.weights=FILE or network.pretrained=true",
-                )
+        if isinstance(network, dict):
+            yield from _network_contradictions(section, network, raw["task"])
     expected = {"finetune": ("erm", "mixup"), "distill": ("kd", "kd_mixup")}.get(raw["task"])
     method = raw.get("method", {}).get("name")
     if expected and method not in expected:
@@ -455,12 +387,37 @@ def _contradictions(raw: Mapping[str, Any]) -> Iterator[Problem]:
             "method", f"got {method}; `mixkd {raw['task']}` takes {' or '.join(expected)}"
         )
     segments = raw.get("schedule", {}).get("segments") or []
-    for index, (a, b) in enumerate(zip(segments, segments[1:], strict=False)):
+    for index, (a, b) in enumerate(pairwise(segments)):
         if a.get("end") != b.get("start"):
             yield Problem(
                 f"schedule.segments[{index + 1}].start",
                 f"got {b.get('start')}; takes {a.get('end')}, where the segment before it ends",
             )
+
+
+def _network_contradictions(
+    section: str, network: Mapping[str, Any], task: str
+) -> Iterator[Problem]:
+    name, trained = network.get("name"), network.get("run") or network.get("weights")
+    if not (name or network.get("factory") or network.get("run")):
+        yield Problem(
+            section,
+            f"none chosen; take {section}=NAME (`mixkd list networks`), {section}.run=DIR "
+            f"or {section}.factory=package.module.function",
+        )
+    elif section == "teacher" and not trained:
+        yield Problem(
+            "teacher",
+            f"{name or network.get('factory')} has no weights trained on these classes; take "
+            "teacher.run=DIR (a finished `mixkd finetune`) or teacher.weights=FILE",
+        )
+    # A bare factory may bring its own weights.
+    elif task == "evaluate" and name and not (trained or network.get("pretrained")):
+        yield Problem(
+            section,
+            f"{name} has no trained weights; take network.run=DIR, network.weights=FILE "
+            "or network.pretrained=true",
+        )
 
 
 def _problem(schema: type[BaseModel], raw: Any, details: ErrorDetails) -> Problem:
@@ -510,5 +467,9 @@ def _section_of(annotation: Any, raw: Any) -> type[BaseModel] | None:
         return annotation
     found = [s for a in get_args(annotation) if (s := _section_of(a, raw)) is not None]
     name = raw.get("name") if isinstance(raw, dict) else None
-    tagged = [s for s in found if name in get_args(s.model_fields["name"].annotation)] if len(found) > 1 else []
+    tagged = (
+        [s for s in found if name in get_args(s.model_fields["name"].annotation)]
+        if len(found) > 1
+        else []
+    )
     return next(iter(tagged or found), None)

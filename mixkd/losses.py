@@ -58,7 +58,7 @@ def distillation_kl(student: Tensor, teacher: Tensor, temperature: Temperature) 
 
 
 def mixed_cross_entropy(logits: Tensor, label: Tensor, partner: Tensor, lam: Tensor) -> Tensor:
-    """Return the mean cross-entropy with the mixed labels lam * label + (1 - lam) * partner (eq. 8).
+    """Return the mean cross-entropy with lam * label + (1 - lam) * partner (eq. 8).
 
     Args:
         logits: shape [b, classes].

@@ -1,4 +1,4 @@
-"""Networks: a core that gives logits, with its own input size and normalisation; weights in and out.
+"""Networks: a core that gives logits, its input size and normalisation; weights in and out.
 
 A new network is a file in conf/network/: a timm name, or a factory and its arguments.
 """
@@ -226,21 +226,22 @@ def read_weights(path: Path, key: str) -> dict[str, Tensor]:
     Raises:
         UserError: if the file is neither, or holds no tensors.
     """
+    found: Any
     try:
         if path.suffix == ".safetensors":
-            state = safetensors.torch.load_file(path)
+            found = safetensors.torch.load_file(path)
         else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            found = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError.of(
             key, f"{path} cannot be read as safetensors or a plain state dict: {said}"
         ) from error
-    while isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
-        state = state["state_dict"]
-    if not isinstance(state, Mapping) or not any(isinstance(v, Tensor) for v in state.values()):
+    while isinstance(found, Mapping) and isinstance(found.get("state_dict"), Mapping):
+        found = found["state_dict"]
+    if not isinstance(found, Mapping) or not any(isinstance(v, Tensor) for v in found.values()):
         raise UserError.of(key, f"{path} holds no state dict")
-    weights = {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
+    weights = {str(name): value for name, value in found.items() if isinstance(value, Tensor)}
     while prefix := next((p for p in PREFIXES if all(n.startswith(p) for n in weights)), None):
         weights = {name.removeprefix(prefix): value for name, value in weights.items()}
     return weights
@@ -253,6 +254,9 @@ def load_weights(core: nn.Module, path: Path, key: str) -> None:
         UserError: if names or shapes differ; it says which.
     """
     weights, own = read_weights(path, key), core.state_dict()
+    # Checkpoints older than this counter of BatchNorm lack it; with a momentum it is not used.
+    counters = {n: v for n, v in own.items() if n.endswith(".num_batches_tracked")}
+    weights = counters | weights
     missing, unknown = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
     shapes = [n for n in own if n in weights and own[n].shape != weights[n].shape]
     if missing or unknown:

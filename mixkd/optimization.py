@@ -24,11 +24,9 @@ def make_optimizer(
             weight_decay=cfg.weight_decay,
             fused=cfg.fused,
         )
-    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[cfg.name]
+    kind = torch.optim.Adam if cfg.name == "adam" else torch.optim.AdamW
     b1, b2 = cfg.betas
-    return kind(
-        parameters, cfg.lr, betas=(b1, b2), weight_decay=cfg.weight_decay, fused=cfg.fused
-    )
+    return kind(parameters, cfg.lr, betas=(b1, b2), weight_decay=cfg.weight_decay, fused=cfg.fused)
 
 
 class Schedule(Protocol):

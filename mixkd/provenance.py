@@ -9,7 +9,16 @@ from typing import Any
 
 from mixkd.config import Config
 
-PACKAGES = ("mixkd", "torch", "torchvision", "lightning", "timm", "torchmetrics", "hydra-core", "numpy")
+PACKAGES = (
+    "mixkd",
+    "torch",
+    "torchvision",
+    "lightning",
+    "timm",
+    "torchmetrics",
+    "hydra-core",
+    "numpy",
+)
 
 
 def provenance(cfg: Config) -> dict[str, Any]:
@@ -33,11 +42,13 @@ def stream_seed(cfg: Config) -> int:
 
 
 def git_revision() -> str | None:
-    """Return the revision of mixkd's checkout, with `-dirty` where files differ; None outside one."""
-    here = Path(__file__).resolve().parent
-    command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    """Return the revision of mixkd's checkout, `-dirty` where files differ; None if installed."""
+    checkout = Path(__file__).resolve().parents[1]
+    if not (checkout / ".git").exists():
+        return None
+    describe = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        result = subprocess.run(command, capture_output=True, text=True, timeout=10)
+        result = subprocess.run(describe, cwd=checkout, capture_output=True, text=True, timeout=10)
     except (FileNotFoundError, subprocess.TimeoutExpired):
         return None
     return result.stdout.strip() or None

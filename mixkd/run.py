@@ -13,9 +13,10 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from mixkd.config import Config, Distill, Evaluate, Finetune, experiment_hash
+from mixkd.config import Config, Distill, Evaluate, Finetune
 from mixkd.errors import UserError
 from mixkd.files import write_json, write_text
+from mixkd.fingerprints import experiment_hash
 from mixkd.provenance import provenance
 
 Metrics = dict[str, float]
@@ -77,7 +78,9 @@ class Run:
             if self.cfg.run.force:
                 self._clear()
             started = _now()
-            write_text(self.path / "config.yaml", yaml.safe_dump(self.cfg.model_dump(), sort_keys=False))
+            write_text(
+                self.path / "config.yaml", yaml.safe_dump(self.cfg.model_dump(), sort_keys=False)
+            )
             self._write_provenance(fingerprints, device)
             self.status("running", started=started)
             try:
@@ -129,9 +132,12 @@ class Run:
                     f"{self.path} holds another experiment ({found}; this one is "
                     f"{self.experiment}); take another directory, or leave run.dir out",
                 )
-        elif self.path.is_dir() and any(p.name != ".lock" for p in self.path.iterdir()):
-            if not (self.path / "config.yaml").is_file():
-                raise UserError.of("run.dir", f"{self.path} holds files that are not a run's")
+        elif (
+            self.path.is_dir()
+            and not (self.path / "config.yaml").is_file()
+            and any(p.name != ".lock" for p in self.path.iterdir())
+        ):
+            raise UserError.of("run.dir", f"{self.path} holds files that are not a run's")
 
 
 def readable_name(cfg: Config) -> str:

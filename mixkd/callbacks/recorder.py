@@ -45,7 +45,8 @@ class Recorder(Checkpoint):
         epoch, values = trainer.current_epoch, dict(module.values)
         speed = values.pop("images_per_second")
         rate = values.pop("lr")
-        self.rows.append({"epoch": epoch, "step": trainer.global_step, "lr": rate, **values})
+        ordered = {name: values[name] for name in sorted(values, key=_history_order)}
+        self.rows.append({"epoch": epoch, "step": trainer.global_step, "lr": rate, **ordered})
         score = self._score(epoch, values)
         is_best = score > self.best_score
         if is_best:
@@ -85,10 +86,14 @@ class Recorder(Checkpoint):
         return value if self.select == "accuracy" else -value
 
     def _save(self, trainer: Trainer, is_best: bool) -> None:
-        """Write best.ckpt before last.ckpt, so that last never speaks of a best that is not there."""
+        """Write best.ckpt first, so that last.ckpt never speaks of a best that is not there."""
         folder = self.run.path / "checkpoints"
         with replacing(folder / "last.ckpt") as temporary:
             trainer.save_checkpoint(temporary)
             if is_best and trainer.is_global_zero:
                 with replacing(self.best) as copy:
                     shutil.copyfile(temporary, copy)
+
+
+def _history_order(name: str) -> int:
+    return ("train", "val").index(name.partition("/")[0])

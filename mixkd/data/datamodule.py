@@ -1,6 +1,7 @@
 """The DataModule of images that live on the device whole: no workers, no per-image Python."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -30,12 +31,26 @@ class Range(NamedTuple):
     stop: int
 
 
-class EvaluationBatch(NamedTuple):
+@dataclass(frozen=True)
+class EvaluationBatch:
     """Views as they are: float32 [b, 3, h, w] in [0, 1]; int64 labels and positions, [b]."""
 
     view: Tensor
     label: Tensor
     index: Tensor
+
+
+class Positions:
+    """What a loader yields, made as it goes. (Lightning takes a list for several loaders.)"""
+
+    def __init__(self, length: int, at: Callable[[int], Step | Range]) -> None:
+        self.length, self.at = length, at
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[Step | Range]:
+        return map(self.at, range(self.length))
 
 
 class ImageDataModule(LightningDataModule):
@@ -55,26 +70,28 @@ class ImageDataModule(LightningDataModule):
         self.tested = "test"  # the split that the next test goes over
         self._resident: dict[str, Images] = {}
 
-    def train_dataloader(self) -> "_Steps":
-        """Return the positions of one epoch of the stream."""
-        assert self.stream is not None and self.trainer is not None
-        return _Steps(self.trainer, self.stream.steps_per_epoch)
+    def train_dataloader(self) -> Positions:
+        """Return the positions of one epoch of the stream, the one that the trainer is in."""
+        assert self.stream is not None
+        assert self.trainer is not None
+        trainer = self.trainer
+        return Positions(self.stream.steps_per_epoch, lambda k: Step(trainer.current_epoch, k))
 
-    def val_dataloader(self) -> list[Range]:
+    def val_dataloader(self) -> Positions:
         """Return the ranges of the held-out images that this process evaluates."""
         return self.ranges("held_out")
 
-    def test_dataloader(self) -> list[Range]:
+    def test_dataloader(self) -> Positions:
         """Return the ranges of the split `tested` that this process evaluates."""
         return self.ranges(self.tested)
 
-    def ranges(self, split: str) -> list[Range]:
+    def ranges(self, split: str) -> Positions:
         """Return the ranges of a split that this process evaluates; together they hold it once."""
         assert self.trainer is not None
         rank, world = self.trainer.global_rank, self.trainer.world_size
         n, size = len(self.splits[split]), max(1, self.cfg.eval_batch_size // world)
         starts = list(range(0, n, size))[rank::world]
-        return [Range(split, start, min(start + size, n)) for start in starts]
+        return Positions(len(starts), lambda k: Range(split, starts[k], min(starts[k] + size, n)))
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Make a batch from its position, on the device."""
@@ -87,7 +104,8 @@ class ImageDataModule(LightningDataModule):
         return batch
 
     def _vicinal_batch(self, position: Step) -> VicinalBatch:
-        assert self.stream is not None and self.trainer is not None
+        assert self.stream is not None
+        assert self.trainer is not None
         plan = self.stream.plan(position.epoch, position.step)
         share = self.stream.batch_size // self.trainer.world_size
         rows = torch.arange(share) + share * self.trainer.global_rank
@@ -99,7 +117,9 @@ class ImageDataModule(LightningDataModule):
         images = self._resident.get(split)
         if images is None or images.labels.device != device:
             whole = self.splits[split]
-            images = Images(whole.pixels.to(device), whole.labels.to(device), whole.index.to(device))
+            images = Images(
+                whole.pixels.to(device), whole.labels.to(device), whole.index.to(device)
+            )
             self._resident[split] = images
         return images
 
@@ -115,33 +135,19 @@ def vicinal_batch(images: Images, plan: Plan, rows: Tensor, pad: int) -> Vicinal
     """
     device = images.pixels.device
     # A partner may be another process's row: make each view that is needed, once.
-    needed, where = torch.cat([rows, plan.partner[rows]]).unique(return_inverse=True)
+    both = torch.cat([rows, plan.partner[rows]])
+    needed, where = torch.unique(both, return_inverse=True)
     own, partner = where.to(device).chunk(2)
-    image = plan.image[needed].to(device)
-    pixels = crop_and_flip(
-        images.pixels.index_select(0, image),
-        *(x[needed].to(device) for x in (plan.top, plan.left, plan.flip)),
-        pad,
+    image, top, left, flip = (
+        x[needed].to(device) for x in (plan.image, plan.top, plan.left, plan.flip)
     )
+    pixels = crop_and_flip(images.pixels.index_select(0, image), top, left, flip, pad)
     view, label, index = to_unit(pixels), images.labels[image], images.index[image]
     lam = plan.lam[rows]
     mixed = view[own] if bool((lam == 1).all()) else mix(view[own], view[partner], lam.to(device))
     return VicinalBatch(
         mixed, lam.to(device), label[own], label[partner], index[own], index[partner]
     )
-
-
-class _Steps:
-    """One epoch of positions, for the epoch that the trainer is in."""
-
-    def __init__(self, trainer: Any, steps: int) -> None:
-        self.trainer, self.steps = trainer, steps
-
-    def __len__(self) -> int:
-        return self.steps
-
-    def __iter__(self) -> Iterator[Step]:
-        return (Step(self.trainer.current_epoch, step) for step in range(self.steps))
 
 
 def load_splits(cfg: Data) -> Splits:

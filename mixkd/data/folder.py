@@ -91,7 +91,9 @@ def _decoded(cfg: Data, root: Path, files: dict[str, list[tuple[Path, int]]]) ->
     key = hashlib.sha256(json.dumps(cfg.size).encode())
     for path in paths:
         stat = path.stat()
-        key.update(f"{path.relative_to(root).as_posix()}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+        key.update(
+            f"{path.relative_to(root).as_posix()}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode()
+        )
     cache = Path(cfg.cache_dir) / f"{key.hexdigest()[:24]}.npy"
     if cache.is_file():
         cached: np.ndarray = np.load(cache, mmap_mode="r", allow_pickle=False)

@@ -81,7 +81,7 @@ def stratified(images: Images, count: int, seed: int, key: str) -> tuple[Images,
     Raises:
         UserError: naming `key`, if either part could not hold an image of every class.
     """
-    classes = len(images.labels.unique())
+    classes = int(images.labels.bincount().count_nonzero())
     rest = len(images) - count
     if count < classes or rest < classes:
         raise UserError.of(
@@ -94,6 +94,10 @@ def stratified(images: Images, count: int, seed: int, key: str) -> tuple[Images,
         raise UserError.of(key, f"classes {single} have a single image, which cannot be split")
     positions = np.arange(len(images))
     chosen, others = train_test_split(
-        positions, train_size=count, test_size=rest, random_state=seed, stratify=images.labels.numpy()
+        positions,
+        train_size=count,
+        test_size=rest,
+        random_state=seed,
+        stratify=images.labels.numpy(),
     )
     return images.take(np.sort(chosen)), images.take(np.sort(others))

@@ -32,7 +32,7 @@ class Source:
 
 
 def digits(cfg: Data) -> Source:
-    """Return scikit-learn's 8x8 digits, enlarged to 32x32 (or `data.size`); a quarter is for test."""
+    """Return scikit-learn's 8x8 digits, enlarged to 32x32 or `data.size`; a quarter is the test."""
     bunch = load_digits()
     size = cfg.size or 32
     grey = np.round(bunch.images * (255 / 16)).astype(np.uint8)
@@ -72,7 +72,9 @@ def cifar(cfg: Data) -> Source:
             if cfg.download
             else "data.download=true fetches it"
         )
-        raise UserError.of("data.root", f"no intact {cfg.source} in {root!r}: {error}. {hint}") from error
+        raise UserError.of(
+            "data.root", f"no intact {cfg.source} in {root!r}: {error}. {hint}"
+        ) from error
     return Source(
         Images.of(train.data, np.asarray(train.targets)),
         Images.of(test.data, np.asarray(test.targets)),

@@ -1,4 +1,4 @@
-"""Views: augmented image batches in pixel space [0, 1], made on the device that holds the images."""
+"""Views: augmented image batches in pixel space [0, 1], made on the images' own device."""
 
 import torch
 import torch.nn.functional as F

@@ -23,7 +23,7 @@ class Curve(NamedTuple):
 
 
 def reliability_figure(curves: Sequence[Curve]) -> Figure:
-    """Draw a panel a curve: a dot a bin, its area the share of images, its distance from the line the gap."""
+    """Draw a panel a curve: a dot a bin, its area the share of images, its bar the gap."""
     columns = min(len(curves), 5)
     lines = math.ceil(len(curves) / columns)
     figure = Figure(figsize=(2.3 * columns + 0.7, 2.6 * lines + 0.5), layout="constrained")

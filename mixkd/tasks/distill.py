@@ -5,9 +5,9 @@ from functools import partial
 import torch
 
 from mixkd import config
-from mixkd.config import file_fingerprint
 from mixkd.data.datamodule import ImageDataModule, load_splits, make_stream
 from mixkd.errors import UserError
+from mixkd.fingerprints import file_fingerprint
 from mixkd.modules.distillation import Distillation
 from mixkd.networks import FrozenTeacher, build_network, check_classes, check_logits
 from mixkd.optimization import make_optimizer, make_schedule

@@ -1,10 +1,10 @@
 """`mixkd evaluate`: measure any trained network."""
 
 from mixkd import config
-from mixkd.config import file_fingerprint
 from mixkd.console import say
 from mixkd.data.datamodule import ImageDataModule, load_splits
 from mixkd.files import write_json
+from mixkd.fingerprints import file_fingerprint
 from mixkd.modules.classifier import Classifier
 from mixkd.networks import build_network, check_classes, check_logits
 from mixkd.run import Metrics, Run

@@ -9,10 +9,10 @@ from lightning.pytorch import Trainer
 
 from mixkd import config
 from mixkd.callbacks.recorder import Recorder
-from mixkd.config import file_fingerprint
 from mixkd.console import say
 from mixkd.data.datamodule import ImageDataModule
 from mixkd.files import replacing, write_json
+from mixkd.fingerprints import file_fingerprint
 from mixkd.modules.learner import Learner
 from mixkd.networks import save_weights
 from mixkd.run import Metrics, Run
@@ -57,7 +57,12 @@ def fit(
         fingerprints: sha256 of the data and weights that go in, by name.
     """
     recorder = Recorder(run, cfg.trainer.select)
-    trainer = make_trainer(cfg.trainer, max_epochs=cfg.trainer.max_epochs, callbacks=[recorder])
+    trainer = make_trainer(
+        cfg.trainer,
+        max_epochs=cfg.trainer.max_epochs,
+        callbacks=[recorder],
+        enable_checkpointing=True,  # the recorder's; Lightning adds none beside it
+    )
     with run.started(fingerprints, device=str(trainer.strategy.root_device)):
         say(f"{cfg.task}: {run.path}")
         sizes = {name: len(data.splits[name]) for name in ("train", "held_out", "test")}

@@ -34,7 +34,9 @@ def list_items(words: Sequence[str]) -> str:
 
 def artefacts() -> list[tuple[str, str]]:
     """Return (name, what it is) of each file in experiments/."""
-    folder = config_dir().parent / ("_experiments" if config_dir().name == "_conf" else "experiments")
+    folder = config_dir().parent / (
+        "_experiments" if config_dir().name == "_conf" else "experiments"
+    )
     files = sorted(path for path in folder.glob("*.py") if path.stem[0] != "_")
     return [(path.stem, path.read_text().splitlines()[0].strip('"')) for path in files]
 

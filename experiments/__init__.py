@@ -1,0 +1,1 @@
+"""Experiments: the runs that feed a result, and how it is drawn."""

@@ -1,0 +1,87 @@
+"""The demo: a teacher and four students on handwritten digits, one table, one figure.
+
+`make demo`, or `python -m experiments.demo [key=value ...]` with overrides for every training.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from mixkd.compose import compose
+from mixkd.config import Distill, Evaluate, Finetune, validate
+from mixkd.console import say
+from mixkd.files import write_text
+from mixkd.report.reliability import read_curve, reliability_figure, save_figure
+from mixkd.report.table import as_csv, markdown
+from mixkd.run import Run
+from mixkd.tasks.distill import distill
+from mixkd.tasks.evaluate import evaluate
+from mixkd.tasks.finetune import finetune
+
+TEACHER = ["network=resnet20", "trainer.max_epochs=15"]
+WIDTH = "args.width=0.35"
+STUDENT = ["optimizer=adam", "optimizer.lr=0.01", "trainer.max_epochs=25"]
+METHODS = ("erm", "mixup", "kd", "kd_mixup")
+OUT = Path("reports/demo")
+
+
+def main(more: Sequence[str] = ()) -> None:
+    """Train what is missing, evaluate all five networks, and write the table and the figure."""
+    started = time.perf_counter()
+    runs: dict[str, Path] = {}
+    say("1/6  the teacher, ResNet-20")
+    runs["teacher"] = train("finetune", [*TEACHER, *more])
+    for number, method in enumerate(METHODS, start=2):
+        say(f"{number}/6  a MobileNetV2 student: {method}")
+        common = [f"method={method}", *STUDENT, *more]
+        if method in ("erm", "mixup"):
+            words = ["network=mobilenetv2", f"network.{WIDTH}", *common]
+            runs[method] = train("finetune", words)
+        else:
+            words = [f"teacher.run='{runs['teacher']}'", f"student.{WIDTH}", *common]
+            runs[method] = train("distill", words)
+    say("6/6  evaluation on the held-out test images")
+    evaluations = {label: measured(run, more) for label, run in runs.items()}
+    table = write_results(evaluations, OUT)
+    print(f"\n{table}\n{OUT}/table.md, table.csv, reliability.png")
+    say(f"{time.perf_counter() - started:.0f} s")
+
+
+def train(command: str, words: Sequence[str]) -> Path:
+    """Run one training, unless it has been run before; return its directory."""
+    cfg = validate(compose(command, words))
+    if isinstance(cfg, Finetune):
+        finetune(cfg)
+    elif isinstance(cfg, Distill):
+        distill(cfg)
+    return Run(cfg).path
+
+
+def measured(run: Path, more: Sequence[str]) -> Path:
+    """Evaluate a run's network on its test images; return the evaluation's directory."""
+    places = [word for word in more if word.startswith(("run.", "trainer.accelerator"))]
+    cfg = validate(compose("evaluate", [f"network.run='{run}'", *places]))
+    assert isinstance(cfg, Evaluate)
+    evaluate(cfg)
+    return Run(cfg).path
+
+
+def write_results(evaluations: Mapping[str, Path], out: Path) -> str:
+    """Write table.md, table.csv and the reliability figure of evaluation runs; return the table."""
+    metrics = {k: json.loads((run / "metrics.json").read_text()) for k, run in evaluations.items()}
+    rows = list(metrics.items())
+    table = markdown(rows, "test")
+    write_text(out / "table.md", table)
+    write_text(out / "table.csv", as_csv(rows, "test"))
+    curves = [
+        read_curve(run, "test", label, metrics[label]["test/ece"])
+        for label, run in evaluations.items()
+    ]
+    save_figure(reliability_figure(curves), out / "reliability")
+    return table
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

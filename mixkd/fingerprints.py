@@ -1,0 +1,53 @@
+"""What names an experiment, and what its files contain, as sha256."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from mixkd.config import NETWORKS, PLACE, Config, Section
+
+
+def experiment_hash(cfg: Config) -> str:
+    """Return 10 hexadecimal digits that name the experiment.
+
+    Fields that cannot change a result are left out; weights count by their content, a folder of
+    images by its listing.
+    """
+    named = _without_places(cfg)
+    for section in NETWORKS:
+        network = getattr(cfg, section, None)
+        if network is not None and network.weights:
+            named[section]["weights"] = file_fingerprint(network.weights)
+    if cfg.data.source == "imagefolder":
+        named["data"]["listing"] = folder_fingerprint(Path(cfg.data.root or ""))
+    text = json.dumps(named, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def file_fingerprint(path: str | Path) -> str:
+    """Return the sha256 of a file's content."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def folder_fingerprint(root: Path) -> str:
+    """Return the sha256 of a folder's listing: relative paths and sizes in bytes, not contents."""
+    digest = hashlib.sha256()
+    for path in sorted(p for p in root.rglob("*") if p.is_file()):
+        digest.update(f"{path.relative_to(root).as_posix()}\0{path.stat().st_size}\n".encode())
+    return digest.hexdigest()
+
+
+def _without_places(section: Section) -> dict[str, Any]:
+    named: dict[str, Any] = {}
+    for name, field in type(section).model_fields.items():
+        if PLACE in field.metadata:
+            continue
+        value = getattr(section, name)
+        if isinstance(value, Section):
+            value = _without_places(value)
+        elif isinstance(value, list):
+            value = [_without_places(v) if isinstance(v, Section) else v for v in value]
+        named[name] = value
+    return named

@@ -1,0 +1,55 @@
+"""Fixtures: small image folders of the true form, and commands run as the command line runs them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mixkd import cli
+
+
+@pytest.fixture(autouse=True)
+def _own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run each test in a folder of its own, with its own cache."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    torch.manual_seed(0)
+
+
+def write_images(folder: Path, count: int, colour: tuple[int, int, int], size: int = 16) -> None:
+    """Write `count` noisy JPEG images of a colour, named 0000.jpg onwards."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(len(str(folder)))
+    for number in range(count):
+        noise = rng.integers(-40, 40, (size, size, 3))
+        pixels = np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number:04d}.jpg", quality=95)
+
+
+COLOURS = {"blue": (40, 40, 200), "green": (40, 200, 40), "red": (200, 40, 40)}
+
+
+@pytest.fixture()
+def image_folder(tmp_path: Path) -> Path:
+    """A folder with train/ and test/ of three easy classes, 20 and 6 images each, 16x16."""
+    root = tmp_path / "images"
+    for name, colour in COLOURS.items():
+        write_images(root / "train" / name, 20, colour)
+        write_images(root / "test" / name, 6, colour)
+    return root
+
+
+@pytest.fixture()
+def mixkd(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Run `mixkd WORDS` in this process; return its exit status."""
+
+    def run(*words: str) -> int:
+        monkeypatch.setattr("sys.argv", ["mixkd", *words])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        return int(stopped.value.code or 0)
+
+    return run

@@ -1,0 +1,118 @@
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mixkd.compose import compose
+from mixkd.config import validate
+from mixkd.data.datamodule import load_splits
+from mixkd.data.images import Splits
+from mixkd.errors import UserError
+from tests.conftest import write_images
+
+
+def load(root: Path, **more: Any) -> Splits:
+    words = ["network=resnet20", "data=imagefolder", f"data.root='{root}'"]
+    words += [f"data.{k}={v}" for k, v in more.items()]
+    return load_splits(validate(compose("finetune", words)).data)
+
+
+def test_pixels_labels_and_order_are_the_folders(image_folder: Path) -> None:
+    splits = load(image_folder)
+    assert splits.classes == ("blue", "green", "red")
+    assert splits.test.labels.tolist() == [0] * 6 + [1] * 6 + [2] * 6
+    file = image_folder / "test" / "green" / "0002.jpg"
+    expected = torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1)
+    assert torch.equal(splits.test.pixels[8], expected)
+
+
+def test_test_alone_reports_and_selection_is_held_out_of_train(image_folder: Path) -> None:
+    splits = load(image_folder)
+    assert (len(splits.train), len(splits.held_out), len(splits.test)) == (54, 6, 18)
+
+
+def test_val_alone_reports_too(image_folder: Path) -> None:
+    (image_folder / "test").rename(image_folder / "val")
+    splits = load(image_folder)
+    assert (len(splits.train), len(splits.held_out), len(splits.test)) == (54, 6, 18)
+
+
+def test_val_selects_where_test_reports(image_folder: Path) -> None:
+    for name in ("blue", "green", "red"):
+        write_images(image_folder / "val" / name, 4, (9, 9, 9))
+    splits = load(image_folder)
+    assert (len(splits.train), len(splits.held_out), len(splits.test)) == (60, 12, 18)
+
+
+def test_the_second_start_reads_the_cache(image_folder: Path, tmp_path: Path) -> None:
+    first = load(image_folder)
+    caches = list((tmp_path / "cache" / "mixkd").glob("*.npy"))
+    assert len(caches) == 1
+    written = caches[0].stat().st_mtime_ns
+    second = load(image_folder)
+    assert caches[0].stat().st_mtime_ns == written
+    assert torch.equal(first.train.pixels, second.train.pixels)
+    write_images(image_folder / "test" / "red", 6, (200, 200, 40))
+    assert not torch.equal(load(image_folder).test.pixels, first.test.pixels)
+
+
+def test_any_mode_of_image_becomes_upright_rgb(image_folder: Path) -> None:
+    folder = image_folder / "test" / "red"
+    shutil.rmtree(folder)
+    folder.mkdir()
+    grey = Image.fromarray(np.full((16, 16), 77, dtype=np.uint8))
+    grey.save(folder / "a.png")
+    grey.convert("P").save(folder / "b.gif")
+    Image.new("CMYK", (16, 16), (0, 0, 0, 0)).save(folder / "c.jpg", quality=100)
+    half = np.zeros((16, 16, 3), dtype=np.uint8)
+    half[:8] = 255  # white above; the orientation tag turns it upside down
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.fromarray(half).save(folder / "d.png", exif=exif)
+    (folder / "notes.txt").write_text("not an image")
+    pixels = load(image_folder).test.pixels[-4:]
+    assert (pixels[0] == 77).all()
+    assert (pixels[1].int() - 77).abs().max() <= 1
+    assert (pixels[2] == 255).all()
+    assert (pixels[3, :, :8] == 0).all()
+    assert (pixels[3, :, 8:] == 255).all()
+
+
+def test_size_resizes_and_crops(image_folder: Path) -> None:
+    Image.new("RGB", (40, 20)).save(image_folder / "train" / "red" / "wide.png")
+    with pytest.raises(UserError, match=r"data.size: images have 2 sizes, from 16x16 to 40x20"):
+        load(image_folder)
+    assert load(image_folder, size=12).train.pixels.shape[-2:] == (12, 12)
+
+
+def test_every_fault_of_a_folder_is_named(image_folder: Path) -> None:
+    shutil.rmtree(image_folder / "test" / "blue")
+    for file in (image_folder / "train" / "green").iterdir():
+        file.unlink()
+    (image_folder / "test" / "pink").mkdir()
+    with pytest.raises(UserError) as caught:
+        load(image_folder)
+    said = str(caught.value)
+    assert "no folder for class 'blue'" in said
+    assert f"{image_folder / 'train' / 'green'}: no images" in said
+    assert f"{image_folder / 'test' / 'pink'}: train/ has no such class" in said
+
+
+def test_files_that_cannot_be_decoded_are_named(image_folder: Path) -> None:
+    victim = image_folder / "train" / "blue" / "0003.jpg"
+    victim.write_bytes(victim.read_bytes()[:200])
+    (image_folder / "train" / "blue" / "0004.jpg").write_bytes(b"")
+    with pytest.raises(UserError) as caught:
+        load(image_folder)
+    assert len(caught.value.problems) == 2
+    assert f"{victim} cannot be decoded" in str(caught.value)
+
+
+def test_a_folder_without_splits_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "cats").mkdir()
+    with pytest.raises(UserError, match=r"holds cats.*takes train/ with val/, test/ or both"):
+        load(tmp_path)

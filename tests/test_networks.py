@@ -1,0 +1,214 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+from omegaconf import OmegaConf
+from torch import nn
+
+from mixkd import config
+from mixkd.cifar_resnet import CifarResNet
+from mixkd.compose import compose
+from mixkd.errors import UserError
+from mixkd.networks import (
+    FrozenTeacher,
+    Network,
+    build_network,
+    check_classes,
+    check_logits,
+    load_weights,
+    read_weights,
+    save_weights,
+)
+
+RESNET56 = Path(__file__).parents[2] / "shared" / "data" / "resnet56-4bfd9763.th"
+
+
+def section(*words: str) -> config.Network:
+    raw = OmegaConf.to_container(compose("finetune", list(words))["network"])
+    return config.Network.model_validate(raw)
+
+
+def build(*words: str, classes: int = 10) -> Network:
+    return build_network(section(*words), classes, "network")
+
+
+def trainable(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+@pytest.mark.parametrize(
+    ("classes", "parameters", "with_statistics"),
+    [(10, 2_554_634, 2_589_258), (100, 2_577_764, 2_612_388), (1000, 2_809_064, 2_843_688)],
+)
+def test_the_papers_student_has_its_parameter_counts(
+    classes: int, parameters: int, with_statistics: int
+) -> None:
+    core = build("network=mobilenetv2", classes=classes).core
+    statistics = [b for n, b in core.named_buffers() if "running" in n]
+    assert trainable(core) == parameters
+    assert trainable(core) + sum(b.numel() for b in statistics) == with_statistics
+
+
+def test_width_makes_the_student_smaller() -> None:
+    assert trainable(build("network=mobilenetv2", "network.args.width=0.35")) < 1_100_000
+    with pytest.raises(UserError, match=r"args.width: got 0.3; takes 0.35, 0.5, 0.75, 1"):
+        build("network=mobilenetv2", "network.args.width=0.3")
+
+
+# He et al. (2016), Table 6: 0.27 M, 0.46 M, 0.66 M, 0.85 M, 1.7 M.
+@pytest.mark.parametrize(
+    ("depth", "millions"), [(20, 0.27), (32, 0.46), (44, 0.66), (56, 0.85), (110, 1.7)]
+)
+def test_cifar_resnets_have_the_published_sizes(depth: int, millions: float) -> None:
+    digits = 1 if depth == 110 else 2
+    assert round(trainable(CifarResNet(depth, 10)) / 1e6, digits) == millions
+
+
+def test_cifar_resnet_of_another_depth_is_refused() -> None:
+    with pytest.raises(UserError, match=r"network.args: .*depth 21 is not 6n \+ 2"):
+        build("network=resnet20", "network.args.depth=21")
+
+
+@pytest.mark.skipif(not RESNET56.is_file(), reason="the public checkpoint is not in the repository")
+def test_a_public_checkpoint_loads_strictly() -> None:
+    core = CifarResNet(56, 10)
+    load_weights(core, RESNET56, "network.weights")
+    theirs = torch.load(RESNET56, map_location="cpu", weights_only=True)["state_dict"]
+    own = core.state_dict()
+    for name, value in theirs.items():
+        assert torch.equal(own[name.removeprefix("module.")], value), name
+    added = own.keys() - {name.removeprefix("module.") for name in theirs}
+    assert all(name.endswith("num_batches_tracked") for name in added)
+
+
+def test_option_a_shortcut_subsamples_and_pads_channels() -> None:
+    block = CifarResNet(20, 10).layer2[0].eval()
+    nn.init.zeros_(block.conv2.weight)
+    x = torch.rand(1, 16, 6, 6)
+    y = block(x)
+    assert torch.equal(y[:, 8:24], x[:, :, ::2, ::2])
+    assert not y[:, :8].any()
+    assert not y[:, 24:].any()
+
+
+def test_a_network_normalises_and_resizes_for_itself() -> None:
+    network = Network(nn.Identity(), [0.5, 0.25, 0.0], [0.5, 0.25, 2.0], input_size=4)
+    view = torch.ones(1, 3, 9, 9)
+    found = network(view)
+    assert found.shape == (1, 3, 4, 4)
+    torch.testing.assert_close(found[0, :, 0, 0], torch.tensor([1.0, 3.0, 0.5]))
+
+
+def test_timm_networks_bring_their_own_normalisation() -> None:
+    network = build("network=timm", "network.name=vit_tiny_patch16_224")
+    assert network.input_size == 224
+    assert network.mean.flatten().tolist() == [0.5] * 3
+    given = build("network=resnet10t", "network.mean=[0.1,0.2,0.3]", "network.std=[1,1,1]")
+    assert given.mean.flatten().tolist() == pytest.approx([0.1, 0.2, 0.3])
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "module._orig_mod.", "network.core."])
+@pytest.mark.parametrize("nested", [False, True])
+def test_weights_are_read_whatever_wrapped_them(
+    prefix: str, nested: bool, tmp_path: Path
+) -> None:
+    source, target = CifarResNet(8, 10), CifarResNet(8, 10)
+    state: dict[str, Any] = {prefix + n: v for n, v in source.state_dict().items()}
+    path = tmp_path / "w.th"
+    torch.save({"state_dict": state, "epoch": 3} if nested else state, path)
+    load_weights(target, path, "k")
+    for name, value in source.state_dict().items():
+        assert torch.equal(target.state_dict()[name], value), name
+
+
+def test_safetensors_round_trip_with_class_names(tmp_path: Path) -> None:
+    core, path = CifarResNet(8, 3), tmp_path / "w.safetensors"
+    save_weights(core, path, ["a", "b", "c"])
+    assert set(safetensors.torch.load_file(path)) == set(core.state_dict())
+    load_weights(CifarResNet(8, 3), path, "k")
+    check_classes(str(path), ["a", "b", "c"], "k")
+    with pytest.raises(UserError, match=r"k: .* trained on the 3 classes a, b, c; .* a, b, d"):
+        check_classes(str(path), ["a", "b", "d"], "k")
+
+
+def test_weights_that_do_not_fit_say_why(tmp_path: Path) -> None:
+    path = tmp_path / "w.th"
+    torch.save(CifarResNet(8, 100).state_dict(), path)
+    with pytest.raises(UserError, match=r"trained on 100 classes; the data has 10"):
+        load_weights(CifarResNet(8, 10), path, "k")
+    with pytest.raises(UserError, match=r"of another network: it lacks layer1.1.bn1.bias"):
+        load_weights(CifarResNet(14, 100), path, "k")
+
+
+class Payload:
+    def __reduce__(self) -> Any:
+        return (Path.touch, (Path("executed"),))
+
+
+def test_unreadable_weights_are_refused_and_nothing_in_them_runs(tmp_path: Path) -> None:
+    for name in ("garbage.th", "garbage.safetensors"):
+        (tmp_path / name).write_bytes(b"not weights at all")
+        with pytest.raises(UserError, match="cannot be read"):
+            read_weights(tmp_path / name, "k")
+    torch.save({"state_dict": Payload()}, tmp_path / "evil.th")
+    with pytest.raises(UserError, match="cannot be read"):
+        read_weights(tmp_path / "evil.th", "k")
+    assert not Path("executed").exists()
+    torch.save({"epoch": 3}, tmp_path / "empty.th")
+    with pytest.raises(UserError, match="holds no state dict"):
+        read_weights(tmp_path / "empty.th", "k")
+
+
+def without_arguments() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 7))
+
+
+def with_classes(num_classes: int) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, num_classes))
+
+
+def not_a_module() -> int:
+    return 3
+
+
+def test_any_callable_makes_a_network() -> None:
+    network = build(f"network.factory={__name__}.with_classes")
+    check_logits(network, 10, 8, "network")
+    with pytest.raises(UserError, match=r"gives \(1, 7\) for one image; takes .* \(1, 10\)"):
+        check_logits(build(f"network.factory={__name__}.without_arguments"), 10, 8, "network")
+    with pytest.raises(UserError, match=r"network: fails on a 9x9 image"):
+        check_logits(network, 10, 9, "network")
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        (f"network.factory={__name__}.not_a_module", "returned int; takes an nn.Module"),
+        (f"network.factory={__name__}.absent", "takes package.module.function"),
+        ("network.factory=nodots", "takes package.module.function"),
+        ("network.factory=no.such.package", "takes package.module.function"),
+    ],
+)
+def test_a_factory_that_makes_none_is_refused(word: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        build(word)
+
+
+def test_an_unknown_timm_name_gets_the_nearest() -> None:
+    with pytest.raises(UserError, match=r"no model 'resnt50' \(did you mean resnet50\?\)"):
+        build("network=timm", "network.name=resnt50")
+
+
+def test_a_frozen_teacher_stays_as_it_is() -> None:
+    network = build("network=resnet20")
+    before = {n: v.clone() for n, v in network.state_dict().items()}
+    teacher = FrozenTeacher(network.train())
+    view = torch.rand(4, 3, 16, 16, requires_grad=True)
+    logits = teacher(view)
+    assert not logits.requires_grad
+    assert not logits.is_inference()
+    assert not network.training
+    assert not isinstance(teacher, nn.Module)
+    assert all(torch.equal(v, before[n]) for n, v in teacher.state_dict().items())

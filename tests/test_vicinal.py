@@ -1,0 +1,124 @@
+import numpy as np
+import pytest
+import torch
+
+from mixkd.data.datamodule import vicinal_batch
+from mixkd.data.images import Images
+from mixkd.vicinal import Mixing, Plan, VicinalStream, draw_lam, mix
+
+UNIFORM = Mixing("uniform")
+
+
+def stream(seed: int = 0, mixing: Mixing | None = UNIFORM, n: int = 50) -> VicinalStream:
+    return VicinalStream(n, 8, seed, mixing, slack=4, flip=True)
+
+
+def same(a: Plan, b: Plan) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(vars(a).values(), vars(b).values(), strict=True))
+
+
+def images(n: int = 50) -> Images:
+    pixels = torch.randint(0, 256, (n, 3, 6, 6), dtype=torch.uint8)
+    return Images(pixels, torch.arange(n) % 5, torch.arange(n) + 1000)
+
+
+def test_is_a_pure_function_of_seed_epoch_and_step() -> None:
+    one, other = stream(), stream()
+    other.plan(3, 1)  # what was asked before does not matter
+    assert same(one.plan(1, 2), other.plan(1, 2))
+    assert not same(one.plan(1, 2), one.plan(1, 3))
+    assert not same(one.plan(1, 2), one.plan(2, 2))
+    assert not same(one.plan(1, 2), stream(seed=1).plan(1, 2))
+
+
+def test_an_epoch_holds_each_image_at_most_once_and_drops_the_last_partial_batch() -> None:
+    s = stream()
+    seen = torch.cat([s.plan(0, k).image for k in range(s.steps_per_epoch)])
+    assert s.steps_per_epoch == 6
+    assert len(seen.unique()) == len(seen) == 48
+    assert seen.max() < 50
+
+
+def test_partners_are_a_permutation_of_the_batch() -> None:
+    assert stream().plan(0, 0).partner.sort().values.tolist() == list(range(8))
+
+
+def test_methods_share_order_crops_and_flips() -> None:
+    mixed, plain = stream().plan(2, 3), stream(mixing=None).plan(2, 3)
+    for name in ("image", "top", "left", "flip"):
+        assert torch.equal(getattr(mixed, name), getattr(plain, name)), name
+    assert plain.lam.tolist() == [1.0] * 8
+    assert plain.partner.tolist() == list(range(8))
+
+
+def test_offsets_cover_the_slack_and_flips_are_even() -> None:
+    plans = [stream().plan(e, k) for e in range(40) for k in range(6)]
+    top = torch.cat([p.top for p in plans])
+    assert sorted(top.unique().tolist()) == [0, 1, 2, 3, 4]
+    flips = torch.cat([p.flip for p in plans]).float().mean().item()
+    assert flips == pytest.approx(0.5, abs=0.04)
+
+
+@pytest.mark.parametrize(
+    ("mixing", "mean", "variance"),
+    [
+        (Mixing("uniform"), 1 / 2, 1 / 12),
+        (Mixing("beta", a=0.2), 1 / 2, 1 / (4 * 1.4)),  # Beta(a, a): 1 / (4 (2a + 1))
+        (Mixing("beta", a=3.0), 1 / 2, 1 / 28),
+        (Mixing(0.3), 0.3, 0.0),
+    ],
+)
+def test_lambda_has_the_moments_of_its_distribution(
+    mixing: Mixing, mean: float, variance: float
+) -> None:
+    lam = draw_lam(mixing, 200_000, np.random.default_rng(0))
+    assert lam.min() >= 0
+    assert lam.max() <= 1
+    assert lam.mean() == pytest.approx(mean, abs=0.004)
+    assert lam.var() == pytest.approx(variance, abs=0.002)
+
+
+def test_lambda_per_batch_is_one_number() -> None:
+    lam = stream(mixing=Mixing("uniform", per="batch")).plan(0, 0).lam
+    assert len(lam.unique()) == 1
+    assert len(stream().plan(0, 0).lam.unique()) == 8
+
+
+def test_mixing_is_linear_in_pixels() -> None:
+    a, b, lam = torch.rand(4, 3, 5, 5), torch.rand(4, 3, 5, 5), torch.tensor([0.0, 0.25, 0.5, 1.0])
+    weight = lam[:, None, None, None]
+    torch.testing.assert_close(mix(a, b, lam), weight * a + (1 - weight) * b)
+    assert torch.equal(mix(a, b, lam)[0], b[0])
+    assert torch.equal(mix(a, b, lam)[3], a[3])
+
+
+def test_a_vicinal_batch_is_what_its_plan_says() -> None:
+    source, plan = images(), stream().plan(0, 0)
+    batch = vicinal_batch(source, plan, torch.arange(8), pad=2)
+    views = []
+    for row in range(8):  # one image at a time, by slicing
+        padded = torch.nn.functional.pad(source.pixels[plan.image[row]], (2, 2, 2, 2))
+        top, left = int(plan.top[row]), int(plan.left[row])
+        view = padded[:, top : top + 6, left : left + 6].float() / 255
+        views.append(view.flip(-1) if plan.flip[row] else view)
+    for row in range(8):
+        lam, partner = plan.lam[row], int(plan.partner[row])
+        expected = lam * views[row] + (1 - lam) * views[partner]
+        torch.testing.assert_close(batch.mixed[row], expected)
+        assert batch.label[row] == source.labels[plan.image[row]]
+        assert batch.partner_label[row] == source.labels[plan.image[partner]]
+        assert batch.index[row] == source.index[plan.image[row]]
+        assert batch.partner_index[row] == source.index[plan.image[partner]]
+
+
+def test_processes_take_slices_of_the_global_batch() -> None:
+    source, plan = images(), stream().plan(1, 1)
+    whole = vicinal_batch(source, plan, torch.arange(8), pad=2)
+    halves = [vicinal_batch(source, plan, torch.arange(4) + start, pad=2) for start in (0, 4)]
+    for name, value in vars(whole).items():
+        assert torch.equal(torch.cat([getattr(half, name) for half in halves]), value), name
+
+
+def test_fewer_images_than_a_batch_are_refused() -> None:
+    with pytest.raises(ValueError, match="do not fill"):
+        stream(n=7)
