@@ -317,8 +317,10 @@ def validate(cfg: DictConfig) -> Config:
             problem = _problem(schema, raw, details)
             if problem.key not in {p.key for p in problems}:
                 problems.append(problem)
-    known = {p.key for p in problems}
-    problems += [p for p in _contradictions(raw) if p.key not in known]
+    # A key is named once: by the section as a whole where that is what is wrong.
+    for found in _contradictions(raw):
+        if found.key not in {p.key for p in problems}:
+            problems = [p for p in problems if not p.key.startswith(f"{found.key}.")] + [found]
     if problems:
         raise UserError(*problems)
     assert config is not None

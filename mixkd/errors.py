@@ -1,7 +1,7 @@
 """A user's mistakes: reported as a message, never as a traceback."""
 
 from collections.abc import Iterable
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 from typing import NamedTuple
 
 
@@ -30,5 +30,13 @@ class UserError(Exception):
 
 def nearest(name: str, valid: Iterable[str]) -> str:
     """Return ` (did you mean X?)` for the valid name nearest to `name`, else an empty string."""
-    found = get_close_matches(name, list(valid), n=1, cutoff=0.5)
-    return f" (did you mean {found[0]}?)" if found else ""
+    found = get_close_matches(name, list(valid), n=5, cutoff=0.5)
+    if not found:
+        return ""
+
+    # Of names equally near, the one with more letters in their places.
+    def likeness(other: str) -> tuple[float, int]:
+        same = sum(a == b for a, b in zip(other, name, strict=False))
+        return SequenceMatcher(None, other, name).ratio(), same
+
+    return f" (did you mean {max(found, key=likeness)}?)"

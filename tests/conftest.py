@@ -1,4 +1,4 @@
-"""Fixtures: small image folders of the true form, and commands run as the command line runs them."""
+"""Fixtures: small image folders of the true form, and commands run as the shell runs them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -32,7 +32,7 @@ def write_images(folder: Path, count: int, colour: tuple[int, int, int], size: i
 COLOURS = {"blue": (40, 40, 200), "green": (40, 200, 40), "red": (200, 40, 40)}
 
 
-@pytest.fixture()
+@pytest.fixture
 def image_folder(tmp_path: Path) -> Path:
     """A folder with train/ and test/ of three easy classes, 20 and 6 images each, 16x16."""
     root = tmp_path / "images"
@@ -42,7 +42,7 @@ def image_folder(tmp_path: Path) -> Path:
     return root
 
 
-@pytest.fixture()
+@pytest.fixture
 def mixkd(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """Run `mixkd WORDS` in this process; return its exit status."""
 

@@ -21,7 +21,9 @@ def reference_kl(student: torch.Tensor, teacher: torch.Tensor, temperature: floa
 def test_kl_is_its_definition(temperature: float) -> None:
     student, teacher = 3 * torch.randn(7, 5), 3 * torch.randn(7, 5)
     expected = reference_kl(student, teacher, temperature)
-    assert distillation_kl(student, teacher, temperature).item() == pytest.approx(expected, rel=1e-5)
+    assert distillation_kl(student, teacher, temperature).item() == pytest.approx(
+        expected, rel=1e-5
+    )
 
 
 def test_kl_by_hand() -> None:

@@ -111,9 +111,7 @@ def test_timm_networks_bring_their_own_normalisation() -> None:
 
 @pytest.mark.parametrize("prefix", ["", "module.", "module._orig_mod.", "network.core."])
 @pytest.mark.parametrize("nested", [False, True])
-def test_weights_are_read_whatever_wrapped_them(
-    prefix: str, nested: bool, tmp_path: Path
-) -> None:
+def test_weights_are_read_whatever_wrapped_them(prefix: str, nested: bool, tmp_path: Path) -> None:
     source, target = CifarResNet(8, 10), CifarResNet(8, 10)
     state: dict[str, Any] = {prefix + n: v for n, v in source.state_dict().items()}
     path = tmp_path / "w.th"

@@ -23,7 +23,9 @@ def test_cosine_by_hand() -> None:
     rates = [s.rate(e) for e in range(6)]
     middle = 0.02 + 0.08 / 2
     quarter = 0.08 * math.sqrt(2) / 4
-    assert rates == pytest.approx([0.1 / 3, 0.2 / 3, 0.1, middle + quarter, middle, middle - quarter])
+    assert rates == pytest.approx(
+        [0.1 / 3, 0.2 / 3, 0.1, middle + quarter, middle, middle - quarter]
+    )
 
 
 def test_piecewise_is_the_papers_schedule() -> None:
@@ -87,7 +89,12 @@ def test_plateau_resumes() -> None:
     [("sgd", torch.optim.SGD), ("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)],
 )
 def test_optimizers_are_torchs(name: str, kind: type) -> None:
-    words = ["network=resnet20", f"optimizer={name}", "optimizer.lr=0.3", "optimizer.weight_decay=0.01"]
+    words = [
+        "network=resnet20",
+        f"optimizer={name}",
+        "optimizer.lr=0.3",
+        "optimizer.weight_decay=0.01",
+    ]
     cfg = validate(compose("finetune", words))
     assert isinstance(cfg, Finetune)
     optimizer = make_optimizer(cfg.optimizer, [torch.nn.Parameter(torch.zeros(2))])

@@ -27,7 +27,7 @@ def md5(content: bytes) -> str:
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
-@pytest.fixture()
+@pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Serve the test's folder on this machine's own address."""
     handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))

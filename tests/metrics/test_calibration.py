@@ -84,8 +84,10 @@ def test_does_not_depend_on_batches_or_processes() -> None:
         setattr(summed, name, sum(getattr(part, name) for part in parts))
     summed._update_count = 1
     assert summed.compute() == pytest.approx(whole.compute(), abs=1e-12)
-    assert all(reduce is torch.sum or reduce.__name__ == "dim_zero_sum"
-               for reduce in whole._reductions.values())
+    assert all(
+        reduce is torch.sum or reduce.__name__ == "dim_zero_sum"
+        for reduce in whole._reductions.values()
+    )
 
 
 def test_reliability_rows_give_the_ece() -> None:

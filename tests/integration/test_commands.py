@@ -1,0 +1,311 @@
+"""Whole commands, as a user types them."""
+
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+import yaml
+from torch import nn
+
+pytestmark = pytest.mark.integration
+
+Mixkd = Callable[..., int]
+QUICK = ["trainer.max_epochs=2", "data.batch_size=16", "data.pad=1"]
+SMALL = ["network=resnet20", "network.args.depth=8"]
+
+
+def only(pattern: str) -> Path:
+    found = list(Path("runs").glob(pattern))
+    assert len(found) == 1, found
+    return found[0]
+
+
+def read(run: Path) -> dict[str, float]:
+    return dict(json.loads((run / "metrics.json").read_text()))
+
+
+@pytest.fixture
+def folder(image_folder: Path) -> list[str]:
+    return ["data=imagefolder", f"data.root={image_folder}"]
+
+
+def test_finetune_distill_evaluate(
+    mixkd: Mixkd, folder: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert mixkd("finetune", *folder, *SMALL, *QUICK) == 0
+    teacher = only("imagefolder/finetune/*")
+    student = ["student=resnet20", "student.args.depth=8"]
+    words = ["distill", *folder, *student, *QUICK, f"teacher.run={teacher}"]
+    assert mixkd(*words, "temperature=sigma") == 0
+    run = only("imagefolder/distill/*")
+    assert run.name.startswith("resnet20-kd_mixup-from-resnet20-sigma-s0-")
+    assert (
+        mixkd("evaluate", f"network.run={run}", "splits=[held_out,test]", "save_logits=true") == 0
+    )
+    evaluation = only("imagefolder/evaluate/*")
+
+    # The files of a run directory.
+    for directory in (teacher, run):
+        for name in (
+            "config.yaml", "provenance.json", "status.json", "history.csv", "metrics.json",
+            "checkpoints/last.ckpt", "checkpoints/best.ckpt", "weights.safetensors",
+            "predictions/test.npz", "reliability.csv", "figures/reliability-test.png",
+        ):  # fmt: skip
+            assert (directory / name).is_file(), name
+    assert not list(Path("runs").rglob(".*-*"))  # no temporary file is left
+    with open(run / "history.csv") as file:
+        history = list(csv.DictReader(file))
+    assert list(history[0])[:6] == ["epoch", "step", "lr", "train/loss", "train/ce", "train/kd"]
+    assert [row["step"] for row in history] == ["3", "6"]
+    assert yaml.safe_load((run / "config.yaml").read_text())["temperature"] == "sigma"
+
+    # What was measured at the end of training is what evaluate finds, and what predictions say.
+    metrics, found = read(evaluation), read(run)
+    names = ("accuracy", "confidence", "ece", "signed_gap", "nll", "brier", "n")
+    for name in names:
+        assert metrics[f"test/{name}"] == pytest.approx(found[f"test/{name}"], abs=1e-9)
+    for name in names[:-1]:
+        assert metrics[f"held_out/{name}"] == pytest.approx(found[f"val/{name}"], abs=1e-9)
+    saved = np.load(evaluation / "predictions" / "test.npz", allow_pickle=False)
+    assert saved["index"].tolist() == list(range(18))
+    assert (saved["prediction"] == saved["label"]).mean() == pytest.approx(metrics["test/accuracy"])
+    assert saved["confidence"].mean() == pytest.approx(metrics["test/confidence"])
+    assert saved["nll"].mean() == pytest.approx(metrics["test/nll"])
+    assert (saved["logits"].argmax(axis=1) == saved["prediction"]).all()
+    fingerprints = [
+        json.loads((d / "provenance.json").read_text())["fingerprints"]
+        for d in (teacher, run, evaluation)
+    ]
+    assert fingerprints[1]["teacher"] == fingerprints[0]["weights"]
+    assert fingerprints[2]["network"] == fingerprints[1]["weights"]
+    assert len({f["data"] for f in fingerprints}) == 1
+
+    # The same command finds its own.
+    before = (run / "status.json").stat().st_mtime_ns
+    capsys.readouterr()
+    assert mixkd(*words, "temperature=sigma") == 0
+    assert (
+        f"finished before, nothing to do (run.force=true starts over): {run}"
+        in capsys.readouterr().out
+    )
+    assert (run / "status.json").stat().st_mtime_ns == before
+    assert mixkd("list", "runs") == 0
+    assert capsys.readouterr().out.count("finished  test/accuracy") == 3
+
+
+def test_an_interrupted_run_resumes_and_ends_the_same(
+    mixkd: Mixkd, folder: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mixkd.callbacks.recorder import Recorder
+
+    words = [
+        "finetune",
+        *folder,
+        *SMALL,
+        "method=mixup",
+        "data.batch_size=16",
+        "trainer.max_epochs=3",
+    ]
+    assert mixkd(*words, "run.root=whole") == 0
+    original = Recorder.on_train_epoch_end
+
+    def killed_in_the_second_epoch(self: Recorder, trainer, module) -> None:  # type: ignore
+        if trainer.current_epoch == 1:
+            raise KeyboardInterrupt
+        original(self, trainer, module)
+
+    monkeypatch.setattr(Recorder, "on_train_epoch_end", killed_in_the_second_epoch)
+    assert mixkd(*words) != 0
+    run = only("imagefolder/finetune/*")
+    assert json.loads((run / "status.json").read_text())["state"] == "interrupted"
+    monkeypatch.setattr(Recorder, "on_train_epoch_end", original)
+    assert mixkd(*words) == 0
+    whole = next(Path("whole").glob("imagefolder/finetune/*"))
+    for name in ("metrics.json", "weights.safetensors"):
+        assert (run / name).read_bytes() == (whole / name).read_bytes(), name
+    assert (run / "history.csv").read_text() == (whole / "history.csv").read_text()
+
+
+def test_a_sweep_runs_each_combination(mixkd: Mixkd, folder: list[str]) -> None:
+    words = ["finetune", "-m", *folder, *SMALL, "data.batch_size=16", "trainer.max_epochs=1"]
+    assert mixkd(*words, "seed=0,1", "method=erm,mixup") == 0
+    names = sorted(p.name.rpartition("-")[0] for p in Path("runs/imagefolder/finetune").iterdir())
+    assert names == [
+        "resnet20-erm-s0", "resnet20-erm-s1", "resnet20-mixup-s0", "resnet20-mixup-s1",
+    ]  # fmt: skip
+
+
+def test_a_bad_job_of_a_sweep_does_not_stop_the_others(
+    mixkd: Mixkd, folder: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["finetune", "-m", *folder, *SMALL, "data.batch_size=16", "trainer.max_epochs=1"]
+    assert mixkd(*words, "seed=0,-1,1") == 2
+    assert len(list(Path("runs/imagefolder/finetune").iterdir())) == 2
+    assert "seed: got -1" in capsys.readouterr().err
+    assert mixkd(*words, "seed=0,1", "run.dir=one") == 2
+    assert "run.dir: one directory cannot hold a sweep" in capsys.readouterr().err
+
+
+class PublicResNet(nn.Module):
+    """A stranger's network: other names than ours, and a head that returns logits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
+        self.fc = nn.Linear(4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.fc(self.stem(x).mean(dim=(2, 3)))
+        return logits
+
+
+def public_resnet() -> nn.Module:
+    return PublicResNet()
+
+
+def test_a_strangers_network_evaluates_as_in_plain_pytorch(
+    mixkd: Mixkd, folder: list[str], image_folder: Path
+) -> None:
+    network = PublicResNet()
+    torch.save({"state_dict": {f"module.{n}": v for n, v in network.state_dict().items()}}, "w.th")
+    words = [f"network.factory={__name__}.public_resnet", "network.weights=w.th"]
+    assert mixkd("evaluate", *folder, *words) == 0
+    found = read(only("imagefolder/evaluate/public_resnet-test-*"))
+
+    from PIL import Image
+
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    files = sorted((image_folder / "test").glob("*/*.jpg"))
+    x = torch.stack([torch.from_numpy(np.array(Image.open(f))).float() / 255 for f in files])
+    x = ((x - mean) / std).permute(0, 3, 1, 2)
+    y = torch.tensor([["blue", "green", "red"].index(f.parent.name) for f in files])
+    with torch.no_grad():
+        p = network.eval()(x).double().softmax(dim=1)
+    confidence, prediction = p.max(dim=1)
+    hit = (prediction == y).double()
+    ece = 0.0
+    for k in range(15):
+        inside = (confidence >= k / 15) & (confidence < (k + 1) / 15)
+        if inside.any():
+            gap = hit[inside].mean() - confidence[inside].mean()
+            ece += inside.double().mean().item() * abs(gap.item())
+    assert found["test/accuracy"] == pytest.approx(hit.mean().item(), abs=1e-6)
+    assert found["test/confidence"] == pytest.approx(confidence.mean().item(), abs=1e-6)
+    assert found["test/ece"] == pytest.approx(ece, abs=1e-6)
+
+
+def test_mistakes_leave_nothing_behind(
+    mixkd: Mixkd, folder: list[str], image_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save(nn.Linear(2, 2).state_dict(), "other.pt")
+    mistakes = [
+        (["finetune", *SMALL, "optimizer.lr=-1"], "optimizer.lr: got -1; takes a number above 0"),
+        (["finetune", *SMALL, "seed=-1", "trainer.max_epochs=0"], "trainer.max_epochs: got 0"),
+        (["finetune", *SMALL, "trianer.max_epochs=1"], "did you mean trainer?"),
+        (["finetune", *SMALL, "data.batch_size=5000"], "data.batch_size: got 5000; takes at most"),
+        (["finetune", *SMALL, *folder, "data.limit_train=2"], "data.limit_train: got 2 of 54"),
+        (
+            ["finetune", *folder, *SMALL, *QUICK, "network.weights=other.pt"],
+            "is of another network",
+        ),
+        (
+            ["finetune", *folder, *QUICK, "network.factory=torch.nn.Linear"],
+            "network.args: Linear does not take",
+        ),
+        (["distill", *folder, "teacher.run=nowhere"], "teacher.run: got 'nowhere'; no run there"),
+        (["evaluate", *folder, *SMALL], "network: resnet20 has no trained weights"),
+        (["finetun"], "did you mean finetune?"),
+        (["list", "network"], "did you mean networks?"),
+    ]
+    for words, message in mistakes:
+        assert mixkd(*words) == 2, words
+        said = capsys.readouterr()
+        assert message in said.err, (words, said.err)
+        assert "Traceback" not in said.err
+        assert not Path("runs").exists(), words
+
+
+def test_full_tracebacks_on_request(
+    mixkd: Mixkd, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    assert mixkd("finetune", *SMALL, "optimizer.lr=-1") == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_sigma_is_refused_for_two_classes(
+    mixkd: Mixkd, image_folder: Path, folder: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    import shutil
+
+    for split in ("train", "test"):
+        shutil.rmtree(image_folder / split / "red")
+    assert mixkd("finetune", *folder, *SMALL, *QUICK) == 0
+    teacher = only("imagefolder/finetune/*")
+    words = ["distill", *folder, f"teacher.run={teacher}", "student=resnet20", *QUICK]
+    assert mixkd(*words, "temperature=sigma") == 2
+    assert "temperature: got sigma with 2 classes" in capsys.readouterr().err
+
+
+def test_a_teacher_of_other_classes_is_refused(
+    mixkd: Mixkd, folder: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert mixkd("finetune", *folder, *SMALL, *QUICK) == 0
+    teacher = only("imagefolder/finetune/*")
+    assert mixkd("distill", "data=digits", f"teacher.run={teacher}", "student=resnet20") == 2
+    assert (
+        "was trained on the 3 classes blue, green, red; the data has the 10"
+        in capsys.readouterr().err
+    )
+
+
+def test_methods_with_one_stream_see_the_same_images(mixkd: Mixkd, folder: list[str]) -> None:
+    from mixkd.data import datamodule
+
+    seen: dict[str, list[torch.Tensor]] = {}
+    original = datamodule.vicinal_batch
+    for seed in ("0", "1"):
+        seen[seed] = []
+
+        def watched(*args, at=seen[seed]):  # type: ignore
+            batch = original(*args)
+            at.append(batch.mixed.cpu())
+            return batch
+
+        datamodule.vicinal_batch = watched
+        try:
+            words = [*folder, *SMALL, *QUICK, "method=mixup", "stream.seed=7", f"seed={seed}"]
+            assert mixkd("finetune", *words) == 0
+        finally:
+            datamodule.vicinal_batch = original
+    assert all(torch.equal(a, b) for a, b in zip(seen["0"], seen["1"], strict=True))
+    weights = [safetensors.torch.load_file(f) for f in Path("runs").rglob("weights.safetensors")]
+    assert not torch.equal(weights[0]["conv1.weight"], weights[1]["conv1.weight"])
+
+
+def test_help_and_cfg_need_no_torch() -> None:
+    watch = (
+        "import sys; from mixkd.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as stop: assert not stop.code\n"
+        "heavy = {'torch', 'lightning', 'timm', 'sklearn', 'matplotlib'} & set(sys.modules)\n"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    for words in (["--help"], ["distill", "--cfg", "job"], ["list", "networks"], ["list", "runs"]):
+        done = subprocess.run(
+            [sys.executable, "-c", watch, *words], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout
+
+
+def test_python_m_mixkd_is_mixkd() -> None:
+    words = [sys.executable, "-m", "mixkd", "--version"]
+    assert subprocess.run(words, capture_output=True, text=True, check=True).stdout == "0.1.0\n"

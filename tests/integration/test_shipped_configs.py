@@ -1,0 +1,66 @@
+"""Every shipped file of every group, run for one batch."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from mixkd.compose import config_dir
+
+pytestmark = pytest.mark.integration
+
+ONE_BATCH = ["trainer.max_epochs=1", "data.limit_train=36", "data.limit_test=18",
+             "data.batch_size=32", "trainer.accelerator=cpu"]  # fmt: skip
+SMALL = ["network=resnet20", "network.args.depth=8"]
+
+
+def options(group: str) -> list[str]:
+    files = sorted((config_dir() / group).glob("*.yaml"))
+    return [file.stem for file in files if file.stem[0] != "_"]
+
+
+def finetuned(mixkd: Callable[..., int], *words: str) -> Path:
+    assert mixkd("finetune", *ONE_BATCH, *words) == 0
+    run = next(Path("runs").glob("*/finetune/*"))
+    lines = (run / "history.csv").read_text().splitlines()
+    assert len(lines) == 2
+    assert lines[1].startswith("0,1,")  # one epoch of one step
+    return run
+
+
+@pytest.mark.parametrize("name", [n for n in options("network") if n not in ("none", "timm")])
+def test_network(mixkd: Callable[..., int], name: str) -> None:
+    finetuned(mixkd, f"network={name}")
+
+
+def test_any_timm_network(mixkd: Callable[..., int]) -> None:
+    finetuned(mixkd, "network=timm", "network.name=mobilenetv3_small_050")
+
+
+@pytest.mark.parametrize("name", options("optimizer"))
+def test_optimizer(mixkd: Callable[..., int], name: str) -> None:
+    finetuned(mixkd, *SMALL, f"optimizer={name}")
+
+
+@pytest.mark.parametrize("name", options("schedule"))
+def test_schedule(mixkd: Callable[..., int], name: str) -> None:
+    finetuned(mixkd, *SMALL, f"schedule={name}")
+
+
+@pytest.mark.parametrize("name", options("method"))
+def test_method(mixkd: Callable[..., int], name: str) -> None:
+    if name in ("erm", "mixup"):
+        finetuned(mixkd, *SMALL, f"method={name}")
+        return
+    teacher = finetuned(mixkd, *SMALL)
+    words = [f"teacher.run={teacher}", f"method={name}", "student.args.width=0.35"]
+    assert mixkd("distill", *ONE_BATCH, *words) == 0
+    run = next(Path("runs").glob("*/distill/*"))
+    weights = safetensors.torch.load_file(run / "weights.safetensors")
+    assert all(torch.isfinite(value).all() for value in weights.values())
+
+
+def test_imagefolder(mixkd: Callable[..., int], image_folder: Path) -> None:
+    finetuned(mixkd, *SMALL, "data=imagefolder", f"data.root={image_folder}")

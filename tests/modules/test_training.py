@@ -1,0 +1,187 @@
+"""The modules under a real Trainer, on a network small enough to check by hand."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from torch import Tensor, nn
+
+from mixkd.config import Data
+from mixkd.data.datamodule import ImageDataModule
+from mixkd.data.images import Images, Splits
+from mixkd.losses import distillation_kl
+from mixkd.modules.classifier import Classifier
+from mixkd.modules.distillation import Distillation
+from mixkd.modules.supervised import Supervised
+from mixkd.networks import FrozenTeacher, Network
+from mixkd.optimization import FixedSchedule
+from mixkd.vicinal import Mixing, VicinalBatch, VicinalStream
+
+SGD = partial(torch.optim.SGD, lr=0.0)
+
+
+def core(dropout: float = 0.0) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Dropout(dropout), nn.BatchNorm1d(12), nn.Linear(12, 3))
+
+
+def images(n: int, seed: int) -> Images:
+    generator = torch.Generator().manual_seed(seed)
+    pixels = torch.randint(0, 256, (n, 3, 2, 2), dtype=torch.uint8, generator=generator)
+    return Images(pixels, torch.arange(n) % 3, torch.arange(n))
+
+
+def data(mixing: Mixing | None) -> ImageDataModule:
+    splits = Splits(images(20, 0), images(7, 1), images(11, 2), ("a", "b", "c"))
+    cfg = Data.model_construct(batch_size=4, eval_batch_size=3, pad=1, flip=True)
+    return ImageDataModule(splits, cfg, VicinalStream(20, 4, 5, mixing, slack=2, flip=True))
+
+
+def trainer(epochs: int = 2, **more: Any) -> Trainer:
+    return Trainer(
+        max_epochs=epochs, accelerator="cpu", logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0, **more,
+    )  # fmt: skip
+
+
+def distillation(teacher: Network, student: Network, **more: Any) -> Distillation:
+    options: dict[str, Any] = {"alpha": 0.0, "beta": 1.0, "t_squared": True}
+    return Distillation(
+        student, FrozenTeacher(teacher), 2.0, **(options | more),
+        optimizer=SGD, schedule=FixedSchedule([0.1, 0.05, 0.02]), seed=0,
+    )  # fmt: skip
+
+
+def state(module: nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[n], b[n]) for n in a)
+
+
+def test_a_fit_leaves_the_teacher_as_it_was_and_out_of_everything() -> None:
+    teacher, student = Network(core(0.5)), Network(core())
+    teacher_before, student_before = state(teacher), state(student)
+    module = distillation(teacher, student)
+    fit = trainer()
+    fit.fit(module, data(Mixing("uniform")))
+    assert equal(state(teacher), teacher_before)
+    assert not equal(state(student), student_before)
+    assert not teacher.training
+    own = {id(p) for p in teacher.parameters()}
+    assert not own & {id(p) for g in fit.optimizers[0].param_groups for p in g["params"]}
+    assert not own & {id(p) for p in module.parameters()}
+    assert set(module.state_dict()) == {f"network.{name}" for name in student.state_dict()}
+
+
+def test_teacher_and_student_see_the_same_mixed_tensor() -> None:
+    seen: dict[str, list[Tensor]] = {"teacher": [], "student": []}
+    teacher, student = Network(core()), Network(core())
+    for name, network in (("teacher", teacher), ("student", student)):
+        network.register_forward_pre_hook(
+            lambda _, x, name=name: seen[name].append(x[0].clone()) if len(x[0]) == 4 else None
+        )
+    module = distillation(teacher, student)
+    module.network.eval()
+    trainer(1).fit(module, data(Mixing("uniform")))
+    assert len(seen["teacher"]) == 5
+    assert all(torch.equal(a, b) for a, b in zip(*seen.values(), strict=True))
+
+
+def test_the_loss_of_a_batch_is_the_formula() -> None:
+    teacher, student = Network(core().eval()), Network(core())
+    module = distillation(teacher, student, alpha=0.3, beta=0.7).eval()
+    datamodule = data(Mixing("uniform"))
+    found = {}
+
+    original = module.losses
+
+    def watched(batch: Any) -> Any:
+        losses = original(batch)
+        if not found:
+            found.update(batch=batch, losses=losses)
+            z_s, z_t = student(batch.mixed).detach(), teacher(batch.mixed)
+            found["kd"] = distillation_kl(z_s, z_t, 2.0)
+            p = z_s.log_softmax(dim=1)
+            rows = torch.arange(4)
+            ce = -(
+                batch.lam * p[rows, batch.label] + (1 - batch.lam) * p[rows, batch.partner_label]
+            )
+            found["ce"] = ce.mean()
+        return losses
+
+    module.losses = watched  # type: ignore[method-assign]
+    module.on_train_start = lambda: module.eval()  # type: ignore[method-assign, assignment]
+    trainer(1).fit(module, datamodule)
+    losses = found["losses"]
+    torch.testing.assert_close(losses.kd.detach(), found["kd"])
+    torch.testing.assert_close(losses.ce.detach(), found["ce"])
+    expected = 0.3 * found["ce"] + 0.7 * 4 * found["kd"]
+    torch.testing.assert_close(losses.loss.detach(), expected)
+
+
+def test_epoch_means_rates_and_values_are_logged() -> None:
+    module = Supervised(Network(core()), SGD, FixedSchedule([0.1, 0.05]), seed=0)
+    steps: list[float] = []
+    original = module.training_step
+
+    def watched(batch: VicinalBatch, batch_idx: int) -> Tensor:
+        loss = original(batch, batch_idx)
+        steps.append(loss.item())
+        return loss
+
+    module.training_step = watched  # type: ignore[method-assign]
+    fit = trainer()
+    fit.fit(module, data(None))
+    assert module.values["train/loss"] == pytest.approx(sum(steps[5:]) / 5, rel=1e-6)
+    assert fit.optimizers[0].param_groups[0]["lr"] == 0.05
+    assert fit.callback_metrics["val/accuracy"].item() == pytest.approx(
+        module.values["val/accuracy"]
+    )
+    assert "train/kd" not in module.values
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one_dropout_included(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    start = Network(core(dropout=0.5))
+    first = state(start)
+
+    def fitted(epochs: int, checkpoint: Path | None = None) -> tuple[Trainer, Supervised]:
+        network = Network(core(dropout=0.5))
+        network.load_state_dict(first)
+        sgd = partial(torch.optim.SGD, lr=0.0, momentum=0.9)
+        module = Supervised(network, sgd, FixedSchedule([0.1, 0.2, 0.3, 0.1]), seed=3)
+        fit = trainer(epochs)
+        torch.manual_seed(epochs)  # what was drawn before must not matter
+        fit.fit(module, data(Mixing("uniform")), ckpt_path=checkpoint, weights_only=True)
+        return fit, module
+
+    _, whole = fitted(4)
+    half, _ = fitted(2)
+    half.save_checkpoint(tmp_path / "half.ckpt")
+    _, resumed = fitted(4, tmp_path / "half.ckpt")
+    assert equal(state(whole.network), state(resumed.network))
+    assert not equal(state(whole.network), state(half.lightning_module.network))
+
+
+def test_testing_counts_every_image_once_and_keeps_predictions_in_order() -> None:
+    network = Network(core())
+    module, datamodule = Classifier(network, save_logits=True), data(None)
+    trainer().test(module, datamodule, verbose=False)
+    test = datamodule.splits.test
+    with torch.no_grad():
+        logits = network.eval()(test.pixels.float() / 255)
+    found = module.gathered_predictions()
+    assert found["index"].tolist() == list(range(11))
+    assert torch.equal(found["label"], test.labels)
+    torch.testing.assert_close(found["logits"], logits)
+    p = logits.double().softmax(dim=1)
+    torch.testing.assert_close(found["confidence"], p.max(dim=1).values)
+    assert torch.equal(found["prediction"], logits.argmax(dim=1))
+    assert module.testing.compute()["n"] == 11
+    assert module.testing.compute()["accuracy"] == pytest.approx(
+        (logits.argmax(dim=1) == test.labels).double().mean().item()
+    )

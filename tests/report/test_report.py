@@ -1,0 +1,52 @@
+import csv
+import math
+from pathlib import Path
+
+from PIL import Image
+
+from mixkd.report.reliability import Curve, read_curve, reliability_figure, save_figure
+from mixkd.report.table import as_csv, markdown
+
+METRICS = {
+    "test/accuracy": 0.9733333, "test/confidence": 0.91, "test/ece": 0.0631, "test/nll": 0.12,
+    "test/signed_gap": -0.0633333, "test/brier": 0.05,
+}  # fmt: skip
+ROWS = [
+    {"bin": k, "lower": k / 3, "upper": (k + 1) / 3, "count": n, "accuracy": a, "confidence": c}
+    for k, (n, a, c) in enumerate([(0, math.nan, math.nan), (4, 0.25, 0.5), (6, 1.0, 0.9)])
+]
+
+
+def test_markdown_rounds_and_csv_does_not() -> None:
+    text = markdown([("teacher", METRICS)], "test")
+    head, rule, row = text.splitlines()
+    assert [cell.strip() for cell in head.split("|")[1:-1]] == [
+        "Network", "Accuracy", "Confidence", "ECE", "Signed gap", "NLL (nats)", "Brier",
+    ]  # fmt: skip
+    assert len(head) == len(rule) == len(row)
+    assert [cell.strip() for cell in row.split("|")[1:-1]] == [
+        "teacher", "0.9733", "0.9100", "0.0631", "-0.0633", "0.1200", "0.0500",
+    ]  # fmt: skip
+    found = list(csv.DictReader(as_csv([("teacher", METRICS)], "test").splitlines()))
+    assert float(found[0]["accuracy"]) == METRICS["test/accuracy"]
+
+
+def test_a_reliability_figure_has_a_panel_a_network_with_its_filled_bins() -> None:
+    figure = reliability_figure([Curve("one", ROWS, 0.16), Curve("two", ROWS, 0.16)])
+    shown = [axis for axis in figure.axes if axis.get_visible()]
+    assert [axis.get_title() for axis in shown] == ["one", "two"]
+    dots = shown[0].collections[-1].get_offsets()
+    assert dots.tolist() == [[0.5, 0.25], [0.9, 1.0]]
+    save_figure(figure, Path("out/figure"))
+    assert Image.open("out/figure.png").size[0] > 500
+    assert "<svg" in Path("out/figure.svg").read_text()
+
+
+def test_a_curve_is_read_from_a_run() -> None:
+    Path("run").mkdir()
+    with open("run/reliability.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, ["split", *ROWS[0]])
+        writer.writeheader()
+        writer.writerows([{"split": s, **row} for s in ("val", "test") for row in ROWS])
+    curve = read_curve(Path("run"), "test", "label", 0.1)
+    assert [row["count"] for row in curve.rows] == ["0", "4", "6"]

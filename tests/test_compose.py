@@ -1,0 +1,65 @@
+import pytest
+
+from mixkd.compose import compose, expand, group_names
+from mixkd.errors import UserError
+
+
+def test_teacher_and_student_choose_from_the_networks() -> None:
+    assert expand("distill", ["teacher=resnet20", "student=resnet56", "seed=1"]) == [
+        "network@teacher=resnet20", "network@student=resnet56", "seed=1",
+    ]  # fmt: skip
+    cfg = compose("distill", ["teacher=resnet20", "student=resnet18", "student.input_size=64"])
+    assert cfg.teacher.args.depth == 20
+    assert cfg.student.name == "resnet18"
+
+
+def test_a_run_or_a_factory_stands_alone() -> None:
+    cfg = compose("distill", ["student.factory=a.b"])
+    assert (cfg.student.factory, cfg.student.name, cfg.student.head) == ("a.b", None, None)
+    named = compose("distill", ["student=mobilenetv2", "student.factory=a.b"])
+    assert named.student.name == "mobilenetv2"
+
+
+@pytest.mark.parametrize(
+    ("command", "word", "messages"),
+    [
+        ("distill", "temperatur=2", ["temperatur: no such key (did you mean temperature?)"]),
+        ("distill", "trainer.max_epoch=2", ["max_epoch: no such key (did you mean max_epochs?)"]),
+        ("distill", "trianer.max_epochs=2", ["no such key (did you mean trainer?)"]),
+        ("distill", "teacher=resnet21", ["got 'resnet21'; takes ", "(did you mean resnet20?)",
+                                         "teacher=timm teacher.name=NAME"]),
+        ("finetune", "data=cifar11", ["data: got 'cifar11'; takes ", "(did you mean cifar10?)"]),
+        ("finetune", "optimizer=sdg", ["optimizer: got 'sdg'; takes adam, adamw, sgd"]),
+        ("finetune", "temperature=2", ["temperature: no such key"]),
+        ("finetune", "word", ["word: not KEY=VALUE"]),
+        ("finetune", "seed=[1", ["seed=[1: not KEY=VALUE"]),
+        ("evaluate", "network.depth=3", ["network.depth: no such key"]),
+    ],
+)  # fmt: skip
+def test_typos_get_one_message_with_the_nearest_name(
+    command: str, word: str, messages: list[str]
+) -> None:
+    with pytest.raises(UserError) as caught:
+        compose(command, ["network=resnet20", word] if command == "finetune" else [word])
+    assert word.partition("=")[0] in str(caught.value)
+    for message in messages:
+        assert message in str(caught.value)
+
+
+def test_typos_and_bad_values_are_told_together() -> None:
+    words = ["network=resnet20", "optimzer.lr=1", "data=cifr10", "seed=-1", "optimizer.momentum=2"]
+    with pytest.raises(UserError) as caught:
+        compose("finetune", words)
+    keys = [problem.key for problem in caught.value.problems]
+    assert sorted(keys) == ["data", "optimizer.momentum", "optimzer.lr", "seed"]
+
+
+def test_keys_of_a_chosen_option_are_known() -> None:
+    with pytest.raises(UserError) as caught:
+        compose("distill", ["optimizer=sgd", "optimizer.momentum=0.8", "teacher=resnet20", "sed=1"])
+    assert [p.key for p in caught.value.problems if p.key != "teacher"] == ["sed"]
+
+
+def test_group_names_carry_their_first_comment() -> None:
+    assert group_names("data")["digits"].startswith("scikit-learn's 1,797 handwritten digits")
+    assert "_base" not in group_names("network")

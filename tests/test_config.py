@@ -1,0 +1,219 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mixkd import config
+from mixkd.compose import compose, config_dir
+from mixkd.config import validate
+from mixkd.errors import UserError
+from mixkd.fingerprints import experiment_hash
+
+FINETUNE = ["network=resnet20"]
+
+
+def finetune(*words: str) -> config.Config:
+    return validate(compose("finetune", [*FINETUNE, *words]))
+
+
+def weights(path: str = "w.safetensors", content: bytes = b"weights") -> str:
+    Path(path).write_bytes(content)
+    return path
+
+
+def distill(*words: str) -> config.Config:
+    teacher = ["teacher=resnet20", f"teacher.weights={weights()}"]
+    return validate(compose("distill", [*teacher, *words]))
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("seed=-1", "seed: got -1; takes a whole number, 0 or more"),
+        ("seed=1.5", "seed: got 1.5; takes a whole number, 0 or more"),
+        ("seed=true", "seed: got True; takes a whole number, 0 or more"),
+        ("stream.seed=-3", "stream.seed: got -3; takes a whole number, 0 or more, or null"),
+        ("temperature=0", "temperature: got 0; takes a number above 0, or sigma"),
+        ("temperature=-2", "temperature: got -2; takes a number above 0, or sigma"),
+        ("temperature=sigmma", "temperature: got 'sigmma'; takes a number above 0, or sigma"),
+        ("temperature=inf", "temperature: got inf; takes a number above 0, or sigma"),
+        ("method.mix.lam=1.5", "mix.lam: got 1.5; takes uniform, beta, or a number in [0, 1]"),
+        ("method.mix.lam=-0.1", "method.mix.lam: got -0.1; takes uniform, beta, or a number"),
+        ("method.mix.lam=unifrm", "method.mix.lam: got 'unifrm'; takes uniform, beta, or a number"),
+        ("method.mix.a=0", "method.mix.a: got 0; takes a number above 0"),
+        ("method.mix.per=image", "method.mix.per: got 'image'; takes sample, batch"),
+        ("method.alpha=-1", "method.alpha: got -1; takes a number, 0 or more"),
+        ("method=erm", "method: got erm; `mixkd distill` takes kd or kd_mixup"),
+        ("optimizer.lr=0", "optimizer.lr: got 0; takes a number above 0"),
+        ("optimizer.lr=-0.1", "optimizer.lr: got -0.1; takes a number above 0"),
+        ("optimizer.lr=fast", "optimizer.lr: got 'fast'; takes a number above 0"),
+        ("optimizer.betas=[0.9]", "optimizer.betas: got [0.9]; takes two numbers in [0, 1)"),
+        ("optimizer.betas=[0.9,1]", "optimizer.betas[1]: got 1; "),
+        ("trainer.max_epochs=0", "trainer.max_epochs: got 0; takes a whole number, 1 or more"),
+        ("trainer.select=acuracy", "trainer.select: got 'acuracy'; takes accuracy, nll, ece, last "
+                                   "(did you mean accuracy?)"),
+        ("data.holdout=1", "data.holdout: got 1; takes a number above 0 and below 1"),
+        ("data.holdout=0", "data.holdout: got 0; takes a number above 0 and below 1"),
+        ("data.selection=train", "data.selection: got 'train'; takes holdout, test"),
+        ("data.limit_train=0", "data.limit_train: got 0; takes a whole number, 1 or more, or null"),
+        ("data.batch_size=1", "data.batch_size: got 1; takes a whole number, 2 or more"),
+        ("data.size=4", "data.size: got 4; takes a whole number of pixels, 8 or more, or null"),
+        ("student.std=[1,0,1]", "student.std[1]: got 0; takes three numbers above 0, or null"),
+        ("student.mean=[1,0]", "student.mean: got [1, 0]; takes three numbers, or null"),
+        ("student.head.dropout=1", "student.head.dropout: got 1; takes a number in [0, 1)"),
+        ("student.weights=nowhere.pt", "student.weights: got 'nowhere.pt'; no such file"),
+        ("student.run=nowhere", "student.run: got 'nowhere'; no run there"),
+        ("+surprise=1", "surprise: no such key; takes "),
+        ("+method.mix.lamda=1", "method.mix.lamda: no such key (did you mean lam?); takes lam, a"),
+        ("data=imagefolder", "data.root: got null; takes the folder that holds train/ and test/"),
+    ],
+)  # fmt: skip
+def test_one_mistake_gives_one_message(word: str, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        distill(word)
+    assert len(caught.value.problems) == 1, str(caught.value)
+    assert message in str(caught.value)
+
+
+def test_a_missing_folder_is_named() -> None:
+    with pytest.raises(UserError, match=r"data.root: got '/no/such'; no such folder"):
+        finetune("data=imagefolder", "data.root=/no/such")
+
+
+def test_a_gap_between_segments_is_named() -> None:
+    gap = "schedule.segments=[{start: 0, end: 3, lr0: 1, lr1: 1, shape: linear}," \
+          "{start: 4, end: 9, lr0: 1, lr1: 1, shape: linear}]"  # fmt: skip
+    with pytest.raises(UserError, match=r"segments\[1\].start: got 4; takes 3"):
+        finetune("schedule=piecewise", gap)
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    with pytest.raises(UserError) as caught:
+        distill("temperature=0", "seed=-1", "data=imagefolder", "data.root=/no/such", "method=erm",
+                "optimizer.lr=-1", "schedule.min_lr=-1")  # fmt: skip
+    keys = {problem.key for problem in caught.value.problems}
+    assert {"temperature", "seed", "data.root", "method", "optimizer.lr", "schedule.min_lr"} <= keys
+
+
+def test_every_network_has_to_come_from_somewhere() -> None:
+    for command, message in [
+        ("finetune", "network: none chosen"),
+        ("distill", "teacher: none chosen"),
+        ("evaluate", "network: none chosen"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            validate(compose(command))
+    with pytest.raises(UserError, match="teacher: resnet20 has no weights trained"):
+        validate(compose("distill", ["teacher=resnet20"]))
+    with pytest.raises(UserError, match=r"network: resnet20 has no trained weights"):
+        validate(compose("evaluate", ["network=resnet20", "data=digits"]))
+
+
+def test_numbers_are_normalised_before_hashing() -> None:
+    assert experiment_hash(distill("temperature=2")) == experiment_hash(distill("temperature=2.0"))
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["run.root=elsewhere", "run.dir=there", "run.force=true", "data.root=there",
+     "trainer.threads=1",
+     "data.cache_dir=c", "data.download=true", "trainer.accelerator=cpu", "trust=[a]"],
+)  # fmt: skip
+def test_places_do_not_name_an_experiment(word: str) -> None:
+    assert experiment_hash(finetune(word)) == experiment_hash(finetune())
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["seed=1", "stream.seed=1", "optimizer.lr=0.2", "trainer.max_epochs=3", "data.split_seed=1",
+     "data.limit_train=100", "data=cifar10", "method=mixup", "schedule=constant", "data.pad=1",
+     "network.args.depth=26", "trainer.devices=2", "data.selection=test"],
+)  # fmt: skip
+def test_all_else_does(word: str) -> None:
+    assert experiment_hash(finetune(word)) != experiment_hash(finetune())
+
+
+def test_weights_count_by_content_not_by_path() -> None:
+    one = experiment_hash(distill())
+    again = experiment_hash(distill(f"teacher.weights={weights('copy.safetensors')}"))
+    other = experiment_hash(distill(f"teacher.weights={weights('o.safetensors', b'other')}"))
+    assert one == again != other
+
+
+def test_a_folder_counts_by_its_listing(image_folder: Path) -> None:
+    def named(root: Path) -> str:
+        return experiment_hash(finetune("data=imagefolder", f"data.root='{root}'"))
+
+    before = named(image_folder)
+    moved = image_folder.rename(image_folder.parent / "moved")
+    assert named(moved) == before
+    (moved / "test" / "red" / "0000.jpg").unlink()
+    assert named(moved) != before
+
+
+def saved_run(factory: str | None = None) -> Path:
+    directory = Path("saved")
+    directory.mkdir()
+    raw = finetune("data.pad=3").model_dump()
+    raw["network"]["factory"] = factory or raw["network"]["factory"]
+    (directory / "config.yaml").write_text(yaml.safe_dump(raw))
+    (directory / "weights.safetensors").write_bytes(b"weights")
+    return directory
+
+
+def test_a_run_brings_its_network_and_for_evaluate_its_data() -> None:
+    directory = saved_run()
+    cfg = validate(compose("evaluate", [f"network.run={directory}", "data.limit_test=50"]))
+    assert cfg.network.args == {"depth": 20}
+    assert cfg.network.weights == str(directory / "weights.safetensors")
+    assert (cfg.data.source, cfg.data.pad, cfg.data.limit_test) == ("digits", 3, 50)
+    teacher = validate(compose("distill", [f"teacher.run={directory}", "data=cifar10"]))
+    assert teacher.data.source == "cifar10"
+
+
+def test_a_run_that_names_a_strangers_callable_is_refused_unless_trusted() -> None:
+    words = [f"network.run={saved_run('stranger.net')}"]
+    with pytest.raises(UserError, match=r"network.run: .* stranger.net, .* add trust=\[stranger\]"):
+        validate(compose("evaluate", words))
+    cfg = validate(compose("evaluate", [*words, "trust=[stranger]"]))
+    assert cfg.network.factory == "stranger.net"
+
+
+def test_an_unfinished_run_is_no_teacher() -> None:
+    directory = saved_run()
+    (directory / "weights.safetensors").unlink()
+    with pytest.raises(UserError, match=r"teacher.run: .* has not finished"):
+        validate(compose("distill", [f"teacher.run={directory}"]))
+
+
+def test_weights_beside_a_run_are_a_contradiction() -> None:
+    words = [f"network.run={saved_run()}", f"network.weights={weights()}"]
+    with pytest.raises(UserError, match=r"network\.weights: a run brings its own"):
+        validate(compose("evaluate", words))
+
+
+OPTIONS = sorted(
+    (group.name, file.stem)
+    for group in config_dir().iterdir()
+    if group.is_dir()
+    for file in group.glob("*.yaml")
+    if file.stem[0] != "_"
+)
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_shipped_file_composes_into_a_valid_configuration(
+    group: str, option: str, image_folder: Path
+) -> None:
+    if (group, option) in {("network", "none"), ("data", "same"), ("trainer", "evaluation")}:
+        directory = saved_run()
+        assert validate(compose("evaluate", [f"{group}={option}", f"network.run={directory}"]))
+        return
+    words = [f"{group}={option}"]
+    words += ["network.name=resnet18"] if option == "timm" else []
+    words += [f"data.root='{image_folder}'"] if option == "imagefolder" else []
+    if option.startswith("kd"):
+        assert distill(*words).method.name == option
+    else:
+        first = [] if group == "network" else FINETUNE
+        assert validate(compose("finetune", [*first, *words]))

@@ -1,0 +1,112 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mixkd.compose import compose
+from mixkd.config import Config, validate
+from mixkd.errors import UserError
+from mixkd.files import replacing, write_json, write_text
+from mixkd.run import Run, is_held, read_status
+
+
+def cfg(*words: str) -> Config:
+    return validate(compose("finetune", ["network=resnet20", *words]))
+
+
+def finish(run: Run, **metrics: float) -> None:
+    with run.started({"data": "abc"}, "cpu"):
+        write_json(run.path / "metrics.json", metrics)
+
+
+def test_the_place_is_dataset_task_name_and_hash() -> None:
+    run = Run(cfg())
+    assert run.path == Path(f"runs/digits/finetune/resnet20-erm-s0-{run.experiment}")
+    assert not Path("runs").exists()
+
+
+def test_the_same_command_finds_its_own_finished_run() -> None:
+    finish(Run(cfg()), a=0.5)
+    assert Run(cfg()).finished_metrics() == {"a": 0.5}
+    assert Run(cfg("seed=1")).finished_metrics() is None
+    assert Run(cfg("run.force=true")).finished_metrics() is None
+
+
+def test_a_run_says_what_it_is_and_how_it_ended() -> None:
+    run = Run(cfg("seed=3"))
+    finish(run)
+    assert read_status(run.path)["state"] == "finished"
+    record = json.loads((run.path / "provenance.json").read_text())
+    assert record["experiment"] == run.experiment
+    assert record["fingerprints"] == {"data": "abc"}
+    assert record["seeds"] == {"seed": 3, "split_seed": 0, "stream": 3}
+    assert record["packages"]["torch"]
+    with pytest.raises(ZeroDivisionError), Run(cfg("seed=4")).started({}, "cpu"):
+        raise ZeroDivisionError
+    assert read_status(Run(cfg("seed=4")).path)["state"] == "failed"
+    with pytest.raises(KeyboardInterrupt), Run(cfg("seed=5")).started({}, "cpu"):
+        raise KeyboardInterrupt
+    assert read_status(Run(cfg("seed=5")).path)["state"] == "interrupted"
+
+
+def test_a_directory_of_another_experiment_or_of_a_stranger_is_refused() -> None:
+    finish(Run(cfg("run.dir=here")))
+    with pytest.raises(UserError, match=r"run.dir: here holds another experiment"):
+        Run(cfg("run.dir=here", "seed=1")).finished_metrics()
+    write_text(Path("mine/letter.txt"), "dear")
+    with pytest.raises(UserError, match=r"mine holds files that are not a run's"):
+        Run(cfg("run.dir=mine")).finished_metrics()
+    with pytest.raises(UserError, match="which is a file"):
+        Run(cfg("run.dir=mine/letter.txt")).finished_metrics()
+    assert os.listdir("mine") == ["letter.txt"]
+
+
+def test_force_removes_what_the_run_wrote_and_nothing_else() -> None:
+    run = Run(cfg())
+    finish(run)
+    write_text(run.path / "notes.txt", "keep")
+    write_text(run.path / "checkpoints" / "last.ckpt", "old")
+    with Run(cfg("run.force=true")).started({}, "cpu"):
+        assert run.last_checkpoint is None
+        assert not (run.path / "metrics.json").exists()
+        assert (run.path / "notes.txt").read_text() == "keep"
+
+
+HOLD = """
+import sys, time
+from filelock import FileLock
+lock = FileLock(sys.argv[1])
+lock.acquire(timeout=0)
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_second_process_is_refused_and_a_dead_one_holds_nothing() -> None:
+    run = Run(cfg())
+    finish(run)
+    words = [sys.executable, "-c", HOLD, str(run.path / ".lock")]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        assert is_held(run.path)
+        with pytest.raises(UserError, match="is in use by process"), run.started({}, "cpu"):
+            pass
+        other.kill()
+    assert not is_held(run.path)
+    finish(run)
+
+
+def test_a_file_is_written_whole_or_not_at_all() -> None:
+    path = Path("folder/file.txt")
+    write_text(path, "old")
+    with pytest.raises(ZeroDivisionError), replacing(path) as temporary:
+        temporary.write_text(str(1 / len(temporary.read_text())))
+    assert path.read_text() == "old"
+    assert os.listdir("folder") == ["file.txt"]
+    write_text(path, "new")
+    assert path.read_text() == "new"
+    assert path.stat().st_mode & 0o777 == 0o666 & ~os.umask(os.umask(0o22) or 0o22)
