@@ -125,20 +125,20 @@ def run_hydra(command: str, words: list[str]) -> int:
 def run_job(command: str, cfg: DictConfig, full: bool) -> int:
     """Run one composed job and print its results; return its exit status, never raise."""
     from mixkd.config import validate
+    from mixkd.console import is_leader
     from mixkd.run import Run
 
     try:
         config = validate(cfg)
         run = Run(config)
-        metrics = run.finished_metrics()
-        if metrics is not None:
-            print(f"finished before, nothing to do (run.force=true starts over): {run.path}")
-        else:
+        metrics, how = run.finished_metrics(), "finished before, run.force=true starts over"
+        if metrics is None:
             task = getattr(import_module(f"mixkd.tasks.{command}"), command)
-            metrics = task(config)
-            print(f"finished: {run.path}")
-        for name, value in metrics.items():
-            print(f"  {name:<24} {value:.6g}")
+            metrics, how = task(config), "finished"
+        if is_leader():
+            print(f"{how}: {run.path}")
+            for name, value in metrics.items():
+                print(f"  {name:<24} {value:.6g}")
     except UserError as error:
         return report(command, error, full)
     except Exception as error:

@@ -388,6 +388,12 @@ def _contradictions(raw: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem(
             "method", f"got {method}; `mixkd {raw['task']}` takes {' or '.join(expected)}"
         )
+    batch, devices = data.get("batch_size"), raw["trainer"].get("devices")
+    if isinstance(batch, int) and isinstance(devices, int) and devices > 1 and batch % devices:
+        yield Problem(
+            "data.batch_size",
+            f"got {batch}, which {devices} devices cannot share equally; takes a multiple of them",
+        )
     segments = raw.get("schedule", {}).get("segments") or []
     for index, (a, b) in enumerate(pairwise(segments)):
         if a.get("end") != b.get("start"):

@@ -4,7 +4,12 @@ import os
 import sys
 
 
+def is_leader() -> bool:
+    """Return whether this is the first, or the only, process of a run: the one that writes."""
+    return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
+
+
 def say(text: str) -> None:
-    """Print a line of progress, from the first process of a run only."""
-    if os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0":
+    """Print a line of progress, from the first process only."""
+    if is_leader():
         print(text, file=sys.stderr, flush=True)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from mixkd.config import Config, Distill, Evaluate, Finetune
+from mixkd.console import is_leader
 from mixkd.errors import UserError
 from mixkd.files import write_json, write_text
 from mixkd.fingerprints import experiment_hash
@@ -59,6 +61,8 @@ class Run:
     def started(self, fingerprints: Mapping[str, str], device: str) -> Iterator[None]:
         """Hold the directory while a task works; write what names the run and how it ends.
 
+        Of several processes only the first does anything here.
+
         Args:
             fingerprints: sha256 of the data and weights that go in, by name.
             device: where it computes.
@@ -66,6 +70,9 @@ class Run:
         Raises:
             UserError: if another process works in the directory.
         """
+        if not is_leader():
+            yield
+            return
         self._refuse_another()
         self.path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.path / ".lock")
@@ -150,7 +157,8 @@ def readable_name(cfg: Config) -> str:
             parts = [cfg.student.label, cfg.method.name, "from", cfg.teacher.label, temperature]
             parts += [f"s{cfg.seed}"]
         case Evaluate():
-            parts = [cfg.network.label, *cfg.splits]
+            trained = Path(cfg.network.run).resolve().name if cfg.network.run else cfg.network.label
+            parts = [re.sub("-[0-9a-f]{10}$", "", trained), *cfg.splits]
     return "-".join(parts).replace("/", "_")
 
 

@@ -88,9 +88,12 @@ class Recorder(Checkpoint):
     def _save(self, trainer: Trainer, is_best: bool) -> None:
         """Write best.ckpt first, so that last.ckpt never speaks of a best that is not there."""
         folder = self.run.path / "checkpoints"
+        if not trainer.is_global_zero:
+            trainer.save_checkpoint(folder / "last.ckpt")  # takes part, writes nothing
+            return
         with replacing(folder / "last.ckpt") as temporary:
             trainer.save_checkpoint(temporary)
-            if is_best and trainer.is_global_zero:
+            if is_best:
                 with replacing(self.best) as copy:
                     shutil.copyfile(temporary, copy)
 

@@ -89,9 +89,12 @@ class ImageDataModule(LightningDataModule):
         """Return the ranges of a split that this process evaluates; together they hold it once."""
         assert self.trainer is not None
         rank, world = self.trainer.global_rank, self.trainer.world_size
-        n, size = len(self.splits[split]), max(1, self.cfg.eval_batch_size // world)
-        starts = list(range(0, n, size))[rank::world]
-        return Positions(len(starts), lambda k: Range(split, starts[k], min(starts[k] + size, n)))
+        n, size = len(self.splits[split]), self.cfg.eval_batch_size
+        first, last = n * rank // world, n * (rank + 1) // world
+        starts = range(first, last, size)
+        return Positions(
+            len(starts), lambda k: Range(split, starts[k], min(starts[k] + size, last))
+        )
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Make a batch from its position, on the device."""

@@ -41,7 +41,7 @@ class Classifier(LightningModule):
         found = {f"val/{k}": v for k, v in self.validation.compute().items() if k != "n"}
         self.validation.reset()
         self.values |= found
-        self.log_dict(found)
+        self.log_dict(found, rank_zero_only=True)  # already summed over all processes
 
     def on_test_epoch_start(self) -> None:
         """Start a split afresh."""

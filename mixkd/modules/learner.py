@@ -74,7 +74,7 @@ class Learner(Classifier, ABC):
         means = (self.trainer.strategy.reduce(self._sums, reduce_op="mean") / steps).tolist()
         found = dict(zip(("train/loss", "train/ce", "train/kd"), means, strict=False))
         self.values |= found
-        self.log_dict({**found, "lr": self.values["lr"]})
+        self.log_dict({**found, "lr": self.values["lr"]}, rank_zero_only=True)
         self.values["images_per_second"] = self._images / (time.perf_counter() - self._started)
         self.schedule.epoch_ended(self.values["val/nll"])
 

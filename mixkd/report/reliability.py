@@ -13,6 +13,8 @@ from mixkd.files import replacing
 # Okabe and Ito's palette: told apart with any colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
+TICKS = (0.0, 0.5, 1.0)
+
 
 class Curve(NamedTuple):
     """One network's reliability: a label, rows of reliability.csv, and its ECE."""
@@ -26,7 +28,7 @@ def reliability_figure(curves: Sequence[Curve]) -> Figure:
     """Draw a panel a curve: a dot a bin, its area the share of images, its bar the gap."""
     columns = min(len(curves), 5)
     lines = math.ceil(len(curves) / columns)
-    figure = Figure(figsize=(2.3 * columns + 0.7, 2.6 * lines + 0.5), layout="constrained")
+    figure = Figure(figsize=(2.2 * columns + 0.6, 2.6 * lines + 0.4), layout="constrained")
     axes = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).flatten()
     for axis in axes[len(curves) :]:
         axis.set_visible(False)
@@ -39,11 +41,11 @@ def reliability_figure(curves: Sequence[Curve]) -> Figure:
         colour = COLOURS[number % len(COLOURS)]
         axis.plot([0, 1], [0, 1], color="0.6", linestyle="--", linewidth=1)
         axis.vlines(x, x, y, color=colour, linewidth=1.5, alpha=0.6)
-        axis.scatter(x, y, s=area, color=colour, alpha=0.85, linewidths=0)
-        axis.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04), aspect="equal", title=curve.label)
-        axis.text(0.03, 0.94, f"ECE {curve.ece:.3f}", transform=axis.transAxes, va="top")
+        axis.scatter(x, y, s=area, color=colour, alpha=0.85, linewidths=0, clip_on=False, zorder=3)
+        axis.set(xlim=(0, 1), ylim=(0, 1), xticks=TICKS, yticks=TICKS, aspect="equal")
+        axis.set_title(f"{curve.label}\nECE {curve.ece:.3f}", fontsize="medium")
         axis.spines[["top", "right"]].set_visible(False)
-    figure.supxlabel("confidence (mean of the bin)", fontsize="medium")
+    figure.supxlabel("confidence (mean of the bin)\ndot area: share of images", fontsize="medium")
     figure.supylabel("accuracy", fontsize="medium")
     return figure
 

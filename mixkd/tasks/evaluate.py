@@ -36,5 +36,6 @@ def evaluate(cfg: config.Evaluate) -> Metrics:
         say(f"evaluate: {run.path}")
         classifier = Classifier(network, cfg.save_logits)
         metrics = measure(trainer, classifier, data, cfg.splits, run)
-        write_json(run.path / "metrics.json", metrics)
+        if trainer.is_global_zero:
+            write_json(run.path / "metrics.json", metrics)
     return metrics

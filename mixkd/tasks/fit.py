@@ -21,7 +21,8 @@ from mixkd.tasks.measure import measure
 
 def make_trainer(cfg: config.Machine, **more: object) -> Trainer:
     """Return a Lightning Trainer that logs, checkpoints and prints nothing by itself."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     # Loaders yield positions, not images: workers would only cost time.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*isinstance.*LeafSpec.*")
@@ -73,15 +74,18 @@ def fit(
         if checkpoint is not None:
             say(f"resuming from {checkpoint}")
         trainer.fit(learner, data, ckpt_path=checkpoint, weights_only=True)
+        trainer.strategy.barrier()  # until the first process has written
         best = torch.load(recorder.best, map_location="cpu", weights_only=True)
         learner.load_state_dict(best["state_dict"])
-        weights = run.path / "weights.safetensors"
-        with replacing(weights) as temporary:
-            save_weights(learner.network.core, temporary, data.splits.classes)
-        run.add_fingerprints({"weights": file_fingerprint(weights)})
+        if trainer.is_global_zero:
+            weights = run.path / "weights.safetensors"
+            with replacing(weights) as temporary:
+                save_weights(learner.network.core, temporary, data.splits.classes)
+            run.add_fingerprints({"weights": file_fingerprint(weights)})
         row = next(row for row in recorder.rows if row["epoch"] == recorder.best_epoch)
         metrics = {key: float(value) for key, value in row.items() if key.startswith("val/")}
         metrics["selected_epoch"] = recorder.best_epoch
         metrics |= measure(trainer, learner, data, ["test"], run)
-        write_json(run.path / "metrics.json", metrics)
+        if trainer.is_global_zero:
+            write_json(run.path / "metrics.json", metrics)
     return metrics

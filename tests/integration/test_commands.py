@@ -14,6 +14,8 @@ import torch
 import yaml
 from torch import nn
 
+from mixkd.cifar_resnet import CifarResNet
+
 pytestmark = pytest.mark.integration
 
 Mixkd = Callable[..., int]
@@ -91,10 +93,7 @@ def test_finetune_distill_evaluate(
     before = (run / "status.json").stat().st_mtime_ns
     capsys.readouterr()
     assert mixkd(*words, "temperature=sigma") == 0
-    assert (
-        f"finished before, nothing to do (run.force=true starts over): {run}"
-        in capsys.readouterr().out
-    )
+    assert f"finished before, run.force=true starts over: {run}" in capsys.readouterr().out
     assert (run / "status.json").stat().st_mtime_ns == before
     assert mixkd("list", "runs") == 0
     assert capsys.readouterr().out.count("finished  test/accuracy") == 3
@@ -309,3 +308,28 @@ def test_help_and_cfg_need_no_torch() -> None:
 def test_python_m_mixkd_is_mixkd() -> None:
     words = [sys.executable, "-m", "mixkd", "--version"]
     assert subprocess.run(words, capture_output=True, text=True, check=True).stdout == "0.1.0\n"
+
+
+def test_two_processes_measure_what_one_does(mixkd: Mixkd) -> None:
+    torch.save(resnet8().state_dict(), "w.pt")
+    words = ["evaluate", "data=digits", *SMALL, "network.weights=w.pt", "splits=[held_out]"]
+    assert mixkd(*words) == 0
+    one = only("digits/evaluate/*")
+    command = [
+        sys.executable,
+        "-m",
+        "mixkd",
+        *words,
+        "trainer.devices=2",
+        "trainer.accelerator=cpu",
+    ]
+    subprocess.run([*command, "run.dir=two"], check=True, capture_output=True, timeout=300)
+    assert read(one)["held_out/n"] == 135  # which two does not divide
+    assert read(Path("two")) == pytest.approx(read(one), abs=1e-6)
+    a, b = (np.load(run / "predictions" / "held_out.npz") for run in (one, Path("two")))
+    assert (a["index"] == b["index"]).all()
+    np.testing.assert_allclose(a["confidence"], b["confidence"], atol=1e-6)
+
+
+def resnet8() -> nn.Module:
+    return CifarResNet(8, 10)

@@ -34,7 +34,7 @@ def test_markdown_rounds_and_csv_does_not() -> None:
 def test_a_reliability_figure_has_a_panel_a_network_with_its_filled_bins() -> None:
     figure = reliability_figure([Curve("one", ROWS, 0.16), Curve("two", ROWS, 0.16)])
     shown = [axis for axis in figure.axes if axis.get_visible()]
-    assert [axis.get_title() for axis in shown] == ["one", "two"]
+    assert [axis.get_title() for axis in shown] == ["one\nECE 0.160", "two\nECE 0.160"]
     dots = shown[0].collections[-1].get_offsets()
     assert dots.tolist() == [[0.5, 0.25], [0.9, 1.0]]
     save_figure(figure, Path("out/figure"))
