@@ -132,6 +132,36 @@ def test_an_interrupted_run_resumes_and_ends_the_same(
     assert (run / "history.csv").read_text() == (whole / "history.csv").read_text()
 
 
+@pytest.mark.parametrize("select", ["accuracy", "nll", "ece", "last"])
+def test_the_selected_epoch_is_the_best_one_and_its_weights_are_kept(
+    mixkd: Mixkd, folder: list[str], select: str
+) -> None:
+    wreck = "{start: 2, end: 4, lr0: 9, lr1: 9, shape: linear}"  # the last epochs undo the first
+    words = [
+        "schedule=piecewise", "schedule.stretch=false", "trainer.max_epochs=4",
+        f"schedule.segments=[{{start: 0, end: 2, lr0: 0.05, lr1: 0.05, shape: linear}},{wreck}]",
+    ]  # fmt: skip
+    more = ["data.batch_size=16", f"trainer.select={select}"]
+    assert mixkd("finetune", *folder, *SMALL, *words, *more) == 0
+    run = only("imagefolder/finetune/*")
+    with open(run / "history.csv") as file:
+        history = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+    sign = {"accuracy": -1, "last": 0}.get(select, 1)
+    column = "val/accuracy" if select == "last" else f"val/{select}"
+    best = min(range(4), key=lambda epoch: sign * history[epoch][column])
+    best = 3 if select == "last" else best
+    found = read(run)
+    assert found["selected_epoch"] == best
+    assert found["val/nll"] == history[best]["val/nll"]
+    checkpoint = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    assert checkpoint["epoch"] == best
+    weights = safetensors.torch.load_file(run / "weights.safetensors")
+    for name, value in weights.items():
+        assert torch.equal(value, checkpoint["state_dict"][f"network.core.{name}"]), name
+    assert mixkd("evaluate", f"network.run={run}", "splits=[held_out]") == 0
+    assert read(only("imagefolder/evaluate/*"))["held_out/nll"] == pytest.approx(found["val/nll"])
+
+
 def test_a_sweep_runs_each_combination(mixkd: Mixkd, folder: list[str]) -> None:
     words = ["finetune", "-m", *folder, *SMALL, "data.batch_size=16", "trainer.max_epochs=1"]
     assert mixkd(*words, "seed=0,1", "method=erm,mixup") == 0

@@ -1,5 +1,6 @@
 """The modules under a real Trainer, on a network small enough to check by hand."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
-from mixkd.config import Data
+from mixkd.config import Data, Plateau
 from mixkd.data.datamodule import ImageDataModule
 from mixkd.data.images import Images, Splits
 from mixkd.losses import distillation_kl
@@ -17,7 +18,7 @@ from mixkd.modules.classifier import Classifier
 from mixkd.modules.distillation import Distillation
 from mixkd.modules.supervised import Supervised
 from mixkd.networks import FrozenTeacher, Network
-from mixkd.optimization import FixedSchedule
+from mixkd.optimization import FixedSchedule, PlateauSchedule, Schedule
 from mixkd.vicinal import Mixing, VicinalBatch, VicinalStream
 
 SGD = partial(torch.optim.SGD, lr=0.0)
@@ -144,7 +145,20 @@ def test_epoch_means_rates_and_values_are_logged() -> None:
     assert "train/kd" not in module.values
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one_dropout_included(tmp_path: Path) -> None:
+def fixed() -> Schedule:
+    return FixedSchedule([0.1, 0.2, 0.3, 0.1])
+
+
+def falling() -> Schedule:
+    """A plateau that takes no epoch for an improvement: the rate falls after each but the first."""
+    cfg = Plateau(name="plateau", factor=0.5, patience=1, min_delta=100.0, min_lr=0.0)
+    return PlateauSchedule(cfg, 0.2)
+
+
+@pytest.mark.parametrize("schedule", [fixed, falling])
+def test_a_resumed_run_equals_an_uninterrupted_one_dropout_included(
+    tmp_path: Path, schedule: Callable[[], Schedule]
+) -> None:
     torch.manual_seed(1)
     start = Network(core(dropout=0.5))
     first = state(start)
@@ -153,7 +167,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_dropout_included(tmp_path: Pa
         network = Network(core(dropout=0.5))
         network.load_state_dict(first)
         sgd = partial(torch.optim.SGD, lr=0.0, momentum=0.9)
-        module = Supervised(network, sgd, FixedSchedule([0.1, 0.2, 0.3, 0.1]), seed=3)
+        module = Supervised(network, sgd, schedule(), seed=3)
         fit = trainer(epochs)
         torch.manual_seed(epochs)  # what was drawn before must not matter
         fit.fit(module, data(Mixing("uniform")), ckpt_path=checkpoint, weights_only=True)
