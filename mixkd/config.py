@@ -125,19 +125,21 @@ class Network(Section):
 
 
 class Mix(Section):
-    """How lambda is drawn."""
+    """How two images become one."""
 
     lam: Annotated[
         Literal["uniform", "beta"] | Fraction, takes("uniform, beta, or a number in [0, 1]")
     ]
     a: Positive
     per: Literal["sample", "batch"]
+    kind: Literal["mixup", "cutmix"]
 
 
 class LabelMethod(Section):
     """A method that learns from labels only; it mixes images where `mix` is given."""
 
     name: Literal["erm", "mixup"]
+    label_smoothing: Annotated[float, takes("a number in [0, 1)", ge=0, lt=1)]
     mix: Mix | None
 
 

@@ -57,7 +57,9 @@ def distillation_kl(student: Tensor, teacher: Tensor, temperature: Temperature) 
     )
 
 
-def mixed_cross_entropy(logits: Tensor, label: Tensor, partner: Tensor, lam: Tensor) -> Tensor:
+def mixed_cross_entropy(
+    logits: Tensor, label: Tensor, partner: Tensor, lam: Tensor, smoothing: float = 0.0
+) -> Tensor:
     """Return the mean cross-entropy with lam * label + (1 - lam) * partner (eq. 8).
 
     Args:
@@ -65,13 +67,15 @@ def mixed_cross_entropy(logits: Tensor, label: Tensor, partner: Tensor, lam: Ten
         label: int64, shape [b].
         partner: int64, shape [b], the labels of the partners.
         lam: shape [b], in [0, 1].
+        smoothing: the share of each label that is spread evenly over all classes.
 
     Returns:
         float32 scalar in nats.
     """
     log_p = F.log_softmax(logits.float(), dim=1)
     chosen = log_p.gather(1, torch.stack([label, partner], dim=1))
-    return -(lam * chosen[:, 0] + (1 - lam) * chosen[:, 1]).mean()
+    mixed = lam * chosen[:, 0] + (1 - lam) * chosen[:, 1]
+    return -((1 - smoothing) * mixed + smoothing * log_p.mean(dim=1)).mean()
 
 
 def distillation(

@@ -18,11 +18,15 @@ ORDER, STEP = 0, 1
 
 @dataclass(frozen=True)
 class Mixing:
-    """How lambda is drawn: `uniform`, `beta` (a, a) or a fixed number; per `sample` or `batch`."""
+    """How two images become one: `mixup` of all pixels, or `cutmix` of a box; and lambda's law.
+
+    Lambda is `uniform`, `beta` (a, a) or a fixed number, drawn per `sample` or per `batch`.
+    """
 
     lam: str | float
     a: float = 1.0
     per: str = "sample"
+    kind: str = "mixup"
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,8 @@ class Plan:
         top: int64 [b], the crop's offset in pixels, in [0, slack].
         left: int64 [b], the same.
         flip: bool [b].
+        centre: float32 [b, 2] in [0, 1), the middle (y, x) of the box that CutMix takes from the
+            partner; None for mixup.
     """
 
     image: Tensor
@@ -44,6 +50,7 @@ class Plan:
     top: Tensor
     left: Tensor
     flip: Tensor
+    centre: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -103,6 +110,7 @@ class VicinalStream:
         lam = draw_lam(self.mixing, b, rng) if self.mixing else np.ones(b)
         if self.mixing is None:
             partner = np.arange(b)
+        cut = self.mixing is not None and self.mixing.kind == "cutmix"
         return Plan(
             image=torch.from_numpy(image.copy()),
             partner=torch.from_numpy(partner),
@@ -110,6 +118,7 @@ class VicinalStream:
             top=torch.from_numpy(offsets[0]),
             left=torch.from_numpy(offsets[1]),
             flip=torch.from_numpy(flip & self.flip),
+            centre=torch.from_numpy(rng.random((b, 2))).float() if cut else None,
         )
 
 
@@ -134,6 +143,32 @@ def mix(view: Tensor, partner_view: Tensor, lam: Tensor) -> Tensor:
         lam: float, shape [b].
     """
     return torch.lerp(partner_view, view, lam.to(view.dtype).view(-1, *[1] * (view.ndim - 1)))
+
+
+def cut(view: Tensor, partner_view: Tensor, lam: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:
+    """Paste a box of the partner's view into each view (CutMix, Yun et al. 2019).
+
+    The box has a share 1 - lam of the image's area before it is clipped at the border.
+
+    Args:
+        view: float, shape [b, channels, height, width].
+        partner_view: the same shape.
+        lam: float32, shape [b].
+        centre: float32, shape [b, 2], the middle of the box, (y, x) in [0, 1).
+
+    Returns:
+        The mixed images, and lambda as it came out: the share of pixels that are the view's own.
+    """
+    inside = []
+    for axis, size in enumerate(view.shape[-2:]):
+        half = (1 - lam).sqrt() * size / 2
+        middle = (centre[:, axis] * size).floor()
+        at = torch.arange(size, device=view.device)
+        low, high = (middle - half).round()[:, None], (middle + half).round()[:, None]
+        inside.append((at >= low) & (at < high))
+    box = inside[0][:, :, None] & inside[1][:, None, :]
+    mixed = torch.where(box[:, None], partner_view, view)
+    return mixed, 1 - box.float().mean(dim=(1, 2))
 
 
 @lru_cache(maxsize=2)

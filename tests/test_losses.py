@@ -78,6 +78,13 @@ def test_mixed_cross_entropy_is_that_with_mixed_one_hot_labels() -> None:
     torch.testing.assert_close(mixed_cross_entropy(logits, label, partner, lam), expected)
 
 
+def test_label_smoothing_is_torchs() -> None:
+    logits, label = torch.randn(6, 4), torch.randint(4, (6,))
+    expected = torch.nn.functional.cross_entropy(logits, label, label_smoothing=0.1)
+    found = mixed_cross_entropy(logits, label, label, torch.ones(6), smoothing=0.1)
+    torch.testing.assert_close(found, expected)
+
+
 @pytest.mark.parametrize(
     ("temperature", "t_squared", "alpha", "beta", "expected"),
     [

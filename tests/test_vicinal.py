@@ -4,7 +4,7 @@ import torch
 
 from mixkd.data.datamodule import vicinal_batch
 from mixkd.data.images import Images
-from mixkd.vicinal import Mixing, Plan, VicinalStream, draw_lam, mix
+from mixkd.vicinal import Mixing, Plan, VicinalStream, cut, draw_lam, mix
 
 UNIFORM = Mixing("uniform")
 
@@ -14,7 +14,10 @@ def stream(seed: int = 0, mixing: Mixing | None = UNIFORM, n: int = 50) -> Vicin
 
 
 def same(a: Plan, b: Plan) -> bool:
-    return all(torch.equal(x, y) for x, y in zip(vars(a).values(), vars(b).values(), strict=True))
+    return all(
+        x is y if x is None else torch.equal(x, y)
+        for x, y in zip(vars(a).values(), vars(b).values(), strict=True)
+    )
 
 
 def images(n: int = 50) -> Images:
@@ -111,8 +114,40 @@ def test_a_vicinal_batch_is_what_its_plan_says() -> None:
         assert batch.partner_index[row] == source.index[plan.image[partner]]
 
 
-def test_processes_take_slices_of_the_global_batch() -> None:
-    source, plan = images(), stream().plan(1, 1)
+def test_cutmix_pastes_a_box_by_hand() -> None:
+    view, partner = torch.zeros(2, 3, 4, 8), torch.ones(2, 3, 4, 8)
+    # lam 3/4: a box of half the sides, 2 x 4, round row 2 and column 4; the second is clipped.
+    lam, centre = torch.tensor([0.75, 0.75]), torch.tensor([[0.5, 0.5], [0.0, 0.0]])
+    mixed, share = cut(view, partner, lam, centre)
+    expected = torch.zeros(2, 4, 8)
+    expected[0, 1:3, 2:6] = 1
+    expected[1, :1, :2] = 1
+    assert torch.equal(mixed, expected[:, None].expand(2, 3, 4, 8))
+    assert share.tolist() == [1 - 8 / 32, 1 - 2 / 32]
+
+
+def test_cutmix_keeps_nothing_at_lambda_0_and_all_at_1() -> None:
+    view, partner = torch.zeros(2, 3, 6, 6), torch.ones(2, 3, 6, 6)
+    mixed, share = cut(view, partner, torch.tensor([0.0, 1.0]), torch.full((2, 2), 0.5))
+    assert mixed.mean(dim=(1, 2, 3)).tolist() == [1, 0]
+    assert share.tolist() == [0, 1]
+
+
+def test_cutmix_is_a_law_of_the_same_stream() -> None:
+    mixup, cutmix = stream().plan(2, 3), stream(mixing=Mixing("uniform", kind="cutmix")).plan(2, 3)
+    for name in ("image", "partner", "lam", "top", "left", "flip"):
+        assert torch.equal(getattr(mixup, name), getattr(cutmix, name)), name
+    source, rows = images(), torch.arange(8)
+    batch = vicinal_batch(source, cutmix, rows, pad=2)
+    assert not torch.equal(batch.lam, cutmix.lam)  # as it came out, after clipping
+    own = vicinal_batch(source, stream(mixing=None).plan(2, 3), rows, pad=2).mixed
+    same_pixel = (batch.mixed == own).all(dim=1).float().mean(dim=(1, 2))
+    assert (same_pixel >= batch.lam - 1e-6).all()
+
+
+@pytest.mark.parametrize("kind", ["mixup", "cutmix"])
+def test_processes_take_slices_of_the_global_batch(kind: str) -> None:
+    source, plan = images(), stream(mixing=Mixing("uniform", kind=kind)).plan(1, 1)
     whole = vicinal_batch(source, plan, torch.arange(8), pad=2)
     halves = [vicinal_batch(source, plan, torch.arange(4) + start, pad=2) for start in (0, 4)]
     for name, value in vars(whole).items():

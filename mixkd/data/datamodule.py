@@ -13,7 +13,7 @@ from mixkd.data.images import Images, Splits, stratified
 from mixkd.data.sources import SOURCES
 from mixkd.data.views import crop_and_flip, to_unit
 from mixkd.errors import UserError
-from mixkd.vicinal import Mixing, Plan, VicinalBatch, VicinalStream, mix
+from mixkd.vicinal import Mixing, Plan, VicinalBatch, VicinalStream, cut, mix
 
 
 class Step(NamedTuple):
@@ -147,10 +147,15 @@ def vicinal_batch(images: Images, plan: Plan, rows: Tensor, pad: int) -> Vicinal
     pixels = crop_and_flip(images.pixels.index_select(0, image), top, left, flip, pad)
     view, label, index = to_unit(pixels), images.labels[image], images.index[image]
     lam = plan.lam[rows]
-    mixed = view[own] if bool((lam == 1).all()) else mix(view[own], view[partner], lam.to(device))
-    return VicinalBatch(
-        mixed, lam.to(device), label[own], label[partner], index[own], index[partner]
-    )
+    # The check is on the CPU: it waits for nothing.
+    if bool((lam == 1).all()):
+        mixed, lam = view[own], lam.to(device)
+    elif plan.centre is None:
+        lam = lam.to(device)
+        mixed = mix(view[own], view[partner], lam)
+    else:
+        mixed, lam = cut(view[own], view[partner], lam.to(device), plan.centre[rows].to(device))
+    return VicinalBatch(mixed, lam, label[own], label[partner], index[own], index[partner])
 
 
 def load_splits(cfg: Data) -> Splits:
@@ -191,7 +196,7 @@ def make_stream(cfg: Data, splits: Splits, mixing: Mix | None, seed: int) -> Vic
             "data.batch_size",
             f"got {cfg.batch_size}; takes at most the {len(splits.train)} training images",
         )
-    given = None if mixing is None else Mixing(mixing.lam, mixing.a, mixing.per)
+    given = None if mixing is None else Mixing(mixing.lam, mixing.a, mixing.per, mixing.kind)
     return VicinalStream(
         len(splits.train), cfg.batch_size, seed, given, slack=2 * cfg.pad, flip=cfg.flip
     )

@@ -34,9 +34,10 @@ def finetune(cfg: config.Finetune) -> Metrics:
 
     learner = Supervised(
         network,
-        partial(make_optimizer, cfg.optimizer),
-        make_schedule(cfg.schedule, cfg.optimizer.lr, cfg.trainer.max_epochs),
-        cfg.seed,
+        label_smoothing=cfg.method.label_smoothing,
+        optimizer=partial(make_optimizer, cfg.optimizer),
+        schedule=make_schedule(cfg.schedule, cfg.optimizer.lr, cfg.trainer.max_epochs),
+        seed=cfg.seed,
     )
     data = ImageDataModule(splits, cfg.data, stream)
     return fit(cfg, run, learner, data, {"data": splits.fingerprint})

@@ -55,6 +55,11 @@ def distillation(teacher: Network, student: Network, **more: Any) -> Distillatio
     )  # fmt: skip
 
 
+def supervised(network: Network, schedule: Schedule) -> Supervised:
+    sgd = partial(torch.optim.SGD, lr=0.0, momentum=0.9)
+    return Supervised(network, label_smoothing=0.0, optimizer=sgd, schedule=schedule, seed=3)
+
+
 def state(module: nn.Module) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in module.state_dict().items()}
 
@@ -125,7 +130,7 @@ def test_the_loss_of_a_batch_is_the_formula() -> None:
 
 
 def test_epoch_means_rates_and_values_are_logged() -> None:
-    module = Supervised(Network(core()), SGD, FixedSchedule([0.1, 0.05]), seed=0)
+    module = supervised(Network(core()), FixedSchedule([0.1, 0.05]))
     steps: list[float] = []
     original = module.training_step
 
@@ -166,8 +171,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_dropout_included(
     def fitted(epochs: int, checkpoint: Path | None = None) -> tuple[Trainer, Supervised]:
         network = Network(core(dropout=0.5))
         network.load_state_dict(first)
-        sgd = partial(torch.optim.SGD, lr=0.0, momentum=0.9)
-        module = Supervised(network, sgd, schedule(), seed=3)
+        module = supervised(network, schedule())
         fit = trainer(epochs)
         torch.manual_seed(epochs)  # what was drawn before must not matter
         fit.fit(module, data(Mixing("uniform")), ckpt_path=checkpoint, weights_only=True)
