@@ -87,7 +87,8 @@ def run_hydra(command: str, words: list[str]) -> int:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from mixkd.compose import config_dir, diagnose, expand
+    from mixkd.compose import diagnose, expand
+    from mixkd.shipped import config_dir
 
     overrides = get_args_parser().parse_intermixed_args(words).overrides
     options = [word for word in words if word not in overrides]
@@ -124,12 +125,21 @@ def run_hydra(command: str, words: list[str]) -> int:
 
 def run_job(command: str, cfg: DictConfig, full: bool) -> int:
     """Run one composed job and print its results; return its exit status, never raise."""
+    from mixkd.compose import compose
     from mixkd.config import validate
     from mixkd.console import is_leader
     from mixkd.run import Run
 
     try:
-        config = validate(cfg)
+        try:
+            config = validate(cfg)
+        except UserError as error:
+            remedy = error.problems[0].remedy
+            if len(error.problems) > 1 or not remedy or not cfg.teacher.auto:
+                raise
+            if status := run_job("finetune", compose("finetune", remedy), full):
+                return status
+            config = validate(cfg)
         run = Run(config)
         metrics, how = run.finished_metrics(), "finished before, run.force=true starts over"
         if metrics is None:

@@ -1,10 +1,10 @@
 """From command-line words to a composed Hydra configuration, with mixkd's error messages."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
@@ -13,22 +13,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mixkd.config import validate
 from mixkd.errors import Problem, UserError, nearest
+from mixkd.shipped import config_dir
 
 # The network groups of each command, as keys of its configuration.
 NETWORK_KEYS = {"finetune": ["network"], "distill": ["teacher", "student"], "evaluate": ["network"]}
-
-
-def config_dir() -> Path:
-    """Return the folder of the shipped Hydra groups, in a checkout or in an installed wheel."""
-    here = Path(__file__).resolve().parent
-    return next(path for path in (here / "_conf", here.parent / "conf") if path.is_dir())
-
-
-def group_names(group: str) -> dict[str, str]:
-    """Return {name: first comment line} of the shipped files of a group, sorted by name."""
-    files = sorted((config_dir() / group).glob("*.yaml"))
-    lines = {file.stem: file.read_text().splitlines()[0].removeprefix("# ") for file in files}
-    return {name: line for name, line in lines.items() if name[0] != "_" and name != "none"}
 
 
 def expand(command: str, overrides: Sequence[str]) -> list[str]:
@@ -104,8 +92,14 @@ def diagnose(command: str, overrides: Sequence[str], error: Exception) -> list[P
 
 
 def _hydra(command: str, overrides: list[str]) -> DictConfig:
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        return hydra_compose(command, overrides)
+    # Within a job Hydra is at work already, and can be so only once.
+    outer = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(config_dir()), version_base="1.3"):
+            return hydra_compose(command, overrides)
+    finally:
+        GlobalHydra.instance().hydra = outer
 
 
 def _is_group(name: str) -> bool:

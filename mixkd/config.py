@@ -7,21 +7,17 @@ one `UserError` with every problem in it. Nothing heavy is imported here.
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast, get_args, get_origin
+from typing import Annotated, Any, Literal, cast
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
-from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
 
-from mixkd.errors import Problem, UserError, nearest
+from mixkd.errors import Problem, UserError, schema_problem
+from mixkd.inherit import NETWORKS, fill_from_runs
 
 # Marks a field that cannot change a result: it is left out of the experiment's hash.
 PLACE = "place"
-
-TRUSTED = ("mixkd", "torch", "torchvision", "timm", "lightning")
 
 
 def _existing_file(path: str) -> str:
@@ -122,6 +118,12 @@ class Network(Section):
     def label(self) -> str:
         """The network's name in run names, tables and figures."""
         return self.name or (self.factory or "network").rpartition(".")[2]
+
+
+class Teacher(Network):
+    """A network that is queried."""
+
+    auto: Annotated[Flag, PLACE]
 
 
 class Mix(Section):
@@ -260,7 +262,7 @@ class Distill(Task):
     """mixkd distill."""
 
     task: Literal["distill"]
-    teacher: Network
+    teacher: Teacher
     student: Network
     temperature: Annotated[
         Literal["sigma"] | Annotated[float, Field(gt=0)], takes("a number above 0, or sigma")
@@ -290,7 +292,6 @@ TASKS: dict[str, type[Finetune] | type[Distill] | type[Evaluate]] = {
     "distill": Distill,
     "evaluate": Evaluate,
 }
-NETWORKS = ("network", "teacher", "student")
 Config = Finetune | Distill | Evaluate
 
 
@@ -310,13 +311,13 @@ def validate(cfg: DictConfig) -> Config:
     raw = cast(dict[str, Any], raw)
     raw.pop("hydra", None)
     schema = TASKS[raw["task"]]
-    problems = list(_fill_from_runs(raw))
+    problems = list(fill_from_runs(raw))
     config = None
     try:
         config = schema.model_validate(raw)
     except ValidationError as error:
         for details in error.errors():
-            problem = _problem(schema, raw, details)
+            problem = schema_problem(schema, raw, details)
             if problem.key not in {p.key for p in problems}:
                 problems.append(problem)
     # A key is named once: by the section as a whole where that is what is wrong.
@@ -327,46 +328,6 @@ def validate(cfg: DictConfig) -> Config:
         raise UserError(*problems)
     assert config is not None
     return config
-
-
-def _fill_from_runs(raw: dict[str, Any]) -> Iterator[Problem]:
-    """Take what a given run already says: its network and weights, and for evaluate its data."""
-    for section in NETWORKS:
-        network = raw.get(section)
-        if not isinstance(network, dict) or not isinstance(network.get("run"), str):
-            continue
-        saved = _saved_config(network["run"])
-        if saved is None:
-            continue  # the schema says what is wrong with the directory
-        if network.get("weights") is not None:
-            yield Problem(f"{section}.weights", "a run brings its own weights; give one of them")
-        factory = saved["network"].get("factory")
-        allowed = {*TRUSTED, *(raw.get("trust") or ())}
-        if factory and not network.get("factory") and factory.partition(".")[0] not in allowed:
-            package = factory.partition(".")[0]
-            yield Problem(
-                f"{section}.run",
-                f"that run names the callable {factory}, which is not from "
-                f"{', '.join(TRUSTED)}; if you trust it, add trust=[{package}]",
-            )
-        for key, value in saved["network"].items():
-            if network.get(key) is None:
-                network[key] = value
-        network["weights"] = str(Path(network["run"]) / "weights.safetensors")
-        if raw["data"].get("source") is None:
-            for key, value in saved["data"].items():
-                if raw["data"].get(key) is None:
-                    raw["data"][key] = value
-
-
-def _saved_config(directory: str) -> dict[str, Any] | None:
-    """Return {network, data} of the run in `directory`, or None where there is none to read."""
-    try:
-        saved = yaml.safe_load((Path(directory) / "config.yaml").read_text())
-        learner = {"finetune": "network", "distill": "student"}[saved["task"]]
-        return {"network": dict(saved[learner]), "data": dict(saved["data"])}
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError):
-        return None
 
 
 def _contradictions(raw: Mapping[str, Any]) -> Iterator[Problem]:
@@ -428,58 +389,3 @@ def _network_contradictions(
             f"{name} has no trained weights; take network.run=DIR, network.weights=FILE "
             "or network.pretrained=true",
         )
-
-
-def _problem(schema: type[BaseModel], raw: Any, details: ErrorDetails) -> Problem:
-    """Say one pydantic error in mixkd's words."""
-    kind, got = details["type"], f"got {details['input']!r}"
-    if kind == "extra_forbidden":
-        key, owner, _ = _locate(schema, raw, details["loc"][:-1])
-        name, valid = str(details["loc"][-1]), list(owner.model_fields)
-        return Problem(
-            f"{key}.{name}".lstrip("."),
-            f"no such key{nearest(name, valid)}; takes {', '.join(valid)}",
-        )
-    key, _, field = _locate(schema, raw, details["loc"])
-    if kind == "missing":
-        return Problem(key, "is missing; a shipped conf/ file sets it")
-    if kind == "value_error":
-        return Problem(key, f"{got}; {details['ctx']['error']}")
-    if field is not None and get_origin(field.annotation) is Literal:
-        valid = [str(choice) for choice in get_args(field.annotation)]
-        close = nearest(str(details["input"]), valid)
-        return Problem(key, f"{got}; takes {', '.join(valid)}{close}")
-    if field is not None and field.description:
-        return Problem(key, f"{got}; takes {field.description}")
-    return Problem(key, f"{got}; {details['msg']}")
-
-
-def _locate(
-    schema: type[BaseModel], raw: Any, loc: tuple[int | str, ...]
-) -> tuple[str, type[BaseModel], FieldInfo | None]:
-    """Follow a pydantic location; return the dotted key, the innermost section and the field.
-
-    pydantic puts the tags of unions among the names: parts that name no field are passed over.
-    """
-    key, owner, field = "", schema, None
-    for part in loc:
-        if isinstance(part, int):
-            key, raw = f"{key}[{part}]", raw[part]
-        elif part in owner.model_fields and isinstance(raw, dict):
-            key, raw, field = f"{key}.{part}".lstrip("."), raw.get(part), owner.model_fields[part]
-            owner = _section_of(field.annotation, raw) or owner
-    return key, owner, field
-
-
-def _section_of(annotation: Any, raw: Any) -> type[BaseModel] | None:
-    """Return the section that `raw` is meant for, among those in a type annotation."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    found = [s for a in get_args(annotation) if (s := _section_of(a, raw)) is not None]
-    name = raw.get("name") if isinstance(raw, dict) else None
-    tagged = (
-        [s for s in found if name in get_args(s.model_fields["name"].annotation)]
-        if len(found) > 1
-        else []
-    )
-    return next(iter(tagged or found), None)

@@ -2,14 +2,22 @@
 
 from collections.abc import Iterable
 from difflib import SequenceMatcher, get_close_matches
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
 
 class Problem(NamedTuple):
-    """One thing wrong: the configuration key it belongs to, and what was got and is taken."""
+    """One thing wrong: the configuration key it belongs to, and what was got and is taken.
+
+    `remedy` holds the overrides of the `mixkd finetune` that would mend it, if one would.
+    """
 
     key: str
     text: str
+    remedy: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.key}: {self.text}"
@@ -40,3 +48,58 @@ def nearest(name: str, valid: Iterable[str]) -> str:
         return SequenceMatcher(None, other, name).ratio(), same
 
     return f" (did you mean {max(found, key=likeness)}?)"
+
+
+def schema_problem(schema: type[BaseModel], raw: Any, details: ErrorDetails) -> Problem:
+    """Say one pydantic error in mixkd's words."""
+    kind, got = details["type"], f"got {details['input']!r}"
+    if kind == "extra_forbidden":
+        key, owner, _ = _locate(schema, raw, details["loc"][:-1])
+        name, valid = str(details["loc"][-1]), list(owner.model_fields)
+        return Problem(
+            f"{key}.{name}".lstrip("."),
+            f"no such key{nearest(name, valid)}; takes {', '.join(valid)}",
+        )
+    key, _, field = _locate(schema, raw, details["loc"])
+    if kind == "missing":
+        return Problem(key, "is missing; a shipped conf/ file sets it")
+    if kind == "value_error":
+        return Problem(key, f"{got}; {details['ctx']['error']}")
+    if field is not None and get_origin(field.annotation) is Literal:
+        valid = [str(choice) for choice in get_args(field.annotation)]
+        close = nearest(str(details["input"]), valid)
+        return Problem(key, f"{got}; takes {', '.join(valid)}{close}")
+    if field is not None and field.description:
+        return Problem(key, f"{got}; takes {field.description}")
+    return Problem(key, f"{got}; {details['msg']}")
+
+
+def _locate(
+    schema: type[BaseModel], raw: Any, loc: tuple[int | str, ...]
+) -> tuple[str, type[BaseModel], FieldInfo | None]:
+    """Follow a pydantic location; return the dotted key, the innermost section and the field.
+
+    pydantic puts the tags of unions among the names: parts that name no field are passed over.
+    """
+    key, owner, field = "", schema, None
+    for part in loc:
+        if isinstance(part, int):
+            key, raw = f"{key}[{part}]", raw[part]
+        elif part in owner.model_fields and isinstance(raw, dict):
+            key, raw, field = f"{key}.{part}".lstrip("."), raw.get(part), owner.model_fields[part]
+            owner = _section_of(field.annotation, raw) or owner
+    return key, owner, field
+
+
+def _section_of(annotation: Any, raw: Any) -> type[BaseModel] | None:
+    """Return the section that `raw` is meant for, among those in a type annotation."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    found = [s for a in get_args(annotation) if (s := _section_of(a, raw)) is not None]
+    name = raw.get("name") if isinstance(raw, dict) else None
+    tagged = (
+        [s for s in found if name in get_args(s.model_fields["name"].annotation)]
+        if len(found) > 1
+        else []
+    )
+    return next(iter(tagged or found), None)

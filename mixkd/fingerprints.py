@@ -5,7 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mixkd.config import NETWORKS, PLACE, Config, Section
+from mixkd.config import PLACE, Config, Section
+from mixkd.inherit import NETWORKS
 
 
 def experiment_hash(cfg: Config) -> str:

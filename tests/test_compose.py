@@ -1,7 +1,8 @@
 import pytest
 
-from mixkd.compose import compose, expand, group_names
+from mixkd.compose import compose, expand
 from mixkd.errors import UserError
+from mixkd.shipped import group_names
 
 
 def test_teacher_and_student_choose_from_the_networks() -> None:

@@ -4,10 +4,11 @@ import pytest
 import yaml
 
 from mixkd import config
-from mixkd.compose import compose, config_dir
+from mixkd.compose import compose
 from mixkd.config import validate
 from mixkd.errors import UserError
 from mixkd.fingerprints import experiment_hash
+from mixkd.shipped import config_dir
 
 FINETUNE = ["network=resnet20"]
 
@@ -103,8 +104,8 @@ def test_every_network_has_to_come_from_somewhere() -> None:
     ]:
         with pytest.raises(UserError, match=message):
             validate(compose(command))
-    with pytest.raises(UserError, match="teacher: resnet20 has no weights trained"):
-        validate(compose("distill", ["teacher=resnet20"]))
+    with pytest.raises(UserError, match=r"teacher: a\.b has no weights trained"):
+        validate(compose("distill", ["teacher.factory=a.b"]))
     with pytest.raises(UserError, match=r"network: resnet20 has no trained weights"):
         validate(compose("evaluate", ["network=resnet20", "data=digits"]))
 

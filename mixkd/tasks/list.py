@@ -4,9 +4,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from mixkd.compose import config_dir, group_names
 from mixkd.errors import UserError, nearest
 from mixkd.run import is_held, read_status
+from mixkd.shipped import config_dir, group_names
 
 WHAT = ("networks", "datasets", "artefacts", "runs")
 

@@ -269,6 +269,20 @@ def test_full_tracebacks_on_request(
     assert "Traceback" in capsys.readouterr().err
 
 
+def test_teacher_auto_trains_the_teacher_that_is_missing(
+    mixkd: Mixkd, folder: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["distill", *folder, *QUICK, "teacher=resnet20", "teacher.args.depth=8"]
+    student = ["student=resnet20", "student.args.depth=8"]
+    assert mixkd(*words, *student) == 2
+    assert "no finished run of resnet20 on imagefolder under runs/" in capsys.readouterr().err
+    assert not Path("runs").exists()
+    assert mixkd(*words, *student, "teacher.auto=true") == 0
+    teacher, run = only("imagefolder/finetune/*"), only("imagefolder/distill/*")
+    saved = yaml.safe_load((run / "config.yaml").read_text())
+    assert saved["teacher"]["run"] == str(teacher)
+
+
 def test_sigma_is_refused_for_two_classes(
     mixkd: Mixkd, image_folder: Path, folder: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,0 +1,137 @@
+"""What a configuration takes from finished runs: a network with its weights, and the data."""
+
+import json
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mixkd.errors import Problem
+from mixkd.shipped import group_names, shipped_values
+
+# The sections of a configuration that describe a network.
+NETWORKS = ("network", "teacher", "student")
+
+# A run directory is data: it may name callables of these packages and of those that are trusted.
+TRUSTED = ("mixkd", "torch", "torchvision", "timm", "lightning")
+
+
+def fill_from_runs(raw: dict[str, Any]) -> Iterator[Problem]:
+    """Take what a given run already says: its network and weights, and for evaluate its data."""
+    yield from _find_teacher(raw)
+    for section in NETWORKS:
+        network = raw.get(section)
+        if not isinstance(network, dict) or not isinstance(network.get("run"), str):
+            continue
+        saved = _saved_config(network["run"])
+        if saved is None:
+            continue  # the schema says what is wrong with the directory
+        if network.get("weights") is not None:
+            yield Problem(f"{section}.weights", "a run brings its own weights; give one of them")
+        factory = saved["network"].get("factory")
+        allowed = {*TRUSTED, *(raw.get("trust") or ())}
+        if factory and not network.get("factory") and factory.partition(".")[0] not in allowed:
+            package = factory.partition(".")[0]
+            yield Problem(
+                f"{section}.run",
+                f"that run names the callable {factory}, which is not from "
+                f"{', '.join(TRUSTED)}; if you trust it, add trust=[{package}]",
+            )
+        for key, value in saved["network"].items():
+            if network.get(key) is None:
+                network[key] = value
+        network["weights"] = str(Path(network["run"]) / "weights.safetensors")
+        if raw["data"].get("source") is None:
+            for key, value in saved["data"].items():
+                if raw["data"].get(key) is None:
+                    raw["data"][key] = value
+
+
+def _saved_config(directory: str) -> dict[str, Any] | None:
+    """Return {network, data} of the run in `directory`, or None where there is none to read."""
+    try:
+        saved = yaml.safe_load((Path(directory) / "config.yaml").read_text())
+        learner = {"finetune": "network", "distill": "student"}[saved["task"]]
+        return {"network": dict(saved[learner]), "data": dict(saved["data"])}
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError):
+        return None
+
+
+# What a teacher's run must share with the student's for it to have seen the same training images.
+SAME_DATA = ("source", "name", "size", "holdout", "split_seed", "selection")
+SAME_NETWORK = ("name", "factory", "args", "head")
+
+
+def _find_teacher(raw: dict[str, Any]) -> Iterator[Problem]:
+    """Let `teacher=NAME` mean the finished finetune run of NAME on these data."""
+    teacher, data = raw.get("teacher"), raw["data"]
+    if not isinstance(teacher, dict) or not teacher.get("name"):
+        return
+    if teacher.get("run") is not None or teacher.get("weights") is not None:
+        return
+    root = Path(str(raw["run"]["root"]))
+    found = [run for run in sorted(root.glob("*/finetune/*")) if _fits(run, teacher, data)]
+    if len(found) == 1:
+        teacher["run"] = str(found[0])
+    elif found:
+        runs = ", ".join(map(str, found))
+        yield Problem("teacher", f"{len(found)} finished runs fit; take teacher.run=DIR: {runs}")
+    else:
+        words = _finetune_words(teacher, data, raw["run"])
+        command = shlex.join(["mixkd", "finetune", *words])
+        yield Problem(
+            "teacher",
+            f"no finished run of {teacher['name']} on {data.get('name')} under {root}/; make it "
+            f"with `{command}` (teacher.auto=true does), or take teacher.run=DIR or "
+            "teacher.weights=FILE",
+            tuple(words),
+        )
+
+
+def _fits(run: Path, teacher: dict[str, Any], data: dict[str, Any]) -> bool:
+    try:
+        saved = yaml.safe_load((run / "config.yaml").read_text())
+        if json.loads((run / "status.json").read_text())["state"] != "finished":
+            return False
+        same = all(saved["network"].get(key) == teacher.get(key) for key in SAME_NETWORK)
+        same = same and all(saved["data"].get(key) == data.get(key) for key in SAME_DATA)
+        if data.get("source") == "imagefolder":
+            roots = {Path(d["root"]).resolve() for d in (saved["data"], data)}
+            return same and len(roots) == 1
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
+        return False  # half-written, or no run at all
+    return same
+
+
+def _finetune_words(
+    teacher: dict[str, Any], data: dict[str, Any], run: dict[str, Any]
+) -> list[str]:
+    """Return the overrides of the finetune run that `teacher=NAME` asks for."""
+    source, name = str(data.get("source")), teacher["name"]
+    words = [f"data={source}"]
+    usual = shipped_values("data", source) if source in group_names("data") else {}
+    for key in usual.keys() - {"cache_dir"}:
+        if data.get(key) != usual[key]:
+            words.append(f"data.{key}={_quoted(data[key])}")
+    words[1:] = sorted(words[1:])
+    known = name in group_names("network")
+    words += [f"network={name}"] if known else ["network=timm", f"network.name={name}"]
+    usual = shipped_values("network", name if known else "timm")
+    if teacher.get("args") != usual.get("args"):
+        words += [f"network.args.{k}={_quoted(v)}" for k, v in teacher["args"].items()]
+    if run["root"] != "runs":
+        words.append(f"run.root={_quoted(run['root'])}")
+    return words
+
+
+def _quoted(value: Any) -> str:
+    """Return a value as the right-hand side of an override; in quotes only where it has to be."""
+    if isinstance(value, str):
+        plain = value.replace("/", "").replace("_", "").replace("-", "").replace(".", "")
+        if plain.isalnum() and not plain.isdigit():
+            return value
+        escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+        return f"'{escaped}'"
+    return json.dumps(value)

@@ -1,0 +1,75 @@
+"""`teacher=NAME`: the finished finetune run of (data, NAME)."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mixkd.compose import compose
+from mixkd.config import Distill, validate
+from mixkd.errors import UserError
+from mixkd.files import write_json, write_text
+
+
+def saved(*words: str, state: str = "finished") -> Path:
+    """Write what a finetune run leaves behind, as far as a lookup reads it."""
+    cfg = validate(compose("finetune", list(words)))
+    run = Path(f"runs/{cfg.data.name}/finetune/{len(list(Path('.').rglob('status.json')))}")
+    write_text(run / "config.yaml", yaml.safe_dump(cfg.model_dump()))
+    write_text(run / "weights.safetensors", "weights")
+    write_json(run / "status.json", {"state": state})
+    return run
+
+
+def distill(*words: str) -> Distill:
+    cfg = validate(compose("distill", list(words)))
+    assert isinstance(cfg, Distill)
+    return cfg
+
+
+def test_a_name_is_its_finished_run_on_these_data() -> None:
+    saved("network=resnet56")
+    saved("network=resnet20", "data=cifar10")
+    saved("network=resnet20", "data.split_seed=1")  # it trained on our held-out images
+    saved("network=resnet20", "network.args.depth=8")
+    saved("network=resnet20", state="running")
+    run = saved(
+        "network=resnet20", "data.batch_size=32", "trainer.max_epochs=3", "data.limit_train=99"
+    )
+    cfg = distill("teacher=resnet20")
+    assert cfg.teacher.run == str(run)
+    assert cfg.teacher.weights == str(run / "weights.safetensors")
+    assert cfg.teacher.args == {"depth": 20}
+
+
+def test_two_that_fit_are_a_question() -> None:
+    runs = [saved("network=resnet20", f"seed={seed}") for seed in (0, 1)]
+    with pytest.raises(UserError, match="2 finished runs fit; take teacher.run=DIR") as caught:
+        distill("teacher=resnet20")
+    assert all(str(run) in str(caught.value) for run in runs)
+    assert distill("teacher=resnet20", f"teacher.run={runs[1]}").teacher.run == str(runs[1])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["teacher=resnet20"],
+        ["teacher=resnet20", "teacher.args.depth=8", "data.split_seed=3"],
+        ["teacher=timm", "teacher.name=resnet50", "data=cifar100", "run.root=elsewhere"],
+        ["teacher=resnet18", "data=cifar10", "data.root='it\\'s = odd, this'"],
+    ],
+)
+def test_where_there_is_none_the_command_that_makes_it_is_printed(words: list[str]) -> None:
+    with pytest.raises(UserError) as caught:
+        distill(*words)
+    (problem,) = caught.value.problems
+    command = shlex.split(problem.text.split("`")[1])
+    assert command == ["mixkd", "finetune", *problem.remedy]
+    made = validate(compose("finetune", problem.remedy))
+    wanted = compose("distill", words)
+    for key in ("source", "root", "split_seed"):
+        assert getattr(made.data, key) == wanted.data[key]
+    assert made.network.name == wanted.teacher.name
+    assert made.network.args == wanted.teacher.args
+    assert made.run.root == wanted.run.root
