@@ -24,4 +24,5 @@ def shipped_values(group: str, name: str) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for stem in ("_base", name):
         values |= yaml.safe_load((config_dir() / group / f"{stem}.yaml").read_text())
+    values.pop("defaults", None)
     return values

@@ -45,7 +45,7 @@ def test_a_name_is_its_finished_run_on_these_data() -> None:
 
 def test_two_that_fit_are_a_question() -> None:
     runs = [saved("network=resnet20", f"seed={seed}") for seed in (0, 1)]
-    with pytest.raises(UserError, match="2 finished runs fit; take teacher.run=DIR") as caught:
+    with pytest.raises(UserError, match=r"2 finished runs fit; take teacher\.run=DIR") as caught:
         distill("teacher=resnet20")
     assert all(str(run) in str(caught.value) for run in runs)
     assert distill("teacher=resnet20", f"teacher.run={runs[1]}").teacher.run == str(runs[1])
