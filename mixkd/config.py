@@ -103,7 +103,7 @@ class Network(Section):
     name: Annotated[str | None, takes("the name of a timm model")]
     factory: Annotated[str | None, takes("a dotted path, package.module.function")]
     args: Annotated[dict[str, Any] | None, takes("keyword arguments, {key: value}")]
-    pretrained: Annotated[bool | None, takes("true, false or null")]
+    pretrained: Annotated[bool | File | None, takes("true, false, a file of weights, or null")]
     head: Head | None
     weights: Annotated[File | None, takes("a file of weights, or null")]
     run: Annotated[RunDir | None, PLACE, takes("the directory of a finished run, or null")]
@@ -117,7 +117,9 @@ class Network(Section):
     @property
     def label(self) -> str:
         """The network's name in run names, tables and figures."""
-        return self.name or (self.factory or "network").rpartition(".")[2]
+        if self.name is not None:
+            return self.name.partition(".")[0]  # without timm's tag
+        return (self.factory or "network").rpartition(".")[2]
 
 
 class Teacher(Network):

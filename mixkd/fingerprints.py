@@ -18,8 +18,10 @@ def experiment_hash(cfg: Config) -> str:
     named = _without_places(cfg)
     for section in NETWORKS:
         network = getattr(cfg, section, None)
-        if network is not None and network.weights:
-            named[section]["weights"] = file_fingerprint(network.weights)
+        for key in ("weights", "pretrained"):
+            path = getattr(network, key, None)
+            if isinstance(path, str):
+                named[section][key] = file_fingerprint(path)
     if cfg.data.source == "imagefolder":
         named["data"]["listing"] = folder_fingerprint(Path(cfg.data.root or ""))
     text = json.dumps(named, sort_keys=True)

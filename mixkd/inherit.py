@@ -116,9 +116,10 @@ def _finetune_words(
         if data.get(key) != usual[key]:
             words.append(f"data.{key}={_quoted(data[key])}")
     words[1:] = sorted(words[1:])
-    known = name in group_names("network")
-    words += [f"network={name}"] if known else ["network=timm", f"network.name={name}"]
-    usual = shipped_values("network", name if known else "timm")
+    files = {shipped_values("network", stem).get("name"): stem for stem in group_names("network")}
+    choice = files.get(name, "timm")
+    words += [f"network={choice}"] + ([f"network.name={name}"] if choice == "timm" else [])
+    usual = shipped_values("network", choice)
     if teacher.get("args") != usual.get("args"):
         words += [f"network.args.{k}={_quoted(v)}" for k, v in teacher["args"].items()]
     if run["root"] != "runs":

@@ -20,7 +20,7 @@ from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
 from mixkd import config
-from mixkd.errors import UserError, nearest
+from mixkd.errors import Problem, UserError, nearest
 
 # Prefixes that wrappers put before every name; taken off when weights are read.
 PREFIXES = ("module.", "_orig_mod.", "state_dict.", "network.", "model.", "core.")
@@ -99,7 +99,45 @@ class BottleneckHead(nn.Sequential):
         )
 
 
-def mobilenetv2(num_classes: int, width: float = 1.0, pretrained: bool = False) -> nn.Module:
+def timm_core(
+    name: str, num_classes: int, pretrained: bool | str | None = None, **args: Any
+) -> nn.Module:
+    """Return a timm model.
+
+    Args:
+        name: timm's, with a tag where one is meant.
+        num_classes: of the new head.
+        pretrained: true fetches timm's weights; a path reads them from there.
+        args: more arguments of `timm.create_model`.
+
+    Raises:
+        UserError: if timm has no such model, or its weights cannot be fetched.
+    """
+    if not timm.is_model(name):
+        close = nearest(name.partition(".")[0], timm.list_models())
+        raise UserError.of("network.name", f"timm has no model {name!r}{close}")
+    overlay = {"file": pretrained} if isinstance(pretrained, str) else None
+    try:
+        core: nn.Module = timm.create_model(
+            name,
+            num_classes=num_classes,
+            pretrained=bool(pretrained),
+            pretrained_cfg_overlay=overlay,
+            **args,
+        )
+    except OSError as error:
+        raise UserError.of(
+            "network.pretrained",
+            f"the weights of {name} could not be fetched ({str(error).splitlines()[0]}); give a "
+            "file (network.pretrained=FILE), name a mirror (HF_ENDPOINT=URL in the environment), "
+            "or start from random weights (network.pretrained=false)",
+        ) from error
+    return core
+
+
+def mobilenetv2(
+    num_classes: int, width: float = 1.0, pretrained: bool | str | None = None
+) -> nn.Module:
     """Return timm's MobileNetV2 of a width multiplier.
 
     Raises:
@@ -109,10 +147,7 @@ def mobilenetv2(num_classes: int, width: float = 1.0, pretrained: bool = False) 
     if width not in names:
         widths = ", ".join(f"{w:g}" for w in sorted(names))
         raise UserError.of("network.args.width", f"got {width}; takes {widths}")
-    core: nn.Module = timm.create_model(
-        names[width], num_classes=num_classes, pretrained=pretrained
-    )
-    return core
+    return timm_core(names[width], num_classes, pretrained)
 
 
 def build_network(cfg: config.Network, classes: int, key: str) -> Network:
@@ -132,14 +167,13 @@ def build_network(cfg: config.Network, classes: int, key: str) -> Network:
     if cfg.weights is not None:
         load_weights(core, Path(cfg.weights), f"{key}.weights")
     known = getattr(core, "pretrained_cfg", None) or {}
-    fixed = known["input_size"][-1] if known.get("fixed_input_size") else None
-    network = Network(
+    size = known["input_size"][-1] if cfg.pretrained or known.get("fixed_input_size") else None
+    return Network(
         core,
         cfg.mean or known.get("mean", IMAGENET_DEFAULT_MEAN),
         cfg.std or known.get("std", IMAGENET_DEFAULT_STD),
-        cfg.input_size or fixed,
+        cfg.input_size or size,
     )
-    return network
 
 
 def check_logits(network: Network, classes: int, size: int, key: str) -> None:
@@ -169,21 +203,21 @@ def _core(cfg: config.Network, classes: int, key: str) -> nn.Module:
     args = dict(cfg.args or {})
     if cfg.factory is None:
         assert cfg.name is not None
-        if not timm.is_model(cfg.name):
-            close = nearest(cfg.name.partition(".")[0], timm.list_models())
-            raise UserError.of(f"{key}.name", f"timm has no model {cfg.name!r}{close}")
-        factory, pretrained = timm.create_model, bool(cfg.pretrained)
-        args = {"model_name": cfg.name, "num_classes": classes, "pretrained": pretrained} | args
+        factory: Callable[..., Any] = timm_core
+        args = {"name": cfg.name, "num_classes": classes, "pretrained": cfg.pretrained} | args
     else:
         factory = import_callable(cfg.factory, f"{key}.factory")
         parameters = signature(factory).parameters
         open_ended = any(p.kind is Parameter.VAR_KEYWORD for p in parameters.values())
         if "num_classes" in parameters or open_ended:
             args.setdefault("num_classes", classes)
-        if cfg.pretrained is not None:
+        if cfg.pretrained or (cfg.pretrained is False and "pretrained" in parameters):
             args.setdefault("pretrained", cfg.pretrained)
     try:
         core = factory(**args)
+    except UserError as error:  # from our own factories, which do not know their section
+        here = (Problem(p.key.replace("network", key, 1), p.text) for p in error.problems)
+        raise UserError(*here) from error
     except (TypeError, ValueError) as error:
         raise UserError.of(f"{key}.args", f"{cfg.label} does not take {args}: {error}") from error
     if not isinstance(core, nn.Module):

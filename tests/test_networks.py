@@ -1,8 +1,10 @@
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import safetensors.torch
+import timm
 import torch
 from omegaconf import OmegaConf
 from torch import nn
@@ -21,6 +23,7 @@ from mixkd.networks import (
     read_weights,
     save_weights,
 )
+from mixkd.shipped import group_names
 
 RESNET56 = Path(__file__).parents[2] / "shared" / "data" / "resnet56-4bfd9763.th"
 
@@ -107,6 +110,51 @@ def test_timm_networks_bring_their_own_normalisation() -> None:
     assert network.mean.flatten().tolist() == [0.5] * 3
     given = build("network=resnet10t", "network.mean=[0.1,0.2,0.3]", "network.std=[1,1,1]")
     assert given.mean.flatten().tolist() == pytest.approx([0.1, 0.2, 0.3])
+
+
+@pytest.mark.parametrize("name", sorted(set(group_names("network")) - {"timm"}))
+def test_the_listed_parameter_counts_are_true(name: str) -> None:
+    listed = re.search(r"([\d.]+) M parameters", group_names("network")[name])
+    assert listed is not None
+    with torch.device("meta"):  # no memory, no weights
+        core = build(f"network={name}", "network.pretrained=false", classes=1000).core
+    digits = len(listed[1].partition(".")[2])
+    # A CIFAR ResNet is listed with ten classes.
+    extra = 65 * 990 if isinstance(core, CifarResNet) else 0
+    assert round((trainable(core) - extra) / 1e6, digits) == float(listed[1])
+
+
+@pytest.mark.parametrize("name", ["convnext_large", "convnext_tiny", "vit_b16", "resnet152v2"])
+def test_the_papers_teachers_have_pretrained_weights_in_timm(name: str) -> None:
+    cfg = section(f"network={name}")
+    assert cfg.pretrained is True
+    assert cfg.name is not None
+    known = timm.get_pretrained_cfg(cfg.name, allow_unregistered=False)
+    assert f"{known.architecture}.{known.tag}" == cfg.name
+    assert known.has_weights
+    assert known.input_size == (3, 224, 224)
+    assert cfg.label == known.architecture
+
+
+def test_pretrained_weights_come_from_a_file_with_a_new_head(tmp_path: Path) -> None:
+    source = timm.create_model("resnet10t", num_classes=1000)
+    torch.save(source.state_dict(), tmp_path / "resnet10t.pth")
+    network = build("network=resnet10t", f"network.pretrained={tmp_path}/resnet10t.pth")
+    assert network.input_size == 176  # what timm trained these weights on
+    own, theirs = network.core.state_dict(), source.state_dict()
+    head = {"fc.weight", "fc.bias"}
+    assert all(torch.equal(own[name], theirs[name]) for name in own.keys() - head)
+    assert own["fc.weight"].shape == (10, 512)
+
+
+def test_weights_that_cannot_be_fetched_say_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError) as caught:
+        build("network=convnext_tiny")
+    (problem,) = caught.value.problems
+    assert problem.key == "network.pretrained"
+    for part in ("convnext_tiny.fb_in1k could not be fetched", "pretrained=FILE", "HF_ENDPOINT"):
+        assert part in problem.text
 
 
 @pytest.mark.parametrize("prefix", ["", "module.", "module._orig_mod.", "network.core."])
