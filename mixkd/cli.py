@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from mixkd import __version__
-from mixkd.errors import UserError, nearest
+from mixkd.errors import NotFinite, UserError, nearest
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -152,7 +152,9 @@ def run_job(command: str, cfg: DictConfig, full: bool) -> int:
     except UserError as error:
         return report(command, error, full)
     except Exception as error:
-        traceback.print_exception(error)
+        # A full disk or a network that diverged is no fault of the program's: no traceback.
+        if full or not isinstance(error, (OSError, NotFinite)):
+            traceback.print_exception(error)
         print(f"mixkd {command}: failed: {error}", file=sys.stderr)
         return 1
     return 0

@@ -29,8 +29,6 @@ def _existing_file(path: str) -> str:
 def _existing_run(path: str) -> str:
     if not (Path(path) / "config.yaml").is_file():
         raise ValueError("no run there: a run directory holds a config.yaml")
-    if not (Path(path) / "weights.safetensors").is_file():
-        raise ValueError("that run has not finished: it holds no weights.safetensors")
     return path
 
 

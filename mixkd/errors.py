@@ -36,6 +36,10 @@ class UserError(Exception):
         return cls(Problem(key, text))
 
 
+class NotFinite(ValueError):
+    """A network gave logits that are not finite: it has diverged, or its weights are damaged."""
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
     """Return ` (did you mean X?)` for the valid name nearest to `name`, else an empty string."""
     found = get_close_matches(name, list(valid), n=5, cutoff=0.5)

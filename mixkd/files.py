@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from mixkd.errors import UserError
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -39,6 +41,18 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file atomically, indented; numbers keep every digit."""
     write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def read_json(path: Path, key: str) -> Any:
+    """Read a JSON file that mixkd wrote.
+
+    Raises:
+        UserError: naming `key`, if it is something else.
+    """
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError.of(key, f"{path} is damaged ({error}); mend or remove it") from error
 
 
 def _umask() -> int:

@@ -25,9 +25,16 @@ def fill_from_runs(raw: dict[str, Any]) -> Iterator[Problem]:
         network = raw.get(section)
         if not isinstance(network, dict) or not isinstance(network.get("run"), str):
             continue
-        saved = _saved_config(network["run"])
-        if saved is None:
-            continue  # the schema says what is wrong with the directory
+        path = Path(network["run"]) / "config.yaml"
+        if not path.is_file():
+            continue  # the schema says so
+        saved = _saved_config(path)
+        if isinstance(saved, str):
+            yield Problem(f"{section}.run", f"{path} {saved}")
+            continue
+        if not path.with_name("weights.safetensors").is_file():
+            yield Problem(f"{section}.run", f"{path.parent} has not finished: it holds no weights")
+            continue
         if network.get("weights") is not None:
             yield Problem(f"{section}.weights", "a run brings its own weights; give one of them")
         factory = saved["network"].get("factory")
@@ -49,14 +56,16 @@ def fill_from_runs(raw: dict[str, Any]) -> Iterator[Problem]:
                     raw["data"][key] = value
 
 
-def _saved_config(directory: str) -> dict[str, Any] | None:
-    """Return {network, data} of the run in `directory`, or None where there is none to read."""
+def _saved_config(path: Path) -> dict[str, Any] | str:
+    """Return {network, data} of a run's config.yaml, or what is wrong with it."""
     try:
-        saved = yaml.safe_load((Path(directory) / "config.yaml").read_text())
+        saved = yaml.safe_load(path.read_text())
+        if saved["task"] == "evaluate":
+            return "is of an evaluation, which trains nothing; takes a finetune or distill run"
         learner = {"finetune": "network", "distill": "student"}[saved["task"]]
         return {"network": dict(saved[learner]), "data": dict(saved["data"])}
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError):
-        return None
+    except (yaml.YAMLError, KeyError, TypeError, ValueError):
+        return "is no run's configuration"
 
 
 # What a teacher's run must share with the student's for it to have seen the same training images.

@@ -1,6 +1,5 @@
 """A run directory: its place, lock, state and files."""
 
-import json
 import os
 import re
 import shutil
@@ -17,7 +16,7 @@ from filelock import FileLock, Timeout
 from mixkd.config import Config, Distill, Evaluate, Finetune
 from mixkd.console import is_leader
 from mixkd.errors import UserError
-from mixkd.files import write_json, write_text
+from mixkd.files import read_json, write_json, write_text
 from mixkd.fingerprints import experiment_hash
 from mixkd.provenance import provenance
 
@@ -48,7 +47,7 @@ class Run:
         self._refuse_another()
         if self.cfg.run.force or read_status(self.path).get("state") != "finished":
             return None
-        metrics: Metrics = json.loads((self.path / "metrics.json").read_text())
+        metrics: Metrics = read_json(self.path / "metrics.json", "run.dir")
         return metrics
 
     @property
@@ -108,7 +107,7 @@ class Run:
 
     def add_fingerprints(self, fingerprints: Mapping[str, str]) -> None:
         """Add the sha256 of what the run made to provenance.json."""
-        record = json.loads((self.path / "provenance.json").read_text())
+        record = read_json(self.path / "provenance.json", "run.dir")
         record["fingerprints"] |= fingerprints
         write_json(self.path / "provenance.json", record)
 
@@ -132,7 +131,7 @@ class Run:
             raise UserError.of("run.dir", f"got {str(self.path)!r}, which is a file")
         record = self.path / "provenance.json"
         if record.is_file():
-            found = json.loads(record.read_text()).get("experiment")
+            found = read_json(record, "run.dir").get("experiment")
             if found != self.experiment:
                 raise UserError.of(
                     "run.dir",
@@ -165,7 +164,7 @@ def readable_name(cfg: Config) -> str:
 def read_status(directory: Path) -> dict[str, Any]:
     """Return status.json of a run directory, or an empty dict where there is none."""
     path = directory / "status.json"
-    return dict(json.loads(path.read_text())) if path.is_file() else {}
+    return dict(read_json(path, "run.dir")) if path.is_file() else {}
 
 
 def is_held(directory: Path) -> bool:

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from mixkd.errors import NotFinite
+
 BINS = 15
 
 Values = dict[str, float]
@@ -93,13 +95,14 @@ class Calibration(Metric):
         """Return accuracy, confidence, ece, signed_gap, nll, brier and n.
 
         Raises:
-            ValueError: if no image was counted, or logits were not finite.
+            ValueError: if no image was counted.
+            NotFinite: if logits were not finite.
         """
         n = self.counts.sum().item()
         if n == 0:
             raise ValueError("no images were counted")
         if not torch.isfinite(self.confidences.sum() + self.nll):
-            raise ValueError("the network's logits are not finite")
+            raise NotFinite("the network's logits are not finite; is the learning rate too high?")
         accuracy = self.hits.sum().item() / n
         confidence = self.confidences.sum().item() / n
         return {

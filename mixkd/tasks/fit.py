@@ -14,7 +14,7 @@ from mixkd.data.datamodule import ImageDataModule
 from mixkd.files import replacing, write_json
 from mixkd.fingerprints import file_fingerprint
 from mixkd.modules.learner import Learner
-from mixkd.networks import save_weights
+from mixkd.networks import read_weights, save_weights
 from mixkd.run import Metrics, Run
 from mixkd.tasks.measure import measure
 
@@ -57,6 +57,9 @@ def fit(
         data: what it trains on, is selected by and reported on.
         fingerprints: sha256 of the data and weights that go in, by name.
     """
+    checkpoint = run.last_checkpoint if not cfg.run.force else None
+    if checkpoint is not None:
+        read_weights(checkpoint, "run.dir")  # says so if the file is damaged
     recorder = Recorder(run, cfg.trainer.select)
     trainer = make_trainer(
         cfg.trainer,
@@ -70,7 +73,6 @@ def fit(
         say(", ".join(f"{n:,} {name} images" for name, n in sizes.items()))
         if cfg.data.selection == "test":
             say("selecting on the test images: test metrics will be optimistic")
-        checkpoint = run.last_checkpoint
         if checkpoint is not None:
             say(f"resuming from {checkpoint}")
         trainer.fit(learner, data, ckpt_path=checkpoint, weights_only=True)

@@ -1,10 +1,10 @@
 """`mixkd list networks | datasets | artefacts | runs`. Imports nothing heavy."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from mixkd.errors import UserError, nearest
+from mixkd.files import read_json
 from mixkd.run import is_held, read_status
 from mixkd.shipped import config_dir, group_names
 
@@ -45,20 +45,25 @@ def runs(root: Path) -> list[tuple[str, str, str]]:
     """Return (directory, state, headline metrics) of each run under `root`, sorted by path."""
     found = []
     for status in sorted(root.rglob("status.json")):
-        directory, known = status.parent, read_status(status.parent)
+        directory = status.parent
+        try:
+            known, headline = read_status(directory), _headline(directory / "metrics.json")
+        except UserError:
+            found.append((str(directory), "damaged", ""))
+            continue
         state = known.get("state", "unknown")
         if state == "running" and not is_held(directory):
             state = "interrupted"
         if "epoch" in known and state != "finished":
             state += f" {known['epoch']}/{known['max_epochs']}"
-        found.append((str(directory), state, _headline(directory / "metrics.json")))
+        found.append((str(directory), state, headline))
     return found
 
 
 def _headline(path: Path) -> str:
     if not path.is_file():
         return ""
-    metrics = json.loads(path.read_text())
+    metrics = read_json(path, "run.root")
     shown = [(k, metrics[f"test/{k}"]) for k in ("accuracy", "ece") if f"test/{k}" in metrics]
     return "  ".join(f"test/{name} {value:.4f}" for name, value in shown)
 

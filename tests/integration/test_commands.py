@@ -261,6 +261,59 @@ def test_mistakes_leave_nothing_behind(
         assert not Path("runs").exists(), words
 
 
+def test_damaged_runs_are_named(
+    mixkd: Mixkd, folder: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["finetune", *folder, *SMALL, *QUICK]
+    assert mixkd(*words) == 0
+    run = only("imagefolder/finetune/*")
+    again = ["evaluate", f"network.run={run}"]
+    assert mixkd(*again) == 0
+    evaluation = only("imagefolder/evaluate/*")
+    damage = [  # in this order: each is met before the one above it
+        ("metrics.json", "", words, "metrics.json is damaged"),
+        ("status.json", "{", words, "status.json is damaged"),
+        ("provenance.json", "x", words, "provenance.json is damaged"),
+        ("config.yaml", "[broken", again, "is no run's configuration"),
+        ("weights.safetensors", "", ["evaluate", f"network.run={evaluation}"], "trains nothing"),
+    ]
+    for name, content, command, message in damage:
+        (run / name).write_text(content)
+        capsys.readouterr()
+        assert mixkd(*command) == 2
+        said = capsys.readouterr().err
+        assert message in said
+        assert "Traceback" not in said
+
+
+def test_a_damaged_checkpoint_is_not_resumed_from(
+    mixkd: Mixkd, folder: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["finetune", *folder, *SMALL, *QUICK]
+    assert mixkd(*words) == 0
+    run = only("imagefolder/finetune/*")
+    (run / "status.json").write_text('{"state": "interrupted"}')
+    (run / "checkpoints" / "last.ckpt").write_bytes(b"PK half a checkpoint")
+    assert mixkd(*words) == 2
+    assert "run.dir: " in (said := capsys.readouterr().err)
+    assert "last.ckpt cannot be read" in said
+    assert mixkd(*words, "run.force=true") == 0
+
+
+def test_a_network_that_diverges_ends_with_one_message(
+    mixkd: Mixkd, folder: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["finetune", *folder, *SMALL, *QUICK, "optimizer.lr=1e30", "schedule.warmup_epochs=0"]
+    assert mixkd(*words) == 1
+    said = capsys.readouterr().err
+    assert "logits are not finite; is the learning rate too high?" in said
+    assert "Traceback" not in said
+    assert (
+        json.loads((only("imagefolder/finetune/*") / "status.json").read_text())["state"]
+        == "failed"
+    )
+
+
 def test_full_tracebacks_on_request(
     mixkd: Mixkd, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,6 +6,7 @@ import torch
 from sklearn.metrics import brier_score_loss
 from torchmetrics.functional.classification import multiclass_calibration_error
 
+from mixkd.errors import NotFinite
 from mixkd.metrics import calibration
 from mixkd.metrics.calibration import Calibration, bin_of
 
@@ -107,7 +108,7 @@ def test_ece_is_feasible() -> None:
 
 def test_logits_that_are_not_finite_are_refused() -> None:
     metric = counted((torch.tensor([[float("nan"), 0.0]]), torch.tensor([0])))
-    with pytest.raises(ValueError, match="not finite"):
+    with pytest.raises(NotFinite, match="not finite"):
         metric.compute()
 
 

@@ -1,0 +1,32 @@
+from pathlib import Path
+
+from filelock import FileLock
+
+from mixkd.files import write_json, write_text
+from mixkd.tasks.list import list_items
+
+
+def test_runs_are_listed_with_state_and_headline() -> None:
+    root = Path("runs/digits/finetune")
+    write_json(root / "a" / "status.json", {"state": "finished"})
+    write_json(
+        root / "a" / "metrics.json", {"test/accuracy": 0.5, "test/ece": 0.25, "val/ece": 1.0}
+    )
+    write_json(root / "b" / "status.json", {"state": "running", "epoch": 3, "max_epochs": 9})
+    write_json(root / "c" / "status.json", {"state": "running", "epoch": 1, "max_epochs": 9})
+    write_text(root / "d" / "status.json", "{")
+    with FileLock(root / "c" / ".lock"):
+        lines = [line.split(maxsplit=1) for line in list_items(["runs"]).splitlines()]
+    assert [Path(name).name for name, _ in lines] == ["a", "b", "c", "d"]
+    assert lines[0][1].split() == ["finished", "test/accuracy", "0.5000", "test/ece", "0.2500"]
+    assert [rest.split() for _, rest in lines[1:]] == [
+        ["interrupted", "3/9"], ["running", "1/9"], ["damaged"],
+    ]  # fmt: skip
+    assert list_items(["runs", "run.root=elsewhere"]) == "no runs under elsewhere/"
+
+
+def test_what_there_is_to_choose_from_is_listed() -> None:
+    assert "resnet56" in list_items(["networks"])
+    assert "imagefolder" in list_items(["datasets"])
+    assert "same" not in [line.split()[0] for line in list_items(["datasets"]).splitlines()]
+    assert list_items(["artefacts"]).startswith("demo  The demo: a teacher and four students")
