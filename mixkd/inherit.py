@@ -1,6 +1,7 @@
 """What a configuration takes from finished runs: a network with its weights, and the data."""
 
 import json
+import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +15,12 @@ from mixkd.shipped import group_names, shipped_values
 # The sections of a configuration that describe a network.
 NETWORKS = ("network", "teacher", "student")
 
-# A run directory is data: it may name callables of these packages and of those that are trusted.
-TRUSTED = ("mixkd", "torch", "torchvision", "timm", "lightning")
+# A run directory is data: calling what it names must not do more than build a network. Whole
+# packages would be too much: torch alone has functions that run any command.
+SAFE_FACTORY = re.compile(
+    r"mixkd\.networks\.mobilenetv2|mixkd\.cifar_resnet\.cifar_resnet"
+    r"|torch\.nn\.[A-Z]\w*|torchvision\.models\.[a-z]\w*"
+)
 
 
 def fill_from_runs(raw: dict[str, Any]) -> Iterator[Problem]:
@@ -37,14 +42,13 @@ def fill_from_runs(raw: dict[str, Any]) -> Iterator[Problem]:
             continue
         if network.get("weights") is not None:
             yield Problem(f"{section}.weights", "a run brings its own weights; give one of them")
-        factory = saved["network"].get("factory")
-        allowed = {*TRUSTED, *(raw.get("trust") or ())}
-        if factory and not network.get("factory") and factory.partition(".")[0] not in allowed:
-            package = factory.partition(".")[0]
+        factory = network.get("factory") or saved["network"].get("factory")
+        if factory != network.get("factory") and not _is_trusted(factory, raw.get("trust")):
+            package = str(factory).partition(".")[0]
             yield Problem(
                 f"{section}.run",
-                f"that run names the callable {factory}, which is not from "
-                f"{', '.join(TRUSTED)}; if you trust it, add trust=[{package}]",
+                f"that run names the callable {factory}; mixkd calls it only if you trust its "
+                f"package: trust=[{package}]",
             )
         for key, value in saved["network"].items():
             if network.get(key) is None:
@@ -54,6 +58,12 @@ def fill_from_runs(raw: dict[str, Any]) -> Iterator[Problem]:
             for key, value in saved["data"].items():
                 if raw["data"].get(key) is None:
                     raw["data"][key] = value
+
+
+def _is_trusted(factory: Any, trust: Any) -> bool:
+    packages = trust if isinstance(trust, list) else []
+    known = SAFE_FACTORY.fullmatch(str(factory)) is not None
+    return known or str(factory).partition(".")[0] in packages
 
 
 def _saved_config(path: Path) -> dict[str, Any] | str:

@@ -22,6 +22,15 @@ from torch import Tensor, nn
 from mixkd import config
 from mixkd.errors import Problem, UserError, nearest
 
+# Arguments of timm.create_model that read files or fetch: weights and pretrained are for that.
+RESERVED = {
+    "checkpoint_path",
+    "pretrained",
+    "pretrained_cfg",
+    "pretrained_cfg_overlay",
+    "cache_dir",
+}
+
 # Prefixes that wrappers put before every name; taken off when weights are read.
 PREFIXES = ("module.", "_orig_mod.", "state_dict.", "network.", "model.", "core.")
 
@@ -161,6 +170,10 @@ def build_network(cfg: config.Network, classes: int, key: str) -> Network:
     Raises:
         UserError: if there is no such network, or its weights or output do not fit.
     """
+    if cfg.args and (reserved := RESERVED & cfg.args.keys()):
+        raise UserError.of(
+            f"{key}.args", f"got {', '.join(sorted(reserved))}; take {key}.weights or .pretrained"
+        )
     core = _core(cfg, classes, key)
     if cfg.head is not None:
         _replace_head(core, cfg.head, classes, key)
@@ -201,18 +214,20 @@ def check_logits(network: Network, classes: int, size: int, key: str) -> None:
 
 def _core(cfg: config.Network, classes: int, key: str) -> nn.Module:
     args = dict(cfg.args or {})
+    # Weights of our own replace pretrained ones: there is nothing to fetch.
+    pretrained = False if cfg.weights is not None else cfg.pretrained
     if cfg.factory is None:
         assert cfg.name is not None
         factory: Callable[..., Any] = timm_core
-        args = {"name": cfg.name, "num_classes": classes, "pretrained": cfg.pretrained} | args
+        args = {"name": cfg.name, "num_classes": classes, "pretrained": pretrained} | args
     else:
         factory = import_callable(cfg.factory, f"{key}.factory")
         parameters = signature(factory).parameters
         open_ended = any(p.kind is Parameter.VAR_KEYWORD for p in parameters.values())
         if "num_classes" in parameters or open_ended:
             args.setdefault("num_classes", classes)
-        if cfg.pretrained or (cfg.pretrained is False and "pretrained" in parameters):
-            args.setdefault("pretrained", cfg.pretrained)
+        if pretrained or (pretrained is False and "pretrained" in parameters):
+            args["pretrained"] = pretrained
     try:
         core = factory(**args)
     except UserError as error:  # from our own factories, which do not know their section

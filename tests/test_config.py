@@ -172,9 +172,22 @@ def test_a_run_brings_its_network_and_for_evaluate_its_data() -> None:
     assert teacher.data.source == "cifar10"
 
 
+@pytest.mark.parametrize(
+    "factory", ["torch.utils.collect_env.run", "timm.models.load_state_dict", "os.system", "torch"]
+)
+def test_a_run_may_name_only_what_builds_networks(factory: str) -> None:
+    with pytest.raises(UserError, match=r"network.run: that run names the callable"):
+        validate(compose("evaluate", [f"network.run={saved_run(factory)}"]))
+
+
+def test_a_run_may_name_torchvisions_networks() -> None:
+    cfg = validate(compose("evaluate", [f"network.run={saved_run('torchvision.models.resnet18')}"]))
+    assert cfg.network.factory == "torchvision.models.resnet18"
+
+
 def test_a_run_that_names_a_strangers_callable_is_refused_unless_trusted() -> None:
     words = [f"network.run={saved_run('stranger.net')}"]
-    with pytest.raises(UserError, match=r"network.run: .* stranger.net, .* add trust=\[stranger\]"):
+    with pytest.raises(UserError, match=r"network.run: .* stranger.net; .* trust=\[stranger\]"):
         validate(compose("evaluate", words))
     cfg = validate(compose("evaluate", [*words, "trust=[stranger]"]))
     assert cfg.network.factory == "stranger.net"

@@ -147,6 +147,22 @@ def test_pretrained_weights_come_from_a_file_with_a_new_head(tmp_path: Path) -> 
     assert own["fc.weight"].shape == (10, 512)
 
 
+def test_own_weights_leave_nothing_to_fetch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    weights = tmp_path / "w.pt"
+    torch.save(timm.create_model("resnet10t", num_classes=10).state_dict(), weights)
+    words = ["network=timm", "network.name=resnet10t.c3_in1k", "network.pretrained=true"]
+    assert build(*words, f"network.weights={weights}").input_size == 176
+
+
+@pytest.mark.parametrize("name", ["checkpoint_path", "pretrained_cfg_overlay"])
+def test_arguments_that_read_files_are_refused(name: str) -> None:
+    with pytest.raises(UserError, match=rf"network.args: got {name}; take network.weights"):
+        build("network=resnet10t", f"network.args={{{name}: evil.pth}}")
+
+
 def test_weights_that_cannot_be_fetched_say_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(UserError) as caught:

@@ -336,6 +336,56 @@ def test_teacher_auto_trains_the_teacher_that_is_missing(
     assert saved["teacher"]["run"] == str(teacher)
 
 
+@pytest.mark.parametrize("t_squared", ["true", "false"])
+def test_distill_passes_its_settings_to_the_loss(
+    mixkd: Mixkd, folder: list[str], t_squared: str
+) -> None:
+    assert mixkd("finetune", *folder, *SMALL, *QUICK) == 0
+    teacher = only("imagefolder/finetune/*")
+    words = ["method.alpha=0.3", "method.beta=0.7", f"method.t_squared={t_squared}"]
+    words += ["student=resnet20", "student.args.depth=8", f"teacher.run={teacher}"]
+    for temperature in (3, 1):
+        assert mixkd("distill", *folder, *QUICK, *words, f"temperature={temperature}") == 0
+    runs = sorted(
+        Path("runs/imagefolder/distill").iterdir(), key=lambda run: "-T3-" not in run.name
+    )
+    kd = []
+    for temperature, run in zip((3, 1), runs, strict=True):
+        with open(run / "history.csv") as file:
+            row = next(csv.DictReader(file))
+        loss, ce, part = (float(row[f"train/{name}"]) for name in ("loss", "ce", "kd"))
+        scale = temperature**2 if t_squared == "true" else 1
+        assert loss == pytest.approx(0.3 * ce + 0.7 * scale * part, rel=1e-5)
+        kd.append(part)
+    assert kd[0] < 0.5 * kd[1]  # softened at T = 3
+
+
+def test_the_same_command_gives_the_same_weights_and_another_seed_others(
+    mixkd: Mixkd, folder: list[str]
+) -> None:
+    assert mixkd("finetune", *folder, *SMALL, *QUICK) == 0
+    teacher = only("imagefolder/finetune/*")
+    words = ["distill", *folder, *QUICK, f"teacher.run={teacher}", "stream.seed=5"]
+    words += ["student=resnet20", "student.args.depth=8"]
+    states = []
+    for place, seed in (("a", 0), ("b", 0), ("c", 1)):
+        torch.manual_seed(len(states))  # what was drawn before must not matter
+        assert mixkd(*words, f"run.dir={place}", f"seed={seed}") == 0
+        states.append(Path(place, "weights.safetensors").read_bytes())
+    assert states[0] == states[1] != states[2]
+
+
+def test_a_network_of_other_classes_is_not_evaluated(
+    mixkd: Mixkd, folder: list[str], image_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert mixkd("finetune", *folder, *SMALL, *QUICK) == 0
+    run = only("imagefolder/finetune/*")
+    for split in ("train", "test"):
+        (image_folder / split / "red").rename(image_folder / split / "yellow")
+    assert mixkd("evaluate", f"network.run={run}") == 2
+    assert "was trained on the 3 classes blue, green, red; the data has" in capsys.readouterr().err
+
+
 def test_sigma_is_refused_for_two_classes(
     mixkd: Mixkd, image_folder: Path, folder: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
 from mixkd.config import Data, Plateau
-from mixkd.data.datamodule import ImageDataModule
+from mixkd.data.datamodule import ImageDataModule, Step, vicinal_batch
 from mixkd.data.images import Images, Splits
 from mixkd.losses import distillation_kl
 from mixkd.modules.classifier import Classifier
@@ -183,6 +184,34 @@ def test_a_resumed_run_equals_an_uninterrupted_one_dropout_included(
     _, resumed = fitted(4, tmp_path / "half.ckpt")
     assert equal(state(whole.network), state(resumed.network))
     assert not equal(state(whole.network), state(half.lightning_module.network))
+
+
+def test_the_schedule_hears_the_held_out_nll() -> None:
+    heard: list[float] = []
+    schedule = FixedSchedule([0.1, 0.1])
+    schedule.epoch_ended = heard.append  # type: ignore[method-assign]
+    module = supervised(Network(core()), schedule)
+    trainer().fit(module, data(None))
+    assert len(heard) == 2
+    assert heard[1] == module.values["val/nll"]
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_each_process_takes_its_rows_and_its_share_of_the_held_out(rank: int) -> None:
+    datamodule, world = data(Mixing("uniform")), SimpleNamespace(
+        global_rank=rank, world_size=2, current_epoch=1,
+        strategy=SimpleNamespace(root_device=torch.device("cpu")),
+    )  # fmt: skip
+    datamodule.trainer = world  # type: ignore[assignment]
+    batch = datamodule.on_after_batch_transfer(Step(1, 2), 0)
+    assert datamodule.stream is not None
+    plan = datamodule.stream.plan(1, 2)
+    rows = torch.arange(2) + 2 * rank
+    expected = vicinal_batch(datamodule.splits.train, plan, rows, pad=1)
+    assert torch.equal(batch.mixed, expected.mixed)
+    assert torch.equal(batch.index, plan.image[rows])
+    held_out = [datamodule.on_after_batch_transfer(r, 0).index for r in datamodule.val_dataloader()]
+    assert torch.cat(held_out).tolist() == ([0, 1, 2], [3, 4, 5, 6])[rank]
 
 
 def test_testing_counts_every_image_once_and_keeps_predictions_in_order() -> None:
