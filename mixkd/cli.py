@@ -74,7 +74,8 @@ def report(command: str, error: UserError, full: bool = False) -> int:
     """Print a user's mistake, with a traceback only if one was asked for; return the status."""
     if full:
         traceback.print_exception(error)
-    print(f"mixkd {command}: nothing was started", file=sys.stderr)
+    count = len(error.problems)
+    print(f"mixkd {command}: {count} problem{'s' if count > 1 else ''}", file=sys.stderr)
     for problem in error.problems:
         print(f"  {problem}", file=sys.stderr)
     return 2
@@ -96,6 +97,11 @@ def run_hydra(command: str, words: list[str]) -> int:
     if multirun and any(o.startswith("run.dir=") and "," not in o for o in overrides):
         raise UserError.of("run.dir", "one directory cannot hold a sweep; take run.root=DIR")
 
+    if multirun and any(o.startswith("trainer.devices=") and o[16:] != "1" for o in overrides):
+        raise UserError.of(
+            "trainer.devices", "a sweep runs its jobs on one device each; run larger jobs singly"
+        )
+
     argv, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
     statuses: list[int] = []
 
@@ -112,7 +118,7 @@ def run_hydra(command: str, words: list[str]) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         hydra.main(str(config_dir()), command, version_base="1.3")(job)()
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise UserError(*diagnose(command, overrides, error)) from error
     finally:
         sys.argv = argv

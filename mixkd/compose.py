@@ -45,7 +45,7 @@ def compose(command: str, overrides: Sequence[str] = ()) -> DictConfig:
     """
     try:
         return _hydra(command, expand(command, overrides))
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise UserError(*diagnose(command, overrides, error)) from error
 
 

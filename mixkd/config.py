@@ -225,7 +225,7 @@ class Piecewise(Section):
 class Machine(Section):
     """Where to compute."""
 
-    accelerator: Annotated[Literal["auto", "cpu", "gpu", "mps"], PLACE]
+    accelerator: Annotated[Literal["auto", "cpu", "gpu"], PLACE]
     devices: Count
     threads: Annotated[Count | None, PLACE, takes("a whole number, 1 or more, or null")]
 
@@ -281,8 +281,8 @@ class Evaluate(Task):
     network: Network
     trainer: Machine
     splits: Annotated[
-        list[Literal["train", "held_out", "test"]],
-        takes("a list of train, held_out, test", min_length=1),
+        list[Literal["train", "val", "test"]],
+        takes("a list of train, val, test", min_length=1),
     ]
     save_logits: Flag
 
@@ -310,6 +310,13 @@ def validate(cfg: DictConfig) -> Config:
         raise UserError.of(error.full_key or "config", str(error.msg)) from error
     raw = cast(dict[str, Any], raw)
     raw.pop("hydra", None)
+    if raw.get("task") not in TASKS:
+        raise UserError.of("task", f"got {raw.get('task')!r}; the command sets it")
+    missing = [name for name in TASKS[raw["task"]].model_fields if raw.get(name) is None]
+    if missing:
+        raise UserError(
+            *(Problem(name, "is missing; leave it out of the command") for name in missing)
+        )
     schema = TASKS[raw["task"]]
     problems = list(fill_from_runs(raw))
     config = None
@@ -333,8 +340,14 @@ def validate(cfg: DictConfig) -> Config:
 def _contradictions(raw: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield what no single field can know. Values may be of any type: the schema checks those."""
     data = raw["data"]
-    if data.get("source") is None:
+    if data.get("source") == "run":
         yield Problem("data", "no data set chosen; take data=NAME (`mixkd list datasets`)")
+    elif data["source"] in ("cifar10", "cifar100") and data.get("size") not in (None, 32):
+        yield Problem(
+            "data.size",
+            f"got {data['size']}; CIFAR's images are 32 pixels wide. A network that wants larger "
+            "ones resizes them itself: network.input_size",
+        )
     elif data["source"] == "imagefolder":
         root = data.get("root")
         if root is None:
@@ -351,13 +364,22 @@ def _contradictions(raw: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem(
             "method", f"got {method}; `mixkd {raw['task']}` takes {' or '.join(expected)}"
         )
+    elif expected and (method in ("erm", "kd")) != (raw["method"].get("mix") is None):
+        yield Problem(
+            "method", f"{method} with mix={raw['method'].get('mix')}; take another method"
+        )
     batch, devices = data.get("batch_size"), raw["trainer"].get("devices")
     if isinstance(batch, int) and isinstance(devices, int) and devices > 1 and batch % devices:
         yield Problem(
             "data.batch_size",
             f"got {batch}, which {devices} devices cannot share equally; takes a multiple of them",
         )
-    segments = raw.get("schedule", {}).get("segments") or []
+    segments = raw.get("schedule", {}).get("segments")
+    if not isinstance(segments, list) or not all(isinstance(s, dict) for s in segments):
+        return
+    for index, segment in enumerate(segments):
+        if segment.get("start") == segment.get("end"):
+            yield Problem(f"schedule.segments[{index}].end", "takes an epoch after its start")
     for index, (a, b) in enumerate(pairwise(segments)):
         if a.get("end") != b.get("start"):
             yield Problem(
@@ -382,10 +404,8 @@ def _network_contradictions(
             f"{name or network.get('factory')} has no weights trained on these classes; take "
             "teacher.run=DIR (a finished `mixkd finetune`) or teacher.weights=FILE",
         )
-    # A bare factory may bring its own weights.
-    elif task == "evaluate" and name and not (trained or network.get("pretrained")):
+    # A bare factory may bring its own weights; pretrained ones get a new, random head.
+    elif task == "evaluate" and name and not trained:
         yield Problem(
-            section,
-            f"{name} has no trained weights; take network.run=DIR, network.weights=FILE "
-            "or network.pretrained=true",
+            section, f"{name} has no trained weights; take network.run=DIR or network.weights=FILE"
         )

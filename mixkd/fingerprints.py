@@ -8,6 +8,10 @@ from typing import Any
 from mixkd.config import PLACE, Config, Section
 from mixkd.inherit import NETWORKS
 
+IMAGE_EXTENSIONS = {
+    ".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff", ".gif",
+}  # fmt: skip
+
 
 def experiment_hash(cfg: Config) -> str:
     """Return 10 hexadecimal digits that name the experiment.
@@ -35,9 +39,10 @@ def file_fingerprint(path: str | Path) -> str:
 
 
 def folder_fingerprint(root: Path) -> str:
-    """Return the sha256 of a folder's listing: relative paths and sizes in bytes, not contents."""
+    """Return the sha256 of a folder's image files: relative paths and sizes, not contents."""
     digest = hashlib.sha256()
-    for path in sorted(p for p in root.rglob("*") if p.is_file()):
+    files = (p for p in root.rglob("*") if p.suffix.lower() in IMAGE_EXTENSIONS and p.is_file())
+    for path in sorted(files):
         digest.update(f"{path.relative_to(root).as_posix()}\0{path.stat().st_size}\n".encode())
     return digest.hexdigest()
 
@@ -52,5 +57,10 @@ def _without_places(section: Section) -> dict[str, Any]:
             value = _without_places(value)
         elif isinstance(value, list):
             value = [_without_places(v) if isinstance(v, Section) else v for v in value]
+        elif isinstance(value, dict):  # arguments without a schema: 1 and 1.0 are one number
+            value = {
+                k: int(v) if isinstance(v, float) and v.is_integer() else v
+                for k, v in value.items()
+            }
         named[name] = value
     return named

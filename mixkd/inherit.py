@@ -50,14 +50,28 @@ def fill_from_runs(raw: dict[str, Any]) -> Iterator[Problem]:
                 f"that run names the callable {factory}; mixkd calls it only if you trust its "
                 f"package: trust=[{package}]",
             )
+        for key in ("name", "factory", "head"):
+            if network.get(key) is not None and network[key] != saved["network"].get(key):
+                yield Problem(
+                    f"{section}.{key}",
+                    f"got {network[key]!r} beside a run of {saved['network'].get(key)!r}; "
+                    "leave it out",
+                )
         for key, value in saved["network"].items():
             if network.get(key) is None:
                 network[key] = value
         network["weights"] = str(Path(network["run"]) / "weights.safetensors")
-        if raw["data"].get("source") is None:
+        if raw["task"] == "evaluate":
             for key, value in saved["data"].items():
-                if raw["data"].get(key) is None:
+                if raw["data"].get(key) == "run":
                     raw["data"][key] = value
+        elif section == "teacher" and _saw_held_out(saved["data"], raw["data"]):
+            yield Problem(
+                "teacher.run",
+                f"{network['run']} may have trained on the images that select here: its "
+                + ", ".join(f"data.{key}={saved['data'].get(key)}" for key in SPLIT)
+                + "; take the same",
+            )
 
 
 def _is_trusted(factory: Any, trust: Any) -> bool:
@@ -78,8 +92,9 @@ def _saved_config(path: Path) -> dict[str, Any] | str:
         return "is no run's configuration"
 
 
-# What a teacher's run must share with the student's for it to have seen the same training images.
-SAME_DATA = ("source", "name", "size", "holdout", "split_seed", "selection")
+# What decides which training images are held out, and of which data set.
+SPLIT = ("holdout", "split_seed", "selection")
+SAME_DATA = ("source", "name", "size", *SPLIT)
 SAME_NETWORK = ("name", "factory", "args", "head")
 
 
@@ -116,12 +131,24 @@ def _fits(run: Path, teacher: dict[str, Any], data: dict[str, Any]) -> bool:
             return False
         same = all(saved["network"].get(key) == teacher.get(key) for key in SAME_NETWORK)
         same = same and all(saved["data"].get(key) == data.get(key) for key in SAME_DATA)
-        if data.get("source") == "imagefolder":
-            roots = {Path(d["root"]).resolve() for d in (saved["data"], data)}
-            return same and len(roots) == 1
+        same = same and saved["method"]["name"] == "erm" and _same_source(saved["data"], data)
+        same = same and saved["data"]["limit_train"] in (None, data.get("limit_train"))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
         return False  # half-written, or no run at all
     return same
+
+
+def _same_source(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    if one.get("source") != other.get("source"):
+        return False
+    roots = {Path(str(data.get("root"))).resolve() for data in (one, other)}
+    return one.get("source") != "imagefolder" or len(roots) == 1
+
+
+def _saw_held_out(teacher: dict[str, Any], student: dict[str, Any]) -> bool:
+    """Return whether a teacher may have trained on what is held out from its student."""
+    same = all(teacher.get(key) == student.get(key) for key in SPLIT)
+    return _same_source(teacher, student) and not same and student.get("selection") != "test"
 
 
 def _finetune_words(

@@ -4,6 +4,8 @@ A new network is a file in conf/network/: a timm name, or a factory and its argu
 """
 
 import json
+import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from inspect import Parameter, signature
@@ -134,7 +136,7 @@ def timm_core(
             pretrained_cfg_overlay=overlay,
             **args,
         )
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
         raise UserError.of(
             "network.pretrained",
             f"the weights of {name} could not be fetched ({str(error).splitlines()[0]}); give a "
@@ -159,12 +161,12 @@ def mobilenetv2(
     return timm_core(names[width], num_classes, pretrained)
 
 
-def build_network(cfg: config.Network, classes: int, key: str) -> Network:
+def build_network(cfg: config.Network, classes: Sequence[str], key: str) -> Network:
     """Build a network for a number of classes, with its weights where the configuration names any.
 
     Args:
         cfg: the network's section.
-        classes: how many logits it has to give.
+        classes: the data's; it has to give a logit for each.
         key: the section's name, for messages.
 
     Raises:
@@ -174,11 +176,11 @@ def build_network(cfg: config.Network, classes: int, key: str) -> Network:
         raise UserError.of(
             f"{key}.args", f"got {', '.join(sorted(reserved))}; take {key}.weights or .pretrained"
         )
-    core = _core(cfg, classes, key)
+    core = _core(cfg, len(classes), key)
     if cfg.head is not None:
-        _replace_head(core, cfg.head, classes, key)
+        _replace_head(core, cfg.head, len(classes), key)
     if cfg.weights is not None:
-        load_weights(core, Path(cfg.weights), f"{key}.weights")
+        load_weights(core, Path(cfg.weights), f"{key}.weights", classes)
     known = getattr(core, "pretrained_cfg", None) or {}
     size = known["input_size"][-1] if cfg.pretrained or known.get("fixed_input_size") else None
     return Network(
@@ -222,7 +224,10 @@ def _core(cfg: config.Network, classes: int, key: str) -> nn.Module:
         args = {"name": cfg.name, "num_classes": classes, "pretrained": pretrained} | args
     else:
         factory = import_callable(cfg.factory, f"{key}.factory")
-        parameters = signature(factory).parameters
+        try:
+            parameters = signature(factory).parameters
+        except ValueError as error:
+            raise UserError.of(f"{key}.factory", f"{cfg.factory} makes no network") from error
         open_ended = any(p.kind is Parameter.VAR_KEYWORD for p in parameters.values())
         if "num_classes" in parameters or open_ended:
             args.setdefault("num_classes", classes)
@@ -233,7 +238,7 @@ def _core(cfg: config.Network, classes: int, key: str) -> nn.Module:
     except UserError as error:  # from our own factories, which do not know their section
         here = (Problem(p.key.replace("network", key, 1), p.text) for p in error.problems)
         raise UserError(*here) from error
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise UserError.of(f"{key}.args", f"{cfg.label} does not take {args}: {error}") from error
     if not isinstance(core, nn.Module):
         raise UserError.of(f"{key}.factory", f"returned {type(core).__name__}; takes an nn.Module")
@@ -247,6 +252,8 @@ def import_callable(path: str, key: str) -> Callable[..., Any]:
         UserError: naming `key`, if there is none.
     """
     module, _, name = path.rpartition(".")
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # a console script does not look there by itself
     try:
         found = getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
@@ -267,18 +274,25 @@ def _replace_head(core: nn.Module, head: config.Head, classes: int, key: str) ->
     core.set_submodule(name, new)
 
 
-def read_weights(path: Path, key: str) -> dict[str, Tensor]:
+def read_weights(path: Path, key: str) -> tuple[dict[str, Tensor], list[str] | None]:
     """Read a state dict: safetensors, or torch's own format, also a Lightning checkpoint.
 
-    Names lose the prefixes that wrappers gave to all of them. Nothing in the file is executed.
+    Nothing in the file is executed.
+
+    Returns:
+        The tensors by name, and the class names where mixkd saved them.
 
     Raises:
         UserError: if the file is neither, or holds no tensors.
     """
     found: Any
+    classes = None
     try:
         if path.suffix == ".safetensors":
             found = safetensors.torch.load_file(path)
+            with safe_open(path, "pt") as file:
+                saved = (file.metadata() or {}).get("classes")
+            classes = None if saved is None else list(json.loads(saved))
         else:
             found = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, UnpicklingError, RuntimeError, EOFError, ValueError) as error:
@@ -290,21 +304,35 @@ def read_weights(path: Path, key: str) -> dict[str, Tensor]:
         found = found["state_dict"]
     if not isinstance(found, Mapping) or not any(isinstance(v, Tensor) for v in found.values()):
         raise UserError.of(key, f"{path} holds no state dict")
-    weights = {str(name): value for name, value in found.items() if isinstance(value, Tensor)}
-    while prefix := next((p for p in PREFIXES if all(n.startswith(p) for n in weights)), None):
-        weights = {name.removeprefix(prefix): value for name, value in weights.items()}
-    return weights
+    return {str(n): value for n, value in found.items() if isinstance(value, Tensor)}, classes
 
 
-def load_weights(core: nn.Module, path: Path, key: str) -> None:
-    """Load weights strictly into a core.
+def load_weights(core: nn.Module, path: Path, key: str, classes: Sequence[str]) -> None:
+    """Load weights strictly into a core. Prefixes that wrappers gave to all names are taken off.
+
+    Args:
+        core: the network that the names and shapes have to fit.
+        path: the file.
+        key: the configuration key that named it, for messages.
+        classes: the data's; a file that mixkd saved for others is refused.
 
     Raises:
-        UserError: if names or shapes differ; it says which.
+        UserError: if names, shapes or classes differ; it says which.
     """
-    weights, own = read_weights(path, key), core.state_dict()
+    (weights, trained_on), own = read_weights(path, key), core.state_dict()
+    if trained_on is not None and trained_on != list(classes):
+        raise UserError.of(
+            key,
+            f"{path} was trained on the {len(trained_on)} classes {_some(trained_on)}; "
+            f"the data has the {len(classes)} classes {_some(classes)}",
+        )
     # Checkpoints older than this counter of BatchNorm lack it; with a momentum it is not used.
     counters = {n: v for n, v in own.items() if n.endswith(".num_batches_tracked")}
+    while not own.keys() & weights.keys():
+        prefix = next((p for p in PREFIXES if all(n.startswith(p) for n in weights)), None)
+        if prefix is None:
+            break
+        weights = {name.removeprefix(prefix): value for name, value in weights.items()}
     weights = counters | weights
     missing, unknown = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
     shapes = [n for n in own if n in weights and own[n].shape != weights[n].shape]
@@ -325,27 +353,8 @@ def load_weights(core: nn.Module, path: Path, key: str) -> None:
 
 def save_weights(core: nn.Module, path: Path, classes: Sequence[str]) -> None:
     """Write a core's weights as safetensors, with the class names in the metadata."""
-    state = {n: t.detach().cpu().contiguous() for n, t in core.state_dict().items()}
+    state = {n: t.detach().cpu().clone().contiguous() for n, t in core.state_dict().items()}
     safetensors.torch.save_file(state, path, {"classes": json.dumps(list(classes))})
-
-
-def check_classes(path: str | None, classes: Sequence[str], key: str) -> None:
-    """Refuse weights that mixkd saved for other classes than the data's.
-
-    Raises:
-        UserError: if the class names differ. Files without class names pass.
-    """
-    if path is None or not path.endswith(".safetensors"):
-        return
-    with safe_open(path, "pt") as file:
-        names = (file.metadata() or {}).get("classes")
-    if names is not None and json.loads(names) != list(classes):
-        theirs = json.loads(names)
-        raise UserError.of(
-            key,
-            f"{path} was trained on the {len(theirs)} classes {_some(theirs)}; "
-            f"the data has the {len(classes)} classes {_some(classes)}",
-        )
 
 
 def _some(names: Sequence[str], most: int = 3) -> str:

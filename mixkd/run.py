@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from mixkd.config import Config, Distill, Evaluate, Finetune
+from mixkd.config import Config, Distill, Evaluate, Finetune, LabelMethod, TeacherMethod
 from mixkd.console import is_leader
 from mixkd.errors import UserError
 from mixkd.files import read_json, write_json, write_text
@@ -23,9 +23,10 @@ from mixkd.provenance import provenance
 Metrics = dict[str, float]
 
 # Everything that a run may write; `run.force=true` removes these and nothing else.
+# The files by which a directory is known for a run come last.
 CONTENTS = (
-    "config.yaml", "provenance.json", "status.json", "history.csv", "metrics.json", "checkpoints",
-    "weights.safetensors", "predictions", "reliability.csv", "figures",
+    "status.json", "history.csv", "metrics.json", "checkpoints", "weights.safetensors",
+    "predictions", "reliability.csv", "figures", "config.yaml", "provenance.json",
 )  # fmt: skip
 
 
@@ -83,26 +84,31 @@ class Run:
         try:
             if self.cfg.run.force:
                 self._clear()
-            started = _now()
+            for stale in self.path.rglob(".*-*"):  # of a process that was killed while writing
+                stale.unlink()
+            self._refuse_other_data(fingerprints)
             write_text(
                 self.path / "config.yaml", yaml.safe_dump(self.cfg.model_dump(), sort_keys=False)
             )
             self._write_provenance(fingerprints, device)
-            self.status("running", started=started)
+            self.status("running", started=_now())
             try:
                 yield
+            except (KeyboardInterrupt, SystemExit) as stop:  # Lightning turns one into the other
+                self.status("interrupted", ended=_now())
+                raise KeyboardInterrupt from stop
             except BaseException as error:
-                stopped = isinstance(error, (KeyboardInterrupt, SystemExit))
-                state = "interrupted" if stopped else "failed"
-                self.status(state, started=started, ended=_now(), error=repr(error))
+                self.status("failed", ended=_now(), error=repr(error))
                 raise
-            self.status("finished", started=started, ended=_now())
+            self.status("finished", ended=_now())
         finally:
             lock.release()
 
     def status(self, state: str, **more: Any) -> None:
         """Write status.json: state, process and host, and what else is given."""
         known = {"state": state, "pid": os.getpid(), "host": socket.gethostname()}
+        if started := read_status(self.path).get("started"):
+            known["started"] = started
         write_json(self.path / "status.json", known | more)
 
     def add_fingerprints(self, fingerprints: Mapping[str, str]) -> None:
@@ -126,6 +132,17 @@ class Run:
             else:
                 path.unlink(missing_ok=True)
 
+    def _refuse_other_data(self, fingerprints: Mapping[str, str]) -> None:
+        """Refuse to continue on images that have changed under the same names and sizes."""
+        record = self.path / "provenance.json"
+        if record.is_file():
+            before = read_json(record, "run.dir")["fingerprints"].get("data")
+            if before != fingerprints.get("data"):
+                raise UserError.of(
+                    "run.dir",
+                    f"{self.path} began on other images; run.force=true starts it over",
+                )
+
     def _refuse_another(self) -> None:
         if self.path.exists() and not self.path.is_dir():
             raise UserError.of("run.dir", f"got {str(self.path)!r}, which is a file")
@@ -141,7 +158,7 @@ class Run:
         elif (
             self.path.is_dir()
             and not (self.path / "config.yaml").is_file()
-            and any(p.name != ".lock" for p in self.path.iterdir())
+            and any(p.name[0] != "." for p in self.path.iterdir())
         ):
             raise UserError.of("run.dir", f"{self.path} holds files that are not a run's")
 
@@ -150,15 +167,27 @@ def readable_name(cfg: Config) -> str:
     """Return the part of a run's directory name that is for people."""
     match cfg:
         case Finetune():
-            parts = [cfg.network.label, cfg.method.name, f"s{cfg.seed}"]
+            parts = [cfg.network.label, method_name(cfg.method), f"s{cfg.seed}"]
         case Distill():
             temperature = cfg.temperature if cfg.temperature == "sigma" else f"T{cfg.temperature:g}"
-            parts = [cfg.student.label, cfg.method.name, "from", cfg.teacher.label, temperature]
+            parts = [
+                cfg.student.label,
+                method_name(cfg.method),
+                "from",
+                cfg.teacher.label,
+                temperature,
+            ]
             parts += [f"s{cfg.seed}"]
         case Evaluate():
             trained = Path(cfg.network.run).resolve().name if cfg.network.run else cfg.network.label
             parts = [re.sub("-[0-9a-f]{10}$", "", trained), *cfg.splits]
     return "-".join(parts).replace("/", "_")
+
+
+def method_name(method: LabelMethod | TeacherMethod) -> str:
+    """Return the method's name, with the kind of mixing where that is not mixup."""
+    other = method.mix is not None and method.mix.kind != "mixup"
+    return method.name.replace("mixup", method.mix.kind) if method.mix and other else method.name
 
 
 def read_status(directory: Path) -> dict[str, Any]:

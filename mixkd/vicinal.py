@@ -58,7 +58,8 @@ class VicinalBatch:
     """What a method learns from: b mixed images, and all that says how they were mixed.
 
     Attributes:
-        mixed: float32 [b, 3, height, width] in [0, 1]: lam * view + (1 - lam) * partner's view.
+        mixed: float32 [b, 3, height, width] in [0, 1]: lam * view + (1 - lam) * partner's view, or
+            under CutMix a share lam of the view's pixels and the partner's in a box.
         lam: float32 [b].
         label: int64 [b], of the image.
         partner_label: int64 [b], of its partner.

@@ -81,6 +81,32 @@ def test_a_missing_folder_is_named() -> None:
         finetune("data=imagefolder", "data.root=/no/such")
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["~data"], "data: is missing; leave it out of the command"),
+        (["task=foo"], "task: got 'foo'; the command sets it"),
+        (["schedule=piecewise", "schedule.segments=[1,2]"], "schedule.segments[0]: got 1"),
+        (["schedule=piecewise", "schedule.segments=5"], "schedule.segments: got 5; takes a list"),
+        (["schedule=piecewise",
+          "schedule.segments=[{start: 1, end: 1, lr0: 1, lr1: 1, shape: linear}]"],
+         "schedule.segments[0].end: takes an epoch after its start"),
+        (["method.name=mixup"], "method: mixup with mix=None; take another method"),
+        (["data=cifar10", "data.size=64"], "data.size: got 64; CIFAR's images are 32 pixels wide"),
+        (["data.batch_size=63", "trainer.devices=2"], "63, which 2 devices cannot share equally"),
+    ],
+)  # fmt: skip
+def test_contradictions_get_one_message(words: list[str], message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        finetune(*words)
+    assert message in str(caught.value)
+
+
+def test_a_group_cannot_be_null() -> None:
+    with pytest.raises(UserError, match="data: got 'None'; takes cifar10"):
+        finetune("data=null")
+
+
 def test_a_gap_between_segments_is_named() -> None:
     gap = "schedule.segments=[{start: 0, end: 3, lr0: 1, lr1: 1, shape: linear}," \
           "{start: 4, end: 9, lr0: 1, lr1: 1, shape: linear}]"  # fmt: skip
@@ -183,6 +209,27 @@ def test_a_run_may_name_only_what_builds_networks(factory: str) -> None:
 def test_a_run_may_name_torchvisions_networks() -> None:
     cfg = validate(compose("evaluate", [f"network.run={saved_run('torchvision.models.resnet18')}"]))
     assert cfg.network.factory == "torchvision.models.resnet18"
+
+
+def test_null_replaces_what_a_run_says() -> None:
+    directory = saved_run()
+    cfg = validate(compose("evaluate", [f"network.run={directory}", "data.limit_test=null"]))
+    assert cfg.data.limit_test is None
+    assert cfg.data.pad == 3
+
+
+def test_another_network_beside_a_run_is_refused() -> None:
+    words = [f"network.run={saved_run()}", "network=resnet18"]
+    with pytest.raises(UserError, match=r"network.name: got 'resnet18' beside a run of 'resnet20'"):
+        validate(compose("evaluate", words))
+
+
+@pytest.mark.parametrize("word", ["data.split_seed=7", "data.holdout=0.2"])
+def test_a_teacher_that_trained_on_the_held_out_images_is_refused(word: str) -> None:
+    words = [f"teacher.run={saved_run()}", "data=digits", word]
+    with pytest.raises(UserError, match=r"teacher.run: saved may have trained on the images that"):
+        validate(compose("distill", words))
+    assert validate(compose("distill", [*words, "data.selection=test"]))
 
 
 def test_a_run_that_names_a_strangers_callable_is_refused_unless_trusted() -> None:

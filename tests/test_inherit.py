@@ -34,9 +34,9 @@ def test_a_name_is_its_finished_run_on_these_data() -> None:
     saved("network=resnet20", "data.split_seed=1")  # it trained on our held-out images
     saved("network=resnet20", "network.args.depth=8")
     saved("network=resnet20", state="running")
-    run = saved(
-        "network=resnet20", "data.batch_size=32", "trainer.max_epochs=3", "data.limit_train=99"
-    )
+    saved("network=resnet20", "method=mixup")  # a teacher learns from labels without mixup
+    saved("network=resnet20", "data.limit_train=200")  # or from fewer images than its student
+    run = saved("network=resnet20", "data.batch_size=32", "trainer.max_epochs=3")
     cfg = distill("teacher=resnet20")
     assert cfg.teacher.run == str(run)
     assert cfg.teacher.weights == str(run / "weights.safetensors")

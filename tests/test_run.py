@@ -48,7 +48,7 @@ def test_a_run_says_what_it_is_and_how_it_ended() -> None:
         raise ZeroDivisionError
     assert read_status(Run(cfg("seed=4")).path)["state"] == "failed"
     with pytest.raises(KeyboardInterrupt), Run(cfg("seed=5")).started({}, "cpu"):
-        raise KeyboardInterrupt
+        raise SystemExit(1)  # what Lightning makes of Ctrl-C
     assert read_status(Run(cfg("seed=5")).path)["state"] == "interrupted"
 
 
@@ -73,6 +73,30 @@ def test_force_removes_what_the_run_wrote_and_nothing_else() -> None:
         assert run.last_checkpoint is None
         assert not (run.path / "metrics.json").exists()
         assert (run.path / "notes.txt").read_text() == "keep"
+
+
+def test_a_kill_while_files_are_removed_leaves_a_run() -> None:
+    run = Run(cfg())
+    finish(run)
+    (run.path / "config.yaml").unlink()  # the last but one to go
+    write_text(run.path / ".config-abc.yaml", "half")
+    finish(Run(cfg("run.force=true")))
+    assert not (run.path / ".config-abc.yaml").exists()
+    (run.path / "provenance.json").unlink()
+    (run.path / "config.yaml").unlink()
+    for name in ("status.json", "metrics.json"):
+        (run.path / name).unlink()
+    finish(run)  # nothing is left but the lock
+
+
+def test_a_run_does_not_continue_on_other_images() -> None:
+    run = Run(cfg())
+    with pytest.raises(ZeroDivisionError), run.started({"data": "abc"}, "cpu"):
+        raise ZeroDivisionError
+    with pytest.raises(UserError, match="began on other images"), run.started({"data": "x"}, "cpu"):
+        pass
+    with Run(cfg("run.force=true")).started({"data": "x"}, "cpu"):
+        pass
 
 
 HOLD = """

@@ -79,7 +79,7 @@ class ImageDataModule(LightningDataModule):
 
     def val_dataloader(self) -> Positions:
         """Return the ranges of the held-out images that this process evaluates."""
-        return self.ranges("held_out")
+        return self.ranges("val")
 
     def test_dataloader(self) -> Positions:
         """Return the ranges of the split `tested` that this process evaluates."""
@@ -168,21 +168,21 @@ def load_splits(cfg: Data) -> Splits:
         UserError: if the data cannot be read or split.
     """
     source = SOURCES[cfg.source](cfg)
-    train, test, held_out = source.train, source.test, source.held_out
+    train, test, val = source.train, source.test, source.val
     if cfg.limit_test is not None and cfg.limit_test < len(test):
         test, _ = stratified(test, cfg.limit_test, cfg.split_seed, "data.limit_test")
     if cfg.selection == "test":
-        held_out = test
-    elif held_out is None:
+        val = test
+    elif val is None:
         count = round(len(train) * cfg.holdout)
-        held_out, train = stratified(train, count, cfg.split_seed, "data.holdout")
+        val, train = stratified(train, count, cfg.split_seed, "data.holdout")
     if cfg.limit_train is not None and cfg.limit_train < len(train):
         share = cfg.limit_train / len(train)
         train, _ = stratified(train, cfg.limit_train, cfg.split_seed, "data.limit_train")
-        count = max(round(len(held_out) * share), len(source.classes))
-        if cfg.selection != "test" and count < len(held_out) - len(source.classes):
-            held_out, _ = stratified(held_out, count, cfg.split_seed, "data.limit_train")
-    return Splits(train, held_out, test, source.classes)
+        count = max(round(len(val) * share), len(source.classes))
+        if cfg.selection != "test" and count < len(val) - len(source.classes):
+            val, _ = stratified(val, count, cfg.split_seed, "data.limit_train")
+    return Splits(train, val, test, source.classes)
 
 
 def make_stream(cfg: Data, splits: Splits, mixing: Mix | None, seed: int) -> VicinalStream:

@@ -17,8 +17,8 @@ from mixkd.console import say
 from mixkd.data.images import Images
 from mixkd.errors import Problem, UserError
 from mixkd.files import replacing
+from mixkd.fingerprints import IMAGE_EXTENSIONS
 
-EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff", ".gif"}
 SPLITS = ("train", "val", "test")
 MOST_SHOWN = 5
 
@@ -62,7 +62,9 @@ def list_files(root: Path) -> tuple[dict[str, list[tuple[Path, int]]], tuple[str
         problems += [f"{folder / c}: train/ has no such class" for c in sorted(here - {*classes})]
         files[split] = []
         for label, name in enumerate(classes):
-            images = sorted(p for p in _visible(folder / name) if p.suffix.lower() in EXTENSIONS)
+            images = sorted(
+                p for p in _visible(folder / name) if p.suffix.lower() in IMAGE_EXTENSIONS
+            )
             if name in here and not images:
                 problems.append(f"{folder / name}: no images in this class folder")
             files[split] += [(path, label) for path in images]
@@ -121,7 +123,10 @@ def _decode(path: Path, size: int | None) -> np.ndarray | str:
     """Return an image as uint8 [height, width, 3], upright; or what is wrong with the file."""
     try:
         with Image.open(path) as file:
-            image = ImageOps.exif_transpose(file).convert("RGB")
+            image = ImageOps.exif_transpose(file)
+            if image.mode.startswith("I"):  # 16 bits a pixel; convert() would clip them to white
+                image = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
+            image = image.convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         return f"{path} cannot be decoded: {error}"
     if size is not None and image.size != (size, size):

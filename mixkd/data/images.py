@@ -55,7 +55,7 @@ class Splits:
     """What a task trains on, selects by and reports on; class names in label order."""
 
     train: Images
-    held_out: Images
+    val: Images
     test: Images
     classes: tuple[str, ...]
 
@@ -63,7 +63,7 @@ class Splits:
     def fingerprint(self) -> str:
         """The sha256 of class names, pixels, labels and positions of every split."""
         digest = hashlib.sha256(json.dumps(self.classes).encode())
-        for part in (self.train, self.held_out, self.test):
+        for part in (self.train, self.val, self.test):
             for tensor in (part.pixels, part.labels, part.index):
                 digest.update(tensor.contiguous().numpy().data)
         return digest.hexdigest()
@@ -76,18 +76,20 @@ class Splits:
 def stratified(images: Images, count: int, seed: int, key: str) -> tuple[Images, Images]:
     """Split images at random into `count` and the rest, each class in proportion.
 
-    Both parts keep the order of the data set.
+    Both parts keep the order of the data set. A class too rare for its share may be missing from
+    the smaller part.
 
     Raises:
-        UserError: naming `key`, if either part could not hold an image of every class.
+        UserError: naming `key`, if either part is smaller than the number of classes, or a class
+            has a single image.
     """
     classes = int(images.labels.bincount().count_nonzero())
     rest = len(images) - count
     if count < classes or rest < classes:
         raise UserError.of(
             key,
-            f"got {count} of {len(images)} images; takes {classes} to {len(images) - classes}, "
-            f"for each part to hold the {classes} classes",
+            f"asks for {count} of {len(images)} images; takes {classes} to {len(images) - classes},"
+            f" so that both parts can hold the {classes} classes",
         )
     single = (images.labels.bincount() == 1).nonzero().flatten().tolist()
     if single:

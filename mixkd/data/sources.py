@@ -23,12 +23,12 @@ from mixkd.errors import UserError
 
 @dataclass(frozen=True)
 class Source:
-    """A data set as it comes. `held_out` is None where the data set has no images for selection."""
+    """A data set as it comes. `val` is None where the data set has no images for selection."""
 
     train: Images
     test: Images
     classes: tuple[str, ...]
-    held_out: Images | None = None
+    val: Images | None = None
 
 
 def digits(cfg: Data) -> Source:
@@ -86,9 +86,9 @@ def imagefolder(cfg: Data) -> Source:
     """Return the images of any folder; see mixkd/data/folder.py for its layout."""
     parts, classes = load_folder(cfg)
     test = parts.get("test", parts.get("val"))
-    held_out = parts["val"] if "test" in parts and "val" in parts else None
+    val = parts["val"] if "test" in parts and "val" in parts else None
     assert test is not None
-    return Source(parts["train"], test, classes, held_out)
+    return Source(parts["train"], test, classes, val)
 
 
 SOURCES: dict[str, Callable[[Data], Source]] = {

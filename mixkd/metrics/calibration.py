@@ -116,8 +116,13 @@ class Calibration(Metric):
         }
 
     def reliability(self) -> list[dict[str, float]]:
-        """Return a row a bin: bin, lower, upper, count, accuracy, confidence (NaN where empty)."""
-        hits, confidences, counts = (x.tolist() for x in (self.hits, self.confidences, self.counts))
+        """Return a row a bin: bin, lower, upper, count, accuracy, confidence (NaN where empty).
+
+        Like `compute`, it is over all processes, and every process has to call it.
+        """
+        with self.sync_context():
+            sums = (self.hits, self.confidences, self.counts)
+            hits, confidences, counts = (x.tolist() for x in sums)
         return [
             {
                 "bin": k,

@@ -36,7 +36,7 @@ class Learner(Classifier, ABC):
         self.make_optimizer, self.schedule, self.seed = optimizer, schedule, seed
         self._sums: Tensor | None = None
         self._images = 0
-        self._started = 0.0
+        self._started = self._ended = 0.0
 
     @abstractmethod
     def losses(self, batch: VicinalBatch) -> Losses:
@@ -64,8 +64,12 @@ class Learner(Classifier, ABC):
         losses = self.losses(batch)
         parts = torch.stack([x.detach() for x in losses if x is not None])
         self._sums = parts if self._sums is None else self._sums + parts
-        self._images += len(batch.label) * self.trainer.world_size
         return losses.loss
+
+    def on_train_batch_end(self, outputs: Any, batch: VicinalBatch, batch_idx: int) -> None:
+        """Count the images and the time that training takes, without the validation after it."""
+        self._images += len(batch.label) * self.trainer.world_size
+        self._ended = time.perf_counter()
 
     def on_train_epoch_end(self) -> None:
         """Log the mean train/loss, train/ce and train/kd; tell the schedule how the epoch ended."""
@@ -75,7 +79,7 @@ class Learner(Classifier, ABC):
         found = dict(zip(("train/loss", "train/ce", "train/kd"), means, strict=False))
         self.values |= found
         self.log_dict({**found, "lr": self.values["lr"]}, rank_zero_only=True)
-        self.values["images_per_second"] = self._images / (time.perf_counter() - self._started)
+        self.values["images_per_second"] = self._images / (self._ended - self._started)
         self.schedule.epoch_ended(self.values["val/nll"])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from mixkd.data.datamodule import ImageDataModule, load_splits, make_stream
 from mixkd.errors import UserError
 from mixkd.fingerprints import file_fingerprint
 from mixkd.modules.distillation import Distillation
-from mixkd.networks import FrozenTeacher, build_network, check_classes, check_logits
+from mixkd.networks import FrozenTeacher, build_network, check_logits
 from mixkd.optimization import make_optimizer, make_schedule
 from mixkd.provenance import stream_seed
 from mixkd.run import Metrics, Run
@@ -35,13 +35,11 @@ def distill(cfg: config.Distill) -> Metrics:
     stream = make_stream(cfg.data, splits, cfg.method.mix, stream_seed(cfg))
 
     assert cfg.teacher.weights is not None
-    check_classes(cfg.teacher.weights, classes, "teacher.weights")
-    teacher = build_network(cfg.teacher, len(classes), "teacher")
+    teacher = build_network(cfg.teacher, classes, "teacher")
     check_logits(teacher, len(classes), size, "teacher")
 
     torch.manual_seed(cfg.seed)
-    check_classes(cfg.student.weights, classes, "student.weights")
-    student = build_network(cfg.student, len(classes), "student")
+    student = build_network(cfg.student, classes, "student")
     check_logits(student, len(classes), size, "student")
 
     learner = Distillation(
@@ -57,4 +55,6 @@ def distill(cfg: config.Distill) -> Metrics:
     )
     data = ImageDataModule(splits, cfg.data, stream)
     fingerprints = {"data": splits.fingerprint, "teacher": file_fingerprint(cfg.teacher.weights)}
+    if cfg.student.weights is not None:
+        fingerprints["start"] = file_fingerprint(cfg.student.weights)
     return fit(cfg, run, learner, data, fingerprints)

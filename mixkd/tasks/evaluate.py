@@ -6,9 +6,9 @@ from mixkd.data.datamodule import ImageDataModule, load_splits
 from mixkd.files import write_json
 from mixkd.fingerprints import file_fingerprint
 from mixkd.modules.classifier import Classifier
-from mixkd.networks import build_network, check_classes, check_logits
+from mixkd.networks import build_network, check_logits
 from mixkd.run import Metrics, Run
-from mixkd.tasks.fit import make_trainer
+from mixkd.tasks.fit import describe_device, make_trainer
 from mixkd.tasks.measure import measure
 
 
@@ -23,8 +23,7 @@ def evaluate(cfg: config.Evaluate) -> Metrics:
     if finished is not None:
         return finished
     splits = load_splits(cfg.data)
-    check_classes(cfg.network.weights, splits.classes, "network.weights")
-    network = build_network(cfg.network, len(splits.classes), "network")
+    network = build_network(cfg.network, splits.classes, "network")
     check_logits(network, len(splits.classes), splits.test.pixels.shape[-1], "network")
 
     data = ImageDataModule(splits, cfg.data)
@@ -32,7 +31,7 @@ def evaluate(cfg: config.Evaluate) -> Metrics:
     fingerprints = {"data": splits.fingerprint}
     if cfg.network.weights is not None:
         fingerprints["network"] = file_fingerprint(cfg.network.weights)
-    with run.started(fingerprints, device=str(trainer.strategy.root_device)):
+    with run.started(fingerprints, device=describe_device(trainer)):
         say(f"evaluate: {run.path}")
         classifier = Classifier(network, cfg.save_logits)
         metrics = measure(trainer, classifier, data, cfg.splits, run)

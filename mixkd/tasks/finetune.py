@@ -6,8 +6,9 @@ import torch
 
 from mixkd import config
 from mixkd.data.datamodule import ImageDataModule, load_splits, make_stream
+from mixkd.fingerprints import file_fingerprint
 from mixkd.modules.supervised import Supervised
-from mixkd.networks import build_network, check_classes, check_logits
+from mixkd.networks import build_network, check_logits
 from mixkd.optimization import make_optimizer, make_schedule
 from mixkd.provenance import stream_seed
 from mixkd.run import Metrics, Run
@@ -28,8 +29,7 @@ def finetune(cfg: config.Finetune) -> Metrics:
     stream = make_stream(cfg.data, splits, cfg.method.mix, stream_seed(cfg))
 
     torch.manual_seed(cfg.seed)
-    check_classes(cfg.network.weights, splits.classes, "network.weights")
-    network = build_network(cfg.network, len(splits.classes), "network")
+    network = build_network(cfg.network, splits.classes, "network")
     check_logits(network, len(splits.classes), splits.train.pixels.shape[-1], "network")
 
     learner = Supervised(
@@ -40,4 +40,7 @@ def finetune(cfg: config.Finetune) -> Metrics:
         seed=cfg.seed,
     )
     data = ImageDataModule(splits, cfg.data, stream)
-    return fit(cfg, run, learner, data, {"data": splits.fingerprint})
+    fingerprints = {"data": splits.fingerprint}
+    if cfg.network.weights is not None:
+        fingerprints["start"] = file_fingerprint(cfg.network.weights)
+    return fit(cfg, run, learner, data, fingerprints)

@@ -11,6 +11,7 @@ from mixkd import config
 from mixkd.callbacks.recorder import Recorder
 from mixkd.console import say
 from mixkd.data.datamodule import ImageDataModule
+from mixkd.errors import UserError
 from mixkd.files import replacing, write_json
 from mixkd.fingerprints import file_fingerprint
 from mixkd.modules.learner import Learner
@@ -28,8 +29,15 @@ def make_trainer(cfg: config.Machine, **more: object) -> Trainer:
     warnings.filterwarnings("ignore", message=".*isinstance.*LeafSpec.*")
     if cfg.threads is not None:
         torch.set_num_threads(cfg.threads)
+    # Metrics need float64, which Apple's GPUs lack: Lightning's own `auto` would take them.
+    gpu = torch.cuda.is_available()
+    if cfg.accelerator == "gpu" and cfg.devices > torch.cuda.device_count():
+        raise UserError.of(
+            "trainer.devices",
+            f"got {cfg.devices} of accelerator gpu; there are {torch.cuda.device_count()}",
+        )
     options: dict[str, object] = {
-        "accelerator": cfg.accelerator,
+        "accelerator": "gpu" if gpu and cfg.accelerator != "cpu" else "cpu",
         "devices": cfg.devices,
         "logger": False,
         "enable_checkpointing": False,
@@ -39,6 +47,14 @@ def make_trainer(cfg: config.Machine, **more: object) -> Trainer:
         "use_distributed_sampler": False,
     }
     return Trainer(**options | more)  # type: ignore[arg-type]
+
+
+def describe_device(trainer: Trainer) -> str:
+    """Return where a trainer computes: a GPU's name, or the CPU with its number of threads."""
+    device = trainer.strategy.root_device
+    if device.type == "cuda":
+        return f"{trainer.world_size} x {torch.cuda.get_device_name(device)}"
+    return f"{trainer.world_size} x cpu, {torch.get_num_threads()} threads"
 
 
 def fit(
@@ -67,9 +83,9 @@ def fit(
         callbacks=[recorder],
         enable_checkpointing=True,  # the recorder's; Lightning adds none beside it
     )
-    with run.started(fingerprints, device=str(trainer.strategy.root_device)):
+    with run.started(fingerprints, device=describe_device(trainer)):
         say(f"{cfg.task}: {run.path}")
-        sizes = {name: len(data.splits[name]) for name in ("train", "held_out", "test")}
+        sizes = {name: len(data.splits[name]) for name in ("train", "val", "test")}
         say(", ".join(f"{n:,} {name} images" for name, n in sizes.items()))
         if cfg.data.selection == "test":
             say("selecting on the test images: test metrics will be optimistic")

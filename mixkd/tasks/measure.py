@@ -35,7 +35,7 @@ def measure(
             arrays = {name: value.numpy() for name, value in predictions.items()}
             path = run.path / "predictions" / f"{split}.npz"
             with replacing(path) as temporary, open(temporary, "wb") as file:
-                np.savez_compressed(file, allow_pickle=False, **arrays)
+                np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
             figure = reliability_figure([Curve(split, reliability, metrics[f"{split}/ece"])])
             save_figure(figure, run.path / "figures" / f"reliability-{split}")
     if trainer.is_global_zero:

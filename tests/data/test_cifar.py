@@ -87,9 +87,9 @@ def test_an_archive_is_downloaded_checked_and_read(
 ) -> None:
     contents = write_archive(tmp_path / kind.filename, kind, per_file, server, monkeypatch)
     splits = load(name, "data.root=here", "data.download=true")
-    held_out = round(train * 0.1)
-    assert [len(splits[s]) for s in ("train", "held_out", "test")] == [
-        train - held_out, held_out, per_file,
+    val = round(train * 0.1)
+    assert [len(splits[s]) for s in ("train", "val", "test")] == [
+        train - val, val, per_file,
     ]  # fmt: skip
     row = contents[kind.test_list[0][0]]["data"][3].reshape(3, 32, 32)  # planes of R, G, B
     assert torch.equal(splits.test.pixels[3], torch.from_numpy(row))

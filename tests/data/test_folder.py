@@ -30,22 +30,22 @@ def test_pixels_labels_and_order_are_the_folders(image_folder: Path) -> None:
     assert torch.equal(splits.test.pixels[8], expected)
 
 
-def test_test_alone_reports_and_selection_is_held_out_of_train(image_folder: Path) -> None:
+def test_test_alone_reports_and_selection_is_val_of_train(image_folder: Path) -> None:
     splits = load(image_folder)
-    assert (len(splits.train), len(splits.held_out), len(splits.test)) == (54, 6, 18)
+    assert (len(splits.train), len(splits.val), len(splits.test)) == (54, 6, 18)
 
 
 def test_val_alone_reports_too(image_folder: Path) -> None:
     (image_folder / "test").rename(image_folder / "val")
     splits = load(image_folder)
-    assert (len(splits.train), len(splits.held_out), len(splits.test)) == (54, 6, 18)
+    assert (len(splits.train), len(splits.val), len(splits.test)) == (54, 6, 18)
 
 
 def test_val_selects_where_test_reports(image_folder: Path) -> None:
     for name in ("blue", "green", "red"):
         write_images(image_folder / "val" / name, 4, (9, 9, 9))
     splits = load(image_folder)
-    assert (len(splits.train), len(splits.held_out), len(splits.test)) == (60, 12, 18)
+    assert (len(splits.train), len(splits.val), len(splits.test)) == (60, 12, 18)
 
 
 def test_the_second_start_reads_the_cache(image_folder: Path, tmp_path: Path) -> None:
@@ -80,6 +80,13 @@ def test_any_mode_of_image_becomes_upright_rgb(image_folder: Path) -> None:
     assert (pixels[2] == 255).all()
     assert (pixels[3, :, :8] == 0).all()
     assert (pixels[3, :, 8:] == 255).all()
+
+
+def test_sixteen_bits_keep_their_shades(image_folder: Path) -> None:
+    ramp = np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16)
+    Image.fromarray(ramp).save(image_folder / "test" / "red" / "9.png")
+    found = load(image_folder).test.pixels[-1, 0].flatten().tolist()
+    assert found == list(range(256))
 
 
 def test_size_resizes_and_crops(image_folder: Path) -> None:

@@ -39,7 +39,7 @@ def test_stratified_depends_on_its_seed_alone() -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 99, 100])
 def test_a_part_that_cannot_hold_every_class_is_refused(count: int) -> None:
-    with pytest.raises(UserError, match=r"data\.limit_test: got .* takes 2 to 98"):
+    with pytest.raises(UserError, match=r"data\.limit_test: asks for .* takes 2 to 98"):
         stratified(images([50, 50]), count, 0, "data.limit_test")
 
 
@@ -57,34 +57,34 @@ def test_grey_images_become_three_channels() -> None:
 
 def test_digits_are_the_published_images() -> None:
     splits = load_splits(data())
-    assert [len(splits[s]) for s in ("train", "held_out", "test")] == [1212, 135, 450]
+    assert [len(splits[s]) for s in ("train", "val", "test")] == [1212, 135, 450]
     assert splits.train.pixels.shape[1:] == (3, 32, 32)
     assert splits.train.pixels.dtype == torch.uint8
     assert splits.train.pixels.max() == 255
     assert splits.classes == tuple("0123456789")
-    counts = splits.held_out.labels.bincount()
+    counts = splits.val.labels.bincount()
     assert counts.max() - counts.min() <= 1
 
 
-def test_held_out_images_are_never_trained_on_whatever_the_limit() -> None:
+def test_val_images_are_never_trained_on_whatever_the_limit() -> None:
     whole, limited = load_splits(data()), load_splits(data(limit_train=200, limit_test=100))
     assert len(limited.train) == 200
     assert len(limited.test) == 100
-    held_out = set(whole.held_out.index.tolist())
-    assert not held_out & set(limited.train.index.tolist())
-    assert set(limited.held_out.index.tolist()) <= held_out
-    assert len(limited.held_out) == round(135 * 200 / 1212)
+    val = set(whole.val.index.tolist())
+    assert not val & set(limited.train.index.tolist())
+    assert set(limited.val.index.tolist()) <= val
+    assert len(limited.val) == round(135 * 200 / 1212)
 
 
 def test_the_split_has_its_own_seed() -> None:
     one, other = load_splits(data(split_seed=0)), load_splits(data(split_seed=1))
-    assert not torch.equal(one.held_out.index, other.held_out.index)
+    assert not torch.equal(one.val.index, other.val.index)
     assert torch.equal(one.test.index, other.test.index)
 
 
 def test_selection_on_the_test_images_trains_on_all_others() -> None:
     splits = load_splits(data(selection="test"))
-    assert torch.equal(splits.held_out.index, splits.test.index)
+    assert torch.equal(splits.val.index, splits.test.index)
     assert len(splits.train) == 1347
 
 

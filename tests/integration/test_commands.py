@@ -2,6 +2,7 @@
 
 import csv
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -48,9 +49,7 @@ def test_finetune_distill_evaluate(
     assert mixkd(*words, "temperature=sigma") == 0
     run = only("imagefolder/distill/*")
     assert run.name.startswith("resnet20-kd_mixup-from-resnet20-sigma-s0-")
-    assert (
-        mixkd("evaluate", f"network.run={run}", "splits=[held_out,test]", "save_logits=true") == 0
-    )
+    assert mixkd("evaluate", f"network.run={run}", "splits=[val,test]", "save_logits=true") == 0
     evaluation = only("imagefolder/evaluate/*")
 
     # The files of a run directory.
@@ -74,7 +73,7 @@ def test_finetune_distill_evaluate(
     for name in names:
         assert metrics[f"test/{name}"] == pytest.approx(found[f"test/{name}"], abs=1e-9)
     for name in names[:-1]:
-        assert metrics[f"held_out/{name}"] == pytest.approx(found[f"val/{name}"], abs=1e-9)
+        assert metrics[f"val/{name}"] == pytest.approx(found[f"val/{name}"], abs=1e-9)
     saved = np.load(evaluation / "predictions" / "test.npz", allow_pickle=False)
     assert saved["index"].tolist() == list(range(18))
     assert (saved["prediction"] == saved["label"]).mean() == pytest.approx(metrics["test/accuracy"])
@@ -158,8 +157,8 @@ def test_the_selected_epoch_is_the_best_one_and_its_weights_are_kept(
     weights = safetensors.torch.load_file(run / "weights.safetensors")
     for name, value in weights.items():
         assert torch.equal(value, checkpoint["state_dict"][f"network.core.{name}"]), name
-    assert mixkd("evaluate", f"network.run={run}", "splits=[held_out]") == 0
-    assert read(only("imagefolder/evaluate/*"))["held_out/nll"] == pytest.approx(found["val/nll"])
+    assert mixkd("evaluate", f"network.run={run}", "splits=[val]") == 0
+    assert read(only("imagefolder/evaluate/*"))["val/nll"] == pytest.approx(found["val/nll"])
 
 
 def test_a_sweep_runs_each_combination(mixkd: Mixkd, folder: list[str]) -> None:
@@ -234,12 +233,14 @@ def test_mistakes_leave_nothing_behind(
     mixkd: Mixkd, folder: list[str], image_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     torch.save(nn.Linear(2, 2).state_dict(), "other.pt")
+    torch.save(CifarResNet(8, 100).state_dict(), "hundred.pt")
+    Path("bad.safetensors").write_bytes(b"not weights at all")
     mistakes = [
         (["finetune", *SMALL, "optimizer.lr=-1"], "optimizer.lr: got -1; takes a number above 0"),
         (["finetune", *SMALL, "seed=-1", "trainer.max_epochs=0"], "trainer.max_epochs: got 0"),
         (["finetune", *SMALL, "trianer.max_epochs=1"], "did you mean trainer?"),
         (["finetune", *SMALL, "data.batch_size=5000"], "data.batch_size: got 5000; takes at most"),
-        (["finetune", *SMALL, *folder, "data.limit_train=2"], "data.limit_train: got 2 of 54"),
+        (["finetune", *SMALL, *folder, "data.limit_train=2"], "data.limit_train: asks for 2 of 54"),
         (
             ["finetune", *folder, *SMALL, *QUICK, "network.weights=other.pt"],
             "is of another network",
@@ -250,6 +251,11 @@ def test_mistakes_leave_nothing_behind(
         ),
         (["distill", *folder, "teacher.run=nowhere"], "teacher.run: got 'nowhere'; no run there"),
         (["evaluate", *folder, *SMALL], "network: resnet20 has no trained weights"),
+        (["evaluate", *folder, *SMALL, "network.weights=bad.safetensors"], "cannot be read"),
+        (["evaluate", *folder, *SMALL, "network.weights=hundred.pt"], "trained on 100 classes"),
+        (["finetune", *SMALL, "method=mixup", "method.mix.lam=1.5"], "method.mix.lam: got 1.5"),
+        (["finetune", *SMALL, "trainer.accelerator=gpu", "trainer.devices=64"], "got 64 of acc"),
+        (["finetune", "-m", *SMALL, "seed=0,1", "trainer.devices=2"], "on one device each"),
         (["finetun"], "did you mean finetune?"),
         (["list", "network"], "did you mean networks?"),
     ]
@@ -286,6 +292,36 @@ def test_damaged_runs_are_named(
         assert "Traceback" not in said
 
 
+def test_a_factory_is_found_where_the_user_is(tmp_path: Path) -> None:
+    Path("mynet.py").write_text(
+        "from torch import nn\n"
+        "def net(num_classes):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(3072, num_classes))\n"
+    )
+    script = Path(sys.executable).with_name("mixkd")
+    words = ["network.factory=mynet.net", "trainer.max_epochs=1", "data.limit_train=100"]
+    done = subprocess.run([script, "finetune", *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert only("digits/finetune/*").name.startswith("net-erm-s0-")
+
+
+def test_ctrl_c_says_how_to_go_on(folder: list[str]) -> None:
+    words = ["finetune", *folder, *SMALL, "data.batch_size=16", "trainer.max_epochs=10000"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "mixkd", *words], stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        lines = []
+        for line in process.stderr:
+            lines.append(line)
+            if line.startswith("epoch   2/"):
+                process.send_signal(signal.SIGINT)
+    assert process.returncode == 130
+    assert "interrupted; the same command continues it" in lines[-1]
+    status = json.loads((only("imagefolder/finetune/*") / "status.json").read_text())
+    assert status["state"] == "interrupted"
+
+
 def test_a_damaged_checkpoint_is_not_resumed_from(
     mixkd: Mixkd, folder: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -312,6 +348,22 @@ def test_a_network_that_diverges_ends_with_one_message(
         json.loads((only("imagefolder/finetune/*") / "status.json").read_text())["state"]
         == "failed"
     )
+
+
+def test_damaged_folders_leave_nothing_behind(
+    mixkd: Mixkd, folder: list[str], image_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    victim = image_folder / "train" / "blue" / "0003.jpg"
+    whole = victim.read_bytes()
+    victim.write_bytes(whole[: len(whole) // 2])
+    assert mixkd("finetune", *folder, *SMALL, *QUICK) == 2
+    assert f"data.root: {victim} cannot be decoded" in capsys.readouterr().err
+    victim.write_bytes(whole)
+    for file in (image_folder / "test" / "red").iterdir():
+        file.unlink()
+    assert mixkd("finetune", *folder, *SMALL, *QUICK) == 2
+    assert "red: no images in this class folder" in capsys.readouterr().err
+    assert not Path("runs").exists()
 
 
 def test_full_tracebacks_on_request(
@@ -459,7 +511,7 @@ def test_python_m_mixkd_is_mixkd() -> None:
 
 def test_two_processes_measure_what_one_does(mixkd: Mixkd) -> None:
     torch.save(resnet8().state_dict(), "w.pt")
-    words = ["evaluate", "data=digits", *SMALL, "network.weights=w.pt", "splits=[held_out]"]
+    words = ["evaluate", "data=digits", *SMALL, "network.weights=w.pt", "splits=[val]"]
     assert mixkd(*words) == 0
     one = only("digits/evaluate/*")
     command = [
@@ -471,11 +523,16 @@ def test_two_processes_measure_what_one_does(mixkd: Mixkd) -> None:
         "trainer.accelerator=cpu",
     ]
     subprocess.run([*command, "run.dir=two"], check=True, capture_output=True, timeout=300)
-    assert read(one)["held_out/n"] == 135  # which two does not divide
+    assert read(one)["val/n"] == 135  # which two does not divide
     assert read(Path("two")) == pytest.approx(read(one), abs=1e-6)
-    a, b = (np.load(run / "predictions" / "held_out.npz") for run in (one, Path("two")))
+    a, b = (np.load(run / "predictions" / "val.npz") for run in (one, Path("two")))
     assert (a["index"] == b["index"]).all()
     np.testing.assert_allclose(a["confidence"], b["confidence"], atol=1e-6)
+    counts = []
+    for run in (one, Path("two")):
+        with open(run / "reliability.csv") as file:
+            counts.append([row["count"] for row in csv.DictReader(file)])
+    assert counts[0] == counts[1]
 
 
 def resnet8() -> nn.Module:

@@ -186,7 +186,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_dropout_included(
     assert not equal(state(whole.network), state(half.lightning_module.network))
 
 
-def test_the_schedule_hears_the_held_out_nll() -> None:
+def test_the_schedule_hears_the_val_nll() -> None:
     heard: list[float] = []
     schedule = FixedSchedule([0.1, 0.1])
     schedule.epoch_ended = heard.append  # type: ignore[method-assign]
@@ -197,7 +197,7 @@ def test_the_schedule_hears_the_held_out_nll() -> None:
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_each_process_takes_its_rows_and_its_share_of_the_held_out(rank: int) -> None:
+def test_each_process_takes_its_rows_and_its_share_of_the_val(rank: int) -> None:
     datamodule, world = data(Mixing("uniform")), SimpleNamespace(
         global_rank=rank, world_size=2, current_epoch=1,
         strategy=SimpleNamespace(root_device=torch.device("cpu")),
@@ -210,8 +210,8 @@ def test_each_process_takes_its_rows_and_its_share_of_the_held_out(rank: int) ->
     expected = vicinal_batch(datamodule.splits.train, plan, rows, pad=1)
     assert torch.equal(batch.mixed, expected.mixed)
     assert torch.equal(batch.index, plan.image[rows])
-    held_out = [datamodule.on_after_batch_transfer(r, 0).index for r in datamodule.val_dataloader()]
-    assert torch.cat(held_out).tolist() == ([0, 1, 2], [3, 4, 5, 6])[rank]
+    val = [datamodule.on_after_batch_transfer(r, 0).index for r in datamodule.val_dataloader()]
+    assert torch.cat(val).tolist() == ([0, 1, 2], [3, 4, 5, 6])[rank]
 
 
 def test_testing_counts_every_image_once_and_keeps_predictions_in_order() -> None:
