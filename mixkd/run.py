@@ -84,7 +84,8 @@ class Run:
         try:
             if self.cfg.run.force:
                 self._clear()
-            for stale in self.path.rglob(".*-*"):  # of a process that was killed while writing
+            # Temporary files of a process that was killed while writing.
+            for stale in filter(Path.is_file, self.path.rglob(".*-*")):
                 stale.unlink()
             self._refuse_other_data(fingerprints)
             write_text(
