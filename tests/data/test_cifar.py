@@ -4,7 +4,7 @@ import hashlib
 import io
 import pickle
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -83,7 +83,14 @@ def load(name: str, *words: str) -> Splits:
     ],
 )
 def test_an_archive_is_downloaded_checked_and_read(
-    name: str, kind: Any, per_file: int, train: int, tmp_path: Path, server: str, monkeypatch: Any
+    name: str,
+    kind: Any,
+    per_file: int,
+    train: int,
+    tmp_path: Path,
+    server: str,
+    monkeypatch: Any,
+    mixkd: Callable[..., int],
 ) -> None:
     contents = write_archive(tmp_path / kind.filename, kind, per_file, server, monkeypatch)
     splits = load(name, "data.root=here", "data.download=true")
@@ -96,6 +103,8 @@ def test_an_archive_is_downloaded_checked_and_read(
     assert splits.test.labels[3] == 3
     assert splits.classes[7] == "class07"
     load(name, "data.root=here", "data.download=false")  # once fetched, no download
+    words = ["network=resnet20", "network.args.depth=8", "trainer.max_epochs=1"]
+    assert mixkd("finetune", f"data={name}", "data.root=here", "data.batch_size=99", *words) == 0
 
 
 def test_a_damaged_archive_is_refused(
