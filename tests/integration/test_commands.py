@@ -306,9 +306,13 @@ def test_a_factory_is_found_where_the_user_is(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_says_how_to_go_on(folder: list[str]) -> None:
-    words = ["finetune", *folder, *SMALL, "data.batch_size=16", "trainer.max_epochs=10000"]
+    words = ["finetune", *folder, *SMALL, "data.batch_size=16", "trainer.max_epochs=300"]
     with subprocess.Popen(
-        [sys.executable, "-m", "mixkd", *words], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "mixkd", *words],
+        stderr=subprocess.PIPE,
+        text=True,
+        # A background shell has its children ignore the signal.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         assert process.stderr is not None
         lines = []
