@@ -69,10 +69,12 @@ def diagnose(command: str, overrides: Sequence[str], error: Exception) -> list[P
     chosen = []
     for parsed in groups:
         problem = _wrong_option(parsed)
+        word = f"{parsed.get_key_element()}={_values(parsed)[0]}"
+        problem = problem or _foreign_group(command, parsed, word)
         if problem:
             problems[problem.key] = problem
         else:
-            chosen.append(f"{parsed.get_key_element()}={_values(parsed)[0]}")
+            chosen.append(word)
     cfg = _hydra(command, chosen)
     for parsed in keys:
         problem = _wrong_key(cfg, parsed)
@@ -123,6 +125,18 @@ def _wrong_option(parsed: Override) -> Problem | None:
             if group == "network":
                 text += f"; any timm model is {key}=timm {key}.name=NAME"
             return Problem(key, text)
+    return None
+
+
+def _foreign_group(command: str, parsed: Override, word: str) -> Problem | None:
+    """Return a problem if a group exists, but not for this command."""
+    try:
+        _hydra(command, [word])
+    except (HydraException, OmegaConfBaseException):
+        keys = [str(key) for key in _hydra(command, [])]
+        return Problem(
+            parsed.key_or_group, f"`mixkd {command}` has no such key; takes {', '.join(keys)}"
+        )
     return None
 
 

@@ -76,7 +76,7 @@ class Data(Section):
     root: Annotated[str | None, PLACE, takes("a folder")]
     download: Annotated[Flag, PLACE]
     size: Annotated[int | None, takes("a whole number of pixels, 8 or more, or null", ge=8)]
-    pad: Annotated[int, takes("a whole number of pixels, 0 or more", ge=0)]
+    pad: Annotated[int, takes("a whole number of pixels, 0 to 512", ge=0, le=512)]
     flip: Flag
     holdout: Annotated[float, takes("a number above 0 and below 1", gt=0, lt=1)]
     split_seed: Annotated[int, takes("a whole number from 0 to 4294967295", ge=0, le=2**32 - 1)]
@@ -368,6 +368,9 @@ def _contradictions(raw: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem(
             "method", f"{method} with mix={raw['method'].get('mix')}; take another method"
         )
+    optimizer = raw.get("optimizer", {})
+    if optimizer.get("nesterov") is True and optimizer.get("momentum") == 0:
+        yield Problem("optimizer.momentum", "got 0 with nesterov=true; takes a number above 0")
     batch, devices = data.get("batch_size"), raw["trainer"].get("devices")
     if isinstance(batch, int) and isinstance(devices, int) and devices > 1 and batch % devices:
         yield Problem(

@@ -43,14 +43,17 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
-def read_json(path: Path, key: str) -> Any:
-    """Read a JSON file that mixkd wrote.
+def read_json(path: Path, key: str) -> dict[str, Any]:
+    """Read a JSON object that mixkd wrote.
 
     Raises:
         UserError: naming `key`, if it is something else.
     """
     try:
-        return json.loads(path.read_text())
+        found = json.loads(path.read_text())
+        if not isinstance(found, dict):
+            raise ValueError("it holds no object")
+        return found
     except ValueError as error:
         raise UserError.of(key, f"{path} is damaged ({error}); mend or remove it") from error
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,8 @@ def folder_fingerprint(root: Path) -> str:
     digest = hashlib.sha256()
     files = (p for p in root.rglob("*") if p.suffix.lower() in IMAGE_EXTENSIONS and p.is_file())
     for path in sorted(files):
-        digest.update(f"{path.relative_to(root).as_posix()}\0{path.stat().st_size}\n".encode())
+        name = os.fsencode(path.relative_to(root).as_posix())
+        digest.update(name + f"\0{path.stat().st_size}\n".encode())
     return digest.hexdigest()
 
 

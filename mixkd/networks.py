@@ -10,14 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from inspect import Parameter, signature
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import safetensors.torch
 import timm
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
@@ -295,7 +294,7 @@ def read_weights(path: Path, key: str) -> tuple[dict[str, Tensor], list[str] | N
             classes = None if saved is None else list(json.loads(saved))
         else:
             found = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except Exception as error:  # whatever its readers make of a file that is no state dict
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError.of(
             key, f"{path} cannot be read as safetensors or a plain state dict: {said}"

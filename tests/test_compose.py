@@ -34,6 +34,8 @@ def test_a_run_or_a_factory_stands_alone() -> None:
         ("finetune", "temperature=2", ["temperature: no such key"]),
         ("finetune", "word", ["word: not KEY=VALUE"]),
         ("finetune", "seed=[1", ["seed=[1: not KEY=VALUE"]),
+        ("distill", "network=resnet18", ["network: `mixkd distill` has no such key; takes"]),
+        ("evaluate", "optimizer=sgd", ["optimizer: `mixkd evaluate` has no such key; takes"]),
         ("evaluate", "network.depth=3", ["network.depth: no such key"]),
     ],
 )  # fmt: skip

@@ -232,8 +232,11 @@ class Payload:
 
 
 def test_unreadable_weights_are_refused_and_nothing_in_them_runs(tmp_path: Path) -> None:
-    for name in ("garbage.th", "garbage.safetensors"):
-        (tmp_path / name).write_bytes(b"not weights at all")
+    for name in ("garbage.th", "garbage.safetensors", "text.pth"):
+        content = (
+            b"root:x:0:0:root:/root:/bin/sh\n" if name == "text.pth" else b"not weights at all"
+        )
+        (tmp_path / name).write_bytes(content)
         with pytest.raises(UserError, match="cannot be read"):
             read_weights(tmp_path / name, "k")
     torch.save({"state_dict": Payload()}, tmp_path / "evil.th")

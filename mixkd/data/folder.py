@@ -6,6 +6,7 @@ Decoded images are kept once, as one uint8 file named by the folder's fingerprin
 
 import hashlib
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -67,6 +68,7 @@ def list_files(root: Path) -> tuple[dict[str, list[tuple[Path, int]]], tuple[str
             )
             if name in here and not images:
                 problems.append(f"{folder / name}: no images in this class folder")
+            problems += [f"{path} is no file" for path in images if not path.is_file()]
             files[split] += [(path, label) for path in images]
     _raise_all(problems)
     return files, classes
@@ -93,13 +95,16 @@ def _decoded(cfg: Data, root: Path, files: dict[str, list[tuple[Path, int]]]) ->
     key = hashlib.sha256(json.dumps(cfg.size).encode())
     for path in paths:
         stat = path.stat()
-        key.update(
-            f"{path.relative_to(root).as_posix()}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode()
-        )
+        key.update(os.fsencode(path.relative_to(root).as_posix()))
+        key.update(f"\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
     cache = Path(cfg.cache_dir) / f"{key.hexdigest()[:24]}.npy"
-    if cache.is_file():
+    try:
         cached: np.ndarray = np.load(cache, mmap_mode="r", allow_pickle=False)
         return cached
+    except FileNotFoundError:
+        pass
+    except (ValueError, EOFError, OSError):
+        say(f"{cache} is damaged; making it anew")
     say(f"decoding {len(paths):,} images of {root} (once; kept in {cache})")
     with ThreadPoolExecutor() as pool:
         results = list(pool.map(lambda path: _decode(path, cfg.size), paths))

@@ -56,6 +56,8 @@ def test_the_second_start_reads_the_cache(image_folder: Path, tmp_path: Path) ->
     second = load(image_folder)
     assert caches[0].stat().st_mtime_ns == written
     assert torch.equal(first.train.pixels, second.train.pixels)
+    caches[0].write_bytes(b"half a file")
+    assert torch.equal(load(image_folder).train.pixels, first.train.pixels)
     write_images(image_folder / "test" / "red", 6, (200, 200, 40))
     assert not torch.equal(load(image_folder).test.pixels, first.test.pixels)
 
@@ -101,9 +103,11 @@ def test_every_fault_of_a_folder_is_named(image_folder: Path) -> None:
     for file in (image_folder / "train" / "green").iterdir():
         file.unlink()
     (image_folder / "test" / "pink").mkdir()
+    (image_folder / "test" / "red" / "link.jpg").symlink_to("nowhere.jpg")
     with pytest.raises(UserError) as caught:
         load(image_folder)
     said = str(caught.value)
+    assert "link.jpg is no file" in said
     assert "no folder for class 'blue'" in said
     assert f"{image_folder / 'train' / 'green'}: no images" in said
     assert f"{image_folder / 'test' / 'pink'}: train/ has no such class" in said
