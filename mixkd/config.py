@@ -72,7 +72,7 @@ class Data(Section):
     """A data set, its split and its views. Sizes in pixels."""
 
     source: Literal["digits", "cifar10", "cifar100", "imagefolder"]
-    name: str
+    name: Annotated[str, takes("letters, digits, _, - and .", pattern=r"^\w[\w.-]*$")]
     root: Annotated[str | None, PLACE, takes("a folder")]
     download: Annotated[Flag, PLACE]
     size: Annotated[int | None, takes("a whole number of pixels, 8 or more, or null", ge=8)]
@@ -347,6 +347,11 @@ def _contradictions(raw: Mapping[str, Any]) -> Iterator[Problem]:
             "data.size",
             f"got {data['size']}; CIFAR's images are 32 pixels wide. A network that wants larger "
             "ones resizes them itself: network.input_size",
+        )
+    elif data["source"] == "digits" and data.get("root") is not None:
+        yield Problem(
+            "data.root",
+            f"got {data['root']!r} with data=digits; take data=imagefolder for a folder",
         )
     elif data["source"] == "imagefolder":
         root = data.get("root")

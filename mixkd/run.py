@@ -88,10 +88,10 @@ class Run:
             for stale in filter(Path.is_file, self.path.rglob(".*-*")):
                 stale.unlink()
             self._refuse_other_data(fingerprints)
+            self._write_provenance(fingerprints, device)  # first: it marks the directory
             write_text(
                 self.path / "config.yaml", yaml.safe_dump(self.cfg.model_dump(), sort_keys=False)
             )
-            self._write_provenance(fingerprints, device)
             self.status("running", started=_now())
             try:
                 yield
@@ -156,11 +156,7 @@ class Run:
                     f"{self.path} holds another experiment ({found}; this one is "
                     f"{self.experiment}); take another directory, or leave run.dir out",
                 )
-        elif (
-            self.path.is_dir()
-            and not (self.path / "config.yaml").is_file()
-            and any(p.name[0] != "." for p in self.path.iterdir())
-        ):
+        elif self.path.is_dir() and any(p.name[0] != "." for p in self.path.iterdir()):
             raise UserError.of("run.dir", f"{self.path} holds files that are not a run's")
 
 

@@ -143,7 +143,7 @@ def test_numbers_are_normalised_before_hashing() -> None:
 
 @pytest.mark.parametrize(
     "word",
-    ["run.root=elsewhere", "run.dir=there", "run.force=true", "data.root=there",
+    ["run.root=elsewhere", "run.dir=there", "run.force=true", "data.download=false",
      "trainer.threads=1",
      "data.cache_dir=c", "data.download=true", "trainer.accelerator=cpu", "trust=[a]"],
 )  # fmt: skip

@@ -92,7 +92,7 @@ def _raise_all(problems: list[str]) -> None:
 def _decoded(cfg: Data, root: Path, files: dict[str, list[tuple[Path, int]]]) -> np.ndarray:
     """Return every image, uint8 [n, height, width, 3], from the cache where it is there."""
     paths = [path for pairs in files.values() for path, _ in pairs]
-    key = hashlib.sha256(json.dumps(cfg.size).encode())
+    key = hashlib.sha256(json.dumps(cfg.size).encode() + os.fsencode(root.resolve()))
     for path in paths:
         stat = path.stat()
         key.update(os.fsencode(path.relative_to(root).as_posix()))
