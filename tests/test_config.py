@@ -93,6 +93,8 @@ def test_a_missing_folder_is_named() -> None:
          "schedule.segments[0].end: takes an epoch after its start"),
         (["method.name=mixup"], "method: mixup with mix=None; take another method"),
         (["data=cifar10", "data.size=64"], "data.size: got 64; CIFAR's images are 32 pixels wide"),
+        (["data.name=../../evil"], "data.name: got '../../evil'; takes letters, digits"),
+        (["data.root=images"], "data.root: got 'images' with data=digits; take data=imagefolder"),
         (["optimizer.momentum=0"], "optimizer.momentum: got 0 with nesterov=true"),
         (["data.batch_size=63", "trainer.devices=2"], "63, which 2 devices cannot share equally"),
     ],

@@ -62,6 +62,10 @@ def test_a_directory_of_another_experiment_or_of_a_stranger_is_refused() -> None
     with pytest.raises(UserError, match="which is a file"):
         Run(cfg("run.dir=mine/letter.txt")).finished_metrics()
     assert os.listdir("mine") == ["letter.txt"]
+    write_text(Path("theirs/config.yaml"), "their own")
+    with pytest.raises(UserError, match=r"theirs holds files that are not a run's"):
+        Run(cfg("run.dir=theirs", "run.force=true")).finished_metrics()
+    assert Path("theirs/config.yaml").read_text() == "their own"
 
 
 def test_force_removes_what_the_run_wrote_and_nothing_else() -> None:

@@ -1,3 +1,4 @@
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,18 @@ def test_the_second_start_reads_the_cache(image_folder: Path, tmp_path: Path) ->
     assert torch.equal(load(image_folder).train.pixels, first.train.pixels)
     write_images(image_folder / "test" / "red", 6, (200, 200, 40))
     assert not torch.equal(load(image_folder).test.pixels, first.test.pixels)
+
+
+def test_two_folders_that_look_alike_are_not_confused(image_folder: Path, tmp_path: Path) -> None:
+    first = load(image_folder).test.pixels
+    twin = tmp_path / "twin"
+    shutil.copytree(image_folder, twin)
+    victim, original = (root / "test" / "red" / "0000.jpg" for root in (twin, image_folder))
+    content = bytearray(victim.read_bytes())
+    content[-20:-2] = content[-2:-20:-1]  # other pixels, the same size and time
+    victim.write_bytes(content)
+    os.utime(victim, ns=(original.stat().st_atime_ns, original.stat().st_mtime_ns))
+    assert not torch.equal(load(twin).test.pixels, first)
 
 
 def test_any_mode_of_image_becomes_upright_rgb(image_folder: Path) -> None:
