@@ -4,16 +4,17 @@ Defaults live in conf/ alone. `validate` turns a composed configuration into a t
 one `UserError` with every problem in it. Nothing heavy is imported here.
 """
 
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, cast, get_args
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from mixkd.errors import Problem, UserError, schema_problem
+from mixkd.errors import Problem, UserError, nearest, schema_problem
 from mixkd.inherit import NETWORKS, fill_from_runs
 
 # Marks a field that cannot change a result: it is left out of the experiment's hash.
@@ -41,9 +42,13 @@ Fraction = Annotated[float, takes("a number in [0, 1]", ge=0, le=1)]
 Positive = Annotated[float, takes("a number above 0", gt=0)]
 NonNegative = Annotated[float, takes("a number, 0 or more", ge=0)]
 Count = Annotated[int, takes("a whole number, 1 or more", ge=1)]
-Seed = Annotated[int, takes("a whole number, 0 or more", ge=0, le=2**63 - 1)]
+Epochs = Annotated[int, takes("a whole number from 1 to 100000", ge=1, le=100_000)]
+Seed = Annotated[int, takes("a whole number from 0 to 2**63 - 1", ge=0, le=2**63 - 1)]
 Flag = Annotated[bool, takes("true or false")]
 File = Annotated[str, AfterValidator(_existing_file), takes("a file")]
+Weights = Annotated[
+    str, AfterValidator(lambda path: path if path == "pretrained" else _existing_file(path))
+]
 RunDir = Annotated[str, AfterValidator(_existing_run), takes("the directory of a finished run")]
 Channels = Annotated[list[float], takes("three numbers", min_length=3, max_length=3)]
 
@@ -52,6 +57,9 @@ class Section(BaseModel):
     """Part of a configuration: strict types, no unknown keys, no change after validation."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+PIXELS = takes("a whole number of pixels from 8 to 4096, or null", ge=8, le=4096)
 
 
 class Run(Section):
@@ -71,11 +79,16 @@ class Stream(Section):
 class Data(Section):
     """A data set, its split and its views. Sizes in pixels."""
 
-    source: Literal["digits", "cifar10", "cifar100", "imagefolder"]
+    source: Literal["digits", "cifar10", "cifar100", "imagefolder", "imagenet"]
     name: Annotated[str, takes("letters, digits, _, - and .", pattern=r"^\w[\w.-]*$")]
     root: Annotated[str | None, PLACE, takes("a folder")]
     download: Annotated[Flag, PLACE]
-    size: Annotated[int | None, takes("a whole number of pixels, 8 or more, or null", ge=8)]
+    resident: Annotated[Flag, PLACE]
+    workers: Annotated[
+        int | None, PLACE, takes("a whole number from 0 to 256, or null", ge=0, le=256)
+    ]
+    size: Annotated[int | None, PIXELS]
+    resize: Annotated[int | None, PIXELS]
     pad: Annotated[int, takes("a whole number of pixels, 0 to 512", ge=0, le=512)]
     flip: Flag
     holdout: Annotated[float, takes("a number above 0 and below 1", gt=0, lt=1)]
@@ -86,6 +99,14 @@ class Data(Section):
     batch_size: Annotated[int, takes("a whole number, 2 or more", ge=2)]
     eval_batch_size: Count
     cache_dir: Annotated[str, PLACE, takes("a directory")]
+
+
+class CorruptedData(Data):
+    """Corrupted test images: one corruption at one severity."""
+
+    source: Literal["cifar10_c", "cifar100_c", "imagenet_c"]  # type: ignore[assignment]
+    corruption: Annotated[str, takes("the name of a corruption, such as fog")]
+    severity: Annotated[int, takes("a whole number from 1 to 5", ge=1, le=5)]
 
 
 class Head(Section):
@@ -103,14 +124,19 @@ class Network(Section):
     args: Annotated[dict[str, Any] | None, takes("keyword arguments, {key: value}")]
     pretrained: Annotated[bool | File | None, takes("true, false, a file of weights, or null")]
     head: Head | None
-    weights: Annotated[File | None, takes("a file of weights, or null")]
+    weights: Annotated[Weights | None, takes("a file of weights, pretrained, or null")]
     run: Annotated[RunDir | None, PLACE, takes("the directory of a finished run, or null")]
     mean: Annotated[Channels | None, takes("three numbers, or null")]
     std: Annotated[
         Annotated[list[Positive], Field(min_length=3, max_length=3)] | None,
         takes("three numbers above 0, or null"),
     ]
-    input_size: Annotated[int | None, takes("a whole number of pixels, 8 or more, or null", ge=8)]
+    input_size: Annotated[int | None, PIXELS]
+
+    @property
+    def starts_pretrained(self) -> bool:
+        """Whether its backbone is pretrained and its head is new."""
+        return bool(self.pretrained) and self.weights is None
 
     @property
     def label(self) -> str:
@@ -120,10 +146,14 @@ class Network(Section):
         return (self.factory or "network").rpartition(".")[2]
 
 
+Precision = Literal["float32", "bf16"]
+
+
 class Teacher(Network):
-    """A network that is queried."""
+    """A network that is queried, in its own precision; null: the student's."""
 
     auto: Annotated[Flag, PLACE]
+    precision: Annotated[Precision | None, takes("float32, bf16, or null")]
 
 
 class Mix(Section):
@@ -223,18 +253,34 @@ class Piecewise(Section):
 
 
 class Machine(Section):
-    """Where to compute."""
+    """Where and how to compute. Threads, memory format and compiling change rounding alone."""
 
     accelerator: Annotated[Literal["auto", "cpu", "gpu"], PLACE]
-    devices: Count
-    threads: Annotated[Count | None, PLACE, takes("a whole number, 1 or more, or null")]
+    devices: Annotated[int, takes("a whole number from 1 to 1024", ge=1, le=1024)]
+    threads: Annotated[
+        int | None, PLACE, takes("a whole number from 1 to 1024, or null", ge=1, le=1024)
+    ]
+    precision: Precision
+    channels_last: Annotated[Flag, PLACE]
+    compile: Annotated[Flag, PLACE]
 
 
 class Trainer(Machine):
-    """How long to train, and which epoch to keep."""
+    """How long and how to train, and which epoch to keep."""
 
-    max_epochs: Count
+    max_epochs: Epochs
     select: Literal["accuracy", "nll", "ece", "last"]
+    clip_norm: Annotated[Positive | None, takes("a number above 0, or null")]
+    accumulate: Count
+    ema: Annotated[float | None, takes("a number above 0 and below 1, or null", gt=0, lt=1)]
+    sync_batchnorm: Flag
+
+
+class Stage1(Section):
+    """Training of the head alone before the network is trained whole; lr is constant."""
+
+    epochs: Annotated[int, takes("a whole number from 0 to 100000", ge=0, le=100_000)]
+    lr: Positive
 
 
 class Task(Section):
@@ -246,19 +292,40 @@ class Task(Section):
     data: Data
 
 
-class Finetune(Task):
+class Training(Task):
+    """What finetune and distill share."""
+
+    optimizer: Annotated[SGD | Adam, Field(discriminator="name")]
+    schedule: Annotated[Constant | Cosine | Plateau | Piecewise, Field(discriminator="name")]
+    trainer: Trainer
+    stage1: Stage1
+    stream: Stream
+
+    @property
+    def stage1_epochs(self) -> int:
+        """How long the head is trained alone: not at all on a random backbone."""
+        return self.stage1.epochs if self.learner.starts_pretrained else 0
+
+    @property
+    @abstractmethod
+    def learner(self) -> Network:
+        """The network that learns."""
+
+
+class Finetune(Training):
     """mixkd finetune."""
 
     task: Literal["finetune"]
     network: Network
     method: LabelMethod
-    optimizer: Annotated[SGD | Adam, Field(discriminator="name")]
-    schedule: Annotated[Constant | Cosine | Plateau | Piecewise, Field(discriminator="name")]
-    trainer: Trainer
-    stream: Stream
+
+    @property
+    def learner(self) -> Network:
+        """The network that learns."""
+        return self.network
 
 
-class Distill(Task):
+class Distill(Training):
     """mixkd distill."""
 
     task: Literal["distill"]
@@ -268,16 +335,18 @@ class Distill(Task):
         Literal["sigma"] | Annotated[float, Field(gt=0)], takes("a number above 0, or sigma")
     ]
     method: TeacherMethod
-    optimizer: Annotated[SGD | Adam, Field(discriminator="name")]
-    schedule: Annotated[Constant | Cosine | Plateau | Piecewise, Field(discriminator="name")]
-    trainer: Trainer
-    stream: Stream
+
+    @property
+    def learner(self) -> Network:
+        """The network that learns."""
+        return self.student
 
 
 class Evaluate(Task):
     """mixkd evaluate."""
 
     task: Literal["evaluate"]
+    data: Annotated[Data | CorruptedData, Field(discriminator="source")]
     network: Network
     trainer: Machine
     splits: Annotated[
@@ -293,6 +362,10 @@ TASKS: dict[str, type[Finetune] | type[Distill] | type[Evaluate]] = {
     "evaluate": Evaluate,
 }
 Config = Finetune | Distill | Evaluate
+
+CORRUPTED = get_args(CorruptedData.model_fields["source"].annotation)
+SOURCES = (*get_args(Data.model_fields["source"].annotation), *CORRUPTED)
+ON_DISK = ("imagefolder", "imagenet", "imagenet_c")  # data that may stay there
 
 
 def validate(cfg: DictConfig) -> Config:
@@ -339,26 +412,9 @@ def validate(cfg: DictConfig) -> Config:
 
 def _contradictions(raw: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield what no single field can know. Values may be of any type: the schema checks those."""
-    data = raw["data"]
-    if data.get("source") == "run":
-        yield Problem("data", "no data set chosen; take data=NAME (`mixkd list datasets`)")
-    elif data["source"] in ("cifar10", "cifar100") and data.get("size") not in (None, 32):
-        yield Problem(
-            "data.size",
-            f"got {data['size']}; CIFAR's images are 32 pixels wide. A network that wants larger "
-            "ones resizes them itself: network.input_size",
-        )
-    elif data["source"] == "digits" and data.get("root") is not None:
-        yield Problem(
-            "data.root",
-            f"got {data['root']!r} with data=digits; take data=imagefolder for a folder",
-        )
-    elif data["source"] == "imagefolder":
-        root = data.get("root")
-        if root is None:
-            yield Problem("data.root", "got null; takes the folder that holds train/ and test/")
-        elif not Path(str(root)).is_dir():
-            yield Problem("data.root", f"got {root!r}; no such folder")
+    yield from _data_contradictions(raw["data"], raw["task"])
+    if raw["data"].get("source") in CORRUPTED and raw.get("splits", ["test"]) != ["test"]:
+        yield Problem("splits", f"got {raw['splits']}; corrupted images are [test] alone")
     for section in NETWORKS:
         network = raw.get(section)
         if isinstance(network, dict):
@@ -376,12 +432,18 @@ def _contradictions(raw: Mapping[str, Any]) -> Iterator[Problem]:
     optimizer = raw.get("optimizer", {})
     if optimizer.get("nesterov") is True and optimizer.get("momentum") == 0:
         yield Problem("optimizer.momentum", "got 0 with nesterov=true; takes a number above 0")
-    batch, devices = data.get("batch_size"), raw["trainer"].get("devices")
-    if isinstance(batch, int) and isinstance(devices, int) and devices > 1 and batch % devices:
-        yield Problem(
-            "data.batch_size",
-            f"got {batch}, which {devices} devices cannot share equally; takes a multiple of them",
-        )
+    batch, trainer = raw["data"].get("batch_size"), raw["trainer"]
+    devices, parts = trainer.get("devices"), trainer.get("accumulate", 1)
+    if isinstance(batch, int) and isinstance(devices, int) and isinstance(parts, int):
+        shares = max(devices, 1) * max(parts, 1)
+        if batch % shares:
+            of = f"{devices} devices" if parts == 1 else f"{devices} x {parts} parts"
+            yield Problem(
+                "data.batch_size",
+                f"got {batch}, which {of} cannot share equally; takes a multiple of {shares}",
+            )
+        elif raw["task"] != "evaluate" and parts > 1 and batch < 2 * shares:
+            yield Problem("trainer.accumulate", f"got {parts}; leaves fewer than two images a part")
     segments = raw.get("schedule", {}).get("segments")
     if not isinstance(segments, list) or not all(isinstance(s, dict) for s in segments):
         return
@@ -394,6 +456,45 @@ def _contradictions(raw: Mapping[str, Any]) -> Iterator[Problem]:
                 f"schedule.segments[{index + 1}].start",
                 f"got {b.get('start')}; takes {a.get('end')}, where the segment before it ends",
             )
+
+
+def _data_contradictions(data: Mapping[str, Any], task: str) -> Iterator[Problem]:
+    source, root = data.get("source"), data.get("root")
+    if source == "run":
+        yield Problem("data", "no data set chosen; take data=NAME (`mixkd list datasets`)")
+        return
+    if source not in SOURCES:
+        yield Problem(
+            "data.source",
+            f"got {source!r}; takes {', '.join(SOURCES)}{nearest(str(source), SOURCES)}",
+        )
+        return
+    if source in CORRUPTED and task != "evaluate":
+        yield Problem("data", f"{source} holds test images alone; `mixkd evaluate` takes it")
+    if source in CORRUPTED and data.get("corruption") is None:
+        yield Problem("data.corruption", "got null; takes the name of a corruption, such as fog")
+    if source == "digits" and root is not None:
+        yield Problem(
+            "data.root", f"got {root!r} with data=digits; take data=imagefolder for a folder"
+        )
+    elif source != "digits" and root is None:
+        yield Problem("data.root", "got null; takes the folder that holds train/ and test/")
+    elif source in ON_DISK and not Path(str(root)).is_dir():
+        yield Problem("data.root", f"got {root!r}; no such folder")
+    size, resize, resident = data.get("size"), data.get("resize"), data.get("resident")
+    if resident is False and source not in (*ON_DISK, *CORRUPTED):
+        yield Problem("data.resident", f"got false; {source} lives in memory, and takes true")
+    if resident is True and source in CORRUPTED and source not in ON_DISK:
+        yield Problem("data.resident", f"got true; {source} is read in place, and takes false")
+    if resident is False and source in ON_DISK and size is None:
+        yield Problem(
+            "data.size",
+            "got null; images that stay on disk are all resized: takes a number of pixels",
+        )
+    if isinstance(resize, int) and size is None:
+        yield Problem("data.resize", f"got {resize} without data.size, the views' side after it")
+    elif isinstance(resize, int) and isinstance(size, int) and resize < size:
+        yield Problem("data.resize", f"got {resize}; takes at least data.size, {size}")
 
 
 def _network_contradictions(
@@ -415,5 +516,7 @@ def _network_contradictions(
     # A bare factory may bring its own weights; pretrained ones get a new, random head.
     elif task == "evaluate" and name and not trained:
         yield Problem(
-            section, f"{name} has no trained weights; take network.run=DIR or network.weights=FILE"
+            section,
+            f"{name} has no trained weights; take network.run=DIR or network.weights=FILE "
+            "(network.weights=pretrained on ImageNet)",
         )

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from mixkd.config import PLACE, Config, Section
+from mixkd.config import PLACE, Config, Section, Training
 from mixkd.inherit import NETWORKS
 
 IMAGE_EXTENSIONS = {
@@ -25,10 +25,14 @@ def experiment_hash(cfg: Config) -> str:
         network = getattr(cfg, section, None)
         for key in ("weights", "pretrained"):
             path = getattr(network, key, None)
-            if isinstance(path, str):
+            if isinstance(path, str) and path != "pretrained":
                 named[section][key] = file_fingerprint(path)
+    if isinstance(cfg, Training) and not cfg.stage1_epochs:
+        del named["stage1"]
     if cfg.data.source == "imagefolder":
         named["data"]["listing"] = folder_fingerprint(Path(cfg.data.root or ""))
+    if not cfg.data.resident and cfg.trainer.devices > 1:
+        named["data"]["mixed_within"] = cfg.trainer.devices  # each process mixes what it reads
     text = json.dumps(named, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 

@@ -62,9 +62,10 @@ def fill_from_runs(raw: dict[str, Any]) -> Iterator[Problem]:
                 network[key] = value
         network["weights"] = str(Path(network["run"]) / "weights.safetensors")
         if raw["task"] == "evaluate":
-            for key, value in saved["data"].items():
-                if raw["data"].get(key) == "run":
-                    raw["data"][key] = value
+            usual = shipped_values("data", "digits")  # for keys that an older run did not have
+            for key, value in raw["data"].items():
+                if value == "run":
+                    raw["data"][key] = saved["data"].get(key, usual.get(key))
         elif section == "teacher" and _saw_held_out(saved["data"], raw["data"]):
             yield Problem(
                 "teacher.run",

@@ -3,6 +3,7 @@
 A new network is a file in conf/network/: a timm name, or a factory and its arguments.
 """
 
+import hashlib
 import json
 import os
 import sys
@@ -18,10 +19,12 @@ import torch
 import torch.nn.functional as F
 from safetensors import safe_open
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.data.imagenet_info import ImageNetInfo
 from torch import Tensor, nn
 
 from mixkd import config
 from mixkd.errors import Problem, UserError, nearest
+from mixkd.fingerprints import file_fingerprint
 
 # Arguments of timm.create_model that read files or fetch: weights and pretrained are for that.
 RESERVED = {
@@ -75,10 +78,15 @@ class FrozenTeacher:
     """A network that is queried and never learns.
 
     It is no nn.Module, so that no optimizer, checkpoint, DDP wrapper or train() reaches it.
+
+    Args:
+        network: the teacher.
+        precision: `float32` or `bf16`, whatever the student's.
     """
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, precision: config.Precision = "float32") -> None:
         self._network = network.eval().requires_grad_(False)
+        self._bf16 = precision == "bf16"
 
     def to(self, device: torch.device) -> "FrozenTeacher":
         """Move the teacher to a device."""
@@ -86,10 +94,11 @@ class FrozenTeacher:
         return self
 
     def __call__(self, view: Tensor) -> Tensor:
-        """Return the logits of views, without gradients."""
-        with torch.inference_mode():
+        """Return the logits of views, float32, without gradients."""
+        half = torch.autocast(view.device.type, torch.bfloat16, enabled=self._bf16)
+        with torch.inference_mode(), half:
             logits: Tensor = self._network(view)
-        return logits.clone()  # a normal tensor, which a loss may save for its backward pass
+        return logits.float().clone()  # a normal tensor: a loss may save it for its backward pass
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the teacher's parameters and buffers."""
@@ -178,7 +187,9 @@ def build_network(cfg: config.Network, classes: Sequence[str], key: str) -> Netw
     core = _core(cfg, len(classes), key)
     if cfg.head is not None:
         _replace_head(core, cfg.head, len(classes), key)
-    if cfg.weights is not None:
+    if cfg.weights == "pretrained":
+        _check_pretrained_head(core, classes, cfg.head, key)
+    elif cfg.weights is not None:
         load_weights(core, Path(cfg.weights), f"{key}.weights", classes)
     known = getattr(core, "pretrained_cfg", None) or {}
     size = known["input_size"][-1] if cfg.pretrained or known.get("fixed_input_size") else None
@@ -190,7 +201,7 @@ def build_network(cfg: config.Network, classes: Sequence[str], key: str) -> Netw
     )
 
 
-def check_logits(network: Network, classes: int, size: int, key: str) -> None:
+def check_logits(network: Network, classes: int, shape: tuple[int, int], key: str) -> None:
     """Query a network once, in eval mode on a grey image, to see that it gives `classes` logits.
 
     Raises:
@@ -199,9 +210,9 @@ def check_logits(network: Network, classes: int, size: int, key: str) -> None:
     training = network.training
     try:
         with torch.inference_mode():
-            logits = network.eval()(torch.full((1, 3, size, size), 0.5))
+            logits = network.eval()(torch.full((1, 3, *shape), 0.5))
     except (RuntimeError, ValueError, TypeError, AssertionError) as error:
-        raise UserError.of(key, f"fails on a {size}x{size} image: {error}") from error
+        raise UserError.of(key, f"fails on a {shape[1]}x{shape[0]} image: {error}") from error
     finally:
         network.train(training)
     if not isinstance(logits, Tensor) or logits.shape != (1, classes):
@@ -217,6 +228,8 @@ def _core(cfg: config.Network, classes: int, key: str) -> nn.Module:
     args = dict(cfg.args or {})
     # Weights of our own replace pretrained ones: there is nothing to fetch.
     pretrained = False if cfg.weights is not None else cfg.pretrained
+    if cfg.weights == "pretrained":
+        pretrained = cfg.pretrained or True
     if cfg.factory is None:
         assert cfg.name is not None
         factory: Callable[..., Any] = timm_core
@@ -263,12 +276,42 @@ def import_callable(path: str, key: str) -> Callable[..., Any]:
     return function
 
 
-def _replace_head(core: nn.Module, head: config.Head, classes: int, key: str) -> None:
+def _check_pretrained_head(
+    core: nn.Module, classes: Sequence[str], head: config.Head | None, key: str
+) -> None:
+    """Refuse a pretrained head that is not of these classes."""
+    trained_on = (getattr(core, "pretrained_cfg", None) or {}).get("num_classes")
+    imagenet = list(ImageNetInfo("imagenet-1k").label_names())  # type: ignore[no-untyped-call]
+    if head is not None or trained_on != len(imagenet) or list(classes) != imagenet:
+        raise UserError.of(
+            f"{key}.weights",
+            f"got pretrained, a head of {trained_on} classes; takes ImageNet's 1,000 classes, in "
+            f"data and network alike, and {key}.head=null",
+        )
+
+
+def head_of(network: Network, key: str) -> nn.Module:
+    """Return the part of a network that is new where its backbone is pretrained.
+
+    Raises:
+        UserError: if it is not known, as for a factory that is not timm's.
+    """
+    name = _head_name(network.core)
+    if name is None:
+        raise UserError.of(key, "only timm networks say which part is their head; takes 0")
+    return network.core.get_submodule(name)
+
+
+def _head_name(core: nn.Module) -> str | None:
     name = (getattr(core, "pretrained_cfg", None) or {}).get("classifier")
-    linear = core.get_submodule(name) if isinstance(name, str) else None
-    if not isinstance(linear, nn.Linear):
+    return name if isinstance(name, str) else None
+
+
+def _replace_head(core: nn.Module, head: config.Head, classes: int, key: str) -> None:
+    name = _head_name(core)
+    linear = None if name is None else core.get_submodule(name)
+    if name is None or not isinstance(linear, nn.Linear):
         raise UserError.of(f"{key}.head", "only timm networks with one linear classifier take one")
-    assert isinstance(name, str)
     new = BottleneckHead(linear.in_features, head.units, head.dropout, classes)
     core.set_submodule(name, new)
 
@@ -348,6 +391,16 @@ def load_weights(core: nn.Module, path: Path, key: str, classes: Sequence[str]) 
             text = f"{path} was trained on {theirs[0]} classes; the data has {ours[0]}"
         raise UserError.of(key, text)
     core.load_state_dict(weights)
+
+
+def weights_fingerprint(core: nn.Module, cfg: config.Network) -> str:
+    """Return the sha256 of the file that a core's weights came from, or of the weights."""
+    if cfg.weights not in (None, "pretrained"):
+        return file_fingerprint(cfg.weights)
+    digest = hashlib.sha256()
+    for name, value in core.state_dict().items():
+        digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def save_weights(core: nn.Module, path: Path, classes: Sequence[str]) -> None:

@@ -1,7 +1,9 @@
 """Optimizers and learning-rate schedules. Rates change between epochs, never within one."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -153,6 +155,34 @@ def piecewise_rate(cfg: config.Piecewise, epoch: int, epochs: int) -> float:
                 return segment.lr0 + (segment.lr1 - segment.lr0) * done
             return half_cosine(segment.lr0, segment.lr1, done)
     return last.lr1
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """How a network is brought to learn.
+
+    Attributes:
+        optimizer: makes the optimizer of given parameters.
+        schedule: the learning rate of each epoch.
+        clip_norm: gradients of all parameters together are shortened to this l2 norm; None: never.
+        ema: decay, each step, of an exponential moving average of the network, which then answers
+            in its place wherever it is measured or kept; None: no average.
+    """
+
+    optimizer: Callable[[Iterable[torch.nn.Parameter]], Optimizer]
+    schedule: Schedule
+    clip_norm: float | None = None
+    ema: float | None = None
+
+    @classmethod
+    def of(cls, cfg: config.Finetune | config.Distill) -> "Optimization":
+        """Return what a task configures."""
+        return cls(
+            partial(make_optimizer, cfg.optimizer),
+            make_schedule(cfg.schedule, cfg.optimizer.lr, cfg.trainer.max_epochs),
+            cfg.trainer.clip_norm,
+            cfg.trainer.ema,
+        )
 
 
 def half_cosine(first: float, last: float, done: float) -> float:

@@ -25,8 +25,9 @@ Metrics = dict[str, float]
 # Everything that a run may write; `run.force=true` removes these and nothing else.
 # The files by which a directory is known for a run come last.
 CONTENTS = (
-    "status.json", "history.csv", "metrics.json", "checkpoints", "weights.safetensors",
-    "predictions", "reliability.csv", "figures", "config.yaml", "provenance.json",
+    "status.json", "stage1.csv", "history.csv", "metrics.json", "checkpoints",
+    "weights.safetensors", "predictions", "reliability.csv", "figures", "config.yaml",
+    "provenance.json",
 )  # fmt: skip
 
 
@@ -51,11 +52,9 @@ class Run:
         metrics: Metrics = read_json(self.path / "metrics.json", "run.dir")
         return metrics
 
-    @property
-    def last_checkpoint(self) -> Path | None:
-        """The checkpoint to continue from, if there is one."""
-        path = self.path / "checkpoints" / "last.ckpt"
-        return path if path.is_file() else None
+    def checkpoint(self, name: str) -> Path:
+        """Return the path of a checkpoint: `last`, `best`, or `stage1`."""
+        return self.path / "checkpoints" / f"{name}.ckpt"
 
     @contextmanager
     def started(self, fingerprints: Mapping[str, str], device: str) -> Iterator[None]:

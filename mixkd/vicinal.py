@@ -14,6 +14,7 @@ from torch import Tensor
 
 # What a random draw is for; part of its seed, so that draws do not depend on one another.
 ORDER, STEP = 0, 1
+PURPOSES = 2
 
 
 @dataclass(frozen=True)
@@ -85,29 +86,45 @@ class VicinalStream:
         mixing: how lambda is drawn; None leaves every image as it is.
         slack: pixels that a crop may move along each axis.
         flip: whether half of the views are flipped.
+        stage: of the training; stage 1 draws apart from stage 2.
+        groups: equal parts of the batch, in order; partners are of one part. One for each process
+            where images are read from disk, so that each reads its own alone.
 
     Raises:
-        ValueError: if there are fewer images than a batch holds.
+        ValueError: if there are fewer images than a batch holds, or groups cannot share it.
     """
 
     def __init__(
-        self, n: int, batch_size: int, seed: int, mixing: Mixing | None, slack: int, flip: bool
+        self,
+        n: int,
+        batch_size: int,
+        seed: int,
+        mixing: Mixing | None,
+        slack: int,
+        flip: bool,
+        stage: int = 2,
+        groups: int = 1,
     ) -> None:
         if n < batch_size:
             raise ValueError(f"{n} images do not fill a batch of {batch_size}")
+        if batch_size % groups:
+            raise ValueError(f"{groups} groups cannot share a batch of {batch_size}")
         self.n, self.batch_size, self.seed = n, batch_size, seed
         self.mixing, self.slack, self.flip = mixing, slack, flip
+        self.stage, self.groups = stage, groups
         self.steps_per_epoch = n // batch_size
 
     def plan(self, epoch: int, step: int) -> Plan:
         """Return step `step` of epoch `epoch`, both counted from 0."""
         b = self.batch_size
-        image = _order(self.seed, epoch, self.n)[step * b : (step + 1) * b]
+        other = 0 if self.stage == 2 else PURPOSES
+        image = _order(self.seed, ORDER + other, epoch, self.n)[step * b : (step + 1) * b]
         # Every draw is made whether it is used or not: methods share crops and flips.
-        rng = np.random.default_rng([self.seed, STEP, epoch, step])
+        rng = np.random.default_rng([self.seed, STEP + other, epoch, step])
         offsets = rng.integers(0, self.slack + 1, size=(2, b))
         flip = rng.random(b) < 0.5
-        partner = rng.permutation(b)
+        each = b // self.groups
+        partner = np.concatenate([rng.permutation(each) + g * each for g in range(self.groups)])
         lam = draw_lam(self.mixing, b, rng) if self.mixing else np.ones(b)
         if self.mixing is None:
             partner = np.arange(b)
@@ -173,5 +190,5 @@ def cut(view: Tensor, partner_view: Tensor, lam: Tensor, centre: Tensor) -> tupl
 
 
 @lru_cache(maxsize=2)
-def _order(seed: int, epoch: int, n: int) -> np.ndarray:
-    return np.random.default_rng([seed, ORDER, epoch]).permutation(n)
+def _order(seed: int, purpose: int, epoch: int, n: int) -> np.ndarray:
+    return np.random.default_rng([seed, purpose, epoch]).permutation(n)

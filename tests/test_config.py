@@ -30,9 +30,9 @@ def distill(*words: str) -> config.Config:
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        ("seed=-1", "seed: got -1; takes a whole number, 0 or more"),
-        ("seed=1.5", "seed: got 1.5; takes a whole number, 0 or more"),
-        ("seed=true", "seed: got True; takes a whole number, 0 or more"),
+        ("seed=-1", "seed: got -1; takes a whole number from 0 to 2**63 - 1"),
+        ("seed=1.5", "seed: got 1.5; takes a whole number from 0 to 2**63 - 1"),
+        ("seed=true", "seed: got True; takes a whole number from 0 to 2**63 - 1"),
         ("stream.seed=-3", "stream.seed: got -3; takes a whole number, 0 or more, or null"),
         ("temperature=0", "temperature: got 0; takes a number above 0, or sigma"),
         ("temperature=-2", "temperature: got -2; takes a number above 0, or sigma"),
@@ -50,7 +50,7 @@ def distill(*words: str) -> config.Config:
         ("optimizer.lr=fast", "optimizer.lr: got 'fast'; takes a number above 0"),
         ("optimizer.betas=[0.9]", "optimizer.betas: got [0.9]; takes two numbers in [0, 1)"),
         ("optimizer.betas=[0.9,1]", "optimizer.betas[1]: got 1; "),
-        ("trainer.max_epochs=0", "trainer.max_epochs: got 0; takes a whole number, 1 or more"),
+        ("trainer.max_epochs=0", "trainer.max_epochs: got 0; takes a whole number from 1 to 100000"),
         ("trainer.select=acuracy", "trainer.select: got 'acuracy'; takes accuracy, nll, ece, last "
                                    "(did you mean accuracy?)"),
         ("data.holdout=1", "data.holdout: got 1; takes a number above 0 and below 1"),
@@ -58,7 +58,7 @@ def distill(*words: str) -> config.Config:
         ("data.selection=train", "data.selection: got 'train'; takes holdout, test"),
         ("data.limit_train=0", "data.limit_train: got 0; takes a whole number, 1 or more, or null"),
         ("data.batch_size=1", "data.batch_size: got 1; takes a whole number, 2 or more"),
-        ("data.size=4", "data.size: got 4; takes a whole number of pixels, 8 or more, or null"),
+        ("data.size=4", "data.size: got 4; takes a whole number of pixels from 8 to 4096, or null"),
         ("student.std=[1,0,1]", "student.std[1]: got 0; takes three numbers above 0, or null"),
         ("student.mean=[1,0]", "student.mean: got [1, 0]; takes three numbers, or null"),
         ("student.head.dropout=1", "student.head.dropout: got 1; takes a number in [0, 1)"),
@@ -92,7 +92,14 @@ def test_a_missing_folder_is_named() -> None:
           "schedule.segments=[{start: 1, end: 1, lr0: 1, lr1: 1, shape: linear}]"],
          "schedule.segments[0].end: takes an epoch after its start"),
         (["method.name=mixup"], "method: mixup with mix=None; take another method"),
-        (["data=cifar10", "data.size=64"], "data.size: got 64; CIFAR's images are 32 pixels wide"),
+        (["data.size=64", "data.resize=32"], "data.resize: got 32; takes at least data.size, 64"),
+        (["data.resize=40"], "data.resize: got 40 without data.size"),
+        (["data.resident=false"], "data.resident: got false; digits lives in memory"),
+        (["data=imagefolder", "data.root=.", "data.resident=false"], "data.size: got null; images"),
+        (["data=cifar10_c", "data.corruption=fog"], "data: cifar10_c holds test images alone"),
+        (["data.source=cifar11"], "data.source: got 'cifar11'; takes digits"),
+        (["trainer.accumulate=3"], "data.batch_size: got 64, which 1 devices x 3 parts cannot"),
+        (["trainer.accumulate=64"], "trainer.accumulate: got 64; leaves fewer than two images"),
         (["data.name=../../evil"], "data.name: got '../../evil'; takes letters, digits"),
         (["data.root=images"], "data.root: got 'images' with data=digits; take data=imagefolder"),
         (["optimizer.momentum=0"], "optimizer.momentum: got 0 with nesterov=true"),
@@ -275,7 +282,11 @@ def test_every_shipped_file_composes_into_a_valid_configuration(
         return
     words = [f"{group}={option}"]
     words += ["network.name=resnet18"] if option == "timm" else []
-    words += [f"data.root='{image_folder}'"] if option == "imagefolder" else []
+    words += [f"data.root='{image_folder}'"] if option.startswith("image") else []
+    if option.endswith("_c"):
+        words += ["data.corruption=fog", f"network.run={saved_run()}"]
+        assert validate(compose("evaluate", words)).data.name.endswith("_c-fog-3")
+        return
     if option.startswith("kd"):
         assert distill(*words).method.name == option
     else:

@@ -74,7 +74,7 @@ def test_force_removes_what_the_run_wrote_and_nothing_else() -> None:
     write_text(run.path / "notes.txt", "keep")
     write_text(run.path / "checkpoints" / "last.ckpt", "old")
     with Run(cfg("run.force=true")).started({}, "cpu"):
-        assert run.last_checkpoint is None
+        assert not run.checkpoint("last").exists()
         assert not (run.path / "metrics.json").exists()
         assert (run.path / "notes.txt").read_text() == "keep"
 

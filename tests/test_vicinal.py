@@ -4,9 +4,11 @@ import torch
 
 from mixkd.data.datamodule import vicinal_batch
 from mixkd.data.images import Images
+from mixkd.data.views import Views
 from mixkd.vicinal import Mixing, Plan, VicinalStream, cut, draw_lam, mix
 
 UNIFORM = Mixing("uniform")
+VIEWS = Views((6, 6), resize=None, size=None, pad=2)
 
 
 def stream(seed: int = 0, mixing: Mixing | None = UNIFORM, n: int = 50) -> VicinalStream:
@@ -97,7 +99,7 @@ def test_mixing_is_linear_in_pixels() -> None:
 
 def test_a_vicinal_batch_is_what_its_plan_says() -> None:
     source, plan = images(), stream().plan(0, 0)
-    batch = vicinal_batch(source, plan, torch.arange(8), pad=2)
+    batch = vicinal_batch(source, plan, torch.arange(8), VIEWS)
     views = []
     for row in range(8):  # one image at a time, by slicing
         padded = torch.nn.functional.pad(source.pixels[plan.image[row]], (2, 2, 2, 2))
@@ -138,9 +140,9 @@ def test_cutmix_is_a_law_of_the_same_stream() -> None:
     for name in ("image", "partner", "lam", "top", "left", "flip"):
         assert torch.equal(getattr(mixup, name), getattr(cutmix, name)), name
     source, rows = images(), torch.arange(8)
-    batch = vicinal_batch(source, cutmix, rows, pad=2)
+    batch = vicinal_batch(source, cutmix, rows, VIEWS)
     assert not torch.equal(batch.lam, cutmix.lam)  # as it came out, after clipping
-    own = vicinal_batch(source, stream(mixing=None).plan(2, 3), rows, pad=2).mixed
+    own = vicinal_batch(source, stream(mixing=None).plan(2, 3), rows, VIEWS).mixed
     same_pixel = (batch.mixed == own).all(dim=1).float().mean(dim=(1, 2))
     assert (same_pixel >= batch.lam - 1e-6).all()
 
@@ -148,8 +150,8 @@ def test_cutmix_is_a_law_of_the_same_stream() -> None:
 @pytest.mark.parametrize("kind", ["mixup", "cutmix"])
 def test_processes_take_slices_of_the_global_batch(kind: str) -> None:
     source, plan = images(), stream(mixing=Mixing("uniform", kind=kind)).plan(1, 1)
-    whole = vicinal_batch(source, plan, torch.arange(8), pad=2)
-    halves = [vicinal_batch(source, plan, torch.arange(4) + start, pad=2) for start in (0, 4)]
+    whole = vicinal_batch(source, plan, torch.arange(8), VIEWS)
+    halves = [vicinal_batch(source, plan, torch.arange(4) + start, VIEWS) for start in (0, 4)]
     for name, value in vars(whole).items():
         assert torch.equal(torch.cat([getattr(half, name) for half in halves]), value), name
 

@@ -27,17 +27,24 @@ class Recorder(Checkpoint):
     Args:
         run: where to write.
         select: the held-out metric by which the best epoch is kept; of equals the first.
+        stage: 1 for the head's training, which writes stage1.csv and stage1.ckpt and keeps no
+            best; 2 for that of the whole network.
     """
 
-    def __init__(self, run: Run, select: Select) -> None:
-        self.run, self.select = run, select
+    def __init__(self, run: Run, select: Select, stage: int = 2) -> None:
+        self.run, self.select, self.stage = run, select, stage
         self.best_score, self.best_epoch = -math.inf, -1
         self.rows: list[dict[str, Any]] = []
 
     @property
+    def last(self) -> Path:
+        """The checkpoint to continue from."""
+        return self.run.checkpoint("stage1" if self.stage == 1 else "last")
+
+    @property
     def best(self) -> Path:
         """The checkpoint of the selected epoch."""
-        return self.run.path / "checkpoints" / "best.ckpt"
+        return self.run.checkpoint("best")
 
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
         """Record the epoch."""
@@ -48,27 +55,29 @@ class Recorder(Checkpoint):
         ordered = {name: values[name] for name in sorted(values, key=_history_order)}
         self.rows.append({"epoch": epoch, "step": trainer.global_step, "lr": rate, **ordered})
         score = self._score(epoch, values)
-        is_best = score > self.best_score
+        is_best = score > self.best_score and self.stage == 2
         if is_best:
             self.best_score, self.best_epoch = score, epoch
         self._save(trainer, is_best)
         if trainer.is_global_zero:
             self.write_history()
-            done = {"epoch": epoch + 1, "max_epochs": trainer.max_epochs}
+            done = {"stage": self.stage, "epoch": epoch + 1, "max_epochs": trainer.max_epochs}
             self.run.status("running", **done, images_per_second=round(speed, 1))
+        stage = "stage 1, " if self.stage == 1 else ""
         say(
-            f"epoch {epoch + 1:>3}/{trainer.max_epochs}  train/loss {values['train/loss']:.4f}  "
-            f"val/accuracy {values['val/accuracy']:.4f}  val/ece {values['val/ece']:.4f}  "
-            f"{speed:,.0f} images/s{'  *' if is_best else ''}"
+            f"{stage}epoch {epoch + 1:>3}/{trainer.max_epochs}  "
+            f"train/loss {values['train/loss']:.4f}  val/accuracy {values['val/accuracy']:.4f}  "
+            f"val/ece {values['val/ece']:.4f}  {speed:,.0f} images/s{'  *' if is_best else ''}"
         )
 
     def write_history(self) -> None:
-        """Write history.csv: the rows of every epoch so far."""
+        """Write history.csv or stage1.csv: the rows of every epoch so far."""
         text = io.StringIO()
         writer = csv.DictWriter(text, list(self.rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
-        write_text(self.run.path / "history.csv", text.getvalue())
+        name = "stage1.csv" if self.stage == 1 else "history.csv"
+        write_text(self.run.path / name, text.getvalue())
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs."""
@@ -87,11 +96,10 @@ class Recorder(Checkpoint):
 
     def _save(self, trainer: Trainer, is_best: bool) -> None:
         """Write best.ckpt first, so that last.ckpt never speaks of a best that is not there."""
-        folder = self.run.path / "checkpoints"
         if not trainer.is_global_zero:
-            trainer.save_checkpoint(folder / "last.ckpt")  # takes part, writes nothing
+            trainer.save_checkpoint(self.last)  # takes part, writes nothing
             return
-        with replacing(folder / "last.ckpt") as temporary:
+        with replacing(self.last) as temporary:
             trainer.save_checkpoint(temporary)
             if is_best:
                 with replacing(self.best) as copy:

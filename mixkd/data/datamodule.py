@@ -1,34 +1,51 @@
-"""The DataModule of images that live on the device whole: no workers, no per-image Python."""
+"""The DataModule: what the trainer's loaders yield, and how it becomes batches on the device.
 
-from collections.abc import Callable, Iterator
+Images in memory live on the device whole: loaders yield positions, without workers or per-image
+Python. Images on disk are decoded by workers, which send bytes; views and mixing are made on the
+device all the same.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
-from mixkd.config import Data, Mix
-from mixkd.data.images import Images, Splits, stratified
+from mixkd.config import CorruptedData, Data, Mix
+from mixkd.data.corrupted import load_corrupted
+from mixkd.data.images import AnyImages, Images, Splits, StoredImages, stratified
 from mixkd.data.sources import SOURCES
-from mixkd.data.views import crop_and_flip, to_unit
+from mixkd.data.views import Views
 from mixkd.errors import UserError
 from mixkd.vicinal import Mixing, Plan, VicinalBatch, VicinalStream, cut, mix
 
 
 class Step(NamedTuple):
-    """What the training loader yields: a position in the stream."""
+    """A position in the stream, and which part of the step where it is taken in several."""
 
     epoch: int
     step: int
+    part: int = 0
 
 
 class Range(NamedTuple):
-    """What an evaluation loader yields: images [start, stop) of a split."""
+    """Images [start, stop) of a split."""
 
     split: str
     start: int
     stop: int
+
+
+class Fetched(NamedTuple):
+    """What was read from disk for a position: uint8 [n, 3, *stored], or why it could not be."""
+
+    position: Step | Range
+    pixels: Tensor | str
 
 
 @dataclass(frozen=True)
@@ -53,99 +70,177 @@ class Positions:
         return map(self.at, range(self.length))
 
 
+class Fetching(Dataset[Fetched]):
+    """Reads the images of a position; runs in a worker.
+
+    Args:
+        images: of a split.
+        needed: the positions in it, int64 [n], of a step or a range.
+    """
+
+    def __init__(self, images: StoredImages, needed: Callable[[Any], Tensor]) -> None:
+        self.images, self.needed = images, needed
+
+    def __getitem__(self, position: Step | Range) -> Fetched:
+        """Return the images, or the message: an exception would come with a traceback."""
+        try:
+            return Fetched(position, self.images.read(self.needed(position).numpy()))
+        except UserError as error:
+            return Fetched(position, error.problems[0].text)
+
+
 class ImageDataModule(LightningDataModule):
     """Serves vicinal batches for training and every image once for evaluation.
-
-    Loaders yield positions only; batches are made on the device that the trainer uses.
 
     Args:
         splits: the images.
         cfg: batch sizes and views.
         stream: the vicinal stream of training; None where nothing is trained.
+        parts: how many batches a step of training is taken in, one after another.
     """
 
-    def __init__(self, splits: Splits, cfg: Data, stream: VicinalStream | None = None) -> None:
+    def __init__(
+        self, splits: Splits, cfg: Data, stream: VicinalStream | None = None, parts: int = 1
+    ) -> None:
         super().__init__()
-        self.splits, self.cfg, self.stream = splits, cfg, stream
+        self.splits, self.cfg, self.stream, self.parts = splits, cfg, stream, parts
+        self.views = make_views(cfg, splits)
         self.tested = "test"  # the split that the next test goes over
-        self._resident: dict[str, Images] = {}
+        self._placed: dict[str, AnyImages] = {}
 
-    def train_dataloader(self) -> Positions:
-        """Return the positions of one epoch of the stream, the one that the trainer is in."""
+    def train_dataloader(self) -> Iterable[Step | Fetched]:
+        """Return one epoch of the stream, the one that the trainer is in."""
         assert self.stream is not None
         assert self.trainer is not None
-        trainer = self.trainer
-        return Positions(self.stream.steps_per_epoch, lambda k: Step(trainer.current_epoch, k))
+        trainer, parts = self.trainer, self.parts
+        positions = Positions(
+            self.stream.steps_per_epoch * parts,
+            lambda k: Step(trainer.current_epoch, k // parts, k % parts),
+        )
+        return self._loader("train", positions, self._needed)
 
-    def val_dataloader(self) -> Positions:
-        """Return the ranges of the held-out images that this process evaluates."""
+    def val_dataloader(self) -> Iterable[Range | Fetched]:
+        """Return the held-out images that this process evaluates."""
         return self.ranges("val")
 
-    def test_dataloader(self) -> Positions:
-        """Return the ranges of the split `tested` that this process evaluates."""
+    def test_dataloader(self) -> Iterable[Range | Fetched]:
+        """Return the images of the split `tested` that this process evaluates."""
         return self.ranges(self.tested)
 
-    def ranges(self, split: str) -> Positions:
+    def ranges(self, split: str) -> Iterable[Range | Fetched]:
         """Return the ranges of a split that this process evaluates; together they hold it once."""
         assert self.trainer is not None
         rank, world = self.trainer.global_rank, self.trainer.world_size
         n, size = len(self.splits[split]), self.cfg.eval_batch_size
         first, last = n * rank // world, n * (rank + 1) // world
         starts = range(first, last, size)
-        return Positions(
+        positions = Positions(
             len(starts), lambda k: Range(split, starts[k], min(starts[k] + size, last))
         )
+        return self._loader(split, positions, lambda r: torch.arange(r.start, r.stop))
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Make a batch from its position, on the device."""
-        if isinstance(batch, Step):
-            return self._vicinal_batch(batch)
-        if isinstance(batch, Range):
-            images = self._on_device(batch.split)
-            at = slice(batch.start, batch.stop)
-            return EvaluationBatch(to_unit(images.pixels[at]), images.labels[at], images.index[at])
+        """Make a batch on the device, from a position or from what was read for it.
+
+        Raises:
+            UserError: if an image could not be read.
+        """
+        position, pixels = batch if isinstance(batch, Fetched) else (batch, None)
+        if isinstance(pixels, str):
+            raise UserError.of("data.root", pixels)
+        if isinstance(position, Step):
+            return self._vicinal_batch(position, pixels)
+        if isinstance(position, Range):
+            images, at = self._on_device(position.split), slice(position.start, position.stop)
+            if pixels is None:
+                assert isinstance(images, Images)
+                pixels = images.pixels[at]
+            view = self.views.evaluation(pixels)
+            return EvaluationBatch(view, images.labels[at], images.index[at])
         return batch
 
-    def _vicinal_batch(self, position: Step) -> VicinalBatch:
+    def _vicinal_batch(self, position: Step, pixels: Tensor | None) -> VicinalBatch:
+        plan, rows = self._plan(position)
+        return vicinal_batch(self._on_device("train"), plan, rows, self.views, pixels)
+
+    def _plan(self, position: Step) -> tuple[Plan, Tensor]:
+        """Return a step of the stream, and the rows of it that this process takes."""
         assert self.stream is not None
         assert self.trainer is not None
-        plan = self.stream.plan(position.epoch, position.step)
-        share = self.stream.batch_size // self.trainer.world_size
-        rows = torch.arange(share) + share * self.trainer.global_rank
-        return vicinal_batch(self._on_device("train"), plan, rows, self.cfg.pad)
+        share = self.stream.batch_size // (self.trainer.world_size * self.parts)
+        first = share * (self.trainer.global_rank * self.parts + position.part)
+        return self.stream.plan(position.epoch, position.step), torch.arange(first, first + share)
 
-    def _on_device(self, split: str) -> Images:
+    def _needed(self, position: Step) -> Tensor:
+        plan, rows = self._plan(position)
+        return plan.image[needed_rows(plan, rows)[0]]
+
+    def _loader(
+        self, split: str, positions: Positions, needed: Callable[[Any], Tensor]
+    ) -> Iterable[Any]:
+        images = self.splits[split]
+        if isinstance(images, Images):
+            return positions
+        assert self.trainer is not None
+        workers = self.cfg.workers
+        if workers is None:
+            workers = max(len(os.sched_getaffinity(0)) // self.trainer.world_size, 1)
+        return DataLoader(
+            Fetching(images, needed),
+            batch_size=None,  # a position is a batch
+            sampler=positions,
+            num_workers=workers,
+            pin_memory=self.trainer.strategy.root_device.type == "cuda",
+        )
+
+    def _on_device(self, split: str) -> AnyImages:
         assert self.trainer is not None
         device = self.trainer.strategy.root_device
-        images = self._resident.get(split)
+        images = self._placed.get(split)
         if images is None or images.labels.device != device:
-            whole = self.splits[split]
-            images = Images(
-                whole.pixels.to(device), whole.labels.to(device), whole.index.to(device)
-            )
-            self._resident[split] = images
+            images = self._placed[split] = self.splits[split].to(device)
         return images
 
 
-def vicinal_batch(images: Images, plan: Plan, rows: Tensor, pad: int) -> VicinalBatch:
+def needed_rows(plan: Plan, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the rows of a batch that some rows of it need, their own and their partners', once.
+
+    Args:
+        plan: the global batch.
+        rows: int64 [b].
+
+    Returns:
+        The rows, int64 [k], and where in them each row and each partner is, int64 [2 * b].
+    """
+    both = torch.cat([rows, plan.partner[rows]])
+    needed, where = torch.unique(both, return_inverse=True)
+    return needed, where
+
+
+def vicinal_batch(
+    images: AnyImages, plan: Plan, rows: Tensor, views: Views, pixels: Tensor | None = None
+) -> VicinalBatch:
     """Return `rows` of a planned batch.
 
     Args:
         images: the training images, on any device.
         plan: the global batch.
         rows: int64 [b], this process's rows of it, on the CPU.
-        pad: pixels of padding of the crops.
+        views: how pixels become views.
+        pixels: uint8, of the rows that are needed, where images stay on disk.
     """
-    device = images.pixels.device
+    device = images.labels.device
     # A partner may be another process's row: make each view that is needed, once.
-    both = torch.cat([rows, plan.partner[rows]])
-    needed, where = torch.unique(both, return_inverse=True)
+    needed, where = needed_rows(plan, rows)
     own, partner = where.to(device).chunk(2)
     image, top, left, flip = (
         x[needed].to(device) for x in (plan.image, plan.top, plan.left, plan.flip)
     )
-    pixels = crop_and_flip(images.pixels.index_select(0, image), top, left, flip, pad)
-    view, label, index = to_unit(pixels), images.labels[image], images.index[image]
+    if pixels is None:
+        assert isinstance(images, Images)
+        pixels = images.pixels.index_select(0, image)
+    view = views.training(pixels, top, left, flip)
+    label, index = images.labels[image], images.index[image]
     lam = plan.lam[rows]
     # The check is on the CPU: it waits for nothing.
     if bool((lam == 1).all()):
@@ -158,8 +253,13 @@ def vicinal_batch(images: Images, plan: Plan, rows: Tensor, pad: int) -> Vicinal
     return VicinalBatch(mixed, lam, label[own], label[partner], index[own], index[partner])
 
 
+def make_views(cfg: Data, splits: Splits) -> Views:
+    """Return how the splits' images become views."""
+    return Views(splits.test.stored, cfg.resize, cfg.size, cfg.pad)
+
+
 def load_splits(cfg: Data) -> Splits:
-    """Load a data set and split it as configured.
+    """Load a data set and split it as configured. Corrupted data are a test split alone.
 
     The held-out images depend on `data.split_seed` alone, so that no run trains on another's;
     `data.limit_train` shortens the training and the held-out images in the same proportion.
@@ -167,6 +267,12 @@ def load_splits(cfg: Data) -> Splits:
     Raises:
         UserError: if the data cannot be read or split.
     """
+    if isinstance(cfg, CorruptedData):
+        test, classes = load_corrupted(cfg)
+        if cfg.limit_test is not None and cfg.limit_test < len(test):
+            test, _ = stratified(test, cfg.limit_test, cfg.split_seed, "data.limit_test")
+        none = test.take(np.arange(0))
+        return Splits(none, none, test, classes)
     source = SOURCES[cfg.source](cfg)
     train, test, val = source.train, source.test, source.val
     if cfg.limit_test is not None and cfg.limit_test < len(test):
@@ -185,8 +291,12 @@ def load_splits(cfg: Data) -> Splits:
     return Splits(train, val, test, source.classes)
 
 
-def make_stream(cfg: Data, splits: Splits, mixing: Mix | None, seed: int) -> VicinalStream:
+def make_stream(
+    cfg: Data, splits: Splits, mixing: Mix | None, seed: int, *, devices: int = 1, stage: int = 2
+) -> VicinalStream:
     """Return the vicinal stream over the training images.
+
+    Images on disk are mixed within each of `devices` processes.
 
     Raises:
         UserError: if a batch is larger than the training set.
@@ -198,5 +308,12 @@ def make_stream(cfg: Data, splits: Splits, mixing: Mix | None, seed: int) -> Vic
         )
     given = None if mixing is None else Mixing(mixing.lam, mixing.a, mixing.per, mixing.kind)
     return VicinalStream(
-        len(splits.train), cfg.batch_size, seed, given, slack=2 * cfg.pad, flip=cfg.flip
+        len(splits.train),
+        cfg.batch_size,
+        seed,
+        given,
+        slack=make_views(cfg, splits).slack,
+        flip=cfg.flip,
+        stage=stage,
+        groups=1 if isinstance(splits.train, Images) else devices,
     )

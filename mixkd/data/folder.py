@@ -1,21 +1,24 @@
 """A folder of images: ROOT/train/<class>/*, with ROOT/val, ROOT/test or both in the same form.
 
-Decoded images are kept once, as one uint8 file named by the folder's fingerprint, in
-`data.cache_dir`; later starts map that file into memory.
+Either they are decoded whole, once, into one uint8 file in `data.cache_dir` that later starts map
+into memory; or, with `data.resident=false`, they stay where they are and are decoded as they are
+needed.
 """
 
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
 
 from mixkd.config import Data
 from mixkd.console import say
-from mixkd.data.images import Images
+from mixkd.data.decode import Files, decode
+from mixkd.data.images import AnyImages, Images, StoredImages
 from mixkd.errors import Problem, UserError
 from mixkd.files import replacing
 from mixkd.fingerprints import IMAGE_EXTENSIONS
@@ -24,7 +27,14 @@ SPLITS = ("train", "val", "test")
 MOST_SHOWN = 5
 
 
-def load_folder(cfg: Data) -> tuple[dict[str, Images], tuple[str, ...]]:
+class Listing(NamedTuple):
+    """The files of a split: bytes [n], their paths under the root; int64 [n], their labels."""
+
+    names: np.ndarray
+    labels: np.ndarray
+
+
+def load_folder(cfg: Data) -> tuple[dict[str, AnyImages], tuple[str, ...]]:
     """Return the images of each split that the folder has, and the class names in label order.
 
     Raises:
@@ -32,19 +42,33 @@ def load_folder(cfg: Data) -> tuple[dict[str, Images], tuple[str, ...]]:
             decoded, or images of several sizes without `data.size`.
     """
     root = Path(cfg.root or "")
-    files, classes = list_files(root)
-    pixels = _decoded(cfg, root, files)
-    parts, start = {}, 0
-    for split, pairs in files.items():
-        labels = np.array([label for _, label in pairs])
-        parts[split] = Images.of(pixels[start : start + len(pairs)], labels)
-        start += len(pairs)
-    return parts, classes
+    splits, classes = list_splits(root)
+    return read_listings(cfg, root, splits), classes
 
 
-def list_files(root: Path) -> tuple[dict[str, list[tuple[Path, int]]], tuple[str, ...]]:
-    """Return {split: [(file, label)]}, sorted by class and file name, and the class names."""
-    folders = {split: root / split for split in SPLITS if (root / split).is_dir()}
+def read_listings(cfg: Data, root: Path, splits: dict[str, Listing]) -> dict[str, AnyImages]:
+    """Return the images of each split, in memory or on disk as configured."""
+    names = np.concatenate([listing.names for listing in splits.values()])
+    ends = np.cumsum([len(listing.names) for listing in splits.values()])
+    rows = dict(zip(splits, np.split(np.arange(len(names)), ends), strict=False))
+    side = cfg.resize or cfg.size
+    if cfg.resident:
+        pixels = _decoded(cfg, root, names, side)
+        return {
+            split: Images.of(pixels[rows[split][0] : rows[split][-1] + 1], listing.labels)
+            for split, listing in splits.items()
+        }
+    assert side is not None
+    files = Files(root, names, side)
+    return {
+        split: StoredImages.of(files, rows[split], listing.labels)
+        for split, listing in splits.items()
+    }
+
+
+def list_splits(root: Path) -> tuple[dict[str, Listing], tuple[str, ...]]:
+    """Return the files of each split, sorted by class and name, and the class names."""
+    folders = [split for split in SPLITS if (root / split).is_dir()]
     if "train" not in folders or len(folders) < 2:
         found = sorted(p.name for p in root.iterdir() if p.is_dir())[:MOST_SHOWN]
         raise UserError.of(
@@ -52,35 +76,56 @@ def list_files(root: Path) -> tuple[dict[str, list[tuple[Path, int]]], tuple[str
             f"{root} holds {', '.join(found) or 'no folders'}; takes train/ with val/, test/ or "
             "both, each with a folder for every class",
         )
-    classes = tuple(sorted(p.name for p in _visible(folders["train"]) if p.is_dir()))
+    classes = class_folders(root / "train")
     problems: list[str] = []
+    listings = {s: list_classes(root, s, classes, problems) for s in folders}
+    raise_all(problems)
+    return listings, classes
+
+
+def class_folders(folder: Path) -> tuple[str, ...]:
+    """Return the names of the folders in a folder, sorted, hidden ones left out."""
+    return tuple(sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name[0] != "."))
+
+
+def list_classes(root: Path, place: str, classes: tuple[str, ...], problems: list[str]) -> Listing:
+    """Return the image files of each class under ROOT/PLACE; add to `problems` what is wrong."""
+    folder = root / place
+    here = set(class_folders(folder))
     if len(classes) < 2:
-        problems.append(f"{folders['train']} holds {len(classes)} class folders; takes 2 or more")
-    files: dict[str, list[tuple[Path, int]]] = {}
-    for split, folder in folders.items():
-        here = {p.name for p in _visible(folder) if p.is_dir()}
-        problems += [f"{folder}: no folder for class {c!r}" for c in classes if c not in here]
-        problems += [f"{folder / c}: train/ has no such class" for c in sorted(here - {*classes})]
-        files[split] = []
-        for label, name in enumerate(classes):
-            images = sorted(
-                p for p in _visible(folder / name) if p.suffix.lower() in IMAGE_EXTENSIONS
-            )
-            if name in here and not images:
-                problems.append(f"{folder / name}: no images in this class folder")
-            problems += [f"{path} is no file" for path in images if not path.is_file()]
-            files[split] += [(path, label) for path in images]
-    _raise_all(problems)
-    return files, classes
+        problems.append(f"{folder} holds {len(classes)} class folders; takes 2 or more")
+    problems += [f"{folder}: no folder for class {c!r}" for c in classes if c not in here]
+    problems += [f"{folder / c}: train/ has no such class" for c in sorted(here - {*classes})]
+    names: list[bytes] = []
+    labels: list[int] = []
+    for label, name in enumerate(classes):
+        if name not in here:
+            continue
+        images = sorted(_images(folder / name, problems))
+        if not images:
+            problems.append(f"{folder / name}: no images in this class folder")
+        names += [os.fsencode(f"{place}/{name}/{image}") for image in images]
+        labels += [label] * len(images)
+    return Listing(np.array(names), np.array(labels, dtype=np.int64))
 
 
-def _visible(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return [path for path in folder.iterdir() if not path.name.startswith(".")]
+def _images(folder: Path, problems: list[str], under: str = "") -> Iterator[str]:
+    """Yield the image files of a folder and those below it, by their paths under it."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name[0] == ".":
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from _images(Path(entry.path), problems, f"{under}{entry.name}/")
+            elif os.path.splitext(entry.name)[1].lower() in IMAGE_EXTENSIONS:
+                if entry.is_file():
+                    yield under + entry.name
+                else:
+                    problems.append(f"{entry.path} is no file")
 
 
-def _raise_all(problems: list[str]) -> None:
+def raise_all(problems: list[str]) -> None:
+    """Raise a UserError of all that is wrong, the first few in words."""
     if not problems:
         return
     shown = [Problem("data.root", text) for text in problems[:MOST_SHOWN]]
@@ -89,14 +134,13 @@ def _raise_all(problems: list[str]) -> None:
     raise UserError(*shown)
 
 
-def _decoded(cfg: Data, root: Path, files: dict[str, list[tuple[Path, int]]]) -> np.ndarray:
+def _decoded(cfg: Data, root: Path, names: np.ndarray, side: int | None) -> np.ndarray:
     """Return every image, uint8 [n, height, width, 3], from the cache where it is there."""
-    paths = [path for pairs in files.values() for path, _ in pairs]
-    key = hashlib.sha256(json.dumps(cfg.size).encode() + os.fsencode(root.resolve()))
-    for path in paths:
+    paths = [root / os.fsdecode(name) for name in names]
+    key = hashlib.sha256(json.dumps(side).encode() + os.fsencode(root.resolve()))
+    for path, name in zip(paths, names, strict=True):
         stat = path.stat()
-        key.update(os.fsencode(path.relative_to(root).as_posix()))
-        key.update(f"\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+        key.update(bytes(name) + f"\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
     cache = Path(cfg.cache_dir) / f"{key.hexdigest()[:24]}.npy"
     try:
         cached: np.ndarray = np.load(cache, mmap_mode="r", allow_pickle=False)
@@ -107,8 +151,8 @@ def _decoded(cfg: Data, root: Path, files: dict[str, list[tuple[Path, int]]]) ->
         say(f"{cache} is damaged; making it anew")
     say(f"decoding {len(paths):,} images of {root} (once; kept in {cache})")
     with ThreadPoolExecutor() as pool:
-        results = list(pool.map(lambda path: _decode(path, cfg.size), paths))
-    _raise_all([result for result in results if isinstance(result, str)])
+        results = list(pool.map(lambda path: decode(path, side), paths))
+    raise_all([result for result in results if isinstance(result, str)])
     images = [result for result in results if isinstance(result, np.ndarray)]
     sizes = sorted({image.shape[:2] for image in images})
     if len(sizes) > 1:
@@ -122,18 +166,3 @@ def _decoded(cfg: Data, root: Path, files: dict[str, list[tuple[Path, int]]]) ->
     with replacing(cache) as temporary, open(temporary, "wb") as file:
         np.save(file, pixels, allow_pickle=False)
     return pixels
-
-
-def _decode(path: Path, size: int | None) -> np.ndarray | str:
-    """Return an image as uint8 [height, width, 3], upright; or what is wrong with the file."""
-    try:
-        with Image.open(path) as file:
-            image = ImageOps.exif_transpose(file)
-            if image.mode.startswith("I"):  # 16 bits a pixel; convert() would clip them to white
-                image = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
-            image = image.convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        return f"{path} cannot be decoded: {error}"
-    if size is not None and image.size != (size, size):
-        image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
-    return np.asarray(image)

@@ -1,9 +1,10 @@
-"""Labelled images in memory, and the splits that every task works on."""
+"""Labelled images, in memory or on disk, and the splits that every task works on."""
 
 import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from mixkd.errors import UserError
 
 @dataclass(frozen=True)
 class Images:
-    """Labelled images.
+    """Labelled images in memory.
 
     Attributes:
         pixels: uint8, shape [n, 3, height, width].
@@ -44,36 +45,123 @@ class Images:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def stored(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return (self.pixels.shape[-2], self.pixels.shape[-1])
+
     def take(self, positions: np.ndarray) -> "Images":
         """Return the images at `positions`, in that order."""
         at = torch.from_numpy(positions)
         return Images(self.pixels[at], self.labels[at], self.index[at])
+
+    def to(self, device: torch.device) -> "Images":
+        """Return the images on a device."""
+        return Images(self.pixels.to(device), self.labels.to(device), self.index.to(device))
+
+    def fingerprint(self) -> str:
+        """Return the sha256 of pixels, labels and positions."""
+        return _sha256(self.pixels, self.labels, self.index)
+
+
+class Reader(Protocol):
+    """Reads images from where they are kept."""
+
+    @property
+    def stored(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+
+    def read(self, rows: np.ndarray) -> Tensor:
+        """Return images by their rows, int64 [n]: uint8 [n, 3, *stored].
+
+        Raises:
+            UserError: if a file is not what it was.
+        """
+
+    def fingerprint(self) -> str:
+        """Return a sha256 that names all that there is to read."""
+
+
+@dataclass(frozen=True)
+class StoredImages:
+    """Labelled images that stay on disk.
+
+    Attributes:
+        reader: what reads them.
+        rows: int64, shape [n], of the reader.
+        labels: int64, shape [n].
+        index: int64, shape [n], the positions in the data set's own order.
+    """
+
+    reader: Reader
+    rows: np.ndarray
+    labels: Tensor
+    index: Tensor
+
+    @classmethod
+    def of(cls, reader: Reader, rows: np.ndarray, labels: np.ndarray) -> "StoredImages":
+        """Return images by their rows, in that order."""
+        index = torch.arange(len(labels))
+        return cls(reader, rows, torch.as_tensor(np.asarray(labels, dtype=np.int64)), index)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def stored(self) -> tuple[int, int]:
+        """Height and width in pixels, as they are read."""
+        return self.reader.stored
+
+    def take(self, positions: np.ndarray) -> "StoredImages":
+        """Return the images at `positions`, in that order."""
+        at = torch.from_numpy(positions)
+        return StoredImages(self.reader, self.rows[positions], self.labels[at], self.index[at])
+
+    def to(self, device: torch.device) -> "StoredImages":
+        """Return the same, labels and positions on a device."""
+        return StoredImages(self.reader, self.rows, self.labels.to(device), self.index.to(device))
+
+    def read(self, positions: np.ndarray) -> Tensor:
+        """Return the pixels at `positions`: uint8 [n, 3, *stored], on the CPU."""
+        return self.reader.read(self.rows[positions])
+
+    def fingerprint(self) -> str:
+        """Return the sha256 of what the reader reads, rows, labels and positions."""
+        rows = torch.from_numpy(self.rows)
+        return _sha256(rows, self.labels, self.index, more=self.reader.fingerprint())
+
+
+AnyImages = Images | StoredImages
+
+
+def _sha256(*tensors: Tensor, more: str = "") -> str:
+    digest = hashlib.sha256(more.encode())
+    for tensor in tensors:
+        digest.update(tensor.contiguous().numpy().data)
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
 class Splits:
     """What a task trains on, selects by and reports on; class names in label order."""
 
-    train: Images
-    val: Images
-    test: Images
+    train: AnyImages
+    val: AnyImages
+    test: AnyImages
     classes: tuple[str, ...]
 
     @cached_property
     def fingerprint(self) -> str:
-        """The sha256 of class names, pixels, labels and positions of every split."""
-        digest = hashlib.sha256(json.dumps(self.classes).encode())
-        for part in (self.train, self.val, self.test):
-            for tensor in (part.pixels, part.labels, part.index):
-                digest.update(tensor.contiguous().numpy().data)
-        return digest.hexdigest()
+        """The sha256 of class names and every split."""
+        parts = [part.fingerprint() for part in (self.train, self.val, self.test)]
+        return hashlib.sha256(json.dumps([self.classes, parts]).encode()).hexdigest()
 
-    def __getitem__(self, split: str) -> Images:
-        images: Images = getattr(self, split)
+    def __getitem__(self, split: str) -> AnyImages:
+        images: AnyImages = getattr(self, split)
         return images
 
 
-def stratified(images: Images, count: int, seed: int, key: str) -> tuple[Images, Images]:
+def stratified(images: AnyImages, count: int, seed: int, key: str) -> tuple[AnyImages, AnyImages]:
     """Split images at random into `count` and the rest, each class in proportion.
 
     Both parts keep the order of the data set. A class too rare for its share may be missing from

@@ -1,23 +1,30 @@
 """One function a data set: configuration -> training and test images as uint8.
 
 A new data set is a function here, its name in `SOURCES` and in config.Data.source, and a file in
-conf/data/.
+conf/data/. The corrupted ones are in corrupted.py.
 """
 
+import os
+import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torchvision
+from filelock import FileLock
 from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
+from torchvision.datasets import imagenet as devkit
 
 from mixkd.config import Data
+from mixkd.console import say
 from mixkd.data.folder import load_folder
-from mixkd.data.images import Images
+from mixkd.data.images import AnyImages, Images
 from mixkd.errors import UserError
 
 
@@ -25,10 +32,10 @@ from mixkd.errors import UserError
 class Source:
     """A data set as it comes. `val` is None where the data set has no images for selection."""
 
-    train: Images
-    test: Images
+    train: AnyImages
+    test: AnyImages
     classes: tuple[str, ...]
-    val: Images | None = None
+    val: AnyImages | None = None
 
 
 def digits(cfg: Data) -> Source:
@@ -61,7 +68,7 @@ def cifar(cfg: Data) -> Source:
     }[cfg.source]
     root = cfg.root or "datasets"
     try:
-        with warnings.catch_warnings():
+        with alone(cfg), warnings.catch_warnings():
             # torchvision's unpickling of label names warns under new NumPy versions.
             warnings.simplefilter("ignore")
             train = kind(root, train=True, download=cfg.download)
@@ -91,9 +98,69 @@ def imagefolder(cfg: Data) -> Source:
     return Source(parts["train"], test, classes, val)
 
 
+def imagenet(cfg: Data) -> Source:
+    """Return ImageNet (ILSVRC 2012): its validation images are the test, the wnids its classes.
+
+    `data.root` holds train/<wnid>/ and val/<wnid>/, or the three archives that torchvision takes,
+    which are unpacked there once.
+
+    Raises:
+        UserError: if there is neither, or an archive is not the published one.
+    """
+    root = Path(cfg.root or "")
+    with alone(cfg):
+        for split, unpack in (
+            ("train", devkit.parse_train_archive),
+            ("val", devkit.parse_val_archive),
+        ):
+            if not (root / split).is_dir() and (root / ARCHIVES[split]).is_file():
+                _unpack(root, split, unpack)
+    missing = [split for split in ("train", "val") if not (root / split).is_dir()]
+    if missing:
+        raise UserError.of(
+            "data.root",
+            f"{root} lacks {' and '.join(f'{split}/' for split in missing)}; takes the folder that "
+            f"holds train/ and val/, or the archives {', '.join(ARCHIVES.values())} "
+            "(https://image-net.org/download, after registering)",
+        )
+    return imagefolder(cfg)
+
+
+ARCHIVES = {
+    "train": "ILSVRC2012_img_train.tar",
+    "val": "ILSVRC2012_img_val.tar",
+    "devkit": "ILSVRC2012_devkit_t12.tar.gz",
+}
+
+
+def _unpack(root: Path, split: str, unpack: Callable[..., None]) -> None:
+    """Unpack an archive beside its place and move it there: a split that is there is whole."""
+    say(f"unpacking {root / ARCHIVES[split]} (once)")
+    partial = root / f".{split}-partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        if split == "val":  # it comes as one folder; the devkit knows the classes
+            devkit.parse_devkit_archive(str(root))
+        unpack(str(root), folder=partial.name)
+    except (RuntimeError, OSError) as error:
+        raise UserError.of(
+            "data.root", f"{root / ARCHIVES[split]} cannot be unpacked: {error}"
+        ) from error
+    os.replace(partial, root / split)
+
+
+@contextmanager
+def alone(cfg: Data) -> Iterator[None]:
+    """Let one process at a time make files that others may be about to make too."""
+    Path(cfg.cache_dir).mkdir(parents=True, exist_ok=True)
+    with FileLock(Path(cfg.cache_dir) / ".lock"):
+        yield
+
+
 SOURCES: dict[str, Callable[[Data], Source]] = {
     "digits": digits,
     "cifar10": cifar,
     "cifar100": cifar,
     "imagefolder": imagefolder,
+    "imagenet": imagenet,
 }

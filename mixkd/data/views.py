@@ -1,34 +1,101 @@
 """Views: augmented image batches in pixel space [0, 1], made on the images' own device."""
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 
-def crop_and_flip(pixels: Tensor, top: Tensor, left: Tensor, flip: Tensor, pad: int) -> Tensor:
-    """Pad with zeros, crop back to the same size at given offsets, and flip some left to right.
+@dataclass(frozen=True)
+class Views:
+    """How stored pixels become views: resized to a square of `resize`, padded, cropped to `size`.
+
+    Training crops at random offsets, evaluation in the middle and without padding.
+
+    Attributes:
+        stored: height and width of the images as they come.
+        resize: pixels of a side before the crop; None: `size`.
+        size: pixels of a side of the views; None: as large as the stored images.
+        pad: pixels of zeros on each side before a training crop.
+    """
+
+    stored: tuple[int, int]
+    resize: int | None
+    size: int | None
+    pad: int
+
+    @property
+    def whole(self) -> tuple[int, int]:
+        """Height and width before the crop."""
+        side = self.resize or self.size
+        return self.stored if side is None else (side, side)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the views."""
+        return self.whole if self.size is None else (self.size, self.size)
+
+    @property
+    def slack(self) -> int:
+        """Pixels that a training crop may move along each axis."""
+        return self.whole[0] + 2 * self.pad - self.shape[0]
+
+    def training(self, pixels: Tensor, top: Tensor, left: Tensor, flip: Tensor) -> Tensor:
+        """Return random crops, some flipped left to right.
+
+        Args:
+            pixels: uint8, shape [n, 3, *stored].
+            top: int64, shape [n], in [0, slack].
+            left: int64, shape [n], in [0, slack].
+            flip: bool, shape [n].
+
+        Returns:
+            float32 in [0, 1], shape [n, 3, *shape].
+        """
+        return to_unit(crop_and_flip(self._resized(pixels), top, left, flip, self.pad, self.shape))
+
+    def evaluation(self, pixels: Tensor) -> Tensor:
+        """Return the middle of each image: float32 in [0, 1], shape [n, 3, *shape]."""
+        whole, (height, width) = self._resized(pixels), self.shape
+        top, left = ((a - b) // 2 for a, b in zip(self.whole, self.shape, strict=True))
+        return to_unit(whole[:, :, top : top + height, left : left + width])
+
+    def _resized(self, pixels: Tensor) -> Tensor:
+        if pixels.shape[-2:] == self.whole:
+            return pixels  # as bytes: what follows is faster on them
+        return F.interpolate(to_unit(pixels), self.whole, mode="bilinear", antialias=True)
+
+
+def crop_and_flip(
+    pixels: Tensor, top: Tensor, left: Tensor, flip: Tensor, pad: int, shape: tuple[int, int]
+) -> Tensor:
+    """Pad with zeros, crop at given offsets, and flip some left to right.
 
     Args:
         pixels: any dtype, shape [n, channels, height, width].
-        top: int64, shape [n], in [0, 2 * pad].
-        left: int64, shape [n], in [0, 2 * pad].
+        top: int64, shape [n], in [0, height + 2 * pad - shape[0]].
+        left: int64, shape [n], in [0, width + 2 * pad - shape[1]].
         flip: bool, shape [n].
         pad: pixels of padding on each side.
+        shape: height and width of the crops.
 
     Returns:
-        A tensor of the shape and dtype of `pixels`.
+        A tensor of the dtype of `pixels`, shape [n, channels, *shape].
     """
-    n, channels, height, width = pixels.shape
-    padded = F.pad(pixels, (pad, pad, pad, pad))
-    rows = top[:, None] + torch.arange(height, device=pixels.device)
-    columns = torch.arange(width, device=pixels.device)
+    n, channels, _, width = pixels.shape
+    padded = F.pad(pixels, (pad, pad, pad, pad)) if pad else pixels
+    rows = top[:, None] + torch.arange(shape[0], device=pixels.device)
+    columns = torch.arange(shape[1], device=pixels.device)
     columns = left[:, None] + torch.where(flip[:, None], columns.flip(0), columns)
     # One flat index a pixel: a single gather, twice as fast as indexing by three tensors.
     at = rows[:, :, None] * (width + 2 * pad) + columns[:, None, :]
-    at = at.reshape(n, 1, height * width).expand(n, channels, height * width)
-    return padded.flatten(2).gather(2, at).reshape(pixels.shape)
+    at = at.reshape(n, 1, shape[0] * shape[1]).expand(n, channels, -1)
+    return padded.flatten(2).gather(2, at).reshape(n, channels, *shape)
 
 
 def to_unit(pixels: Tensor) -> Tensor:
-    """Return uint8 pixels as float32 in [0, 1]."""
+    """Return uint8 pixels as float32 in [0, 1]; what is float already stays as it is."""
+    if pixels.dtype != torch.uint8:
+        return pixels
     return pixels.to(torch.float32).div_(255)

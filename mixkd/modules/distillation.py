@@ -1,9 +1,9 @@
 """Learning a frozen teacher's answers, on views or on mixed images."""
 
 from mixkd.losses import Losses, Temperature, distillation, distillation_kl, mixed_cross_entropy
-from mixkd.modules.learner import Learner, MakeOptimizer
+from mixkd.modules.learner import Learner
 from mixkd.networks import FrozenTeacher, Network
-from mixkd.optimization import Schedule
+from mixkd.optimization import Optimization
 from mixkd.vicinal import VicinalBatch
 
 
@@ -12,30 +12,28 @@ class Distillation(Learner):
 
     Args:
         network: the student.
+        optimization: how it learns.
+        seed: of what is random within a step.
         teacher: queried on what the student sees.
         temperature: a positive number, or `sigma`.
         alpha: weight of the cross-entropy with the (mixed) labels.
         beta: weight of the teacher's part.
         t_squared: whether the teacher's part is multiplied by T squared.
-        optimizer: makes the optimizer of the student's parameters.
-        schedule: the learning rate of each epoch.
-        seed: of what is random within a step.
     """
 
     def __init__(
         self,
         network: Network,
+        optimization: Optimization,
+        seed: int,
+        *,
         teacher: FrozenTeacher,
         temperature: Temperature,
-        *,
         alpha: float,
         beta: float,
         t_squared: bool,
-        optimizer: MakeOptimizer,
-        schedule: Schedule,
-        seed: int,
     ) -> None:
-        super().__init__(network, optimizer, schedule, seed)
+        super().__init__(network, optimization, seed)
         self.teacher, self.temperature = teacher, temperature
         self.alpha, self.beta, self.t_squared = alpha, beta, t_squared
 

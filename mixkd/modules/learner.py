@@ -2,21 +2,19 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mixkd.losses import Losses
 from mixkd.modules.classifier import Classifier
 from mixkd.networks import Network
-from mixkd.optimization import Schedule
+from mixkd.optimization import Optimization
 from mixkd.vicinal import VicinalBatch
-
-MakeOptimizer = Callable[[Iterable[torch.nn.Parameter]], Optimizer]
 
 
 class Learner(Classifier, ABC):
@@ -24,16 +22,18 @@ class Learner(Classifier, ABC):
 
     Args:
         network: what learns.
-        optimizer: makes the optimizer of its parameters.
-        schedule: the learning rate of each epoch.
+        optimization: how.
         seed: of what is random within a step, such as dropout.
     """
 
-    def __init__(
-        self, network: Network, optimizer: MakeOptimizer, schedule: Schedule, seed: int
-    ) -> None:
+    def __init__(self, network: Network, optimization: Optimization, seed: int) -> None:
         super().__init__(network)
-        self.make_optimizer, self.schedule, self.seed = optimizer, schedule, seed
+        self.optimization, self.schedule, self.seed = optimization, optimization.schedule, seed
+        self.average: AveragedModel | None = None
+        if optimization.ema is not None:
+            decay = get_ema_multi_avg_fn(optimization.ema)  # type: ignore[no-untyped-call]
+            self.average = AveragedModel(network, multi_avg_fn=decay, use_buffers=True)
+            self.average.eval().requires_grad_(False)
         self._sums: Tensor | None = None
         self._images = 0
         self._started = self._ended = 0.0
@@ -42,9 +42,33 @@ class Learner(Classifier, ABC):
     def losses(self, batch: VicinalBatch) -> Losses:
         """Return the losses of a batch; `loss` is minimised."""
 
+    @property
+    def outcome(self) -> Network:
+        """The network that is measured and kept: what learns, or its moving average."""
+        if self.average is None:
+            return self.network
+        assert isinstance(self.average.module, Network)
+        return self.average.module
+
+    def forward(self, view: Tensor) -> Tensor:
+        """Map views, float [b, 3, h, w] in [0, 1], to logits [b, classes]."""
+        logits: Tensor = (self.network if self.training else self.outcome)(view)
+        return logits
+
+    def train(self, mode: bool = True) -> "Learner":
+        """Switch modes; the average is always in eval mode."""
+        super().train(mode)
+        if self.average is not None:
+            self.average.eval()
+        return self
+
+    def learning(self) -> list[nn.Parameter]:
+        """Return the parameters that learn."""
+        return [p for p in self.network.parameters() if p.requires_grad]
+
     def configure_optimizers(self) -> Optimizer:
         """Return the optimizer; rates are set at the start of each epoch."""
-        return self.make_optimizer(self.network.parameters())
+        return self.optimization.optimizer(self.learning())
 
     def on_train_epoch_start(self) -> None:
         """Set the epoch's learning rate."""
@@ -65,6 +89,17 @@ class Learner(Classifier, ABC):
         parts = torch.stack([x.detach() for x in losses if x is not None])
         self._sums = parts if self._sums is None else self._sums + parts
         return losses.loss
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Clip the gradients. (Lightning's own clipping refuses fused optimizers under bf16.)"""
+        if self.optimization.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.learning(), self.optimization.clip_norm)
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step, and bring the average along."""
+        super().optimizer_step(*args, **kwargs)
+        if self.average is not None:
+            self.average.update_parameters(self.network)
 
     def on_train_batch_end(self, outputs: Any, batch: VicinalBatch, batch_idx: int) -> None:
         """Count the images and the time that training takes, without the validation after it."""

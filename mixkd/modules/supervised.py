@@ -1,9 +1,9 @@
 """Learning from labels: ERM, and mixup where the stream mixes."""
 
 from mixkd.losses import Losses, mixed_cross_entropy
-from mixkd.modules.learner import Learner, MakeOptimizer
+from mixkd.modules.learner import Learner
 from mixkd.networks import Network
-from mixkd.optimization import Schedule
+from mixkd.optimization import Optimization
 from mixkd.vicinal import VicinalBatch
 
 
@@ -12,22 +12,20 @@ class Supervised(Learner):
 
     Args:
         network: what learns.
-        label_smoothing: the share of each label that is spread evenly over all classes.
-        optimizer: makes the optimizer of its parameters.
-        schedule: the learning rate of each epoch.
+        optimization: how.
         seed: of what is random within a step.
+        label_smoothing: the share of each label that is spread evenly over all classes.
     """
 
     def __init__(
         self,
         network: Network,
-        *,
-        label_smoothing: float,
-        optimizer: MakeOptimizer,
-        schedule: Schedule,
+        optimization: Optimization,
         seed: int,
+        *,
+        label_smoothing: float = 0.0,
     ) -> None:
-        super().__init__(network, optimizer, schedule, seed)
+        super().__init__(network, optimization, seed)
         self.label_smoothing = label_smoothing
 
     def losses(self, batch: VicinalBatch) -> Losses:

@@ -1,19 +1,16 @@
 """`mixkd distill`: a student learns a frozen teacher's answers."""
 
-from functools import partial
-
 import torch
 
 from mixkd import config
-from mixkd.data.datamodule import ImageDataModule, load_splits, make_stream
+from mixkd.data.datamodule import ImageDataModule, load_splits, make_stream, make_views
 from mixkd.errors import UserError
-from mixkd.fingerprints import file_fingerprint
 from mixkd.modules.distillation import Distillation
-from mixkd.networks import FrozenTeacher, build_network, check_logits
-from mixkd.optimization import make_optimizer, make_schedule
+from mixkd.networks import FrozenTeacher, build_network, check_logits, weights_fingerprint
+from mixkd.optimization import Optimization
 from mixkd.provenance import stream_seed
 from mixkd.run import Metrics, Run
-from mixkd.tasks.fit import fit
+from mixkd.tasks.fit import fit, prepare, stages
 
 
 def distill(cfg: config.Distill) -> Metrics:
@@ -27,34 +24,39 @@ def distill(cfg: config.Distill) -> Metrics:
     if finished is not None:
         return finished
     splits = load_splits(cfg.data)
-    classes, size = splits.classes, splits.train.pixels.shape[-1]
+    classes = splits.classes
     if cfg.temperature == "sigma" and len(classes) == 2:
         raise UserError.of(
             "temperature", "got sigma with 2 classes, where its gradient vanishes; takes a number"
         )
-    stream = make_stream(cfg.data, splits, cfg.method.mix, stream_seed(cfg))
+    stream = make_stream(
+        cfg.data, splits, cfg.method.mix, stream_seed(cfg), devices=cfg.trainer.devices
+    )
+    shape = make_views(cfg.data, splits).shape
 
-    assert cfg.teacher.weights is not None
     teacher = build_network(cfg.teacher, classes, "teacher")
-    check_logits(teacher, len(classes), size, "teacher")
+    check_logits(teacher, len(classes), shape, "teacher")
+    prepare(cfg.trainer, teacher)
 
     torch.manual_seed(cfg.seed)
     student = build_network(cfg.student, classes, "student")
-    check_logits(student, len(classes), size, "student")
+    check_logits(student, len(classes), shape, "student")
 
     learner = Distillation(
         student,
-        FrozenTeacher(teacher),
-        cfg.temperature,
+        Optimization.of(cfg),
+        cfg.seed,
+        teacher=FrozenTeacher(teacher, cfg.teacher.precision or cfg.trainer.precision),
+        temperature=cfg.temperature,
         alpha=cfg.method.alpha,
         beta=cfg.method.beta,
         t_squared=cfg.method.t_squared,
-        optimizer=partial(make_optimizer, cfg.optimizer),
-        schedule=make_schedule(cfg.schedule, cfg.optimizer.lr, cfg.trainer.max_epochs),
-        seed=cfg.seed,
     )
-    data = ImageDataModule(splits, cfg.data, stream)
-    fingerprints = {"data": splits.fingerprint, "teacher": file_fingerprint(cfg.teacher.weights)}
-    if cfg.student.weights is not None:
-        fingerprints["start"] = file_fingerprint(cfg.student.weights)
-    return fit(cfg, run, learner, data, fingerprints)
+    data = ImageDataModule(splits, cfg.data, parts=cfg.trainer.accumulate)
+    fingerprints = {
+        "data": splits.fingerprint,
+        "teacher": weights_fingerprint(teacher.core, cfg.teacher),
+    }
+    if cfg.student.weights or cfg.student.pretrained:
+        fingerprints["start"] = weights_fingerprint(student.core, cfg.student)
+    return fit(cfg, run, stages(cfg, learner, stream, splits), data, fingerprints)

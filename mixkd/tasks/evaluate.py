@@ -2,13 +2,12 @@
 
 from mixkd import config
 from mixkd.console import say
-from mixkd.data.datamodule import ImageDataModule, load_splits
+from mixkd.data.datamodule import ImageDataModule, load_splits, make_views
 from mixkd.files import write_json
-from mixkd.fingerprints import file_fingerprint
 from mixkd.modules.classifier import Classifier
-from mixkd.networks import build_network, check_logits
+from mixkd.networks import build_network, check_logits, weights_fingerprint
 from mixkd.run import Metrics, Run
-from mixkd.tasks.fit import describe_device, make_trainer
+from mixkd.tasks.fit import describe_device, make_trainer, prepare
 from mixkd.tasks.measure import measure
 
 
@@ -24,13 +23,15 @@ def evaluate(cfg: config.Evaluate) -> Metrics:
         return finished
     splits = load_splits(cfg.data)
     network = build_network(cfg.network, splits.classes, "network")
-    check_logits(network, len(splits.classes), splits.test.pixels.shape[-1], "network")
+    check_logits(network, len(splits.classes), make_views(cfg.data, splits).shape, "network")
+    prepare(cfg.trainer, network)
 
     data = ImageDataModule(splits, cfg.data)
     trainer = make_trainer(cfg.trainer)
-    fingerprints = {"data": splits.fingerprint}
-    if cfg.network.weights is not None:
-        fingerprints["network"] = file_fingerprint(cfg.network.weights)
+    fingerprints = {
+        "data": splits.fingerprint,
+        "network": weights_fingerprint(network.core, cfg.network),
+    }
     with run.started(fingerprints, device=describe_device(trainer)):
         say(f"evaluate: {run.path}")
         classifier = Classifier(network, cfg.save_logits)

@@ -1,18 +1,15 @@
 """`mixkd finetune`: a network learns from labels, with or without mixup."""
 
-from functools import partial
-
 import torch
 
 from mixkd import config
-from mixkd.data.datamodule import ImageDataModule, load_splits, make_stream
-from mixkd.fingerprints import file_fingerprint
+from mixkd.data.datamodule import ImageDataModule, load_splits, make_stream, make_views
 from mixkd.modules.supervised import Supervised
-from mixkd.networks import build_network, check_logits
-from mixkd.optimization import make_optimizer, make_schedule
+from mixkd.networks import build_network, check_logits, weights_fingerprint
+from mixkd.optimization import Optimization
 from mixkd.provenance import stream_seed
 from mixkd.run import Metrics, Run
-from mixkd.tasks.fit import fit
+from mixkd.tasks.fit import fit, stages
 
 
 def finetune(cfg: config.Finetune) -> Metrics:
@@ -26,21 +23,23 @@ def finetune(cfg: config.Finetune) -> Metrics:
     if finished is not None:
         return finished
     splits = load_splits(cfg.data)
-    stream = make_stream(cfg.data, splits, cfg.method.mix, stream_seed(cfg))
+    stream = make_stream(
+        cfg.data, splits, cfg.method.mix, stream_seed(cfg), devices=cfg.trainer.devices
+    )
+    shape = make_views(cfg.data, splits).shape
 
     torch.manual_seed(cfg.seed)
     network = build_network(cfg.network, splits.classes, "network")
-    check_logits(network, len(splits.classes), splits.train.pixels.shape[-1], "network")
+    check_logits(network, len(splits.classes), shape, "network")
 
     learner = Supervised(
         network,
+        Optimization.of(cfg),
+        cfg.seed,
         label_smoothing=cfg.method.label_smoothing,
-        optimizer=partial(make_optimizer, cfg.optimizer),
-        schedule=make_schedule(cfg.schedule, cfg.optimizer.lr, cfg.trainer.max_epochs),
-        seed=cfg.seed,
     )
-    data = ImageDataModule(splits, cfg.data, stream)
+    data = ImageDataModule(splits, cfg.data, parts=cfg.trainer.accumulate)
     fingerprints = {"data": splits.fingerprint}
-    if cfg.network.weights is not None:
-        fingerprints["start"] = file_fingerprint(cfg.network.weights)
-    return fit(cfg, run, learner, data, fingerprints)
+    if cfg.network.weights or cfg.network.pretrained:
+        fingerprints["start"] = weights_fingerprint(network.core, cfg.network)
+    return fit(cfg, run, stages(cfg, learner, stream, splits), data, fingerprints)

@@ -2,7 +2,10 @@
 
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import torch
 from lightning.pytorch import Trainer
@@ -10,14 +13,19 @@ from lightning.pytorch import Trainer
 from mixkd import config
 from mixkd.callbacks.recorder import Recorder
 from mixkd.console import say
-from mixkd.data.datamodule import ImageDataModule
+from mixkd.data.datamodule import ImageDataModule, make_stream
+from mixkd.data.images import Splits
 from mixkd.errors import UserError
 from mixkd.files import replacing, write_json
 from mixkd.fingerprints import file_fingerprint
+from mixkd.modules.head_training import HeadTraining
 from mixkd.modules.learner import Learner
-from mixkd.networks import read_weights, save_weights
+from mixkd.networks import Network, head_of, read_weights, save_weights
+from mixkd.optimization import FixedSchedule, Optimization
+from mixkd.provenance import stream_seed
 from mixkd.run import Metrics, Run
 from mixkd.tasks.measure import measure
+from mixkd.vicinal import VicinalStream
 
 
 def make_trainer(cfg: config.Machine, **more: object) -> Trainer:
@@ -36,9 +44,13 @@ def make_trainer(cfg: config.Machine, **more: object) -> Trainer:
             "trainer.devices",
             f"got {cfg.devices} of accelerator gpu; there are {torch.cuda.device_count()}",
         )
+    accelerator = "gpu" if gpu and cfg.accelerator != "cpu" else "cpu"
+    if more.get("sync_batchnorm") and accelerator == "cpu":
+        raise UserError.of("trainer.sync_batchnorm", "got true on a CPU; it takes GPUs")
     options: dict[str, object] = {
-        "accelerator": "gpu" if gpu and cfg.accelerator != "cpu" else "cpu",
+        "accelerator": accelerator,
         "devices": cfg.devices,
+        "precision": {"float32": "32-true", "bf16": "bf16-mixed"}[cfg.precision],
         "logger": False,
         "enable_checkpointing": False,
         "enable_progress_bar": False,
@@ -57,48 +69,101 @@ def describe_device(trainer: Trainer) -> str:
     return f"{trainer.world_size} x cpu, {torch.get_num_threads()} threads"
 
 
+def prepare(cfg: config.Machine, network: Network) -> None:
+    """Choose a network's memory format and compile it, in place: its names stay as they are."""
+    if cfg.channels_last:
+        network.to(memory_format=torch.channels_last)
+    if cfg.compile:
+        network.compile()
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One fit: what learns, from which stream, for how many epochs."""
+
+    learner: Learner
+    stream: VicinalStream
+    epochs: int
+    number: int = 2
+
+
+def stages(
+    cfg: config.Finetune | config.Distill, learner: Learner, stream: VicinalStream, splits: Splits
+) -> list[Stage]:
+    """Return the learner's own stage, after one of its head alone where that is configured."""
+    whole = Stage(learner, stream, cfg.trainer.max_epochs)
+    if not cfg.stage1_epochs:
+        if cfg.stage1.epochs:
+            say("no stage 1 (the head alone): the backbone is not pretrained")
+        return [whole]
+    rates = FixedSchedule([cfg.stage1.lr] * cfg.stage1_epochs)
+    head = HeadTraining(
+        learner.network,
+        head_of(learner.network, "stage1.epochs"),
+        Optimization(partial(torch.optim.Adam, lr=cfg.stage1.lr), rates),
+        cfg.seed,
+    )
+    views = make_stream(
+        cfg.data, splits, None, stream_seed(cfg), devices=cfg.trainer.devices, stage=1
+    )
+    return [Stage(head, views, cfg.stage1_epochs, number=1), whole]
+
+
 def fit(
     cfg: config.Finetune | config.Distill,
     run: Run,
-    learner: Learner,
+    stages: Sequence[Stage],
     data: ImageDataModule,
     fingerprints: Mapping[str, str],
 ) -> Metrics:
     """Train, from the last checkpoint if there is one; write the run directory; return metrics.
 
+    Each stage is a fit of its own: what stage 1 froze is wrapped anew, with a fresh optimizer.
+
     Args:
         cfg: the task's configuration.
         run: where everything is kept.
-        learner: the module to train.
+        stages: what is trained, in order; the last one's outcome is measured and kept.
         data: what it trains on, is selected by and reported on.
         fingerprints: sha256 of the data and weights that go in, by name.
     """
-    checkpoint = run.last_checkpoint if not cfg.run.force else None
-    if checkpoint is not None:
-        read_weights(checkpoint, "run.dir")  # says so if the file is damaged
-    recorder = Recorder(run, cfg.trainer.select)
-    trainer = make_trainer(
-        cfg.trainer,
-        max_epochs=cfg.trainer.max_epochs,
-        callbacks=[recorder],
-        enable_checkpointing=True,  # the recorder's; Lightning adds none beside it
-    )
+    learner = stages[-1].learner
+    prepare(cfg.trainer, learner.network)
+    plans: list[tuple[Stage, Trainer, Path | None]] = []
+    for stage in stages:
+        recorder = Recorder(run, cfg.trainer.select, stage.number)
+        done = recorder.last.is_file() and not cfg.run.force
+        if done:
+            read_weights(recorder.last, "run.dir")  # says so if the file is damaged
+            plans.clear()  # what came before has ended
+        trainer = make_trainer(
+            cfg.trainer,
+            max_epochs=stage.epochs,
+            accumulate_grad_batches=cfg.trainer.accumulate,
+            sync_batchnorm=cfg.trainer.sync_batchnorm,
+            callbacks=[recorder],
+            enable_checkpointing=True,  # the recorder's; Lightning adds none beside it
+        )
+        plans.append((stage, trainer, recorder.last if done else None))
     with run.started(fingerprints, device=describe_device(trainer)):
         say(f"{cfg.task}: {run.path}")
         sizes = {name: len(data.splits[name]) for name in ("train", "val", "test")}
         say(", ".join(f"{n:,} {name} images" for name, n in sizes.items()))
         if cfg.data.selection == "test":
             say("selecting on the test images: test metrics will be optimistic")
-        if checkpoint is not None:
-            say(f"resuming from {checkpoint}")
-        trainer.fit(learner, data, ckpt_path=checkpoint, weights_only=True)
-        trainer.strategy.barrier()  # until the first process has written
+        for stage, trainer, checkpoint in plans:
+            if checkpoint is not None:
+                say(f"resuming from {checkpoint}")
+            data.stream = stage.stream
+            stage.learner.train()
+            trainer.fit(stage.learner, data, ckpt_path=checkpoint, weights_only=True)
+            trainer.strategy.barrier()  # until the first process has written
         best = torch.load(recorder.best, map_location="cpu", weights_only=True)
         learner.load_state_dict(best["state_dict"])
         if trainer.is_global_zero:
             weights = run.path / "weights.safetensors"
             with replacing(weights) as temporary:
-                save_weights(learner.network.core, temporary, data.splits.classes)
+                save_weights(learner.outcome.core, temporary, data.splits.classes)
             run.add_fingerprints({"weights": file_fingerprint(weights)})
         row = next(row for row in recorder.rows if row["epoch"] == recorder.best_epoch)
         metrics = {key: float(value) for key, value in row.items() if key.startswith("val/")}

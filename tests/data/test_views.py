@@ -10,7 +10,7 @@ def test_equals_torchvision_one_image_at_a_time(pad: int) -> None:
     pixels = torch.randint(0, 256, (9, 3, 7, 10), dtype=torch.uint8)
     top, left = torch.randint(0, 2 * pad + 1, (2, 9))
     flip = torch.arange(9) % 2 == 0
-    found = crop_and_flip(pixels, top, left, flip, pad)
+    found = crop_and_flip(pixels, top, left, flip, pad, pixels.shape[-2:])
     for row in range(9):
         expected = F.crop(F.pad(pixels[row], [pad] * 4), int(top[row]), int(left[row]), 7, 10)
         expected = F.horizontal_flip(expected) if flip[row] else expected
@@ -20,7 +20,7 @@ def test_equals_torchvision_one_image_at_a_time(pad: int) -> None:
 def test_the_middle_crop_is_the_image_itself() -> None:
     pixels = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
     middle, no = torch.full((2,), 4), torch.zeros(2, dtype=torch.bool)
-    assert torch.equal(crop_and_flip(pixels, middle, middle, no, 4), pixels)
+    assert torch.equal(crop_and_flip(pixels, middle, middle, no, 4, pixels.shape[-2:]), pixels)
 
 
 def test_units() -> None:

@@ -14,15 +14,17 @@ from torch import Tensor, nn
 from mixkd.config import Data, Plateau
 from mixkd.data.datamodule import ImageDataModule, Step, vicinal_batch
 from mixkd.data.images import Images, Splits
+from mixkd.data.views import Views
 from mixkd.losses import distillation_kl
 from mixkd.modules.classifier import Classifier
 from mixkd.modules.distillation import Distillation
 from mixkd.modules.supervised import Supervised
 from mixkd.networks import FrozenTeacher, Network
-from mixkd.optimization import FixedSchedule, PlateauSchedule, Schedule
+from mixkd.optimization import FixedSchedule, Optimization, PlateauSchedule, Schedule
 from mixkd.vicinal import Mixing, VicinalBatch, VicinalStream
 
 SGD = partial(torch.optim.SGD, lr=0.0)
+VIEWS = Views((2, 2), resize=None, size=None, pad=1)
 
 
 def core(dropout: float = 0.0) -> nn.Module:
@@ -37,7 +39,9 @@ def images(n: int, seed: int) -> Images:
 
 def data(mixing: Mixing | None) -> ImageDataModule:
     splits = Splits(images(20, 0), images(7, 1), images(11, 2), ("a", "b", "c"))
-    cfg = Data.model_construct(batch_size=4, eval_batch_size=3, pad=1, flip=True)
+    cfg = Data.model_construct(
+        batch_size=4, eval_batch_size=3, pad=1, flip=True, size=None, resize=None
+    )
     return ImageDataModule(splits, cfg, VicinalStream(20, 4, 5, mixing, slack=2, flip=True))
 
 
@@ -51,14 +55,14 @@ def trainer(epochs: int = 2, **more: Any) -> Trainer:
 def distillation(teacher: Network, student: Network, **more: Any) -> Distillation:
     options: dict[str, Any] = {"alpha": 0.0, "beta": 1.0, "t_squared": True}
     return Distillation(
-        student, FrozenTeacher(teacher), 2.0, **(options | more),
-        optimizer=SGD, schedule=FixedSchedule([0.1, 0.05, 0.02]), seed=0,
+        student, Optimization(SGD, FixedSchedule([0.1, 0.05, 0.02])), 0,
+        teacher=FrozenTeacher(teacher), temperature=2.0, **(options | more),
     )  # fmt: skip
 
 
 def supervised(network: Network, schedule: Schedule) -> Supervised:
     sgd = partial(torch.optim.SGD, lr=0.0, momentum=0.9)
-    return Supervised(network, label_smoothing=0.0, optimizer=sgd, schedule=schedule, seed=3)
+    return Supervised(network, Optimization(sgd, schedule), 3)
 
 
 def state(module: nn.Module) -> dict[str, Tensor]:
@@ -207,7 +211,7 @@ def test_each_process_takes_its_rows_and_its_share_of_the_val(rank: int) -> None
     assert datamodule.stream is not None
     plan = datamodule.stream.plan(1, 2)
     rows = torch.arange(2) + 2 * rank
-    expected = vicinal_batch(datamodule.splits.train, plan, rows, pad=1)
+    expected = vicinal_batch(datamodule.splits.train, plan, rows, VIEWS)
     assert torch.equal(batch.mixed, expected.mixed)
     assert torch.equal(batch.index, plan.image[rows])
     val = [datamodule.on_after_batch_transfer(r, 0).index for r in datamodule.val_dataloader()]

@@ -1,0 +1,194 @@
+"""Corrupted test images in their published forms: CIFAR-10-C, CIFAR-100-C, ImageNet-C.
+
+Hendrycks and Dietterich (2019). CIFAR's are one `.npy` file a corruption, uint8 [5n, 32, 32, 3],
+severity 1 first, and `labels.npy`, integers [5n]; they are read in place. ImageNet's are folders,
+<corruption>/<severity>/<class>/*.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.datasets.utils import download_and_extract_archive
+
+from mixkd.config import CorruptedData
+from mixkd.data.class_names import CIFAR10, CIFAR100
+from mixkd.data.folder import class_folders, list_classes, raise_all, read_listings
+from mixkd.data.images import AnyImages, StoredImages
+from mixkd.data.sources import alone
+from mixkd.errors import UserError, nearest
+from mixkd.fingerprints import file_fingerprint
+
+SEVERITIES = 5
+
+
+@dataclass(frozen=True)
+class Published:
+    """Where corrupted CIFAR images are published: the archive, its md5 and the folder in it."""
+
+    url: str
+    md5: str
+    folder: str
+    classes: tuple[str, ...]
+
+
+PUBLISHED = {
+    "cifar10_c": Published(
+        "https://zenodo.org/records/2535967/files/CIFAR-10-C.tar",
+        "56bf5dcef84df0e2308c6dcbcbbd8499",
+        "CIFAR-10-C",
+        CIFAR10,
+    ),
+    "cifar100_c": Published(
+        "https://zenodo.org/records/3555552/files/CIFAR-100-C.tar",
+        "11f0ed0f1191edbf9fa23466ae6021d3",
+        "CIFAR-100-C",
+        CIFAR100,
+    ),
+}
+
+
+def load_corrupted(cfg: CorruptedData) -> tuple[AnyImages, tuple[str, ...]]:
+    """Return the images of one corruption and severity, and the class names in label order.
+
+    Raises:
+        UserError: if they are absent, cannot be downloaded, or are not of the published form.
+    """
+    return imagenet_c(cfg) if cfg.source == "imagenet_c" else cifar_c(cfg)
+
+
+def cifar_c(cfg: CorruptedData) -> tuple[AnyImages, tuple[str, ...]]:
+    """Return rows of a corruption's `.npy` file, which stay in the file."""
+    published = PUBLISHED[cfg.source]
+    folder = _cifar_folder(Path(cfg.root or ""), published, cfg)
+    names = sorted(p.stem for p in folder.glob("*.npy") if p.stem != "labels")
+    if cfg.corruption not in names:
+        close = nearest(cfg.corruption, names)
+        raise UserError.of(
+            "data.corruption", f"got {cfg.corruption}{close}; {folder} has {', '.join(names)}"
+        )
+    pixels, labels = folder / f"{cfg.corruption}.npy", _array(folder / "labels.npy")
+    array = _array(pixels)
+    n, *shape = array.shape
+    if array.dtype != np.uint8 or len(shape) != 3 or shape[0] != shape[1] or shape[2] != 3:
+        raise UserError.of(
+            "data.root",
+            f"{pixels} is {array.dtype} {list(array.shape)}; takes uint8 [n, size, size, 3]",
+        )
+    if n == 0 or n % SEVERITIES:
+        raise UserError.of(
+            "data.root",
+            f"{pixels} has {n} images; takes as many of each of {SEVERITIES} severities",
+        )
+    if labels.dtype.kind not in "iu" or labels.shape != (n,):
+        raise UserError.of(
+            "data.root",
+            f"{folder / 'labels.npy'} is {labels.dtype} {list(labels.shape)}; takes integers [{n}]",
+        )
+    classes = len(published.classes)
+    if labels.min() < 0 or labels.max() >= classes:
+        raise UserError.of(
+            "data.root",
+            f"{folder / 'labels.npy'} goes from {labels.min()} to {labels.max()}; takes labels "
+            f"from 0 to {classes - 1}",
+        )
+    each = n // SEVERITIES
+    rows = np.arange(each) + each * (cfg.severity - 1)
+    reader = Rows(pixels, (shape[0], shape[1]))
+    return StoredImages.of(reader, rows, np.asarray(labels[rows])), published.classes
+
+
+def imagenet_c(cfg: CorruptedData) -> tuple[AnyImages, tuple[str, ...]]:
+    """Return the images under ROOT/<corruption>/<severity>/<class>/, as ImageNet-C has them."""
+    root = Path(cfg.root or "")
+    # The archives are of four groups, noise/, blur/ and so on, which some keep as folders.
+    groups = ["", *(p.name for p in sorted(root.iterdir()) if p.is_dir())]
+    found = {
+        p.parent.name: p.parent.relative_to(root)
+        for group in groups
+        for p in sorted((root / group).glob("*/1"))
+        if p.is_dir()
+    }
+    if cfg.corruption not in found:
+        close = nearest(cfg.corruption, found)
+        raise UserError.of(
+            "data.corruption",
+            f"got {cfg.corruption}{close}; {root} has {', '.join(sorted(found)) or 'none'}",
+        )
+    place = found[cfg.corruption] / str(cfg.severity)
+    if not (root / place).is_dir():
+        raise UserError.of("data.severity", f"got {cfg.severity}; there is no {root / place}")
+    problems: list[str] = []
+    classes = class_folders(root / place)
+    listing = list_classes(root, place.as_posix(), classes, problems)
+    raise_all(problems)
+    return read_listings(cfg, root, {"test": listing})["test"], classes
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Reads rows of a `.npy` file of images in place: an `images.Reader`.
+
+    Attributes:
+        path: the file, uint8 [n, height, width, 3].
+        stored: height and width in pixels.
+    """
+
+    path: Path
+    stored: tuple[int, int]
+
+    def read(self, rows: np.ndarray) -> Tensor:
+        """Return images by their rows: uint8 [n, 3, height, width]."""
+        # Mapped anew each time: pages that were read are given back, so that memory stays flat.
+        array = _array(self.path)
+        return torch.from_numpy(array[rows]).permute(0, 3, 1, 2).contiguous()
+
+    def fingerprint(self) -> str:
+        """Return the sha256 of the file."""
+        return self._content
+
+    @cached_property
+    def _content(self) -> str:
+        return file_fingerprint(self.path)
+
+
+def _array(path: Path) -> np.ndarray:
+    """Map a `.npy` file into memory.
+
+    Raises:
+        UserError: if it is absent, damaged, or holds Python objects, which are never unpickled.
+    """
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError as error:
+        raise UserError.of("data.root", f"{path} is missing") from error
+    except (ValueError, OSError, EOFError) as error:
+        raise UserError.of("data.root", f"{path} cannot be read as an array: {error}") from error
+    if not isinstance(array, np.ndarray):
+        raise UserError.of("data.root", f"{path} is an archive of arrays; takes one array")
+    return array
+
+
+def _cifar_folder(root: Path, published: Published, cfg: CorruptedData) -> Path:
+    """Return the folder of the arrays: ROOT itself or the archive's folder in it."""
+    found = [p for p in (root / published.folder, root) if any(p.glob("*.npy"))]
+    if not found and cfg.download:
+        try:
+            with alone(cfg):
+                download_and_extract_archive(published.url, str(root), md5=published.md5)
+        except (RuntimeError, OSError) as error:
+            raise UserError.of(
+                "data.root",
+                f"no {published.folder} in {str(root)!r}, and the download failed ({error}); put "
+                f"{published.url} there yourself",
+            ) from error
+        found = [root / published.folder]
+    if not found:
+        raise UserError.of(
+            "data.root",
+            f"no {published.folder}/*.npy in {str(root)!r}; data.download=true fetches it (2.9 GB)",
+        )
+    return found[0]
