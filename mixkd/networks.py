@@ -192,7 +192,9 @@ def build_network(cfg: config.Network, classes: Sequence[str], key: str) -> Netw
     elif cfg.weights is not None:
         load_weights(core, Path(cfg.weights), f"{key}.weights", classes)
     known = getattr(core, "pretrained_cfg", None) or {}
-    size = known["input_size"][-1] if cfg.pretrained or known.get("fixed_input_size") else None
+    pretrained = cfg.pretrained or cfg.weights == "pretrained"
+    size = known["input_size"][-1] if pretrained or known.get("fixed_input_size") else None
+    size = (cfg.args or {}).get("img_size", size)  # timm's argument for a size other than its own
     return Network(
         core,
         cfg.mean or known.get("mean", IMAGENET_DEFAULT_MEAN),

@@ -50,7 +50,8 @@ def distill(*words: str) -> config.Config:
         ("optimizer.lr=fast", "optimizer.lr: got 'fast'; takes a number above 0"),
         ("optimizer.betas=[0.9]", "optimizer.betas: got [0.9]; takes two numbers in [0, 1)"),
         ("optimizer.betas=[0.9,1]", "optimizer.betas[1]: got 1; "),
-        ("trainer.max_epochs=0", "trainer.max_epochs: got 0; takes a whole number from 1 to 100000"),
+        ("trainer.max_epochs=0",
+         "trainer.max_epochs: got 0; takes a whole number from 1 to 100000"),
         ("trainer.select=acuracy", "trainer.select: got 'acuracy'; takes accuracy, nll, ece, last "
                                    "(did you mean accuracy?)"),
         ("data.holdout=1", "data.holdout: got 1; takes a number above 0 and below 1"),
@@ -98,7 +99,7 @@ def test_a_missing_folder_is_named() -> None:
         (["data=imagefolder", "data.root=.", "data.resident=false"], "data.size: got null; images"),
         (["data=cifar10_c", "data.corruption=fog"], "data: cifar10_c holds test images alone"),
         (["data.source=cifar11"], "data.source: got 'cifar11'; takes digits"),
-        (["trainer.accumulate=3"], "data.batch_size: got 64, which 1 devices x 3 parts cannot"),
+        (["trainer.accumulate=3"], "data.batch_size: got 64, which 1 x 3 parts cannot share"),
         (["trainer.accumulate=64"], "trainer.accumulate: got 64; leaves fewer than two images"),
         (["data.name=../../evil"], "data.name: got '../../evil'; takes letters, digits"),
         (["data.root=images"], "data.root: got 'images' with data=digits; take data=imagefolder"),
