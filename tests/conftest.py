@@ -42,6 +42,35 @@ def image_folder(tmp_path: Path) -> Path:
     return root
 
 
+def _write_imagenet(root: Path) -> Path:
+    """Write train/<wnid>/ and val/<wnid>/ of three classes as ImageNet has them.
+
+    Eight and three images a class, of odd sizes, among them a grey, a CMYK and a rotated one.
+    """
+    rng = np.random.default_rng(0)
+    classes = zip(("n01440764", "n01443537", "n01484850"), COLOURS.values(), strict=True)
+    for wnid, colour in classes:
+        for split, count in (("train", 8), ("val", 3)):
+            folder = root / split / wnid
+            folder.mkdir(parents=True, exist_ok=True)
+            for number in range(count):
+                height, width = (int(x) for x in rng.integers(50, 120, 2))
+                noise = rng.integers(-40, 40, (height, width, 3))
+                pixels = np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)
+                image, exif = Image.fromarray(pixels), Image.Exif()
+                if split == "train" and number < 3:
+                    image = image.convert(("L", "CMYK", "RGB")[number])
+                    exif[0x0112] = (1, 1, 6)[number]  # the third is lying on its side
+                image.save(folder / f"{number:04d}.JPEG", quality=90, exif=exif)
+    return root
+
+
+@pytest.fixture
+def write_imagenet() -> Callable[[Path], Path]:
+    """Give `_write_imagenet`."""
+    return _write_imagenet
+
+
 @pytest.fixture
 def mixkd(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """Run `mixkd WORDS` in this process; return its exit status."""

@@ -39,9 +39,9 @@ class Source:
 
 
 def digits(cfg: Data) -> Source:
-    """Return scikit-learn's 8x8 digits, enlarged to 32x32 or `data.size`; a quarter is the test."""
+    """Return scikit-learn's 8x8 digits, enlarged; a quarter of them is the test."""
     bunch = load_digits()
-    size = cfg.size or 32
+    size = cfg.resize or cfg.size or 32
     grey = np.round(bunch.images * (255 / 16)).astype(np.uint8)
     large = [Image.fromarray(g).resize((size, size), Image.Resampling.BICUBIC) for g in grey]
     pixels = np.stack([np.asarray(image) for image in large])[..., None]
