@@ -1,0 +1,118 @@
+"""ImageNet's form and the paper's networks, through whole commands."""
+
+import json
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mixkd.compose import compose
+from mixkd.config import validate
+from mixkd.networks import build_network, save_weights
+
+pytestmark = pytest.mark.integration
+
+Mixkd = Callable[..., int]
+Write = Callable[[Path], Path]
+WNIDS = ("n01440764", "n01443537", "n01484850")
+SMALL = ["data.size=64", "data.resize=68", "data.workers=1"]
+QUICK = ["data.holdout=0.25", "data.batch_size=8", "trainer.max_epochs=1"]
+
+
+@pytest.fixture
+def data(tmp_path: Path, write_imagenet: Write) -> list[str]:
+    return ["data=imagenet", f"data.root={write_imagenet(tmp_path / 'imagenet')}"]
+
+
+def metrics(run: str) -> dict[str, float]:
+    return dict(json.loads(Path(run, "metrics.json").read_text()))
+
+
+def test_finetune_distill_evaluate_on_images_on_disk(
+    mixkd: Mixkd, data: list[str], tmp_path: Path
+) -> None:
+    network = ["network=resnet20", "network.args.depth=8"]
+    assert mixkd("finetune", *data, *SMALL, *QUICK, *network, "run.dir=teacher") == 0
+    student = ["student.args.width=0.35", "temperature=2"]
+    words = ["distill", *data, *SMALL, *QUICK, *student, "teacher.run=teacher"]
+    assert mixkd(*words, "run.dir=student") == 0
+    assert mixkd("evaluate", "network.run=student", "run.dir=measured") == 0
+    found = metrics("measured")
+    assert found["test/n"] == 9
+    for name, value in found.items():
+        assert metrics("student")[name] == pytest.approx(value, abs=1e-6)
+    saved = np.load("measured/predictions/test.npz")
+    assert saved["label"].tolist() == [0] * 3 + [1] * 3 + [2] * 3
+
+    # Decoded into memory instead, it is the same experiment and the same result.
+    assert mixkd(*words, "data.resident=true", "run.dir=memory") == 0
+    for name in ("metrics.json", "weights.safetensors"):
+        assert Path("memory", name).read_bytes() == Path("student", name).read_bytes(), name
+    experiments = {
+        json.loads(Path(run, "provenance.json").read_text())["experiment"]
+        for run in ("memory", "student")
+    }
+    assert len(experiments) == 1
+
+    # Corrupted images of the same classes.
+    (tmp_path / "c" / "fog").mkdir(parents=True)
+    (tmp_path / "imagenet" / "val").rename(tmp_path / "c" / "fog" / "2")
+    (tmp_path / "c" / "fog" / "1").mkdir()
+    fog = ["data=imagenet_c", f"data.root={tmp_path}/c", "data.size=64", "data.resize=68"]
+    more = ["data.corruption=fog", "data.severity=2", "network.run=student"]
+    assert mixkd("evaluate", *fog, *more, "run.dir=fog") == 0
+    assert metrics("fog") == pytest.approx(found, abs=1e-6)  # they are the clean ones
+
+
+def test_a_damaged_image_ends_with_one_message(
+    mixkd: Mixkd, data: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "imagenet" / "val" / WNIDS[2] / "0002.JPEG").write_bytes(b"no image")
+    network = ["network=resnet20", "network.args.depth=8"]
+    assert mixkd("finetune", *data, *SMALL, *QUICK, *network) == 2
+    said = capsys.readouterr().err
+    assert f"data.root: {tmp_path}/imagenet/val/{WNIDS[2]}/0002.JPEG cannot be decoded" in said
+    assert "Traceback" not in said
+
+
+def test_corrupted_cifar_images_are_for_evaluation(
+    mixkd: Mixkd, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "fog.npy", rng.integers(0, 256, (50, 32, 32, 3), dtype=np.uint8))
+    np.save(tmp_path / "labels.npy", np.tile(np.arange(10), 5))
+    words = ["network=resnet20", "network.args.depth=8", "network.weights=w.pth"]
+    core = build_network(
+        validate(compose("finetune", words[:2])).learner,  # type: ignore[union-attr]
+        [str(k) for k in range(10)],
+        "network",
+    ).core
+    torch.save(core.state_dict(), "w.pth")
+    fog = ["data=cifar10_c", f"data.root={tmp_path}", "data.corruption=fog"]
+    assert mixkd("evaluate", "-m", *words, *fog, "data.severity=1,2") == 0
+    found = sorted(Path("runs").glob("*/evaluate/*/metrics.json"))
+    assert [p.parts[1] for p in found] == ["cifar10_c-fog-1", "cifar10_c-fog-2"]
+    assert all(json.loads(p.read_text())["test/n"] == 10 for p in found)
+    assert mixkd("finetune", *words[:2], *fog) == 2
+    assert "data: cifar10_c holds test images alone" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("teacher", ["vit_b16", "convnext_tiny"])
+def test_the_papers_teachers_distil_at_224_pixels(data: list[str], teacher: str) -> None:
+    cfg = validate(compose("finetune", [f"network={teacher}", "network.pretrained=false"]))
+    network = build_network(cfg.learner, WNIDS, "network")  # type: ignore[union-attr]
+    save_weights(network.core, Path("teacher.safetensors"), WNIDS)
+    del network
+    words = ["distill", *data, f"teacher={teacher}", "teacher.weights=teacher.safetensors"]
+    command = [sys.executable, "-m", "mixkd", *words, *QUICK, "run.dir=run"]
+    subprocess.run(command, check=True, capture_output=True, timeout=500)
+    rows = Path("run/history.csv").read_text().splitlines()
+    assert rows[1].startswith("0,2,")  # two steps
+    # The largest of the processes that have ended, in KiB.
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024**2
+    assert peak < 12
