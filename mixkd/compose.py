@@ -1,5 +1,6 @@
 """From command-line words to a composed Hydra configuration, with mixkd's error messages."""
 
+import os
 from collections.abc import Sequence
 
 from hydra import compose as hydra_compose
@@ -14,27 +15,55 @@ from omegaconf.errors import OmegaConfBaseException
 from mixkd.config import validate
 from mixkd.errors import Problem, UserError, nearest
 from mixkd.shipped import config_dir
+from mixkd.words import quoted
 
 # The network groups of each command, as keys of its configuration.
 NETWORK_KEYS = {"finetune": ["network"], "distill": ["teacher", "student"], "evaluate": ["network"]}
+
+# The commands that have presets, in conf/protocol/.
+PRESETS = ("finetune", "distill")
+
+
+# Keys that take a path, by their last word.
+PATHS = ("root", "dir", "run", "weights", "pretrained", "cache_dir")
+
+# In a preset: ${lookup:VALUE,{KEY:FOUND, ...},OTHERWISE}.
+OmegaConf.register_new_resolver(
+    "lookup", lambda value, table, otherwise: table.get(value, otherwise), replace=True
+)
 
 
 def expand(command: str, overrides: Sequence[str]) -> list[str]:
     """Return the overrides in Hydra's own terms.
 
-    `teacher=NAME` and `student=NAME` choose from the group `network`; `KEY.run=` and `KEY.factory=`
-    stand alone, so they clear the network that KEY has by default.
+    `teacher=NAME` and `student=NAME` choose from the group `network`, `protocol=NAME` from the
+    command's own presets; `KEY.run=` and `KEY.factory=` stand alone, so they clear the network that
+    KEY has by default. Paths need no quotes beyond the shell's.
     """
-    expanded = list(overrides)
+    groups = {key: key if key == "network" else f"network@{key}" for key in NETWORK_KEYS[command]}
+    if command in PRESETS:
+        groups["protocol"] = f"protocol/{command}@_global_"
+    expanded = []
+    for word in overrides:
+        key, equals, value = word.partition("=")
+        if equals and key.rpartition(".")[2] in PATHS and "." in key:
+            value = _path(key, value)
+        expanded.append(f"{groups.get(key, key)}{equals}{value}")
     for key in NETWORK_KEYS[command]:
-        group = key if key == "network" else f"network@{key}"
-        expanded = [
-            f"{group}={o[len(key) + 1 :]}" if o.startswith(f"{key}=") else o for o in expanded
-        ]
         alone = any(o.startswith((f"{key}.run=", f"{key}.factory=")) for o in expanded)
-        if alone and not any(o.startswith(f"{group}=") for o in expanded):
-            expanded.append(f"{group}=none")
+        if alone and not any(o.startswith(f"{groups[key]}=") for o in expanded):
+            expanded.append(f"{groups[key]}=none")
     return expanded
+
+
+def _path(key: str, value: str) -> str:
+    """Return a path as Hydra reads it: in quotes where it has letters that Hydra does not take."""
+    value = os.path.expanduser(value)
+    try:
+        OverridesParser.create().parse_override(f"{key}={value}")
+    except HydraException:
+        return quoted(value)
+    return value
 
 
 def compose(command: str, overrides: Sequence[str] = ()) -> DictConfig:
@@ -116,11 +145,11 @@ def _values(parsed: Override) -> list[str]:
 
 def _wrong_option(parsed: Override) -> Problem | None:
     group = parsed.key_or_group
-    key = parsed.package or group
+    key = group.partition("/")[0] if "/" in group else parsed.package or group
     files = sorted((config_dir() / group).glob("*.yaml"))
     names = [file.stem for file in files if file.stem[0] != "_"]
     for value in _values(parsed):
-        if value not in names:
+        if names and value not in names:
             text = f"got {value!r}; takes {', '.join(names)}{nearest(value, names)}"
             if group == "network":
                 text += f"; any timm model is {key}=timm {key}.name=NAME"

@@ -146,6 +146,7 @@ class Network(Section):
         return (self.factory or "network").rpartition(".")[2]
 
 
+Protocol = Literal["none", "corrected", "parity"]
 Precision = Literal["float32", "bf16"]
 
 
@@ -295,6 +296,7 @@ class Task(Section):
 class Training(Task):
     """What finetune and distill share."""
 
+    protocol: Protocol
     optimizer: Annotated[SGD | Adam, Field(discriminator="name")]
     schedule: Annotated[Constant | Cosine | Plateau | Piecewise, Field(discriminator="name")]
     trainer: Trainer
@@ -392,6 +394,7 @@ def validate(cfg: DictConfig) -> Config:
         )
     schema = TASKS[raw["task"]]
     problems = list(fill_from_runs(raw))
+    known = {p.key for p in problems}
     config = None
     try:
         config = schema.model_validate(raw)
@@ -402,8 +405,10 @@ def validate(cfg: DictConfig) -> Config:
                 problems.append(problem)
     # A key is named once: by the section as a whole where that is what is wrong.
     for found in _contradictions(raw):
-        if found.key not in {p.key for p in problems}:
-            problems = [p for p in problems if not p.key.startswith(f"{found.key}.")] + [found]
+        if found.key not in known:
+            outside = (p for p in problems if not f"{p.key}.".startswith(f"{found.key}."))
+            problems = [*outside, found]
+            known.add(found.key)
     if problems:
         raise UserError(*problems)
     assert config is not None

@@ -11,6 +11,7 @@ import yaml
 
 from mixkd.errors import Problem
 from mixkd.shipped import group_names, shipped_values
+from mixkd.words import word
 
 # The sections of a configuration that describe a network.
 NETWORKS = ("network", "teacher", "student")
@@ -107,31 +108,35 @@ def _find_teacher(raw: dict[str, Any]) -> Iterator[Problem]:
     if teacher.get("run") is not None or teacher.get("weights") is not None:
         return
     root = Path(str(raw["run"]["root"]))
-    found = [run for run in sorted(root.glob("*/finetune/*")) if _fits(run, teacher, data)]
+    found = [run for run in sorted(root.glob("*/finetune/*")) if _fits(run, raw)]
     if len(found) == 1:
         teacher["run"] = str(found[0])
     elif found:
         runs = ", ".join(map(str, found))
         yield Problem("teacher", f"{len(found)} finished runs fit; take teacher.run=DIR: {runs}")
     else:
-        words = _finetune_words(teacher, data, raw["run"])
+        words = _finetune_words(raw)
         command = shlex.join(["mixkd", "finetune", *words])
+        preset = "" if raw["protocol"] == "none" else f" under protocol={raw['protocol']}"
         yield Problem(
             "teacher",
-            f"no finished run of {teacher['name']} on {data.get('name')} under {root}/; make it "
-            f"with `{command}` (teacher.auto=true does), or take teacher.run=DIR or "
+            f"no finished run of {teacher['name']} on {data.get('name')}{preset} in {root}/; make "
+            f"it with `{command}` (teacher.auto=true does), or take teacher.run=DIR or "
             "teacher.weights=FILE",
             tuple(words),
         )
 
 
-def _fits(run: Path, teacher: dict[str, Any], data: dict[str, Any]) -> bool:
+def _fits(run: Path, raw: dict[str, Any]) -> bool:
+    teacher, data = raw["teacher"], raw["data"]
     try:
         saved = yaml.safe_load((run / "config.yaml").read_text())
         if json.loads((run / "status.json").read_text())["state"] != "finished":
             return False
         same = all(saved["network"].get(key) == teacher.get(key) for key in SAME_NETWORK)
         same = same and all(saved["data"].get(key) == data.get(key) for key in SAME_DATA)
+        same = same and bool(saved["network"]["pretrained"]) == bool(teacher.get("pretrained"))
+        same = same and saved.get("protocol", "none") == raw["protocol"]
         same = same and saved["method"]["name"] == "erm" and _same_source(saved["data"], data)
         same = same and saved["data"]["limit_train"] in (None, data.get("limit_train"))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
@@ -152,34 +157,30 @@ def _saw_held_out(teacher: dict[str, Any], student: dict[str, Any]) -> bool:
     return _same_source(teacher, student) and not same and student.get("selection") != "test"
 
 
-def _finetune_words(
-    teacher: dict[str, Any], data: dict[str, Any], run: dict[str, Any]
-) -> list[str]:
+def _finetune_words(raw: dict[str, Any]) -> list[str]:
     """Return the overrides of the finetune run that `teacher=NAME` asks for."""
-    source, name = str(data.get("source")), teacher["name"]
+    teacher, data, run = raw["teacher"], raw["data"], raw["run"]
+    source, name, preset = str(data.get("source")), teacher["name"], raw["protocol"]
     words = [f"data={source}"]
     usual = shipped_values("data", source) if source in group_names("data") else {}
+    usual |= shipped_values("protocol/finetune", preset).get("data", {})
     for key in usual.keys() - {"cache_dir"}:
         if data.get(key) != usual[key]:
-            words.append(f"data.{key}={_quoted(data[key])}")
+            words.append(f"data.{key}={word(data[key])}")
     words[1:] = sorted(words[1:])
+    if preset != "none":
+        words.insert(0, f"protocol={preset}")
     files = {shipped_values("network", stem).get("name"): stem for stem in group_names("network")}
     choice = files.get(name, "timm")
     words += [f"network={choice}"] + ([f"network.name={name}"] if choice == "timm" else [])
     usual = shipped_values("network", choice)
+    words += [
+        f"network.{key}={word(teacher[key])}"
+        for key in ("pretrained", "mean", "std", "input_size")
+        if teacher.get(key) != usual.get(key)
+    ]
     if teacher.get("args") != usual.get("args"):
-        words += [f"network.args.{k}={_quoted(v)}" for k, v in teacher["args"].items()]
+        words += [f"network.args.{k}={word(v)}" for k, v in teacher["args"].items()]
     if run["root"] != "runs":
-        words.append(f"run.root={_quoted(run['root'])}")
+        words.append(f"run.root={word(run['root'])}")
     return words
-
-
-def _quoted(value: Any) -> str:
-    """Return a value as the right-hand side of an override; in quotes only where it has to be."""
-    if isinstance(value, str):
-        plain = value.replace("/", "").replace("_", "").replace("-", "").replace(".", "")
-        if plain.isalnum() and not plain.isdigit():
-            return value
-        escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-        return f"'{escaped}'"
-    return json.dumps(value)

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from mixkd.config import Config, Distill, Evaluate, Finetune, LabelMethod, TeacherMethod
+from mixkd.config import Config, Distill, Evaluate, Finetune, LabelMethod, TeacherMethod, Training
 from mixkd.console import is_leader
 from mixkd.errors import UserError
 from mixkd.files import read_json, write_json, write_text
@@ -177,6 +177,8 @@ def readable_name(cfg: Config) -> str:
         case Evaluate():
             trained = Path(cfg.network.run).resolve().name if cfg.network.run else cfg.network.label
             parts = [re.sub("-[0-9a-f]{10}$", "", trained), *cfg.splits]
+    if isinstance(cfg, Training) and cfg.protocol != "none":
+        parts.append(cfg.protocol)
     return "-".join(parts).replace("/", "_")
 
 

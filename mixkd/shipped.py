@@ -23,6 +23,7 @@ def shipped_values(group: str, name: str) -> dict[str, Any]:
     """Return the values of a shipped file, over those of its group's `_base`."""
     values: dict[str, Any] = {}
     for stem in ("_base", name):
-        values |= yaml.safe_load((config_dir() / group / f"{stem}.yaml").read_text())
+        path = config_dir() / group / f"{stem}.yaml"
+        values |= yaml.safe_load(path.read_text()) if path.is_file() else {}
     values.pop("defaults", None)
     return values

@@ -66,3 +66,23 @@ def test_keys_of_a_chosen_option_are_known() -> None:
 def test_group_names_carry_their_first_comment() -> None:
     assert group_names("data")["digits"].startswith("scikit-learn's 1,797 handwritten digits")
     assert "_base" not in group_names("network")
+
+
+@pytest.mark.parametrize(
+    "path", ["é", "日本", "it's", "a(b)", "k=v", "a b", "x!&;", r"a\b", r"it\'s\\", "#1"]
+)
+def test_paths_need_no_quotes(path: str) -> None:
+    for word in (f"data.root={path}", f"run.root={path}"):
+        section, key = word.partition("=")[0].split(".")
+        assert compose("finetune", [word])[section][key] == path
+    assert compose("distill", [f"teacher.run={path}"]).teacher.run == path
+
+
+def test_home_is_expanded_and_quoted_paths_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert compose("finetune", ["data.root=~/images"]).data.root == "/home/someone/images"
+    assert compose("finetune", ["data.root='a b'"]).data.root == "a b"
+
+
+def test_paths_of_a_sweep_stay_apart() -> None:
+    assert expand("evaluate", ["network.run=a,b"])[0] == "network.run=a,b"

@@ -52,6 +52,8 @@ class Recorder(Checkpoint):
         epoch, values = trainer.current_epoch, dict(module.values)
         speed = values.pop("images_per_second")
         rate = values.pop("lr")
+        if self.run.cfg.data.selection == "test":  # the images that select are the test's
+            values |= {k.replace("val/", "test/"): v for k, v in values.items() if "val/" in k}
         ordered = {name: values[name] for name in sorted(values, key=_history_order)}
         self.rows.append({"epoch": epoch, "step": trainer.global_step, "lr": rate, **ordered})
         score = self._score(epoch, values)
@@ -107,4 +109,4 @@ class Recorder(Checkpoint):
 
 
 def _history_order(name: str) -> int:
-    return ("train", "val").index(name.partition("/")[0])
+    return ("train", "val", "test").index(name.partition("/")[0])

@@ -384,7 +384,7 @@ def test_teacher_auto_trains_the_teacher_that_is_missing(
     words = ["distill", *folder, *QUICK, "teacher=resnet20", "teacher.args.depth=8"]
     student = ["student=resnet20", "student.args.depth=8"]
     assert mixkd(*words, *student) == 2
-    assert "no finished run of resnet20 on imagefolder under runs/" in capsys.readouterr().err
+    assert "no finished run of resnet20 on imagefolder in runs/" in capsys.readouterr().err
     assert not Path("runs").exists()
     assert mixkd(*words, *student, "teacher.auto=true") == 0
     teacher, run = only("imagefolder/finetune/*"), only("imagefolder/distill/*")

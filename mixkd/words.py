@@ -1,0 +1,20 @@
+"""Values as the right-hand side of a Hydra override."""
+
+import json
+import re
+from typing import Any
+
+
+def quoted(text: str) -> str:
+    """Return a text in Hydra's quotes: a backslash counts there only before a quote or the end."""
+    text = re.sub(r"(\\*)'", lambda found: found[1] * 2 + r"\'", text)
+    text = re.sub(r"(\\+)$", lambda found: found[1] * 2, text)
+    return f"'{text}'"
+
+
+def word(value: Any) -> str:
+    """Return any value as an override takes it, in quotes only where it has to be."""
+    if not isinstance(value, str):
+        return json.dumps(value)
+    plain = re.sub(r"[/_.-]", "", value)
+    return value if plain.isalnum() and plain.isascii() and not plain.isdigit() else quoted(value)

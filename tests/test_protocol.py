@@ -1,0 +1,167 @@
+"""The presets: what they set, held against the paper as PROTOCOL.md and reference.yaml read it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from omegaconf import OmegaConf
+
+from mixkd.compose import compose
+from mixkd.config import Distill, Finetune, validate
+from mixkd.errors import UserError
+from mixkd.shipped import config_dir
+
+TEACHER = ["teacher.run=teacher"]
+
+
+def flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from flat(inner, f"{key}.{name}".lstrip("."))
+    else:
+        yield key, value
+
+
+def composed(command: str, *words: str) -> dict[str, Any]:
+    values = OmegaConf.to_container(compose(command, ["data=cifar100", *words]), resolve=True)
+    return dict(flat(values))
+
+
+def difference(a: dict[str, Any], b: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    missing = "(not there)"
+    keys = sorted(a.keys() | b.keys())
+    both = {k: (a.get(k, missing), b.get(k, missing)) for k in keys}
+    found = {k: pair for k, pair in both.items() if pair[0] != pair[1]}
+    print(*(f"{k}: {x} -> {y}" for k, (x, y) in found.items()), sep="\n")
+    return found
+
+
+@pytest.mark.parametrize("command", ["distill", "finetune"])
+def test_the_presets_differ_in_what_selects_alone(command: str) -> None:
+    found = difference(*(composed(command, f"protocol={p}") for p in ("corrected", "parity")))
+    assert found == {
+        "protocol": ("corrected", "parity"),
+        "data.selection": ("holdout", "test"),
+    }
+
+
+VIEWS = {
+    "protocol": ("none", "parity"),
+    "data.selection": ("holdout", "test"),
+    "data.batch_size": (128, 200),
+    "data.size": (None, 224),
+    "data.resize": (None, 236),
+    "data.pad": (4, 0),
+    "trainer.max_epochs": (20, 500),
+}
+
+
+def test_what_parity_changes_for_a_student() -> None:
+    found = difference(composed("distill"), composed("distill", "protocol=parity"))
+    segments = found.pop("schedule.segments")
+    assert found == VIEWS | {
+        "student.pretrained": (None, True),
+        "schedule.name": ("cosine", "piecewise"),
+        "schedule.warmup_epochs": (1, "(not there)"),
+        "schedule.min_lr": (0.0, "(not there)"),
+        "schedule.length": ("(not there)", 500),
+        "schedule.stretch": ("(not there)", True),
+    }
+    assert len(segments[1]) == 5
+
+
+def test_what_parity_changes_for_a_teacher() -> None:
+    found = difference(composed("finetune"), composed("finetune", "protocol=parity"))
+    assert found == VIEWS | {
+        "optimizer.lr": (0.05, 1e-4),
+        "optimizer.nesterov": (True, False),
+        "optimizer.weight_decay": (5e-4, 0.0),
+        "schedule.name": ("cosine", "plateau"),
+        "schedule.warmup_epochs": (1, "(not there)"),
+        "schedule.factor": ("(not there)", 0.9),
+        "schedule.patience": ("(not there)", 1),
+        "schedule.min_delta": ("(not there)", 1e-4),
+        "schedule.min_lr": (0.0, 1e-5),
+    }
+
+
+def paper(*words: str) -> Distill:
+    teacher = Path("teacher")
+    teacher.mkdir(exist_ok=True)
+    (teacher / "weights.safetensors").touch()
+    own = [word for word in words if word.startswith("data")]
+    data = OmegaConf.to_container(compose("finetune", ["protocol=parity", *own]).data)
+    network = OmegaConf.to_container(compose("finetune", ["network=vit_b16"]).network)
+    saved = {"task": "finetune", "network": network, "data": data}
+    (teacher / "config.yaml").write_text(yaml.safe_dump(saved))
+    cfg = validate(compose("distill", ["protocol=parity", *TEACHER, *words]))
+    assert isinstance(cfg, Distill)
+    return cfg
+
+
+def test_parity_is_what_the_authors_ran() -> None:
+    cfg = paper("data=cifar100")
+    assert cfg.student.starts_pretrained
+    assert (cfg.student.head.units, cfg.student.head.dropout) == (256, 0.3)  # type: ignore[union-attr]
+    assert (cfg.stage1_epochs, cfg.stage1.lr) == (10, 1e-3)
+    assert (cfg.trainer.max_epochs, cfg.trainer.select) == (500, "accuracy")
+    assert (cfg.data.batch_size, cfg.data.resize, cfg.data.size) == (200, 236, 224)
+    assert (cfg.method.alpha, cfg.method.beta, cfg.method.t_squared) == (0.0, 1.0, True)
+    assert cfg.method.mix is not None
+    assert (cfg.method.mix.lam, cfg.method.mix.per) == ("uniform", "sample")
+    assert (cfg.optimizer.name, cfg.optimizer.weight_decay) == ("adam", 0.0)
+
+
+def test_labels_weigh_more_on_imagenet() -> None:
+    assert paper("data=imagenet", "data.root=.").method.alpha == 0.2
+    assert paper("data=imagenet", "data.root=.", "method.alpha=0.5").method.alpha == 0.5
+    assert paper("data=cifar10").method.alpha == 0.0
+
+
+def test_the_command_line_goes_above_a_preset() -> None:
+    cfg = paper("data=cifar10", "student.pretrained=false", "schedule=cosine", "data.size=64")
+    assert cfg.stage1_epochs == 0
+    assert (cfg.schedule.name, cfg.data.size, cfg.data.resize) == ("cosine", 64, 236)
+
+
+def test_both_files_of_a_command_set_the_same_keys() -> None:
+    for command in ("distill", "finetune"):
+        folder = config_dir() / "protocol" / command
+        one, other = (
+            yaml.safe_load((folder / f"{p}.yaml").read_text()) for p in ("corrected", "parity")
+        )
+        assert one.pop("defaults") == other.pop("defaults")
+        assert dict(flat(one)).keys() == dict(flat(other)).keys()
+
+
+def test_a_teacher_is_one_of_the_same_protocol() -> None:
+    with pytest.raises(UserError) as error:
+        validate(compose("distill", ["protocol=parity", "data=cifar10", "teacher=vit_b16"]))
+    remedy = error.value.problems[0].remedy
+    assert remedy == ("protocol=parity", "data=cifar10", "network=vit_b16")
+    assert "under protocol=parity" in str(error.value)
+    made = validate(compose("finetune", list(remedy)))
+    assert isinstance(made, Finetune)
+    # The run that the command makes is found, and under this protocol alone.
+    run = Path("runs/cifar10/finetune/made")
+    run.mkdir(parents=True)
+    (run / "config.yaml").write_text(yaml.safe_dump(made.model_dump()))
+    (run / "status.json").write_text('{"state": "finished"}')
+    (run / "weights.safetensors").touch()
+    words = ["data=cifar10", "teacher=vit_b16"]
+    found = validate(compose("distill", ["protocol=parity", *words]))
+    assert isinstance(found, Distill)
+    assert found.teacher.run == str(run)
+    for other in ("corrected", "none"):
+        with pytest.raises(UserError, match="no finished run"):
+            validate(compose("distill", [f"protocol={other}", *words]))
+
+
+def test_a_preset_that_does_not_exist_is_refused() -> None:
+    message = r"protocol: got 'paritty'; takes corrected, none, parity \(did you mean parity\?\)"
+    with pytest.raises(UserError, match=message):
+        compose("distill", ["protocol=paritty"])
+    with pytest.raises(UserError, match="protocol: `mixkd evaluate` has no such key"):
+        compose("evaluate", ["protocol=parity"])
