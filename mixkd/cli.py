@@ -6,7 +6,7 @@ import os
 import sys
 import traceback
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from mixkd import __version__
 from mixkd.errors import NotFinite, UserError, nearest
@@ -47,9 +47,11 @@ def main() -> None:
     if not words or words[0] in ("--help", "-h", "help") or {"--help", "-h"} & set(words[1:]):
         print(HELP.format(version=__version__))
         sys.exit(0)
-    if words[0] == "--version":
+    if "--version" in words:
         print(__version__)
         sys.exit(0)
+    if words[0] in ("-m", "--multirun"):  # before the command or after it
+        words = [*words[1:2], words[0], *words[2:]]
     command, rest = words[0], words[1:]
     try:
         if command not in COMMANDS:
@@ -91,7 +93,9 @@ def run_hydra(command: str, words: list[str]) -> int:
     from mixkd.compose import diagnose, expand
     from mixkd.shipped import config_dir
 
-    overrides = get_args_parser().parse_intermixed_args(words).overrides
+    parser = get_args_parser()
+    parser.error = _refuse_option  # type: ignore[method-assign]
+    overrides = parser.parse_intermixed_args(words).overrides
     options = [word for word in words if word not in overrides]
     multirun = bool({"-m", "--multirun"} & set(options))
     if multirun and any(o.startswith("run.dir=") and "," not in o for o in overrides):
@@ -129,6 +133,10 @@ def run_hydra(command: str, words: list[str]) -> int:
     return max(statuses, default=0)
 
 
+def _refuse_option(message: str) -> NoReturn:
+    raise UserError.of("options", f"{message}; takes KEY=VALUE, -m, --cfg job, --hydra-help")
+
+
 def run_job(command: str, cfg: DictConfig, full: bool) -> int:
     """Run one composed job and print its results; return its exit status, never raise."""
     from mixkd.compose import compose
@@ -157,7 +165,7 @@ def run_job(command: str, cfg: DictConfig, full: bool) -> int:
                 print(f"  {name:<24} {value:.6g}")
     except UserError as error:
         return report(command, error, full)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a stranger's module may exit when imported
         # A full disk or a network that diverged is no fault of the program's: no traceback.
         if full or not isinstance(error, (OSError, NotFinite)):
             traceback.print_exception(error)

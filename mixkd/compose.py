@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from itertools import accumulate
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
@@ -48,11 +49,13 @@ def expand(command: str, overrides: Sequence[str]) -> list[str]:
         key, equals, value = word.partition("=")
         if equals and key.rpartition(".")[2] in PATHS and "." in key:
             value = _path(key, value)
+        if any(key == f"{n}.args" or key.startswith(f"{n}.args.") for n in NETWORK_KEYS[command]):
+            key = f"++{key}"  # a callable's arguments are not known beforehand
         expanded.append(f"{groups.get(key, key)}{equals}{value}")
     for key in NETWORK_KEYS[command]:
         alone = any(o.startswith((f"{key}.run=", f"{key}.factory=")) for o in expanded)
         if alone and not any(o.startswith(f"{groups[key]}=") for o in expanded):
-            expanded.append(f"{groups[key]}=none")
+            expanded.append(f"{groups[key]}=_none")
     return expanded
 
 
@@ -111,6 +114,12 @@ def diagnose(command: str, overrides: Sequence[str], error: Exception) -> list[P
             problems[problem.key] = problem
         elif not parsed.is_sweep_override() and parsed.input_line:
             chosen.append(parsed.input_line)
+    several = [parsed for parsed in (*groups, *keys) if parsed.is_sweep_override()]
+    if not problems and "Ambiguous value" in str(error) and several:
+        text = "takes one value; `-m` runs a job for each of several"
+        return [
+            Problem(p.get_key_element(), f"got {', '.join(_values(p))}; {text}") for p in several
+        ]
     if not problems:
         cause = error.__cause__ or error
         said = str(error) if cause is error else f"{error} {cause}"
@@ -176,6 +185,9 @@ def _wrong_key(cfg: DictConfig, parsed: Override) -> Problem | None:
     section, _, last = key.rpartition(".")
     owner = OmegaConf.select(cfg, section) if section else cfg
     if not isinstance(owner, DictConfig):
+        for parent in accumulate(section.split("."), "{}.{}".format):
+            if parent and OmegaConf.select(cfg, parent, default="") is None:
+                return Problem(key, f"{parent} is null here; give it as a whole, or take another")
         owner, last = cfg, key.partition(".")[0]
     valid = [str(name) for name in owner]
     if last in valid:

@@ -33,6 +33,12 @@ def _existing_run(path: str) -> str:
     return path
 
 
+def _each_once(names: list[str]) -> list[str]:
+    if len(set(names)) < len(names):
+        raise ValueError("takes each once")
+    return names
+
+
 def takes(text: str, **constraints: Any) -> Any:
     """Return a pydantic field described by what it takes; the text is part of error messages."""
     return Field(description=text, **constraints)
@@ -334,7 +340,8 @@ class Distill(Training):
     teacher: Teacher
     student: Network
     temperature: Annotated[
-        Literal["sigma"] | Annotated[float, Field(gt=0)], takes("a number above 0, or sigma")
+        Literal["sigma"] | Annotated[float, Field(gt=0, le=1e6)],
+        takes("a number above 0 and up to 1e6, or sigma"),
     ]
     method: TeacherMethod
 
@@ -353,6 +360,7 @@ class Evaluate(Task):
     trainer: Machine
     splits: Annotated[
         list[Literal["train", "val", "test"]],
+        AfterValidator(_each_once),
         takes("a list of train, val, test", min_length=1),
     ]
     save_logits: Flag
@@ -434,7 +442,14 @@ def _contradictions(raw: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem(
             "method", f"{method} with mix={raw['method'].get('mix')}; take another method"
         )
-    optimizer = raw.get("optimizer", {})
+    if expected == ("kd", "kd_mixup") and raw["method"].get("alpha") == 0 == raw["method"].get(
+        "beta"
+    ):
+        yield Problem("method.beta", "got 0 with alpha=0, which leaves nothing to learn")
+    optimizer, schedule = raw.get("optimizer", {}), raw.get("schedule", {})
+    lowest, rate = schedule.get("min_lr"), optimizer.get("lr")
+    if isinstance(lowest, float) and isinstance(rate, float) and 0 < rate < lowest:
+        yield Problem("schedule.min_lr", f"got {lowest}; takes at most optimizer.lr, {rate}")
     if optimizer.get("nesterov") is True and optimizer.get("momentum") == 0:
         yield Problem("optimizer.momentum", "got 0 with nesterov=true; takes a number above 0")
     batch, trainer = raw["data"].get("batch_size"), raw["trainer"]
@@ -449,7 +464,7 @@ def _contradictions(raw: Mapping[str, Any]) -> Iterator[Problem]:
             )
         elif raw["task"] != "evaluate" and parts > 1 and batch < 2 * shares:
             yield Problem("trainer.accumulate", f"got {parts}; leaves fewer than two images a part")
-    segments = raw.get("schedule", {}).get("segments")
+    segments = schedule.get("segments")
     if not isinstance(segments, list) or not all(isinstance(s, dict) for s in segments):
         return
     for index, segment in enumerate(segments):
@@ -510,7 +525,8 @@ def _network_contradictions(
         yield Problem(
             section,
             f"none chosen; take {section}=NAME (`mixkd list networks`), {section}.run=DIR "
-            f"or {section}.factory=package.module.function",
+            f"or {section}.factory=package.module.function"
+            + (f", beside {section}.weights" if trained else ""),
         )
     elif section == "teacher" and not trained:
         yield Problem(

@@ -65,6 +65,16 @@ def schema_problem(schema: type[BaseModel], raw: Any, details: ErrorDetails) -> 
             f"no such key{nearest(name, valid)}; takes {', '.join(valid)}",
         )
     key, _, field = _locate(schema, raw, details["loc"])
+    if kind == "union_tag_invalid":  # a section whose kind is named by one of its keys
+        name = details["ctx"]["discriminator"].strip("'")
+        valid = [tag.strip(" '") for tag in details["ctx"]["expected_tags"].split(",")]
+        got = details["ctx"]["tag"]
+        text = f"got {got!r}; takes {', '.join(valid)}{nearest(got, valid)}"
+        return Problem(f"{key}.{name}", text)
+    if kind == "model_type" and field is not None:
+        section = _section_of(field.annotation, None)
+        names = ", ".join(section.model_fields) if section else "its keys"
+        return Problem(key, f"{got}; takes a section with {names}")
     if kind == "missing":
         return Problem(key, "is missing; a shipped conf/ file sets it")
     if kind == "value_error":

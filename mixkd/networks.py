@@ -204,7 +204,7 @@ def build_network(cfg: config.Network, classes: Sequence[str], key: str) -> Netw
 
 
 def check_logits(network: Network, classes: int, shape: tuple[int, int], key: str) -> None:
-    """Query a network once, in eval mode on a grey image, to see that it gives `classes` logits.
+    """Query a network once, in eval mode on two grey images, to see that it gives logits.
 
     Raises:
         UserError: if it fails on such images or gives anything else.
@@ -212,16 +212,19 @@ def check_logits(network: Network, classes: int, shape: tuple[int, int], key: st
     training = network.training
     try:
         with torch.inference_mode():
-            logits = network.eval()(torch.full((1, 3, *shape), 0.5))
-    except (RuntimeError, ValueError, TypeError, AssertionError) as error:
-        raise UserError.of(key, f"fails on a {shape[1]}x{shape[0]} image: {error}") from error
+            logits = network.eval()(torch.full((2, 3, *shape), 0.5))
+    except Exception as error:  # whatever a stranger's network makes of it
+        said = f"{type(error).__name__}: {error}"
+        raise UserError.of(key, f"fails on {shape[1]}x{shape[0]} images: {said}") from error
     finally:
         network.train(training)
-    if not isinstance(logits, Tensor) or logits.shape != (1, classes):
-        got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+    right = isinstance(logits, Tensor) and logits.shape == (2, classes)
+    if not right or not logits.is_floating_point():
+        tensor = isinstance(logits, Tensor)
+        got = f"{logits.dtype} {tuple(logits.shape)}" if tensor else type(logits).__name__
         raise UserError.of(
             key,
-            f"gives {got} for one image; takes logits of shape (1, {classes}), one for each class "
+            f"gives {got} for two images; takes logits of shape (2, {classes}), one for each class "
             f"of the data ({key}.args={{num_classes: {classes}}} is passed to a factory)",
         )
 

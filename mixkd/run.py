@@ -49,6 +49,8 @@ class Run:
         self._refuse_another()
         if self.cfg.run.force or read_status(self.path).get("state") != "finished":
             return None
+        if not (self.path / "metrics.json").is_file():
+            return None
         metrics: Metrics = read_json(self.path / "metrics.json", "run.dir")
         return metrics
 
@@ -78,8 +80,12 @@ class Run:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            pid = read_status(self.path).get("pid")
-            raise UserError.of("run.dir", f"{self.path} is in use by process {pid}") from None
+            by = (
+                f"process {pid}"
+                if (pid := read_status(self.path).get("pid"))
+                else "another process"
+            )
+            raise UserError.of("run.dir", f"{self.path} is in use by {by}") from None
         try:
             if self.cfg.run.force:
                 self._clear()

@@ -16,7 +16,7 @@ def group_names(group: str) -> dict[str, str]:
     """Return {name: first comment line} of the shipped files of a group, sorted by name."""
     files = sorted((config_dir() / group).glob("*.yaml"))
     lines = {file.stem: file.read_text().splitlines()[0].removeprefix("# ") for file in files}
-    return {name: line for name, line in lines.items() if name[0] != "_" and name != "none"}
+    return {name: line for name, line in lines.items() if name[0] != "_"}
 
 
 def shipped_values(group: str, name: str) -> dict[str, Any]:

@@ -32,6 +32,8 @@ def test_a_run_or_a_factory_stands_alone() -> None:
         ("finetune", "data=cifar11", ["data: got 'cifar11'; takes ", "(did you mean cifar10?)"]),
         ("finetune", "optimizer=sdg", ["optimizer: got 'sdg'; takes adam, adamw, sgd"]),
         ("finetune", "temperature=2", ["temperature: no such key"]),
+        ("finetune", "method.mix.lam=1", ["method.mix.lam: method.mix is null here"]),
+        ("finetune", "seed=1,2", ["seed: got 1, 2; takes one value; `-m` runs a job for each"]),
         ("finetune", "word", ["word: not KEY=VALUE"]),
         ("finetune", "seed=[1", ["seed=[1: not KEY=VALUE"]),
         ("distill", "network=resnet18", ["network: `mixkd distill` has no such key; takes"]),
@@ -55,6 +57,13 @@ def test_typos_and_bad_values_are_told_together() -> None:
         compose("finetune", words)
     keys = [problem.key for problem in caught.value.problems]
     assert sorted(keys) == ["data", "optimizer.momentum", "optimzer.lr", "seed"]
+
+
+def test_arguments_of_a_callable_may_be_new_ones() -> None:
+    for words in (["network.args={foo: 1}"], ["network.args.foo=1"]):
+        args = compose("finetune", ["network=resnet20", *words]).network.args
+        assert dict(args) == {"depth": 20, "foo": 1}
+        assert dict(compose("finetune", ["network=resnet18", *words]).network.args) == {"foo": 1}
 
 
 def test_keys_of_a_chosen_option_are_known() -> None:

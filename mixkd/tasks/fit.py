@@ -69,6 +69,14 @@ def describe_device(trainer: Trainer) -> str:
     return f"{trainer.world_size} x cpu, {torch.get_num_threads()} threads"
 
 
+def _check_checkpoint(path: Path) -> None:
+    try:
+        read_weights(path, "run.dir")
+    except UserError as error:
+        text = f"{error.problems[0].text}; run.force=true starts over"
+        raise UserError.of("run.dir", text) from error
+
+
 def prepare(cfg: config.Machine, network: Network) -> None:
     """Choose a network's memory format and compile it, in place: its names stay as they are."""
     if cfg.channels_last:
@@ -134,7 +142,7 @@ def fit(
         recorder = Recorder(run, cfg.trainer.select, stage.number)
         done = recorder.last.is_file() and not cfg.run.force
         if done:
-            read_weights(recorder.last, "run.dir")  # says so if the file is damaged
+            _check_checkpoint(recorder.last)
             plans.clear()  # what came before has ended
         trainer = make_trainer(
             cfg.trainer,

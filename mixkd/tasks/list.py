@@ -25,8 +25,7 @@ def list_items(words: Sequence[str]) -> str:
     if names[0] == "networks":
         return _columns(list(group_names("network").items()))
     if names[0] == "datasets":
-        data = group_names("data")
-        return _columns([(name, line) for name, line in data.items() if name != "same"])
+        return _columns(list(group_names("data").items()))
     if names[0] == "artefacts":
         return _columns(artefacts())
     return _columns(runs(Path(root))) or f"no runs under {root}/"
@@ -55,7 +54,7 @@ def runs(root: Path) -> list[tuple[str, str, str]]:
         if state == "running" and not is_held(directory):
             state = "interrupted"
         if "epoch" in known and state != "finished":
-            state += f" {known['epoch']}/{known['max_epochs']}"
+            state += f" {known['epoch']}/{known.get('max_epochs', '?')}"
         found.append((str(directory), state, headline))
     return found
 

@@ -34,9 +34,7 @@ def finetuned(mixkd: Callable[..., int], *words: str) -> Path:
 LARGE = ["convnext_large", "resnet152v2", "vit_b16"]
 
 
-@pytest.mark.parametrize(
-    "name", [n for n in options("network") if n not in ("none", "timm", *LARGE)]
-)
+@pytest.mark.parametrize("name", [n for n in options("network") if n not in ("timm", *LARGE)])
 def test_network(mixkd: Callable[..., int], name: str) -> None:
     finetuned(mixkd, f"network={name}", "network.pretrained=false")
 
