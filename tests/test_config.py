@@ -36,7 +36,8 @@ def distill(*words: str) -> config.Config:
         ("stream.seed=-3", "stream.seed: got -3; takes a whole number, 0 or more, or null"),
         ("temperature=0", "temperature: got 0; takes a number above 0 and up to 1e6, or sigma"),
         ("temperature=-2", "temperature: got -2; takes a number above 0 and up to 1e6, or sigma"),
-        ("temperature=sigmma", "temperature: got 'sigmma'; takes a number above 0 and up to 1e6, or sigma"),
+        ("temperature=sigmma", "temperature: got 'sigmma'; takes a number above 0 and up to 1e6, "
+                               "or sigma"),
         ("temperature=inf", "temperature: got inf; takes a number above 0 and up to 1e6, or sigma"),
         ("method.mix.lam=1.5", "mix.lam: got 1.5; takes uniform, beta, or a number in [0, 1]"),
         ("method.mix.lam=-0.1", "method.mix.lam: got -0.1; takes uniform, beta, or a number"),

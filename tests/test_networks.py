@@ -265,7 +265,7 @@ def test_any_callable_makes_a_network() -> None:
     check_logits(network, 10, (8, 8), "network")
     with pytest.raises(UserError, match=r"gives .* \(2, 7\) for two images; takes .* \(2, 10\)"):
         check_logits(build(f"network.factory={__name__}.without_arguments"), 10, (8, 8), "network")
-    with pytest.raises(UserError, match=r"network: fails on a 9x9 image"):
+    with pytest.raises(UserError, match=r"network: fails on 9x9 images"):
         check_logits(network, 10, (9, 9), "network")
 
 
