@@ -162,7 +162,8 @@ def run_job(command: str, cfg: DictConfig, full: bool) -> int:
         if is_leader():
             print(f"{how}: {run.path}")
             for name, value in metrics.items():
-                print(f"  {name:<24} {value:.6g}")
+                if name.count("/") < 2:  # metrics.json has them all
+                    print(f"  {name:<24} {value:.6g}")
     except UserError as error:
         return report(command, error, full)
     except (Exception, SystemExit) as error:  # a stranger's module may exit when imported

@@ -19,14 +19,18 @@ from mixkd.shipped import config_dir
 from mixkd.words import quoted
 
 # The network groups of each command, as keys of its configuration.
-NETWORK_KEYS = {"finetune": ["network"], "distill": ["teacher", "student"], "evaluate": ["network"]}
+NETWORK_KEYS = {
+    "finetune": ["network"],
+    "distill": ["teacher", "student"],
+    "evaluate": ["network", "teacher"],
+}
 
 # The commands that have presets, in conf/protocol/.
 PRESETS = ("finetune", "distill")
 
 
 # Keys that take a path, by their last word.
-PATHS = ("root", "dir", "run", "weights", "pretrained", "cache_dir")
+PATHS = ("root", "dir", "run", "weights", "pretrained", "cache_dir", "pairs")
 
 # In a preset: ${lookup:VALUE,{KEY:FOUND, ...},OTHERWISE}.
 OmegaConf.register_new_resolver(
@@ -47,11 +51,17 @@ def expand(command: str, overrides: Sequence[str]) -> list[str]:
     expanded = []
     for word in overrides:
         key, equals, value = word.partition("=")
+        if key == "vicinal":
+            key = "vicinal.enabled"
         if equals and key.rpartition(".")[2] in PATHS and "." in key:
             value = _path(key, value)
         if any(key == f"{n}.args" or key.startswith(f"{n}.args.") for n in NETWORK_KEYS[command]):
             key = f"++{key}"  # a callable's arguments are not known beforehand
+        if key.startswith("baselines."):
+            key, value = f"++{key}", _path(key, value)
         expanded.append(f"{groups.get(key, key)}{equals}{value}")
+    if any(o.startswith("vicinal.") for o in expanded) and command == "evaluate":
+        expanded.insert(0, "vicinal.enabled=true")  # `vicinal=false` after it goes above it
     for key in NETWORK_KEYS[command]:
         alone = any(o.startswith((f"{key}.run=", f"{key}.factory=")) for o in expanded)
         if alone and not any(o.startswith(f"{groups[key]}=") for o in expanded):

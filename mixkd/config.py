@@ -68,6 +68,13 @@ class Section(BaseModel):
 PIXELS = takes("a whole number of pixels from 8 to 4096, or null", ge=8, le=4096)
 
 
+Splits = Annotated[
+    list[Literal["train", "val", "test"]],
+    AfterValidator(_each_once),
+    takes("a list of train, val, test", min_length=1),
+]
+
+
 class Run(Section):
     """Where a run is kept."""
 
@@ -351,19 +358,29 @@ class Distill(Training):
         return self.student
 
 
+class Vicinal(Section):
+    """Vicinal analysis: how networks answer between pairs of images."""
+
+    enabled: Flag
+    splits: Splits
+    n_pairs: Count
+    lambdas: Annotated[int, takes("a whole number from 3 to 1001", ge=3, le=1001)]
+    seed: Annotated[int, takes("a whole number from 0 to 4294967295", ge=0, le=2**32 - 1)]
+    pairs: Annotated[str | None, takes("a .npz file of pairs, or null")]
+
+
 class Evaluate(Task):
     """mixkd evaluate."""
 
     task: Literal["evaluate"]
     data: Annotated[Data | CorruptedData, Field(discriminator="source")]
     network: Network
+    teacher: Teacher | None
+    baselines: Annotated[dict[str, Network], takes("runs by name, {erm: DIR}")]
     trainer: Machine
-    splits: Annotated[
-        list[Literal["train", "val", "test"]],
-        AfterValidator(_each_once),
-        takes("a list of train, val, test", min_length=1),
-    ]
+    splits: Splits
     save_logits: Flag
+    vicinal: Vicinal
 
 
 TASKS: dict[str, type[Finetune] | type[Distill] | type[Evaluate]] = {
@@ -401,6 +418,9 @@ def validate(cfg: DictConfig) -> Config:
             *(Problem(name, "is missing; leave it out of the command") for name in missing)
         )
     schema = TASKS[raw["task"]]
+    if raw["task"] == "evaluate" and isinstance(raw["teacher"], dict):
+        given = ("name", "factory", "run", "weights")
+        raw["teacher"] = raw["teacher"] if any(raw["teacher"].get(k) for k in given) else None
     problems = list(fill_from_runs(raw))
     known = {p.key for p in problems}
     config = None

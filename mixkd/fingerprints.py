@@ -6,8 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from mixkd.config import PLACE, Config, Section, Training
-from mixkd.inherit import NETWORKS
+from mixkd.config import PLACE, Config, Evaluate, Network, Section, Training
 
 IMAGE_EXTENSIONS = {
     ".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff", ".gif",
@@ -21,12 +20,13 @@ def experiment_hash(cfg: Config) -> str:
     images by its listing.
     """
     named = _without_places(cfg)
-    for section in NETWORKS:
-        network = getattr(cfg, section, None)
-        for key in ("weights", "pretrained"):
-            path = getattr(network, key, None)
-            if isinstance(path, str) and path != "pretrained":
-                named[section][key] = file_fingerprint(path)
+    if isinstance(cfg, Evaluate):
+        if not cfg.vicinal.enabled:
+            del named["vicinal"], named["baselines"]
+        elif (pairs := Path(cfg.vicinal.pairs or "")).is_file():
+            named["vicinal"]["pairs"] = file_fingerprint(pairs)
+        else:
+            del named["vicinal"]["pairs"]
     if isinstance(cfg, Training) and not cfg.stage1_epochs:
         del named["stage1"]
     if cfg.data.source == "imagefolder":
@@ -54,19 +54,26 @@ def folder_fingerprint(root: Path) -> str:
 
 
 def _without_places(section: Section) -> dict[str, Any]:
-    named: dict[str, Any] = {}
-    for name, field in type(section).model_fields.items():
-        if PLACE in field.metadata:
-            continue
-        value = getattr(section, name)
-        if isinstance(value, Section):
-            value = _without_places(value)
-        elif isinstance(value, list):
-            value = [_without_places(v) if isinstance(v, Section) else v for v in value]
-        elif isinstance(value, dict):  # arguments without a schema: 1 and 1.0 are one number
-            value = {
-                k: int(v) if isinstance(v, float) and v.is_integer() else v
-                for k, v in value.items()
-            }
-        named[name] = value
+    named = {
+        name: _named(getattr(section, name))
+        for name, field in type(section).model_fields.items()
+        if PLACE not in field.metadata
+    }
+    if isinstance(section, Network):
+        for key in ("weights", "pretrained"):
+            if isinstance(path := named[key], str) and path != "pretrained":
+                named[key] = file_fingerprint(path)
     return named
+
+
+def _named(value: Any) -> Any:
+    match value:
+        case Section():
+            return _without_places(value)
+        case list():
+            return [_named(inner) for inner in value]
+        case dict():
+            return {key: _named(inner) for key, inner in value.items()}
+        case float() if value.is_integer():  # 1 and 1.0 are one number
+            return int(value)
+    return value

@@ -25,55 +25,74 @@ SAFE_FACTORY = re.compile(
 
 
 def fill_from_runs(raw: dict[str, Any]) -> Iterator[Problem]:
-    """Take what a given run already says: its network and weights, and for evaluate its data."""
+    """Take what given runs already say: networks with their weights, and for evaluate the data."""
+    if isinstance(raw.get("network"), dict):
+        yield from _fill(raw, "network", raw["network"])
     yield from _find_teacher(raw)
-    for section in NETWORKS:
-        network = raw.get(section)
-        if not isinstance(network, dict) or not isinstance(network.get("run"), str):
-            continue
-        path = Path(network["run"]) / "config.yaml"
-        if not path.is_file():
-            continue  # the schema says so
-        saved = _saved_config(path)
-        if isinstance(saved, str):
-            yield Problem(f"{section}.run", f"{path} {saved}")
-            continue
-        if not path.with_name("weights.safetensors").is_file():
-            yield Problem(f"{section}.run", f"{path.parent} has not finished: it holds no weights")
-            continue
-        if network.get("weights") is not None:
-            yield Problem(f"{section}.weights", "a run brings its own weights; give one of them")
-        factory = network.get("factory") or saved["network"].get("factory")
-        if factory != network.get("factory") and not _is_trusted(factory, raw.get("trust")):
-            package = str(factory).partition(".")[0]
+    others = {name: raw.get(name) for name in ("teacher", "student")} | dict(_baselines(raw))
+    for section, network in others.items():
+        if isinstance(network, dict):
+            yield from _fill(raw, section, network)
+
+
+def _fill(raw: dict[str, Any], section: str, network: dict[str, Any]) -> Iterator[Problem]:
+    """Fill the section of a network from its run, if it names one."""
+    if not isinstance(network.get("run"), str):
+        return
+    path = Path(network["run"]) / "config.yaml"
+    if not path.is_file():
+        return  # the schema says so
+    saved = _saved_config(path)
+    if isinstance(saved, str):
+        yield Problem(f"{section}.run", f"{path} {saved}")
+        return
+    if not path.with_name("weights.safetensors").is_file():
+        yield Problem(f"{section}.run", f"{path.parent} has not finished: it holds no weights")
+        return
+    if network.get("weights") is not None:
+        yield Problem(f"{section}.weights", "a run brings its own weights; give one of them")
+    factory = network.get("factory") or saved["network"].get("factory")
+    if factory != network.get("factory") and not _is_trusted(factory, raw.get("trust")):
+        package = str(factory).partition(".")[0]
+        yield Problem(
+            f"{section}.run",
+            f"that run names the callable {factory}; mixkd calls it only if you trust its "
+            f"package: trust=[{package}]",
+        )
+    for key in ("name", "factory", "head"):
+        if network.get(key) is not None and network[key] != saved["network"].get(key):
             yield Problem(
-                f"{section}.run",
-                f"that run names the callable {factory}; mixkd calls it only if you trust its "
-                f"package: trust=[{package}]",
+                f"{section}.{key}",
+                f"got {network[key]!r} beside a run of {saved['network'].get(key)!r}; leave it out",
             )
-        for key in ("name", "factory", "head"):
-            if network.get(key) is not None and network[key] != saved["network"].get(key):
-                yield Problem(
-                    f"{section}.{key}",
-                    f"got {network[key]!r} beside a run of {saved['network'].get(key)!r}; "
-                    "leave it out",
-                )
-        for key, value in saved["network"].items():
-            if network.get(key) is None:
-                network[key] = value
-        network["weights"] = str(Path(network["run"]) / "weights.safetensors")
-        if raw["task"] == "evaluate":
-            usual = shipped_values("data", "digits")  # for keys that an older run did not have
-            for key, value in raw["data"].items():
-                if value == "run":
-                    raw["data"][key] = saved["data"].get(key, usual.get(key))
-        elif section == "teacher" and _saw_held_out(saved["data"], raw["data"]):
-            yield Problem(
-                "teacher.run",
-                f"{network['run']} may have trained on the images that select here: its "
-                + ", ".join(f"data.{key}={saved['data'].get(key)}" for key in SPLIT)
-                + "; take the same",
-            )
+    for key, value in saved["network"].items():
+        if network.get(key) is None:
+            network[key] = value
+    network["weights"] = str(Path(network["run"]) / "weights.safetensors")
+    if raw["task"] == "evaluate" and section == "network":
+        usual = shipped_values("data", "digits")  # for keys that an older run did not have
+        for key, value in raw["data"].items():
+            if value == "run":
+                raw["data"][key] = saved["data"].get(key, usual.get(key))
+    distilled = section == "teacher" and raw["task"] == "distill"
+    if distilled and _saw_held_out(saved["data"], raw["data"]):
+        own = ", ".join(f"data.{key}={saved['data'].get(key)}" for key in SPLIT)
+        yield Problem(
+            "teacher.run",
+            f"{network['run']} may have trained on the images that select here: its {own}; "
+            "take the same",
+        )
+
+
+def _baselines(raw: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Turn `baselines: {NAME: DIR}` into networks, in place; yield them as sections."""
+    baselines = raw.get("baselines")
+    if not isinstance(baselines, dict):
+        return
+    for name, run in baselines.items():
+        if isinstance(run, str):
+            baselines[name] = shipped_values("network", "_none") | {"run": run}
+            yield f"baselines.{name}", baselines[name]
 
 
 def _is_trusted(factory: Any, trust: Any) -> bool:
@@ -117,7 +136,8 @@ def _find_teacher(raw: dict[str, Any]) -> Iterator[Problem]:
     else:
         words = _finetune_words(raw)
         command = shlex.join(["mixkd", "finetune", *words])
-        preset = "" if raw["protocol"] == "none" else f" under protocol={raw['protocol']}"
+        preset = raw.get("protocol", "none")
+        preset = "" if preset == "none" else f" under protocol={preset}"
         yield Problem(
             "teacher",
             f"no finished run of {teacher['name']} on {data.get('name')}{preset} in {root}/; make "
@@ -136,7 +156,8 @@ def _fits(run: Path, raw: dict[str, Any]) -> bool:
         same = all(saved["network"].get(key) == teacher.get(key) for key in SAME_NETWORK)
         same = same and all(saved["data"].get(key) == data.get(key) for key in SAME_DATA)
         same = same and bool(saved["network"]["pretrained"]) == bool(teacher.get("pretrained"))
-        same = same and saved.get("protocol", "none") == raw["protocol"]
+        if raw["task"] == "distill":
+            same = same and saved.get("protocol", "none") == raw["protocol"]
         same = same and saved["method"]["name"] == "erm" and _same_source(saved["data"], data)
         same = same and saved["data"]["limit_train"] in (None, data.get("limit_train"))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
@@ -160,7 +181,7 @@ def _saw_held_out(teacher: dict[str, Any], student: dict[str, Any]) -> bool:
 def _finetune_words(raw: dict[str, Any]) -> list[str]:
     """Return the overrides of the finetune run that `teacher=NAME` asks for."""
     teacher, data, run = raw["teacher"], raw["data"], raw["run"]
-    source, name, preset = str(data.get("source")), teacher["name"], raw["protocol"]
+    source, name, preset = str(data.get("source")), teacher["name"], raw.get("protocol", "none")
     words = [f"data={source}"]
     usual = shipped_values("data", source) if source in group_names("data") else {}
     usual |= shipped_values("protocol/finetune", preset).get("data", {})

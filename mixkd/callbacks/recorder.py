@@ -1,7 +1,5 @@
 """Writes history.csv and the checkpoints of a run, and says how each epoch went."""
 
-import csv
-import io
 import math
 import shutil
 from pathlib import Path
@@ -11,7 +9,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from mixkd.console import say
-from mixkd.files import replacing, write_text
+from mixkd.files import replacing, write_csv
 from mixkd.modules.learner import Learner
 from mixkd.run import Run
 
@@ -74,12 +72,8 @@ class Recorder(Checkpoint):
 
     def write_history(self) -> None:
         """Write history.csv or stage1.csv: the rows of every epoch so far."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(self.rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.rows)
         name = "stage1.csv" if self.stage == 1 else "history.csv"
-        write_text(self.run.path / name, text.getvalue())
+        write_csv(self.run.path / name, self.rows)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs."""

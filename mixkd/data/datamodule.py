@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from mixkd.config import CorruptedData, Data, Mix
 from mixkd.data.corrupted import load_corrupted
 from mixkd.data.images import AnyImages, Images, Splits, StoredImages, stratified
+from mixkd.data.pairs import ImagePairs
 from mixkd.data.sources import SOURCES
 from mixkd.data.views import Views
 from mixkd.errors import UserError
@@ -41,10 +42,18 @@ class Range(NamedTuple):
     stop: int
 
 
+class PairRange(NamedTuple):
+    """Pairs [start, stop) of those of a split."""
+
+    split: str
+    start: int
+    stop: int
+
+
 class Fetched(NamedTuple):
     """What was read from disk for a position: uint8 [n, 3, *stored], or why it could not be."""
 
-    position: Step | Range
+    position: Step | Range | PairRange
     pixels: Tensor | str
 
 
@@ -57,16 +66,25 @@ class EvaluationBatch:
     index: Tensor
 
 
+@dataclass(frozen=True)
+class PairBatch:
+    """Views of pairs as they are: float32 [b, 3, h, w] each; int64 positions of the pairs, [b]."""
+
+    first: Tensor
+    second: Tensor
+    position: Tensor
+
+
 class Positions:
     """What a loader yields, made as it goes. (Lightning takes a list for several loaders.)"""
 
-    def __init__(self, length: int, at: Callable[[int], Step | Range]) -> None:
+    def __init__(self, length: int, at: Callable[[int], Step | Range | PairRange]) -> None:
         self.length, self.at = length, at
 
     def __len__(self) -> int:
         return self.length
 
-    def __iter__(self) -> Iterator[Step | Range]:
+    def __iter__(self) -> Iterator[Step | Range | PairRange]:
         return map(self.at, range(self.length))
 
 
@@ -81,7 +99,7 @@ class Fetching(Dataset[Fetched]):
     def __init__(self, images: StoredImages, needed: Callable[[Any], Tensor]) -> None:
         self.images, self.needed = images, needed
 
-    def __getitem__(self, position: Step | Range) -> Fetched:
+    def __getitem__(self, position: Step | Range | PairRange) -> Fetched:
         """Return the images, or the message: an exception would come with a traceback."""
         try:
             return Fetched(position, self.images.read(self.needed(position).numpy()))
@@ -106,6 +124,7 @@ class ImageDataModule(LightningDataModule):
         self.splits, self.cfg, self.stream, self.parts = splits, cfg, stream, parts
         self.views = make_views(cfg, splits)
         self.tested = "test"  # the split that the next test goes over
+        self.pairs: ImagePairs | None = None  # of it, where the next test goes over pairs
         self._placed: dict[str, AnyImages] = {}
 
     def train_dataloader(self) -> Iterable[Step | Fetched]:
@@ -123,21 +142,31 @@ class ImageDataModule(LightningDataModule):
         """Return the held-out images that this process evaluates."""
         return self.ranges("val")
 
-    def test_dataloader(self) -> Iterable[Range | Fetched]:
-        """Return the images of the split `tested` that this process evaluates."""
-        return self.ranges(self.tested)
+    def test_dataloader(self) -> Iterable[Range | PairRange | Fetched]:
+        """Return the images, or the pairs, of `tested` that this process evaluates."""
+        if self.pairs is None:
+            return self.ranges(self.tested)
+        positions = self._shared_out(len(self.pairs.i), PairRange, self.tested)
+        return self._loader(self.tested, positions, lambda r: self._of_pairs(r).flatten())
 
     def ranges(self, split: str) -> Iterable[Range | Fetched]:
         """Return the ranges of a split that this process evaluates; together they hold it once."""
+        positions = self._shared_out(len(self.splits[split]), Range, split)
+        return self._loader(split, positions, lambda r: torch.arange(r.start, r.stop))
+
+    def _shared_out(self, n: int, kind: type[Range] | type[PairRange], split: str) -> Positions:
         assert self.trainer is not None
         rank, world = self.trainer.global_rank, self.trainer.world_size
-        n, size = len(self.splits[split]), self.cfg.eval_batch_size
+        size = self.cfg.eval_batch_size
         first, last = n * rank // world, n * (rank + 1) // world
         starts = range(first, last, size)
-        positions = Positions(
-            len(starts), lambda k: Range(split, starts[k], min(starts[k] + size, last))
-        )
-        return self._loader(split, positions, lambda r: torch.arange(r.start, r.stop))
+        return Positions(len(starts), lambda k: kind(split, starts[k], min(starts[k] + size, last)))
+
+    def _of_pairs(self, position: PairRange) -> Tensor:
+        """Return where the images of pairs are in the split: int64, shape [2, pairs]."""
+        assert self.pairs is not None
+        at = slice(position.start, position.stop)
+        return torch.from_numpy(np.stack([self.pairs.i[at], self.pairs.j[at]]))
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Make a batch on the device, from a position or from what was read for it.
@@ -157,6 +186,14 @@ class ImageDataModule(LightningDataModule):
                 pixels = images.pixels[at]
             view = self.views.evaluation(pixels)
             return EvaluationBatch(view, images.labels[at], images.index[at])
+        if isinstance(position, PairRange):
+            images = self._on_device(position.split)
+            if pixels is None:
+                assert isinstance(images, Images)
+                where = self._of_pairs(position).flatten().to(images.pixels.device)
+                pixels = images.pixels.index_select(0, where)
+            first, second = self.views.evaluation(pixels).chunk(2)
+            return PairBatch(first, second, torch.arange(position.start, position.stop))
         return batch
 
     def _vicinal_batch(self, position: Step, pixels: Tensor | None) -> VicinalBatch:

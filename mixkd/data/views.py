@@ -9,9 +9,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Views:
-    """How stored pixels become views: resized to a square of `resize`, padded, cropped to `size`.
+    """How stored pixels become views.
 
-    Training crops at random offsets, evaluation in the middle and without padding.
+    In training they are resized to a square of `resize`, padded, and cropped at random to `size`;
+    in evaluation they are resized to `size` whole, as the paper's authors did.
 
     Attributes:
         stored: height and width of the images as they come.
@@ -53,18 +54,19 @@ class Views:
         Returns:
             float32 in [0, 1], shape [n, 3, *shape].
         """
-        return to_unit(crop_and_flip(self._resized(pixels), top, left, flip, self.pad, self.shape))
+        whole = resized(pixels, self.whole)
+        return to_unit(crop_and_flip(whole, top, left, flip, self.pad, self.shape))
 
     def evaluation(self, pixels: Tensor) -> Tensor:
-        """Return the middle of each image: float32 in [0, 1], shape [n, 3, *shape]."""
-        whole, (height, width) = self._resized(pixels), self.shape
-        top, left = ((a - b) // 2 for a, b in zip(self.whole, self.shape, strict=True))
-        return to_unit(whole[:, :, top : top + height, left : left + width])
+        """Return each image as it is: float32 in [0, 1], shape [n, 3, *shape]."""
+        return to_unit(resized(pixels, self.shape))
 
-    def _resized(self, pixels: Tensor) -> Tensor:
-        if pixels.shape[-2:] == self.whole:
-            return pixels  # as bytes: what follows is faster on them
-        return F.interpolate(to_unit(pixels), self.whole, mode="bilinear", antialias=True)
+
+def resized(pixels: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Return images of a height and width: bytes as they are, or float32 in [0, 1] if resized."""
+    if pixels.shape[-2:] == shape:
+        return pixels  # what follows is faster on bytes
+    return F.interpolate(to_unit(pixels), shape, mode="bilinear", antialias=True)
 
 
 def crop_and_flip(

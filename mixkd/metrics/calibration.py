@@ -1,8 +1,11 @@
 """Accuracy, confidence and calibration from logits, streamed in O(bins) float64 state."""
 
+import math
 from typing import Any
 
+import numpy as np
 import torch
+from scipy.interpolate import CubicHermiteSpline
 from torch import Tensor
 from torchmetrics import Metric
 
@@ -11,6 +14,9 @@ from mixkd.errors import NotFinite
 BINS = 15
 
 Values = dict[str, float]
+
+# Where the derivative of the NLL is looked at: 1 / T, from T = 20 to T = 1 / 20.
+INVERSE_TEMPERATURES = torch.logspace(math.log10(0.05), math.log10(20), 49, dtype=torch.float64)
 
 
 def bin_of(confidence: Tensor, bins: int = BINS) -> Tensor:
@@ -136,3 +142,146 @@ class Calibration(Metric):
                 zip(hits, confidences, counts, strict=True)
             )
         ]
+
+
+class TemperatureFit(Metric):
+    """Streaming temperature scaling (Guo et al. 2017): the T that minimises the NLL of logits / T.
+
+    The NLL is convex in 1 / T. Its first two derivatives there are summed on a grid, in one pass;
+    `compute()` returns the root of the first, between 1 / 20 and 20.
+
+    Example:
+        >>> import torch
+        >>> metric = TemperatureFit()
+        >>> sure = torch.tensor([[2.0, 0.0]] * 4)  # 88 % sure, and right 3 times of 4
+        >>> metric.update(sure, torch.tensor([0, 0, 0, 1]))
+        >>> round(metric.compute(), 3)  # 2 / ln 3
+        1.82
+    """
+
+    full_state_update = False
+    slope: Tensor
+    curvature: Tensor
+    count: Tensor
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        for name in ("slope", "curvature"):
+            self.add_state(name, torch.zeros_like(INVERSE_TEMPERATURES), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, logits: Tensor, label: Tensor) -> None:
+        """Count a batch: logits [n, classes], int64 labels [n]."""
+        z = logits.double()
+        right = z.gather(1, label[:, None])[:, 0]
+        slope, curvature = [], []
+        for beta in INVERSE_TEMPERATURES.tolist():
+            p = torch.softmax(beta * z, dim=1)
+            mean = (p * z).sum(dim=1)
+            slope.append((mean - right).sum())
+            curvature.append((p * (z - mean[:, None]).square()).sum())
+        self.slope = self.slope + torch.stack(slope)
+        self.curvature = self.curvature + torch.stack(curvature)
+        self.count = self.count + len(label)
+
+    def compute(self) -> float:
+        """Return the temperature.
+
+        Raises:
+            ValueError: if no image was counted.
+            NotFinite: if logits were not finite.
+        """
+        if self.count == 0:
+            raise ValueError("no images were counted")
+        beta = INVERSE_TEMPERATURES.numpy()
+        slope, curvature = self.slope.cpu().numpy(), self.curvature.cpu().numpy()
+        if not np.isfinite(slope).all():
+            raise NotFinite("the network's logits are not finite")
+        if slope[0] >= 0:  # no temperature is high enough
+            return float(1 / beta[0])
+        if slope[-1] <= 0:  # all are right: the lower the better
+            return float(1 / beta[-1])
+        after = int(np.argmax(slope > 0))
+        at = slice(after - 1, after + 1)
+        roots = CubicHermiteSpline(beta[at], slope[at], curvature[at]).roots(extrapolate=False)
+        return float(1 / roots[0])
+
+
+class ClasswiseECE(Metric):
+    """Streaming class-wise ECE: the mean over classes of the ECE of that class's probability.
+
+    `update(logits, label)` as for `Calibration`; O(classes * bins) state in float64. The bound of
+    `feasible_ece` does not hold for it.
+    """
+
+    full_state_update = False
+    hits: Tensor
+    confidences: Tensor
+    count: Tensor
+
+    def __init__(self, classes: int, bins: int = BINS, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.bins = bins
+        for name in ("hits", "confidences"):
+            zeros = torch.zeros(classes * bins, dtype=torch.float64)
+            self.add_state(name, zeros, dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, logits: Tensor, label: Tensor) -> None:
+        """Count a batch: logits [n, classes], int64 labels [n]."""
+        p = logits.double().softmax(dim=1)
+        classes = torch.arange(p.shape[1], device=p.device)
+        where = (bin_of(p, self.bins) + classes * self.bins).flatten()
+        hit = (label[:, None] == classes).double().flatten()
+        self.hits = self.hits.index_add(0, where, hit)
+        self.confidences = self.confidences.index_add(0, where, p.flatten())
+        self.count = self.count + len(label)
+
+    def compute(self) -> float:
+        """Return the class-wise ECE, a fraction."""
+        classes = len(self.hits) // self.bins
+        return float((self.hits - self.confidences).abs().sum() / (self.count * classes))
+
+
+def adaptive_ece(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -> float:
+    """Return the ECE over bins of equal numbers of images, in the order of their confidence.
+
+    Args:
+        confidence: float64, shape [n].
+        correct: bool, shape [n].
+        bins: how many; the first ones hold an image more where they do not divide n.
+    """
+    order = np.argsort(confidence, kind="stable")
+    gap = correct[order].astype(np.float64) - confidence[order]
+    return float(sum(abs(part.sum()) for part in np.array_split(gap, bins)) / len(gap))
+
+
+def ece_noise_floor(
+    confidence: np.ndarray, bins: int = BINS, draws: int = 200, seed: int = 0
+) -> float:
+    """Return the ECE that a perfectly calibrated network has on average, for want of more images.
+
+    Each image is taken to be right with the probability that its confidence says.
+
+    Args:
+        confidence: float64, shape [n].
+        bins: of equal width, as for the ECE.
+        draws: how many times outcomes are drawn.
+        seed: of the draws.
+    """
+    rng = np.random.default_rng(seed)
+    where = bin_of(torch.from_numpy(confidence), bins).numpy()
+    expected = np.bincount(where, confidence, bins)
+    total = 0.0
+    for _ in range(draws):
+        hits = np.bincount(where[rng.random(len(confidence)) < confidence], minlength=bins)
+        total += float(np.abs(hits - expected).sum())
+    return total / (draws * len(confidence))
+
+
+def feasible_ece(accuracy: float, confidence: float) -> tuple[float, float]:
+    """Return the least and the greatest ECE that any binning can give: fractions.
+
+    |accuracy - confidence| <= ECE <= (1 - accuracy) + (1 - confidence).
+    """
+    return abs(accuracy - confidence), 2 - accuracy - confidence

@@ -1,41 +1,60 @@
-"""`mixkd evaluate`: measure any trained network."""
+"""`mixkd evaluate`: measure any trained network, or a student beside its teacher."""
 
 from mixkd import config
 from mixkd.console import say
 from mixkd.data.datamodule import ImageDataModule, load_splits, make_views
 from mixkd.files import write_json
 from mixkd.modules.classifier import Classifier
-from mixkd.networks import build_network, check_logits, weights_fingerprint
+from mixkd.networks import Network, build_network, check_logits, weights_fingerprint
 from mixkd.run import Metrics, Run
 from mixkd.tasks.fit import describe_device, make_trainer, prepare
 from mixkd.tasks.measure import measure
+from mixkd.tasks.vicinal import analyse, choose_pairs
 
 
 def evaluate(cfg: config.Evaluate) -> Metrics:
-    """Measure one network on the chosen splits and return `<split>/<metric>`.
+    """Measure a network on the chosen splits and return `<split>/<metric>`, and what is asked for.
 
     Raises:
-        UserError: if the data, the network or the run directory is not fit for use.
+        UserError: if the data, a network or the run directory is not fit for use.
     """
     run = Run(cfg)
     finished = run.finished_metrics()
     if finished is not None:
         return finished
     splits = load_splits(cfg.data)
-    network = build_network(cfg.network, splits.classes, "network")
-    check_logits(network, len(splits.classes), make_views(cfg.data, splits).shape, "network")
-    prepare(cfg.trainer, network)
+    shape = make_views(cfg.data, splits).shape
+    fingerprints = {"data": splits.fingerprint}
+    networks: dict[str, Network] = {}
+    own = "network" if cfg.teacher is None else "student"
+    for name, key, section in (
+        (own, "network", cfg.network),
+        ("teacher", "teacher", cfg.teacher),
+        *((name, f"baselines.{name}", baseline) for name, baseline in cfg.baselines.items()),
+    ):
+        if section is not None:
+            networks[name] = network = build_network(section, splits.classes, key)
+            check_logits(network, len(splits.classes), shape, key)
+            fingerprints[key] = weights_fingerprint(network.core, section)
+            prepare(cfg.trainer, network)
 
     data = ImageDataModule(splits, cfg.data)
+    sizes = {str(s): len(splits[s]) for s in cfg.vicinal.splits if len(splits[s]) > 1}
+    pairs = choose_pairs(cfg.vicinal, sizes) if cfg.vicinal.enabled else {}
     trainer = make_trainer(cfg.trainer)
-    fingerprints = {
-        "data": splits.fingerprint,
-        "network": weights_fingerprint(network.core, cfg.network),
-    }
     with run.started(fingerprints, device=describe_device(trainer)):
         say(f"evaluate: {run.path}")
-        classifier = Classifier(network, cfg.save_logits)
+        classifier = Classifier(networks[own], cfg.save_logits)
         metrics = measure(trainer, classifier, data, cfg.splits, run)
+        if pairs:
+            temperatures = {}
+            for name, network in networks.items():
+                other = classifier if name == own else Classifier(network)
+                if other.scaling is None and classifier.scaling is not None:
+                    other.fit_temperature(trainer, data)
+                if other.scaling is not None:
+                    temperatures[name] = other.scaling
+            metrics |= analyse(trainer, networks, data, pairs, cfg.vicinal, temperatures, run)
         if trainer.is_global_zero:
             write_json(run.path / "metrics.json", metrics)
     return metrics

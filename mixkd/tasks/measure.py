@@ -1,14 +1,13 @@
 """Measure a network on splits and write what is found into a run directory."""
 
-import csv
-import io
 from collections.abc import Sequence
 
 import numpy as np
 from lightning.pytorch import Trainer
 
 from mixkd.data.datamodule import ImageDataModule
-from mixkd.files import replacing, write_text
+from mixkd.files import replacing, write_csv
+from mixkd.metrics.calibration import adaptive_ece, ece_noise_floor
 from mixkd.modules.classifier import Classifier
 from mixkd.report.reliability import Curve, reliability_figure, save_figure
 from mixkd.run import Metrics, Run
@@ -21,27 +20,31 @@ def measure(
     splits: Sequence[str],
     run: Run,
 ) -> Metrics:
-    """Return `<split>/<metric>` of each split; write predictions, reliability.csv, figures."""
+    """Return `<split>/<metric>` of each split; write predictions, reliability.csv, figures.
+
+    Temperature scaling is fitted on the held-out images, where those are not the reported ones.
+    """
+    if len(data.splits["val"]) and data.cfg.selection != "test":
+        classifier.fit_temperature(trainer, data)
     metrics: Metrics = {}
     rows: list[dict[str, float | str]] = []
     for split in splits:
         data.tested = split
         trainer.test(classifier, data, verbose=False)
-        metrics |= {f"{split}/{k}": v for k, v in classifier.testing.compute().items()}
+        found = classifier.measured()
         reliability = classifier.testing.reliability()
         rows += [{"split": split, **row} for row in reliability]
-        predictions = classifier.gathered_predictions()
+        arrays = {name: x.numpy() for name, x in classifier.gathered_predictions().items()}
+        confidence = arrays["confidence"]
+        found["ece_adaptive"] = adaptive_ece(confidence, arrays["prediction"] == arrays["label"])
+        found["ece_noise_floor"] = ece_noise_floor(confidence)
+        metrics |= {f"{split}/{name}": value for name, value in found.items()}
         if trainer.is_global_zero:
-            arrays = {name: value.numpy() for name, value in predictions.items()}
             path = run.path / "predictions" / f"{split}.npz"
             with replacing(path) as temporary, open(temporary, "wb") as file:
                 np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
             figure = reliability_figure([Curve(split, reliability, metrics[f"{split}/ece"])])
             save_figure(figure, run.path / "figures" / f"reliability-{split}")
     if trainer.is_global_zero:
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        write_text(run.path / "reliability.csv", text.getvalue())
+        write_csv(run.path / "reliability.csv", rows)
     return metrics

@@ -13,6 +13,7 @@ import torch
 from PIL import Image, ImageOps
 from scipy.io import savemat
 from torchvision.datasets import imagenet as devkit
+from torchvision.transforms import functional
 
 from mixkd.compose import compose
 from mixkd.config import Evaluate, Finetune, validate
@@ -109,16 +110,23 @@ def test_each_process_reads_its_own_images_alone(root: Path) -> None:
         assert len({*a, *b}) == 8
 
 
-def test_views_are_crops_of_the_resized_image(root: Path) -> None:
+def test_views_are_whole_in_evaluation_and_crops_in_training(root: Path) -> None:
     data = module(finetune(root))
     assert isinstance(data.splits.test, StoredImages)
     stored = data.splits.test.read(np.arange(4))
     batch = batches(data, data.test_dataloader())[0]
-    assert torch.equal(batch.view, stored[:, :, 2:34, 2:34].float() / 255)
+    expected = functional.resize(stored.float() / 255, [32, 32], antialias=True)
+    torch.testing.assert_close(batch.view, expected)
     assert data.stream is not None
     assert data.stream.slack == 4
     plan = data.stream.plan(1, 0)
-    assert plan.top.max() <= 4
+    assert isinstance(data.splits.train, StoredImages)
+    train = data.splits.train.read(plan.image.numpy())
+    view = data.views.training(train, plan.top, plan.left, plan.flip)
+    for row in range(8):
+        top, left = int(plan.top[row]), int(plan.left[row])
+        crop = train[row, :, top : top + 32, left : left + 32].float() / 255
+        assert torch.equal(view[row], crop.flip(-1) if plan.flip[row] else crop)
 
 
 def test_small_images_are_enlarged_on_the_device() -> None:

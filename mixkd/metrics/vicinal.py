@@ -1,0 +1,194 @@
+"""How a network answers between images: equations 10 to 15 of the paper, in float64 from logits.
+
+A pair of images i, j is mixed to x~ = lam * x_i + (1 - lam) * x_j. What a linear model would answer
+is lam * p(x_i) + (1 - lam) * p(x_j).
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.integrate import trapezoid
+from torch import Tensor
+
+
+def log_linear(first: Tensor, second: Tensor, lam: float) -> Tensor:
+    """Return the logarithm of a linear model's answer.
+
+    Args:
+        first: log-probabilities of the images i, float64, shape [b, classes].
+        second: of the images j.
+        lam: in [0, 1], the weight of i.
+    """
+    if lam in (0, 1):
+        return first if lam else second
+    return torch.logaddexp(first + math.log(lam), second + math.log1p(-lam))
+
+
+def entropy(log_p: Tensor) -> Tensor:
+    """Return -sum p log p in nats, shape [b], of log-probabilities [b, classes]."""
+    return -(log_p.exp() * log_p).sum(dim=1)
+
+
+def kl(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """Return KL(p || q) in nats, shape [b], of log-probabilities [b, classes]."""
+    return (log_p.exp() * (log_p - log_q)).sum(dim=1)
+
+
+def pair_values(first: Tensor, second: Tensor, mixed: Tensor, lam: float) -> dict[str, Tensor]:
+    """Return what is known of each pair at one lambda.
+
+    Args:
+        first: logits of the images i, shape [b, classes], any floating dtype.
+        second: logits of the images j.
+        mixed: logits of the mixed images; at lam 1 and 0 those of i and j.
+        lam: in [0, 1].
+
+    Returns:
+        float64, shape [b], in nats: `nl`, the KL from the linear answer to the given one (eq. 12);
+        `entropy`, of the given answer; `linear_entropy`, of the linear one; `clean_entropy`, the
+        mean of the clean answers' entropies with weights lam and 1 - lam.
+    """
+    log_i, log_j, log_m = (x.double().log_softmax(dim=1) for x in (first, second, mixed))
+    line = log_linear(log_i, log_j, lam)
+    return {
+        "nl": kl(line, log_m),
+        "entropy": entropy(log_m),
+        "linear_entropy": entropy(line),
+        "clean_entropy": lam * entropy(log_i) + (1 - lam) * entropy(log_j),
+    }
+
+
+def network_rows(
+    values: Mapping[str, np.ndarray], lambdas: Sequence[float]
+) -> list[dict[str, Any]]:
+    """Return a row a lambda of what `pair_values` found for one network.
+
+    Args:
+        values: name -> float64, shape [pairs, lambdas].
+        lambdas: the grid.
+
+    Returns:
+        Columns of vicinal.csv, in nats but for dominance: `nl` with its standard error (eq. 12),
+        `entropy`, `dominance`, the ratio of the two means (eq. 13), and the median of the pairs'
+        own ratios, `linearity_information` (eq. 14), and `entropy_gap`, H(p(x~)) - H(p(x)), which
+        eq. 11 takes for nl.
+    """
+    rows = []
+    for k, lam in enumerate(lambdas):
+        at = {name: array[:, k] for name, array in values.items()}
+        nl, h = at["nl"], at["entropy"]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratios = np.where(nl == 0, 0.0, nl / h)
+            dominance = 0.0 if nl.mean() == 0 else float(nl.mean() / h.mean())
+        row = {
+            "lam": float(lam),
+            "nl": nl.mean(),
+            "nl_se": standard_error(nl),
+            "entropy": h.mean(),
+            "entropy_se": standard_error(h),
+            "dominance": dominance,
+            "dominance_median": np.median(ratios),
+            "linearity_information": (at["linear_entropy"] - nl).mean(),
+            "entropy_gap": (h - at["clean_entropy"]).mean(),
+        }
+        if "nl_scaled" in at:
+            row["nl_scaled"] = at["nl_scaled"].mean()
+        rows.append({name: float(value) for name, value in row.items()} | {"n_pairs": len(nl)})
+    return rows
+
+
+def standard_error(values: np.ndarray) -> float:
+    """Return the standard error of a mean of independent values; NaN of fewer than two."""
+    return float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.nan
+
+
+def over_lambda(values: Sequence[float], lambdas: Sequence[float]) -> float:
+    """Return the mean under lambda ~ U(0, 1), by the trapezoid rule on the grid."""
+    return float(trapezoid(values, lambdas))
+
+
+def curve_metrics(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Return a network's headline figures: global (over lambda) and peak (the grid's maximum)."""
+    lam = [row["lam"] for row in rows]
+    found = {}
+    for name in ("nl", "nl_scaled", "entropy", "linearity_information", "entropy_gap"):
+        if name in rows[0]:
+            found[f"{name}_global"] = over_lambda([row[name] for row in rows], lam)
+    peak = max(rows, key=lambda row: row["nl"])
+    found |= {"nl_peak": peak["nl"], "nl_peak_se": peak["nl_se"], "nl_peak_lam": peak["lam"]}
+    if "nl_scaled" in rows[0]:
+        found["nl_scaled_peak"] = max(row["nl_scaled"] for row in rows)
+    found["dominance_peak"] = max(row["dominance"] for row in rows)
+    found["dominance_global"] = found["nl_global"] / found["entropy_global"]
+    return found
+
+
+def alignment_rows(
+    divergence: np.ndarray, teacher_entropy: np.ndarray, mean_teacher: np.ndarray
+) -> list[dict[str, float]]:
+    """Return, for each lambda, how a student follows its teacher.
+
+    Args:
+        divergence: KL(p_t || p_s) in nats, shape [pairs, lambdas].
+        teacher_entropy: H(p_t), shape [pairs, lambdas].
+        mean_teacher: the teacher's mean probabilities, shape [lambdas, classes].
+
+    Returns:
+        `kl_teacher_student`, its `kl_se`, and `mi_bound` = H(E[p_t]) - E[CE(p_t, p_s)] (eq. 10 with
+        the entropy of the mean answer, which makes it a bound: Barber and Agakov 2003). With the
+        mean of the entropies, as the paper writes it, it would be -KL.
+    """
+    rows = []
+    for k in range(divergence.shape[1]):
+        d, p = divergence[:, k], mean_teacher[k]
+        cross_entropy = float((d + teacher_entropy[:, k]).mean())
+        of_mean = float(-(p[p > 0] * np.log(p[p > 0])).sum())
+        rows.append(
+            {
+                "kl_teacher_student": float(d.mean()),
+                "kl_se": standard_error(d),
+                "mi_bound": of_mean - cross_entropy,
+            }
+        )
+    return rows
+
+
+def alignment_metrics(
+    rows: Sequence[Mapping[str, float]], lambdas: Sequence[float]
+) -> dict[str, float]:
+    """Return Table 6's alignment: on real images (both ends), mixed ones, and their difference."""
+    divergence = [row["kl_teacher_student"] for row in rows]
+    bound = [row["mi_bound"] for row in rows]
+    real, mixed = (divergence[0] + divergence[-1]) / 2, over_lambda(divergence, lambdas)
+    return {
+        "kl_real": real,
+        "kl_mixed": mixed,
+        "independent_response": mixed - real,
+        "mi_bound_real": (bound[0] + bound[-1]) / 2,
+        "mi_bound_mixed": over_lambda(bound, lambdas),
+        "mi_paper_real": -real,
+        "mi_paper_mixed": -mixed,
+    }
+
+
+def gain_metrics(
+    other: Sequence[Mapping[str, Any]], own: Sequence[Mapping[str, Any]], against: str = ""
+) -> dict[str, float]:
+    """Return the linearity gain NL_other - NL_own (eq. 15): over lambda, and the grid's maximum.
+
+    Args:
+        other: the rows of the teacher, or of a baseline.
+        own: the student's.
+        against: the baseline's name; empty for the teacher.
+    """
+    lam = [row["lam"] for row in own]
+    found: dict[str, float] = {}
+    for name in ("nl", "nl_scaled"):
+        if name in own[0] and name in other[0]:
+            gain = [a[name] - b[name] for a, b in zip(other, own, strict=True)]
+            key = "delta_lin" + name[2:] + (f"_{against}" if against else "")
+            found |= {f"{key}_global": over_lambda(gain, lam), f"{key}_peak": max(gain)}
+    return found

@@ -1,0 +1,99 @@
+"""Vicinal analysis within `mixkd evaluate`: how networks answer between pairs of images."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lightning.pytorch import Trainer
+
+from mixkd.config import Vicinal
+from mixkd.console import say
+from mixkd.data.datamodule import ImageDataModule
+from mixkd.data.pairs import ImagePairs, draw_pairs, load_pairs
+from mixkd.files import write_csv
+from mixkd.metrics.vicinal import (
+    alignment_metrics,
+    alignment_rows,
+    curve_metrics,
+    gain_metrics,
+    network_rows,
+)
+from mixkd.modules.probe import VicinalProbe
+from mixkd.networks import Network
+from mixkd.report.reliability import save_figure
+from mixkd.report.vicinal import vicinal_figure
+from mixkd.run import Metrics, Run
+
+COLUMNS = (
+    "split", "network", "lam", "nl", "nl_se", "entropy", "entropy_se", "dominance",
+    "dominance_median", "linearity_information", "entropy_gap", "kl_teacher_student", "kl_se",
+    "mi_bound", "n_pairs", "nl_scaled",
+)  # fmt: skip
+
+
+def choose_pairs(cfg: Vicinal, sizes: dict[str, int]) -> dict[str, ImagePairs]:
+    """Return the pairs of each split: read or drawn, the same for every network.
+
+    Raises:
+        UserError: if a file of pairs does not fit.
+    """
+    if cfg.pairs is None:
+        return {split: draw_pairs(n, cfg.n_pairs, cfg.seed) for split, n in sizes.items()}
+    pairs = load_pairs(Path(cfg.pairs), sizes, cfg.n_pairs, cfg.seed)
+    return dict.fromkeys(sizes, pairs)
+
+
+def analyse(
+    trainer: Trainer,
+    networks: Mapping[str, Network],
+    data: ImageDataModule,
+    pairs: Mapping[str, ImagePairs],
+    cfg: Vicinal,
+    temperatures: Mapping[str, float],
+    run: Run,
+) -> Metrics:
+    """Return `vicinal/<split>/...`; write vicinal.csv and a figure a split.
+
+    Args:
+        trainer: where to compute.
+        networks: `network`, or `student` and `teacher`; any others are baselines.
+        data: the images.
+        pairs: of each split.
+        cfg: the grid of lambda.
+        temperatures: fitted for each network; empty where there was nothing to fit on.
+        run: where to write.
+    """
+    lambdas = np.linspace(0, 1, cfg.lambdas).tolist()
+    probe = VicinalProbe(networks, lambdas, temperatures)
+    metrics: Metrics = {}
+    table: list[dict[str, Any]] = []
+    for split, chosen in pairs.items():
+        say(f"vicinal: {len(chosen.i):,} pairs of {split} images, {cfg.lambdas} lambdas")
+        data.tested, data.pairs = split, chosen
+        trainer.test(probe, data, verbose=False)
+        data.pairs = None
+        values = probe.values()
+        rows = {name: network_rows(own, lambdas) for name, own in values.items()}
+        found: Metrics = {}
+        for name, own in rows.items():
+            found |= {f"{name}/{key}": value for key, value in curve_metrics(own).items()}
+        if probe.is_pair:
+            kl, entropy = values["student"]["kl"], values["teacher"]["entropy"]
+            aligned = alignment_rows(kl, entropy, probe.mean_teacher())
+            for row, more in zip(rows["student"], aligned, strict=True):
+                row.update(more)
+            found |= alignment_metrics(aligned, lambdas)
+            found |= gain_metrics(rows["teacher"], rows["student"])
+        own = rows.get("student", rows.get("network", []))
+        for name in networks.keys() - {"network", "student", "teacher"}:
+            found |= gain_metrics(rows[name], own, against=name)
+        metrics |= {f"vicinal/{split}/{key}": value for key, value in sorted(found.items())}
+        for name, own in rows.items():
+            table += [{"split": split, "network": name, **row} for row in own]
+        if trainer.is_global_zero:
+            save_figure(vicinal_figure(rows), run.path / "figures" / f"vicinal-{split}")
+    if trainer.is_global_zero:
+        blank = dict.fromkeys(COLUMNS, "")
+        write_csv(run.path / "vicinal.csv", [blank | row for row in table])
+    return metrics
