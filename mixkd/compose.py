@@ -60,8 +60,9 @@ def expand(command: str, overrides: Sequence[str]) -> list[str]:
         if key.startswith("baselines."):
             key, value = f"++{key}", _path(key, value)
         expanded.append(f"{groups.get(key, key)}{equals}{value}")
-    if any(o.startswith("vicinal.") for o in expanded) and command == "evaluate":
-        expanded.insert(0, "vicinal.enabled=true")  # `vicinal=false` after it goes above it
+    asked = [o for o in expanded if o.startswith("vicinal.")]
+    if asked and not any(o.startswith("vicinal.enabled=") for o in asked):
+        expanded.append("vicinal.enabled=true")
     for key in NETWORK_KEYS[command]:
         alone = any(o.startswith((f"{key}.run=", f"{key}.factory=")) for o in expanded)
         if alone and not any(o.startswith(f"{groups[key]}=") for o in expanded):

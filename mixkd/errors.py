@@ -102,6 +102,9 @@ def _locate(
         elif part in owner.model_fields and isinstance(raw, dict):
             key, raw, field = f"{key}.{part}".lstrip("."), raw.get(part), owner.model_fields[part]
             owner = _section_of(field.annotation, raw) or owner
+        elif field is not None and get_origin(field.annotation) is dict and part in (raw or {}):
+            key, raw = f"{key}.{part}", raw[part]
+            owner = _section_of(field.annotation, raw) or owner
     return key, owner, field
 
 

@@ -80,17 +80,14 @@ def network_rows(
     for k, lam in enumerate(lambdas):
         at = {name: array[:, k] for name, array in values.items()}
         nl, h = at["nl"], at["entropy"]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratios = np.where(nl == 0, 0.0, nl / h)
-            dominance = 0.0 if nl.mean() == 0 else float(nl.mean() / h.mean())
         row = {
             "lam": float(lam),
             "nl": nl.mean(),
             "nl_se": standard_error(nl),
             "entropy": h.mean(),
             "entropy_se": standard_error(h),
-            "dominance": dominance,
-            "dominance_median": np.median(ratios),
+            "dominance": share(nl.mean(), h.mean()),
+            "dominance_median": np.median(share(nl, h)),
             "linearity_information": (at["linear_entropy"] - nl).mean(),
             "entropy_gap": (h - at["clean_entropy"]).mean(),
         }
@@ -98,6 +95,12 @@ def network_rows(
             row["nl_scaled"] = at["nl_scaled"].mean()
         rows.append({name: float(value) for name, value in row.items()} | {"n_pairs": len(nl)})
     return rows
+
+
+def share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Return part / whole; 0 where there is no part, and infinity where only the whole is 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(part == 0, 0.0, np.divide(part, np.abs(whole)))  # -0.0 is 0
 
 
 def standard_error(values: np.ndarray) -> float:
@@ -111,7 +114,10 @@ def over_lambda(values: Sequence[float], lambdas: Sequence[float]) -> float:
 
 
 def curve_metrics(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Return a network's headline figures: global (over lambda) and peak (the grid's maximum)."""
+    """Return a network's headline figures: global (over lambda) and peak (the grid's maximum).
+
+    Those that are not finite, as the dominance of a network without any entropy, are left out.
+    """
     lam = [row["lam"] for row in rows]
     found = {}
     for name in ("nl", "nl_scaled", "entropy", "linearity_information", "entropy_gap"):
@@ -122,8 +128,10 @@ def curve_metrics(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     if "nl_scaled" in rows[0]:
         found["nl_scaled_peak"] = max(row["nl_scaled"] for row in rows)
     found["dominance_peak"] = max(row["dominance"] for row in rows)
-    found["dominance_global"] = found["nl_global"] / found["entropy_global"]
-    return found
+    found["dominance_global"] = float(
+        share(np.array(found["nl_global"]), np.array(found["entropy_global"]))
+    )
+    return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
 def alignment_rows(

@@ -1,14 +1,25 @@
 import doctest
+import math
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from scipy.optimize import minimize_scalar
 from sklearn.metrics import brier_score_loss
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from mixkd.errors import NotFinite
 from mixkd.metrics import calibration
-from mixkd.metrics.calibration import Calibration, bin_of
+from mixkd.metrics.calibration import (
+    Calibration,
+    ClasswiseECE,
+    TemperatureFit,
+    adaptive_ece,
+    bin_of,
+    ece_noise_floor,
+    feasible_ece,
+)
 
 
 def reference(logits: np.ndarray, label: np.ndarray, bins: int = 15) -> dict[str, float]:
@@ -119,3 +130,98 @@ def test_no_images_are_refused() -> None:
 
 def test_the_docstring_example_runs() -> None:
     assert doctest.testmod(calibration).failed == 0
+
+
+def test_the_authors_published_bins_give_their_ece() -> None:
+    """Their ViT-B/16 on CIFAR-100; paper/reference.yaml, repo_vit_bins_cifar100."""
+    accuracy = [
+        0.0, 0.4, 0.136364, 0.357143, 0.463415, 0.405797, 0.527778, 0.4375, 0.573604, 0.558376,
+        0.639175, 0.711934, 0.809384, 0.854452, 0.982553,
+    ]  # fmt: skip
+    confidence = [
+        0.0, 0.118103, 0.172974, 0.242310, 0.304199, 0.364502, 0.432861, 0.501465, 0.567383,
+        0.630859, 0.702148, 0.767578, 0.835938, 0.902832, 0.990234,
+    ]  # fmt: skip
+    counts = [0, 5, 22, 28, 41, 69, 108, 176, 197, 197, 194, 243, 341, 584, 7795]
+    metric = Calibration()
+    logits, label = [], []
+    for p, q, n in zip(accuracy, confidence, counts, strict=True):
+        if n:  # n images of one confidence, of which the given share is right
+            others = math.log((1 - q) / 99)
+            logits.append(torch.full((n, 100), others, dtype=torch.float64))
+            logits[-1][:, 0] = math.log(q)
+            label.append((torch.arange(n) >= round(p * n)).long())
+    metric.update(torch.cat(logits), torch.cat(label))
+    assert metric.compute()["ece"] == pytest.approx(0.0174741, abs=2e-6)
+
+
+@pytest.mark.parametrize("scale", [0.3, 1.0, 5.0])
+def test_temperature_scaling_finds_the_optimum(scale: float) -> None:
+    logits, label = random_case()
+    logits = logits * scale
+    metric = TemperatureFit()
+    for part in torch.arange(len(label)).split(100):
+        metric.update(logits[part], label[part])
+
+    def nll(log_t: float) -> float:
+        return F.cross_entropy(logits.double() / math.exp(log_t), label).item()
+
+    best = minimize_scalar(nll, bounds=(-3, 3), method="bounded", options={"xatol": 1e-9})
+    assert metric.compute() == pytest.approx(math.exp(best.x), rel=1e-4)
+
+
+def test_temperature_scaling_stays_within_its_range() -> None:
+    right, wrong = TemperatureFit(), TemperatureFit()
+    logits = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    right.update(logits, torch.tensor([0, 1]))
+    wrong.update(logits, torch.tensor([1, 0]))
+    assert (right.compute(), wrong.compute()) == (pytest.approx(0.05), pytest.approx(20))
+
+
+def test_classwise_ece_by_its_definition() -> None:
+    logits, label = random_case()
+    metric = ClasswiseECE(10)
+    for part in torch.arange(len(label)).split(100):
+        metric.update(logits[part], label[part])
+    p = logits.double().softmax(dim=1).numpy()
+    total = 0.0
+    for k in range(10):
+        where = np.minimum((p[:, k] * 15).astype(int), 14)
+        for b in range(15):
+            at = where == b
+            if at.any():
+                total += at.mean() * abs((label.numpy()[at] == k).mean() - p[at, k].mean())
+    assert metric.compute() == pytest.approx(total / 10, rel=1e-9)
+
+
+def test_adaptive_ece_by_hand() -> None:
+    confidence = np.array([0.9, 0.5, 0.6, 0.8])
+    correct = np.array([True, False, True, False])
+    # Two bins: (0.5, 0.6) with one hit, (0.8, 0.9) with one hit.
+    assert adaptive_ece(confidence, correct, bins=2) == pytest.approx((0.1 + 0.7) / 4)
+
+
+def test_the_noise_floor_is_what_calibrated_networks_show() -> None:
+    rng = np.random.default_rng(5)
+    confidence = rng.uniform(0.3, 1, 2000)
+    found = []
+    for _ in range(100):
+        hit = rng.random(2000) < confidence
+        where = np.minimum((confidence * 15).astype(int), 14)
+        sums = np.bincount(where, hit - confidence, 15)
+        found.append(np.abs(sums).sum() / 2000)
+    assert ece_noise_floor(confidence) == pytest.approx(np.mean(found), rel=0.1)
+    assert ece_noise_floor(confidence) == ece_noise_floor(confidence)  # seeded
+    assert ece_noise_floor(np.ones(50)) == 0
+
+
+def test_the_bounds_of_any_binning() -> None:
+    low, high = feasible_ece(0.8, 0.9)
+    assert (low, high) == (pytest.approx(0.1), pytest.approx(0.3))
+    for bins in (1, 3, 15, 100):
+        logits, label = random_case()
+        metric = Calibration(bins)
+        metric.update(logits, label)
+        found = metric.compute()
+        low, high = feasible_ece(found["accuracy"], found["confidence"])
+        assert low - 1e-12 <= found["ece"] <= high + 1e-12

@@ -1,0 +1,63 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mixkd.data.pairs import draw_pairs, load_pairs
+from mixkd.errors import UserError
+
+
+def test_pairs_share_no_image() -> None:
+    pairs = draw_pairs(101, 40, seed=1)
+    assert pairs.i.dtype == pairs.j.dtype == np.int64
+    both = np.concatenate(pairs)
+    assert len(set(both.tolist())) == 80
+    assert both.min() >= 0
+    assert both.max() <= 100
+    assert len(draw_pairs(101, 5000, seed=1).i) == 50  # as many as there are
+
+
+def test_the_seed_decides() -> None:
+    one, same, other = (draw_pairs(50, 10, seed) for seed in (3, 3, 4))
+    assert np.array_equal(one, same)
+    assert not np.array_equal(one, other)
+
+
+def test_a_file_is_written_once_and_read_after(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "pairs.npz"
+    drawn = load_pairs(path, {"train": 90, "test": 30}, 100, seed=0)
+    assert len(drawn.i) == 15  # of the smaller split, so that they fit both
+    with np.load(path) as saved:
+        assert saved["i"].dtype == np.int64
+        assert np.array_equal(saved["i"], drawn.i)
+    assert np.array_equal(load_pairs(path, {"train": 90}, 3, seed=9), drawn)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"i": [0, 1], "j": [2, 30]}, "names images 0 to 30; test has 30"),
+        ({"i": [-1, 1], "j": [2, 3]}, "names images -1 to 3; test has 30"),
+        ({"i": [0, 1], "j": [2]}, r"j is int64 \[1\]; takes int64 \[pairs\]"),
+        ({"i": [0.5], "j": [1.0]}, r"i is float64 \[1\]"),
+        ({"i": [0]}, "holds no pairs"),
+        ({"i": np.array([{}]), "j": [0]}, "holds no pairs"),
+    ],
+)
+def test_files_that_do_not_fit_are_refused(
+    tmp_path: Path, content: dict[str, Any], message: str
+) -> None:
+    np.savez(tmp_path / "p.npz", **{k: np.asarray(v) for k, v in content.items()})
+    with pytest.raises(UserError, match=message) as error:
+        load_pairs(tmp_path / "p.npz", {"test": 30}, 5, seed=0)
+    assert error.value.problems[0].key == "vicinal.pairs"
+
+
+def test_a_file_that_is_no_archive_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "p.npz").write_bytes(b"no pairs")
+    with pytest.raises(UserError, match="holds no pairs"):
+        load_pairs(tmp_path / "p.npz", {"test": 30}, 5, seed=0)
+    np.save(tmp_path / "q.npy", np.zeros(3))
+    with pytest.raises(UserError, match="holds no pairs"):
+        load_pairs(tmp_path / "q.npy", {"test": 30}, 5, seed=0)

@@ -1,0 +1,187 @@
+"""`mixkd evaluate vicinal=true`, as a user types it."""
+
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from mixkd.cifar_resnet import CifarResNet
+from mixkd.networks import Network
+
+pytestmark = pytest.mark.integration
+
+Mixkd = Callable[..., int]
+DATA = ["data=digits", "data.limit_train=80", "data.limit_test=61"]
+NETWORK = ["network=resnet20", "network.args.depth=8", "network.weights=student.pt"]
+TEACHER = ["teacher=resnet20", "teacher.args.depth=8", "teacher.weights=teacher.pt"]
+MORE = ["vicinal=true", "vicinal.lambdas=5", "vicinal.n_pairs=25", "trainer.accelerator=cpu"]
+
+
+@pytest.fixture(autouse=True)
+def weights() -> None:
+    for seed, name in enumerate(("student", "teacher", "erm")):
+        torch.manual_seed(seed)
+        core = CifarResNet(8, 10)
+        core(torch.randn(64, 3, 32, 32))  # so that BatchNorm has seen something
+        torch.save(core.state_dict(), f"{name}.pt")
+
+
+def rows(run: str) -> dict[tuple[str, str], list[dict[str, str]]]:
+    found: dict[tuple[str, str], list[dict[str, str]]] = {}
+    with open(Path(run, "vicinal.csv"), newline="") as file:
+        for row in csv.DictReader(file):
+            found.setdefault((row["split"], row["network"]), []).append(row)
+    return found
+
+
+def metrics(run: str) -> dict[str, float]:
+    return dict(json.loads(Path(run, "metrics.json").read_text()))
+
+
+def test_a_pair_is_measured_as_in_plain_pytorch(
+    mixkd: Mixkd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    original = Network.forward
+
+    def counted(self: Network, view: Tensor) -> Tensor:
+        asked.append(len(view))
+        return original(self, view)
+
+    monkeypatch.setattr(Network, "forward", counted)
+    words = [*DATA, *NETWORK, *TEACHER, *MORE, "vicinal.pairs=pairs.npz", "data.eval_batch_size=10"]
+    assert mixkd("evaluate", *words, "run.dir=run") == 0
+    monkeypatch.setattr(Network, "forward", original)
+    found = rows("run")
+    assert list(found) == [(s, n) for s in ("train", "test") for n in ("student", "teacher")]
+    # Five lambdas, of which the ends are clean: 5 passes a pair, of two networks and two splits.
+    # Beside them the check of two networks, the test images and two fits of the temperature.
+    val = 10  # at least one a class
+    assert sum(asked) == 2 * 2 * 5 * 25 + 2 * 2 + 61 + 2 * val
+
+    from mixkd.compose import compose
+    from mixkd.config import validate
+    from mixkd.data.datamodule import load_splits
+
+    splits = load_splits(validate(compose("evaluate", [*DATA, *NETWORK])).data)
+    pairs = np.load("pairs.npz")
+    cores = {}
+    for name in ("student", "teacher"):
+        core = CifarResNet(8, 10)
+        core.load_state_dict(torch.load(f"{name}.pt", weights_only=True))
+        cores[name] = core.eval()
+    mean, std = (
+        torch.tensor(x).view(3, 1, 1) for x in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    )
+    pixels: Any = splits.test.pixels  # type: ignore[union-attr]
+    first, second = (pixels[pairs[k]].float() / 255 for k in "ij")
+
+    def log_p(name: str, view: Tensor) -> np.ndarray:
+        with torch.no_grad():
+            z = cores[name]((view - mean) / std).double().numpy()
+        return np.asarray(z - z.max(1, keepdims=True) - np.log(
+            np.exp(z - z.max(1, keepdims=True)).sum(1, keepdims=True)
+        ))  # fmt: skip
+
+    for k, lam in enumerate((0, 0.25, 0.5, 0.75, 1)):
+        mixed = {n: log_p(n, lam * first + (1 - lam) * second) for n in cores}
+        for name in cores:
+            line = lam * np.exp(log_p(name, first)) + (1 - lam) * np.exp(log_p(name, second))
+            nl = (line * (np.log(line) - mixed[name])).sum(1)
+            h = -(np.exp(mixed[name]) * mixed[name]).sum(1)
+            row = found["test", name][k]
+            assert float(row["nl"]) == pytest.approx(nl.mean(), rel=1e-5, abs=1e-6)
+            assert float(row["entropy"]) == pytest.approx(h.mean(), rel=1e-5, abs=1e-6)
+            assert float(row["dominance"]) == pytest.approx(
+                nl.mean() / h.mean(), rel=1e-5, abs=1e-6
+            )
+            assert row["n_pairs"] == "25"
+        kl = (np.exp(mixed["teacher"]) * (mixed["teacher"] - mixed["student"])).sum(1)
+        row = found["test", "student"][k]
+        assert float(row["kl_teacher_student"]) == pytest.approx(kl.mean(), rel=1e-5, abs=1e-6)
+        assert found["test", "teacher"][k]["kl_teacher_student"] == ""
+    curve = [[float(r["nl"]) for r in found["test", n]] for n in ("teacher", "student")]
+    saved = metrics("run")
+    assert saved["vicinal/test/student/nl_peak"] == max(curve[1])
+    gains = [a - b for a, b in zip(*curve, strict=True)]
+    assert saved["vicinal/test/delta_lin_peak"] == pytest.approx(max(gains))
+    assert saved["vicinal/test/student/nl_scaled_global"] > 0
+    assert Path("run/figures/vicinal-test.png").is_file()
+    assert Path("run/figures/vicinal-train.svg").is_file()
+
+
+def test_a_lone_network_is_called_network(mixkd: Mixkd) -> None:
+    assert mixkd("evaluate", *DATA, *NETWORK, *MORE, "vicinal.splits=[test]", "run.dir=run") == 0
+    assert list(rows("run")) == [("test", "network")]
+    assert "vicinal/test/network/nl_global" in metrics("run")
+    assert not [name for name in metrics("run") if "delta_lin" in name or "kl_" in name]
+
+
+def test_a_baseline_is_compared_with(mixkd: Mixkd) -> None:
+    quick = ["data.batch_size=16", "trainer.max_epochs=1"]
+    network = ["network=resnet20", "network.args.depth=8"]
+    assert mixkd("finetune", *DATA, *quick, *network, "run.dir=erm run") == 0
+    words = ["vicinal.splits=[test]", "baselines.erm=erm run"]
+    assert mixkd("evaluate", *DATA, *NETWORK, *MORE, *words, "run.dir=run") == 0
+    found, saved = rows("run"), metrics("run")
+    assert list(found) == [("test", "network"), ("test", "erm")]
+    gains = [
+        float(a["nl"]) - float(b["nl"])
+        for a, b in zip(found["test", "erm"], found["test", "network"], strict=True)
+    ]
+    assert saved["vicinal/test/delta_lin_erm_peak"] == pytest.approx(max(gains))
+
+
+def test_one_process_and_two_agree(mixkd: Mixkd) -> None:
+    words = [*DATA, *NETWORK, *TEACHER, *MORE, "data.eval_batch_size=7", "trainer.threads=1"]
+    assert mixkd("evaluate", *words, "run.dir=one") == 0
+    command = [sys.executable, "-m", "mixkd", "evaluate", *words, "trainer.devices=2"]
+    subprocess.run([*command, "run.dir=two"], check=True, capture_output=True, timeout=300)
+    assert metrics("two") == pytest.approx(metrics("one"), rel=1e-5, abs=1e-6)
+    one, two = rows("one"), rows("two")
+    for key, own in one.items():
+        for a, b in zip(own, two[key], strict=True):
+            for column, value in a.items():
+                if column not in ("split", "network") and value:
+                    assert float(b[column]) == pytest.approx(float(value), rel=1e-5, abs=1e-6)
+
+
+def test_images_on_disk_are_measured_the_same(mixkd: Mixkd, image_folder: Path) -> None:
+    torch.save(CifarResNet(8, 3).state_dict(), "student.pt")
+    words = ["data=imagefolder", f"data.root={image_folder}", "data.size=16", *NETWORK, *MORE]
+    assert mixkd("evaluate", *words, "run.dir=memory") == 0
+    disk = ["data.resident=false", "data.workers=1", "run.dir=disk"]
+    assert mixkd("evaluate", *words, *disk) == 0
+    assert metrics("disk") == metrics("memory")
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("vicinal=maybe", "vicinal.enabled: got 'maybe'; takes true or false"),
+        ("vicinal.lambdas=2", "vicinal.lambdas: got 2; takes a whole number from 3 to 1001"),
+        ("vicinal.n_pair=3", "vicinal.n_pair: no such key (did you mean n_pairs?)"),
+        ("baselines.erm=nowhere", "baselines.erm.run: got 'nowhere'; no run there"),
+        ("teacher=resnet21", "teacher: got 'resnet21'"),
+    ],
+)
+def test_mistakes_get_one_message(
+    mixkd: Mixkd, capsys: pytest.CaptureFixture[str], word: str, message: str
+) -> None:
+    assert mixkd("evaluate", *DATA, *NETWORK, word) == 2
+    assert message in capsys.readouterr().err
+    assert not Path("runs").exists()
+
+
+def test_what_is_not_asked_for_does_not_name_the_experiment(mixkd: Mixkd) -> None:
+    assert mixkd("evaluate", *DATA, *NETWORK) == 0
+    assert mixkd("evaluate", *DATA, *NETWORK, "vicinal.n_pairs=7", "vicinal=false") == 0
+    assert len(list(Path("runs/digits/evaluate").iterdir())) == 1

@@ -1,0 +1,178 @@
+"""Equations 10 to 15 against a plain float64 implementation and hand-computed cases."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from mixkd.metrics.vicinal import (
+    alignment_metrics,
+    alignment_rows,
+    curve_metrics,
+    gain_metrics,
+    network_rows,
+    over_lambda,
+    pair_values,
+    standard_error,
+)
+
+LAMBDAS = np.linspace(0, 1, 11).tolist()
+
+
+def softmax(z: np.ndarray) -> np.ndarray:
+    e = np.exp(z - z.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)
+
+
+def case(n: int = 40, classes: int = 7, scale: float = 3.0) -> list[np.ndarray]:
+    rng = np.random.default_rng(3)
+    return [scale * rng.normal(size=(n, classes)) for _ in range(3)]
+
+
+def values_of(logits: list[np.ndarray], lambdas: list[float]) -> dict[str, np.ndarray]:
+    first, second, mixed = (torch.from_numpy(z) for z in logits)
+    found: dict[str, list[np.ndarray]] = {}
+    for lam in lambdas:
+        answer = {0.0: second, 1.0: first}.get(lam, mixed)
+        for name, value in pair_values(first, second, answer, lam).items():
+            found.setdefault(name, []).append(value.numpy())
+    return {name: np.stack(value, axis=1) for name, value in found.items()}
+
+
+def test_equals_the_definitions() -> None:
+    logits = case()
+    rows = network_rows(values_of(logits, LAMBDAS), LAMBDAS)
+    p_i, p_j, p_m = (softmax(z) for z in logits)
+    for row in rows[1:-1]:
+        lam = row["lam"]
+        line = lam * p_i + (1 - lam) * p_j
+        nl = (line * (np.log(line) - np.log(p_m))).sum(axis=1)
+        h = -(p_m * np.log(p_m)).sum(axis=1)
+        h_line = -(line * np.log(line)).sum(axis=1)
+        h_i, h_j = (-(p * np.log(p)).sum(axis=1) for p in (p_i, p_j))
+        expected = {
+            "nl": nl.mean(),
+            "nl_se": nl.std(ddof=1) / math.sqrt(40),
+            "entropy": h.mean(),
+            "entropy_se": h.std(ddof=1) / math.sqrt(40),
+            "dominance": nl.mean() / h.mean(),
+            "dominance_median": np.median(nl / h),
+            "linearity_information": h_line.mean() - nl.mean(),
+            "entropy_gap": h.mean() - (lam * h_i + (1 - lam) * h_j).mean(),
+        }
+        for name, value in expected.items():
+            assert row[name] == pytest.approx(value, rel=1e-9, abs=1e-12), name
+        assert row["n_pairs"] == 40
+
+
+def test_the_ends_are_clean() -> None:
+    for row in (network_rows(values_of(case(), LAMBDAS), LAMBDAS)[k] for k in (0, -1)):
+        assert row["nl"] == 0
+        assert row["dominance"] == row["dominance_median"] == 0
+        assert row["entropy_gap"] == pytest.approx(0, abs=1e-15)
+
+
+def test_a_linear_model_has_no_residual() -> None:
+    p_i, p_j = (softmax(z) for z in case()[:2])
+    for lam in LAMBDAS:
+        line = np.log(lam * p_i + (1 - lam) * p_j)
+        found = pair_values(*(torch.from_numpy(np.log(p)) for p in (p_i, p_j)),
+                            torch.from_numpy(line), lam)  # fmt: skip
+        assert found["nl"].abs().max() < 1e-14
+        assert torch.equal(found["entropy"], found["linear_entropy"]) or torch.allclose(
+            found["entropy"], found["linear_entropy"], rtol=0, atol=1e-14
+        )
+
+
+def test_two_classes_by_hand() -> None:
+    """(3/4, 1/4) and (1/4, 3/4), and (9/10, 1/10) in the middle, where (1/2, 1/2) is due."""
+    logits = [torch.tensor([p]).log() for p in ((0.75, 0.25), (0.25, 0.75), (0.9, 0.1))]
+    found = pair_values(*[z.double() for z in logits], 0.5)
+    nl = 0.5 * math.log(0.5 / 0.9) + 0.5 * math.log(0.5 / 0.1)
+    assert found["nl"].item() == pytest.approx(nl, rel=1e-6)
+    h = -(0.9 * math.log(0.9) + 0.1 * math.log(0.1))
+    assert found["entropy"].item() == pytest.approx(h, rel=1e-6)
+    assert found["linear_entropy"].item() == pytest.approx(math.log(2), rel=1e-6)
+
+
+def test_sure_and_wrong_is_finite_and_unclipped() -> None:
+    """No epsilon: 60 nats are 60 nats."""
+    first, second = torch.tensor([[60.0, 0, 0]]), torch.tensor([[0.0, 60, 0]])
+    found = pair_values(first, second, torch.tensor([[0.0, 0, 60]]), 0.5)
+    assert found["nl"].item() == pytest.approx(60 - math.log(2), rel=1e-9)
+    assert found["entropy"].item() == pytest.approx(0, abs=1e-20)
+
+
+def test_global_and_peak() -> None:
+    rows = [
+        {"lam": lam, "nl": nl, "nl_se": 0.1, "entropy": 2.0, "dominance": nl / 2,
+         "linearity_information": 1.0, "entropy_gap": 0.0}
+        for lam, nl in ((0.0, 0.0), (0.25, 1.0), (0.5, 4.0), (1.0, 0.0))
+    ]  # fmt: skip
+    found = curve_metrics(rows)
+    assert found["nl_global"] == pytest.approx(0.125 + 0.625 + 1.0)  # trapezia
+    assert (found["nl_peak"], found["nl_peak_lam"], found["nl_peak_se"]) == (4.0, 0.5, 0.1)
+    assert found["dominance_global"] == pytest.approx(1.75 / 2)
+    assert found["dominance_peak"] == 2.0
+    assert over_lambda([1, 1, 1], [0, 0.3, 1]) == pytest.approx(1)
+
+
+def test_how_a_student_follows() -> None:
+    z_t, z_s, _ = case()
+    p_t, p_s = softmax(z_t), softmax(z_s)
+    kl = (p_t * np.log(p_t / p_s)).sum(axis=1)
+    h = -(p_t * np.log(p_t)).sum(axis=1)
+    both = np.stack([kl, 3 * kl, kl], axis=1), np.stack([h] * 3, axis=1)
+    rows = alignment_rows(*both, np.stack([p_t.mean(axis=0)] * 3))
+    mean = p_t.mean(axis=0)
+    ce = -(p_t * np.log(p_s)).sum(axis=1).mean()
+    assert rows[0]["kl_teacher_student"] == pytest.approx(kl.mean())
+    assert rows[0]["kl_se"] == pytest.approx(kl.std(ddof=1) / math.sqrt(40))
+    assert rows[0]["mi_bound"] == pytest.approx(-(mean * np.log(mean)).sum() - ce)
+    found = alignment_metrics(rows, [0, 0.5, 1])
+    assert found["kl_real"] == pytest.approx(kl.mean())
+    assert found["kl_mixed"] == pytest.approx(2 * kl.mean())
+    assert found["independent_response"] == pytest.approx(kl.mean())
+    assert found["mi_paper_real"] == pytest.approx(h.mean() - ce)
+
+
+def test_the_bound_holds() -> None:
+    """H(E[p]) - E[CE] is at most the mutual information of image and answer."""
+    z_t, z_s, _ = case()
+    p_t = softmax(z_t)
+    h = -(p_t * np.log(p_t)).sum(axis=1)
+    kl = (p_t * np.log(p_t / softmax(z_s))).sum(axis=1)
+    mean = p_t.mean(axis=0)
+    information = -(mean * np.log(mean)).sum() - h.mean()
+    row = alignment_rows(kl[:, None], h[:, None], mean[None])[0]
+    assert row["mi_bound"] <= information
+    assert alignment_rows(0 * kl[:, None], h[:, None], mean[None])[0]["mi_bound"] == pytest.approx(
+        information
+    )
+
+
+def test_gains() -> None:
+    teacher, student = (
+        [{"lam": lam, "nl": nl} for lam, nl in zip((0, 0.5, 1), nls, strict=True)]
+        for nls in ((0, 4, 0), (0, 1, 0))
+    )
+    assert gain_metrics(teacher, student) == {"delta_lin_global": 1.5, "delta_lin_peak": 3}
+    against = gain_metrics(teacher, student, against="erm")
+    assert against == {"delta_lin_erm_global": 1.5, "delta_lin_erm_peak": 3}
+
+
+def test_standard_error_of_one_is_unknown() -> None:
+    assert math.isnan(standard_error(np.array([1.0])))
+
+
+def test_a_network_without_entropy_has_no_finite_dominance() -> None:
+    sure = [torch.tensor([[2000.0, 0], [0.0, 2000]])] * 2 + [torch.tensor([[0.0, 2000], [0, 2000]])]
+    values = {k: v.numpy()[:, None] for k, v in pair_values(*sure, 0.5).items()}
+    row = network_rows(values, [0.5])[0]
+    assert row["nl"] == pytest.approx(1000)
+    assert row["dominance"] == math.inf
+    assert row["dominance_median"] == math.inf  # of 0 and infinity, NumPy's mean of the two
+    found = curve_metrics([dict(row, lam=lam) for lam in (0, 1)])
+    assert found["nl_global"] == pytest.approx(1000)
+    assert not [name for name in found if name.startswith("dominance")]
