@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 TASKS = ("finetune", "distill", "evaluate")
-COMMANDS = (*TASKS, "list")
+COMMANDS = (*TASKS, "compare", "list")
 
 HELP = """\
 mixkd {version}: mixup-based knowledge distillation, and whether its confidence can be trusted
@@ -26,7 +26,10 @@ mixkd {version}: mixup-based knowledge distillation, and whether its confidence 
                   [temperature=2|sigma] [method=kd|kd_mixup]
       a student learns a frozen teacher's answers
   mixkd evaluate  network.run=DIR | network=NAME network.weights=FILE [data=NAME]
-      accuracy, confidence, calibration of a trained network
+                  [teacher.run=DIR] [vicinal=true]
+      accuracy, confidence, calibration of a trained network; how it answers between images
+  mixkd compare   network.run=DIR other.run=DIR
+      paired differences of two runs on the same images, with intervals
   mixkd list      networks | datasets | artefacts | runs
       what there is to choose from, and what has been run
 
@@ -63,6 +66,11 @@ def main() -> None:
             from mixkd.tasks.list import list_items
 
             print(list_items(rest))
+            sys.exit(0)
+        if command == "compare":
+            from mixkd.tasks.compare import compare
+
+            print(compare(rest))
             sys.exit(0)
         sys.exit(run_hydra(command, rest))
     except UserError as error:

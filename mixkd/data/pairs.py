@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -49,7 +50,15 @@ def load_pairs(path: Path, sizes: dict[str, int], count: int, seed: int) -> Imag
     try:
         with np.load(path, allow_pickle=False) as saved:
             pairs = ImagePairs(saved["i"], saved["j"])
-    except (OSError, ValueError, KeyError, EOFError, AttributeError, TypeError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        EOFError,
+        AttributeError,
+        TypeError,
+        BadZipFile,
+    ) as error:
         raise UserError.of("vicinal.pairs", f"{path} holds no pairs: {error}") from error
     for name, value in pairs._asdict().items():
         if value.dtype.kind not in "iu" or value.ndim != 1 or len(value) != len(pairs.i):

@@ -69,7 +69,6 @@ class Classifier(LightningModule):
         if self.scaling is not None:
             self.scaled.update(logits.double() / self.scaling, batch.label)
         images = per_image(logits, batch.label)
-        del images["brier"]
         images |= {"index": batch.index, "label": batch.label}
         if self.save_logits:
             images["logits"] = logits.float()

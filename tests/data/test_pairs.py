@@ -55,6 +55,10 @@ def test_files_that_do_not_fit_are_refused(
 
 
 def test_a_file_that_is_no_archive_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "p.npz", i=[0], j=[1])
+    (tmp_path / "p.npz").write_bytes((tmp_path / "p.npz").read_bytes()[:90])
+    with pytest.raises(UserError, match="holds no pairs"):
+        load_pairs(tmp_path / "p.npz", {"test": 30}, 5, seed=0)
     (tmp_path / "p.npz").write_bytes(b"no pairs")
     with pytest.raises(UserError, match="holds no pairs"):
         load_pairs(tmp_path / "p.npz", {"test": 30}, 5, seed=0)

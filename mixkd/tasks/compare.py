@@ -1,0 +1,86 @@
+"""`mixkd compare`: paired differences of two runs, from their saved predictions. Needs no torch."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+from mixkd.errors import UserError, nearest
+from mixkd.files import write_csv
+from mixkd.metrics.paired import compare as differences
+
+KEYS = {
+    "network.run": "the directory of a run",
+    "other.run": "the directory of another run",
+    "split": "a split that both have predictions of; test unless given",
+    "draws": "bootstrap samples, 100 or more; 2000 unless given",
+    "out": "a .csv file to write the table to",
+}
+COLUMNS = ("metric", "network", "other", "difference", "95% low", "95% high", "p")
+
+
+def compare(words: Sequence[str]) -> str:
+    """Return a table of the differences, network minus other, over the images that both know.
+
+    Args:
+        words: `network.run=DIR other.run=DIR [split=test] [draws=2000] [out=FILE]`.
+
+    Raises:
+        UserError: for another key, or runs without predictions of the same images.
+    """
+    given = dict(word.partition("=")[::2] for word in words)
+    for key in given:
+        if key not in KEYS:
+            raise UserError.of(key, f"no such key{nearest(key, KEYS)}; takes {', '.join(KEYS)}")
+    draws = given.get("draws", "2000")
+    if not draws.isdecimal() or int(draws) < 100:
+        raise UserError.of("draws", f"got {draws}; takes a whole number, 100 or more")
+    split = given.get("split", "test")
+    first, second = (_predictions(given, key, split) for key in ("network.run", "other.run"))
+    same = len(first["index"]) == len(second["index"]) and all(
+        np.array_equal(first[name], second[name]) for name in ("index", "label")
+    )
+    if not same:
+        raise UserError.of(
+            "other.run", "its predictions are not of the same images as those of network.run"
+        )
+    rows = differences(first, second, int(draws))
+    table = [
+        dict(
+            zip(
+                COLUMNS,
+                (r.metric, r.first, r.second, r.difference, r.low, r.high, r.p),
+                strict=True,
+            )
+        )
+        for r in rows
+    ]
+    if "out" in given:
+        write_csv(Path(given["out"]), table)
+    lines = [
+        f"{len(first['label']):,} {split} images, network minus other; {draws} bootstrap samples"
+    ]
+    lines.append("  ".join(f"{name:>10}" for name in COLUMNS))
+    for row in table:
+        cells = [str(row["metric"]), *(f"{row[name]:.4f}" for name in COLUMNS[1:-1])]
+        cells.append(f"{row['p']:.2g}")
+        lines.append("  ".join(f"{cell:>10}" for cell in cells))
+    return "\n".join(lines)
+
+
+def _predictions(given: dict[str, str], key: str, split: str) -> dict[str, np.ndarray]:
+    if key not in given:
+        raise UserError.of(key, f"is missing; takes {KEYS[key]}")
+    path = Path(given[key]).expanduser() / "predictions" / f"{split}.npz"
+    try:
+        with np.load(path, allow_pickle=False) as saved:
+            found = {name: saved[name] for name in saved.files}
+        missing = {"index", "label", "prediction", "confidence", "nll"} - found.keys()
+    except FileNotFoundError as error:
+        raise UserError.of(key, f"no {path}; takes the directory of a finished run") from error
+    except (OSError, ValueError, EOFError, AttributeError, BadZipFile) as error:
+        raise UserError.of(key, f"{path} holds no predictions: {error}") from error
+    if missing:
+        raise UserError.of(key, f"{path} lacks {', '.join(sorted(missing))}")
+    return found

@@ -1,0 +1,70 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from mixkd.metrics.calibration import Calibration, per_image
+from mixkd.metrics.paired import compare, mcnemar
+
+
+def predictions(logits: torch.Tensor, label: torch.Tensor) -> dict[str, np.ndarray]:
+    found = {k: v.numpy() for k, v in per_image(logits, label).items()}
+    return found | {"label": label.numpy(), "index": np.arange(len(label))}
+
+
+def case(n: int = 600) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    label = torch.randint(0, 5, (n,), generator=generator)
+    first = 2 * torch.nn.functional.one_hot(label, 5) + torch.randn(n, 5, generator=generator)
+    second = first + 0.7 * torch.randn(n, 5, generator=generator)
+    return first, second, label
+
+
+def test_mcnemar_by_hand() -> None:
+    first = np.array([True] * 8 + [False] * 2 + [True] * 5)
+    second = np.array([False] * 8 + [True] * 2 + [True] * 5)
+    assert mcnemar(first, second) == pytest.approx(2 * (45 + 10 + 1) / 1024)
+    assert mcnemar(second, first) == mcnemar(first, second)
+    assert mcnemar(first, first) == 1
+
+
+def test_values_are_those_of_the_streaming_metrics() -> None:
+    first, second, label = case()
+    rows = {r.metric: r for r in compare(*(predictions(z, label) for z in (first, second)), 100)}
+    assert list(rows) == ["accuracy", "confidence", "ece", "nll", "brier"]
+    for which, logits in (("first", first), ("second", second)):
+        metric = Calibration()
+        metric.update(logits, label)
+        for name, value in metric.compute().items():
+            if name in rows:
+                assert getattr(rows[name], which) == pytest.approx(value, rel=1e-9), name
+
+
+def test_intervals_are_of_the_paired_difference() -> None:
+    first, second, label = case()
+    a, b = (predictions(z, label) for z in (first, second))
+    rows = {r.metric: r for r in compare(a, b, draws=4000)}
+    for name, values in (("nll", a["nll"] - b["nll"]), ("brier", a["brier"] - b["brier"])):
+        se = values.std(ddof=1) / math.sqrt(len(values))
+        row = rows[name]
+        assert row.difference == pytest.approx(values.mean())
+        assert row.high - row.low == pytest.approx(2 * 1.96 * se, rel=0.06)
+        assert row.low < row.difference < row.high
+        # Far smaller than if the two were independent.
+        apart = math.hypot(a[name].std(), b[name].std()) / math.sqrt(len(values))
+        assert se < 0.8 * apart
+    assert rows["nll"].p < 0.01
+
+
+def test_a_network_does_not_differ_from_itself() -> None:
+    own = predictions(*case()[::2])
+    for row in compare(own, own, draws=100):
+        assert row.difference == row.low == row.high == 0
+        assert row.p == 1
+
+
+def test_old_predictions_have_no_brier() -> None:
+    own = predictions(*case()[::2])
+    other = {k: v for k, v in own.items() if k != "brier"}
+    assert "brier" not in [r.metric for r in compare(own, other, draws=100)]
