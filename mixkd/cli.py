@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import traceback
 from importlib import import_module
@@ -22,9 +23,10 @@ mixkd {version}: mixup-based knowledge distillation, and whether its confidence 
 
   mixkd finetune  data=NAME network=NAME [method=erm|mixup]
       learn from labels only: a teacher, or a baseline student
-  mixkd distill   data=NAME teacher.run=DIR|teacher.weights=FILE [student=NAME]
-                  [temperature=2|sigma] [method=kd|kd_mixup]
-      a student learns a frozen teacher's answers
+  mixkd distill   data=NAME teacher=NAME [teacher.run=DIR|teacher.weights=FILE]
+                  [student=NAME] [temperature=2|sigma] [method=kd|kd_mixup]
+      a student learns a frozen teacher's answers; without run or weights, those of the
+      finished finetune of NAME on these data (teacher.auto=true makes it first)
   mixkd evaluate  network.run=DIR | network=NAME network.weights=FILE [data=NAME]
                   [teacher.run=DIR] [vicinal=true]
       accuracy, confidence, calibration of a trained network; how it answers between images
@@ -33,6 +35,7 @@ mixkd {version}: mixup-based knowledge distillation, and whether its confidence 
   mixkd list      networks | datasets | artefacts | runs
       what there is to choose from, and what has been run
 
+  protocol=corrected|parity   finetune and distill as the paper did; see conf/protocol/
   -m                 run one job for each combination of comma-separated values
   --cfg job          print the composed configuration and stop
   --hydra-help       Hydra's own options
@@ -118,27 +121,33 @@ def run_hydra(command: str, words: list[str]) -> int:
     statuses: list[int] = []
 
     def job(cfg: DictConfig) -> None:
-        # Lightning starts further processes from sys.argv, so it has to see the real one.
+        # Lightning starts further processes: they have to see the real words and environment.
         ours, sys.argv = sys.argv, argv
+        _set_full_error(full)
         try:
             statuses.append(run_job(command, cfg, full == "1"))
         finally:
             sys.argv = ours
+            _set_full_error("1")
 
     # Hydra reads sys.argv, and with this variable raises what it would otherwise print.
-    sys.argv = [argv[0], *options, *expand(command, overrides)]
-    os.environ["HYDRA_FULL_ERROR"] = "1"
+    sys.argv = [argv[0], *options, *expand(command, overrides, multirun)]
+    _set_full_error("1")
     try:
         hydra.main(str(config_dir()), command, version_base="1.3")(job)()
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise UserError(*diagnose(command, overrides, error)) from error
     finally:
         sys.argv = argv
-        if full is None:
-            del os.environ["HYDRA_FULL_ERROR"]
-        else:
-            os.environ["HYDRA_FULL_ERROR"] = full
+        _set_full_error(full)
     return max(statuses, default=0)
+
+
+def _set_full_error(value: str | None) -> None:
+    if value is None:
+        os.environ.pop("HYDRA_FULL_ERROR", None)
+    else:
+        os.environ["HYDRA_FULL_ERROR"] = value
 
 
 def _refuse_option(message: str) -> NoReturn:
@@ -149,7 +158,7 @@ def run_job(command: str, cfg: DictConfig, full: bool) -> int:
     """Run one composed job and print its results; return its exit status, never raise."""
     from mixkd.compose import compose
     from mixkd.config import validate
-    from mixkd.console import is_leader
+    from mixkd.console import is_leader, say
     from mixkd.run import Run
 
     try:
@@ -159,6 +168,7 @@ def run_job(command: str, cfg: DictConfig, full: bool) -> int:
             remedy = error.problems[0].remedy
             if len(error.problems) > 1 or not remedy or not cfg.teacher.auto:
                 raise
+            say(f"teacher.auto: mixkd finetune {shlex.join(remedy)}")
             if status := run_job("finetune", compose("finetune", remedy), full):
                 return status
             config = validate(cfg)
@@ -175,8 +185,10 @@ def run_job(command: str, cfg: DictConfig, full: bool) -> int:
     except UserError as error:
         return report(command, error, full)
     except (Exception, SystemExit) as error:  # a stranger's module may exit when imported
-        # A full disk or a network that diverged is no fault of the program's: no traceback.
-        if full or not isinstance(error, (OSError, NotFinite)):
+        # A full disk, a network that diverged or another process that ended, and said why, is no
+        # fault of the program's: no traceback.
+        peer = isinstance(error, RuntimeError) and "closed by peer" in str(error)
+        if full or not (peer or isinstance(error, (OSError, NotFinite))):
             traceback.print_exception(error)
         print(f"mixkd {command}: failed: {error}", file=sys.stderr)
         return 1

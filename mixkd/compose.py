@@ -32,18 +32,13 @@ PRESETS = ("finetune", "distill")
 # Keys that take a path, by their last word.
 PATHS = ("root", "dir", "run", "weights", "pretrained", "cache_dir", "pairs")
 
-# In a preset: ${lookup:VALUE,{KEY:FOUND, ...},OTHERWISE}.
-OmegaConf.register_new_resolver(
-    "lookup", lambda value, table, otherwise: table.get(value, otherwise), replace=True
-)
 
-
-def expand(command: str, overrides: Sequence[str]) -> list[str]:
+def expand(command: str, overrides: Sequence[str], sweep: bool = False) -> list[str]:
     """Return the overrides in Hydra's own terms.
 
     `teacher=NAME` and `student=NAME` choose from the group `network`, `protocol=NAME` from the
     command's own presets; `KEY.run=` and `KEY.factory=` stand alone, so they clear the network that
-    KEY has by default. Paths need no quotes beyond the shell's.
+    KEY has by default. Paths need no quotes beyond the shell's; in a `sweep` commas part them.
     """
     groups = {key: key if key == "network" else f"network@{key}" for key in NETWORK_KEYS[command]}
     if command in PRESETS:
@@ -54,11 +49,11 @@ def expand(command: str, overrides: Sequence[str]) -> list[str]:
         if key == "vicinal":
             key = "vicinal.enabled"
         if equals and key.rpartition(".")[2] in PATHS and "." in key:
-            value = _path(key, value)
+            value = _path(key, value, sweep)
         if any(key == f"{n}.args" or key.startswith(f"{n}.args.") for n in NETWORK_KEYS[command]):
             key = f"++{key}"  # a callable's arguments are not known beforehand
         if key.startswith("baselines."):
-            key, value = f"++{key}", _path(key, value)
+            key, value = f"++{key}", _path(key, value, sweep)
         expanded.append(f"{groups.get(key, key)}{equals}{value}")
     asked = [o for o in expanded if o.startswith("vicinal.")]
     if asked and not any(o.startswith("vicinal.enabled=") for o in asked):
@@ -70,14 +65,16 @@ def expand(command: str, overrides: Sequence[str]) -> list[str]:
     return expanded
 
 
-def _path(key: str, value: str) -> str:
+def _path(key: str, value: str, sweep: bool) -> str:
     """Return a path as Hydra reads it: in quotes where it has letters that Hydra does not take."""
+    if sweep and "," in value and value[0] not in "'\"":
+        return ",".join(_path(key, part, sweep) for part in value.split(",") if part)
     value = os.path.expanduser(value)
     try:
-        OverridesParser.create().parse_override(f"{key}={value}")
+        parsed = OverridesParser.create().parse_override(f"{key}={value}")
     except HydraException:
         return quoted(value)
-    return value
+    return value if sweep or not parsed.is_sweep_override() else quoted(value)
 
 
 def compose(command: str, overrides: Sequence[str] = ()) -> DictConfig:

@@ -445,7 +445,9 @@ def validate(cfg: DictConfig) -> Config:
 
 def _contradictions(raw: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield what no single field can know. Values may be of any type: the schema checks those."""
-    yield from _data_contradictions(raw["data"], raw["task"])
+    network = raw.get("network")
+    run = network.get("run") if isinstance(network, dict) else None
+    yield from _data_contradictions(raw["data"], raw["task"], run)
     if raw["data"].get("source") in CORRUPTED and raw.get("splits", ["test"]) != ["test"]:
         yield Problem("splits", f"got {raw['splits']}; corrupted images are [test] alone")
     for section in NETWORKS:
@@ -474,16 +476,21 @@ def _contradictions(raw: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem("optimizer.momentum", "got 0 with nesterov=true; takes a number above 0")
     batch, trainer = raw["data"].get("batch_size"), raw["trainer"]
     devices, parts = trainer.get("devices"), trainer.get("accumulate", 1)
-    if isinstance(batch, int) and isinstance(devices, int) and isinstance(parts, int):
+    whole = isinstance(batch, int) and isinstance(devices, int) and isinstance(parts, int)
+    if whole and raw["task"] != "evaluate":
         shares = max(devices, 1) * max(parts, 1)
         if batch % shares:
-            of = f"{devices} devices" if parts == 1 else f"{devices} x {parts} parts"
+            if parts == 1:
+                key, by = "data.batch_size", f"got {batch}, which {devices} devices cannot share"
+            else:
+                key = "trainer.accumulate"
+                by = f"got {parts}; {devices} x {parts} parts cannot share a batch of {batch}"
+            yield Problem(key, f"{by} equally; takes a data.batch_size divisible by {shares}")
+        elif 2 <= batch < 2 * shares:
+            key = "data.batch_size" if parts == 1 else "trainer.accumulate"
             yield Problem(
-                "data.batch_size",
-                f"got {batch}, which {of} cannot share equally; takes a multiple of {shares}",
+                key, f"leaves {batch // shares} image a device and part; takes two or more"
             )
-        elif raw["task"] != "evaluate" and parts > 1 and batch < 2 * shares:
-            yield Problem("trainer.accumulate", f"got {parts}; leaves fewer than two images a part")
     segments = schedule.get("segments")
     if not isinstance(segments, list) or not all(isinstance(s, dict) for s in segments):
         return
@@ -498,10 +505,11 @@ def _contradictions(raw: Mapping[str, Any]) -> Iterator[Problem]:
             )
 
 
-def _data_contradictions(data: Mapping[str, Any], task: str) -> Iterator[Problem]:
-    source, root = data.get("source"), data.get("root")
+def _data_contradictions(data: Mapping[str, Any], task: str, run: Any) -> Iterator[Problem]:
+    source, root = data.get("source"), data.get("root") or None
     if source == "run":
-        yield Problem("data", "no data set chosen; take data=NAME (`mixkd list datasets`)")
+        if not run:  # else what is wrong with the run is said of it
+            yield Problem("data", "no data set chosen; take data=NAME (`mixkd list datasets`)")
         return
     if source not in SOURCES:
         yield Problem(
@@ -520,7 +528,8 @@ def _data_contradictions(data: Mapping[str, Any], task: str) -> Iterator[Problem
     elif source != "digits" and root is None:
         yield Problem("data.root", "got null; takes the folder that holds train/ and test/")
     elif source in ON_DISK and not Path(str(root)).is_dir():
-        yield Problem("data.root", f"got {root!r}; no such folder")
+        what = "is no folder" if Path(str(root)).exists() else "no such folder"
+        yield Problem("data.root", f"got {root!r}; {what}")
     size, resize, resident = data.get("size"), data.get("resize"), data.get("resident")
     if resident is False and source not in (*ON_DISK, *CORRUPTED):
         yield Problem("data.resident", f"got false; {source} lives in memory, and takes true")

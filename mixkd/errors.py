@@ -54,9 +54,15 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     return f" (did you mean {max(found, key=likeness)}?)"
 
 
+def shown(value: Any) -> str:
+    """Return a value as it is written in a configuration."""
+    words = {None: "null", True: "true", False: "false"}
+    return words[value] if value is None or isinstance(value, bool) else repr(value)
+
+
 def schema_problem(schema: type[BaseModel], raw: Any, details: ErrorDetails) -> Problem:
     """Say one pydantic error in mixkd's words."""
-    kind, got = details["type"], f"got {details['input']!r}"
+    kind, got = details["type"], f"got {shown(details['input'])}"
     if kind == "extra_forbidden":
         key, owner, _ = _locate(schema, raw, details["loc"][:-1])
         name, valid = str(details["loc"][-1]), list(owner.model_fields)
@@ -113,10 +119,11 @@ def _section_of(annotation: Any, raw: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     found = [s for a in get_args(annotation) if (s := _section_of(a, raw)) is not None]
-    name = raw.get("name") if isinstance(raw, dict) else None
-    tagged = (
-        [s for s in found if name in get_args(s.model_fields["name"].annotation)]
-        if len(found) > 1
-        else []
-    )
+    tagged = [
+        section
+        for section in found
+        for key in ("name", "source")  # what tells kinds of sections apart
+        if isinstance(raw, dict) and key in section.model_fields and len(found) > 1
+        if raw.get(key) in get_args(section.model_fields[key].annotation)
+    ]
     return next(iter(tagged or found), None)

@@ -3,10 +3,23 @@
 import hashlib
 import json
 import os
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from mixkd.config import PLACE, Config, Evaluate, Network, Section, Training
+from mixkd.config import (
+    PLACE,
+    Config,
+    CorruptedData,
+    Data,
+    Distill,
+    Evaluate,
+    Finetune,
+    Network,
+    Section,
+    Training,
+)
 
 IMAGE_EXTENSIONS = {
     ".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff", ".gif",
@@ -29,9 +42,12 @@ def experiment_hash(cfg: Config) -> str:
             del named["vicinal"]["pairs"]
     if isinstance(cfg, Training) and not cfg.stage1_epochs:
         del named["stage1"]
-    if cfg.data.source == "imagefolder":
-        named["data"]["listing"] = folder_fingerprint(Path(cfg.data.root or ""))
-    if not cfg.data.resident and cfg.trainer.devices > 1:
+    if (files := data_files(cfg.data)) is not None:
+        named["data"]["listing"] = listing_fingerprint(files)
+    if isinstance(cfg, Distill):
+        named["teacher"]["precision"] = cfg.teacher.precision or cfg.trainer.precision
+    mixes = isinstance(cfg, (Finetune, Distill)) and cfg.method.mix is not None
+    if mixes and not cfg.data.resident and cfg.trainer.devices > 1:
         named["data"]["mixed_within"] = cfg.trainer.devices  # each process mixes what it reads
     text = json.dumps(named, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
@@ -43,13 +59,62 @@ def file_fingerprint(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def folder_fingerprint(root: Path) -> str:
-    """Return the sha256 of a folder's image files: relative paths and sizes, not contents."""
+def data_files(cfg: Data) -> Iterator[tuple[str, Path]] | None:
+    """Return the files that a data set is made of, by name; None where its name says it all."""
+    root = Path(cfg.root or "")
+    if not isinstance(cfg, CorruptedData):
+        on_disk = cfg.source in ("imagefolder", "imagenet")
+        return image_files(root) if on_disk else None
+    if cfg.source == "imagenet_c":
+        place = f"{cfg.corruption}/{cfg.severity}"
+        folders = [*root.glob(place), *root.glob(f"*/{place}")]
+        return chain.from_iterable(image_files(folder) for folder in sorted(folders))
+    arrays = (path for name in (cfg.corruption, "labels") for path in root.glob(f"**/{name}.npy"))
+    return ((path.name, path) for path in sorted(arrays))
+
+
+def image_files(
+    folder: Path, under: str = "", above: frozenset[str] = frozenset()
+) -> Iterator[tuple[str, Path]]:
+    """Yield (name, path) of what has the name of an image in a folder and those below it.
+
+    Links are followed, but never back into a folder that they are in. What is hidden is left out.
+
+    Args:
+        folder: where to look.
+        under: put before each name.
+        above: the real paths of the folders that this one is in.
+    """
+    real = os.path.realpath(folder)
+    if real in above:
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name[0] == ".":
+                continue
+            name = under + entry.name
+            if _is(entry.is_dir):
+                yield from image_files(Path(entry.path), f"{name}/", above | {real})
+            elif os.path.splitext(entry.name)[1].lower() in IMAGE_EXTENSIONS:
+                yield name, Path(entry.path)
+
+
+def _is(kind: Callable[[], bool]) -> bool:
+    try:
+        return kind()
+    except OSError:  # a link that leads in a circle
+        return False
+
+
+def listing_fingerprint(files: Iterable[tuple[str, Path]]) -> str:
+    """Return the sha256 of files' names and sizes, not of their contents."""
     digest = hashlib.sha256()
-    files = (p for p in root.rglob("*") if p.suffix.lower() in IMAGE_EXTENSIONS and p.is_file())
-    for path in sorted(files):
-        name = os.fsencode(path.relative_to(root).as_posix())
-        digest.update(name + f"\0{path.stat().st_size}\n".encode())
+    for name, path in sorted(files):
+        try:
+            size = path.stat().st_size
+        except OSError:  # whoever reads it says so
+            size = -1
+        digest.update(os.fsencode(name) + f"\0{size}\n".encode())
     return digest.hexdigest()
 
 

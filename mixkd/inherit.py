@@ -28,6 +28,12 @@ def fill_from_runs(raw: dict[str, Any]) -> Iterator[Problem]:
     """Take what given runs already say: networks with their weights, and for evaluate the data."""
     if isinstance(raw.get("network"), dict):
         yield from _fill(raw, "network", raw["network"])
+    data = raw["data"]
+    if data.get("source") != "run":  # a corrupted set without a run to follow, or with a small one
+        for key in ("size", "resize"):
+            data[key] = None if data.get(key) == "run" else data.get(key)
+        if data.get("source") == "imagenet_c" and data["size"] is None:
+            data["size"] = 224
     yield from _find_teacher(raw)
     others = {name: raw.get(name) for name in ("teacher", "student")} | dict(_baselines(raw))
     for section, network in others.items():
@@ -65,7 +71,7 @@ def _fill(raw: dict[str, Any], section: str, network: dict[str, Any]) -> Iterato
                 f"{section}.{key}",
                 f"got {network[key]!r} beside a run of {saved['network'].get(key)!r}; leave it out",
             )
-    for key, value in saved["network"].items():
+    for key, value in _without_file(saved["network"]).items():
         if network.get(key) is None:
             network[key] = value
     network["weights"] = str(Path(network["run"]) / "weights.safetensors")
@@ -116,7 +122,7 @@ def _saved_config(path: Path) -> dict[str, Any] | str:
 # What decides which training images are held out, and of which data set.
 SPLIT = ("holdout", "split_seed", "selection")
 SAME_DATA = ("source", "name", "size", *SPLIT)
-SAME_NETWORK = ("name", "factory", "args", "head")
+SAME_NETWORK = ("name", "factory", "args", "head", "pretrained", "mean", "std", "input_size")
 
 
 def _find_teacher(raw: dict[str, Any]) -> Iterator[Problem]:
@@ -153,9 +159,9 @@ def _fits(run: Path, raw: dict[str, Any]) -> bool:
         saved = yaml.safe_load((run / "config.yaml").read_text())
         if json.loads((run / "status.json").read_text())["state"] != "finished":
             return False
-        same = all(saved["network"].get(key) == teacher.get(key) for key in SAME_NETWORK)
+        own = _without_file(saved["network"])
+        same = all(own.get(k) == _without_file(teacher).get(k) for k in SAME_NETWORK)
         same = same and all(saved["data"].get(key) == data.get(key) for key in SAME_DATA)
-        same = same and bool(saved["network"]["pretrained"]) == bool(teacher.get("pretrained"))
         if raw["task"] == "distill":
             same = same and saved.get("protocol", "none") == raw["protocol"]
         same = same and saved["method"]["name"] == "erm" and _same_source(saved["data"], data)
@@ -165,11 +171,16 @@ def _fits(run: Path, raw: dict[str, Any]) -> bool:
     return same
 
 
+def _without_file(network: dict[str, Any]) -> dict[str, Any]:
+    """Return a network without the file of its pretrained weights, which may be gone."""
+    return network | {"pretrained": bool(network.get("pretrained")) or None}
+
+
 def _same_source(one: dict[str, Any], other: dict[str, Any]) -> bool:
     if one.get("source") != other.get("source"):
         return False
     roots = {Path(str(data.get("root"))).resolve() for data in (one, other)}
-    return one.get("source") != "imagefolder" or len(roots) == 1
+    return one.get("source") not in ("imagefolder", "imagenet") or len(roots) == 1
 
 
 def _saw_held_out(teacher: dict[str, Any], student: dict[str, Any]) -> bool:
@@ -197,10 +208,10 @@ def _finetune_words(raw: dict[str, Any]) -> list[str]:
     usual = shipped_values("network", choice)
     words += [
         f"network.{key}={word(teacher[key])}"
-        for key in ("pretrained", "mean", "std", "input_size")
-        if teacher.get(key) != usual.get(key)
+        for key in SAME_NETWORK
+        if key not in ("name", "args") and teacher.get(key) != usual.get(key)
     ]
-    if teacher.get("args") != usual.get("args"):
+    if isinstance(teacher.get("args"), dict) and teacher["args"] != usual.get("args"):
         words += [f"network.args.{k}={word(v)}" for k, v in teacher["args"].items()]
     if run["root"] != "runs":
         words.append(f"run.root={word(run['root'])}")

@@ -126,7 +126,7 @@ def timm_core(
     Args:
         name: timm's, with a tag where one is meant.
         num_classes: of the new head.
-        pretrained: true fetches timm's weights; a path reads them from there.
+        pretrained: true fetches timm's weights; a path reads them from there, all but the head's.
         args: more arguments of `timm.create_model`.
 
     Raises:
@@ -135,23 +135,35 @@ def timm_core(
     if not timm.is_model(name):
         close = nearest(name.partition(".")[0], timm.list_models())
         raise UserError.of("network.name", f"timm has no model {name!r}{close}")
-    overlay = {"file": pretrained} if isinstance(pretrained, str) else None
+    known = timm.get_pretrained_cfg(name)
+    if pretrained is True and not (known and known.has_weights):
+        raise UserError.of("network.pretrained", f"got true; timm has no weights of {name}")
     try:
         core: nn.Module = timm.create_model(
-            name,
-            num_classes=num_classes,
-            pretrained=bool(pretrained),
-            pretrained_cfg_overlay=overlay,
-            **args,
+            name, num_classes=num_classes, pretrained=pretrained is True, **args
         )
     except (OSError, RuntimeError) as error:
+        if not pretrained:
+            raise
         raise UserError.of(
             "network.pretrained",
             f"the weights of {name} could not be fetched ({str(error).splitlines()[0]}); give a "
             "file (network.pretrained=FILE), name a mirror (HF_ENDPOINT=URL in the environment), "
             "or start from random weights (network.pretrained=false)",
         ) from error
+    if isinstance(pretrained, str):
+        _load_backbone(core, Path(pretrained))
     return core
+
+
+def _load_backbone(core: nn.Module, path: Path) -> None:
+    """Load all of a timm model but its head from a file in timm's own form."""
+    weights, _ = read_weights(path, "network.pretrained")
+    head, own = f"{_head_name(core)}.", core.state_dict()
+    backbone = {n: v for n, v in without_prefixes(weights, own).items() if not n.startswith(head)}
+    kept = {name: value for name, value in own.items() if name.startswith(head)}
+    check_names(own, backbone | kept, path, "network.pretrained")
+    core.load_state_dict(backbone | kept)
 
 
 def mobilenetv2(
@@ -184,11 +196,15 @@ def build_network(cfg: config.Network, classes: Sequence[str], key: str) -> Netw
         raise UserError.of(
             f"{key}.args", f"got {', '.join(sorted(reserved))}; take {key}.weights or .pretrained"
         )
+    if cfg.weights == "pretrained":
+        _check_imagenet(classes, cfg.head, key)
     core = _core(cfg, len(classes), key)
     if cfg.head is not None:
         _replace_head(core, cfg.head, len(classes), key)
-    if cfg.weights == "pretrained":
-        _check_pretrained_head(core, classes, cfg.head, key)
+    if cfg.weights == "pretrained" and isinstance(cfg.pretrained, str):
+        load_weights(core, Path(cfg.pretrained), f"{key}.pretrained", classes)
+    elif cfg.weights == "pretrained":
+        _check_pretrained_head(core, key)
     elif cfg.weights is not None:
         load_weights(core, Path(cfg.weights), f"{key}.weights", classes)
     known = getattr(core, "pretrained_cfg", None) or {}
@@ -233,8 +249,8 @@ def _core(cfg: config.Network, classes: int, key: str) -> nn.Module:
     args = dict(cfg.args or {})
     # Weights of our own replace pretrained ones: there is nothing to fetch.
     pretrained = False if cfg.weights is not None else cfg.pretrained
-    if cfg.weights == "pretrained":
-        pretrained = cfg.pretrained or True
+    if cfg.weights == "pretrained":  # a file's are loaded with the head, by the caller
+        pretrained = not isinstance(cfg.pretrained, str)
     if cfg.factory is None:
         assert cfg.name is not None
         factory: Callable[..., Any] = timm_core
@@ -248,12 +264,18 @@ def _core(cfg: config.Network, classes: int, key: str) -> nn.Module:
         open_ended = any(p.kind is Parameter.VAR_KEYWORD for p in parameters.values())
         if "num_classes" in parameters or open_ended:
             args.setdefault("num_classes", classes)
-        if pretrained or (pretrained is False and "pretrained" in parameters):
-            args["pretrained"] = pretrained
+        if "pretrained" in parameters or open_ended:
+            args |= {} if pretrained is None else {"pretrained": pretrained}
+        elif pretrained:
+            asked = "weights" if cfg.weights == "pretrained" else "pretrained"
+            raise UserError.of(f"{key}.{asked}", f"{cfg.label} has no pretrained weights")
     try:
         core = factory(**args)
     except UserError as error:  # from our own factories, which do not know their section
-        here = (Problem(p.key.replace("network", key, 1), p.text) for p in error.problems)
+        here = (
+            Problem(p.key.replace("network", key, 1), p.text.replace("network.", f"{key}."))
+            for p in error.problems
+        )
         raise UserError(*here) from error
     except (TypeError, ValueError, RuntimeError) as error:
         raise UserError.of(f"{key}.args", f"{cfg.label} does not take {args}: {error}") from error
@@ -281,17 +303,23 @@ def import_callable(path: str, key: str) -> Callable[..., Any]:
     return function
 
 
-def _check_pretrained_head(
-    core: nn.Module, classes: Sequence[str], head: config.Head | None, key: str
-) -> None:
-    """Refuse a pretrained head that is not of these classes."""
-    trained_on = (getattr(core, "pretrained_cfg", None) or {}).get("num_classes")
-    imagenet = list(ImageNetInfo("imagenet-1k").label_names())  # type: ignore[no-untyped-call]
-    if head is not None or trained_on != len(imagenet) or list(classes) != imagenet:
+def _check_imagenet(classes: Sequence[str], head: config.Head | None, key: str) -> None:
+    """Refuse a pretrained head where it is replaced, or where the classes are not ImageNet's."""
+    imagenet = ImageNetInfo("imagenet-1k").label_names()  # type: ignore[no-untyped-call]
+    if list(classes) != list(imagenet):
         raise UserError.of(
             f"{key}.weights",
-            f"got pretrained, a head of {trained_on} classes; takes ImageNet's 1,000 classes, in "
-            f"data and network alike, and {key}.head=null",
+            f"got pretrained, a head of ImageNet's 1,000 classes; the data has {_some(classes)}",
+        )
+    if head is not None:
+        raise UserError.of(f"{key}.weights", f"got pretrained; takes {key}.head=null beside it")
+
+
+def _check_pretrained_head(core: nn.Module, key: str) -> None:
+    trained_on = (getattr(core, "pretrained_cfg", None) or {}).get("num_classes")
+    if trained_on != 1000:
+        raise UserError.of(
+            f"{key}.weights", f"got pretrained; timm's head has {trained_on} classes, not 1,000"
         )
 
 
@@ -373,14 +401,33 @@ def load_weights(core: nn.Module, path: Path, key: str, classes: Sequence[str]) 
             f"{path} was trained on the {len(trained_on)} classes {_some(trained_on)}; "
             f"the data has the {len(classes)} classes {_some(classes)}",
         )
-    # Checkpoints older than this counter of BatchNorm lack it; with a momentum it is not used.
+    weights = without_prefixes(weights, own)
+    check_names(own, weights, path, key)
+    core.load_state_dict(weights)
+
+
+def without_prefixes(weights: dict[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights without the prefixes that wrappers gave to all names, and with all counters.
+
+    Checkpoints older than BatchNorm's counter of batches lack it; with a momentum it is not used.
+    """
     counters = {n: v for n, v in own.items() if n.endswith(".num_batches_tracked")}
     while not own.keys() & weights.keys():
         prefix = next((p for p in PREFIXES if all(n.startswith(p) for n in weights)), None)
         if prefix is None:
             break
         weights = {name.removeprefix(prefix): value for name, value in weights.items()}
-    weights = counters | weights
+    return counters | weights
+
+
+def check_names(
+    own: Mapping[str, Tensor], weights: Mapping[str, Tensor], path: Path, key: str
+) -> None:
+    """Refuse weights whose names or shapes are not the network's own.
+
+    Raises:
+        UserError: naming `key`; it says which.
+    """
     missing, unknown = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
     shapes = [n for n in own if n in weights and own[n].shape != weights[n].shape]
     if missing or unknown:
@@ -395,7 +442,6 @@ def load_weights(core: nn.Module, path: Path, key: str, classes: Sequence[str]) 
         if theirs[1:] == ours[1:] and len(shapes) <= 2:
             text = f"{path} was trained on {theirs[0]} classes; the data has {ours[0]}"
         raise UserError.of(key, text)
-    core.load_state_dict(weights)
 
 
 def weights_fingerprint(core: nn.Module, cfg: config.Network) -> str:

@@ -142,8 +142,10 @@ class Run:
         """Refuse to continue on images that have changed under the same names and sizes."""
         record = self.path / "provenance.json"
         if record.is_file():
-            before = read_json(record, "run.dir")["fingerprints"].get("data")
-            if before != fingerprints.get("data"):
+            before = read_json(record, "run.dir")["fingerprints"]
+            # Of images in memory the contents count, of those on disk names and sizes.
+            known = [k for k in ("data", "data_files") if k in before and k in fingerprints]
+            if any(before[key] != fingerprints[key] for key in known):
                 raise UserError.of(
                     "run.dir",
                     f"{self.path} began on other images; run.force=true starts it over",

@@ -1,9 +1,18 @@
 """The configuration files that mixkd ships."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
+from omegaconf import DictConfig, OmegaConf
+
+# In a preset: ${lookup:VALUE,{KEY:FOUND, ...},OTHERWISE} and ${scale:VALUE,NUMERATOR,DENOMINATOR}.
+OmegaConf.register_new_resolver(
+    "lookup", lambda value, table, otherwise: table.get(value, otherwise), replace=True
+)
+OmegaConf.register_new_resolver(
+    "scale", lambda value, a, b: None if value is None else round(value * a / b), replace=True
+)
 
 
 def config_dir() -> Path:
@@ -20,10 +29,17 @@ def group_names(group: str) -> dict[str, str]:
 
 
 def shipped_values(group: str, name: str) -> dict[str, Any]:
-    """Return the values of a shipped file, over those of its group's `_base`."""
-    values: dict[str, Any] = {}
-    for stem in ("_base", name):
-        path = config_dir() / group / f"{stem}.yaml"
-        values |= yaml.safe_load(path.read_text()) if path.is_file() else {}
-    values.pop("defaults", None)
-    return values
+    """Return the values of a shipped file, over those of the files of its group that it builds on.
+
+    Choices from other groups are left out; nothing where there is no such file.
+    """
+    return dict(cast(dict[str, Any], OmegaConf.to_container(_merged(group, name), resolve=True)))
+
+
+def _merged(group: str, name: str) -> DictConfig:
+    path = config_dir() / group / f"{name}.yaml"
+    values = yaml.safe_load(path.read_text()) if path.is_file() else {}
+    below = [each for each in values.pop("defaults", []) if isinstance(each, str)]
+    merged = OmegaConf.merge(*(_merged(group, each) for each in below), values)
+    assert isinstance(merged, DictConfig)
+    return merged

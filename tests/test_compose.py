@@ -78,7 +78,8 @@ def test_group_names_carry_their_first_comment() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["é", "日本", "it's", "a(b)", "k=v", "a b", "x!&;", r"a\b", r"it\'s\\", "#1"]
+    "path",
+    ["é", "日本", "it's", "a(b)", "a,b", "a (1),b", "k=v", "a b", "x!&;", r"a\b", r"it\'s\\", "#1"],
 )
 def test_paths_need_no_quotes(path: str) -> None:
     for word in (f"data.root={path}", f"run.root={path}"):
@@ -94,4 +95,6 @@ def test_home_is_expanded_and_quoted_paths_are_left_alone(monkeypatch: pytest.Mo
 
 
 def test_paths_of_a_sweep_stay_apart() -> None:
-    assert expand("evaluate", ["network.run=a,b"])[0] == "network.run=a,b"
+    assert expand("evaluate", ["network.run=a,b"], sweep=True)[0] == "network.run=a,b"
+    quoted = expand("evaluate", ["network.run=a(1),b c"], sweep=True)[0]
+    assert quoted == "network.run='a(1)',b c"

@@ -123,7 +123,7 @@ def test_labels_weigh_more_on_imagenet() -> None:
 def test_the_command_line_goes_above_a_preset() -> None:
     cfg = paper("data=cifar10", "student.pretrained=false", "schedule=cosine", "data.size=64")
     assert cfg.stage1_epochs == 0
-    assert (cfg.schedule.name, cfg.data.size, cfg.data.resize) == ("cosine", 64, 236)
+    assert (cfg.schedule.name, cfg.data.size, cfg.data.resize) == ("cosine", 64, 67)
 
 
 def test_both_files_of_a_command_set_the_same_keys() -> None:

@@ -18,7 +18,7 @@ from mixkd.config import CorruptedData
 from mixkd.data.class_names import CIFAR10, CIFAR100
 from mixkd.data.folder import class_folders, list_classes, raise_all, read_listings
 from mixkd.data.images import AnyImages, StoredImages
-from mixkd.data.sources import alone
+from mixkd.data.sources import alone, beside
 from mixkd.errors import UserError, nearest
 from mixkd.fingerprints import file_fingerprint
 
@@ -72,7 +72,7 @@ def cifar_c(cfg: CorruptedData) -> tuple[AnyImages, tuple[str, ...]]:
         )
     pixels, labels = folder / f"{cfg.corruption}.npy", _array(folder / "labels.npy")
     array = _array(pixels)
-    n, *shape = array.shape
+    n, *shape = array.shape or (0,)
     if array.dtype != np.uint8 or len(shape) != 3 or shape[0] != shape[1] or shape[2] != 3:
         raise UserError.of(
             "data.root",
@@ -174,18 +174,22 @@ def _array(path: Path) -> np.ndarray:
 
 def _cifar_folder(root: Path, published: Published, cfg: CorruptedData) -> Path:
     """Return the folder of the arrays: ROOT itself or the archive's folder in it."""
-    found = [p for p in (root / published.folder, root) if any(p.glob("*.npy"))]
+    inner = root / published.folder
+    places = (inner, inner / published.folder, root)
+    found = [p for p in places if any(p.glob("*.npy"))]
     if not found and cfg.download:
         try:
-            with alone(cfg):
-                download_and_extract_archive(published.url, str(root), md5=published.md5)
+            with alone(cfg), beside(root / published.folder) as partial:
+                download_and_extract_archive(
+                    published.url, str(root), str(partial), md5=published.md5
+                )
         except (RuntimeError, OSError) as error:
             raise UserError.of(
                 "data.root",
                 f"no {published.folder} in {str(root)!r}, and the download failed ({error}); put "
                 f"{published.url} there yourself",
             ) from error
-        found = [root / published.folder]
+        found = [root / published.folder / published.folder]
     if not found:
         raise UserError.of(
             "data.root",

@@ -6,6 +6,7 @@ device all the same.
 """
 
 import os
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -107,6 +108,12 @@ class Fetching(Dataset[Fetched]):
             return Fetched(position, error.problems[0].text)
 
 
+def _leave_signals_to_the_parent(worker: int) -> None:
+    """Ignore Ctrl-C and termination, which reach a whole group: the parent ends its workers."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
 class ImageDataModule(LightningDataModule):
     """Serves vicinal batches for training and every image once for evaluation.
 
@@ -131,10 +138,13 @@ class ImageDataModule(LightningDataModule):
         """Return one epoch of the stream, the one that the trainer is in."""
         assert self.stream is not None
         assert self.trainer is not None
-        trainer, parts = self.trainer, self.parts
+        # Not trainer.current_epoch: when a run is resumed, workers are sent their first positions
+        # before Lightning counts the epoch that has ended.
+        progress: Any = self.trainer.fit_loop.epoch_progress.current
+        parts = self.parts
         positions = Positions(
             self.stream.steps_per_epoch * parts,
-            lambda k: Step(trainer.current_epoch, k // parts, k % parts),
+            lambda k: Step(progress.processed, k // parts, k % parts),
         )
         return self._loader("train", positions, self._needed)
 
@@ -227,6 +237,7 @@ class ImageDataModule(LightningDataModule):
             batch_size=None,  # a position is a batch
             sampler=positions,
             num_workers=workers,
+            worker_init_fn=_leave_signals_to_the_parent,
             pin_memory=self.trainer.strategy.root_device.type == "cuda",
         )
 

@@ -8,7 +8,6 @@ needed.
 import hashlib
 import json
 import os
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +20,7 @@ from mixkd.data.decode import Files, decode
 from mixkd.data.images import AnyImages, Images, StoredImages
 from mixkd.errors import Problem, UserError
 from mixkd.files import replacing
-from mixkd.fingerprints import IMAGE_EXTENSIONS
+from mixkd.fingerprints import image_files
 
 SPLITS = ("train", "val", "test")
 MOST_SHOWN = 5
@@ -34,7 +33,9 @@ class Listing(NamedTuple):
     labels: np.ndarray
 
 
-def load_folder(cfg: Data) -> tuple[dict[str, AnyImages], tuple[str, ...]]:
+def load_folder(
+    cfg: Data, splits: tuple[str, ...] = SPLITS
+) -> tuple[dict[str, AnyImages], tuple[str, ...]]:
     """Return the images of each split that the folder has, and the class names in label order.
 
     Raises:
@@ -42,8 +43,8 @@ def load_folder(cfg: Data) -> tuple[dict[str, AnyImages], tuple[str, ...]]:
             decoded, or images of several sizes without `data.size`.
     """
     root = Path(cfg.root or "")
-    splits, classes = list_splits(root)
-    return read_listings(cfg, root, splits), classes
+    listings, classes = list_splits(root, splits)
+    return read_listings(cfg, root, listings), classes
 
 
 def read_listings(cfg: Data, root: Path, splits: dict[str, Listing]) -> dict[str, AnyImages]:
@@ -66,9 +67,11 @@ def read_listings(cfg: Data, root: Path, splits: dict[str, Listing]) -> dict[str
     }
 
 
-def list_splits(root: Path) -> tuple[dict[str, Listing], tuple[str, ...]]:
+def list_splits(
+    root: Path, splits: tuple[str, ...] = SPLITS
+) -> tuple[dict[str, Listing], tuple[str, ...]]:
     """Return the files of each split, sorted by class and name, and the class names."""
-    folders = [split for split in SPLITS if (root / split).is_dir()]
+    folders = [split for split in splits if (root / split).is_dir()]
     if "train" not in folders or len(folders) < 2:
         found = sorted(p.name for p in root.iterdir() if p.is_dir())[:MOST_SHOWN]
         raise UserError.of(
@@ -94,6 +97,9 @@ def list_classes(root: Path, place: str, classes: tuple[str, ...], problems: lis
     here = set(class_folders(folder))
     if len(classes) < 2:
         problems.append(f"{folder} holds {len(classes)} class folders; takes 2 or more")
+    if not here and any(image_files(folder)):
+        problems.append(f"{folder} holds images; takes a folder for each class, with its images")
+        return Listing(np.array([]), np.array([]))
     problems += [f"{folder}: no folder for class {c!r}" for c in classes if c not in here]
     problems += [f"{folder / c}: train/ has no such class" for c in sorted(here - {*classes})]
     names: list[bytes] = []
@@ -101,27 +107,14 @@ def list_classes(root: Path, place: str, classes: tuple[str, ...], problems: lis
     for label, name in enumerate(classes):
         if name not in here:
             continue
-        images = sorted(_images(folder / name, problems))
+        found = sorted(image_files(folder / name))
+        problems += [f"{path} is no file" for _, path in found if not path.is_file()]
+        images = [image for image, _ in found]
         if not images:
             problems.append(f"{folder / name}: no images in this class folder")
         names += [os.fsencode(f"{place}/{name}/{image}") for image in images]
         labels += [label] * len(images)
     return Listing(np.array(names), np.array(labels, dtype=np.int64))
-
-
-def _images(folder: Path, problems: list[str], under: str = "") -> Iterator[str]:
-    """Yield the image files of a folder and those below it, by their paths under it."""
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name[0] == ".":
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                yield from _images(Path(entry.path), problems, f"{under}{entry.name}/")
-            elif os.path.splitext(entry.name)[1].lower() in IMAGE_EXTENSIONS:
-                if entry.is_file():
-                    yield under + entry.name
-                else:
-                    problems.append(f"{entry.path} is no file")
 
 
 def raise_all(problems: list[str]) -> None:

@@ -151,10 +151,11 @@ class Splits:
     classes: tuple[str, ...]
 
     @cached_property
-    def fingerprint(self) -> str:
-        """The sha256 of class names and every split."""
+    def fingerprints(self) -> dict[str, str]:
+        """The sha256 of class names and every split: `data`, or `data_files` of images on disk."""
         parts = [part.fingerprint() for part in (self.train, self.val, self.test)]
-        return hashlib.sha256(json.dumps([self.classes, parts]).encode()).hexdigest()
+        digest = hashlib.sha256(json.dumps([self.classes, parts]).encode()).hexdigest()
+        return {"data" if isinstance(self.test, Images) else "data_files": digest}
 
     def __getitem__(self, split: str) -> AnyImages:
         images: AnyImages = getattr(self, split)

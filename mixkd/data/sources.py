@@ -123,7 +123,8 @@ def imagenet(cfg: Data) -> Source:
             f"holds train/ and val/, or the archives {', '.join(ARCHIVES.values())} "
             "(https://image-net.org/download, after registering)",
         )
-    return imagefolder(cfg)
+    parts, classes = load_folder(cfg, ("train", "val"))
+    return Source(parts["train"], parts["val"], classes)
 
 
 ARCHIVES = {
@@ -134,19 +135,24 @@ ARCHIVES = {
 
 
 def _unpack(root: Path, split: str, unpack: Callable[..., None]) -> None:
-    """Unpack an archive beside its place and move it there: a split that is there is whole."""
-    say(f"unpacking {root / ARCHIVES[split]} (once)")
-    partial = root / f".{split}-partial"
-    shutil.rmtree(partial, ignore_errors=True)
+    archive = root / ARCHIVES[split]
+    say(f"unpacking {archive} (once)")
     try:
         if split == "val":  # it comes as one folder; the devkit knows the classes
             devkit.parse_devkit_archive(str(root))
-        unpack(str(root), folder=partial.name)
+        with beside(root / split) as partial:
+            unpack(str(root), folder=partial.name)
     except (RuntimeError, OSError) as error:
-        raise UserError.of(
-            "data.root", f"{root / ARCHIVES[split]} cannot be unpacked: {error}"
-        ) from error
-    os.replace(partial, root / split)
+        raise UserError.of("data.root", f"{archive} cannot be unpacked: {error}") from error
+
+
+@contextmanager
+def beside(folder: Path) -> Iterator[Path]:
+    """Give a name beside a folder, to fill; then move it there: a folder that is there is whole."""
+    partial = folder.with_name(f".{folder.name}-partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    yield partial
+    os.replace(partial, folder)
 
 
 @contextmanager

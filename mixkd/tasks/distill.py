@@ -41,6 +41,7 @@ def distill(cfg: config.Distill) -> Metrics:
     torch.manual_seed(cfg.seed)
     student = build_network(cfg.student, classes, "student")
     check_logits(student, len(classes), shape, "student")
+    prepare(cfg.trainer, student)
 
     learner = Distillation(
         student,
@@ -54,7 +55,7 @@ def distill(cfg: config.Distill) -> Metrics:
     )
     data = ImageDataModule(splits, cfg.data, parts=cfg.trainer.accumulate)
     fingerprints = {
-        "data": splits.fingerprint,
+        **splits.fingerprints,
         "teacher": weights_fingerprint(teacher.core, cfg.teacher),
     }
     if cfg.student.weights or cfg.student.pretrained:

@@ -24,7 +24,7 @@ def evaluate(cfg: config.Evaluate) -> Metrics:
         return finished
     splits = load_splits(cfg.data)
     shape = make_views(cfg.data, splits).shape
-    fingerprints = {"data": splits.fingerprint}
+    fingerprints = dict(splits.fingerprints)
     networks: dict[str, Network] = {}
     own = "network" if cfg.teacher is None else "student"
     for name, key, section in (

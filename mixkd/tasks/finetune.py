@@ -9,7 +9,7 @@ from mixkd.networks import build_network, check_logits, weights_fingerprint
 from mixkd.optimization import Optimization
 from mixkd.provenance import stream_seed
 from mixkd.run import Metrics, Run
-from mixkd.tasks.fit import fit, stages
+from mixkd.tasks.fit import fit, prepare, stages
 
 
 def finetune(cfg: config.Finetune) -> Metrics:
@@ -31,6 +31,7 @@ def finetune(cfg: config.Finetune) -> Metrics:
     torch.manual_seed(cfg.seed)
     network = build_network(cfg.network, splits.classes, "network")
     check_logits(network, len(splits.classes), shape, "network")
+    prepare(cfg.trainer, network)
 
     learner = Supervised(
         network,
@@ -39,7 +40,7 @@ def finetune(cfg: config.Finetune) -> Metrics:
         label_smoothing=cfg.method.label_smoothing,
     )
     data = ImageDataModule(splits, cfg.data, parts=cfg.trainer.accumulate)
-    fingerprints = {"data": splits.fingerprint}
+    fingerprints = dict(splits.fingerprints)
     if cfg.network.weights or cfg.network.pretrained:
         fingerprints["start"] = weights_fingerprint(network.core, cfg.network)
     return fit(cfg, run, stages(cfg, learner, stream, splits), data, fingerprints)

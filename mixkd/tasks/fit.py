@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from lightning.pytorch import Trainer
+from timm.layers.norm_act import convert_sync_batchnorm
 
 from mixkd import config
 from mixkd.callbacks.recorder import Recorder
@@ -35,6 +36,7 @@ def make_trainer(cfg: config.Machine, **more: object) -> Trainer:
     # Loaders yield positions, not images: workers would only cost time.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*isinstance.*LeafSpec.*")
+    warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
     if cfg.threads is not None:
         torch.set_num_threads(cfg.threads)
     # Metrics need float64, which Apple's GPUs lack: Lightning's own `auto` would take them.
@@ -45,7 +47,7 @@ def make_trainer(cfg: config.Machine, **more: object) -> Trainer:
             f"got {cfg.devices} of accelerator gpu; there are {torch.cuda.device_count()}",
         )
     accelerator = "gpu" if gpu and cfg.accelerator != "cpu" else "cpu"
-    if more.get("sync_batchnorm") and accelerator == "cpu":
+    if isinstance(cfg, config.Trainer) and cfg.sync_batchnorm and accelerator == "cpu":
         raise UserError.of("trainer.sync_batchnorm", "got true on a CPU; it takes GPUs")
     options: dict[str, object] = {
         "accelerator": accelerator,
@@ -78,7 +80,13 @@ def _check_checkpoint(path: Path) -> None:
 
 
 def prepare(cfg: config.Machine, network: Network) -> None:
-    """Choose a network's memory format and compile it, in place: its names stay as they are."""
+    """Choose a network's memory format and compile it, in place: its names stay as they are.
+
+    BatchNorm that several GPUs share is timm's: torch's own loses the activations that timm keeps
+    within a normalisation.
+    """
+    if isinstance(cfg, config.Trainer) and cfg.sync_batchnorm:
+        network.core = convert_sync_batchnorm(network.core)  # type: ignore[no-untyped-call]
     if cfg.channels_last:
         network.to(memory_format=torch.channels_last)
     if cfg.compile:
@@ -136,7 +144,6 @@ def fit(
         fingerprints: sha256 of the data and weights that go in, by name.
     """
     learner = stages[-1].learner
-    prepare(cfg.trainer, learner.network)
     plans: list[tuple[Stage, Trainer, Path | None]] = []
     for stage in stages:
         recorder = Recorder(run, cfg.trainer.select, stage.number)
@@ -148,7 +155,6 @@ def fit(
             cfg.trainer,
             max_epochs=stage.epochs,
             accumulate_grad_batches=cfg.trainer.accumulate,
-            sync_batchnorm=cfg.trainer.sync_batchnorm,
             callbacks=[recorder],
             enable_checkpointing=True,  # the recorder's; Lightning adds none beside it
         )

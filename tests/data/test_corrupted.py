@@ -178,7 +178,7 @@ before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 total = 0
 for start in range(0, len(splits.test), 500):
     total += int(splits.test.read(np.arange(start, min(start + 500, len(splits.test)))).sum())
-splits.fingerprint
+splits.fingerprints
 after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(json.dumps([len(splits.test), total, (after - before) / 1024]))
 """

@@ -3,8 +3,10 @@
 import hashlib
 import io
 import tarfile
+from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -30,6 +32,7 @@ from mixkd.data.images import Images, Splits, StoredImages
 from mixkd.errors import UserError
 
 Write = Callable[[Path], Path]
+Progress = namedtuple("Progress", "processed")
 WNIDS = ("n01440764", "n01443537", "n01484850")
 WORDS = ["data=imagenet", "data.size=32", "data.resize=36", "data.holdout=0.25",
          "data.batch_size=8", "data.eval_batch_size=4", "method=mixup"]  # fmt: skip
@@ -52,7 +55,8 @@ def module(cfg: Finetune, world_size: int = 1, rank: int = 0) -> ImageDataModule
     data = ImageDataModule(splits, cfg.data, stream, parts=cfg.trainer.accumulate)
 
     class Trainer:
-        current_epoch, global_rank = 1, rank
+        global_rank = rank
+        fit_loop = SimpleNamespace(epoch_progress=SimpleNamespace(current=Progress(1)))
 
         class strategy:
             root_device = torch.device("cpu")
@@ -170,11 +174,12 @@ def test_limits_and_the_held_out_images_are_as_in_memory(root: Path) -> None:
 
 
 def test_the_fingerprint_knows_names_and_sizes(root: Path) -> None:
-    first = load_splits(finetune(root).data).fingerprint
-    assert load_splits(finetune(root).data).fingerprint == first
+    first = load_splits(finetune(root).data).fingerprints
+    assert list(first) == ["data_files"]
+    assert load_splits(finetune(root).data).fingerprints == first
     file = root / "train" / WNIDS[0] / "0000.JPEG"
     file.write_bytes(file.read_bytes() + b"\0")
-    assert load_splits(finetune(root).data).fingerprint != first
+    assert load_splits(finetune(root).data).fingerprints != first
 
 
 def add(archive: tarfile.TarFile, name: str, content: bytes) -> None:

@@ -90,7 +90,7 @@ def test_selection_on_the_test_images_trains_on_all_others() -> None:
 
 def test_fingerprint_follows_the_images() -> None:
     one, again, other = load_splits(data()), load_splits(data()), load_splits(data(split_seed=1))
-    assert one.fingerprint == again.fingerprint != other.fingerprint
+    assert one.fingerprints == again.fingerprints != other.fingerprints
 
 
 def test_a_batch_larger_than_the_training_set_is_refused() -> None:
