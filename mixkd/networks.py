@@ -209,7 +209,8 @@ def build_network(cfg: config.Network, classes: Sequence[str], key: str) -> Netw
         load_weights(core, Path(cfg.weights), f"{key}.weights", classes)
     known = getattr(core, "pretrained_cfg", None) or {}
     pretrained = cfg.pretrained or cfg.weights == "pretrained"
-    size = known["input_size"][-1] if pretrained or known.get("fixed_input_size") else None
+    own = known.get("input_size", [None])[-1]
+    size = own if pretrained or known.get("fixed_input_size") else None
     size = (cfg.args or {}).get("img_size", size)  # timm's argument for a size other than its own
     return Network(
         core,

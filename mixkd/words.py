@@ -14,6 +14,10 @@ def quoted(text: str) -> str:
 
 def word(value: Any) -> str:
     """Return any value as an override takes it, in quotes only where it has to be."""
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{word(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(word, value)) + "]"
     if not isinstance(value, str):
         return json.dumps(value)
     plain = re.sub(r"[/_.-]", "", value)

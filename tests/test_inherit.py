@@ -73,3 +73,28 @@ def test_where_there_is_none_the_command_that_makes_it_is_printed(words: list[st
     assert made.network.name == wanted.teacher.name
     assert made.network.args == wanted.teacher.args
     assert made.run.root == wanted.run.root
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["teacher=mobilenetv2", "teacher.head=null", "teacher.args.width=0.35"],
+        ["teacher=mobilenetv2", "teacher.head.units=64"],
+        ["teacher=resnet20", "teacher.mean=[0.5,0.5,0.5]", "teacher.std=[0.2,0.2,0.2]"],
+        ["teacher=resnet18", "teacher.input_size=64"],
+        ["teacher=convnext_tiny", "teacher.pretrained=false"],
+    ],
+)
+def test_the_command_that_is_printed_makes_what_is_looked_for(words: list[str]) -> None:
+    with pytest.raises(UserError) as caught:
+        distill(*words)
+    run = saved(*caught.value.problems[0].remedy)
+    assert distill(*words).teacher.run == str(run)
+    with pytest.raises(UserError, match="no finished run"):
+        distill(words[0], "teacher.input_size=99")
+
+
+@pytest.mark.parametrize("args", ["null", "5"])
+def test_arguments_that_are_none_are_no_traceback(args: str) -> None:
+    with pytest.raises(UserError):
+        distill("teacher=resnet20", f"teacher.args={args}")

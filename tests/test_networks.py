@@ -7,6 +7,7 @@ import safetensors.torch
 import timm
 import torch
 from omegaconf import OmegaConf
+from timm.data.imagenet_info import ImageNetInfo
 from torch import nn
 
 from mixkd import config
@@ -156,6 +157,76 @@ def test_own_weights_leave_nothing_to_fetch(
     torch.save(timm.create_model("resnet10t", num_classes=10).state_dict(), weights)
     words = ["network=timm", "network.name=resnet10t.c3_in1k", "network.pretrained=true"]
     assert build(*words, f"network.weights={weights}").input_size == 176
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"a": torch.zeros(3)}, "is of another network: it lacks "),
+        (b"junk", "cannot be read as safetensors or a plain state dict"),
+        (b"", "cannot be read as safetensors or a plain state dict"),
+        ("mobilenetv2_050", "is of another shape"),
+        ("resnet10t", "is of another network"),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_a_backbone_of_another_network_is_refused(
+    tmp_path: Path, content: Any, message: str, suffix: str
+) -> None:
+    path = tmp_path / f"back.{suffix}"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        state = timm.create_model(content).state_dict() if isinstance(content, str) else content
+        (torch.save if suffix == "pth" else safetensors.torch.save_file)(state, path)
+    with pytest.raises(UserError) as caught:
+        build("network=mobilenetv2", "network.args.width=0.35", f"network.pretrained={path}")
+    (problem,) = caught.value.problems
+    assert problem.key == "network.pretrained"
+    assert message in problem.text
+
+
+def test_a_backbone_may_bear_the_names_that_wrappers_gave(tmp_path: Path) -> None:
+    state = timm.create_model("mobilenetv2_035").state_dict()
+    torch.save({"state_dict": {f"module.{n}": v for n, v in state.items()}}, tmp_path / "b.pth")
+    network = build(
+        "network=mobilenetv2", "network.args.width=0.35", f"network.pretrained={tmp_path}/b.pth"
+    )
+    own = network.core.state_dict()
+    names = [n for n in state if not n.startswith("classifier")]
+    assert len(names) > 200
+    assert all(torch.equal(own[n], state[n]) for n in names)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["network=mobilenetv2", "network.args.width=0.35", "network.pretrained=true"],
+         "network.pretrained: got true; timm has no weights of mobilenetv2_035"),
+        (["network=resnet20", "network.pretrained=true"],
+         "network.pretrained: resnet20 has no pretrained weights"),
+        (["network=convnext_tiny", "network.weights=pretrained"],
+         "network.weights: got pretrained, a head of ImageNet's 1,000 classes; the data has"),
+    ],
+)  # fmt: skip
+def test_weights_that_nobody_has_are_not_fetched(words: list[str], message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        build(*words)
+    assert message in str(caught.value)
+
+
+def test_imagenets_own_head_is_kept(tmp_path: Path) -> None:
+    source = timm.create_model("resnet10t")
+    torch.save(source.state_dict(), tmp_path / "w.pth")
+    wnids = ImageNetInfo("imagenet-1k").label_names()
+    words = ["network=resnet10t", "network.weights=pretrained"]
+    cfg = section(*words, f"network.pretrained={tmp_path}/w.pth")
+    network = build_network(cfg, wnids, "network")
+    own = network.core.state_dict()
+    assert all(torch.equal(own[n], v) for n, v in source.state_dict().items())
+    assert network.input_size == 176
+    with pytest.raises(UserError, match=r"network.weights: got pretrained, a head of ImageNet's"):
+        build_network(cfg, [str(k) for k in range(1000)], "network")
 
 
 @pytest.mark.parametrize("name", ["checkpoint_path", "pretrained_cfg_overlay"])

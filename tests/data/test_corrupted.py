@@ -164,6 +164,30 @@ def test_the_archive_is_downloaded_checked_and_unpacked(
             assert not list((tmp_path / name).rglob("*.npy"))
 
 
+def test_a_half_unpacked_archive_is_unpacked_anew(
+    root: Path, tmp_path: Path, served: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = tmp_path / "CIFAR-100-C.tar"
+    with tarfile.open(archive, "w") as file:
+        file.add(root / "CIFAR-100-C", "CIFAR-100-C")
+    md5 = hashlib.md5(archive.read_bytes()).hexdigest()
+    local = replace(corrupted.PUBLISHED["cifar100_c"], url=f"{served}/CIFAR-100-C.tar", md5=md5)
+    monkeypatch.setitem(corrupted.PUBLISHED, "cifar100_c", local)
+    original = corrupted.download_and_extract_archive
+
+    def killed(url: str, root: str, extract_root: str, md5: str) -> None:
+        original(url, root, extract_root, md5=md5)
+        (Path(extract_root) / "CIFAR-100-C" / "labels.npy").unlink()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(corrupted, "download_and_extract_archive", killed)
+    cfg = config(tmp_path / "fresh", "data.download=true")
+    with pytest.raises(KeyboardInterrupt):
+        load_splits(cfg)
+    monkeypatch.setattr(corrupted, "download_and_extract_archive", original)
+    assert len(load_splits(cfg).test) == N
+
+
 MEASURE = """
 import json, resource, sys
 import numpy as np

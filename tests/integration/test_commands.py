@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -305,21 +306,24 @@ def test_a_factory_is_found_where_the_user_is(tmp_path: Path) -> None:
     assert only("digits/finetune/*").name.startswith("net-erm-s0-")
 
 
-def test_ctrl_c_says_how_to_go_on(folder: list[str]) -> None:
-    words = ["finetune", *folder, *SMALL, "data.batch_size=16", "trainer.max_epochs=300"]
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("more", [[], ["data.resident=false", "data.size=16", "data.workers=2"]])
+def test_ctrl_c_says_how_to_go_on(folder: list[str], more: list[str], number: int) -> None:
+    words = ["finetune", *folder, *SMALL, *more, "data.batch_size=16", "trainer.max_epochs=300"]
     with subprocess.Popen(
         [sys.executable, "-m", "mixkd", *words],
         stderr=subprocess.PIPE,
         text=True,
         # A background shell has its children ignore the signal.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        start_new_session=True,
     ) as process:
         assert process.stderr is not None
         lines = []
         for line in process.stderr:
             lines.append(line)
             if line.startswith("epoch   2/"):
-                process.send_signal(signal.SIGINT)
+                os.killpg(process.pid, number)  # as a terminal does: workers too
     assert process.returncode == 130
     assert "interrupted; the same command continues it" in lines[-1]
     status = json.loads((only("imagefolder/finetune/*") / "status.json").read_text())

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mixkd.callbacks.recorder import Recorder
+from mixkd.run import Run
 
 pytestmark = pytest.mark.integration
 
@@ -107,15 +108,38 @@ def test_a_network_whose_head_is_not_known_has_no_stage_1(
     mixkd: Mixkd, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     del words[2:5]
-    torch.save({}, "w.pth")
-    factory = ["student.factory=torchvision.models.mobilenet_v2", "student.pretrained=w.pth"]
+    Path("mine.py").write_text(
+        "from torch import nn\n"
+        "def net(num_classes, pretrained):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(3072, num_classes))\n"
+    )
+    factory = ["student.factory=mine.net", "student.pretrained=true"]
     assert mixkd(*words, *factory, "stage1.epochs=1") == 2
-    capsys.readouterr()
-    network = ["student=resnet20", "student.args.depth=8"]
-    assert mixkd(*words, *network, "student.pretrained=w.pth") == 2
+    said = capsys.readouterr().err
+    assert "stage1.epochs: only timm networks say which part is their head; takes 0" in said
     assert not Path("runs").exists()
+    assert mixkd(*words, *factory, "stage1.epochs=0") == 0
 
 
-def test_status_says_which_stage(mixkd: Mixkd, words: list[str]) -> None:
+def test_status_says_which_stage(
+    mixkd: Mixkd, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, int]] = []
+    original = Run.status
+
+    def watched(self: Run, state: str, **more: Any) -> None:
+        if "stage" in more:
+            seen.append((more["stage"], more["epoch"]))
+        original(self, state, **more)
+
+    monkeypatch.setattr(Run, "status", watched)
     assert mixkd(*words, "run.dir=run") == 0
-    assert json.loads(Path("run/status.json").read_text())["state"] == "finished"
+    assert seen == [(1, 1), (1, 2), (2, 1), (2, 2)]
+
+
+def test_the_run_outlives_the_file_that_it_started_from(mixkd: Mixkd, words: list[str]) -> None:
+    assert mixkd(*words, "run.dir=run") == 0
+    Path("backbone.pth").unlink()
+    assert mixkd("evaluate", "network.run=run", "run.dir=measured") == 0
+    metrics = [json.loads(Path(d, "metrics.json").read_text()) for d in ("run", "measured")]
+    assert metrics[1]["test/nll"] == pytest.approx(metrics[0]["test/nll"], abs=1e-6)
