@@ -380,6 +380,7 @@ class Evaluate(Task):
     trainer: Machine
     splits: Splits
     save_logits: Flag
+    reestimate_batchnorm: Flag
     vicinal: Vicinal
 
 
@@ -448,6 +449,8 @@ def _contradictions(raw: Mapping[str, Any]) -> Iterator[Problem]:
     network = raw.get("network")
     run = network.get("run") if isinstance(network, dict) else None
     yield from _data_contradictions(raw["data"], raw["task"], run)
+    if raw["data"].get("source") in CORRUPTED and raw.get("reestimate_batchnorm") is True:
+        yield Problem("reestimate_batchnorm", "got true; corrupted data have no training images")
     if raw["data"].get("source") in CORRUPTED and raw.get("splits", ["test"]) != ["test"]:
         yield Problem("splits", f"got {raw['splits']}; corrupted images are [test] alone")
     for section in NETWORKS:

@@ -26,6 +26,10 @@ IMAGE_EXTENSIONS = {
 }  # fmt: skip
 
 
+# Where arrays of corrupted images may lie: see data/corrupted.py.
+DEPTHS = ("", "*/", "*/*/")
+
+
 def experiment_hash(cfg: Config) -> str:
     """Return 10 hexadecimal digits that name the experiment.
 
@@ -69,8 +73,8 @@ def data_files(cfg: Data) -> Iterator[tuple[str, Path]] | None:
         place = f"{cfg.corruption}/{cfg.severity}"
         folders = [*root.glob(place), *root.glob(f"*/{place}")]
         return chain.from_iterable(image_files(folder) for folder in sorted(folders))
-    arrays = (path for name in (cfg.corruption, "labels") for path in root.glob(f"**/{name}.npy"))
-    return ((path.name, path) for path in sorted(arrays))
+    names = (f"{depth}{name}.npy" for name in (cfg.corruption, "labels") for depth in DEPTHS)
+    return ((path.name, path) for name in names for path in root.glob(name))
 
 
 def image_files(

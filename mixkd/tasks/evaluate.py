@@ -3,7 +3,9 @@
 from mixkd import config
 from mixkd.console import say
 from mixkd.data.datamodule import ImageDataModule, load_splits, make_views
+from mixkd.errors import UserError
 from mixkd.files import write_json
+from mixkd.modules.batchnorm import BatchNormEstimation
 from mixkd.modules.classifier import Classifier
 from mixkd.networks import Network, build_network, check_logits, weights_fingerprint
 from mixkd.run import Metrics, Run
@@ -42,8 +44,14 @@ def evaluate(cfg: config.Evaluate) -> Metrics:
     sizes = {str(s): len(splits[s]) for s in cfg.vicinal.splits if len(splits[s]) > 1}
     pairs = choose_pairs(cfg.vicinal, sizes) if cfg.vicinal.enabled else {}
     trainer = make_trainer(cfg.trainer)
+    estimation = None
+    if cfg.reestimate_batchnorm:
+        estimation = _batchnorm_estimation(networks[own])
     with run.started(fingerprints, device=describe_device(trainer)):
         say(f"evaluate: {run.path}")
+        if estimation is not None:
+            data.tested = "train"
+            trainer.test(estimation, data, verbose=False)
         classifier = Classifier(networks[own], cfg.save_logits)
         metrics = measure(trainer, classifier, data, cfg.splits, run)
         if pairs:
@@ -58,3 +66,10 @@ def evaluate(cfg: config.Evaluate) -> Metrics:
         if trainer.is_global_zero:
             write_json(run.path / "metrics.json", metrics)
     return metrics
+
+
+def _batchnorm_estimation(network: Network) -> BatchNormEstimation:
+    try:
+        return BatchNormEstimation(network)
+    except ValueError as error:
+        raise UserError.of("reestimate_batchnorm", f"got true; {error}") from error

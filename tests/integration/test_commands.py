@@ -255,7 +255,7 @@ def test_mistakes_leave_nothing_behind(
         (["evaluate", *folder, *SMALL, "network.weights=bad.safetensors"], "cannot be read"),
         (["evaluate", *folder, *SMALL, "network.weights=hundred.pt"], "trained on 100 classes"),
         (["finetune", *SMALL, "method=mixup", "method.mix.lam=1.5"], "method.mix.lam: got 1.5"),
-        (["finetune", *SMALL, "trainer.accelerator=gpu", "trainer.devices=64"], "got 64 of acc"),
+        (["finetune", *SMALL, "trainer.accelerator=gpu", "trainer.devices=16"], "got 16 of acc"),
         (["finetune", "-m", *SMALL, "seed=0,1", "trainer.devices=2"], "on one device each"),
         (["finetun"], "did you mean finetune?"),
         (["list", "network"], "did you mean networks?"),
@@ -418,6 +418,21 @@ def test_distill_passes_its_settings_to_the_loss(
         assert loss == pytest.approx(0.3 * ce + 0.7 * scale * part, rel=1e-5)
         kd.append(part)
     assert kd[0] < 0.5 * kd[1]  # softened at T = 3
+
+
+def test_where_the_test_images_select_the_history_says_test(
+    mixkd: Mixkd, folder: list[str]
+) -> None:
+    words = [*folder, *SMALL, *QUICK, "data.selection=test", "run.dir=run"]
+    assert mixkd("finetune", *words) == 0
+    with open("run/history.csv") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        for name in ("accuracy", "ece", "nll"):
+            assert row[f"test/{name}"] == row[f"val/{name}"]
+    best = max(rows, key=lambda row: float(row["test/accuracy"]))
+    assert read(Path("run"))["test/accuracy"] == float(best["test/accuracy"])
+    assert not [name for name in read(Path("run")) if name.startswith("test/scaled")]
 
 
 def test_the_same_command_gives_the_same_weights_and_another_seed_others(

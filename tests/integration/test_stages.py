@@ -108,12 +108,12 @@ def test_a_network_whose_head_is_not_known_has_no_stage_1(
     mixkd: Mixkd, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     del words[2:5]
-    Path("mine.py").write_text(
+    Path("headless.py").write_text(
         "from torch import nn\n"
         "def net(num_classes, pretrained):\n"
         "    return nn.Sequential(nn.Flatten(), nn.Linear(3072, num_classes))\n"
     )
-    factory = ["student.factory=mine.net", "student.pretrained=true"]
+    factory = ["student.factory=headless.net", "student.pretrained=true"]
     assert mixkd(*words, *factory, "stage1.epochs=1") == 2
     said = capsys.readouterr().err
     assert "stage1.epochs: only timm networks say which part is their head; takes 0" in said
