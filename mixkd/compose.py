@@ -29,6 +29,9 @@ NETWORK_KEYS = {
 PRESETS = ("finetune", "distill")
 
 
+# What `mixkd evaluate NAME=true` does more; a key of one asks for it too.
+ANALYSES = ("vicinal", "features")
+
 # Keys that take a path, by their last word.
 PATHS = ("root", "dir", "run", "weights", "pretrained", "cache_dir", "pairs")
 
@@ -46,8 +49,8 @@ def expand(command: str, overrides: Sequence[str], sweep: bool = False) -> list[
     expanded = []
     for word in overrides:
         key, equals, value = word.partition("=")
-        if key == "vicinal":
-            key = "vicinal.enabled"
+        if key in ANALYSES:
+            key = f"{key}.enabled"
         if equals and key.rpartition(".")[2] in PATHS and "." in key:
             value = _path(key, value, sweep)
         if any(key == f"{n}.args" or key.startswith(f"{n}.args.") for n in NETWORK_KEYS[command]):
@@ -55,9 +58,10 @@ def expand(command: str, overrides: Sequence[str], sweep: bool = False) -> list[
         if key.startswith("baselines."):
             key, value = f"++{key}", _path(key, value, sweep)
         expanded.append(f"{groups.get(key, key)}{equals}{value}")
-    asked = [o for o in expanded if o.startswith("vicinal.")]
-    if asked and not any(o.startswith("vicinal.enabled=") for o in asked):
-        expanded.append("vicinal.enabled=true")
+    for name in ANALYSES:
+        asked = [o for o in expanded if o.startswith(f"{name}.")]
+        if asked and not any(o.startswith(f"{name}.enabled=") for o in asked):
+            expanded.append(f"{name}.enabled=true")
     for key in NETWORK_KEYS[command]:
         alone = any(o.startswith((f"{key}.run=", f"{key}.factory=")) for o in expanded)
         if alone and not any(o.startswith(f"{groups[key]}=") for o in expanded):

@@ -369,6 +369,15 @@ class Vicinal(Section):
     pairs: Annotated[str | None, takes("a .npz file of pairs, or null")]
 
 
+class Features(Section):
+    """Penultimate features of test images: t-SNE, clusters and their V-measure."""
+
+    enabled: Flag
+    classes: Annotated[list[str] | None, takes("a list of class names, or null")]
+    n_images: Annotated[int, takes("a whole number, 5 or more", ge=5)]
+    seed: Annotated[int, takes("a whole number from 0 to 4294967295", ge=0, le=2**32 - 1)]
+
+
 class Evaluate(Task):
     """mixkd evaluate."""
 
@@ -382,6 +391,7 @@ class Evaluate(Task):
     save_logits: Flag
     reestimate_batchnorm: Flag
     vicinal: Vicinal
+    features: Features
 
 
 TASKS: dict[str, type[Finetune] | type[Distill] | type[Evaluate]] = {

@@ -38,6 +38,8 @@ def experiment_hash(cfg: Config) -> str:
     """
     named = _without_places(cfg)
     if isinstance(cfg, Evaluate):
+        if not cfg.features.enabled:
+            del named["features"]
         if not cfg.vicinal.enabled:
             del named["vicinal"], named["baselines"]
         elif (pairs := Path(cfg.vicinal.pairs or "")).is_file():

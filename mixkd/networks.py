@@ -336,6 +336,22 @@ def head_of(network: Network, key: str) -> nn.Module:
     return network.core.get_submodule(name)
 
 
+def last_layer(network: Network) -> nn.Module:
+    """Return the layer that gives the logits: of the head where it is known, else the last linear.
+
+    Raises:
+        UserError: if there is none.
+    """
+    name = _head_name(network.core)
+    head = network.core if name is None else network.core.get_submodule(name)
+    layers = [m for m in head.modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
+    if name is None:
+        layers = [m for m in layers if isinstance(m, nn.Linear)]
+    if not layers:
+        raise UserError.of("features", "got true; the network has no linear layer to look before")
+    return layers[-1]
+
+
 def _head_name(core: nn.Module) -> str | None:
     name = (getattr(core, "pretrained_cfg", None) or {}).get("classifier")
     return name if isinstance(name, str) else None

@@ -26,8 +26,8 @@ Metrics = dict[str, float]
 # The files by which a directory is known for a run come last.
 CONTENTS = (
     "status.json", "stage1.csv", "history.csv", "metrics.json", "checkpoints",
-    "weights.safetensors", "predictions", "reliability.csv", "vicinal.csv", "figures",
-    "config.yaml", "provenance.json",
+    "weights.safetensors", "predictions", "reliability.csv", "vicinal.csv", "features.npz",
+    "figures", "config.yaml", "provenance.json",
 )  # fmt: skip
 
 

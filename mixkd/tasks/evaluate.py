@@ -9,6 +9,7 @@ from mixkd.modules.batchnorm import BatchNormEstimation
 from mixkd.modules.classifier import Classifier
 from mixkd.networks import Network, build_network, check_logits, weights_fingerprint
 from mixkd.run import Metrics, Run
+from mixkd.tasks.features import choose_images, look
 from mixkd.tasks.fit import describe_device, make_trainer, prepare
 from mixkd.tasks.measure import measure
 from mixkd.tasks.vicinal import analyse, choose_pairs
@@ -43,6 +44,7 @@ def evaluate(cfg: config.Evaluate) -> Metrics:
     data = ImageDataModule(splits, cfg.data)
     sizes = {str(s): len(splits[s]) for s in cfg.vicinal.splits if len(splits[s]) > 1}
     pairs = choose_pairs(cfg.vicinal, sizes) if cfg.vicinal.enabled else {}
+    looked_at = choose_images(cfg.features, splits) if cfg.features.enabled else None
     trainer = make_trainer(cfg.trainer)
     estimation = None
     if cfg.reestimate_batchnorm:
@@ -63,6 +65,8 @@ def evaluate(cfg: config.Evaluate) -> Metrics:
                 if other.scaling is not None:
                     temperatures[name] = other.scaling
             metrics |= analyse(trainer, networks, data, pairs, cfg.vicinal, temperatures, run)
+        if looked_at is not None:
+            metrics |= look(trainer, networks[own], *looked_at, cfg.data, cfg.features, run)
         if trainer.is_global_zero:
             write_json(run.path / "metrics.json", metrics)
     return metrics

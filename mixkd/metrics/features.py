@@ -1,0 +1,37 @@
+"""How well a network's features part the classes (as in the paper's Fig. 7 and 8)."""
+
+import numpy as np
+from sklearn.cluster import KMeans
+from sklearn.manifold import TSNE
+from sklearn.metrics import v_measure_score
+
+
+def clusters(features: np.ndarray, classes: int, seed: int) -> np.ndarray:
+    """Return the cluster of each image: int64 [n], from k-means with a cluster a class.
+
+    Args:
+        features: float, shape [n, d].
+        classes: how many clusters.
+        seed: of the ten starts, of which the best is kept.
+    """
+    found: np.ndarray = KMeans(classes, n_init=10, random_state=seed).fit_predict(features)
+    return found.astype(np.int64)
+
+
+def v_measure(label: np.ndarray, cluster: np.ndarray) -> float:
+    """Return the V-measure of clusters, in [0, 1]: how well they are the classes."""
+    return float(v_measure_score(label, cluster))
+
+
+def embedding(features: np.ndarray, seed: int) -> np.ndarray:
+    """Return t-SNE coordinates, float32 [n, 2]; for looking at, not for measuring.
+
+    Args:
+        features: float, shape [n, d], of 5 images or more.
+        seed: of t-SNE.
+    """
+    perplexity = min(30.0, (len(features) - 1) / 3)
+    found: np.ndarray = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(
+        features
+    )
+    return found.astype(np.float32)
