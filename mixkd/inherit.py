@@ -159,8 +159,10 @@ def _fits(run: Path, raw: dict[str, Any]) -> bool:
         saved = yaml.safe_load((run / "config.yaml").read_text())
         if json.loads((run / "status.json").read_text())["state"] != "finished":
             return False
-        own = _without_file(saved["network"])
-        same = all(own.get(k) == _without_file(teacher).get(k) for k in SAME_NETWORK)
+        own, asked = _without_file(saved["network"]), _without_file(teacher)
+        if teacher.get("pretrained") is None:  # either will do
+            asked["pretrained"] = own["pretrained"]
+        same = all(own.get(key) == asked.get(key) for key in SAME_NETWORK)
         same = same and all(saved["data"].get(key) == data.get(key) for key in SAME_DATA)
         if raw["task"] == "distill":
             same = same and saved.get("protocol", "none") == raw["protocol"]

@@ -98,3 +98,12 @@ def test_the_command_that_is_printed_makes_what_is_looked_for(words: list[str]) 
 def test_arguments_that_are_none_are_no_traceback(args: str) -> None:
     with pytest.raises(UserError):
         distill("teacher=resnet20", f"teacher.args={args}")
+
+
+def test_a_teacher_may_have_started_from_a_file() -> None:
+    write_text(Path("w.pth"), "weights")
+    run = saved("network=resnet10t", "network.pretrained=w.pth")
+    assert distill("teacher=resnet10t").teacher.run == str(run)
+    assert distill("teacher=resnet10t", "teacher.pretrained=true").teacher.run == str(run)
+    with pytest.raises(UserError, match="no finished run"):
+        distill("teacher=resnet10t", "teacher.pretrained=false")
