@@ -173,26 +173,32 @@ def _array(path: Path) -> np.ndarray:
 
 
 def _cifar_folder(root: Path, published: Published, cfg: CorruptedData) -> Path:
-    """Return the folder of the arrays: ROOT itself or the archive's folder in it."""
-    inner = root / published.folder
-    places = (inner, inner / published.folder, root)
-    found = [p for p in places if any(p.glob("*.npy"))]
-    if not found and cfg.download:
+    """Return the folder of the arrays: the archive's folder in ROOT, or ROOT itself."""
+    folder = root / published.folder
+    if cfg.download:
         try:
-            with alone(cfg), beside(root / published.folder) as partial:
-                download_and_extract_archive(
-                    published.url, str(root), str(partial), md5=published.md5
-                )
+            with alone(cfg):
+                if not any(any(place.glob("*.npy")) for place in (folder, root)):
+                    _download(published, root, folder)
         except (RuntimeError, OSError) as error:
             raise UserError.of(
                 "data.root",
                 f"no {published.folder} in {str(root)!r}, and the download failed ({error}); put "
                 f"{published.url} there yourself",
             ) from error
-        found = [root / published.folder / published.folder]
-    if not found:
-        raise UserError.of(
-            "data.root",
-            f"no {published.folder}/*.npy in {str(root)!r}; data.download=true fetches it (2.9 GB)",
-        )
-    return found[0]
+    for place in (folder, root):
+        if any(place.glob("*.npy")):
+            return place
+    raise UserError.of(
+        "data.root",
+        f"no {published.folder}/*.npy in {str(root)!r}; data.download=true fetches it (2.9 GB)",
+    )
+
+
+def _download(published: Published, root: Path, folder: Path) -> None:
+    with beside(folder) as partial:
+        download_and_extract_archive(published.url, str(root), str(partial), md5=published.md5)
+        inner = partial / published.folder
+        for array in inner.iterdir():
+            array.rename(partial / array.name)
+        inner.rmdir()

@@ -3,7 +3,6 @@
 import os
 from dataclasses import dataclass
 from functools import cached_property
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from mixkd.errors import UserError
+from mixkd.fingerprints import listing_fingerprint
 
 
 def decode(path: Path, size: int | None) -> np.ndarray | str:
@@ -85,7 +85,5 @@ class Files:
 
     @cached_property
     def _listing(self) -> str:
-        digest = sha256()
-        for row, name in enumerate(self.names):
-            digest.update(bytes(name) + f"\0{self.path(row).stat().st_size}\n".encode())
-        return digest.hexdigest()
+        files = ((os.fsdecode(name), self.path(row)) for row, name in enumerate(self.names))
+        return listing_fingerprint(files)

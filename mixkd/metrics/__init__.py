@@ -1,1 +1,3 @@
 """torchmetrics metrics with a functional core."""
+
+BINS = 15  # of the ECE, equal widths (the authors' number)

@@ -10,8 +10,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from mixkd.errors import NotFinite
-
-BINS = 15
+from mixkd.metrics import BINS
 
 Values = dict[str, float]
 

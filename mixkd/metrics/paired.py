@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import binomtest
 
-BINS = 15
+from mixkd.metrics import BINS
 
 Predictions = Mapping[str, np.ndarray]
 
