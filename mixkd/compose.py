@@ -60,6 +60,8 @@ def expand(command: str, overrides: Sequence[str], sweep: bool = False) -> list[
         expanded.append(f"{groups.get(key, key)}{equals}{value}")
     for name in ANALYSES:
         asked = [o for o in expanded if o.startswith(f"{name}.")]
+        if name == "vicinal":
+            asked += [o for o in expanded if o.startswith("++baselines.")]
         if asked and not any(o.startswith(f"{name}.enabled=") for o in asked):
             expanded.append(f"{name}.enabled=true")
     for key in NETWORK_KEYS[command]:

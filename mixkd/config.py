@@ -4,6 +4,7 @@ Defaults live in conf/ alone. `validate` turns a composed configuration into a t
 one `UserError` with every problem in it. Nothing heavy is imported here.
 """
 
+import re
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
@@ -373,9 +374,23 @@ class Features(Section):
     """Penultimate features of test images: t-SNE, clusters and their V-measure."""
 
     enabled: Flag
-    classes: Annotated[list[str] | None, takes("a list of class names, or null")]
+    classes: Annotated[
+        Annotated[list[str], Field(min_length=2), AfterValidator(_each_once)] | None,
+        takes("a list of two or more class names, or null"),
+    ]
     n_images: Annotated[int, takes("a whole number, 5 or more", ge=5)]
     seed: Annotated[int, takes("a whole number from 0 to 4294967295", ge=0, le=2**32 - 1)]
+
+
+def _baseline_names(baselines: dict[str, Network]) -> dict[str, Network]:
+    for name in baselines:
+        taken = re.match("network$|student$|teacher$|scaled", name)
+        if taken or not re.fullmatch(r"[a-z]\w*", name):
+            raise ValueError(
+                f"{name} is no name for a baseline; takes small letters, digits and _, and not "
+                "network, student, teacher or scaled"
+            )
+    return baselines
 
 
 class Evaluate(Task):
@@ -385,7 +400,9 @@ class Evaluate(Task):
     data: Annotated[Data | CorruptedData, Field(discriminator="source")]
     network: Network
     teacher: Teacher | None
-    baselines: Annotated[dict[str, Network], takes("runs by name, {erm: DIR}")]
+    baselines: Annotated[
+        dict[str, Network], AfterValidator(_baseline_names), takes("runs by name, {erm: DIR}")
+    ]
     trainer: Machine
     splits: Splits
     save_logits: Flag
@@ -467,6 +484,11 @@ def _contradictions(raw: Mapping[str, Any]) -> Iterator[Problem]:
         network = raw.get(section)
         if isinstance(network, dict):
             yield from _network_contradictions(section, network, raw["task"])
+    if raw["task"] == "evaluate" and isinstance(teacher := raw.get("teacher"), dict):
+        if not raw["vicinal"].get("enabled"):
+            yield Problem("teacher", "is asked in vicinal analysis alone; add vicinal=true")
+        if teacher.get("precision") is not None:
+            yield Problem("teacher.precision", "evaluation takes trainer.precision, of them all")
     expected = {"finetune": ("erm", "mixup"), "distill": ("kd", "kd_mixup")}.get(raw["task"])
     method = raw.get("method", {}).get("name")
     if expected and method not in expected:

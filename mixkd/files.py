@@ -50,8 +50,8 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file atomically, indented; numbers keep every digit."""
-    write_text(path, json.dumps(value, indent=2) + "\n")
+    """Write a JSON file atomically, indented; numbers keep every digit, and are finite."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def read_json(path: Path, key: str) -> dict[str, Any]:

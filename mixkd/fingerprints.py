@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
 
 from mixkd.config import (
     PLACE,
@@ -19,6 +22,7 @@ from mixkd.config import (
     Network,
     Section,
     Training,
+    Vicinal,
 )
 
 IMAGE_EXTENSIONS = {
@@ -42,10 +46,8 @@ def experiment_hash(cfg: Config) -> str:
             del named["features"]
         if not cfg.vicinal.enabled:
             del named["vicinal"], named["baselines"]
-        elif (pairs := Path(cfg.vicinal.pairs or "")).is_file():
-            named["vicinal"]["pairs"] = file_fingerprint(pairs)
-        else:
-            del named["vicinal"]["pairs"]
+        elif cfg.vicinal.pairs is not None:
+            named["vicinal"]["pairs"] = _pairs_fingerprint(cfg.vicinal)
     if isinstance(cfg, Training) and not cfg.stage1_epochs:
         del named["stage1"]
     if (files := data_files(cfg.data)) is not None:
@@ -122,6 +124,22 @@ def listing_fingerprint(files: Iterable[tuple[str, Path]]) -> str:
             size = -1
         digest.update(os.fsencode(name) + f"\0{size}\n".encode())
     return digest.hexdigest()
+
+
+def _pairs_fingerprint(cfg: Vicinal) -> str:
+    """Return what a file of pairs adds: nothing of its own where they are, or will be, drawn."""
+    path = Path(cfg.pairs or "")
+    drawn = not path.is_file() or are_drawn_pairs(path, cfg.seed, cfg.n_pairs)
+    return "drawn" if drawn else file_fingerprint(path)
+
+
+def are_drawn_pairs(path: Path, seed: int, count: int) -> bool:
+    """Return whether a file of pairs says that it was drawn by mixkd with a seed and a count."""
+    try:
+        with np.load(path, allow_pickle=False) as saved:
+            return "drawn" in saved.files and saved["drawn"].tolist() == [seed, count]
+    except (OSError, ValueError, EOFError, AttributeError, BadZipFile):
+        return False  # whoever reads it says what is wrong
 
 
 def _without_places(section: Section) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from mixkd.errors import UserError
 from mixkd.files import replacing
+from mixkd.fingerprints import are_drawn_pairs
 
 
 class ImagePairs(NamedTuple):
@@ -30,45 +31,62 @@ def draw_pairs(n: int, count: int, seed: int) -> ImagePairs:
     return ImagePairs(order[:count], order[count:])
 
 
-def load_pairs(path: Path, sizes: dict[str, int], count: int, seed: int) -> ImagePairs:
-    """Read pairs from a file; draw them and write the file where it does not exist.
+def load_pairs(path: Path, sizes: dict[str, int], count: int, seed: int) -> dict[str, ImagePairs]:
+    """Read the pairs of each split from a file; draw them and write the file if there is none.
+
+    The file is an npz of int64 `i` and `j`, which serve for every split that has no `<split>_i` and
+    `<split>_j` of its own. One that was drawn here also holds `drawn`: the seed and the count.
 
     Args:
-        path: npz with int64 `i` and `j`.
-        sizes: images of each split that the pairs are for; they are drawn from the smallest.
+        path: the file.
+        sizes: images of each split.
         count: as in `draw_pairs`.
         seed: as in `draw_pairs`.
 
     Raises:
         UserError: if the file holds no such pairs, or one reaches beyond a split.
     """
+    drawn = {split: draw_pairs(n, count, seed) for split, n in sizes.items()}
     if not path.exists():
-        pairs = draw_pairs(min(sizes.values()), count, seed)
+        arrays = {f"{s}_{name}": x for s, own in drawn.items() for name, x in own._asdict().items()}
+        last = list(drawn.values())[-1]
         with replacing(path) as temporary, open(temporary, "wb") as file:
-            np.savez(file, i=pairs.i, j=pairs.j)
-        return pairs
+            np.savez(file, i=last.i, j=last.j, drawn=np.array([seed, count]), **arrays)
+        return drawn
     try:
         with np.load(path, allow_pickle=False) as saved:
-            pairs = ImagePairs(saved["i"], saved["j"])
+            arrays = {name: saved[name] for name in saved.files}
+        pairs = {
+            s: ImagePairs(*(arrays.get(f"{s}_{name}", arrays[name]) for name in "ij"))
+            for s in sizes
+        }
     except (
-        OSError,
-        ValueError,
-        KeyError,
-        EOFError,
-        AttributeError,
-        TypeError,
-        BadZipFile,
-    ) as error:
+        OSError, ValueError, KeyError, EOFError, AttributeError, TypeError, BadZipFile,
+    ) as error:  # fmt: skip
         raise UserError.of("vicinal.pairs", f"{path} holds no pairs: {error}") from error
+    for split, own in pairs.items():
+        _check(own, split, sizes[split], path)
+    own_draw = are_drawn_pairs(path, seed, count)
+    if own_draw and not all(np.array_equal(pairs[split], drawn[split]) for split in sizes):
+        raise UserError.of(
+            "vicinal.pairs", f"{path} was drawn for other data of other sizes; take another file"
+        )
+    return {
+        split: ImagePairs(*(value.astype(np.int64) for value in own))
+        for split, own in pairs.items()
+    }
+
+
+def _check(pairs: ImagePairs, split: str, n: int, path: Path) -> None:
     for name, value in pairs._asdict().items():
-        if value.dtype.kind not in "iu" or value.ndim != 1 or len(value) != len(pairs.i):
+        right = value.dtype.kind in "iu" and value.ndim == 1 and len(value) == len(pairs.i) > 0
+        if not right:
             got = f"{value.dtype} {list(value.shape)}"
             raise UserError.of("vicinal.pairs", f"{path}: {name} is {got}; takes int64 [pairs]")
     lowest, highest = min(map(np.min, pairs)), max(map(np.max, pairs))
-    for split, n in sizes.items():
-        if lowest < 0 or highest >= n:
-            raise UserError.of(
-                "vicinal.pairs",
-                f"{path} names images {lowest} to {highest}; {split} has {n}",
-            )
-    return ImagePairs(*(value.astype(np.int64) for value in pairs))
+    if lowest < 0 or highest >= n:
+        raise UserError.of(
+            "vicinal.pairs", f"{path} names images {lowest} to {highest}; {split} has {n}"
+        )
+    if (pairs.i == pairs.j).any():
+        raise UserError.of("vicinal.pairs", f"{path} pairs an image with itself")

@@ -28,7 +28,8 @@ def bin_of(confidence: Tensor, bins: int = BINS) -> Tensor:
     Returns:
         int64, shape [n], in [0, bins).
     """
-    edges = torch.linspace(0, 1, bins + 1, dtype=torch.float64, device=confidence.device)
+    edges = torch.tensor([k / bins for k in range(bins + 1)], dtype=torch.float64)
+    edges = edges.to(confidence.device)
     return (torch.bucketize(confidence, edges, right=True) - 1).clamp(0, bins - 1)
 
 
@@ -158,6 +159,8 @@ class TemperatureFit(Metric):
         1.82
     """
 
+    RANGE = (0.05, 20.0)
+
     full_state_update = False
     slope: Tensor
     curvature: Tensor
@@ -197,9 +200,9 @@ class TemperatureFit(Metric):
         if not np.isfinite(slope).all():
             raise NotFinite("the network's logits are not finite")
         if slope[0] >= 0:  # no temperature is high enough
-            return float(1 / beta[0])
+            return self.RANGE[1]
         if slope[-1] <= 0:  # all are right: the lower the better
-            return float(1 / beta[-1])
+            return self.RANGE[0]
         after = int(np.argmax(slope > 0))
         at = slice(after - 1, after + 1)
         roots = CubicHermiteSpline(beta[at], slope[at], curvature[at]).roots(extrapolate=False)

@@ -4,6 +4,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
+from mixkd.console import say
 from mixkd.data.datamodule import EvaluationBatch, ImageDataModule
 from mixkd.losses import soften
 from mixkd.metrics.calibration import Calibration, ClasswiseECE, TemperatureFit, per_image
@@ -75,10 +76,15 @@ class Classifier(LightningModule):
         self.predictions.append({name: value.cpu() for name, value in images.items()})
 
     def fit_temperature(self, trainer: Trainer, data: ImageDataModule) -> None:
-        """Fit temperature scaling on the held-out images."""
+        """Fit temperature scaling on the held-out images; none where no temperature is best."""
         data.tested, self.fitting = "val", TemperatureFit().to(trainer.strategy.root_device)
         trainer.test(self, data, verbose=False)
-        self.scaling, self.fitting = self.fitting.compute(), None
+        found, self.fitting = self.fitting.compute(), None
+        lowest, highest = TemperatureFit.RANGE
+        if lowest < found < highest:
+            self.scaling = found
+        else:
+            say(f"no temperature scaling: the best temperature is beyond {lowest:g} to {highest:g}")
 
     def measured(self) -> dict[str, float]:
         """Return what the last test found: calibration of the logits, and of them divided.

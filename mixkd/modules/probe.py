@@ -8,6 +8,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from mixkd.data.datamodule import PairBatch
+from mixkd.errors import NotFinite
 from mixkd.metrics.vicinal import kl, pair_values
 from mixkd.modules.classifier import gathered
 from mixkd.networks import Network
@@ -32,7 +33,8 @@ class VicinalProbe(LightningModule):
         temperatures: Mapping[str, float],
     ) -> None:
         super().__init__()
-        self.networks = nn.ModuleDict(networks)
+        self.networks = dict(networks)
+        self._parts = nn.ModuleList(networks.values())  # so that they follow to the device
         self.lambdas, self.temperatures = tuple(lambdas), temperatures
         self._collected: list[dict[str, Tensor]] = []
         self._teacher_sum: Tensor | None = None
@@ -40,7 +42,7 @@ class VicinalProbe(LightningModule):
     @property
     def is_pair(self) -> bool:
         """Whether there are a teacher and a student."""
-        return {"teacher", "student"} <= set(self.networks)
+        return {"teacher", "student"} <= self.networks.keys()
 
     def on_test_epoch_start(self) -> None:
         """Start afresh."""
@@ -79,12 +81,17 @@ class VicinalProbe(LightningModule):
 
         They are what `pair_values` returns, and the student's `kl`, from its teacher: float64,
         shape [pairs, lambdas].
+
+        Raises:
+            NotFinite: if a network's logits were not finite.
         """
         found: dict[str, dict[str, np.ndarray]] = {name: {} for name in self.networks}
         for path, value in gathered(self._collected, "position").items():
             network, _, name = path.partition("/")
             if name:
                 found[network][name] = value.numpy()
+                if not np.isfinite(found[network][name]).all():
+                    raise NotFinite(f"the logits of {network} are not finite")
         return found
 
     def mean_teacher(self) -> np.ndarray:

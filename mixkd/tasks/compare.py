@@ -64,7 +64,7 @@ def compare(words: Sequence[str]) -> str:
     lines.append("  ".join(f"{name:>10}" for name in COLUMNS))
     for row in table:
         cells = [str(row["metric"]), *(f"{row[name]:.4f}" for name in COLUMNS[1:-1])]
-        cells.append(f"{row['p']:.2g}")
+        cells.append("-" if row["metric"] == "ece" else f"{row['p']:.2g}")
         lines.append("  ".join(f"{cell:>10}" for cell in cells))
     return "\n".join(lines)
 

@@ -1,8 +1,13 @@
 """`mixkd evaluate`: measure any trained network, or a student beside its teacher."""
 
+from dataclasses import replace
+
+import numpy as np
+
 from mixkd import config
 from mixkd.console import say
 from mixkd.data.datamodule import ImageDataModule, load_splits, make_views
+from mixkd.data.images import Splits
 from mixkd.errors import UserError
 from mixkd.files import write_json
 from mixkd.modules.batchnorm import BatchNormEstimation
@@ -11,7 +16,7 @@ from mixkd.networks import Network, build_network, check_logits, weights_fingerp
 from mixkd.run import Metrics, Run
 from mixkd.tasks.features import choose_images, look
 from mixkd.tasks.fit import describe_device, make_trainer, prepare
-from mixkd.tasks.measure import measure
+from mixkd.tasks.measure import can_fit, measure
 from mixkd.tasks.vicinal import analyse, choose_pairs
 
 
@@ -42,8 +47,8 @@ def evaluate(cfg: config.Evaluate) -> Metrics:
             prepare(cfg.trainer, network)
 
     data = ImageDataModule(splits, cfg.data)
-    sizes = {str(s): len(splits[s]) for s in cfg.vicinal.splits if len(splits[s]) > 1}
-    pairs = choose_pairs(cfg.vicinal, sizes) if cfg.vicinal.enabled else {}
+    sizes = {str(split): len(splits[split]) for split in cfg.vicinal.splits}
+    pairs = choose_pairs(cfg.vicinal, sizes, cfg.trainer.devices) if cfg.vicinal.enabled else {}
     looked_at = choose_images(cfg.features, splits) if cfg.features.enabled else None
     trainer = make_trainer(cfg.trainer)
     estimation = None
@@ -52,15 +57,17 @@ def evaluate(cfg: config.Evaluate) -> Metrics:
     with run.started(fingerprints, device=describe_device(trainer)):
         say(f"evaluate: {run.path}")
         if estimation is not None:
-            data.tested = "train"
-            trainer.test(estimation, data, verbose=False)
+            shuffled = _shuffled(splits, cfg.data.eval_batch_size, cfg.trainer.devices)
+            clean = ImageDataModule(shuffled, cfg.data)
+            clean.tested = "train"
+            trainer.test(estimation, clean, verbose=False)
         classifier = Classifier(networks[own], cfg.save_logits)
         metrics = measure(trainer, classifier, data, cfg.splits, run)
         if pairs:
             temperatures = {}
             for name, network in networks.items():
                 other = classifier if name == own else Classifier(network)
-                if other.scaling is None and classifier.scaling is not None:
+                if name != own and can_fit(data):
                     other.fit_temperature(trainer, data)
                 if other.scaling is not None:
                     temperatures[name] = other.scaling
@@ -70,6 +77,17 @@ def evaluate(cfg: config.Evaluate) -> Metrics:
         if trainer.is_global_zero:
             write_json(run.path / "metrics.json", metrics)
     return metrics
+
+
+def _shuffled(splits: Splits, batch: int, devices: int) -> Splits:
+    """Return the training images in a random order, as many as make whole batches.
+
+    In the order of a folder a batch would hold a class or two, and show none of the variance.
+    """
+    n = len(splits.train)
+    whole = n // (batch * devices) * (batch * devices)
+    order = np.random.default_rng(0).permutation(n)[: whole or n]
+    return replace(splits, train=splits.train.take(order))
 
 
 def _batchnorm_estimation(network: Network) -> BatchNormEstimation:

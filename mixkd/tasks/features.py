@@ -42,9 +42,11 @@ def choose_images(cfg: Features, splits: Splits) -> tuple[Splits, list[str]]:
     at = np.flatnonzero(np.isin(splits.test.labels.numpy(), labels))
     if len(at) > cfg.n_images:
         at = np.sort(np.random.default_rng(cfg.seed).choice(at, cfg.n_images, replace=False))
-    if len(at) < 5 * len(names):
+    counts = np.bincount(splits.test.labels.numpy()[at], minlength=len(known))[labels]
+    if counts.min() < 5:
+        few = names[int(counts.argmin())]
         raise UserError.of(
-            "features.classes", f"{len(at)} test images of {len(names)} classes; takes five of each"
+            "features.classes", f"{counts.min()} test images of class {few!r}; takes five of each"
         )
     return replace(splits, test=splits.test.take(at)), list(names)
 

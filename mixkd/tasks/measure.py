@@ -24,7 +24,7 @@ def measure(
 
     Temperature scaling is fitted on the held-out images, where those are not the reported ones.
     """
-    if len(data.splits["val"]) and data.cfg.selection != "test":
+    if can_fit(data):
         classifier.fit_temperature(trainer, data)
     metrics: Metrics = {}
     rows: list[dict[str, float | str]] = []
@@ -32,6 +32,8 @@ def measure(
         data.tested = split
         trainer.test(classifier, data, verbose=False)
         found = classifier.measured()
+        if split == "val":  # the temperature was fitted on these
+            found = {k: v for k, v in found.items() if not k.startswith("scaled/")}
         reliability = classifier.testing.reliability()
         rows += [{"split": split, **row} for row in reliability]
         arrays = {name: x.numpy() for name, x in classifier.gathered_predictions().items()}
@@ -48,3 +50,8 @@ def measure(
     if trainer.is_global_zero:
         write_csv(run.path / "reliability.csv", rows)
     return metrics
+
+
+def can_fit(data: ImageDataModule) -> bool:
+    """Return whether there are held-out images, apart from the test's, to fit temperatures on."""
+    return len(data.splits["val"]) > 0 and data.cfg.selection != "test"

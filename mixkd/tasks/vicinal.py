@@ -11,6 +11,7 @@ from mixkd.config import Vicinal
 from mixkd.console import say
 from mixkd.data.datamodule import ImageDataModule
 from mixkd.data.pairs import ImagePairs, draw_pairs, load_pairs
+from mixkd.errors import UserError
 from mixkd.files import write_csv
 from mixkd.metrics.vicinal import (
     alignment_metrics,
@@ -32,16 +33,28 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def choose_pairs(cfg: Vicinal, sizes: dict[str, int]) -> dict[str, ImagePairs]:
+def choose_pairs(cfg: Vicinal, sizes: dict[str, int], devices: int) -> dict[str, ImagePairs]:
     """Return the pairs of each split: read or drawn, the same for every network.
 
+    Args:
+        cfg: how many, and from where.
+        sizes: images of each split.
+        devices: processes that share the pairs.
+
     Raises:
-        UserError: if a file of pairs does not fit.
+        UserError: if a split has too few images, or a file of pairs does not fit.
     """
+    for split, n in sizes.items():
+        if n < 2:
+            raise UserError.of("vicinal.splits", f"{split} has {n} images; takes two or more")
     if cfg.pairs is None:
-        return {split: draw_pairs(n, cfg.n_pairs, cfg.seed) for split, n in sizes.items()}
-    pairs = load_pairs(Path(cfg.pairs), sizes, cfg.n_pairs, cfg.seed)
-    return dict.fromkeys(sizes, pairs)
+        pairs = {split: draw_pairs(n, cfg.n_pairs, cfg.seed) for split, n in sizes.items()}
+    else:
+        pairs = load_pairs(Path(cfg.pairs), sizes, cfg.n_pairs, cfg.seed)
+    fewest = min(len(chosen.i) for chosen in pairs.values())
+    if fewest < devices:
+        raise UserError.of("trainer.devices", f"got {devices} for {fewest} pairs; takes fewer")
+    return pairs
 
 
 def analyse(

@@ -26,12 +26,24 @@ def test_the_seed_decides() -> None:
 
 def test_a_file_is_written_once_and_read_after(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "pairs.npz"
-    drawn = load_pairs(path, {"train": 90, "test": 30}, 100, seed=0)
-    assert len(drawn.i) == 15  # of the smaller split, so that they fit both
+    sizes = {"train": 90, "test": 30}
+    drawn = load_pairs(path, sizes, 100, seed=0)
+    assert [len(drawn[split].i) for split in sizes] == [45, 15]
     with np.load(path) as saved:
         assert saved["i"].dtype == np.int64
-        assert np.array_equal(saved["i"], drawn.i)
-    assert np.array_equal(load_pairs(path, {"train": 90}, 3, seed=9), drawn)
+        assert np.array_equal(saved["i"], drawn["test"].i)
+        assert np.array_equal(saved["train_j"], drawn["train"].j)
+    again = load_pairs(path, sizes, 3, seed=9)
+    assert all(np.array_equal(again[split], drawn[split]) for split in sizes)
+    with pytest.raises(UserError, match="was drawn for other data"):
+        load_pairs(path, {"train": 92, "test": 30}, 100, seed=0)
+
+
+def test_pairs_from_elsewhere_serve_every_split(tmp_path: Path) -> None:
+    np.savez(tmp_path / "p.npz", i=[0, 5], j=[2, 7])
+    pairs = load_pairs(tmp_path / "p.npz", {"train": 90, "test": 8}, 100, seed=0)
+    assert np.array_equal(pairs["train"], pairs["test"])
+    assert pairs["test"].j.tolist() == [2, 7]
 
 
 @pytest.mark.parametrize(
@@ -42,6 +54,8 @@ def test_a_file_is_written_once_and_read_after(tmp_path: Path) -> None:
         ({"i": [0, 1], "j": [2]}, r"j is int64 \[1\]; takes int64 \[pairs\]"),
         ({"i": [0.5], "j": [1.0]}, r"i is float64 \[1\]"),
         ({"i": [0]}, "holds no pairs"),
+        ({"i": [3, 4], "j": [5, 4]}, "pairs an image with itself"),
+        ({"i": np.zeros(0, int), "j": np.zeros(0, int)}, r"i is int64 \[0\]; takes int64"),
         ({"i": np.array([{}]), "j": [0]}, "holds no pairs"),
     ],
 )

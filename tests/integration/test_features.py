@@ -60,9 +60,14 @@ def test_features_are_what_the_last_layer_sees(mixkd: Mixkd, core: CifarResNet) 
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        ("features.classes=[cat]", "features.classes: got 'cat'; the data has no such class"),
-        ("features.classes=3", "features.classes: got 3; takes a list of class names, or null"),
-        ("features.n_images=7", "features.classes: 7 test images of 5 classes; takes five of each"),
+        ("features.classes=[cat,dog]", "features.classes: got 'cat'; the data has no such class"),
+        (
+            "features.classes=3",
+            "features.classes: got 3; takes a list of two or more class names, or null",
+        ),
+        ("features.n_images=7", "test images of class "),
+        ("features.classes=['3']", "features.classes: got ['3']; takes a list of two or more"),
+        ("features.classes=['3','3']", "takes each once"),
     ],
 )
 @pytest.mark.usefixtures("core")

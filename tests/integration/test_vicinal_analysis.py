@@ -113,7 +113,6 @@ def test_a_pair_is_measured_as_in_plain_pytorch(
     assert saved["vicinal/test/student/nl_peak"] == max(curve[1])
     gains = [a - b for a, b in zip(*curve, strict=True)]
     assert saved["vicinal/test/delta_lin_peak"] == pytest.approx(max(gains))
-    assert saved["vicinal/test/student/nl_scaled_global"] > 0
     assert Path("run/figures/vicinal-test.png").is_file()
     assert Path("run/figures/vicinal-train.svg").is_file()
 
@@ -138,6 +137,63 @@ def test_a_baseline_is_compared_with(mixkd: Mixkd) -> None:
         for a, b in zip(found["test", "erm"], found["test", "network"], strict=True)
     ]
     assert saved["vicinal/test/delta_lin_erm_peak"] == pytest.approx(max(gains))
+
+
+@pytest.mark.parametrize("name", ["student", "network", "scaled_erm"])
+def test_a_baseline_takes_no_ones_place(
+    mixkd: Mixkd, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    quick = ["data.batch_size=16", "trainer.max_epochs=1", "run.dir=erm"]
+    assert mixkd("finetune", *DATA, *quick, *NETWORK[:2]) == 0
+    assert mixkd("evaluate", *DATA, *NETWORK, f"baselines.{name}=erm") == 2
+    assert f"{name} is no name for a baseline" in capsys.readouterr().err
+
+
+def test_a_teacher_is_for_vicinal_analysis(
+    mixkd: Mixkd, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert mixkd("evaluate", *DATA, *NETWORK, *TEACHER) == 2
+    assert (
+        "teacher: is asked in vicinal analysis alone; add vicinal=true" in capsys.readouterr().err
+    )
+    assert mixkd("evaluate", *DATA, *NETWORK, *TEACHER, *MORE, "teacher.precision=bf16") == 2
+
+
+def test_the_same_command_with_pairs_finds_its_own(
+    mixkd: Mixkd, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["evaluate", *DATA, *NETWORK, *MORE, "vicinal.pairs=p.npz"]
+    assert mixkd(*words) == 0
+    assert Path("p.npz").is_file()
+    assert mixkd(*words) == 0
+    assert "finished before" in capsys.readouterr().out
+    assert len(list(Path("runs/digits/evaluate").iterdir())) == 1
+    np.savez("p.npz", i=[0, 1], j=[2, 3])  # other pairs are another experiment
+    assert mixkd(*words) == 0
+    assert len(list(Path("runs/digits/evaluate").iterdir())) == 2
+
+
+def test_logits_that_are_not_finite_are_no_result(
+    mixkd: Mixkd, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = torch.load("teacher.pt", weights_only=True)
+    state["fc.bias" if "fc.bias" in state else list(state)[-1]][0] = float("nan")
+    torch.save(state, "teacher.pt")
+    words = [*DATA, *NETWORK, *TEACHER, *MORE, "data.selection=test", "run.dir=run"]
+    assert mixkd("evaluate", *words) == 1
+    assert "the logits of teacher are not finite" in capsys.readouterr().err
+    assert not Path("run/metrics.json").exists()
+
+
+def test_temperature_is_not_measured_on_what_it_was_fitted_on(mixkd: Mixkd) -> None:
+    data = ["data=digits", "data.limit_train=400", "data.limit_test=61", "data.batch_size=16"]
+    network = ["network=resnet20", "network.args.depth=8", "trainer.max_epochs=2"]
+    assert mixkd("finetune", *data, *network, "run.dir=trained") == 0
+    words = ["network.run=trained", "splits=[val,test]", "vicinal.splits=[test]", *MORE]
+    assert mixkd("evaluate", *words, "run.dir=run") == 0
+    assert 0.05 < metrics("run")["test/scaled/temperature"] < 20
+    assert metrics("run")["vicinal/test/network/nl_scaled_global"] > 0
+    assert "val/scaled/ece" not in metrics("run")
 
 
 def test_one_process_and_two_agree(mixkd: Mixkd) -> None:
@@ -171,6 +227,7 @@ def test_images_on_disk_are_measured_the_same(mixkd: Mixkd, image_folder: Path) 
         ("vicinal.n_pair=3", "vicinal.n_pair: no such key (did you mean n_pairs?)"),
         ("baselines.erm=nowhere", "baselines.erm.run: got 'nowhere'; no run there"),
         ("teacher=resnet21", "teacher: got 'resnet21'"),
+        ("teacher.weights=w.pt", "teacher: none chosen; take teacher=NAME"),
     ],
 )
 def test_mistakes_get_one_message(

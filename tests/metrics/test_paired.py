@@ -61,7 +61,14 @@ def test_a_network_does_not_differ_from_itself() -> None:
     own = predictions(*case()[::2])
     for row in compare(own, own, draws=100):
         assert row.difference == row.low == row.high == 0
-        assert row.p == 1
+        assert row.p == 1 or row.metric == "ece"
+
+
+def test_ece_has_no_p_value() -> None:
+    """Noise alone tells two calibrated networks' ECE apart: it would be next to 0."""
+    first, second, label = case()
+    rows = {r.metric: r for r in compare(*(predictions(z, label) for z in (first, second)), 100)}
+    assert math.isnan(rows["ece"].p)
 
 
 def test_old_predictions_have_no_brier() -> None:

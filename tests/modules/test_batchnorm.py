@@ -19,6 +19,7 @@ from mixkd.data.images import Images, Splits
 from mixkd.modules.batchnorm import BatchNormEstimation
 from mixkd.modules.classifier import Classifier
 from mixkd.networks import Network
+from mixkd.tasks.evaluate import _shuffled
 from mixkd.tasks.fit import make_trainer
 
 WORDS = ["network=resnet20", "network.args.depth=8", "network.weights=w.pt", "data=digits",
@@ -63,6 +64,16 @@ def test_the_option_changes_what_is_measured(mixkd: Callable[..., int]) -> None:
     two = ["trainer.devices=2", "run.dir=two"]  # 32 images each: the same four batches
     subprocess.run([*command, *two], check=True, capture_output=True, timeout=300)
     assert metrics("two")["test/nll"] == pytest.approx(metrics("anew")["test/nll"], rel=1e-5)
+
+
+def test_batches_are_whole_and_of_all_classes() -> None:
+    images = Images(torch.zeros(83, 3, 2, 2, dtype=torch.uint8), torch.arange(83) // 9,
+                    torch.arange(83))  # fmt: skip
+    splits = Splits(images, images, images, tuple("abcdefghij"))
+    shuffled = _shuffled(splits, 20, 2).train
+    assert len(shuffled) == 80
+    assert all(len(set(part.tolist())) > 5 for part in shuffled.labels.split(20))
+    assert len(_shuffled(splits, 200, 1).train) == 83  # less than a batch: as they are
 
 
 @pytest.mark.integration
