@@ -238,6 +238,8 @@ class ImageDataModule(LightningDataModule):
             sampler=positions,
             num_workers=workers,
             worker_init_fn=_leave_signals_to_the_parent,
+            # Not ended with each epoch: Python loses a Ctrl-C that comes while they are.
+            persistent_workers=workers > 0,
             pin_memory=self.trainer.strategy.root_device.type == "cuda",
         )
 
