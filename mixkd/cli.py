@@ -177,6 +177,7 @@ def run_job(command: str, cfg: DictConfig, full: bool) -> int:
         if metrics is None:
             task = getattr(import_module(f"mixkd.tasks.{command}"), command)
             metrics, how = task(config), "finished"
+            run = Run(config)  # its data may have been downloaded or unpacked just now
         if is_leader():
             print(f"{how}: {run.path}")
             for name, value in metrics.items():

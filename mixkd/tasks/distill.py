@@ -24,6 +24,7 @@ def distill(cfg: config.Distill) -> Metrics:
     if finished is not None:
         return finished
     splits = load_splits(cfg.data)
+    run = Run(cfg)  # again: files that were downloaded or unpacked just now are part of its name
     classes = splits.classes
     if cfg.temperature == "sigma" and len(classes) == 2:
         raise UserError.of(

@@ -31,6 +31,7 @@ def evaluate(cfg: config.Evaluate) -> Metrics:
     if finished is not None:
         return finished
     splits = load_splits(cfg.data)
+    run = Run(cfg)  # again: files that were downloaded or unpacked just now are part of its name
     shape = make_views(cfg.data, splits).shape
     fingerprints = dict(splits.fingerprints)
     networks: dict[str, Network] = {}

@@ -23,6 +23,7 @@ def finetune(cfg: config.Finetune) -> Metrics:
     if finished is not None:
         return finished
     splits = load_splits(cfg.data)
+    run = Run(cfg)  # again: files that were downloaded or unpacked just now are part of its name
     stream = make_stream(
         cfg.data, splits, cfg.method.mix, stream_seed(cfg), devices=cfg.trainer.devices
     )

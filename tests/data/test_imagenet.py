@@ -240,6 +240,17 @@ def test_archives_are_unpacked_once(archives: Path, root: Path) -> None:
     assert not list(archives.glob(".*-partial"))
 
 
+@pytest.mark.integration
+def test_a_run_that_unpacked_its_data_is_found_again(
+    mixkd: Callable[..., int], archives: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*WORDS, f"data.root={archives}", "network=resnet20", "network.args.depth=8"]
+    for said in ("finished: ", "finished before"):
+        assert mixkd("finetune", *words, "trainer.max_epochs=1", "data.workers=0") == 0
+        assert said in capsys.readouterr().out
+    assert len(list(Path("runs/imagenet/finetune").iterdir())) == 1
+
+
 def test_a_half_unpacked_archive_is_unpacked_anew(
     archives: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
