@@ -14,7 +14,7 @@ from mixkd.config import Distill, Evaluate, Finetune, validate
 from mixkd.console import say
 from mixkd.files import write_text
 from mixkd.report.reliability import read_curve, reliability_figure, save_figure
-from mixkd.report.table import as_csv, markdown
+from mixkd.report.table import as_csv, markdown, with_scaled
 from mixkd.run import Run
 from mixkd.tasks.distill import distill
 from mixkd.tasks.evaluate import evaluate
@@ -71,7 +71,7 @@ def measured(run: Path, more: Sequence[str]) -> Path:
 def write_results(evaluations: Mapping[str, Path], out: Path) -> str:
     """Write table.md, table.csv and the reliability figure of evaluation runs; return the table."""
     metrics = {k: json.loads((run / "metrics.json").read_text()) for k, run in evaluations.items()}
-    rows = list(metrics.items())
+    rows = with_scaled(list(metrics.items()), "test")
     table = markdown(rows, "test")
     write_text(out / "table.md", table)
     write_text(out / "table.csv", as_csv(rows, "test"))

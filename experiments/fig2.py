@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from mixkd.compose import compose
-from mixkd.config import Mix, validate
+from mixkd.config import Finetune, Mix, validate
 from mixkd.console import say
 from mixkd.data.datamodule import ImageDataModule, make_stream
 from mixkd.data.images import AnyImages, Images, Splits
@@ -88,6 +88,7 @@ def train(
     # Of the shipped settings only the views and the batch are used.
     words = ["network=resnet20", "data.pad=0", "data.batch_size=50", "trainer.accelerator=cpu"]
     cfg = validate(compose("finetune", words))
+    assert isinstance(cfg, Finetune)
     stream = make_stream(cfg.data, splits, MIX if "mixup" in method else None, seed=0)
     data = ImageDataModule(splits, cfg.data, stream)
     learner.train()

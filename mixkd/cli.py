@@ -28,8 +28,9 @@ mixkd {version}: mixup-based knowledge distillation, and whether its confidence 
       a student learns a frozen teacher's answers; without run or weights, those of the
       finished finetune of NAME on these data (teacher.auto=true makes it first)
   mixkd evaluate  network.run=DIR | network=NAME network.weights=FILE [data=NAME]
-                  [teacher.run=DIR] [vicinal=true]
-      accuracy, confidence, calibration of a trained network; how it answers between images
+                  [teacher.run=DIR] [vicinal=true] [corruptions=true] [features=true]
+      accuracy, confidence, calibration of a trained network; how it answers between images,
+      on corrupted images; what its last layer sees. logits=FILE measures logits from elsewhere
   mixkd compare   network.run=DIR other.run=DIR
       paired differences of two runs on the same images, with intervals
   mixkd list      networks | datasets | artefacts | runs

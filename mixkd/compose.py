@@ -30,10 +30,10 @@ PRESETS = ("finetune", "distill")
 
 
 # What `mixkd evaluate NAME=true` does more; a key of one asks for it too.
-ANALYSES = ("vicinal", "features")
+ANALYSES = ("vicinal", "corruptions", "features")
 
 # Keys that take a path, by their last word.
-PATHS = ("root", "dir", "run", "weights", "pretrained", "cache_dir", "pairs")
+PATHS = ("root", "dir", "run", "weights", "pretrained", "cache_dir", "pairs", "logits")
 
 
 def expand(command: str, overrides: Sequence[str], sweep: bool = False) -> list[str]:
@@ -51,7 +51,7 @@ def expand(command: str, overrides: Sequence[str], sweep: bool = False) -> list[
         key, equals, value = word.partition("=")
         if key in ANALYSES:
             key = f"{key}.enabled"
-        if equals and key.rpartition(".")[2] in PATHS and "." in key:
+        if equals and key.rpartition(".")[2] in PATHS and ("." in key or key == "logits"):
             value = _path(key, value, sweep)
         if any(key == f"{n}.args" or key.startswith(f"{n}.args.") for n in NETWORK_KEYS[command]):
             key = f"++{key}"  # a callable's arguments are not known beforehand
@@ -60,7 +60,7 @@ def expand(command: str, overrides: Sequence[str], sweep: bool = False) -> list[
         expanded.append(f"{groups.get(key, key)}{equals}{value}")
     for name in ANALYSES:
         asked = [o for o in expanded if o.startswith(f"{name}.")]
-        if name == "vicinal":
+        if name == "vicinal" and not any(o.startswith("corruptions.") for o in expanded):
             asked += [o for o in expanded if o.startswith("++baselines.")]
         if asked and not any(o.startswith(f"{name}.enabled=") for o in asked):
             expanded.append(f"{name}.enabled=true")

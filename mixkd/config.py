@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from mixkd.data.corruption_names import PAPER, STANDARD
 from mixkd.errors import Problem, UserError, nearest, schema_problem
 from mixkd.inherit import NETWORKS, fill_from_runs
 
@@ -34,7 +35,7 @@ def _existing_run(path: str) -> str:
     return path
 
 
-def _each_once(names: list[str]) -> list[str]:
+def _each_once(names: list[Any]) -> list[Any]:
     if len(set(names)) < len(names):
         raise ValueError("takes each once")
     return names
@@ -298,10 +299,56 @@ class Stage1(Section):
     lr: Positive
 
 
+class Wandb(Section):
+    """Weights & Biases."""
+
+    project: Annotated[str, takes("a name", min_length=1)]
+    entity: Annotated[str | None, takes("a name, or null")]
+    group: Annotated[str | None, takes("a name, or null")]
+    tags: Annotated[list[str], takes("a list of words")]
+    mode: Literal["auto", "online", "offline"]
+
+
+class Logger(Section):
+    """Lightning loggers beside history.csv; null: without it."""
+
+    csv: Annotated[dict[str, Any] | None, takes("{}, or null", max_length=0)]
+    tensorboard: Annotated[dict[str, Any] | None, takes("{}, or null", max_length=0)]
+    wandb: Wandb | None
+
+
+class CalibrationMonitor(Section):
+    """A reliability diagram while a network trains."""
+
+    every_n_epochs: Annotated[Count | None, takes("a whole number of epochs, 1 or more, or null")]
+
+
+class LinearityMonitor(CalibrationMonitor):
+    """Vicinal analysis while a network trains."""
+
+    n_pairs: Count
+    lambdas: Annotated[int, takes("a whole number from 3 to 1001", ge=3, le=1001)]
+    seed: Annotated[int, takes("a whole number from 0 to 4294967295", ge=0, le=2**32 - 1)]
+
+
+class Callbacks(Section):
+    """What is looked at on the held-out images while a network trains."""
+
+    calibration: CalibrationMonitor
+    linearity: LinearityMonitor
+
+
+class Checkpoint(Section):
+    """When to write last.ckpt beside the ends of epochs."""
+
+    every_n_steps: Annotated[Count | None, takes("a whole number of steps, 1 or more, or null")]
+
+
 class Task(Section):
     """What every task has."""
 
     seed: Seed
+    logger: Annotated[Logger, PLACE]
     trust: Annotated[list[str], PLACE, takes("a list of package names")]
     run: Run
     data: Data
@@ -310,10 +357,13 @@ class Task(Section):
 class Training(Task):
     """What finetune and distill share."""
 
+    task: str
     protocol: Protocol
     optimizer: Annotated[SGD | Adam, Field(discriminator="name")]
     schedule: Annotated[Constant | Cosine | Plateau | Piecewise, Field(discriminator="name")]
     trainer: Trainer
+    callbacks: Annotated[Callbacks, PLACE]
+    checkpoint: Annotated[Checkpoint, PLACE]
     stage1: Stage1
     stream: Stream
 
@@ -370,6 +420,36 @@ class Vicinal(Section):
     pairs: Annotated[str | None, takes("a .npz file of pairs, or null")]
 
 
+class Corruptions(Section):
+    """The test images, corrupted: which corruptions and severities, made here or published."""
+
+    enabled: Flag
+    source: Literal["made", "cifar10_c", "cifar100_c", "imagenet_c"]
+    root: Annotated[str | None, PLACE, takes("a folder, or null")]
+    names: Annotated[
+        Literal["paper", "all"]
+        | Annotated[list[str], Field(min_length=1), AfterValidator(_each_once)],
+        takes("paper, all, or a list of names, each once"),
+    ]
+    severities: Annotated[
+        list[Annotated[int, Field(ge=1, le=5)]],
+        AfterValidator(_each_once),
+        takes("a list of whole numbers from 1 to 5", min_length=1),
+    ]
+    seed: Annotated[int, takes("a whole number from 0 to 4294967295", ge=0, le=2**32 - 1)]
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The names of the corruptions."""
+        match self.names:
+            case "paper":
+                return PAPER
+            case "all":
+                return STANDARD
+            case _:
+                return tuple(self.names)
+
+
 class Features(Section):
     """Penultimate features of test images: t-SNE, clusters and their V-measure."""
 
@@ -408,7 +488,50 @@ class Evaluate(Task):
     save_logits: Flag
     reestimate_batchnorm: Flag
     vicinal: Vicinal
+    corruptions: Corruptions
     features: Features
+
+    def published(
+        self, name: str, severity: int, source: str, size: int | None = None
+    ) -> CorruptedData:
+        """Return the data of a corruption and severity in a published form.
+
+        Args:
+            name: of the corruption.
+            severity: from 1 to 5.
+            source: cifar10_c, cifar100_c or imagenet_c.
+            size: of the views in pixels; None: that of `data`.
+        """
+        on_disk = source in ON_DISK
+        chosen = {
+            "source": source,
+            "name": f"{source}-{name}-{severity}",
+            "root": self.corruptions.root or (self.data.root if on_disk else "datasets"),
+            "download": not on_disk,
+            "resident": False,
+            "workers": self.data.workers if on_disk else 0,
+            "corruption": name,
+            "severity": severity,
+        }
+        if size is not None:
+            chosen |= {"size": size, "resize": None}
+        return CorruptedData.model_validate(self.data.model_dump() | chosen)
+
+
+class NamedData(Section):
+    """Data of which only the name is known."""
+
+    name: Annotated[str, takes("letters, digits, _, - and .", pattern=r"^\w[\w.-]*$")]
+
+
+class EvaluateLogits(Section):
+    """mixkd evaluate logits=FILE: logits that come from elsewhere, without images or networks."""
+
+    task: Literal["evaluate"]
+    seed: Seed
+    run: Run
+    data: NamedData
+    logits: Annotated[File, takes("a .npz file of logits [n, classes] and label [n]")]
 
 
 TASKS: dict[str, type[Finetune] | type[Distill] | type[Evaluate]] = {
@@ -416,7 +539,7 @@ TASKS: dict[str, type[Finetune] | type[Distill] | type[Evaluate]] = {
     "distill": Distill,
     "evaluate": Evaluate,
 }
-Config = Finetune | Distill | Evaluate
+Config = Finetune | Distill | Evaluate | EvaluateLogits
 
 CORRUPTED = get_args(CorruptedData.model_fields["source"].annotation)
 SOURCES = (*get_args(Data.model_fields["source"].annotation), *CORRUPTED)
@@ -440,6 +563,9 @@ def validate(cfg: DictConfig) -> Config:
     raw.pop("hydra", None)
     if raw.get("task") not in TASKS:
         raise UserError.of("task", f"got {raw.get('task')!r}; the command sets it")
+    if raw.get("logits") is not None:
+        return _validate_logits(raw)
+    raw.pop("logits", None)
     missing = [name for name in TASKS[raw["task"]].model_fields if raw.get(name) is None]
     if missing:
         raise UserError(
@@ -471,6 +597,29 @@ def validate(cfg: DictConfig) -> Config:
     return config
 
 
+def _validate_logits(raw: Mapping[str, Any]) -> EvaluateLogits:
+    named = {key: raw[key] for key in EvaluateLogits.model_fields}
+    name = raw["data"]["name"]
+    named["data"] = {"name": "logits" if name == "run" else name}
+    problems = [
+        Problem(key, "beside logits=FILE, which brings its own answers; leave it out")
+        for key in ("network", "teacher")
+        if any(raw[key].get(k) is not None for k in ("name", "factory", "run", "weights"))
+    ]
+    problems += [
+        Problem(key, "beside logits=FILE; it asks a network, and there is none")
+        for key in ("vicinal", "corruptions", "features")
+        if raw[key]["enabled"]
+    ]
+    try:
+        config = EvaluateLogits.model_validate(named)
+    except ValidationError as error:
+        problems += [schema_problem(EvaluateLogits, named, e) for e in error.errors()]
+    if problems:
+        raise UserError(*problems)
+    return config
+
+
 def _contradictions(raw: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield what no single field can know. Values may be of any type: the schema checks those."""
     network = raw.get("network")
@@ -480,13 +629,18 @@ def _contradictions(raw: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem("reestimate_batchnorm", "got true; corrupted data have no training images")
     if raw["data"].get("source") in CORRUPTED and raw.get("splits", ["test"]) != ["test"]:
         yield Problem("splits", f"got {raw['splits']}; corrupted images are [test] alone")
+    if isinstance(corruptions := raw.get("corruptions"), dict) and corruptions.get("enabled"):
+        yield from _corruption_contradictions(corruptions, raw["data"])
     for section in NETWORKS:
         network = raw.get(section)
         if isinstance(network, dict):
             yield from _network_contradictions(section, network, raw["task"])
     if raw["task"] == "evaluate" and isinstance(teacher := raw.get("teacher"), dict):
-        if not raw["vicinal"].get("enabled"):
-            yield Problem("teacher", "is asked in vicinal analysis alone; add vicinal=true")
+        if not (raw["vicinal"].get("enabled") or raw["corruptions"].get("enabled")):
+            yield Problem(
+                "teacher",
+                "is asked between images or corrupted ones; add vicinal=true or corruptions=true",
+            )
         if teacher.get("precision") is not None:
             yield Problem("teacher.precision", "evaluation takes trainer.precision, of them all")
     expected = {"finetune": ("erm", "mixup"), "distill": ("kd", "kd_mixup")}.get(raw["task"])
@@ -579,6 +733,28 @@ def _data_contradictions(data: Mapping[str, Any], task: str, run: Any) -> Iterat
         yield Problem("data.resize", f"got {resize} without data.size, the views' side after it")
     elif isinstance(resize, int) and isinstance(size, int) and resize < size:
         yield Problem("data.resize", f"got {resize}; takes at least data.size, {size}")
+
+
+def _corruption_contradictions(
+    corruptions: Mapping[str, Any], data: Mapping[str, Any]
+) -> Iterator[Problem]:
+    names, source = corruptions.get("names"), corruptions.get("source")
+    if data.get("source") in CORRUPTED:
+        yield Problem("corruptions", "got true on data that are corrupted already")
+    if isinstance(names, list) and source == "made":
+        for name in names:
+            if name not in STANDARD:
+                yield Problem(
+                    "corruptions.names",
+                    f"got {name!r}; takes paper, all, or some of {', '.join(STANDARD)}"
+                    f"{nearest(str(name), STANDARD)}",
+                )
+    if corruptions.get("root") is not None and source == "made":
+        yield Problem("corruptions.root", "got a folder; corruptions.source=made reads none")
+    if source == "imagenet_c" and corruptions.get("root") is None:
+        yield Problem("corruptions.root", "got null; takes the folder of ImageNet-C")
+    elif source == "imagenet_c" and data.get("size") is None:
+        yield Problem("data.size", "got null; imagenet_c takes a number of pixels")
 
 
 def _network_contradictions(

@@ -18,6 +18,7 @@ from mixkd.config import (
     Data,
     Distill,
     Evaluate,
+    EvaluateLogits,
     Finetune,
     Network,
     Section,
@@ -45,18 +46,27 @@ def experiment_hash(cfg: Config) -> str:
         if not cfg.features.enabled:
             del named["features"]
         if not cfg.vicinal.enabled:
-            del named["vicinal"], named["baselines"]
+            del named["vicinal"]
         elif cfg.vicinal.pairs is not None:
             named["vicinal"]["pairs"] = _pairs_fingerprint(cfg.vicinal)
+        if not cfg.corruptions.enabled:
+            del named["corruptions"]
+        elif cfg.corruptions.source != "made":
+            named["corruptions"]["listing"] = listing_fingerprint(_published_files(cfg))
+        if not (cfg.vicinal.enabled or cfg.corruptions.enabled):
+            del named["baselines"]
     if isinstance(cfg, Training) and not cfg.stage1_epochs:
         del named["stage1"]
-    if (files := data_files(cfg.data)) is not None:
+    if isinstance(cfg, EvaluateLogits):
+        named["logits"] = file_fingerprint(cfg.logits)
+    elif (files := data_files(cfg.data)) is not None:
         named["data"]["listing"] = listing_fingerprint(files)
     if isinstance(cfg, Distill):
         named["teacher"]["precision"] = cfg.teacher.precision or cfg.trainer.precision
-    mixes = isinstance(cfg, (Finetune, Distill)) and cfg.method.mix is not None
-    if mixes and not cfg.data.resident and cfg.trainer.devices > 1:
-        named["data"]["mixed_within"] = cfg.trainer.devices  # each process mixes what it reads
+    if isinstance(cfg, (Finetune, Distill)) and cfg.method.mix is not None:
+        within = 1 if cfg.data.resident else cfg.trainer.devices
+        if within > 1:
+            named["data"]["mixed_within"] = within  # each process mixes what it reads
     text = json.dumps(named, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
@@ -79,6 +89,17 @@ def data_files(cfg: Data) -> Iterator[tuple[str, Path]] | None:
         return chain.from_iterable(image_files(folder) for folder in sorted(folders))
     names = (f"{depth}{name}.npy" for name in (cfg.corruption, "labels") for depth in DEPTHS)
     return ((path.name, path) for name in names for path in root.glob(name))
+
+
+def _published_files(cfg: Evaluate) -> Iterator[tuple[str, Path]]:
+    """Yield the files of the published corruptions that are asked for."""
+    wanted, found = cfg.corruptions, set()
+    for name in wanted.chosen:
+        for severity in wanted.severities:
+            for file in data_files(cfg.published(name, severity, wanted.source)) or ():
+                if file not in found:
+                    found.add(file)
+                    yield file
 
 
 def image_files(

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from mixkd.config import Config
+from mixkd.config import Config, EvaluateLogits, Training
 
 PACKAGES = (
     "mixkd",
@@ -23,22 +23,25 @@ PACKAGES = (
 
 def provenance(cfg: Config) -> dict[str, Any]:
     """Return what is known of a run before it starts, ready for JSON."""
-    return {
+    known: dict[str, Any] = {
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "git": git_revision(),
         "packages": {name: version(name) for name in PACKAGES},
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
-        "seeds": {"seed": cfg.seed, "split_seed": cfg.data.split_seed}
-        | ({"stream": stream_seed(cfg)} if cfg.task != "evaluate" else {}),
-        "selection": cfg.data.selection,
+        "seeds": {"seed": cfg.seed},
     }
+    if not isinstance(cfg, EvaluateLogits):
+        known["seeds"]["split_seed"] = cfg.data.split_seed
+        known["selection"] = cfg.data.selection
+    if isinstance(cfg, Training):
+        known["seeds"]["stream"] = stream_seed(cfg)
+    return known
 
 
-def stream_seed(cfg: Config) -> int:
+def stream_seed(cfg: Training) -> int:
     """Return the seed of the vicinal stream: `stream.seed`, or `seed` where that is null."""
-    given = None if cfg.task == "evaluate" else cfg.stream.seed
-    return cfg.seed if given is None else given
+    return cfg.seed if cfg.stream.seed is None else cfg.stream.seed
 
 
 def git_revision() -> str | None:

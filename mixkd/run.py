@@ -13,7 +13,16 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from mixkd.config import Config, Distill, Evaluate, Finetune, LabelMethod, TeacherMethod, Training
+from mixkd.config import (
+    Config,
+    Distill,
+    Evaluate,
+    EvaluateLogits,
+    Finetune,
+    LabelMethod,
+    TeacherMethod,
+    Training,
+)
 from mixkd.console import is_leader
 from mixkd.errors import UserError
 from mixkd.files import read_json, write_json, write_text
@@ -26,8 +35,9 @@ Metrics = dict[str, float]
 # The files by which a directory is known for a run come last.
 CONTENTS = (
     "status.json", "stage1.csv", "history.csv", "metrics.json", "checkpoints",
-    "weights.safetensors", "predictions", "reliability.csv", "vicinal.csv", "features.npz",
-    "figures", "config.yaml", "provenance.json",
+    "weights.safetensors", "predictions", "reliability.csv", "vicinal.csv", "corruptions.csv",
+    "features.npz", "figures", "csv", "tensorboard", "wandb", "wandb-id.txt",
+    "config.yaml", "provenance.json",
 )  # fmt: skip
 
 
@@ -185,6 +195,8 @@ def readable_name(cfg: Config) -> str:
         case Evaluate():
             trained = Path(cfg.network.run).resolve().name if cfg.network.run else cfg.network.label
             parts = [re.sub("-[0-9a-f]{10}$", "", trained), *cfg.splits]
+        case EvaluateLogits():
+            parts = [re.sub(r"[^\w.]+", "_", Path(cfg.logits).stem), "logits"]
     if isinstance(cfg, Training) and cfg.protocol != "none":
         parts.append(cfg.protocol)
     return "-".join(parts).replace("/", "_")

@@ -5,9 +5,11 @@ import shutil
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
+from mixkd.config import Training
 from mixkd.console import say
 from mixkd.files import replacing, write_csv
 from mixkd.modules.learner import Learner
@@ -27,10 +29,13 @@ class Recorder(Checkpoint):
         select: the held-out metric by which the best epoch is kept; of equals the first.
         stage: 1 for the head's training, which writes stage1.csv and stage1.ckpt and keeps no
             best; 2 for that of the whole network.
+        every_n_steps: how often to write the checkpoint within an epoch too; None: never.
     """
 
-    def __init__(self, run: Run, select: Select, stage: int = 2) -> None:
-        self.run, self.select, self.stage = run, select, stage
+    def __init__(
+        self, run: Run, select: Select, stage: int = 2, every_n_steps: int | None = None
+    ) -> None:
+        self.run, self.select, self.stage, self.every_n_steps = run, select, stage, every_n_steps
         self.best_score, self.best_epoch = -math.inf, -1
         self.rows: list[dict[str, Any]] = []
 
@@ -44,12 +49,22 @@ class Recorder(Checkpoint):
         """The checkpoint of the selected epoch."""
         return self.run.checkpoint("best")
 
+    def on_train_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Write last.ckpt within the epoch, after a whole step, but not after the last one."""
+        n, done = self.every_n_steps, batch_idx + 1
+        whole = done % trainer.accumulate_grad_batches == 0 and done < trainer.num_training_batches
+        if n is not None and whole and trainer.global_step % n == 0:
+            self._save(trainer, is_best=False)
+
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
         """Record the epoch."""
         assert isinstance(module, Learner)
         epoch, values = trainer.current_epoch, dict(module.values)
         speed = values.pop("images_per_second")
         rate = values.pop("lr")
+        assert isinstance(self.run.cfg, Training)
         if self.run.cfg.data.selection == "test":  # the images that select are the test's
             values |= {k.replace("val/", "test/"): v for k, v in values.items() if "val/" in k}
         ordered = {name: values[name] for name in sorted(values, key=_history_order)}
@@ -73,7 +88,13 @@ class Recorder(Checkpoint):
     def write_history(self) -> None:
         """Write history.csv or stage1.csv: the rows of every epoch so far."""
         name = "stage1.csv" if self.stage == 1 else "history.csv"
-        write_csv(self.run.path / name, self.rows)
+        columns = {column: "" for row in self.rows for column in row}
+        write_csv(self.run.path / name, [columns | row for row in self.rows])
+
+    def saved_rows(self) -> list[dict[str, Any]]:
+        """Return the rows of the epochs that the checkpoint to continue from has seen."""
+        saved = torch.load(self.last, map_location="cpu", weights_only=True)
+        return list(saved["callbacks"][self.state_key]["rows"])
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs."""
@@ -103,4 +124,4 @@ class Recorder(Checkpoint):
 
 
 def _history_order(name: str) -> int:
-    return ("train", "val", "test").index(name.partition("/")[0])
+    return ("train", "val", "test", "vicinal").index(name.partition("/")[0])

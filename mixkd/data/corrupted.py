@@ -2,7 +2,8 @@
 
 Hendrycks and Dietterich (2019). CIFAR's are one `.npy` file a corruption, uint8 [5n, 32, 32, 3],
 severity 1 first, and `labels.npy`, integers [5n]; they are read in place. ImageNet's are folders,
-<corruption>/<severity>/<class>/*.
+<corruption>/<severity>/<class>/*. What is made here of other data, by make_corrupted.py, has the
+same forms.
 """
 
 from dataclasses import dataclass
@@ -16,13 +17,12 @@ from torchvision.datasets.utils import download_and_extract_archive
 
 from mixkd.config import CorruptedData
 from mixkd.data.class_names import CIFAR10, CIFAR100
+from mixkd.data.corruption_names import SEVERITIES
 from mixkd.data.folder import class_folders, list_classes, raise_all, read_listings
 from mixkd.data.images import AnyImages, StoredImages
 from mixkd.data.sources import alone, beside
 from mixkd.errors import UserError, nearest
 from mixkd.fingerprints import file_fingerprint
-
-SEVERITIES = 5
 
 
 @dataclass(frozen=True)
@@ -64,19 +64,29 @@ def cifar_c(cfg: CorruptedData) -> tuple[AnyImages, tuple[str, ...]]:
     """Return rows of a corruption's `.npy` file, which stay in the file."""
     published = PUBLISHED[cfg.source]
     folder = _cifar_folder(Path(cfg.root or ""), published, cfg)
+    images = read_arrays(folder, cfg.corruption, cfg.severity, len(published.classes))
+    return images, published.classes
+
+
+def read_arrays(folder: Path, corruption: str, severity: int, classes: int) -> StoredImages:
+    """Return the images of one corruption and severity, which stay in FOLDER/<corruption>.npy.
+
+    Raises:
+        UserError: if there are none, or they are not of the published form.
+    """
     names = sorted(p.stem for p in folder.glob("*.npy") if p.stem != "labels")
-    if cfg.corruption not in names:
-        close = nearest(cfg.corruption, names)
+    if corruption not in names:
+        close = nearest(corruption, names)
         raise UserError.of(
-            "data.corruption", f"got {cfg.corruption}{close}; {folder} has {', '.join(names)}"
+            "data.corruption", f"got {corruption}{close}; {folder} has {', '.join(names)}"
         )
-    pixels, labels = folder / f"{cfg.corruption}.npy", _array(folder / "labels.npy")
+    pixels, labels = folder / f"{corruption}.npy", _array(folder / "labels.npy")
     array = _array(pixels)
     n, *shape = array.shape or (0,)
-    if array.dtype != np.uint8 or len(shape) != 3 or shape[0] != shape[1] or shape[2] != 3:
+    if array.dtype != np.uint8 or len(shape) != 3 or shape[2] != 3:
         raise UserError.of(
             "data.root",
-            f"{pixels} is {array.dtype} {list(array.shape)}; takes uint8 [n, size, size, 3]",
+            f"{pixels} is {array.dtype} {list(array.shape)}; takes uint8 [n, height, width, 3]",
         )
     if n == 0 or n % SEVERITIES:
         raise UserError.of(
@@ -88,7 +98,6 @@ def cifar_c(cfg: CorruptedData) -> tuple[AnyImages, tuple[str, ...]]:
             "data.root",
             f"{folder / 'labels.npy'} is {labels.dtype} {list(labels.shape)}; takes integers [{n}]",
         )
-    classes = len(published.classes)
     if labels.min() < 0 or labels.max() >= classes:
         raise UserError.of(
             "data.root",
@@ -96,14 +105,18 @@ def cifar_c(cfg: CorruptedData) -> tuple[AnyImages, tuple[str, ...]]:
             f"from 0 to {classes - 1}",
         )
     each = n // SEVERITIES
-    rows = np.arange(each) + each * (cfg.severity - 1)
+    rows = np.arange(each) + each * (severity - 1)
     reader = Rows(pixels, (shape[0], shape[1]))
-    return StoredImages.of(reader, rows, np.asarray(labels[rows])), published.classes
+    return StoredImages.of(reader, rows, np.asarray(labels[rows]))
 
 
 def imagenet_c(cfg: CorruptedData) -> tuple[AnyImages, tuple[str, ...]]:
     """Return the images under ROOT/<corruption>/<severity>/<class>/, as ImageNet-C has them."""
-    root = Path(cfg.root or "")
+    return read_folders(Path(cfg.root or ""), cfg)
+
+
+def read_folders(root: Path, cfg: CorruptedData) -> tuple[AnyImages, tuple[str, ...]]:
+    """Return the images of one corruption and severity under a folder, and the class names."""
     # The archives are of four groups, noise/, blur/ and so on, which some keep as folders.
     groups = ["", *(p.name for p in sorted(root.iterdir()) if p.is_dir())]
     found = {

@@ -77,16 +77,24 @@ class PairBatch:
 
 
 class Positions:
-    """What a loader yields, made as it goes. (Lightning takes a list for several loaders.)"""
+    """What a loader yields, made as it goes. (Lightning takes a list for several loaders.)
 
-    def __init__(self, length: int, at: Callable[[int], Step | Range | PairRange]) -> None:
-        self.length, self.at = length, at
+    Its length is that of a whole epoch, also where `first` says that one starts within it.
+    """
+
+    def __init__(
+        self,
+        length: int,
+        at: Callable[[int], Step | Range | PairRange],
+        first: Callable[[], int] = lambda: 0,
+    ) -> None:
+        self.length, self.at, self.first = length, at, first
 
     def __len__(self) -> int:
         return self.length
 
     def __iter__(self) -> Iterator[Step | Range | PairRange]:
-        return map(self.at, range(self.length))
+        return map(self.at, range(self.first(), self.length))
 
 
 class Fetching(Dataset[Fetched]):
@@ -135,16 +143,18 @@ class ImageDataModule(LightningDataModule):
         self._placed: dict[str, AnyImages] = {}
 
     def train_dataloader(self) -> Iterable[Step | Fetched]:
-        """Return one epoch of the stream, the one that the trainer is in."""
+        """Return the epoch of the stream that the trainer is in, from where it is in it."""
         assert self.stream is not None
         assert self.trainer is not None
         # Not trainer.current_epoch: when a run is resumed, workers are sent their first positions
         # before Lightning counts the epoch that has ended.
-        progress: Any = self.trainer.fit_loop.epoch_progress.current
-        parts = self.parts
+        epochs: Any = self.trainer.fit_loop.epoch_progress.current
+        batches: Any = self.trainer.fit_loop.epoch_loop.batch_progress.current
+        parts, length = self.parts, self.stream.steps_per_epoch * self.parts
         positions = Positions(
-            self.stream.steps_per_epoch * parts,
-            lambda k: Step(progress.processed, k // parts, k % parts),
+            length,
+            lambda k: Step(epochs.processed, k // parts, k % parts),
+            lambda: batches.processed % length,  # of an epoch that has ended all are processed
         )
         return self._loader("train", positions, self._needed)
 
@@ -158,6 +168,21 @@ class ImageDataModule(LightningDataModule):
             return self.ranges(self.tested)
         positions = self._shared_out(len(self.pairs.i), PairRange, self.tested)
         return self._loader(self.tested, positions, lambda r: self._of_pairs(r).flatten())
+
+    def pair_batches(self, split: str, pairs: ImagePairs) -> Iterator[PairBatch]:
+        """Yield this process's share of pairs, on the device, without workers: for a few pairs."""
+        assert self.trainer is not None
+        self.pairs, images = pairs, self.splits[split]
+        for position in self._shared_out(len(pairs.i), PairRange, split):
+            assert isinstance(position, PairRange)
+            fetched: PairRange | Fetched = position
+            if isinstance(images, StoredImages):
+                pixels = images.read(self._of_pairs(position).flatten().numpy())
+                fetched = Fetched(position, pixels.to(self.trainer.strategy.root_device))
+            batch = self.on_after_batch_transfer(fetched, 0)
+            assert isinstance(batch, PairBatch)
+            yield batch
+        self.pairs = None
 
     def ranges(self, split: str) -> Iterable[Range | Fetched]:
         """Return the ranges of a split that this process evaluates; together they hold it once."""

@@ -7,7 +7,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from mixkd.data.datamodule import EvaluationBatch
-from mixkd.modules.classifier import gathered
+from mixkd.metrics.measurement import gathered
 from mixkd.networks import Network
 
 

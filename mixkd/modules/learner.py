@@ -75,7 +75,7 @@ class Learner(Classifier, ABC):
         rate = self.schedule.rate(self.current_epoch)
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = rate
-        self.values["lr"] = rate
+        self.values = {"lr": rate}
         self._sums, self._images, self._started = None, 0, time.perf_counter()
 
     def on_train_batch_start(self, batch: VicinalBatch, batch_idx: int) -> None:
@@ -87,7 +87,7 @@ class Learner(Classifier, ABC):
         """Return the loss; add it to the epoch's sums without waiting for the device."""
         losses = self.losses(batch)
         parts = torch.stack([x.detach() for x in losses if x is not None])
-        self._sums = parts if self._sums is None else self._sums + parts
+        self._sums = parts if self._sums is None else self._sums.to(parts.device) + parts
         return losses.loss
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
@@ -118,9 +118,13 @@ class Learner(Classifier, ABC):
         self.schedule.epoch_ended(self.values["val/nll"])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save the schedule's state."""
+        """Save the schedule's state, and the epoch's sums and rate so far."""
         checkpoint["schedule"] = self.schedule.state_dict()
+        checkpoint["epoch_so_far"] = {"sums": self._sums, "lr": self.values["lr"]}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Continue the schedule."""
+        """Continue the schedule, and the epoch if the checkpoint is from within one."""
         self.schedule.load_state_dict(checkpoint["schedule"])
+        so_far = checkpoint["epoch_so_far"]
+        self._sums, self.values = so_far["sums"], {"lr": so_far["lr"]}
+        self._images, self._started = 0, time.perf_counter()

@@ -1,6 +1,7 @@
 """A LightningModule that asks networks about images between pairs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,9 +10,16 @@ from torch import Tensor, nn
 
 from mixkd.data.datamodule import PairBatch
 from mixkd.errors import NotFinite
-from mixkd.metrics.vicinal import kl, pair_values
-from mixkd.modules.classifier import gathered
-from mixkd.networks import Network
+from mixkd.metrics.measurement import gathered
+from mixkd.metrics.vicinal import (
+    alignment_metrics,
+    alignment_rows,
+    curve_metrics,
+    gain_metrics,
+    kl,
+    network_rows,
+    pair_values,
+)
 from mixkd.vicinal import mix
 
 
@@ -21,20 +29,22 @@ class VicinalProbe(LightningModule):
     A pair costs a network one forward pass a lambda: at 0 and 1 the answers are the clean ones.
 
     Args:
-        networks: by name; `teacher` and `student` are also compared with each other.
+        networks: by name, from views to logits; `teacher` and `student` are also compared with each
+            other.
         lambdas: the grid on [0, 1], both ends included.
         temperatures: of the networks for which nl is also found with scaled logits.
     """
 
     def __init__(
         self,
-        networks: Mapping[str, Network],
+        networks: Mapping[str, Callable[[Tensor], Tensor]],
         lambdas: Sequence[float],
         temperatures: Mapping[str, float],
     ) -> None:
         super().__init__()
         self.networks = dict(networks)
-        self._parts = nn.ModuleList(networks.values())  # so that they follow to the device
+        parts = [network for network in networks.values() if isinstance(network, nn.Module)]
+        self._parts = nn.ModuleList(parts)  # so that they follow to the device
         self.lambdas, self.temperatures = tuple(lambdas), temperatures
         self._collected: list[dict[str, Tensor]] = []
         self._teacher_sum: Tensor | None = None
@@ -75,6 +85,32 @@ class VicinalProbe(LightningModule):
         if means:
             total = torch.stack(means)
             self._teacher_sum = total if self._teacher_sum is None else self._teacher_sum + total
+
+    def summary(self) -> tuple[dict[str, list[dict[str, Any]]], dict[str, float]]:
+        """Return the rows of vicinal.csv by network, and the headline figures, over all processes.
+
+        The figures are `<network>/nl_global` and so on; of a pair also what `alignment_metrics` and
+        `gain_metrics` return, and of a lone network or a student its gains over the baselines.
+
+        Raises:
+            NotFinite: if a network's logits were not finite.
+        """
+        values = self.values()
+        rows = {name: network_rows(own, self.lambdas) for name, own in values.items()}
+        found: dict[str, float] = {}
+        for name, own in rows.items():
+            found |= {f"{name}/{key}": value for key, value in curve_metrics(own).items()}
+        if self.is_pair:
+            kl_, entropy = values["student"]["kl"], values["teacher"]["entropy"]
+            aligned = alignment_rows(kl_, entropy, self.mean_teacher())
+            for row, more in zip(rows["student"], aligned, strict=True):
+                row.update(more)
+            found |= alignment_metrics(aligned, self.lambdas)
+            found |= gain_metrics(rows["teacher"], rows["student"])
+        own = rows.get("student", rows.get("network", []))
+        for name in self.networks.keys() - {"network", "student", "teacher"}:
+            found |= gain_metrics(rows[name], own, against=name)
+        return rows, dict(sorted(found.items()))
 
     def values(self) -> dict[str, dict[str, np.ndarray]]:
         """Return all pairs' values from all processes, by network and name.

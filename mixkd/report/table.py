@@ -15,7 +15,27 @@ HEADINGS = {
 }
 
 
-def markdown(rows: Sequence[tuple[str, Mapping[str, float]]], split: str) -> str:
+Rows = Sequence[tuple[str, Mapping[str, float]]]
+
+
+def with_scaled(rows: Rows, split: str) -> Rows:
+    """Return the rows, and after each one of its scaled logits, where a temperature was fitted.
+
+    Temperature scaling is one fitted number: the reference that any method has to beat.
+    """
+    found: list[tuple[str, Mapping[str, float]]] = []
+    for label, metrics in rows:
+        found.append((label, metrics))
+        if f"{split}/scaled/ece" in metrics:
+            scaled = {
+                f"{split}/{c}": metrics.get(f"{split}/scaled/{c}", metrics[f"{split}/{c}"])
+                for c in COLUMNS
+            }
+            found.append((f"{label}, T = {metrics[f'{split}/scaled/temperature']:.2f}", scaled))
+    return found
+
+
+def markdown(rows: Rows, split: str) -> str:
     """Return a Markdown table of `<split>/<metric>`, a row for each (label, metrics)."""
     lines = [
         ["Network", *(HEADINGS[c] for c in COLUMNS)],
@@ -31,7 +51,7 @@ def markdown(rows: Sequence[tuple[str, Mapping[str, float]]], split: str) -> str
     return "\n".join(text) + "\n"
 
 
-def as_csv(rows: Sequence[tuple[str, Mapping[str, float]]], split: str) -> str:
+def as_csv(rows: Rows, split: str) -> str:
     """Return the same table as CSV, with every digit."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from mixkd import config
+from mixkd.callbacks.loggers import log_results, open_loggers
 from mixkd.console import say
 from mixkd.data.datamodule import ImageDataModule, load_splits, make_views
 from mixkd.data.images import Splits
@@ -14,18 +15,22 @@ from mixkd.modules.batchnorm import BatchNormEstimation
 from mixkd.modules.classifier import Classifier
 from mixkd.networks import Network, build_network, check_logits, weights_fingerprint
 from mixkd.run import Metrics, Run
+from mixkd.tasks.corruptions import corrupt_and_measure, corrupted_images
 from mixkd.tasks.features import choose_images, look
 from mixkd.tasks.fit import describe_device, make_trainer, prepare
+from mixkd.tasks.logits import evaluate_logits
 from mixkd.tasks.measure import can_fit, measure
 from mixkd.tasks.vicinal import analyse, choose_pairs
 
 
-def evaluate(cfg: config.Evaluate) -> Metrics:
+def evaluate(cfg: config.Evaluate | config.EvaluateLogits) -> Metrics:
     """Measure a network on the chosen splits and return `<split>/<metric>`, and what is asked for.
 
     Raises:
         UserError: if the data, a network or the run directory is not fit for use.
     """
+    if isinstance(cfg, config.EvaluateLogits):
+        return evaluate_logits(cfg)
     run = Run(cfg)
     finished = run.finished_metrics()
     if finished is not None:
@@ -51,11 +56,15 @@ def evaluate(cfg: config.Evaluate) -> Metrics:
     sizes = {str(split): len(splits[split]) for split in cfg.vicinal.splits}
     pairs = choose_pairs(cfg.vicinal, sizes, cfg.trainer.devices) if cfg.vicinal.enabled else {}
     looked_at = choose_images(cfg.features, splits) if cfg.features.enabled else None
+    load = corrupted_images(cfg, splits) if cfg.corruptions.enabled else None
     trainer = make_trainer(cfg.trainer)
     estimation = None
     if cfg.reestimate_batchnorm:
         estimation = _batchnorm_estimation(networks[own])
-    with run.started(fingerprints, device=describe_device(trainer)):
+    with (
+        run.started(fingerprints, device=describe_device(trainer)),
+        open_loggers(cfg, run) as loggers,
+    ):
         say(f"evaluate: {run.path}")
         if estimation is not None:
             shuffled = _shuffled(splits, cfg.data.eval_batch_size, cfg.trainer.devices)
@@ -64,19 +73,22 @@ def evaluate(cfg: config.Evaluate) -> Metrics:
             trainer.test(estimation, clean, verbose=False)
         classifier = Classifier(networks[own], cfg.save_logits)
         metrics = measure(trainer, classifier, data, cfg.splits, run)
+        temperatures = {}
+        for name, network in networks.items():
+            other = classifier if name == own else Classifier(network)
+            if name != own and can_fit(data):
+                other.fit_temperature(trainer, data)
+            if other.scaling is not None:
+                temperatures[name] = other.scaling
         if pairs:
-            temperatures = {}
-            for name, network in networks.items():
-                other = classifier if name == own else Classifier(network)
-                if name != own and can_fit(data):
-                    other.fit_temperature(trainer, data)
-                if other.scaling is not None:
-                    temperatures[name] = other.scaling
             metrics |= analyse(trainer, networks, data, pairs, cfg.vicinal, temperatures, run)
+        if load is not None:
+            metrics |= corrupt_and_measure(trainer, networks, splits, load, cfg, temperatures, run)
         if looked_at is not None:
             metrics |= look(trainer, networks[own], *looked_at, cfg.data, cfg.features, run)
         if trainer.is_global_zero:
             write_json(run.path / "metrics.json", metrics)
+        log_results(loggers, run, metrics, step=0)
     return metrics
 
 

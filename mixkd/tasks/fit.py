@@ -8,10 +8,12 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 from timm.layers.norm_act import convert_sync_batchnorm
 
 from mixkd import config
+from mixkd.callbacks.loggers import log_results, open_loggers, replay
+from mixkd.callbacks.monitors import CalibrationMonitor, LinearityMonitor
 from mixkd.callbacks.recorder import Recorder
 from mixkd.console import say
 from mixkd.data.datamodule import ImageDataModule, make_stream
@@ -37,6 +39,9 @@ def make_trainer(cfg: config.Machine, **more: object) -> Trainer:
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*isinstance.*LeafSpec.*")
     warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
+    warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+    warnings.filterwarnings("ignore", message=".*Previous log files in this directory.*")
+    warnings.filterwarnings("ignore", message=".*ended before the epoch ended.*")
     if cfg.threads is not None:
         torch.set_num_threads(cfg.threads)
     # Metrics need float64, which Apple's GPUs lack: Lightning's own `auto` would take them.
@@ -144,9 +149,9 @@ def fit(
         fingerprints: sha256 of the data and weights that go in, by name.
     """
     learner = stages[-1].learner
-    plans: list[tuple[Stage, Trainer, Path | None]] = []
+    plans: list[tuple[Stage, Trainer, Recorder, Path | None]] = []
     for stage in stages:
-        recorder = Recorder(run, cfg.trainer.select, stage.number)
+        recorder = Recorder(run, cfg.trainer.select, stage.number, cfg.checkpoint.every_n_steps)
         done = recorder.last.is_file() and not cfg.run.force
         if done:
             _check_checkpoint(recorder.last)
@@ -155,19 +160,24 @@ def fit(
             cfg.trainer,
             max_epochs=stage.epochs,
             accumulate_grad_batches=cfg.trainer.accumulate,
-            callbacks=[recorder],
+            callbacks=[recorder, *(monitors(cfg.callbacks, run) if stage.number == 2 else [])],
             enable_checkpointing=True,  # the recorder's; Lightning adds none beside it
         )
-        plans.append((stage, trainer, recorder.last if done else None))
-    with run.started(fingerprints, device=describe_device(trainer)):
+        plans.append((stage, trainer, recorder, recorder.last if done else None))
+    with (
+        run.started(fingerprints, device=describe_device(trainer)),
+        open_loggers(cfg, run) as loggers,
+    ):
         say(f"{cfg.task}: {run.path}")
         sizes = {name: len(data.splits[name]) for name in ("train", "val", "test")}
         say(", ".join(f"{n:,} {name} images" for name, n in sizes.items()))
         if cfg.data.selection == "test":
             say("selecting on the test images: test metrics will be optimistic")
-        for stage, trainer, checkpoint in plans:
+        for stage, trainer, recorder, checkpoint in plans:
+            trainer.loggers = loggers
             if checkpoint is not None:
                 say(f"resuming from {checkpoint}")
+                replay(loggers, recorder.saved_rows())
             data.stream = stage.stream
             stage.learner.train()
             trainer.fit(stage.learner, data, ckpt_path=checkpoint, weights_only=True)
@@ -185,4 +195,15 @@ def fit(
         metrics |= measure(trainer, learner, data, ["test"], run)
         if trainer.is_global_zero:
             write_json(run.path / "metrics.json", metrics)
+        log_results(loggers, run, metrics, trainer.global_step)
     return metrics
+
+
+def monitors(cfg: config.Callbacks, run: Run) -> list[Callback]:
+    """Return what watches the held-out images."""
+    watching: list[Callback] = []
+    if cfg.linearity.every_n_epochs is not None:
+        watching.append(LinearityMonitor(run, cfg.linearity))
+    if cfg.calibration.every_n_epochs is not None:
+        watching.append(CalibrationMonitor(run, cfg.calibration.every_n_epochs))
+    return watching

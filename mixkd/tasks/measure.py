@@ -1,13 +1,14 @@
 """Measure a network on splits and write what is found into a run directory."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from lightning.pytorch import Trainer
 
 from mixkd.data.datamodule import ImageDataModule
 from mixkd.files import replacing, write_csv
-from mixkd.metrics.calibration import adaptive_ece, ece_noise_floor
+from mixkd.metrics.measurement import Measurement
 from mixkd.modules.classifier import Classifier
 from mixkd.report.reliability import Curve, reliability_figure, save_figure
 from mixkd.run import Metrics, Run
@@ -27,29 +28,44 @@ def measure(
     if can_fit(data):
         classifier.fit_temperature(trainer, data)
     metrics: Metrics = {}
-    rows: list[dict[str, float | str]] = []
+    rows: list[dict[str, Any]] = []
     for split in splits:
         data.tested = split
         trainer.test(classifier, data, verbose=False)
-        found = classifier.measured()
+        assert classifier.testing is not None
+        found, table = record(classifier.testing, split, run, writes=trainer.is_global_zero)
         if split == "val":  # the temperature was fitted on these
-            found = {k: v for k, v in found.items() if not k.startswith("scaled/")}
-        reliability = classifier.testing.reliability()
-        rows += [{"split": split, **row} for row in reliability]
-        arrays = {name: x.numpy() for name, x in classifier.gathered_predictions().items()}
-        confidence = arrays["confidence"]
-        found["ece_adaptive"] = adaptive_ece(confidence, arrays["prediction"] == arrays["label"])
-        found["ece_noise_floor"] = ece_noise_floor(confidence)
-        metrics |= {f"{split}/{name}": value for name, value in found.items()}
-        if trainer.is_global_zero:
-            path = run.path / "predictions" / f"{split}.npz"
-            with replacing(path) as temporary, open(temporary, "wb") as file:
-                np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-            figure = reliability_figure([Curve(split, reliability, metrics[f"{split}/ece"])])
-            save_figure(figure, run.path / "figures" / f"reliability-{split}")
+            found = {name: v for name, v in found.items() if not name.startswith("val/scaled/")}
+        metrics |= found
+        rows += table
     if trainer.is_global_zero:
         write_csv(run.path / "reliability.csv", rows)
     return metrics
+
+
+def record(
+    measurement: Measurement, split: str, run: Run, *, writes: bool
+) -> tuple[Metrics, list[dict[str, Any]]]:
+    """Return `<split>/<metric>` and the rows of reliability.csv; write predictions and a figure.
+
+    Args:
+        measurement: of a split; every process has to take part.
+        split: its name.
+        run: where to write.
+        writes: whether this process does.
+    """
+    predictions = measurement.predictions()
+    found = measurement.compute(predictions)
+    reliability = measurement.reliability()
+    if writes:
+        arrays = {name: value.numpy() for name, value in predictions.items()}
+        path = run.path / "predictions" / f"{split}.npz"
+        with replacing(path) as temporary, open(temporary, "wb") as file:
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+        figure = reliability_figure([Curve(split, reliability, found["ece"])])
+        save_figure(figure, run.path / "figures" / f"reliability-{split}")
+    metrics = {f"{split}/{name}": value for name, value in found.items()}
+    return metrics, [{"split": split, **row} for row in reliability]
 
 
 def can_fit(data: ImageDataModule) -> bool:

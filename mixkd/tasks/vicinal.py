@@ -13,13 +13,6 @@ from mixkd.data.datamodule import ImageDataModule
 from mixkd.data.pairs import ImagePairs, draw_pairs, load_pairs
 from mixkd.errors import UserError
 from mixkd.files import write_csv
-from mixkd.metrics.vicinal import (
-    alignment_metrics,
-    alignment_rows,
-    curve_metrics,
-    gain_metrics,
-    network_rows,
-)
 from mixkd.modules.probe import VicinalProbe
 from mixkd.networks import Network
 from mixkd.report.reliability import save_figure
@@ -86,22 +79,8 @@ def analyse(
         data.tested, data.pairs = split, chosen
         trainer.test(probe, data, verbose=False)
         data.pairs = None
-        values = probe.values()
-        rows = {name: network_rows(own, lambdas) for name, own in values.items()}
-        found: Metrics = {}
-        for name, own in rows.items():
-            found |= {f"{name}/{key}": value for key, value in curve_metrics(own).items()}
-        if probe.is_pair:
-            kl, entropy = values["student"]["kl"], values["teacher"]["entropy"]
-            aligned = alignment_rows(kl, entropy, probe.mean_teacher())
-            for row, more in zip(rows["student"], aligned, strict=True):
-                row.update(more)
-            found |= alignment_metrics(aligned, lambdas)
-            found |= gain_metrics(rows["teacher"], rows["student"])
-        own = rows.get("student", rows.get("network", []))
-        for name in networks.keys() - {"network", "student", "teacher"}:
-            found |= gain_metrics(rows[name], own, against=name)
-        metrics |= {f"vicinal/{split}/{key}": value for key, value in sorted(found.items())}
+        rows, found = probe.summary()
+        metrics |= {f"vicinal/{split}/{key}": value for key, value in found.items()}
         for name, own in rows.items():
             table += [{"split": split, "network": name, **row} for row in own]
         if trainer.is_global_zero:

@@ -225,14 +225,15 @@ def test_testing_counts_every_image_once_and_keeps_predictions_in_order() -> Non
     test = datamodule.splits.test
     with torch.no_grad():
         logits = network.eval()(test.pixels.float() / 255)
-    found = module.gathered_predictions()
+    assert module.testing is not None
+    found = module.testing.predictions()
     assert found["index"].tolist() == list(range(11))
     assert torch.equal(found["label"], test.labels)
     torch.testing.assert_close(found["logits"], logits)
     p = logits.double().softmax(dim=1)
     torch.testing.assert_close(found["confidence"], p.max(dim=1).values)
     assert torch.equal(found["prediction"], logits.argmax(dim=1))
-    assert module.testing.compute()["n"] == 11
-    assert module.testing.compute()["accuracy"] == pytest.approx(
+    assert module.testing.compute(found)["n"] == 11
+    assert module.testing.compute(found)["accuracy"] == pytest.approx(
         (logits.argmax(dim=1) == test.labels).double().mean().item()
     )

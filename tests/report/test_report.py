@@ -5,7 +5,7 @@ from pathlib import Path
 from PIL import Image
 
 from mixkd.report.reliability import Curve, read_curve, reliability_figure, save_figure
-from mixkd.report.table import as_csv, markdown
+from mixkd.report.table import as_csv, markdown, with_scaled
 
 METRICS = {
     "test/accuracy": 0.9733333, "test/confidence": 0.91, "test/ece": 0.0631, "test/nll": 0.12,
@@ -50,3 +50,14 @@ def test_a_curve_is_read_from_a_run() -> None:
         writer.writerows([{"split": s, **row} for s in ("val", "test") for row in ROWS])
     curve = read_curve(Path("run"), "test", "label", 0.1)
     assert [row["count"] for row in curve.rows] == ["0", "4", "6"]
+
+
+def test_temperature_scaling_has_a_row_of_its_own() -> None:
+    scaled = {f"test/scaled/{k}": 0.01 for k in ("confidence", "ece", "signed_gap", "nll", "brier")}
+    rows = with_scaled(
+        [("kd", METRICS | scaled | {"test/scaled/temperature": 1.5}), ("erm", METRICS)], "test"
+    )
+    assert [label for label, _ in rows] == ["kd", "kd, T = 1.50", "erm"]
+    assert rows[1][1]["test/ece"] == 0.01
+    assert rows[1][1]["test/accuracy"] == METRICS["test/accuracy"]  # it changes no prediction
+    assert len(markdown(rows, "test").splitlines()) == 5

@@ -1,0 +1,152 @@
+"""Lightning loggers beside history.csv, and the pictures, tables and results that go to them."""
+
+import csv
+import secrets
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
+from PIL import Image
+
+from mixkd import config
+from mixkd.console import is_leader, say
+from mixkd.errors import UserError
+from mixkd.files import write_text
+from mixkd.provenance import git_revision
+from mixkd.run import Run
+
+TABLES = ("reliability", "vicinal", "corruptions")
+
+
+@contextmanager
+def open_loggers(cfg: config.Training | config.Evaluate, run: Run) -> Iterator[list[Logger]]:
+    """Give the loggers that a configuration asks for, which write into the run directory.
+
+    They are closed whatever happens, so that the next job in this process has its own.
+
+    Raises:
+        UserError: if a logger's package is not installed.
+    """
+    loggers: list[Logger] = []
+    if cfg.logger.csv is not None:
+        loggers.append(CSVLogger(run.path, name="csv", version=""))
+    if cfg.logger.tensorboard is not None:
+        try:
+            loggers.append(TensorBoardLogger(run.path, name="tensorboard", version=""))
+        except ModuleNotFoundError as error:
+            text = "tensorboard is not installed; pip install 'mixkd[tensorboard]'"
+            raise UserError.of("logger", text) from error
+    if cfg.logger.wandb is not None:
+        loggers.append(_wandb(cfg.logger.wandb, cfg, run))
+    code = 1
+    try:
+        yield loggers
+        code = 0
+    finally:
+        for logger in loggers if is_leader() else []:
+            logger.finalize("failed" if code else "success")
+            if isinstance(logger, WandbLogger):
+                logger.experiment.finish(exit_code=code)
+
+
+def _wandb(own: config.Wandb, cfg: config.Training | config.Evaluate, run: Run) -> WandbLogger:
+    """Return a W&B logger of this run: the same W&B run whenever it is continued."""
+    if not is_leader():
+        return WandbLogger(save_dir=run.path)  # Lightning lets only the first process log
+    import wandb
+
+    kept = run.path / "wandb-id.txt"
+    if not kept.is_file():
+        write_text(kept, secrets.token_hex(5) + "\n")
+    mode = own.mode
+    if mode == "auto":
+        mode = "online" if wandb.login(prompt=False, verify=False) else "offline"
+    known: dict[str, Any] = {
+        "project": own.project,
+        "entity": own.entity,
+        "name": run.path.name,
+        "id": kept.read_text().strip(),
+        "resume": "allow",
+        "group": own.group,
+        "job_type": cfg.task,
+        "tags": own.tags,
+        "dir": str(run.path),
+        "config": cfg.model_dump() | {"experiment": run.experiment, "git": git_revision()},
+        "settings": wandb.Settings(console="off", silent=True, save_code=False),
+    }
+    try:
+        experiment = wandb.init(**known, mode=mode)
+    except wandb.Error as error:
+        say(f"wandb: {str(error).splitlines()[0]}; logging offline")
+        experiment = wandb.init(**known, mode="offline")
+    experiment.define_metric("trainer/global_step")
+    experiment.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+    return WandbLogger(experiment=experiment, save_dir=run.path)
+
+
+def replay(loggers: Iterable[Logger], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Log the epochs before a resumption to the loggers that begin anew each time.
+
+    Those are W&B's offline run and the CSV file.
+    """
+    for logger in loggers if is_leader() else []:
+        offline = isinstance(logger, WandbLogger) and logger.experiment.offline
+        if offline or isinstance(logger, CSVLogger):
+            for row in rows:
+                values = {k: v for k, v in row.items() if k != "step"}
+                logger.log_metrics(values, int(row["step"]) - 1)  # as Lightning counts
+
+
+def log_picture(loggers: Iterable[Logger], name: str, path: Path, step: int) -> None:
+    """Send a PNG file to the loggers that take pictures, under a name."""
+    for logger in loggers if is_leader() else []:
+        with Image.open(path) as file:
+            image = file.convert("RGB")
+        if isinstance(logger, TensorBoardLogger):
+            logger.experiment.add_image(name, np.asarray(image), step, dataformats="HWC")
+        elif hasattr(logger, "log_image"):  # W&B's, and whichever others have it
+            logger.log_image(name, [image], step=step)
+
+
+def log_results(
+    loggers: Sequence[Logger], run: Run, metrics: Mapping[str, float], step: int
+) -> None:
+    """Send what a run directory holds in the end: metrics, figures and tables."""
+    for logger in loggers if is_leader() else []:
+        for picture in sorted((run.path / "figures").glob("*.png")):
+            log_picture([logger], f"figures/{picture.stem}", picture, step)
+        if isinstance(logger, WandbLogger):
+            import wandb
+
+            logger.experiment.summary.update(dict(metrics))
+            for name in TABLES:
+                if (table := run.path / f"{name}.csv").is_file():
+                    columns, *rows = _cells(table)
+                    logger.experiment.log(
+                        {f"tables/{name}": wandb.Table(columns=columns, data=rows)}
+                    )
+        else:
+            logger.log_metrics({f"final/{k}": v for k, v in metrics.items()}, step)
+
+
+def _cells(path: Path) -> list[list[Any]]:
+    with open(path, newline="") as file:
+        columns, *rows = list(csv.reader(file))
+    numeric = [
+        all(_number(cell) is not None for cell in column if cell)
+        for column in zip(*rows, strict=True)
+    ]
+    return [
+        columns,
+        *([_number(c) if n else c for c, n in zip(row, numeric, strict=True)] for row in rows),
+    ]
+
+
+def _number(cell: str) -> float | None:
+    try:
+        return float(cell)
+    except ValueError:
+        return None

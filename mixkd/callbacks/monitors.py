@@ -1,0 +1,92 @@
+"""Watches calibration and linearity on the held-out images while a network trains."""
+
+from collections.abc import Callable
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from mixkd.callbacks.loggers import log_picture
+from mixkd.config import LinearityMonitor as LinearityConfig
+from mixkd.data.datamodule import ImageDataModule
+from mixkd.data.pairs import draw_pairs
+from mixkd.modules.distillation import Distillation
+from mixkd.modules.learner import Learner
+from mixkd.modules.probe import VicinalProbe
+from mixkd.report.reliability import Curve, reliability_figure, save_figure
+from mixkd.report.vicinal import vicinal_figure
+from mixkd.run import Run
+
+
+def is_due(trainer: Trainer, every_n_epochs: int) -> bool:
+    """Return whether the epoch that ends is one of every n, or the last."""
+    done = trainer.current_epoch + 1
+    return done % every_n_epochs == 0 or done == trainer.max_epochs
+
+
+class CalibrationMonitor(Callback):
+    """Draws the reliability of the held-out images. Their metrics are logged at every epoch.
+
+    Args:
+        run: where the latest figure is kept.
+        every_n_epochs: how often; the last epoch is always one.
+    """
+
+    def __init__(self, run: Run, every_n_epochs: int) -> None:
+        self.run, self.every_n_epochs = run, every_n_epochs
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw and log the figure."""
+        assert isinstance(pl_module, Learner)
+        if not is_due(trainer, self.every_n_epochs) or not trainer.is_global_zero:
+            return
+        ece = pl_module.values["val/ece"]
+        title = f"held-out, epoch {trainer.current_epoch + 1}"
+        stem = self.run.path / "figures" / "reliability-training"
+        save_figure(reliability_figure([Curve(title, pl_module.reliability, ece)]), stem)
+        png = stem.with_suffix(".png")
+        log_picture(trainer.loggers, "val/reliability", png, trainer.global_step)
+
+
+class LinearityMonitor(Callback):
+    """Logs how the network, and its teacher, answer between pairs of held-out images.
+
+    `vicinal/val/...`, as `mixkd evaluate vicinal=true` names it, goes to the loggers and
+    history.csv. Training is the same with it and without.
+
+    Args:
+        run: where the latest figure is kept.
+        cfg: how often, how many pairs, the grid of lambda.
+    """
+
+    def __init__(self, run: Run, cfg: LinearityConfig) -> None:
+        self.run, self.cfg = run, cfg
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Ask the networks, log the figures of merit, draw the curves."""
+        assert isinstance(pl_module, Learner)
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        assert isinstance(data, ImageDataModule)
+        assert self.cfg.every_n_epochs is not None
+        n = len(data.splits.val)
+        if not is_due(trainer, self.cfg.every_n_epochs) or n < 2 * trainer.world_size:
+            return
+        networks: dict[str, Callable[[Tensor], Tensor]] = {"network": pl_module.outcome}
+        if isinstance(pl_module, Distillation):
+            networks = {"student": pl_module.outcome, "teacher": pl_module.teacher}
+        lambdas = torch.linspace(0, 1, self.cfg.lambdas, dtype=torch.float64).tolist()
+        probe = VicinalProbe(networks, lambdas, {})
+        probe.trainer = trainer
+        pairs = draw_pairs(n, self.cfg.n_pairs, self.cfg.seed)
+        with torch.no_grad(), trainer.precision_plugin.val_step_context():
+            for number, batch in enumerate(data.pair_batches("val", pairs)):
+                probe.test_step(batch, number)
+        rows, found = probe.summary()
+        found = {f"vicinal/val/{name}": value for name, value in found.items()}
+        pl_module.values |= found
+        pl_module.log_dict(found, rank_zero_only=True)
+        if trainer.is_global_zero:
+            stem = self.run.path / "figures" / "vicinal-training"
+            save_figure(vicinal_figure(rows), stem)
+            png = stem.with_suffix(".png")
+            log_picture(trainer.loggers, "val/vicinal", png, trainer.global_step)

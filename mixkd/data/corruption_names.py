@@ -1,0 +1,13 @@
+"""Names of corruptions: Hendrycks and Dietterich (2019), Table 7 of the paper."""
+
+SEVERITIES = 5
+
+# In this order for good: a name's position seeds its random numbers.
+STANDARD = (
+    "gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur",
+    "zoom_blur", "snow", "frost", "fog", "brightness", "contrast", "elastic_transform", "pixelate",
+    "jpeg_compression",
+)  # fmt: skip
+
+# Those on which the paper reports.
+PAPER = ("gaussian_noise", "motion_blur", "fog", "jpeg_compression", "contrast", "pixelate")

@@ -1,0 +1,109 @@
+"""Everything that is measured of a network's answers to one split of images."""
+
+import torch
+from torch import Tensor, nn
+
+from mixkd.losses import soften
+from mixkd.metrics.calibration import (
+    Calibration,
+    ClasswiseECE,
+    adaptive_ece,
+    ece_noise_floor,
+    feasible_ece,
+    per_image,
+)
+
+KEPT = ("confidence", "ece", "signed_gap", "nll", "brier")
+
+
+class Measurement(nn.Module):
+    """Calibration of logits, of scaled and of normalised ones, and each image's prediction.
+
+    It is a module so that its metrics follow to the device.
+
+    Args:
+        classes: how many.
+        temperature: the fitted one, for `scaled/...`; None where there is none.
+        save_logits: whether `predictions` hold the logits too.
+    """
+
+    def __init__(
+        self, classes: int, temperature: float | None = None, save_logits: bool = False
+    ) -> None:
+        super().__init__()
+        self.temperature, self.save_logits = temperature, save_logits
+        self.calibration, self.scaled, self.normalised = (Calibration() for _ in range(3))
+        self.classwise = ClasswiseECE(classes)
+        self._kept: list[dict[str, Tensor]] = []
+
+    def update(self, logits: Tensor, label: Tensor, index: Tensor) -> None:
+        """Count a batch.
+
+        Args:
+            logits: shape [b, classes], any floating dtype.
+            label: int64, shape [b].
+            index: int64, shape [b], positions in the data set.
+        """
+        self.calibration.update(logits, label)
+        self.classwise.update(logits, label)
+        self.normalised.update(soften(logits, "sigma"), label)
+        if self.temperature is not None:
+            self.scaled.update(logits.double() / self.temperature, label)
+        images = per_image(logits, label) | {"index": index, "label": label}
+        if self.save_logits:
+            images["logits"] = logits.float()
+        self._kept.append({name: value.cpu() for name, value in images.items()})
+
+    def predictions(self) -> dict[str, Tensor]:
+        """Return what is known of each image, from all processes, in the data set's order."""
+        return gathered(self._kept, "index")
+
+    def reliability(self) -> list[dict[str, float]]:
+        """Return the reliability table, a row a bin, over all processes."""
+        return self.calibration.reliability()
+
+    def compute(self, predictions: dict[str, Tensor]) -> dict[str, float]:
+        """Return the metrics of what was counted, over all processes.
+
+        Those of the logits bear their own names. `scaled/...` are of the logits over the fitted
+        temperature; `normalised/...` of each image's logits over their own standard deviation, as
+        the loss of `temperature=sigma` has them. `ece_least` and `ece_most` bound the ECE of any
+        binning.
+
+        Args:
+            predictions: what `predictions` returned.
+
+        Raises:
+            NotFinite: if logits were not finite.
+        """
+        found = dict(self.calibration.compute())
+        found["ece_classwise"] = self.classwise.compute()
+        for name, metric in (("normalised", self.normalised), ("scaled", self.scaled)):
+            if name == "normalised" or self.temperature is not None:
+                values = metric.compute()
+                found |= {f"{name}/{key}": values[key] for key in KEPT}
+        if self.temperature is not None:
+            found["scaled/temperature"] = self.temperature
+        confidence = predictions["confidence"].numpy()
+        correct = (predictions["prediction"] == predictions["label"]).numpy()
+        found["ece_adaptive"] = adaptive_ece(confidence, correct)
+        found["ece_noise_floor"] = ece_noise_floor(confidence)
+        least, most = feasible_ece(found["accuracy"], found["confidence"])
+        return found | {"ece_least": least, "ece_most": most}
+
+
+def gathered(own: list[dict[str, Tensor]], by: str) -> dict[str, Tensor]:
+    """Return the batches of all processes as one, sorted by one of its tensors.
+
+    Args:
+        own: this process's batches, on the CPU.
+        by: the name of the tensor, int64 [b], to sort by.
+    """
+    parts: list[list[dict[str, Tensor]]] = [own]
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        parts = [[] for _ in range(torch.distributed.get_world_size())]
+        torch.distributed.all_gather_object(parts, own)
+    batches = [batch for part in parts for batch in part]
+    whole = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
+    order = whole[by].argsort()
+    return {name: value[order] for name, value in whole.items()}

@@ -1,0 +1,42 @@
+"""What corruption does to networks, and what a gain in robustness is beyond one in accuracy."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from mixkd.metrics.vicinal import standard_error
+
+
+def mean_of(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return the mean of each metric over sets of equal numbers of images; `n` is their sum."""
+    found = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+    return found | {"n": int(sum(row["n"] for row in rows))}
+
+
+def accuracy_gain(
+    own: np.ndarray, other: np.ndarray, clean: tuple[np.ndarray, np.ndarray] | None
+) -> dict[str, float]:
+    """Return what one network gains in accuracy over another on corrupted images.
+
+    A more accurate network is also more accurate on corrupted images. `gain_beyond_clean` is the
+    gain less that on clean images: by how much less its accuracy falls (the relative form of
+    Hendrycks and Dietterich's corruption error, as a difference).
+
+    Args:
+        own: 1 where the network is right: bool or float, shape [n]; a mean over sets of the same
+            images where there are several.
+        other: of the other network, on the same images.
+        clean: both on the clean images, each [m].
+
+    Returns:
+        Fractions: `gain` and its paired standard error `gain_se`; with `clean`, also
+        `gain_beyond_clean` and, where the clean images are the same ones, its standard error.
+    """
+    difference = own.astype(np.float64) - other
+    found = {"gain": float(difference.mean()), "gain_se": standard_error(difference)}
+    if clean is not None:
+        before = clean[0].astype(np.float64) - clean[1]
+        found["gain_beyond_clean"] = found["gain"] - float(before.mean())
+        if len(before) == len(difference):
+            found["gain_beyond_clean_se"] = standard_error(difference - before)
+    return found

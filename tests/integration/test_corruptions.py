@@ -1,0 +1,122 @@
+"""`mixkd evaluate corruptions=true`, whole."""
+
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.integration
+
+Mixkd = Callable[..., int]
+SMALL = ["network=resnet20", "network.args.depth=8", "data.limit_train=400", "data.limit_test=61"]
+TRAIN = ["finetune", *SMALL, "data.batch_size=16", "trainer.max_epochs=2", "callbacks=none"]
+FEW = ["corruptions=true", "corruptions.names=[fog,contrast]"]
+
+
+@pytest.fixture
+def runs(mixkd: Mixkd) -> None:
+    assert mixkd(*TRAIN, "run.dir=one") == 0
+    assert mixkd(*TRAIN, "seed=1", "run.dir=two") == 0
+
+
+def table(run: str) -> list[dict[str, str]]:
+    with open(Path(run) / "corruptions.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def metrics(run: str) -> dict[str, Any]:
+    return dict(json.loads((Path(run) / "metrics.json").read_text()))
+
+
+def test_metrics_table_gains_and_figures(mixkd: Mixkd, runs: None) -> None:
+    words = [
+        "evaluate",
+        "network.run=one",
+        "baselines.erm=two",
+        *FEW,
+        "corruptions.severities=[1,5]",
+    ]
+    assert mixkd(*words, "run.dir=out") == 0
+    found, rows = metrics("out"), table("out")
+    assert not any(name.startswith("vicinal/") for name in found)
+    order = [(r["network"], r["corruption"], r["severity"]) for r in rows]
+    assert order[:4] == [
+        ("network", "clean", "0"), ("erm", "clean", "0"),
+        ("network", "fog", "1"), ("erm", "fog", "1"),
+    ]  # fmt: skip
+    assert len(rows) == 2 * (1 + 2 * 3 + 1)
+    by = dict(zip(order, rows, strict=True))
+
+    # The clean rows are what evaluation of either finds.
+    assert mixkd("evaluate", "network.run=two", "run.dir=other") == 0
+    for run, name in (("out", "network"), ("other", "erm")):
+        for column in ("accuracy", "confidence", "ece", "nll"):
+            value = float(by[(name, "clean", "0")][column])
+            assert value == pytest.approx(metrics(run)[f"test/{column}"], abs=1e-9)
+
+    for name in ("fog", "contrast"):
+        for severity in (1, 5):
+            row = by[("network", name, str(severity))]
+            for column in ("accuracy", "confidence", "ece"):
+                assert found[f"corruption/{name}/{severity}/{column}"] == float(row[column])
+            gain = float(row["accuracy"]) - float(by[("erm", name, str(severity))]["accuracy"])
+            assert float(row["gain_erm"]) == pytest.approx(gain)
+            clean = float(by[("network", "clean", "0")]["gain_erm"])
+            assert float(row["gain_beyond_clean_erm"]) == pytest.approx(gain - clean)
+            assert float(row["gain_se_erm"]) > 0
+        values = [found[f"corruption/{name}/{severity}/ece"] for severity in (1, 5)]
+        assert found[f"corruption/{name}/mean/ece"] == pytest.approx(np.mean(values))
+    means = [found[f"corruption/{name}/mean/accuracy"] for name in ("fog", "contrast")]
+    assert found["corruption/mean/accuracy"] == pytest.approx(np.mean(means))
+    assert found["corruption/fog/1/n"] == 61
+    assert found["corruption/fog/5/accuracy"] != found["corruption/fog/1/accuracy"]
+    for name in ("accuracy", "ece", "confidence"):
+        assert (Path("out/figures") / f"corruptions-{name}.png").is_file()
+    assert float(by[("network", "fog", "1")]["scaled/ece"]) > 0  # there are held-out images
+
+
+def test_two_processes_find_what_one_does(mixkd: Mixkd, runs: None) -> None:
+    words = ["network.run=one", *FEW, "corruptions.severities=[3]"]
+    assert mixkd("evaluate", *words, "run.dir=single") == 0
+    two_of = ["trainer.devices=2", "trainer.accelerator=cpu", "data.cache_dir=another"]
+    command = [sys.executable, "-m", "mixkd", "evaluate", *words, *two_of, "run.dir=pair"]
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    expected, found = metrics("single"), metrics("pair")
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert found[name] == pytest.approx(value, rel=1e-5, abs=1e-6), name
+    (one,) = Path("cache/mixkd/corrupted").glob("*/fog.npy")
+    (two,) = Path("another/corrupted").glob("*/fog.npy")
+    assert one.read_bytes() == two.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["corruptions.names=[fogg]"], "corruptions.names: got 'fogg'; takes paper, all, or some"),
+        (["corruptions.names=most"], "corruptions.names: got 'most'; takes paper, all, or a list"),
+        (["corruptions.severities=[0]"], "corruptions.severities[0]: got 0"),
+        (["corruptions.severities=[]"], "corruptions.severities: got []; takes a list"),
+        (["corruptions.source=cifar_c"], "corruptions.source: got 'cifar_c'; takes made"),
+        (["corruptions.source=imagenet_c"], "corruptions.root: got null; takes the folder"),
+        (["corruptions.root=x"], "corruptions.root: got a folder; corruptions.source=made reads"),
+        (["corruptions.source=cifar10_c", "corruptions.root=x", "corruptions.names=[fog]"],
+         "corruptions.root: "),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said(
+    mixkd: Mixkd, runs: None, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if "corruptions.source=cifar10_c" in words:
+        Path("x").mkdir()
+        np.save("x/fog.npy", np.zeros((10, 32, 32), np.uint8))
+        np.save("x/labels.npy", np.zeros(10, int))
+    assert mixkd("evaluate", "network.run=one", "corruptions=true", *words, "run.dir=out") == 2
+    assert message in capsys.readouterr().err
+    assert not Path("out").exists()
