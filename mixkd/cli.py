@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-import traceback
 from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn
 
 from mixkd import __version__
-from mixkd.errors import NotFinite, UserError, nearest
+from mixkd.errors import UserError, nearest
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 TASKS = ("finetune", "distill", "evaluate")
-COMMANDS = (*TASKS, "compare", "list")
+LOOKS = {"compare": "compare", "list": "list_items"}  # commands that print what there is
+COMMANDS = (*TASKS, *LOOKS)
 
 HELP = """\
 mixkd {version}: mixup-based knowledge distillation, and whether its confidence can be trusted
@@ -66,132 +66,90 @@ def main() -> None:
                 "command",
                 f"got {command!r}{nearest(command, COMMANDS)}; takes {', '.join(COMMANDS)}",
             )
-        if command == "list":
-            from mixkd.tasks.list import list_items
-
-            print(list_items(rest))
-            sys.exit(0)
-        if command == "compare":
-            from mixkd.tasks.compare import compare
-
-            print(compare(rest))
-            sys.exit(0)
-        sys.exit(run_hydra(command, rest))
+        if command in TASKS:
+            sys.exit(run_task(command, rest))
+        look = getattr(import_module(f"mixkd.tasks.{command}"), LOOKS[command])
+        print(look(rest))
+        sys.exit(0)
     except UserError as error:
-        sys.exit(report(command, error))
+        from mixkd.launchers.job import explain
+
+        print(explain(command, error), file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         print(f"mixkd {command}: interrupted; the same command continues it", file=sys.stderr)
         sys.exit(130)
 
 
-def report(command: str, error: UserError, full: bool = False) -> int:
-    """Print a user's mistake, with a traceback only if one was asked for; return the status."""
-    if full:
-        traceback.print_exception(error)
-    count = len(error.problems)
-    print(f"mixkd {command}: {count} problem{'s' if count > 1 else ''}", file=sys.stderr)
-    for problem in error.problems:
-        print(f"  {problem}", file=sys.stderr)
-    return 2
-
-
-def run_hydra(command: str, words: list[str]) -> int:
-    """Let Hydra compose the job, or each job of a multirun; return the worst exit status."""
-    import hydra
+def run_task(command: str, words: list[str]) -> int:
+    """Run a job, each job of a sweep, or what else Hydra is asked for; return the exit status."""
     from hydra._internal.utils import get_args_parser
+
+    parser = get_args_parser()
+    parser.error = _refuse_option  # type: ignore[method-assign]
+    overrides = parser.parse_intermixed_args(words).overrides
+    options = [word for word in words if word not in overrides]
+    sweep = [option for option in options if option in ("-m", "--multirun")]
+    if len(sweep) < len(options):
+        show(command, options, overrides)
+        return 0
+    if sweep:
+        from mixkd.launchers.sweep import run_sweep
+
+        if any(o.startswith("run.dir=") and "," not in o for o in overrides):
+            raise UserError.of("run.dir", "one directory cannot hold a sweep; take run.root=DIR")
+        return run_sweep(command, overrides)
+    return run_single(command, overrides)
+
+
+def run_single(command: str, overrides: list[str]) -> int:
+    """Run one job: here, or where it is of several devices in as many processes."""
+    from omegaconf import OmegaConf
+
+    from mixkd.compose import compose
+    from mixkd.console import is_leader
+    from mixkd.launchers.job import run_job
+
+    full = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    started_outside = "LOCAL_RANK" in os.environ  # by torchrun, or Lightning within a script
+    devices = OmegaConf.select(compose(command, overrides), "trainer.devices")
+    if started_outside or not isinstance(devices, int) or not 1 < devices <= 1024:
+        outcome = run_job(command, overrides, full)
+        if outcome.text or is_leader():
+            outcome.show()
+        return outcome.status
+    from mixkd.launchers.local import Job, run_jobs
+
+    (ended,) = run_jobs([Job(command, tuple(overrides), devices)])
+    assert ended is not None
+    if ended.text:
+        ended.show()
+    return ended.status
+
+
+def show(command: str, options: list[str], overrides: list[str]) -> None:
+    """Let Hydra print what its own options ask for, such as `--cfg job`."""
+    import hydra
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
     from mixkd.compose import diagnose, expand
     from mixkd.shipped import config_dir
 
-    parser = get_args_parser()
-    parser.error = _refuse_option  # type: ignore[method-assign]
-    overrides = parser.parse_intermixed_args(words).overrides
-    options = [word for word in words if word not in overrides]
-    multirun = bool({"-m", "--multirun"} & set(options))
-    if multirun and any(o.startswith("run.dir=") and "," not in o for o in overrides):
-        raise UserError.of("run.dir", "one directory cannot hold a sweep; take run.root=DIR")
-
-    if multirun and any(o.startswith("trainer.devices=") and o[16:] != "1" for o in overrides):
-        raise UserError.of(
-            "trainer.devices", "a sweep runs its jobs on one device each; run larger jobs singly"
-        )
-
-    argv, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
-    statuses: list[int] = []
-
-    def job(cfg: DictConfig) -> None:
-        # Lightning starts further processes: they have to see the real words and environment.
-        ours, sys.argv = sys.argv, argv
-        _set_full_error(full)
-        try:
-            statuses.append(run_job(command, cfg, full == "1"))
-        finally:
-            sys.argv = ours
-            _set_full_error("1")
+    def refuse(cfg: DictConfig) -> None:
+        raise UserError.of("options", f"got {shlex.join(options)}; takes {OPTIONS}")
 
     # Hydra reads sys.argv, and with this variable raises what it would otherwise print.
-    sys.argv = [argv[0], *options, *expand(command, overrides, multirun)]
-    _set_full_error("1")
+    sys.argv = [sys.argv[0], *options, *expand(command, overrides)]
+    os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
-        hydra.main(str(config_dir()), command, version_base="1.3")(job)()
+        hydra.main(str(config_dir()), command, version_base="1.3")(refuse)()
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise UserError(*diagnose(command, overrides, error)) from error
-    finally:
-        sys.argv = argv
-        _set_full_error(full)
-    return max(statuses, default=0)
 
 
-def _set_full_error(value: str | None) -> None:
-    if value is None:
-        os.environ.pop("HYDRA_FULL_ERROR", None)
-    else:
-        os.environ["HYDRA_FULL_ERROR"] = value
+OPTIONS = "KEY=VALUE, -m, --cfg job, --hydra-help"
 
 
 def _refuse_option(message: str) -> NoReturn:
-    raise UserError.of("options", f"{message}; takes KEY=VALUE, -m, --cfg job, --hydra-help")
-
-
-def run_job(command: str, cfg: DictConfig, full: bool) -> int:
-    """Run one composed job and print its results; return its exit status, never raise."""
-    from mixkd.compose import compose
-    from mixkd.config import validate
-    from mixkd.console import is_leader, say
-    from mixkd.run import Run
-
-    try:
-        try:
-            config = validate(cfg)
-        except UserError as error:
-            remedy = error.problems[0].remedy
-            if len(error.problems) > 1 or not remedy or not cfg.teacher.auto:
-                raise
-            say(f"teacher.auto: mixkd finetune {shlex.join(remedy)}")
-            if status := run_job("finetune", compose("finetune", remedy), full):
-                return status
-            config = validate(cfg)
-        run = Run(config)
-        metrics, how = run.finished_metrics(), "finished before, run.force=true starts over"
-        if metrics is None:
-            task = getattr(import_module(f"mixkd.tasks.{command}"), command)
-            metrics, how = task(config), "finished"
-            run = Run(config)  # its data may have been downloaded or unpacked just now
-        if is_leader():
-            print(f"{how}: {run.path}")
-            for name, value in metrics.items():
-                if name.count("/") < 2:  # metrics.json has them all
-                    print(f"  {name:<24} {value:.6g}")
-    except UserError as error:
-        return report(command, error, full)
-    except (Exception, SystemExit) as error:  # a stranger's module may exit when imported
-        # A full disk, a network that diverged or another process that ended, and said why, is no
-        # fault of the program's: no traceback.
-        peer = isinstance(error, RuntimeError) and "closed by peer" in str(error)
-        if full or not (peer or isinstance(error, (OSError, NotFinite))):
-            traceback.print_exception(error)
-        print(f"mixkd {command}: failed: {error}", file=sys.stderr)
-        return 1
-    return 0
+    raise UserError.of("options", f"{message}; takes {OPTIONS}")

@@ -272,6 +272,7 @@ class Machine(Section):
     """Where and how to compute. Threads, memory format and compiling change rounding alone."""
 
     accelerator: Annotated[Literal["auto", "cpu", "gpu"], PLACE]
+    strategy: Annotated[Literal["auto", "ddp"], PLACE]
     devices: Annotated[int, takes("a whole number from 1 to 1024", ge=1, le=1024)]
     threads: Annotated[
         int | None, PLACE, takes("a whole number from 1 to 1024, or null", ge=1, le=1024)
@@ -344,10 +345,45 @@ class Checkpoint(Section):
     every_n_steps: Annotated[Count | None, takes("a whole number of steps, 1 or more, or null")]
 
 
+class Local(Section):
+    """Jobs on this machine."""
+
+    name: Literal["local"]
+    parallel: Annotated[int, takes("a whole number from 1 to 1024", ge=1, le=1024)]
+
+
+class Slurm(Section):
+    """Jobs on a SLURM cluster, through submitit."""
+
+    name: Literal["slurm"]
+    partition: Annotated[str | None, takes("a name, or null")]
+    account: Annotated[str | None, takes("a name, or null")]
+    timeout_min: Annotated[int, takes("a whole number of minutes, 1 or more", ge=1)]
+    requeues: Annotated[int, takes("a whole number, 0 or more", ge=0)]
+    cpus_per_task: Annotated[Count | None, takes("a whole number, 1 or more, or null")]
+    mem_gb: Annotated[Positive | None, takes("a number of gigabytes above 0, or null")]
+    gpus: Flag
+    parallel: Count
+    setup: Annotated[list[str], takes("a list of lines of shell")]
+    wait: Flag
+
+
+Launcher = Annotated[Local | Slurm, Field(discriminator="name")]
+
+
+class Sweep(Section):
+    """What the jobs of a sweep share; the sweep sets its name."""
+
+    name: Annotated[str | None, takes("a name, or null")]
+    fail_fast: Flag
+
+
 class Task(Section):
     """What every task has."""
 
     seed: Seed
+    launcher: Annotated[Launcher, PLACE]
+    sweep: Annotated[Sweep, PLACE]
     logger: Annotated[Logger, PLACE]
     trust: Annotated[list[str], PLACE, takes("a list of package names")]
     run: Run
@@ -529,9 +565,19 @@ class EvaluateLogits(Section):
 
     task: Literal["evaluate"]
     seed: Seed
+    launcher: Annotated[Launcher, PLACE]
+    sweep: Annotated[Sweep, PLACE]
     run: Run
     data: NamedData
     logits: Annotated[File, takes("a .npz file of logits [n, classes] and label [n]")]
+
+
+class SweepSettings(Section):
+    """How the jobs of a sweep are launched, and where their runs are."""
+
+    launcher: Launcher
+    sweep: Sweep
+    run: Run
 
 
 TASKS: dict[str, type[Finetune] | type[Distill] | type[Evaluate]] = {
@@ -595,6 +641,21 @@ def validate(cfg: DictConfig) -> Config:
         raise UserError(*problems)
     assert config is not None
     return config
+
+
+def sweep_settings(cfg: DictConfig) -> SweepSettings:
+    """Return what of a composed configuration is for its launcher.
+
+    Raises:
+        UserError: as `validate` does.
+    """
+    raw = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+    named = {key: raw[key] for key in SweepSettings.model_fields}
+    try:
+        return SweepSettings.model_validate(named)
+    except ValidationError as error:
+        problems = [schema_problem(SweepSettings, named, e) for e in error.errors()]
+        raise UserError(*problems) from error
 
 
 def _validate_logits(raw: Mapping[str, Any]) -> EvaluateLogits:

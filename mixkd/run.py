@@ -122,10 +122,7 @@ class Run:
 
     def status(self, state: str, **more: Any) -> None:
         """Write status.json: state, process and host, and what else is given."""
-        known = {"state": state, "pid": os.getpid(), "host": socket.gethostname()}
-        if started := read_status(self.path).get("started"):
-            known["started"] = started
-        write_json(self.path / "status.json", known | more)
+        write_status(self.path, state, **more)
 
     def add_fingerprints(self, fingerprints: Mapping[str, str]) -> None:
         """Add the sha256 of what the run made to provenance.json."""
@@ -212,6 +209,14 @@ def read_status(directory: Path) -> dict[str, Any]:
     """Return status.json of a run directory, or an empty dict where there is none."""
     path = directory / "status.json"
     return dict(read_json(path, "run.dir")) if path.is_file() else {}
+
+
+def write_status(directory: Path, state: str, **more: Any) -> None:
+    """Write status.json of a run directory: state, process and host, and what else is given."""
+    known = {"state": state, "pid": os.getpid(), "host": socket.gethostname()}
+    if started := read_status(directory).get("started"):
+        known["started"] = started
+    write_json(directory / "status.json", known | more)
 
 
 def is_held(directory: Path) -> bool:

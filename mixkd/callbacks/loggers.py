@@ -1,6 +1,7 @@
 """Lightning loggers beside history.csv, and the pictures, tables and results that go to them."""
 
 import csv
+import os
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -61,8 +62,8 @@ def _wandb(own: config.Wandb, cfg: config.Training | config.Evaluate, run: Run) 
     kept = run.path / "wandb-id.txt"
     if not kept.is_file():
         write_text(kept, secrets.token_hex(5) + "\n")
-    mode = own.mode
-    if mode == "auto":
+    mode = None if own.mode == "auto" else own.mode  # None: as WANDB_MODE in the environment says
+    if mode is None and "WANDB_MODE" not in os.environ:
         mode = "online" if wandb.login(prompt=False, verify=False) else "offline"
     known: dict[str, Any] = {
         "project": own.project,

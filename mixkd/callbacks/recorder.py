@@ -86,9 +86,9 @@ class Recorder(Checkpoint):
         )
 
     def write_history(self) -> None:
-        """Write history.csv or stage1.csv: the rows of every epoch so far."""
+        """Write history.csv or stage1.csv: the rows of every epoch so far; nan where not looked."""
         name = "stage1.csv" if self.stage == 1 else "history.csv"
-        columns = {column: "" for row in self.rows for column in row}
+        columns = {column: math.nan for row in self.rows for column in row}
         write_csv(self.run.path / name, [columns | row for row in self.rows])
 
     def saved_rows(self) -> list[dict[str, Any]]:

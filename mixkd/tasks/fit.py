@@ -1,6 +1,7 @@
 """What finetune and distill share: train, keep the selected epoch, report it on the test images."""
 
 import logging
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import Callback, Trainer
 from timm.layers.norm_act import convert_sync_batchnorm
 
@@ -42,6 +44,7 @@ def make_trainer(cfg: config.Machine, **more: object) -> Trainer:
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
     warnings.filterwarnings("ignore", message=".*Previous log files in this directory.*")
     warnings.filterwarnings("ignore", message=".*ended before the epoch ended.*")
+    warnings.filterwarnings("ignore", message=".*sync_dist=True.*")  # they are summed already
     if cfg.threads is not None:
         torch.set_num_threads(cfg.threads)
     # Metrics need float64, which Apple's GPUs lack: Lightning's own `auto` would take them.
@@ -57,6 +60,10 @@ def make_trainer(cfg: config.Machine, **more: object) -> Trainer:
     options: dict[str, object] = {
         "accelerator": accelerator,
         "devices": cfg.devices,
+        "strategy": cfg.strategy,
+        # Processes that were started outside, on SLURM too, are as the environment says. (Lightning
+        # would take SLURM's own variables, and requeue: submitit does that.)
+        "plugins": [LightningEnvironment()] if "LOCAL_RANK" in os.environ else None,
         "precision": {"float32": "32-true", "bf16": "bf16-mixed"}[cfg.precision],
         "logger": False,
         "enable_checkpointing": False,

@@ -256,7 +256,8 @@ def test_mistakes_leave_nothing_behind(
         (["evaluate", *folder, *SMALL, "network.weights=hundred.pt"], "trained on 100 classes"),
         (["finetune", *SMALL, "method=mixup", "method.mix.lam=1.5"], "method.mix.lam: got 1.5"),
         (["finetune", *SMALL, "trainer.accelerator=gpu", "trainer.devices=16"], "got 16 of acc"),
-        (["finetune", "-m", *SMALL, "seed=0,1", "trainer.devices=2"], "on one device each"),
+        (["finetune", "-m", *SMALL, "seed=-1,-2"], "seed: got -2; takes a whole number"),
+        (["finetune", "-m", *SMALL, "seed=0,1", "launcher=slrum"], "did you mean slurm?"),
         (["finetun"], "did you mean finetune?"),
         (["list", "network"], "did you mean networks?"),
     ]

@@ -1,0 +1,1 @@
+"""How jobs are run: in this process, in several, one after another or side by side, on SLURM."""

@@ -1,0 +1,112 @@
+"""One job: compose, validate, run the task. Whoever asked for it prints how it went."""
+
+import shlex
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Literal
+
+from mixkd.compose import compose
+from mixkd.config import validate
+from mixkd.console import say
+from mixkd.errors import NotFinite, UserError
+from mixkd.run import Metrics, Run
+
+State = Literal["finished", "skipped", "failed", "refused", "interrupted"]
+STATUS = {"finished": 0, "skipped": 0, "failed": 1, "refused": 2, "interrupted": 130}
+
+INTERRUPTED = "interrupted; the same command continues it"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended.
+
+    Attributes:
+        state: finished now; skipped, as it had finished before; failed while it worked; refused, as
+            what was asked cannot be done; interrupted.
+        path: of the run directory, where it came to have one.
+        metrics: of the run.
+        text: what to say of a failure, for standard error.
+    """
+
+    state: State
+    path: str = ""
+    metrics: Metrics = field(default_factory=dict)
+    text: str = ""
+
+    @property
+    def status(self) -> int:
+        """The exit status that says so."""
+        return STATUS[self.state]
+
+    @property
+    def reason(self) -> str:
+        """The failure in one line."""
+        lines = [line.strip() for line in self.text.splitlines()]
+        return next((line for line in reversed(lines) if line), "")
+
+    def show(self) -> None:
+        """Print the results to standard output, or the failure to standard error."""
+        if self.text:
+            print(self.text, file=sys.stderr, flush=True)
+            return
+        how = {"skipped": "finished before, run.force=true starts over"}.get(self.state, self.state)
+        print(f"{how}: {self.path}")
+        for name, value in self.metrics.items():
+            if name.count("/") < 2:  # metrics.json has them all
+                print(f"  {name:<24} {value:.6g}")
+        sys.stdout.flush()
+
+
+def run_job(command: str, words: Sequence[str], full: bool = False) -> Outcome:
+    """Run one job in this process.
+
+    Args:
+        command: finetune, distill or evaluate.
+        words: its overrides.
+        full: whether a user's mistake comes with its traceback.
+    """
+    path = ""
+    try:
+        cfg = compose(command, words)
+        try:
+            config = validate(cfg)
+        except UserError as error:
+            remedy = error.problems[0].remedy
+            if len(error.problems) > 1 or not remedy or not cfg.teacher.auto:
+                raise
+            say(f"teacher.auto: mixkd finetune {shlex.join(remedy)}")
+            made = run_job("finetune", remedy, full)
+            if made.status:
+                return made
+            config = validate(cfg)
+        run = Run(config)
+        path = str(run.path)
+        if (metrics := run.finished_metrics()) is not None:
+            return Outcome("skipped", path, metrics)
+        task = getattr(import_module(f"mixkd.tasks.{command}"), command)
+        metrics = task(config)
+        # Its data may have been downloaded or unpacked just now, which names it anew.
+        return Outcome("finished", str(Run(config).path), metrics)
+    except UserError as error:
+        return Outcome("refused", path, text=explain(command, error, full))
+    except KeyboardInterrupt:
+        return Outcome("interrupted", path, text=f"mixkd {command}: {INTERRUPTED}")
+    except (Exception, SystemExit) as error:  # a stranger's module may exit when imported
+        # A full disk, a network that diverged or another process that ended, and said why, is no
+        # fault of the program's: no traceback.
+        peer = isinstance(error, RuntimeError) and "closed by peer" in str(error)
+        expected = peer or isinstance(error, (OSError, NotFinite))
+        trace = "".join(traceback.format_exception(error)) if full or not expected else ""
+        return Outcome("failed", path, text=f"{trace}mixkd {command}: failed: {error}")
+
+
+def explain(command: str, error: UserError, full: bool = False) -> str:
+    """Return the message of a user's mistake, with a traceback if one was asked for."""
+    trace = "".join(traceback.format_exception(error)) if full else ""
+    count = len(error.problems)
+    head = f"mixkd {command}: {count} problem{'s' if count > 1 else ''}"
+    return trace + "\n".join([head, *(f"  {problem}" for problem in error.problems)])

@@ -1,0 +1,317 @@
+"""Jobs on this machine: each in processes of its own, one process a device, several side by side.
+
+The processes of a job are a group of their own for Lightning, started here, so that Lightning
+starts none. They are forked from a server that has imported everything once. The first one that
+fails ends its job; a job that ends, however it ends, leaves the others alone.
+"""
+
+import io
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+from mixkd.launchers.job import INTERRUPTED, Outcome, run_job
+from mixkd.run import is_held, read_status, write_status
+
+# Seconds that the other processes of a job have to say something once one has failed; and that all
+# have to write what they hold after an interruption.
+GRACE, GOODBYE = 10.0, 60.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be run.
+
+    Attributes:
+        command: finetune, distill or evaluate.
+        words: the user's overrides.
+        devices: how many processes.
+        label: put before each line that it prints, where there are several jobs.
+        more: overrides beside the user's, such as the sweep's name.
+        path: of its run directory, where that is known.
+    """
+
+    command: str
+    words: tuple[str, ...]
+    devices: int = 1
+    label: str = ""
+    more: tuple[str, ...] = ()
+    path: str = ""
+
+
+@dataclass
+class _Running:
+    job: Job
+    slot: int
+    processes: list[Any]
+    connections: list[Connection]
+    started: float
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
+    deadline: float | None = None
+    first: int | None = None  # of its processes to fail
+
+    @property
+    def alive(self) -> list[Any]:
+        return [process for process in self.processes if process.is_alive()]
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    parallel: int = 1,
+    fail_fast: bool = False,
+    ended: Callable[[int, Outcome, float], None] = lambda number, outcome, seconds: None,
+) -> list[Outcome | None]:
+    """Run jobs; return how each ended, None for those that were not started.
+
+    Args:
+        jobs: what to run, in this order.
+        parallel: how many at once; devices and CPU cores are shared out among them.
+        fail_fast: whether to stop at the first failure, interrupting what runs.
+        ended: told the number of a job, how it ended and the seconds it took, at once.
+    """
+    context: Any = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([f"mixkd.tasks.{name}" for name in {j.command for j in jobs}])
+    outcomes: list[Outcome | None] = [None] * len(jobs)
+    running: dict[int, _Running] = {}
+    pending, stopping = list(range(len(jobs))), False
+    try:
+        while running or (pending and not stopping):
+            try:
+                while pending and len(running) < parallel and not stopping:
+                    slot = min(set(range(parallel)) - {r.slot for r in running.values()})
+                    number = pending.pop(0)
+                    running[number] = _start(context, jobs[number], slot, parallel)
+                _listen(running)
+                for number, own in list(running.items()):
+                    if (outcome := _ended(own)) is not None:
+                        del running[number]
+                        outcomes[number] = outcome
+                        ended(number, outcome, time.monotonic() - own.started)
+                        stopping = stopping or (fail_fast and outcome.status not in (0, 130))
+                        if stopping:
+                            _interrupt(running)
+            except KeyboardInterrupt:
+                stopping = True
+                _interrupt(running)
+    finally:
+        for own in running.values():
+            _kill(own)
+    return outcomes
+
+
+def _start(context: Any, job: Job, slot: int, parallel: int) -> _Running:
+    port, processes, connections = _free_port(), [], []
+    for rank in range(job.devices):
+        ours, theirs = context.Pipe(duplex=False)
+        place = _Place(rank, job.devices, port, slot, parallel)
+        # The environment goes along: the server's is that of its start.
+        target, args = _work, (job, place, dict(os.environ), theirs)
+        process = context.Process(target=target, args=args)
+        process.start()
+        theirs.close()
+        processes.append(process)
+        connections.append(ours)
+    return _Running(job, slot, processes, connections, time.monotonic())
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _listen(running: dict[int, _Running]) -> None:
+    """Print what the jobs say until something ends or half a second is over."""
+    sources: dict[Connection, tuple[_Running, int]] = {}
+    for own in running.values():
+        for rank, connection in enumerate(own.connections):
+            if not connection.closed:
+                sources[connection] = (own, rank)
+    ends = [process.sentinel for own in running.values() for process in own.alive]
+    for ready in wait([*sources, *ends], timeout=0.5):
+        if not isinstance(ready, Connection) or ready not in sources:
+            continue
+        own, rank = sources[ready]
+        try:
+            kind, content = ready.recv()
+        except (EOFError, OSError):
+            ready.close()
+            continue
+        if kind == "outcome":
+            own.outcomes[rank] = content
+        else:
+            stream = sys.stdout if kind == "out" else sys.stderr
+            print(f"{own.job.label}{content}", file=stream, flush=True)
+
+
+def _ended(own: _Running) -> Outcome | None:
+    """Return how a job ended, or None while it goes on; end it if one of its processes has."""
+    broken = [rank for rank, p in enumerate(own.processes) if p.exitcode not in (None, 0)]
+    if broken and own.deadline is None:
+        own.first, own.deadline = broken[0], time.monotonic() + GRACE
+    if own.alive:
+        if own.deadline is not None and time.monotonic() > own.deadline:
+            _kill(own)
+        return None
+    if any(not connection.closed for connection in own.connections):
+        return None  # something is yet to be read
+    outcome = _judged(own)
+    directory = Path(outcome.path)
+    silent = outcome.path and read_status(directory).get("state") == "running"
+    if outcome.state == "failed" and silent and not is_held(directory):
+        write_status(directory, "failed", error=outcome.reason)
+    return outcome
+
+
+def _judged(own: _Running) -> Outcome:
+    """Return the outcome of a job whose processes have all ended."""
+    if own.first is None:
+        gone = Outcome("interrupted", own.job.path, text=f"mixkd {own.job.command}: {INTERRUPTED}")
+        return own.outcomes.get(0, gone)
+    if (outcome := own.outcomes.get(own.first)) is None:
+        return Outcome("failed", own.job.path, text=_died(own, own.first))
+    if "closed by peer" in outcome.text:  # the other one knows why
+        knowing = [o for o in own.outcomes.values() if o.status and "closed by peer" not in o.text]
+        outcome = next(iter(knowing), outcome)
+    return outcome
+
+
+def _died(own: _Running, rank: int) -> str:
+    code = own.processes[rank].exitcode
+    how = f"exit status {code}" if code >= 0 else signal.Signals(-code).name
+    if code == -signal.SIGKILL:
+        how += " (by hand, or for want of memory)"
+    who = f"process {rank} of {len(own.processes)}" if len(own.processes) > 1 else "its process"
+    return f"mixkd {own.job.command}: failed: {who} was ended by {how}"
+
+
+def _interrupt(running: dict[int, _Running]) -> None:
+    for own in running.values():
+        if own.deadline is None:
+            own.deadline = time.monotonic() + GOODBYE
+            for process in own.alive:
+                _signal(process, signal.SIGINT)
+
+
+def _kill(own: _Running) -> None:
+    for process in own.processes:
+        _signal(process, signal.SIGKILL)
+        process.join()
+
+
+def _signal(process: Any, number: signal.Signals) -> None:
+    """Signal a process and, if it is to end at once, those that it has started."""
+    try:
+        if number == signal.SIGKILL:
+            os.killpg(process.pid, number)
+        else:
+            os.kill(process.pid, number)
+    except (ProcessLookupError, PermissionError):
+        process.kill()  # it has not come so far as to have a group, or has ended
+
+
+# What follows runs in the processes of a job.
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a process stands: in its job, and its job among those that run at once."""
+
+    rank: int
+    world: int
+    port: int
+    slot: int
+    parallel: int
+
+
+def _work(job: Job, place: _Place, environment: dict[str, str], parent: Connection) -> None:
+    os.setsid()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    os.environ.clear()
+    os.environ.update(environment)
+    if place.world > 1:
+        os.environ |= {
+            "RANK": str(place.rank), "LOCAL_RANK": str(place.rank), "NODE_RANK": "0",
+            "WORLD_SIZE": str(place.world), "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(place.port),
+        }  # fmt: skip
+    lock = threading.Lock()
+    streams = _Lines(parent, "out", lock), _Lines(parent, "err", lock)
+    sys.stdout, sys.stderr = streams
+    sys.argv = ["mixkd", job.command, *job.words]  # for provenance.json: what to type again
+    _take_share(place)
+    full = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    outcome = run_job(job.command, [*job.words, *job.more], full)
+    if place.rank == 0 and not outcome.text and not job.label:
+        outcome.show()
+    for stream in streams:
+        stream.end()
+    if "wandb" in sys.modules:  # a process of this kind leaves without calling what is registered
+        sys.modules["wandb"].teardown()
+    with lock:
+        parent.send(("outcome", outcome))
+        parent.close()
+    sys.exit(outcome.status)
+
+
+def _end_with_parent() -> None:
+    """End this process and those it has started when the launcher is no more."""
+    launcher = multiprocessing.parent_process()
+    assert launcher is not None
+    launcher.join()
+    os.killpg(0, signal.SIGKILL)
+
+
+def _take_share(place: _Place) -> None:
+    """Compute with this process's share of the cores and its job's share of the GPUs."""
+    import torch
+
+    cores, processes = len(os.sched_getaffinity(0)), place.world * place.parallel
+    if processes > 1:
+        torch.set_num_threads(max(cores // processes, 1))
+    if place.parallel > 1:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        gpus = visible.split(",") if visible else [str(k) for k in range(torch.cuda.device_count())]
+        if gpus:
+            os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(share(gpus, place.slot, place.world))
+
+
+def share(gpus: Sequence[str], slot: int, devices: int) -> list[str]:
+    """Return the GPUs of one of several jobs that run at once; jobs share them if they are few."""
+    return [gpus[(slot * devices + k) % len(gpus)] for k in range(min(devices, len(gpus)))]
+
+
+class _Lines(io.TextIOBase):
+    """A stream that sends whole lines to the launcher, which prints them."""
+
+    def __init__(self, parent: Connection, kind: str, lock: threading.Lock) -> None:
+        self._parent, self._kind, self._lock, self._rest = parent, kind, lock, ""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        with self._lock:
+            *lines, self._rest = (self._rest + text).split("\n")
+            for line in lines:
+                self._send(line)
+        return len(text)
+
+    def end(self) -> None:
+        """Send what is left without an end of line."""
+        if self._rest:
+            self.write("\n")
+
+    def _send(self, line: str) -> None:
+        if not self._parent.closed:
+            self._parent.send((self._kind, line))

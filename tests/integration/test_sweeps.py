@@ -1,0 +1,284 @@
+"""Sweeps: isolated jobs of one process or two, what fails, what is skipped, what resumes."""
+
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from mixkd.launchers.local import share
+from mixkd.launchers.sweep import jobs_of, sweep_name
+
+pytestmark = pytest.mark.integration
+
+Mixkd = Callable[..., int]
+MIXKD = [sys.executable, "-m", "mixkd"]
+SMALL = ["network=resnet20", "network.args.depth=8", "data.limit_train=300", "callbacks=none"]
+TWO = ["trainer.devices=2", "trainer.accelerator=cpu"]
+SAME = ("metrics.json", "weights.safetensors", "history.csv")
+
+
+def run(*words: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*MIXKD, *words], capture_output=True, text=True, timeout=timeout, check=False
+    )
+
+
+def directories(pattern: str = "*/*/*") -> list[Path]:
+    return sorted(path for path in Path("runs").glob(pattern) if path.is_dir())
+
+
+def same(one: Path, two: Path) -> None:
+    for name in SAME:
+        assert (one / name).read_bytes() == (two / name).read_bytes(), (one, name)
+
+
+@contextmanager
+def started(*words: str) -> Iterator[subprocess.Popen[str]]:
+    """Start a command in a session of its own; end all of it in the end."""
+    # A background shell has its children ignore the signal.
+    default = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+    process = subprocess.Popen(
+        [*MIXKD, *words], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+        start_new_session=True, preexec_fn=default,
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+def wait_for(process: subprocess.Popen[str], text: str) -> list[str]:
+    assert process.stderr is not None
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if text in line:
+            return lines
+    raise AssertionError("".join(lines))
+
+
+def test_words_become_jobs() -> None:
+    words = ["temperature=2,sigma", "seed=range(2)", "data.root=a b", "student.args={width: 0.35}"]
+    jobs = jobs_of("distill", words)
+    assert [job[:2] for job in jobs] == [
+        ("temperature=2", "seed=0"), ("temperature=2", "seed=1"),
+        ("temperature=sigma", "seed=0"), ("temperature=sigma", "seed=1"),
+    ]  # fmt: skip
+    assert all(job[2:] == tuple(words[2:]) for job in jobs)
+    assert sweep_name("distill", words) == sweep_name("distill", words[::-1])
+    assert sweep_name("distill", words) != sweep_name("distill", words[1:])
+    # Paths are parted by commas, and keep their other letters.
+    assert jobs_of("evaluate", ["network.run=a b,c=d"]) == [
+        ("network.run=a\\ b",), ("network.run='c=d'",),
+    ]  # fmt: skip
+
+
+def test_gpus_are_shared_out() -> None:
+    four = ["4", "5", "6", "7"]
+    assert [share(four, slot, 2) for slot in (0, 1)] == [["4", "5"], ["6", "7"]]
+    assert [share(four, slot, 1) for slot in range(4)] == [["4"], ["5"], ["6"], ["7"]]
+    assert [share(["0"], slot, 1) for slot in range(2)] == [["0"], ["0"]]
+
+
+def test_four_jobs_of_two_processes(image_folder: Path) -> None:
+    """As many directories and W&B runs as jobs, each as the same job alone with two processes."""
+    folder = ["data=imagefolder", f"data.root={image_folder}", "data.batch_size=16", "data.pad=1"]
+    words = [*SMALL[:2], *folder, *TWO, "trainer.max_epochs=2"]
+    sweep = ["finetune", "-m", *words, "seed=0,1", "method=erm,mixup", "logger=wandb"]
+    os.environ["WANDB_MODE"] = "offline"
+    done = run(*sweep)
+    assert done.returncode == 0, done.stderr
+    assert "4 finished" in done.stderr.splitlines()[-1]
+    runs = directories()
+    assert len(runs) == 4
+    starts = list(Path("runs").rglob("offline-run-*-*"))
+    assert len({path.name.rpartition("-")[2] for path in starts if path.is_dir()}) == 4
+    content = b"".join(path.read_bytes() for path in Path("runs").rglob("*.wandb"))
+    assert content.count(sweep_name("finetune", sweep[2:]).encode()) >= 4
+    alone = run("finetune", *words, "seed=1", "method=mixup", "run.dir=alone")
+    assert alone.returncode == 0, alone.stderr
+    (own,) = [path for path in runs if path.name.startswith("resnet20-mixup-s1-")]
+    same(own, Path("alone"))
+    assert "2 x cpu" in json.loads((own / "provenance.json").read_text())["device"]
+    command = json.loads((own / "provenance.json").read_text())["command"]
+    assert command[:2] == ["mixkd", "finetune"]
+    assert {"seed=1", "method=mixup"} < set(command)
+
+    # Nothing is done twice.
+    before = [(path / "status.json").stat().st_mtime_ns for path in runs]
+    again = run(*sweep)
+    assert again.returncode == 0
+    assert "4 skipped" in again.stderr.splitlines()[-1]
+    assert [(path / "status.json").stat().st_mtime_ns for path in runs] == before
+
+
+def test_one_bad_value_of_three_is_told_and_only_what_is_missing_is_run_again() -> None:
+    words = ["finetune", "-m", *SMALL, "trainer.max_epochs=1"]
+    done = run(*words, "optimizer=adam,admm,sgd")
+    assert done.returncode == 2
+    said = done.stderr.splitlines()
+    assert sum("optimizer: got 'admm'; takes" in line for line in said) == 2  # at once; the table
+    assert said[-1] == "2 finished, 1 refused"
+    assert len(directories()) == 2
+    again = run(*words, "optimizer=adam,adamw,sgd")
+    assert again.returncode == 0
+    assert again.stderr.splitlines()[-1] == "2 skipped, 1 finished"
+    assert len(directories()) == 3
+
+
+def test_a_failure_is_told_at_once_and_the_others_go_on() -> None:
+    words = ["finetune", "-m", *SMALL, "trainer.max_epochs=1", "optimizer.lr=1e30,0.01"]
+    done = run(*words)
+    assert done.returncode == 1
+    said = done.stderr
+    assert "[1/2] mixkd finetune: failed: the network's logits are not finite" in said
+    assert said.splitlines()[-1] == "1 failed, 1 finished"
+    states = {json.loads((path / "status.json").read_text())["state"] for path in directories()}
+    assert states == {"failed", "finished"}
+
+    stopped = run(*words[:-1], "optimizer.lr=2e30,0.02", "sweep.fail_fast=true")
+    assert stopped.returncode == 1
+    assert stopped.stderr.splitlines()[-1] == "1 failed, 1 not run"
+
+
+def test_a_process_that_dies_ends_its_job_and_no_other() -> None:
+    long = ["trainer.max_epochs=400", "seed=0,1"]
+    with started("finetune", "-m", *SMALL, *TWO, *long) as sweep:
+        wait_for(sweep, "[1/2] epoch   2/400")
+        (first,) = directories()
+        pid = json.loads((first / "status.json").read_text())["pid"]
+        (second,) = (process for process in ranks(sweep.pid) if process != pid)
+        os.kill(second, signal.SIGKILL)
+        began = time.monotonic()
+        lines = wait_for(sweep, "[1/2] mixkd finetune: failed")
+        assert time.monotonic() - began < 60
+        assert "process 1 of 2 was ended by SIGKILL" in lines[-1]
+        assert json.loads((first / "status.json").read_text())["state"] == "failed"
+        wait_for(sweep, "[2/2] epoch")  # the other one goes on
+        os.kill(sweep.pid, signal.SIGINT)
+        wait_for(sweep, "1 failed, 1 interrupted")
+        assert sweep.wait(timeout=60) == 130
+
+
+def ranks(launcher: int) -> list[int]:
+    """Return the processes that the launcher's fork server has forked."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+            grandparent = int(
+                Path(f"/proc/{parent}/stat").read_text().rpartition(")")[2].split()[1]
+            )
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if grandparent == launcher:
+            found.append(int(stat.parent.name))
+    return sorted(found)
+
+
+def test_a_sweep_that_runs_is_not_started_again_and_a_dead_one_holds_nothing() -> None:
+    words = ["finetune", "-m", *SMALL, "trainer.max_epochs=400", "seed=0,1"]
+    with started(*words) as first:
+        wait_for(first, "[1/2] epoch   1/400")
+        refused = run(*words)
+        assert refused.returncode == 2
+        assert "the same sweep is running" in refused.stderr
+        children = ranks(first.pid)
+        os.kill(first.pid, signal.SIGKILL)  # the launcher alone
+        first.wait()
+        deadline = time.monotonic() + 30
+        while any(Path(f"/proc/{pid}").exists() for pid in children):
+            assert time.monotonic() < deadline, "a job outlives its launcher"
+            time.sleep(0.1)
+    with started(*words) as second:  # continues
+        lines = wait_for(second, "[1/2] epoch")
+        assert any("[1/2] resuming from" in line for line in lines)
+
+
+KILLS = int(os.environ.get("MIXKD_KILLS", "4"))
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_killed_at_random_moments_it_ends_bit_identical(devices: int) -> None:
+    """`kill -9` of everything, again and again; MIXKD_KILLS says how often."""
+    more = ["callbacks.linearity.every_n_epochs=2"]
+    words = [
+        "finetune", *SMALL[:3], *more, "method=mixup", "schedule=plateau", "trainer.max_epochs=6",
+        "data.batch_size=16", "checkpoint.every_n_steps=3", "trainer.threads=1", "trainer.ema=0.9",
+        f"trainer.devices={devices}", "trainer.accelerator=cpu",
+    ]  # fmt: skip
+    began = time.monotonic()
+    assert run(*words, "run.dir=whole").returncode == 0
+    length = time.monotonic() - began
+    moments = random.Random(devices)
+    for _ in range(KILLS):
+        with started(*words, "run.dir=killed") as process:
+            # From the first step on; before it there is little to lose.
+            time.sleep(moments.uniform(0.4, 1) * length)
+            children = ranks(process.pid)
+            os.killpg(process.pid, signal.SIGKILL)
+            for child in children:
+                try:
+                    os.kill(child, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+    done = run(*words, "run.dir=killed")
+    assert done.returncode == 0, done.stderr
+    same(Path("killed"), Path("whole"))
+    with open("killed/history.csv", newline="") as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == [str(k) for k in range(6)]
+
+
+def test_a_run_stopped_within_an_epoch_continues_there(
+    mixkd: Mixkd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mixkd.modules.learner import Learner
+
+    words = ["finetune", *SMALL, "data.batch_size=16", "trainer.max_epochs=2", "method=mixup",
+             "checkpoint.every_n_steps=4", "trainer.accumulate=2"]  # fmt: skip
+    assert mixkd(*words, "run.dir=whole") == 0
+    original, seen = Learner.training_step, []
+
+    def step(self: Learner, batch, batch_idx):  # type: ignore[no-untyped-def]
+        seen.append((self.current_epoch, batch_idx))
+        if len(seen) == 27 + 36:  # parts; an epoch has 36
+            raise KeyboardInterrupt
+        return original(self, batch, batch_idx)
+
+    monkeypatch.setattr(Learner, "training_step", step)
+    assert mixkd(*words, "run.dir=run") == 130
+    stopped = seen[-1]
+    assert mixkd(*words, "run.dir=run") == 0
+    resumed = seen[seen.index(stopped) + 1]
+    assert resumed == (1, 20)  # its last checkpoint was at step 28, the tenth of the epoch
+    same(Path("run"), Path("whole"))
+
+
+def test_teachers_that_are_missing_are_made_once_first(mixkd: Mixkd) -> None:
+    student = ["student=resnet20", "student.args.depth=8", "data.limit_train=300", "callbacks=none"]
+    words = ["distill", "-m", *student, "trainer.max_epochs=1", "teacher=resnet20",
+             "teacher.args.depth=8", "teacher.auto=true", "temperature=2,sigma"]  # fmt: skip
+    monkey = ["run.root=runs"]
+    done = run(*words, *monkey, timeout=500)
+    assert done.returncode == 0, done.stderr
+    assert len(directories("digits/finetune/*")) == 1
+    assert len(directories("digits/distill/*")) == 2
+    assert "[teacher 1/1]" in done.stderr
+
+
+def test_a_single_run_takes_ddp_without_more(mixkd: Mixkd) -> None:
+    done = run("finetune", *SMALL, "trainer.max_epochs=1", "trainer.strategy=ddp", *TWO)
+    assert done.returncode == 0, done.stderr
+    assert len(directories()) == 1
+    assert mixkd("finetune", *SMALL, "trainer.max_epochs=1", "trainer.strategy=ddp", "seed=2") == 0
