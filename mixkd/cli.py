@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 TASKS = ("finetune", "distill", "evaluate")
-LOOKS = {"compare": "compare", "list": "list_items"}  # commands that print what there is
+# Commands that print something at once: their function in mixkd.tasks.
+LOOKS = {"compare": "compare", "dashboard": "dashboard", "list": "list_items"}
 COMMANDS = (*TASKS, *LOOKS)
 
 HELP = """\
@@ -35,9 +36,13 @@ mixkd {version}: mixup-based knowledge distillation, and whether its confidence 
       paired differences of two runs on the same images, with intervals
   mixkd list      networks | datasets | artefacts | runs
       what there is to choose from, and what has been run
+  mixkd dashboard entity=NAME | out=DIR
+      the paper's panels in W&B, and a sweep file for its agents
 
   protocol=corrected|parity   finetune and distill as the paper did; see conf/protocol/
-  -m                 run one job for each combination of comma-separated values
+  -m                 run one job for each combination of comma-separated values, each in its own
+                     process; launcher.parallel=N, launcher=slurm; sweep.trials=N: Optuna chooses
+  logger=wandb       or csv, tensorboard, '[csv,wandb]'
   --cfg job          print the composed configuration and stop
   --hydra-help       Hydra's own options
   --help, --version
@@ -98,6 +103,10 @@ def run_task(command: str, words: list[str]) -> int:
 
         if any(o.startswith("run.dir=") and "," not in o for o in overrides):
             raise UserError.of("run.dir", "one directory cannot hold a sweep; take run.root=DIR")
+        if any(o.startswith("sweep.trials=") for o in overrides):
+            from mixkd.launchers.search import run_search
+
+            return run_search(command, overrides)
         return run_sweep(command, overrides)
     return run_single(command, overrides)
 

@@ -376,6 +376,12 @@ class Sweep(Section):
 
     name: Annotated[str | None, takes("a name, or null")]
     fail_fast: Flag
+    trials: Annotated[Count | None, takes("a whole number, 1 or more, or null")]
+    objectives: Annotated[
+        list[Literal["accuracy", "ece", "nll", "brier"]],
+        AfterValidator(_each_once),
+        takes("a list of accuracy, ece, nll, brier", min_length=1),
+    ]
 
 
 class Task(Section):

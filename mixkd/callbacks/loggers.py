@@ -69,7 +69,10 @@ def _wandb(own: config.Wandb, cfg: config.Training | config.Evaluate, run: Run) 
         "project": own.project,
         "entity": own.entity,
         "name": run.path.name,
-        "id": kept.read_text().strip(),
+        # An agent of a W&B sweep has named the run already.
+        "id": os.environ["WANDB_RUN_ID"]
+        if "WANDB_SWEEP_ID" in os.environ
+        else kept.read_text().strip(),
         "resume": "allow",
         "group": own.group,
         "job_type": cfg.task,

@@ -3,7 +3,8 @@
 import hashlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -35,27 +36,43 @@ def run_sweep(command: str, words: Sequence[str]) -> int:
     Raises:
         UserError: if a word is no override, or the same sweep is running.
     """
-    combinations = jobs_of(command, words)
-    name = sweep_name(command, words)
-    plan = [
-        _planned(command, own, name, k, len(combinations)) for k, own in enumerate(combinations)
-    ]
+    combinations, name = jobs_of(command, words), sweep_name(command, words)
+    plan = plan_jobs(command, combinations, name)
     if all(planned.outcome is not None and planned.outcome.status for planned in plan):
         return _all_refused(command, plan)
-    settings = _settings(command, combinations)
-    lock = FileLock(Path(settings.run.root) / ".sweep" / f"{name}.lock")
-    Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+    settings = settings_of(command, combinations)
+    with held(Path(settings.run.root), name):
+        rows = carry_out(command, combinations, name, settings)
+    print(table(rows), file=sys.stderr, flush=True)
+    return worst(outcome for _, outcome in rows)
+
+
+def worst(outcomes: Iterable[Outcome | None]) -> int:
+    """Return the worst exit status; 1 stands for a job that was not run."""
+    return max((1 if o is None else o.status for o in outcomes), default=0)
+
+
+@contextmanager
+def held(root: Path, name: str) -> Iterator[None]:
+    """Hold a sweep, so that the same one is not run twice at once.
+
+    Raises:
+        UserError: if a living process holds it.
+    """
+    path = root / ".sweep" / f"{name}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise UserError.of("-m", f"the same sweep is running ({lock.lock_file} is held)") from None
+        raise UserError.of("-m", f"the same sweep is running ({path} is held)") from None
     try:
-        return _run(command, combinations, plan, name, settings)
+        yield
     finally:
         lock.release()
 
 
-def _settings(command: str, combinations: Sequence[tuple[str, ...]]) -> SweepSettings:
+def settings_of(command: str, combinations: Sequence[tuple[str, ...]]) -> SweepSettings:
     """Return how the jobs are to be launched, as the first of them that can be composed says."""
     for own in combinations:
         try:
@@ -63,7 +80,7 @@ def _settings(command: str, combinations: Sequence[tuple[str, ...]]) -> SweepSet
         except UserError:
             continue
         return sweep_settings(cfg)
-    raise AssertionError("a job that was planned can be composed")
+    raise UserError.of("-m", "none of the jobs can be composed")
 
 
 def jobs_of(command: str, words: Sequence[str]) -> list[tuple[str, ...]]:
@@ -93,58 +110,89 @@ def sweep_name(command: str, words: Sequence[str]) -> str:
     return f"{command}-{hashlib.sha256(key).hexdigest()[:8]}"
 
 
-def _planned(command: str, own: tuple[str, ...], name: str, number: int, count: int) -> Planned:
-    job = Job(command, own, label=f"[{number + 1}/{count}] ", more=(f"sweep.name={name}",))
+def plan_jobs(
+    command: str,
+    combinations: Sequence[tuple[str, ...]],
+    name: str,
+    first: int = 0,
+    total: int | None = None,
+) -> list[Planned]:
+    """Look at each job without running it: whether it can be run, has finished, lacks a teacher.
+
+    Args:
+        command: finetune, distill or evaluate.
+        combinations: the overrides of each job.
+        name: of the sweep.
+        first: how many jobs came before these, for their labels.
+        total: how many there are in all; None: these.
+    """
+    total = len(combinations) if total is None else total
+    plan: list[Planned] = []
+    seen: dict[str, str] = {}
+    for number, own in enumerate(combinations, start=first + 1):
+        label = f"[{number}/{total}] "
+        planned = _planned(Job(command, own, label=label, more=(f"sweep.name={name}",)))
+        path = planned.job.path
+        if planned.outcome is None and path in seen:
+            text = f"mixkd {command}: the same experiment as {seen[path]}"
+            planned = replace(planned, outcome=Outcome("skipped", path, text=text))
+        elif path:
+            seen.setdefault(path, label.strip())
+        plan.append(planned)
+    return plan
+
+
+def _planned(job: Job) -> Planned:
     cfg = None
     try:
-        cfg = compose(command, [*own, *job.more])
+        cfg = compose(job.command, [*job.words, *job.more])
         config = validate(cfg)
         devices = 1 if isinstance(config, EvaluateLogits) else config.trainer.devices
         run = Run(config)
         job = replace(job, devices=devices, path=str(run.path))
         metrics = run.finished_metrics()
-        outcome = None if metrics is None else Outcome("skipped", job.path, metrics)
-        return Planned(job, outcome)
+        return Planned(job, None if metrics is None else Outcome("skipped", job.path, metrics))
     except UserError as error:
         remedy = error.problems[0].remedy
         if cfg is not None and len(error.problems) == 1 and remedy and cfg.teacher.auto:
             return Planned(job, teacher=remedy)
-        return Planned(job, Outcome("refused", text=explain(command, error)))
+        return Planned(job, Outcome("refused", text=explain(job.command, error)))
 
 
-def _run(
+def carry_out(
     command: str,
-    combinations: list[tuple[str, ...]],
-    rows: list[Planned],
+    combinations: Sequence[tuple[str, ...]],
     name: str,
     settings: SweepSettings,
-) -> int:
-    count = len(combinations)
-    if teachers := list(dict.fromkeys(planned.teacher for planned in rows if planned.teacher)):
+    first: int = 0,
+    total: int | None = None,
+) -> list[tuple[Job, Outcome | None]]:
+    """Run jobs, and before them the teachers that they lack; return how each ended.
+
+    Arguments are those of `plan_jobs`, and `settings`, how jobs are launched.
+    """
+    plan = plan_jobs(command, combinations, name, first, total)
+    if teachers := list(dict.fromkeys(planned.teacher for planned in plan if planned.teacher)):
         jobs = [
             Job("finetune", words, label=f"[teacher {k}/{len(teachers)}] ")
             for k, words in enumerate(teachers, start=1)
         ]
         _launch(jobs, settings)
-        rows = [_planned(command, own, name, k, count) for k, own in enumerate(combinations)]
-    seen: dict[str, int] = {}
-    for k, planned in enumerate(rows):
-        if planned.outcome is None and planned.job.path in seen:
-            text = f"mixkd {command}: the same experiment as job {seen[planned.job.path] + 1}"
-            rows[k] = replace(planned, outcome=Outcome("skipped", planned.job.path, text=text))
-        seen.setdefault(planned.job.path, k)
-    for planned in rows:
-        if planned.outcome is not None and planned.outcome.text:
-            _say(planned.job, planned.outcome)
-    waiting = [k for k, planned in enumerate(rows) if planned.outcome is None]
-    refused = any(planned.outcome is not None and planned.outcome.status for planned in rows)
-    outcomes = [planned.outcome for planned in rows]
-    if not (refused and settings.sweep.fail_fast):
-        launched = _launch([rows[k].job for k in waiting], settings)
+        plan = plan_jobs(command, combinations, name, first, total)
+    outcomes = [planned.outcome for planned in plan]
+    for k, planned in enumerate(plan):
+        if planned.teacher:
+            text = f"mixkd {command}: failed: its teacher could not be made"
+            outcomes[k] = Outcome("failed", text=text)
+        if (outcome := outcomes[k]) is not None and outcome.text:
+            _say(planned.job, outcome)
+    bad = any(outcome is not None and outcome.status for outcome in outcomes)
+    waiting = [k for k, outcome in enumerate(outcomes) if outcome is None]
+    if not (bad and settings.sweep.fail_fast):
+        launched = _launch([plan[k].job for k in waiting], settings)
         for k, outcome in zip(waiting, launched, strict=True):
             outcomes[k] = outcome
-    print(table([planned.job for planned in rows], outcomes), file=sys.stderr, flush=True)
-    return max((1 if o is None else o.status for o in outcomes), default=0)
+    return [(planned.job, outcome) for planned, outcome in zip(plan, outcomes, strict=True)]
 
 
 def _launch(jobs: Sequence[Job], settings: SweepSettings) -> list[Outcome | None]:
@@ -172,24 +220,24 @@ def _all_refused(command: str, plan: list[Planned]) -> int:
     return 2
 
 
-def table(jobs: Sequence[Job], outcomes: Sequence[Outcome | None]) -> str:
+def table(rows: Sequence[tuple[Job, Outcome | None]]) -> str:
     """Return a line a job: how it ended, its accuracy and ECE or why it failed, and its words."""
-    shared = set.intersection(*(set(job.words) for job in jobs)) if len(jobs) > 1 else set()
+    words = [set(job.words) for job, _ in rows]
+    shared = set.intersection(*words) if len(words) > 1 else set()
     lines = []
-    for job, outcome in zip(jobs, outcomes, strict=True):
+    for job, outcome in rows:
         state = "not run" if outcome is None else outcome.state
         found = {} if outcome is None else outcome.metrics
-        shown = [
-            f"{k} {found[f'test/{k}']:.4f}" for k in ("accuracy", "ece") if f"test/{k}" in found
-        ]
+        kept = [k for k in ("accuracy", "ece") if f"test/{k}" in found]
+        shown = [f"{k} {found[f'test/{k}']:.4f}" for k in kept]
         told = "  ".join(shown) or ("" if outcome is None else outcome.reason)
         own = " ".join(word for word in job.words if word not in shared)
         lines.append((job.label.strip(), state, own, told))
     widths = [max(len(line[k]) for line in lines) for k in range(3)]
     states = [line[1] for line in lines]
     counts = ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(states))
-    rows = (
+    padded = (
         "  ".join([*(c.ljust(w) for c, w in zip(line[:3], widths, strict=True)), line[3]])
         for line in lines
     )
-    return "\n".join([*(row.rstrip() for row in rows), counts])
+    return "\n".join([*(row.rstrip() for row in padded), counts])

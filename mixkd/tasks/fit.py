@@ -1,7 +1,6 @@
 """What finetune and distill share: train, keep the selected epoch, report it on the test images."""
 
 import logging
-import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -45,6 +44,7 @@ def make_trainer(cfg: config.Machine, **more: object) -> Trainer:
     warnings.filterwarnings("ignore", message=".*Previous log files in this directory.*")
     warnings.filterwarnings("ignore", message=".*ended before the epoch ended.*")
     warnings.filterwarnings("ignore", message=".*sync_dist=True.*")  # they are summed already
+    warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
     if cfg.threads is not None:
         torch.set_num_threads(cfg.threads)
     # Metrics need float64, which Apple's GPUs lack: Lightning's own `auto` would take them.
@@ -61,9 +61,8 @@ def make_trainer(cfg: config.Machine, **more: object) -> Trainer:
         "accelerator": accelerator,
         "devices": cfg.devices,
         "strategy": cfg.strategy,
-        # Processes that were started outside, on SLURM too, are as the environment says. (Lightning
-        # would take SLURM's own variables, and requeue: submitit does that.)
-        "plugins": [LightningEnvironment()] if "LOCAL_RANK" in os.environ else None,
+        # On SLURM too: Lightning's own way there would requeue, which submitit does.
+        "plugins": [LightningEnvironment()],
         "precision": {"float32": "32-true", "bf16": "bf16-mixed"}[cfg.precision],
         "logger": False,
         "enable_checkpointing": False,

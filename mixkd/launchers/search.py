@@ -1,0 +1,168 @@
+"""`-m sweep.trials=N`: Optuna chooses the jobs, for several objectives on the held-out images.
+
+`KEY=interval(a,b)` is searched between a and b (`tag(log,interval(a,b))` by its logarithm,
+`int(interval(a,b))` over whole numbers), `KEY=a,b,c` and ranges over their values.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep
+from hydra.errors import HydraException
+
+from mixkd.compose import diagnose, expand
+from mixkd.config import Local
+from mixkd.errors import UserError
+from mixkd.files import write_csv
+from mixkd.launchers.job import Outcome
+from mixkd.launchers.sweep import carry_out, held, settings_of, sweep_name, worst
+
+DIRECTIONS = {"accuracy": "maximize", "ece": "minimize", "nll": "minimize", "brier": "minimize"}
+
+
+def run_search(command: str, words: Sequence[str]) -> int:
+    """Run trials until there are as many as asked for; print them; return the worst exit status.
+
+    Trials are kept beside the sweep, so that the same command continues.
+
+    Raises:
+        UserError: if Optuna is not installed, nothing is searched, or the same search is running.
+    """
+    try:
+        import optuna
+        from optuna.storages.journal import JournalFileBackend
+    except ModuleNotFoundError as error:
+        raise UserError.of(
+            "sweep.trials", "Optuna is not installed; pip install 'mixkd[optuna]'"
+        ) from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if command not in ("finetune", "distill"):
+        raise UserError.of("sweep.trials", f"`mixkd {command}` trains nothing; leave it out")
+    fixed, searched = space_of(command, words)
+    lowest = [f"{key}={values_of(own)[0]}" for key, own in searched.items()]
+    settings = settings_of(command, [(*fixed, *lowest)])
+    name, folder = sweep_name(command, words), Path(settings.run.root) / ".sweep"
+    objectives, trials = settings.sweep.objectives, settings.sweep.trials
+    assert trials is not None
+    at_once = settings.launcher.parallel if isinstance(settings.launcher, Local) else trials
+    outcomes: list[Outcome | None] = []
+    with held(Path(settings.run.root), name):
+        backend = JournalFileBackend(str(folder / f"{name}.log"))
+        directions: Any = [DIRECTIONS[objective] for objective in objectives]
+        study: Any = optuna.create_study(
+            study_name=name,
+            storage=optuna.storages.JournalStorage(backend),
+            directions=directions,
+            load_if_exists=True,
+        )
+        for stale in study.get_trials(states=[optuna.trial.TrialState.RUNNING]):
+            study.tell(stale.number, state=optuna.trial.TrialState.FAIL)
+            study.enqueue_trial(stale.params)  # its run is continued
+        # Failed ones do not count, but are no reason to try for ever.
+        while (done := len(completed(study))) < trials and len(outcomes) < 2 * trials:
+            # Seeded by how many came before: the same search again makes the same choices.
+            study.sampler = optuna.samplers.TPESampler(seed=len(study.trials))
+            batch = [study.ask(searched) for _ in range(min(at_once, trials - done))]
+            chosen = [(*fixed, *(f"{k}={v}" for k, v in trial.params.items())) for trial in batch]
+            rows = carry_out(command, chosen, name, settings, done, trials)
+            for trial, (_, outcome) in zip(batch, rows, strict=True):
+                outcomes.append(outcome)
+                found = {} if outcome is None else outcome.metrics
+                values = [found.get(f"val/{objective}") for objective in objectives]
+                if outcome is not None and not outcome.status and None not in values:
+                    trial.set_user_attr("run", outcome.path)
+                    study.tell(trial, values)
+                else:
+                    study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            if any(outcome is None or outcome.status == 130 for _, outcome in rows):
+                break  # interrupted
+    rows_of_study = table_of(study, objectives, searched)
+    if rows_of_study:
+        write_csv(folder / f"{name}.csv", rows_of_study)
+        print(as_text(rows_of_study), file=sys.stderr)
+        print(f"{folder / name}.csv", flush=True)
+    return worst(outcomes)
+
+
+def completed(study: Any) -> list[Any]:
+    """Return the trials that have their values."""
+    return [trial for trial in study.trials if trial.values is not None]
+
+
+def space_of(command: str, words: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
+    """Return the words that all trials share, and Optuna's distribution of each key searched.
+
+    Raises:
+        UserError: if a word is no override, or none is searched.
+    """
+    from optuna.distributions import (
+        CategoricalDistribution,
+        FloatDistribution,
+        IntDistribution,
+    )
+
+    fixed: list[str] = []
+    searched: dict[str, Any] = {}
+    parser = OverridesParser.create()
+    for word in words:
+        try:
+            parsed = parser.parse_override(expand(command, [word], sweep=True)[0])
+            if not parsed.is_sweep_override():
+                fixed.append(word)
+                continue
+            key, value = word.partition("=")[0], parsed.value()
+            if not isinstance(value, IntervalSweep):
+                searched[key] = CategoricalDistribution(list(parsed.sweep_string_iterator()))
+                continue
+            low, high, log = value.start, value.end, "log" in value.tags
+            assert low is not None
+            assert high is not None
+            if isinstance(low, int) and isinstance(high, int):
+                searched[key] = IntDistribution(low, high, log=log)
+            else:
+                searched[key] = FloatDistribution(low, high, log=log)
+        except HydraException as error:
+            raise UserError(*diagnose(command, words, error)) from error
+        except ValueError as error:
+            raise UserError.of(word.partition("=")[0], f"got {word}; {error}") from error
+    if not searched:
+        raise UserError.of("sweep.trials", "nothing is searched; take KEY=interval(a,b) or KEY=a,b")
+    return fixed, searched
+
+
+def values_of(distribution: Any) -> list[Any]:
+    """Return values of a distribution, its ends or its choices."""
+    choices = getattr(distribution, "choices", None)
+    return [distribution.low, distribution.high] if choices is None else list(choices)
+
+
+def table_of(
+    study: Any, objectives: Sequence[str], searched: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Return a row a trial: `front` (none is better in all objectives), objectives, keys, run."""
+    front = {trial.number for trial in study.best_trials}
+    return [
+        {
+            "trial": number,
+            "front": "*" if trial.number in front else "",
+            **{f"val/{name}": v for name, v in zip(objectives, trial.values, strict=True)},
+            **{key: trial.params.get(key, "") for key in searched},
+            "run": trial.user_attrs.get("run", ""),
+        }
+        for number, trial in enumerate(completed(study), start=1)
+    ]
+
+
+def as_text(rows: Sequence[dict[str, Any]]) -> str:
+    """Return the table in columns, numbers with four digits."""
+    cells = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in cells)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,53 @@
+"""`mixkd dashboard`: the paper's panels in W&B, and a sweep file for W&B's agents."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mixkd.errors import UserError, nearest
+from mixkd.files import write_text
+
+KEYS = {
+    "entity": "your W&B user or team; with it the workspace is saved there",
+    "project": "of the runs; mixkd unless given",
+    "out": "a folder for workspace.json and sweep.yaml",
+}
+
+
+def dashboard(words: Sequence[str]) -> str:
+    """Save the workspace to W&B, or write it and the sweep file into a folder; say where.
+
+    Args:
+        words: `[entity=NAME] [project=NAME] [out=DIR]`, and overrides of `mixkd distill` for the
+            sweep file.
+
+    Raises:
+        UserError: if neither is asked for, a package is missing, or W&B refuses.
+    """
+    given = {k: v for k, _, v in (word.partition("=") for word in words) if k in KEYS}
+    more = [word for word in words if word.partition("=")[0] not in KEYS]
+    if not {"entity", "out"} & given.keys():
+        wrong = next((word.partition("=")[0] for word in more), "nothing")
+        raise UserError.of(
+            "dashboard",
+            f"got {wrong}; takes {', '.join(f'{k}=' for k in KEYS)}{nearest(wrong, KEYS)}",
+        )
+    try:
+        from mixkd.report.dashboard import as_json, sweep_file, workspace
+    except ModuleNotFoundError as error:
+        raise UserError.of(
+            "dashboard", f"{error.name} is not installed; pip install 'mixkd[dashboard]'"
+        ) from error
+    made = workspace(given.get("entity", "me"), given.get("project", "mixkd"))
+    said = []
+    if "out" in given:
+        out = Path(given["out"]).expanduser()
+        write_text(out / "workspace.json", as_json(made))
+        write_text(out / "sweep.yaml", sweep_file(more))
+        said += [f"{out}/workspace.json", f"{out}/sweep.yaml: wandb sweep --project PROJECT FILE"]
+    if "entity" in given:
+        try:
+            said.append(made.save().url)
+        except Exception as error:  # whatever W&B's client makes of a missing key or network
+            text = f"W&B does not take it: {str(error).splitlines()[0]}; `wandb login` gives a key"
+            raise UserError.of("entity", text) from error
+    return "\n".join(said)

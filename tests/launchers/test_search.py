@@ -1,0 +1,87 @@
+"""`-m sweep.trials=N`: a search by Optuna."""
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from mixkd.errors import UserError
+from mixkd.launchers import search
+from mixkd.launchers.job import Outcome
+from mixkd.launchers.local import Job
+from mixkd.launchers.search import run_search, space_of
+
+WORDS = ["network=resnet20", "sweep.trials=6", "optimizer.lr=tag(log,interval(0.001,0.1))",
+         "method=erm,mixup"]  # fmt: skip
+
+
+def test_words_become_a_space() -> None:
+    words = [*WORDS, "seed=range(3)", "trainer.max_epochs=int(interval(1,8))", "data.root='a,b'"]
+    fixed, searched = space_of("finetune", words)
+    assert fixed == ["network=resnet20", "sweep.trials=6", "data.root='a,b'"]
+    assert searched == {
+        "optimizer.lr": FloatDistribution(0.001, 0.1, log=True),
+        "method": CategoricalDistribution(["erm", "mixup"]),
+        "seed": CategoricalDistribution(["0", "1", "2"]),
+        "trainer.max_epochs": IntDistribution(1, 8),
+    }
+    with pytest.raises(UserError, match="nothing is searched"):
+        space_of("finetune", ["seed=1"])
+
+
+Rows = list[tuple[Job, Outcome | None]]
+
+
+@pytest.fixture
+def jobs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """Have no job run: accuracy is best at a high rate, ECE at a low one; mixup fails."""
+    seen: list[tuple[str, ...]] = []
+
+    def carry_out(command: str, combinations, name, settings, first, total) -> Rows:  # type: ignore
+        rows: Rows = []
+        for own in combinations:
+            seen.append(own)
+            rate = float(next(w for w in own if w.startswith("optimizer.lr=")).partition("=")[2])
+            outcome = Outcome("finished", "run", {"val/accuracy": rate, "val/ece": rate**2})
+            if "method=mixup" in own:
+                outcome = Outcome("failed", text="failed")
+            rows.append((Job(command, own), outcome))
+        return rows
+
+    monkeypatch.setattr(search, "carry_out", carry_out)
+    return seen
+
+
+def test_trials_are_counted_kept_and_continued(jobs: list[tuple[str, ...]]) -> None:
+    status = run_search("finetune", WORDS)
+    failed = [own for own in jobs if "method=mixup" in own]
+    assert len(jobs) == 6 + len(failed)  # those that fail do not count
+    assert status == (1 if failed else 0)
+    count = len(jobs)
+    (table,) = Path("runs/.sweep").glob("finetune-*.csv")
+    with open(table, newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 6
+    # The better in accuracy, the worse in ECE: all are on the front.
+    assert [row["front"] for row in rows] == ["*"] * 6
+    assert {row["method"] for row in rows} == {"erm"}
+    assert all(row["run"] == "run" for row in rows)
+    assert run_search("finetune", WORDS) == 0  # there are enough
+    assert len(jobs) == count
+
+
+def test_other_objectives_and_what_is_refused(
+    jobs: list[tuple[str, ...]],
+    mixkd: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = [*WORDS[:3], "sweep.objectives=[accuracy]"]
+    assert mixkd("finetune", "-m", *words) == 0
+    said = capsys.readouterr().err
+    assert said.count("*") == 1  # one objective, one best
+    assert mixkd("evaluate", "-m", "network.run=x", "sweep.trials=2") == 2
+    assert "`mixkd evaluate` trains nothing" in capsys.readouterr().err
+    assert mixkd("finetune", "-m", *words[:2], "sweep.objectives=[acuracy]", "seed=0,1") == 2
+    assert "sweep.objectives[0]: got 'acuracy'" in capsys.readouterr().err
