@@ -74,7 +74,7 @@ def _wandb(own: config.Wandb, cfg: config.Training | config.Evaluate, run: Run) 
         if "WANDB_SWEEP_ID" in os.environ
         else kept.read_text().strip(),
         "resume": "allow",
-        "group": own.group,
+        "group": own.group or cfg.sweep.name,
         "job_type": cfg.task,
         "tags": own.tags,
         "dir": str(run.path),
@@ -85,6 +85,7 @@ def _wandb(own: config.Wandb, cfg: config.Training | config.Evaluate, run: Run) 
         experiment = wandb.init(**known, mode=mode)
     except wandb.Error as error:
         say(f"wandb: {str(error).splitlines()[0]}; logging offline")
+        wandb.teardown()  # the first try still holds the run
         experiment = wandb.init(**known, mode="offline")
     experiment.define_metric("trainer/global_step")
     experiment.define_metric("*", step_metric="trainer/global_step", step_sync=True)

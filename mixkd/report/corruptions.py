@@ -21,6 +21,7 @@ def corruptions_figure(rows: Sequence[Mapping[str, Any]], column: str, label: st
     """
     names = list(dict.fromkeys(r["corruption"] for r in rows if r["severity"] in range(1, 6)))
     networks = list(dict.fromkeys(row["network"] for row in rows))
+    top = 1.05 * max(float(row[column]) for row in rows) or 1.0
     columns = min(len(names), 5 if len(names) > 6 else 3)
     lines = math.ceil(len(names) / columns)
     size = (2.1 * columns + 0.7, 1.9 * lines + 0.8)
@@ -38,7 +39,7 @@ def corruptions_figure(rows: Sequence[Mapping[str, Any]], column: str, label: st
                 marker=MARKERS[k % len(MARKERS)], markersize=4, linewidth=1.5,
             )  # fmt: skip
         axes.set_title(name.replace("_", " "), fontsize="medium")
-        axes.set(xticks=range(6), ylim=(0, None))
+        axes.set(xticks=range(6), ylim=(0, top))
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", color="0.9")
     figure.supxlabel("severity (0: clean)", fontsize="medium")

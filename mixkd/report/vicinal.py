@@ -39,5 +39,7 @@ def vicinal_figure(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
             axes.axhline(1, color="grey", linewidth=0.8, linestyle=":")
         axes.set(xlabel="λ, weight of the first image", ylabel=label, xlim=(0, 1))
         axes.set_ylim(bottom=0)
-    axes.legend(frameon=False)
+    if len(rows) > 1:
+        handles, labels = axes.get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncols=6, frameon=False)
     return figure
