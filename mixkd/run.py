@@ -212,10 +212,10 @@ def read_status(directory: Path) -> dict[str, Any]:
 
 
 def write_status(directory: Path, state: str, **more: Any) -> None:
-    """Write status.json of a run directory: state, process and host, and what else is given."""
+    """Write status.json of a run directory: state, process, host, what is given; keep how far."""
     known = {"state": state, "pid": os.getpid(), "host": socket.gethostname()}
-    if started := read_status(directory).get("started"):
-        known["started"] = started
+    before = read_status(directory)
+    known |= {k: before[k] for k in ("started", "stage", "epoch", "max_epochs") if k in before}
     write_json(directory / "status.json", known | more)
 
 

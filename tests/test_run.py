@@ -10,7 +10,7 @@ from mixkd.compose import compose
 from mixkd.config import Config, validate
 from mixkd.errors import UserError
 from mixkd.files import replacing, write_json, write_text
-from mixkd.run import Run, is_held, read_status
+from mixkd.run import Run, is_held, read_status, write_status
 
 
 def cfg(*words: str) -> Config:
@@ -138,3 +138,11 @@ def test_a_file_is_written_whole_or_not_at_all() -> None:
     write_text(path, "new")
     assert path.read_text() == "new"
     assert path.stat().st_mode & 0o777 == 0o666 & ~os.umask(os.umask(0o22) or 0o22)
+
+
+def test_how_far_a_run_is_stays_known_when_it_stops(tmp_path: Path) -> None:
+    write_status(tmp_path, "running", started="then", stage=2, epoch=3, max_epochs=9)
+    write_status(tmp_path, "failed", error="why")
+    found = read_status(tmp_path)
+    assert (found["state"], found["epoch"], found["max_epochs"]) == ("failed", 3, 9)
+    assert (found["started"], found["error"]) == ("then", "why")

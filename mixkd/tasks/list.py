@@ -1,5 +1,6 @@
 """`mixkd list networks | datasets | artefacts | runs`. Imports nothing heavy."""
 
+import csv
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -46,7 +47,7 @@ def runs(root: Path) -> list[tuple[str, str, str]]:
     for status in sorted(root.rglob("status.json")):
         directory = status.parent
         try:
-            known, headline = read_status(directory), _headline(directory / "metrics.json")
+            known, headline = read_status(directory), _headline(directory)
         except UserError:
             found.append((str(directory), "damaged", ""))
             continue
@@ -59,12 +60,16 @@ def runs(root: Path) -> list[tuple[str, str, str]]:
     return found
 
 
-def _headline(path: Path) -> str:
-    if not path.is_file():
-        return ""
-    metrics = read_json(path, "run.root")
-    shown = [(k, metrics[f"test/{k}"]) for k in ("accuracy", "ece") if f"test/{k}" in metrics]
-    return "  ".join(f"test/{name} {value:.4f}" for name, value in shown)
+def _headline(directory: Path) -> str:
+    """Return accuracy and ECE: the run's own, or until then those of its last epoch."""
+    split, metrics = "test", {}
+    if (directory / "metrics.json").is_file():
+        metrics = read_json(directory / "metrics.json", "run.root")
+    elif (directory / "history.csv").is_file():
+        with open(directory / "history.csv", newline="") as file:
+            split, metrics = "val", list(csv.DictReader(file))[-1]
+    kept = [f"{split}/{name}" for name in ("accuracy", "ece") if f"{split}/{name}" in metrics]
+    return "  ".join(f"{name} {float(metrics[name]):.4f}" for name in kept)
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> str:

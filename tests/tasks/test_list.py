@@ -14,13 +14,16 @@ def test_runs_are_listed_with_state_and_headline() -> None:
     )
     write_json(root / "b" / "status.json", {"state": "running", "epoch": 3, "max_epochs": 9})
     write_json(root / "c" / "status.json", {"state": "running", "epoch": 1, "max_epochs": 9})
+    write_text(root / "b" / "history.csv", "epoch,val/accuracy,val/ece\n0,0.1,0.9\n1,0.75,0.125\n")
     write_text(root / "d" / "status.json", "{")
     with FileLock(root / "c" / ".lock"):
         lines = [line.split(maxsplit=1) for line in list_items(["runs"]).splitlines()]
     assert [Path(name).name for name, _ in lines] == ["a", "b", "c", "d"]
     assert lines[0][1].split() == ["finished", "test/accuracy", "0.5000", "test/ece", "0.2500"]
     assert [rest.split() for _, rest in lines[1:]] == [
-        ["interrupted", "3/9"], ["running", "1/9"], ["damaged"],
+        ["interrupted", "3/9", "val/accuracy", "0.7500", "val/ece", "0.1250"],
+        ["running", "1/9"],
+        ["damaged"],
     ]  # fmt: skip
     assert list_items(["runs", "run.root=elsewhere"]) == "no runs under elsewhere/"
 
