@@ -3,7 +3,7 @@
 import json
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +183,12 @@ def _same_source(one: dict[str, Any], other: dict[str, Any]) -> bool:
         return False
     roots = {Path(str(data.get("root"))).resolve() for data in (one, other)}
     return one.get("source") not in ("imagefolder", "imagenet") or len(roots) == 1
+
+
+def may_have_trained_on(run: str | None, data: Mapping[str, Any]) -> bool:
+    """Return whether a run may have trained on the images that are held out from `data`."""
+    saved = None if run is None else _saved_config(Path(run) / "config.yaml")
+    return isinstance(saved, dict) and _saw_held_out(saved["data"], dict(data))
 
 
 def _saw_held_out(teacher: dict[str, Any], student: dict[str, Any]) -> bool:

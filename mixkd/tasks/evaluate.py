@@ -11,6 +11,7 @@ from mixkd.data.datamodule import ImageDataModule, load_splits, make_views
 from mixkd.data.images import Splits
 from mixkd.errors import UserError
 from mixkd.files import write_json
+from mixkd.inherit import may_have_trained_on
 from mixkd.modules.batchnorm import BatchNormEstimation
 from mixkd.modules.classifier import Classifier
 from mixkd.networks import Network, build_network, check_logits, weights_fingerprint
@@ -40,6 +41,7 @@ def evaluate(cfg: config.Evaluate | config.EvaluateLogits) -> Metrics:
     shape = make_views(cfg.data, splits).shape
     fingerprints = dict(splits.fingerprints)
     networks: dict[str, Network] = {}
+    fits: dict[str, bool] = {}  # whose temperature the held-out images are fit for
     own = "network" if cfg.teacher is None else "student"
     for name, key, section in (
         (own, "network", cfg.network),
@@ -51,6 +53,10 @@ def evaluate(cfg: config.Evaluate | config.EvaluateLogits) -> Metrics:
             check_logits(network, len(splits.classes), shape, key)
             fingerprints[key] = weights_fingerprint(network.core, section)
             prepare(cfg.trainer, network)
+            seen = may_have_trained_on(section.run, cfg.data.model_dump())
+            if seen:
+                say(f"{key}: no temperature scaling; it may have trained on the held-out images")
+            fits[name] = can_fit(splits, cfg.data) and not seen
 
     data = ImageDataModule(splits, cfg.data)
     sizes = {str(split): len(splits[split]) for split in cfg.vicinal.splits}
@@ -72,11 +78,11 @@ def evaluate(cfg: config.Evaluate | config.EvaluateLogits) -> Metrics:
             clean.tested = "train"
             trainer.test(estimation, clean, verbose=False)
         classifier = Classifier(networks[own], cfg.save_logits)
-        metrics = measure(trainer, classifier, data, cfg.splits, run)
+        metrics = measure(trainer, classifier, data, cfg.splits, run, fits=fits[own])
         temperatures = {}
         for name, network in networks.items():
             other = classifier if name == own else Classifier(network)
-            if name != own and can_fit(data):
+            if name != own and fits[name]:
                 other.fit_temperature(trainer, data)
             if other.scaling is not None:
                 temperatures[name] = other.scaling

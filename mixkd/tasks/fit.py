@@ -28,7 +28,7 @@ from mixkd.networks import Network, head_of, read_weights, save_weights
 from mixkd.optimization import FixedSchedule, Optimization
 from mixkd.provenance import stream_seed
 from mixkd.run import Metrics, Run
-from mixkd.tasks.measure import measure
+from mixkd.tasks.measure import can_fit, measure
 from mixkd.vicinal import VicinalStream
 
 
@@ -198,7 +198,9 @@ def fit(
         row = next(row for row in recorder.rows if row["epoch"] == recorder.best_epoch)
         metrics = {key: float(value) for key, value in row.items() if key.startswith("val/")}
         metrics["selected_epoch"] = recorder.best_epoch
-        metrics |= measure(trainer, learner, data, ["test"], run)
+        metrics |= measure(
+            trainer, learner, data, ["test"], run, fits=can_fit(data.splits, cfg.data)
+        )
         if trainer.is_global_zero:
             write_json(run.path / "metrics.json", metrics)
         log_results(loggers, run, metrics, trainer.global_step)

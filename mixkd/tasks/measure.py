@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 from lightning.pytorch import Trainer
 
+from mixkd.config import Data
 from mixkd.data.datamodule import ImageDataModule
+from mixkd.data.images import Splits
 from mixkd.files import replacing, write_csv
 from mixkd.metrics.measurement import Measurement
 from mixkd.modules.classifier import Classifier
@@ -20,12 +22,20 @@ def measure(
     data: ImageDataModule,
     splits: Sequence[str],
     run: Run,
+    *,
+    fits: bool,
 ) -> Metrics:
     """Return `<split>/<metric>` of each split; write predictions, reliability.csv, figures.
 
-    Temperature scaling is fitted on the held-out images, where those are not the reported ones.
+    Args:
+        trainer: where to compute.
+        classifier: what is measured.
+        data: the images.
+        splits: the names of those to measure.
+        run: where to write.
+        fits: whether to fit temperature scaling on the held-out images first.
     """
-    if can_fit(data):
+    if fits:
         classifier.fit_temperature(trainer, data)
     metrics: Metrics = {}
     rows: list[dict[str, Any]] = []
@@ -68,6 +78,6 @@ def record(
     return metrics, [{"split": split, **row} for row in reliability]
 
 
-def can_fit(data: ImageDataModule) -> bool:
+def can_fit(splits: Splits, cfg: Data) -> bool:
     """Return whether there are held-out images, apart from the test's, to fit temperatures on."""
-    return len(data.splits["val"]) > 0 and data.cfg.selection != "test"
+    return len(splits.val) > 0 and cfg.selection != "test"

@@ -44,6 +44,9 @@ def choose_pairs(cfg: Vicinal, sizes: dict[str, int], devices: int) -> dict[str,
         pairs = {split: draw_pairs(n, cfg.n_pairs, cfg.seed) for split, n in sizes.items()}
     else:
         pairs = load_pairs(Path(cfg.pairs), sizes, cfg.n_pairs, cfg.seed)
+    for split, chosen in pairs.items():
+        if len(np.unique(np.concatenate(chosen))) < 2 * len(chosen.i):
+            say(f"vicinal: pairs of {split} share images, which their standard errors do not count")
     fewest = min(len(chosen.i) for chosen in pairs.values())
     if fewest < devices:
         raise UserError.of("trainer.devices", f"got {devices} for {fewest} pairs; takes fewer")

@@ -120,3 +120,15 @@ def test_what_is_wrong_is_said(
     assert mixkd("evaluate", "network.run=one", "corruptions=true", *words, "run.dir=out") == 2
     assert message in capsys.readouterr().err
     assert not Path("out").exists()
+
+
+def test_no_temperature_is_fitted_on_what_a_network_may_have_trained_on(
+    mixkd: Mixkd, runs: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert mixkd(*TRAIN, "data.split_seed=1", "run.dir=other") == 0
+    words = ["evaluate", "network.run=one", *FEW[:1], "corruptions.names=[contrast]"]
+    few = [*words, "corruptions.severities=[5]"]
+    assert mixkd(*few, "baselines.same=two", "baselines.other=other", "run.dir=out") == 0
+    assert "baselines.other: no temperature scaling" in capsys.readouterr().err
+    scaled = {row["network"]: row["scaled/ece"] != "" for row in table("out")}
+    assert scaled == {"network": True, "same": True, "other": False}

@@ -39,7 +39,7 @@ with torch.inference_mode():  # what the network itself takes
     for start in range(0, n, 500):
         network(data.views.evaluation(splits.test.pixels[start : start + 500]))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-metrics = measure(trainer, classifier, data, ["test"], run)
+metrics = measure(trainer, classifier, data, ["test"], run, fits=True)
 after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(json.dumps([metrics["test/n"], (after - before) / 1024]))
 """

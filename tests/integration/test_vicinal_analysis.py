@@ -242,3 +242,13 @@ def test_what_is_not_asked_for_does_not_name_the_experiment(mixkd: Mixkd) -> Non
     assert mixkd("evaluate", *DATA, *NETWORK) == 0
     assert mixkd("evaluate", *DATA, *NETWORK, "vicinal.n_pairs=7", "vicinal=false") == 0
     assert len(list(Path("runs/digits/evaluate").iterdir())) == 1
+
+
+def test_pairs_that_share_images_are_told(mixkd: Mixkd, capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez("own.npz", i=np.array([0, 0, 1]), j=np.array([1, 2, 3]))
+    words = [*DATA, *NETWORK, *MORE, "vicinal.splits=[test]", "vicinal.pairs=own.npz"]
+    assert mixkd("evaluate", *words) == 0
+    assert "pairs of test share images" in capsys.readouterr().err
+    np.savez("apart.npz", i=np.array([0, 2]), j=np.array([1, 3]))
+    assert mixkd("evaluate", *words[:-1], "vicinal.pairs=apart.npz") == 0
+    assert "share images" not in capsys.readouterr().err
