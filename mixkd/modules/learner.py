@@ -118,13 +118,20 @@ class Learner(Classifier, ABC):
         self.schedule.epoch_ended(self.values["val/nll"])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save the schedule's state, and the epoch's sums and rate so far."""
+        """Save the schedule's state, and the epoch's sums, of each process, and rate so far."""
         checkpoint["schedule"] = self.schedule.state_dict()
-        checkpoint["epoch_so_far"] = {"sums": self._sums, "lr": self.values["lr"]}
+        sums = self._sums
+        if sums is not None:
+            gathered = self.all_gather(sums)
+            assert isinstance(gathered, Tensor)
+            sums = gathered.reshape(-1, len(sums)).cpu()
+        checkpoint["epoch_so_far"] = {"sums": sums, "lr": self.values["lr"]}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Continue the schedule, and the epoch if the checkpoint is from within one."""
         self.schedule.load_state_dict(checkpoint["schedule"])
         so_far = checkpoint["epoch_so_far"]
-        self._sums, self.values = so_far["sums"], {"lr": so_far["lr"]}
+        sums = so_far["sums"]
+        self._sums = None if sums is None else sums[self.global_rank].clone()
+        self.values = {"lr": so_far["lr"]}
         self._images, self._started = 0, time.perf_counter()

@@ -211,21 +211,19 @@ KILLS = int(os.environ.get("MIXKD_KILLS", "4"))
 
 @pytest.mark.parametrize("devices", [1, 2])
 def test_killed_at_random_moments_it_ends_bit_identical(devices: int) -> None:
-    """`kill -9` of everything, again and again; MIXKD_KILLS says how often."""
+    """`kill -9` of everything, at random moments after checkpoints; MIXKD_KILLS says how often."""
     more = ["callbacks.linearity.every_n_epochs=2"]
     words = [
         "finetune", *SMALL[:3], *more, "method=mixup", "schedule=plateau", "trainer.max_epochs=6",
         "data.batch_size=16", "checkpoint.every_n_steps=3", "trainer.threads=1", "trainer.ema=0.9",
         f"trainer.devices={devices}", "trainer.accelerator=cpu",
     ]  # fmt: skip
-    began = time.monotonic()
     assert run(*words, "run.dir=whole").returncode == 0
-    length = time.monotonic() - began
-    moments = random.Random(devices)
+    chance = random.Random(devices)
     for _ in range(KILLS):
         with started(*words, "run.dir=killed") as process:
-            # From the first step on; before it there is little to lose.
-            time.sleep(moments.uniform(0.4, 1) * length)
+            wait_for_writes(process, Path("killed/checkpoints/last.ckpt"), chance.randint(1, 3))
+            time.sleep(chance.uniform(0, 0.2))
             children = ranks(process.pid)
             os.killpg(process.pid, signal.SIGKILL)
             for child in children:
@@ -238,6 +236,16 @@ def test_killed_at_random_moments_it_ends_bit_identical(devices: int) -> None:
     same(Path("killed"), Path("whole"))
     with open("killed/history.csv", newline="") as file:
         assert [row["epoch"] for row in csv.DictReader(file)] == [str(k) for k in range(6)]
+
+
+def wait_for_writes(process: subprocess.Popen[str], path: Path, count: int) -> None:
+    """Wait until a file has been written so often, or the process has ended."""
+    seen: set[int] = set()
+    before = path.stat().st_mtime_ns if path.is_file() else 0
+    while len(seen) < count and process.poll() is None:
+        if path.is_file() and (when := path.stat().st_mtime_ns) != before:
+            seen.add(when)
+        time.sleep(0.002)
 
 
 def test_a_run_stopped_within_an_epoch_continues_there(

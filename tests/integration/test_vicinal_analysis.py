@@ -154,7 +154,8 @@ def test_a_teacher_is_for_vicinal_analysis(
 ) -> None:
     assert mixkd("evaluate", *DATA, *NETWORK, *TEACHER) == 2
     assert (
-        "teacher: is asked in vicinal analysis alone; add vicinal=true" in capsys.readouterr().err
+        "teacher: is asked between images or corrupted ones; add vicinal=true"
+        in capsys.readouterr().err
     )
     assert mixkd("evaluate", *DATA, *NETWORK, *TEACHER, *MORE, "teacher.precision=bf16") == 2
 
