@@ -98,16 +98,19 @@ def run_task(command: str, words: list[str]) -> int:
     if len(sweep) < len(options):
         show(command, options, overrides)
         return 0
-    if sweep:
+    if sweep and any(o.startswith("run.dir=") and "," not in o for o in overrides):
+        raise UserError.of("run.dir", "one directory cannot hold a sweep; take run.root=DIR")
+    if sweep and any(o.startswith("sweep.trials=") for o in overrides):
+        from mixkd.launchers.search import run_search
+
+        return run_search(command, overrides)
+    if sweep or "launcher=slurm" in overrides:  # a single job is queued as a sweep of one
         from mixkd.launchers.sweep import run_sweep
 
-        if any(o.startswith("run.dir=") and "," not in o for o in overrides):
-            raise UserError.of("run.dir", "one directory cannot hold a sweep; take run.root=DIR")
-        if any(o.startswith("sweep.trials=") for o in overrides):
-            from mixkd.launchers.search import run_search
-
-            return run_search(command, overrides)
         return run_sweep(command, overrides)
+    for override in overrides:
+        if (key := override.partition("=")[0]) in ("launcher.parallel", "sweep.trials"):
+            raise UserError.of(key, "is of a sweep; add -m")
     return run_single(command, overrides)
 
 
@@ -119,21 +122,20 @@ def run_single(command: str, overrides: list[str]) -> int:
     from mixkd.console import is_leader
     from mixkd.launchers.job import run_job
 
-    full = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    cfg = compose(command, overrides)
+    devices = OmegaConf.select(cfg, "trainer.devices")
+    several = isinstance(devices, int) and 1 < devices <= 1024 and not cfg.get("logits")
     started_outside = "LOCAL_RANK" in os.environ  # by torchrun, or Lightning within a script
-    devices = OmegaConf.select(compose(command, overrides), "trainer.devices")
-    if started_outside or not isinstance(devices, int) or not 1 < devices <= 1024:
-        outcome = run_job(command, overrides, full)
-        if outcome.text or is_leader():
-            outcome.show()
-        return outcome.status
-    from mixkd.launchers.local import Job, run_jobs
+    if several and not started_outside:
+        from mixkd.launchers.sweep import run_alone
 
-    (ended,) = run_jobs([Job(command, tuple(overrides), devices)])
-    assert ended is not None
-    if ended.text:
-        ended.show()
-    return ended.status
+        outcome = run_alone(command, overrides)
+    else:
+        full = os.environ.get("HYDRA_FULL_ERROR") == "1"
+        outcome = run_job(command, overrides, full)
+    if outcome.text or (is_leader() and not several):
+        outcome.show()
+    return outcome.status
 
 
 def show(command: str, options: list[str], overrides: list[str]) -> None:

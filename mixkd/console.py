@@ -1,4 +1,4 @@
-"""What a task says while it works, on standard error."""
+"""What a task says while it works, on standard error, and the machine that it works on."""
 
 import os
 import sys
@@ -13,3 +13,10 @@ def say(text: str) -> None:
     """Print a line of progress, from the first process only."""
     if is_leader():
         print(text, file=sys.stderr, flush=True)
+
+
+def cores() -> int:
+    """Return how many CPU cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

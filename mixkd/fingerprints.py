@@ -25,14 +25,11 @@ from mixkd.config import (
     Training,
     Vicinal,
 )
+from mixkd.data.corruption_names import FOLDERS
 
 IMAGE_EXTENSIONS = {
     ".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff", ".gif",
 }  # fmt: skip
-
-
-# Where arrays of corrupted images may lie: see data/corrupted.py.
-DEPTHS = ("", "*/", "*/*/")
 
 
 def experiment_hash(cfg: Config) -> str:
@@ -51,14 +48,19 @@ def experiment_hash(cfg: Config) -> str:
             named["vicinal"]["pairs"] = _pairs_fingerprint(cfg.vicinal)
         if not cfg.corruptions.enabled:
             del named["corruptions"]
-        elif cfg.corruptions.source != "made":
-            named["corruptions"]["listing"] = listing_fingerprint(_published_files(cfg))
+        else:
+            own = named["corruptions"]  # in any order, by any word, they are the same
+            own["names"] = sorted(cfg.corruptions.chosen)
+            own["severities"] = sorted(cfg.corruptions.severities)
+            if cfg.corruptions.source != "made":
+                del own["seed"]
+                own["listing"] = listing_fingerprint(_published_files(cfg))
         if not (cfg.vicinal.enabled or cfg.corruptions.enabled):
             del named["baselines"]
     if isinstance(cfg, Training) and not cfg.stage1_epochs:
         del named["stage1"]
     if isinstance(cfg, EvaluateLogits):
-        named["logits"] = file_fingerprint(cfg.logits)
+        named = {"logits": file_fingerprint(cfg.logits)}
     elif (files := data_files(cfg.data)) is not None:
         named["data"]["listing"] = listing_fingerprint(files)
     if isinstance(cfg, Distill):
@@ -87,8 +89,10 @@ def data_files(cfg: Data) -> Iterator[tuple[str, Path]] | None:
         place = f"{cfg.corruption}/{cfg.severity}"
         folders = [*root.glob(place), *root.glob(f"*/{place}")]
         return chain.from_iterable(image_files(folder) for folder in sorted(folders))
-    names = (f"{depth}{name}.npy" for name in (cfg.corruption, "labels") for depth in DEPTHS)
-    return ((path.name, path) for name in names for path in root.glob(name))
+    places = [root / FOLDERS[cfg.source], root]
+    folder = next((p for p in places if any(p.glob("*.npy"))), root)
+    files = [folder / f"{name}.npy" for name in (cfg.corruption, "labels")]
+    return ((path.name, path) for path in files if path.is_file())
 
 
 def _published_files(cfg: Evaluate) -> Iterator[tuple[str, Path]]:

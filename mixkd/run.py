@@ -88,7 +88,7 @@ class Run:
         self.path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.path / ".lock")
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=2)  # `mixkd list runs` tries it for a moment
         except Timeout:
             by = (
                 f"process {pid}"

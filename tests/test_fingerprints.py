@@ -113,3 +113,24 @@ def test_a_teachers_precision_is_the_students_unless_given() -> None:
     assert of() == of("teacher.precision=float32")
     assert of() != of("teacher.precision=bf16")
     assert of("trainer.precision=bf16") == of("trainer.precision=bf16", "teacher.precision=bf16")
+
+
+def test_corruptions_name_an_experiment_in_any_order_and_words() -> None:
+    import torch
+
+    torch.save({}, "w.pth")
+
+    def named(*words: str) -> str:
+        network = ["network=resnet20", "network.weights=w.pth", "data=digits", "corruptions=true"]
+        return experiment_hash(validate(compose("evaluate", [*network, *words])))
+
+    paper = "gaussian_noise,motion_blur,fog,jpeg_compression,contrast,pixelate"
+    one = named()
+    assert named(f"corruptions.names=[{paper}]") == one
+    assert named("corruptions.severities=[5,4,3,2,1]") == one
+    assert named("corruptions.names=[fog,contrast]") == named("corruptions.names=[contrast,fog]")
+    others = [
+        named("corruptions.names=[fog]"), named("corruptions.severities=[1]"),
+        named("corruptions.seed=1"), named("corruptions.enabled=false"),
+    ]  # fmt: skip
+    assert len({one, *others}) == 5

@@ -78,8 +78,13 @@ def _wandb(own: config.Wandb, cfg: config.Training | config.Evaluate, run: Run) 
         "job_type": cfg.task,
         "tags": own.tags,
         "dir": str(run.path),
-        "config": cfg.model_dump() | {"experiment": run.experiment, "git": git_revision()},
-        "settings": wandb.Settings(console="off", silent=True, save_code=False),
+        # Not how it was launched: that may hold what is not for everyone, as the command line may,
+        # which W&B would take along as metadata.
+        "config": cfg.model_dump(exclude={"launcher", "run", "trust", "logger"})
+        | {"experiment": run.experiment, "git": git_revision()},
+        "settings": wandb.Settings(
+            console="off", silent=True, save_code=False, x_disable_meta=True
+        ),
     }
     try:
         experiment = wandb.init(**known, mode=mode)

@@ -163,6 +163,10 @@ class Rows:
         """Return the sha256 of the file."""
         return self._content
 
+    def state(self) -> str:
+        """Return the sha256 of the file."""
+        return self._content
+
     @cached_property
     def _content(self) -> str:
         return file_fingerprint(self.path)

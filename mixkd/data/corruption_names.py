@@ -11,3 +11,6 @@ STANDARD = (
 
 # Those on which the paper reports.
 PAPER = ("gaussian_noise", "motion_blur", "fog", "jpeg_compression", "contrast", "pixelate")
+
+# The folder in the published archive of each set.
+FOLDERS = {"cifar10_c": "CIFAR-10-C", "cifar100_c": "CIFAR-100-C"}

@@ -5,7 +5,6 @@ Python. Images on disk are decoded by workers, which send bytes; views and mixin
 device all the same.
 """
 
-import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mixkd.config import CorruptedData, Data, Mix
+from mixkd.console import cores
 from mixkd.data.corrupted import load_corrupted
 from mixkd.data.images import AnyImages, Images, Splits, StoredImages, stratified
 from mixkd.data.pairs import ImagePairs
@@ -256,7 +256,7 @@ class ImageDataModule(LightningDataModule):
         assert self.trainer is not None
         workers = self.cfg.workers
         if workers is None:
-            workers = max(len(os.sched_getaffinity(0)) // self.trainer.world_size, 1)
+            workers = max(cores() // self.trainer.world_size, 1)
         return DataLoader(
             Fetching(images, needed),
             batch_size=None,  # a position is a batch

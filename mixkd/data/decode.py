@@ -1,5 +1,6 @@
 """Image files -> uint8 arrays."""
 
+import hashlib
 import os
 from dataclasses import dataclass
 from functools import cached_property
@@ -82,6 +83,14 @@ class Files:
     def fingerprint(self) -> str:
         """Return the sha256 of names and sizes in bytes; contents would take too long."""
         return self._listing
+
+    def state(self) -> str:
+        """Return the sha256 of the files' places, sizes and times, and of the size in pixels."""
+        digest = hashlib.sha256(f"{self.size}\0".encode() + os.fsencode(self.root.resolve()))
+        for row, name in enumerate(self.names):
+            stat = self.path(row).stat()
+            digest.update(bytes(name) + f"\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+        return digest.hexdigest()
 
     @cached_property
     def _listing(self) -> str:

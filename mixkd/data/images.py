@@ -81,6 +81,9 @@ class Reader(Protocol):
     def fingerprint(self) -> str:
         """Return a sha256 that names all that there is to read."""
 
+    def state(self) -> str:
+        """Return a sha256 of where it is and how it is there: what a cache of it goes by."""
+
 
 @dataclass(frozen=True)
 class StoredImages:

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.lib.format import open_memmap
 from PIL import Image
 
@@ -23,7 +24,7 @@ from mixkd.data.images import AnyImages, Images, StoredImages
 from mixkd.data.sources import alone, beside
 from mixkd.files import replacing, write_json
 
-# Part of the cache's key: raise it when a definition in corruptions.py changes.
+# Part of the cache's key, with the parameters: raise it when corruptions.py defines one anew.
 DEFINITIONS = 1
 
 PIXELS = 2**19  # of a chunk that is corrupted at once
@@ -46,19 +47,29 @@ def make_corrupted(
         seed: of the corruptions.
     """
     parameters = parameters_for(*images.stored)
-    known = {"images": images.fingerprint(), "seed": seed, "definitions": DEFINITIONS}
+    known = {
+        # Files as they are decoded: not only which they are.
+        "images": images.fingerprint() if isinstance(images, Images) else images.reader.state(),
+        "rows": None if isinstance(images, Images) else images.rows.tolist(),
+        "size": images.stored,
+        "seed": seed,
+        "parameters": PARAMETERS[parameters],
+        "definitions": DEFINITIONS,
+    }
     key = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
     folder = Path(cfg.cache_dir) / "corrupted" / f"{cfg.name}-{key}"
     with alone(cfg):
         record = {
             "of": cfg.name,
-            "test_images": known["images"],
+            "test_images": images.fingerprint(),
             "n": len(images),
             "seed": seed,
             "parameters": {name: PARAMETERS[parameters][name] for name in PARAMETERS[parameters]},
             "definitions": "Hendrycks and Dietterich 2019, as mixkd/data/corruptions.py has them",
             "versions": {name: version(name) for name in ("mixkd", "numpy", "scipy", "pillow")},
         }
+        for stale in folder.glob(".*-*.npy"):  # of a process that was killed while writing
+            stale.unlink()
         if not (folder / "provenance.json").is_file():
             write_json(folder / "provenance.json", record)
         for number, name in enumerate(names, start=1):
@@ -124,7 +135,7 @@ def _corrupted(
             for severity in range(1, SEVERITIES + 1)
         ]
 
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         # A few at a time, so that memory stays flat.
         for first in range(0, len(chunks), 8):
             group = chunks[first : first + 8]

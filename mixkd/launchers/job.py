@@ -61,13 +61,17 @@ class Outcome:
         sys.stdout.flush()
 
 
-def run_job(command: str, words: Sequence[str], full: bool = False) -> Outcome:
+def run_job(
+    command: str, words: Sequence[str], full: bool = False, makes_teacher: bool = True
+) -> Outcome:
     """Run one job in this process.
 
     Args:
         command: finetune, distill or evaluate.
         words: its overrides.
         full: whether a user's mistake comes with its traceback.
+        makes_teacher: whether a teacher that is missing is trained first where `teacher.auto` asks
+            for it; one of several processes does not.
     """
     path = ""
     try:
@@ -76,7 +80,8 @@ def run_job(command: str, words: Sequence[str], full: bool = False) -> Outcome:
             config = validate(cfg)
         except UserError as error:
             remedy = error.problems[0].remedy
-            if len(error.problems) > 1 or not remedy or not cfg.teacher.auto:
+            wanted = len(error.problems) == 1 and remedy and cfg.teacher.auto
+            if not (wanted and makes_teacher):
                 raise
             say(f"teacher.auto: mixkd finetune {shlex.join(remedy)}")
             made = run_job("finetune", remedy, full)

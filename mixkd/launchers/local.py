@@ -15,10 +15,12 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
+from mixkd.console import cores
 from mixkd.launchers.job import INTERRUPTED, Outcome, run_job
 from mixkd.run import is_held, read_status, write_status
 
@@ -52,9 +54,9 @@ class Job:
 class _Running:
     job: Job
     slot: int
-    processes: list[Any]
-    connections: list[Connection]
-    started: float
+    processes: list[Any] = field(default_factory=list)
+    connections: list[Connection] = field(default_factory=list)
+    started: float = field(default_factory=time.monotonic)
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     deadline: float | None = None
     first: int | None = None  # of its processes to fail
@@ -78,49 +80,73 @@ def run_jobs(
         fail_fast: whether to stop at the first failure, interrupting what runs.
         ended: told the number of a job, how it ended and the seconds it took, at once.
     """
-    context: Any = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([f"mixkd.tasks.{name}" for name in {j.command for j in jobs}])
+    context = _fork_server({job.command for job in jobs})
     outcomes: list[Outcome | None] = [None] * len(jobs)
     running: dict[int, _Running] = {}
-    pending, stopping = list(range(len(jobs))), False
+    pending, stopping, interrupted = list(range(len(jobs))), False, False
+    terminate = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     try:
         while running or (pending and not stopping):
             try:
                 while pending and len(running) < parallel and not stopping:
                     slot = min(set(range(parallel)) - {r.slot for r in running.values()})
                     number = pending.pop(0)
-                    running[number] = _start(context, jobs[number], slot, parallel)
+                    running[number] = own = _Running(jobs[number], slot)
+                    _start(context, own, parallel)
                 _listen(running)
                 for number, own in list(running.items()):
                     if (outcome := _ended(own)) is not None:
                         del running[number]
                         outcomes[number] = outcome
                         ended(number, outcome, time.monotonic() - own.started)
-                        stopping = stopping or (fail_fast and outcome.status not in (0, 130))
-                        if stopping:
+                        if fail_fast and outcome.status not in (0, 130):
+                            stopping = True
                             _interrupt(running)
             except KeyboardInterrupt:
-                stopping = True
+                if interrupted:
+                    raise  # asked twice: at once, then
+                stopping = interrupted = True
                 _interrupt(running)
     finally:
+        signal.signal(signal.SIGTERM, terminate)
         for own in running.values():
             _kill(own)
+    if interrupted:
+        outcomes = [
+            Outcome("interrupted", job.path, text=f"mixkd {job.command}: {INTERRUPTED}")
+            if outcome is None
+            else outcome
+            for job, outcome in zip(jobs, outcomes, strict=True)
+        ]
     return outcomes
 
 
-def _start(context: Any, job: Job, slot: int, parallel: int) -> _Running:
-    port, processes, connections = _free_port(), [], []
+def _fork_server(commands: set[str]) -> Any:
+    """Return what starts processes: forks of a server that has imported what the commands need.
+
+    It does not hear Ctrl-C, which is the launcher's to pass on.
+    """
+    context: Any = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([f"mixkd.tasks.{command}" for command in sorted(commands)])
+    heard = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.signal(signal.SIGINT, heard)
+    return context
+
+
+def _start(context: Any, own: _Running, parallel: int) -> None:
+    port, job = _free_port(), own.job
     for rank in range(job.devices):
         ours, theirs = context.Pipe(duplex=False)
-        place = _Place(rank, job.devices, port, slot, parallel)
+        place = _Place(rank, job.devices, port, own.slot, parallel)
         # The environment goes along: the server's is that of its start.
-        target, args = _work, (job, place, dict(os.environ), theirs)
-        process = context.Process(target=target, args=args)
+        process = context.Process(target=_work, args=(job, place, dict(os.environ), theirs))
         process.start()
         theirs.close()
-        processes.append(process)
-        connections.append(ours)
-    return _Running(job, slot, processes, connections, time.monotonic())
+        own.processes.append(process)
+        own.connections.append(ours)
 
 
 def _free_port() -> int:
@@ -139,37 +165,52 @@ def _listen(running: dict[int, _Running]) -> None:
                 sources[connection] = (own, rank)
     ends = [process.sentinel for own in running.values() for process in own.alive]
     for ready in wait([*sources, *ends], timeout=0.5):
-        if not isinstance(ready, Connection) or ready not in sources:
-            continue
-        own, rank = sources[ready]
-        try:
-            kind, content = ready.recv()
-        except (EOFError, OSError):
-            ready.close()
-            continue
-        if kind == "outcome":
-            own.outcomes[rank] = content
-        else:
-            stream = sys.stdout if kind == "out" else sys.stderr
-            print(f"{own.job.label}{content}", file=stream, flush=True)
+        if isinstance(ready, Connection):
+            own, rank = sources[ready]
+            _hear(own, rank)
+
+
+def _hear(own: _Running, rank: int) -> None:
+    """Take one message of a process: a line to print, or how the job ended."""
+    try:
+        kind, content = own.connections[rank].recv()
+    except (EOFError, OSError):
+        own.connections[rank].close()
+        return
+    if kind == "outcome":
+        own.outcomes[rank] = content
+    else:
+        stream = sys.stdout if kind == "out" else sys.stderr
+        print(f"{own.job.label}{content}", file=stream, flush=True)
 
 
 def _ended(own: _Running) -> Outcome | None:
     """Return how a job ended, or None while it goes on; end it if one of its processes has."""
-    broken = [rank for rank, p in enumerate(own.processes) if p.exitcode not in (None, 0)]
-    if broken and own.deadline is None:
-        own.first, own.deadline = broken[0], time.monotonic() + GRACE
+    told = {rank: outcome.status for rank, outcome in own.outcomes.items()}
+    failed = [
+        rank
+        for rank, process in enumerate(own.processes)
+        if process.exitcode not in (None, 0) or told.get(rank)
+    ]
+    if own.deadline is None and failed:
+        own.first, own.deadline = failed[0], time.monotonic() + GRACE
+    elif own.deadline is None and len(told) == len(own.processes):
+        own.deadline = time.monotonic() + GOODBYE  # to leave, with nothing left to do
     if own.alive:
         if own.deadline is not None and time.monotonic() > own.deadline:
             _kill(own)
         return None
-    if any(not connection.closed for connection in own.connections):
-        return None  # something is yet to be read
+    for rank, connection in enumerate(own.connections):
+        while not connection.closed and connection.poll():
+            _hear(own, rank)
+        connection.close()
+    _kill(own)  # what its processes have started and left
     outcome = _judged(own)
-    directory = Path(outcome.path)
-    silent = outcome.path and read_status(directory).get("state") == "running"
-    if outcome.state == "failed" and silent and not is_held(directory):
-        write_status(directory, "failed", error=outcome.reason)
+    directory = Path(outcome.path or own.job.path)
+    silent = (directory / "status.json").is_file() and outcome.status and not is_held(directory)
+    if silent and read_status(directory).get("state") == "running":
+        state = "interrupted" if outcome.state == "interrupted" else "failed"
+        write_status(directory, state, error=outcome.reason)
     return outcome
 
 
@@ -236,6 +277,9 @@ class _Place:
 
 def _work(job: Job, place: _Place, environment: dict[str, str], parent: Connection) -> None:
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the server ignores it
+    # The job's own processes, such as loaders' workers, start in the usual way, not as this one.
+    multiprocessing.set_start_method(None, force=True)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ.clear()
     os.environ.update(environment)
@@ -245,13 +289,13 @@ def _work(job: Job, place: _Place, environment: dict[str, str], parent: Connecti
             "WORLD_SIZE": str(place.world), "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": str(place.port),
         }  # fmt: skip
-    lock = threading.Lock()
+    lock = threading.RLock()
     streams = _Lines(parent, "out", lock), _Lines(parent, "err", lock)
     sys.stdout, sys.stderr = streams
     sys.argv = ["mixkd", job.command, *job.words]  # for provenance.json: what to type again
     _take_share(place)
     full = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    outcome = run_job(job.command, [*job.words, *job.more], full)
+    outcome = run_job(job.command, [*job.words, *job.more], full, makes_teacher=False)
     if place.rank == 0 and not outcome.text and not job.label:
         outcome.show()
     for stream in streams:
@@ -276,9 +320,9 @@ def _take_share(place: _Place) -> None:
     """Compute with this process's share of the cores and its job's share of the GPUs."""
     import torch
 
-    cores, processes = len(os.sched_getaffinity(0)), place.world * place.parallel
+    processes = place.world * place.parallel
     if processes > 1:
-        torch.set_num_threads(max(cores // processes, 1))
+        torch.set_num_threads(max(cores() // processes, 1))
     if place.parallel > 1:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         gpus = visible.split(",") if visible else [str(k) for k in range(torch.cuda.device_count())]
@@ -294,7 +338,7 @@ def share(gpus: Sequence[str], slot: int, devices: int) -> list[str]:
 class _Lines(io.TextIOBase):
     """A stream that sends whole lines to the launcher, which prints them."""
 
-    def __init__(self, parent: Connection, kind: str, lock: threading.Lock) -> None:
+    def __init__(self, parent: Connection, kind: str, lock: Any) -> None:
         self._parent, self._kind, self._lock, self._rest = parent, kind, lock, ""
 
     def writable(self) -> bool:

@@ -6,6 +6,7 @@
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,10 @@ from hydra.core.override_parser.types import IntervalSweep
 from hydra.errors import HydraException
 
 from mixkd.compose import diagnose, expand
-from mixkd.config import Local
 from mixkd.errors import UserError
 from mixkd.files import write_csv
 from mixkd.launchers.job import Outcome
-from mixkd.launchers.sweep import carry_out, held, settings_of, sweep_name, worst
+from mixkd.launchers.sweep import carry_out, held, plan_jobs, settings_of, sweep_name, worst
 
 DIRECTIONS = {"accuracy": "maximize", "ece": "minimize", "nll": "minimize", "brier": "minimize"}
 
@@ -47,7 +47,7 @@ def run_search(command: str, words: Sequence[str]) -> int:
     name, folder = sweep_name(command, words), Path(settings.run.root) / ".sweep"
     objectives, trials = settings.sweep.objectives, settings.sweep.trials
     assert trials is not None
-    at_once = settings.launcher.parallel if isinstance(settings.launcher, Local) else trials
+    at_once = settings.launcher.parallel  # what Optuna has not heard of it cannot learn from
     outcomes: list[Outcome | None] = []
     with held(Path(settings.run.root), name):
         backend = JournalFileBackend(str(folder / f"{name}.log"))
@@ -67,18 +67,20 @@ def run_search(command: str, words: Sequence[str]) -> int:
             study.sampler = optuna.samplers.TPESampler(seed=len(study.trials))
             batch = [study.ask(searched) for _ in range(min(at_once, trials - done))]
             chosen = [(*fixed, *(f"{k}={v}" for k, v in trial.params.items())) for trial in batch]
-            rows = carry_out(command, chosen, name, settings, done, trials)
+            again = partial(plan_jobs, command, chosen, name, done, trials)
+            rows = carry_out(again(), settings, again)
             for trial, (_, outcome) in zip(batch, rows, strict=True):
                 outcomes.append(outcome)
-                found = {} if outcome is None else outcome.metrics
-                values = [found.get(f"val/{objective}") for objective in objectives]
-                if outcome is not None and not outcome.status and None not in values:
+                if outcome is None or outcome.state == "interrupted":
+                    continue  # it is continued when the search is
+                values = [outcome.metrics.get(f"val/{objective}") for objective in objectives]
+                if not outcome.status and None not in values:
                     trial.set_user_attr("run", outcome.path)
                     study.tell(trial, values)
                 else:
                     study.tell(trial, state=optuna.trial.TrialState.FAIL)
-            if any(outcome is None or outcome.status == 130 for _, outcome in rows):
-                break  # interrupted
+            if any(outcome is None or outcome.state == "interrupted" for _, outcome in rows):
+                break
     rows_of_study = table_of(study, objectives, searched)
     if rows_of_study:
         write_csv(folder / f"{name}.csv", rows_of_study)

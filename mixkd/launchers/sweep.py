@@ -3,7 +3,7 @@
 import hashlib
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import product
@@ -23,11 +23,16 @@ from mixkd.run import Run
 
 @dataclass(frozen=True)
 class Planned:
-    """A job of a sweep: how it ended already, or what it needs before it can run."""
+    """A job: how it ended already, what it needs before it can run, which experiment it is.
+
+    `twin` is the number, in its plan, of an earlier job of the same experiment.
+    """
 
     job: Job
     outcome: Outcome | None = None
     teacher: tuple[str, ...] = ()
+    experiment: str = ""
+    twin: int | None = None
 
 
 def run_sweep(command: str, words: Sequence[str]) -> int:
@@ -42,7 +47,7 @@ def run_sweep(command: str, words: Sequence[str]) -> int:
         return _all_refused(command, plan)
     settings = settings_of(command, combinations)
     with held(Path(settings.run.root), name):
-        rows = carry_out(command, combinations, name, settings)
+        rows = carry_out(plan, settings, lambda: plan_jobs(command, combinations, name))
     print(table(rows), file=sys.stderr, flush=True)
     return worst(outcome for _, outcome in rows)
 
@@ -105,8 +110,9 @@ def jobs_of(command: str, words: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def sweep_name(command: str, words: Sequence[str]) -> str:
-    """Return the name of a sweep, the same for the same command line."""
-    key = json.dumps([command, *sorted(words)]).encode()
+    """Return the name of a sweep: of its command line, but for how many trials there are."""
+    named = sorted(word for word in words if not word.startswith("sweep.trials="))
+    key = json.dumps([command, *named]).encode()
     return f"{command}-{hashlib.sha256(key).hexdigest()[:8]}"
 
 
@@ -128,21 +134,22 @@ def plan_jobs(
     """
     total = len(combinations) if total is None else total
     plan: list[Planned] = []
-    seen: dict[str, str] = {}
     for number, own in enumerate(combinations, start=first + 1):
         label = f"[{number}/{total}] "
-        planned = _planned(Job(command, own, label=label, more=(f"sweep.name={name}",)))
+        planned = look(Job(command, own, label=label, more=(f"sweep.name={name}",)))
         path = planned.job.path
-        if planned.outcome is None and path in seen:
-            text = f"mixkd {command}: the same experiment as {seen[path]}"
-            planned = replace(planned, outcome=Outcome("skipped", path, text=text))
-        elif path:
-            seen.setdefault(path, label.strip())
+        earlier = [k for k, other in enumerate(plan) if path and other.job.path == path]
+        if earlier and plan[earlier[0]].experiment == planned.experiment:
+            planned = replace(planned, twin=earlier[0])
+        elif earlier:
+            text = f"mixkd {command}: {path} is another job's of this sweep; take run.root=DIR"
+            planned = replace(planned, outcome=Outcome("refused", path, text=text))
         plan.append(planned)
     return plan
 
 
-def _planned(job: Job) -> Planned:
+def look(job: Job) -> Planned:
+    """Look at a job without running it."""
     cfg = None
     try:
         cfg = compose(job.command, [*job.words, *job.more])
@@ -151,47 +158,71 @@ def _planned(job: Job) -> Planned:
         run = Run(config)
         job = replace(job, devices=devices, path=str(run.path))
         metrics = run.finished_metrics()
-        return Planned(job, None if metrics is None else Outcome("skipped", job.path, metrics))
+        outcome = None if metrics is None else Outcome("skipped", job.path, metrics)
+        return Planned(job, outcome, experiment=run.experiment)
     except UserError as error:
         remedy = error.problems[0].remedy
         if cfg is not None and len(error.problems) == 1 and remedy and cfg.teacher.auto:
             return Planned(job, teacher=remedy)
-        return Planned(job, Outcome("refused", text=explain(job.command, error)))
+        return Planned(job, Outcome("refused", job.path, text=explain(job.command, error)))
+
+
+def run_alone(command: str, words: Sequence[str]) -> Outcome:
+    """Run a single job of several devices, and before it its teacher where that is missing."""
+    planned = look(Job(command, tuple(words)))
+    if planned.teacher:
+        (made,) = run_jobs([Job("finetune", planned.teacher)])
+        assert made is not None
+        if made.status:
+            return made
+        planned = look(planned.job)
+    if planned.outcome is not None:
+        if not planned.outcome.text:
+            planned.outcome.show()
+        return planned.outcome
+    (outcome,) = run_jobs([planned.job])
+    assert outcome is not None
+    return outcome
 
 
 def carry_out(
-    command: str,
-    combinations: Sequence[tuple[str, ...]],
-    name: str,
-    settings: SweepSettings,
-    first: int = 0,
-    total: int | None = None,
+    plan: list[Planned], settings: SweepSettings, plan_again: Callable[[], list[Planned]]
 ) -> list[tuple[Job, Outcome | None]]:
     """Run jobs, and before them the teachers that they lack; return how each ended.
 
-    Arguments are those of `plan_jobs`, and `settings`, how jobs are launched.
+    Args:
+        plan: what is known of each job.
+        settings: how jobs are launched.
+        plan_again: looks at them once more, when teachers have been made.
     """
-    plan = plan_jobs(command, combinations, name, first, total)
     if teachers := list(dict.fromkeys(planned.teacher for planned in plan if planned.teacher)):
         jobs = [
             Job("finetune", words, label=f"[teacher {k}/{len(teachers)}] ")
             for k, words in enumerate(teachers, start=1)
         ]
-        _launch(jobs, settings)
-        plan = plan_jobs(command, combinations, name, first, total)
+        made = _launch(jobs, settings)
+        if any(outcome is None or outcome.state == "interrupted" for outcome in made):
+            stopped = Outcome("interrupted", text="interrupted before its teacher was made")
+            return [(planned.job, planned.outcome or stopped) for planned in plan]
+        plan = plan_again()
     outcomes = [planned.outcome for planned in plan]
     for k, planned in enumerate(plan):
         if planned.teacher:
-            text = f"mixkd {command}: failed: its teacher could not be made"
+            text = f"mixkd {planned.job.command}: failed: its teacher could not be made"
             outcomes[k] = Outcome("failed", text=text)
         if (outcome := outcomes[k]) is not None and outcome.text:
             _say(planned.job, outcome)
     bad = any(outcome is not None and outcome.status for outcome in outcomes)
-    waiting = [k for k, outcome in enumerate(outcomes) if outcome is None]
+    waiting = [k for k, p in enumerate(plan) if outcomes[k] is None and p.twin is None]
     if not (bad and settings.sweep.fail_fast):
         launched = _launch([plan[k].job for k in waiting], settings)
         for k, outcome in zip(waiting, launched, strict=True):
             outcomes[k] = outcome
+    for k, planned in enumerate(plan):
+        if planned.twin is not None:
+            same = outcomes[planned.twin]
+            finished = same is not None and same.state == "finished"
+            outcomes[k] = replace(same, state="skipped") if same and finished else same
     return [(planned.job, outcome) for planned, outcome in zip(plan, outcomes, strict=True)]
 
 

@@ -14,7 +14,11 @@ def mean_of(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def accuracy_gain(
-    own: np.ndarray, other: np.ndarray, clean: tuple[np.ndarray, np.ndarray] | None
+    own: np.ndarray,
+    other: np.ndarray,
+    clean: tuple[np.ndarray, np.ndarray] | None,
+    *,
+    paired: bool = True,
 ) -> dict[str, float]:
     """Return what one network gains in accuracy over another on corrupted images.
 
@@ -27,16 +31,17 @@ def accuracy_gain(
             images where there are several.
         other: of the other network, on the same images.
         clean: both on the clean images, each [m].
+        paired: whether those are the same images in the same order.
 
     Returns:
         Fractions: `gain` and its paired standard error `gain_se`; with `clean`, also
-        `gain_beyond_clean` and, where the clean images are the same ones, its standard error.
+        `gain_beyond_clean` and, where it is paired, its standard error.
     """
     difference = own.astype(np.float64) - other
     found = {"gain": float(difference.mean()), "gain_se": standard_error(difference)}
     if clean is not None:
         before = clean[0].astype(np.float64) - clean[1]
         found["gain_beyond_clean"] = found["gain"] - float(before.mean())
-        if len(before) == len(difference):
+        if paired:
             found["gain_beyond_clean_se"] = standard_error(difference - before)
     return found

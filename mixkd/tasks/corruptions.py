@@ -5,12 +5,13 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 from lightning.pytorch import Trainer
 
 from mixkd.config import Data, Evaluate
 from mixkd.console import say
-from mixkd.data.corrupted import load_corrupted, read_arrays, read_folders
-from mixkd.data.datamodule import ImageDataModule
+from mixkd.data.corrupted import read_arrays, read_folders
+from mixkd.data.datamodule import ImageDataModule, load_splits
 from mixkd.data.images import AnyImages, Images, Splits
 from mixkd.data.make_corrupted import make_corrupted
 from mixkd.errors import UserError
@@ -28,44 +29,52 @@ FIGURES = {"accuracy": "accuracy", "ece": "ECE", "confidence": "confidence"}
 Load = Callable[[str, int], tuple[AnyImages, Data]]
 
 
-def corrupted_images(cfg: Evaluate, splits: Splits) -> Load:
-    """Return a function of (corruption, severity): its images, and how they become views.
+def made_images(cfg: Evaluate, splits: Splits) -> Load:
+    """Return a function of (corruption, severity): images made of the test images, and their views.
 
-    They are published ones, or made of the test images here: those that are missing are made now.
-
-    Raises:
-        UserError: if published ones are absent, or of other classes.
+    Those that are missing are made now.
     """
     wanted = cfg.corruptions
-    if wanted.source == "made":
-        folder = make_corrupted(splits.test, splits.classes, wanted.chosen, cfg.data, wanted.seed)
+    folder = make_corrupted(splits.test, splits.classes, wanted.chosen, cfg.data, wanted.seed)
 
-        def made(name: str, severity: int) -> tuple[AnyImages, Data]:
-            if isinstance(splits.test, Images):
-                images = read_arrays(folder, name, severity, len(splits.classes))
-                return images, cfg.data.model_copy(update={"workers": 0})
-            place = cfg.published(name, severity, "imagenet_c", size=splits.test.stored[0])
-            return read_folders(folder, place)[0], cfg.data
+    def made(name: str, severity: int) -> tuple[AnyImages, Data]:
+        if isinstance(splits.test, Images):
+            images = read_arrays(folder, name, severity, len(splits.classes))
+            return images, cfg.data.model_copy(update={"workers": 0})
+        place = cfg.published(name, severity, "imagenet_c", size=splits.test.stored[0])
+        return read_folders(folder, place)[0], cfg.data
 
-        return made
+    return made
+
+
+def published_images(cfg: Evaluate, splits: Splits) -> Load:
+    """Return a function of (corruption, severity): published images, and their views.
+
+    They are downloaded where they can be, and looked at: what is missing is found before anything
+    is computed.
+
+    Raises:
+        UserError: if they are absent, or of other classes than the data.
+    """
+    wanted = cfg.corruptions
 
     def published(name: str, severity: int) -> tuple[AnyImages, Data]:
         data = cfg.published(name, severity, wanted.source)
         try:
-            images, classes = load_corrupted(data)
+            found = load_splits(data)
         except UserError as error:
-            raise UserError.of(
-                error.problems[0].key.replace("data.", "corruptions."), error.problems[0].text
-            ) from error
-        if classes != splits.classes:
+            key = error.problems[0].key.replace("data.", "corruptions.")
+            raise UserError.of(key, error.problems[0].text) from error
+        if found.classes != splits.classes:
             raise UserError.of(
                 "corruptions.source",
-                f"{wanted.source} has {len(classes)} classes, {', '.join(classes[:3])} ...; the "
-                f"data has {len(splits.classes)}, {', '.join(splits.classes[:3])} ...",
+                f"{wanted.source} has {len(found.classes)} classes, "
+                f"{', '.join(found.classes[:3])} ...; the data has {len(splits.classes)}, "
+                f"{', '.join(splits.classes[:3])} ...",
             )
-        return images, data
+        return found.test, data
 
-    for name in wanted.chosen:  # what is missing is found before anything is computed
+    for name in wanted.chosen:
         for severity in wanted.severities:
             published(name, severity)
     return published
@@ -95,9 +104,12 @@ def corrupt_and_measure(
     probe = CorruptionProbe(networks, temperatures)
 
     def measured(images: AnyImages, data: Data) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        if not torch.equal(images.labels, splits.test.labels):
+            others.append(images)
         trainer.test(probe, ImageDataModule(replace(splits, test=images), data), verbose=False)
         return probe.values(), probe.hits()
 
+    others: list[AnyImages] = []  # that are not the test images, one by one
     found, clean = measured(splits.test, cfg.data)
     rows: list[dict[str, Any]] = []
     metrics: Metrics = {}
@@ -106,7 +118,7 @@ def corrupt_and_measure(
         gains: Metrics = {}
         for baseline in cfg.baselines:
             before = None if name == "clean" else (clean[own], clean[baseline])
-            gain = accuracy_gain(hits[own], hits[baseline], before)
+            gain = accuracy_gain(hits[own], hits[baseline], before, paired=not others)
             gains |= {f"{k}_{baseline}": value for k, value in gain.items()}
         for network, own_values in values.items():
             row = {"network": network, "corruption": name, "severity": severity, **own_values}

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from mixkd.compose import compose
 from mixkd.errors import UserError, nearest
 from mixkd.files import write_text
 
@@ -37,6 +38,12 @@ def dashboard(words: Sequence[str]) -> str:
         raise UserError.of(
             "dashboard", f"{error.name} is not installed; pip install 'mixkd[dashboard]'"
         ) from error
+    if more:
+        if "out" not in given:
+            raise UserError.of(
+                "out", "is missing; overrides are for the sweep file that goes there"
+            )
+        compose("distill", more)  # says what is wrong with them
     made = workspace(given.get("entity", "me"), given.get("project", "mixkd"))
     said = []
     if "out" in given:

@@ -16,7 +16,7 @@ from mixkd.modules.batchnorm import BatchNormEstimation
 from mixkd.modules.classifier import Classifier
 from mixkd.networks import Network, build_network, check_logits, weights_fingerprint
 from mixkd.run import Metrics, Run
-from mixkd.tasks.corruptions import corrupt_and_measure, corrupted_images
+from mixkd.tasks.corruptions import corrupt_and_measure, made_images, published_images
 from mixkd.tasks.features import choose_images, look
 from mixkd.tasks.fit import describe_device, make_trainer, prepare
 from mixkd.tasks.logits import evaluate_logits
@@ -37,6 +37,8 @@ def evaluate(cfg: config.Evaluate | config.EvaluateLogits) -> Metrics:
     if finished is not None:
         return finished
     splits = load_splits(cfg.data)
+    published = cfg.corruptions.enabled and cfg.corruptions.source != "made"
+    load = published_images(cfg, splits) if published else None
     run = Run(cfg)  # again: files that were downloaded or unpacked just now are part of its name
     shape = make_views(cfg.data, splits).shape
     fingerprints = dict(splits.fingerprints)
@@ -62,7 +64,8 @@ def evaluate(cfg: config.Evaluate | config.EvaluateLogits) -> Metrics:
     sizes = {str(split): len(splits[split]) for split in cfg.vicinal.splits}
     pairs = choose_pairs(cfg.vicinal, sizes, cfg.trainer.devices) if cfg.vicinal.enabled else {}
     looked_at = choose_images(cfg.features, splits) if cfg.features.enabled else None
-    load = corrupted_images(cfg, splits) if cfg.corruptions.enabled else None
+    if cfg.corruptions.enabled and load is None:
+        load = made_images(cfg, splits)
     trainer = make_trainer(cfg.trainer)
     estimation = None
     if cfg.reestimate_batchnorm:

@@ -180,10 +180,11 @@ def fit(
         if cfg.data.selection == "test":
             say("selecting on the test images: test metrics will be optimistic")
         for stage, trainer, recorder, checkpoint in plans:
-            trainer.loggers = loggers
+            trainer.loggers = loggers if stage.number == 2 else []
             if checkpoint is not None:
                 say(f"resuming from {checkpoint}")
-                replay(loggers, recorder.saved_rows())
+                if trainer.loggers:
+                    replay(trainer.loggers, recorder.saved_rows())
             data.stream = stage.stream
             stage.learner.train()
             trainer.fit(stage.learner, data, ckpt_path=checkpoint, weights_only=True)

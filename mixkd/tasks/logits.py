@@ -44,7 +44,11 @@ def evaluate_logits(cfg: EvaluateLogits) -> Metrics:
     temperature = None
     if "val_logits" in arrays:
         fit = TemperatureFit()
-        fit.update(*_checked(path, arrays, "val_"))
+        val_logits, val_label = _checked(path, arrays, "val_")
+        if val_logits.shape[1] != logits.shape[1]:
+            text = f"val_logits are of {val_logits.shape[1]} classes, logits of {logits.shape[1]}"
+            raise UserError.of("logits", f"{path}: {text}")
+        fit.update(val_logits, val_label)
         found = fit.compute()
         temperature = found if fit.RANGE[0] < found < fit.RANGE[1] else None
     measurement = Measurement(logits.shape[1], temperature)

@@ -125,3 +125,26 @@ def test_a_continued_run_keeps_its_identity_and_its_curves(
     assert sorted(set(steps)) == [step - 1 for step in expected]
     saved = yaml.safe_load(Path("run/config.yaml").read_text())
     assert saved["logger"]["wandb"]["project"] == "mixkd"
+
+
+def test_nothing_secret_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How a run is launched may hold what is not for everyone."""
+    from mixkd.callbacks.loggers import open_loggers
+    from mixkd.compose import compose
+    from mixkd.config import Finetune, validate
+    from mixkd.run import Run
+
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("MY_TOKEN", "secret-1")
+    monkeypatch.setattr("sys.argv", ["mixkd", "finetune", "launcher.setup=[TOKEN=secret-2]"])
+    words = ["network=resnet20", "logger=wandb", "launcher=slurm", "seed=5"]
+    cfg = validate(compose("finetune", [*words, "launcher.setup=['export TOKEN=secret-3']"]))
+    assert isinstance(cfg, Finetune)
+    run = Run(cfg)
+    run.path.mkdir(parents=True)
+    with open_loggers(cfg, run):
+        pass
+    written = [path for path in run.path.rglob("*") if path.is_file()]
+    content = b"".join(path.read_bytes() for path in written)
+    assert b"secret" not in content
+    assert b"resnet20" in content  # the configuration itself is there

@@ -56,7 +56,10 @@ def module(cfg: Finetune, world_size: int = 1, rank: int = 0) -> ImageDataModule
 
     class Trainer:
         global_rank = rank
-        fit_loop = SimpleNamespace(epoch_progress=SimpleNamespace(current=Progress(1)))
+        fit_loop = SimpleNamespace(
+            epoch_progress=SimpleNamespace(current=Progress(1)),
+            epoch_loop=SimpleNamespace(batch_progress=SimpleNamespace(current=Progress(0))),
+        )
 
         class strategy:
             root_device = torch.device("cpu")

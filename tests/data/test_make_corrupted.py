@@ -1,6 +1,7 @@
 """Corrupted images made of a data set's own, and the readers of published ones."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -122,4 +123,22 @@ def test_images_on_disk_become_folders_as_imagenet_c(image_folder: Path) -> None
     assert np.abs(clean.astype(int) - expected).mean() > 20
     first = folder / "brightness" / "4" / "blue" / "00000000.jpg"
     with Image.open(first) as image:
+        assert image.size == (80, 80)
+
+
+def test_images_on_disk_are_made_anew_for_another_size_or_place(image_folder: Path) -> None:
+    from mixkd.data.datamodule import load_splits
+
+    def made(root: Path, size: int) -> Path:
+        words = ["data=imagefolder", f"data.root='{root}'", "data.resident=false"]
+        cfg = data(*words, f"data.size={size}")
+        splits = load_splits(cfg)
+        return make_corrupted(splits.test, splits.classes, ["brightness"], cfg, seed=0)
+
+    copy = image_folder.with_name("copy")
+    shutil.copytree(image_folder, copy)
+    small, large, other = made(image_folder, 16), made(image_folder, 80), made(copy, 16)
+    assert len({small, large, other}) == 3
+    assert made(image_folder, 16) == small
+    with Image.open(large / "brightness" / "1" / "red" / "00000012.jpg") as image:
         assert image.size == (80, 80)

@@ -10,6 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
+
+from mixkd.data.class_names import CIFAR10
 
 pytestmark = pytest.mark.integration
 
@@ -132,3 +135,33 @@ def test_no_temperature_is_fitted_on_what_a_network_may_have_trained_on(
     assert "baselines.other: no temperature scaling" in capsys.readouterr().err
     scaled = {row["network"]: row["scaled/ece"] != "" for row in table("out")}
     assert scaled == {"network": True, "same": True, "other": False}
+
+
+def test_published_images_are_limited_as_the_clean_ones(mixkd: Mixkd) -> None:
+    """Ten classes of CIFAR-10 as they are published, and as a folder of images of its names."""
+    rng = np.random.default_rng(0)
+    label = np.tile(np.arange(10), 4)
+    Path("c/CIFAR-10-C").mkdir(parents=True)
+    pixels = rng.integers(0, 256, (5 * 40, 32, 32, 3), dtype=np.uint8)
+    np.save("c/CIFAR-10-C/fog.npy", pixels)
+    np.save("c/CIFAR-10-C/labels.npy", np.tile(label, 5))
+    for split, count in (("train", 80), ("test", 40)):
+        for k in range(count):
+            folder = Path("images") / split / CIFAR10[k % 10]
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(
+                folder / f"{k:03d}.png"
+            )
+    folder = ["data=imagefolder", "data.root=images", "data.holdout=0.25", "data.limit_test=20"]
+    train = ["finetune", *SMALL[:2], *folder, "data.batch_size=16", "trainer.max_epochs=1"]
+    assert mixkd(*train, "run.dir=one") == 0
+    assert mixkd(*train, "seed=1", "run.dir=two") == 0
+    words = ["evaluate", "network.run=one", "baselines.erm=two", "corruptions=true",
+             "corruptions.source=cifar10_c", "corruptions.root=c", "corruptions.names=[fog]",
+             "corruptions.severities=[2]"]  # fmt: skip
+    assert mixkd(*words, "run.dir=out") == 0
+    found = metrics("out")
+    assert found["corruption/fog/2/n"] == found["corruption/clean/n"] == 20
+    # The folder is in the order of its classes, the published set is not: nothing is paired.
+    assert "corruption/fog/2/gain_beyond_clean_erm" in found
+    assert "corruption/fog/2/gain_beyond_clean_se_erm" not in found

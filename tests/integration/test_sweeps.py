@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from mixkd.launchers.local import share
-from mixkd.launchers.sweep import jobs_of, sweep_name
+from mixkd.launchers.sweep import jobs_of, plan_jobs, sweep_name
 
 pytestmark = pytest.mark.integration
 
@@ -84,6 +84,18 @@ def test_words_become_jobs() -> None:
     ]  # fmt: skip
 
 
+def test_jobs_that_are_one_and_jobs_that_collide() -> None:
+    twins = [("network=resnet20", "optimizer.lr=1"), ("network=resnet20", "optimizer.lr=1.0")]
+    plan = plan_jobs("finetune", twins, "name")
+    assert [planned.twin for planned in plan] == [None, 0]
+    others = [(*own, "run.dir=x") for own in (twins[0], ("network=resnet20", "seed=3"))]
+    plan = plan_jobs("finetune", others, "name")
+    assert [planned.twin for planned in plan] == [None, None]
+    assert plan[0].outcome is None
+    assert plan[1].outcome is not None
+    assert "is another job's of this sweep" in plan[1].outcome.text
+
+
 def test_gpus_are_shared_out() -> None:
     four = ["4", "5", "6", "7"]
     assert [share(four, slot, 2) for slot in (0, 1)] == [["4", "5"], ["6", "7"]]
@@ -94,7 +106,8 @@ def test_gpus_are_shared_out() -> None:
 def test_four_jobs_of_two_processes(image_folder: Path) -> None:
     """As many directories and W&B runs as jobs, each as the same job alone with two processes."""
     folder = ["data=imagefolder", f"data.root={image_folder}", "data.batch_size=16", "data.pad=1"]
-    words = [*SMALL[:2], *folder, *TWO, "trainer.max_epochs=2"]
+    on_disk = ["data.resident=false", "data.size=16", "data.workers=1"]
+    words = [*SMALL[:2], *folder, *on_disk, *TWO, "trainer.max_epochs=2"]
     sweep = ["finetune", "-m", *words, "seed=0,1", "method=erm,mixup", "logger=wandb"]
     os.environ["WANDB_MODE"] = "offline"
     done = run(*sweep)
@@ -273,16 +286,35 @@ def test_a_run_stopped_within_an_epoch_continues_there(
     same(Path("run"), Path("whole"))
 
 
-def test_teachers_that_are_missing_are_made_once_first(mixkd: Mixkd) -> None:
-    student = ["student=resnet20", "student.args.depth=8", "data.limit_train=300", "callbacks=none"]
-    words = ["distill", "-m", *student, "trainer.max_epochs=1", "teacher=resnet20",
-             "teacher.args.depth=8", "teacher.auto=true", "temperature=2,sigma"]  # fmt: skip
-    monkey = ["run.root=runs"]
-    done = run(*words, *monkey, timeout=500)
+STUDENT = ["student=resnet20", "student.args.depth=8", "data.limit_train=300", "callbacks=none",
+           "trainer.max_epochs=1", "teacher=resnet20", "teacher.args.depth=8",
+           "teacher.auto=true"]  # fmt: skip
+
+
+def test_teachers_that_are_missing_are_made_once_first() -> None:
+    done = run("distill", "-m", *STUDENT, "temperature=2,sigma", timeout=500)
     assert done.returncode == 0, done.stderr
     assert len(directories("digits/finetune/*")) == 1
     assert len(directories("digits/distill/*")) == 2
     assert "[teacher 1/1]" in done.stderr
+
+
+def test_a_single_run_of_two_processes_makes_its_teacher_once() -> None:
+    done = run("distill", *STUDENT, *TWO, "run.root=own", timeout=500)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("finetune: own/digits/finetune/") == 1
+    (teacher,) = Path("own").glob("digits/finetune/*")
+    assert json.loads((teacher / "status.json").read_text())["state"] == "finished"
+
+
+def test_ctrl_c_while_a_teacher_is_made_stops_the_sweep() -> None:
+    with started("distill", "-m", *STUDENT, "temperature=2,4") as sweep:
+        wait_for(sweep, "[teacher 1/1] epoch   1/")
+        os.kill(sweep.pid, signal.SIGINT)
+        lines = wait_for(sweep, "2 interrupted")
+        assert not any("distill: runs" in line for line in lines)
+        assert sweep.wait(timeout=60) == 130
+    assert not directories("digits/distill/*")
 
 
 def test_a_single_run_takes_ddp_without_more(mixkd: Mixkd) -> None:

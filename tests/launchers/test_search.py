@@ -32,22 +32,27 @@ def test_words_become_a_space() -> None:
 
 
 Rows = list[tuple[Job, Outcome | None]]
+stop: dict[str, int] = {}  # at which job the user interrupts
 
 
 @pytest.fixture
 def jobs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     """Have no job run: accuracy is best at a high rate, ECE at a low one; mixup fails."""
     seen: list[tuple[str, ...]] = []
+    stop.clear()
 
-    def carry_out(command: str, combinations, name, settings, first, total) -> Rows:  # type: ignore
+    def carry_out(plan, settings, plan_again) -> Rows:  # type: ignore[no-untyped-def]
         rows: Rows = []
-        for own in combinations:
+        for planned in plan:
+            own = planned.job.words
             seen.append(own)
             rate = float(next(w for w in own if w.startswith("optimizer.lr=")).partition("=")[2])
             outcome = Outcome("finished", "run", {"val/accuracy": rate, "val/ece": rate**2})
             if "method=mixup" in own:
                 outcome = Outcome("failed", text="failed")
-            rows.append((Job(command, own), outcome))
+            if len(seen) == stop.get("at"):
+                outcome = Outcome("interrupted")
+            rows.append((planned.job, outcome))
         return rows
 
     monkeypatch.setattr(search, "carry_out", carry_out)
@@ -85,3 +90,17 @@ def test_other_objectives_and_what_is_refused(
     assert "`mixkd evaluate` trains nothing" in capsys.readouterr().err
     assert mixkd("finetune", "-m", *words[:2], "sweep.objectives=[acuracy]", "seed=0,1") == 2
     assert "sweep.objectives[0]: got 'acuracy'" in capsys.readouterr().err
+
+
+def test_an_interrupted_trial_is_continued(jobs: list[tuple[str, ...]]) -> None:
+    words = [*WORDS[:3], "sweep.trials=3"]
+    stop["at"] = 2
+    assert run_search("finetune", words) == 130
+    interrupted = jobs[-1]
+    assert len(jobs) == 2
+    stop.clear()
+    assert run_search("finetune", words) == 0
+    assert jobs[2] == interrupted
+    assert len(jobs) == 4
+    assert run_search("finetune", [*words[:-1], "sweep.trials=4"]) == 0  # one more of the same
+    assert len(jobs) == 5

@@ -19,7 +19,7 @@ def test_a_gain_its_error_and_what_is_beyond_clean() -> None:
 
 
 def test_other_clean_images_have_no_paired_error() -> None:
-    found = accuracy_gain(np.ones(4), np.zeros(4), (np.ones(8), np.zeros(8)))
+    found = accuracy_gain(np.ones(4), np.zeros(4), (np.ones(8), np.zeros(8)), paired=False)
     assert found["gain_beyond_clean"] == 0
     assert "gain_beyond_clean_se" not in found
     assert set(accuracy_gain(np.ones(4, bool), np.zeros(4, bool), None)) == {"gain", "gain_se"}
