@@ -14,8 +14,15 @@ from mixkd.console import say
 from mixkd.errors import NotFinite, UserError
 from mixkd.run import Metrics, Run
 
-State = Literal["finished", "skipped", "failed", "refused", "interrupted"]
-STATUS = {"finished": 0, "skipped": 0, "failed": 1, "refused": 2, "interrupted": 130}
+State = Literal["finished", "skipped", "submitted", "failed", "refused", "interrupted"]
+STATUS = {
+    "finished": 0,
+    "skipped": 0,
+    "submitted": 0,
+    "failed": 1,
+    "refused": 2,
+    "interrupted": 130,
+}
 
 INTERRUPTED = "interrupted; the same command continues it"
 
@@ -25,8 +32,8 @@ class Outcome:
     """How a job ended.
 
     Attributes:
-        state: finished now; skipped, as it had finished before; failed while it worked; refused, as
-            what was asked cannot be done; interrupted.
+        state: finished now; skipped, as it had finished before; submitted to SLURM, without waiting
+            for it; failed while it worked; refused, as what was asked cannot be done; interrupted.
         path: of the run directory, where it came to have one.
         metrics: of the run.
         text: what to say of a failure, for standard error.
@@ -103,7 +110,7 @@ def run_job(
     except (Exception, SystemExit) as error:  # a stranger's module may exit when imported
         # A full disk, a network that diverged or another process that ended, and said why, is no
         # fault of the program's: no traceback.
-        peer = isinstance(error, RuntimeError) and "closed by peer" in str(error)
+        peer = isinstance(error, RuntimeError) and "by peer" in str(error)
         expected = peer or isinstance(error, (OSError, NotFinite))
         trace = "".join(traceback.format_exception(error)) if full or not expected else ""
         return Outcome("failed", path, text=f"{trace}mixkd {command}: failed: {error}")

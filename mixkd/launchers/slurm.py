@@ -1,52 +1,109 @@
 """Jobs on a SLURM cluster: submitit writes the batch script, `srun` starts a job's processes.
 
-Requeueing has one owner, submitit: a job that runs out of time, or is pre-empted, checkpoints, is
-queued again under its number and continues its run. Lightning does nothing of the kind.
+Requeueing has one owner, submitit: a job that runs out of time, or is pre-empted, is queued again
+under its number and continues its run from the run's last checkpoint. Lightning does nothing of
+the kind. What becomes of a job is read from its result and from `squeue`, which every cluster has;
+accounting (`sacct`) is not needed.
 """
 
+import hashlib
+import json
+import os
+import re
+import signal
+import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from mixkd.config import Slurm
 from mixkd.console import is_leader
 from mixkd.errors import UserError
-from mixkd.launchers.job import Outcome, run_job
+from mixkd.files import read_json, write_json
+from mixkd.launchers.job import INTERRUPTED, Outcome, run_job
 from mixkd.launchers.local import Job
-from mixkd.run import read_status
+from mixkd.run import is_held, read_status, write_status
 
-POLL = 5.0  # seconds between looks at the queue
+NAME = "mixkd"
+POLL = 10.0  # seconds between looks at the queue
+
+# States of a job that has ended; in any other it is queued, runs, or is about to again.
+ENDED = ("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL",
+         "OUT_OF_MEMORY", "PREEMPTED", "TIMEOUT")  # fmt: skip
+
+STARTS = "starts as job"  # in the log, which goes on when a job is started again
+
+OUT_OF_TIME = "out of time (launcher.timeout_min, launcher.requeues); the same command continues it"
 
 
-@dataclass(frozen=True)
+@dataclass
 class SlurmJob:
     """What each process of a job runs on the cluster."""
 
     job: Job
+    queued_again: bool = field(default=False, init=False, compare=False)
 
     def __call__(self) -> Outcome:
-        """Run the job; what it says goes to its log."""
-        import submitit
+        """Run the job; what it says goes to its log.
 
-        submitit.helpers.TorchDistributedEnvironment().export()  # as Lightning reads it
+        Raises:
+            SystemExit: if it was interrupted, to be queued again or not: it has no result.
+        """
+        import submitit
+        import torch
+        from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnector
+
+        # Lightning ends a fit at SIGTERM. SLURM sends that when it is about to pre-empt a job, and
+        # queues again only a job that is still there when its time is over.
+        _SignalConnector.register_signal_handlers = lambda self: None  # type: ignore[method-assign]
+        place = submitit.JobEnvironment()
+        print(f"{STARTS} {place.job_id} on {place.hostname}", file=sys.stderr, flush=True)
+        # The job may have been started before; a process beside the first one left its end then.
+        place.paths.result_pickle.unlink(missing_ok=True)
+        # SLURM signals the processes that this one forks too: they would queue the job once more.
+        number = signal.Signals[f"SIG{place.USR_SIG}"]
+        os.register_at_fork(after_in_child=lambda: signal.signal(number, signal.SIG_IGN))
+        for name in ("MASTER_PORT", "NODE_RANK"):  # of the shell that the job was submitted from
+            os.environ.pop(name, None)
+        # Lightning picks the GPU of a process among all those of the job.
+        submitit.helpers.TorchDistributedEnvironment().export(
+            set_cuda_visible_devices=False, overwrite=True
+        )
+        # A process need not be bound to the cores that it has asked for.
+        if cores := os.environ.get("SLURM_CPUS_PER_TASK"):
+            torch.set_num_threads(int(cores))
         sys.argv = ["mixkd", self.job.command, *self.job.words]
-        outcome = run_job(self.job.command, [*self.job.words, *self.job.more])
+        full = os.environ.get("HYDRA_FULL_ERROR") == "1"
+        outcome = run_job(self.job.command, [*self.job.words, *self.job.more], full)
+        if out_of_time := "timed-out too many times" in outcome.text:
+            outcome = replace(outcome, text=f"mixkd {self.job.command}: failed: {OUT_OF_TIME}")
         if outcome.text or is_leader():
             outcome.show()
+        # SLURM may end submitit's `scontrol requeue` with the job, which then seems to have failed.
+        again = self.queued_again and outcome.status and not out_of_time
+        if outcome.state == "interrupted" or again:
+            sys.exit(outcome.status)
         return outcome
 
     def checkpoint(self) -> Any:
         """Return what is to be queued again: the same job, which continues its own run."""
         import submitit
 
-        return submitit.helpers.DelayedSubmission(self)
+        self.queued_again = True
+        return submitit.helpers.DelayedSubmission(SlurmJob(self.job))
 
 
 def make_executor(launcher: Slurm, folder: Path, devices: int) -> Any:
     """Return submitit's executor for jobs of a number of devices.
+
+    Args:
+        launcher: what to ask SLURM for.
+        folder: where submitit keeps scripts, results and logs; the cluster's machines share it.
+        devices: processes of a job.
 
     Raises:
         UserError: if submitit or SLURM is not installed.
@@ -63,8 +120,12 @@ def make_executor(launcher: Slurm, folder: Path, devices: int) -> Any:
         )
     except RuntimeError as error:
         raise UserError.of("launcher", f"got slurm; there is no SLURM here ({error})") from error
+    # A process that is killed takes the others along: they may wait for it for ever.
+    srun = ["--kill-on-bad-exit=1"]
+    if launcher.cpus_per_task is not None:  # since SLURM 22.05 srun asks for itself
+        srun.append(f"--cpus-per-task={launcher.cpus_per_task}")
     asked = {
-        "name": "mixkd",
+        "name": NAME,
         "nodes": 1,
         "tasks_per_node": devices,
         "gpus_per_node": devices if launcher.gpus else None,
@@ -75,6 +136,8 @@ def make_executor(launcher: Slurm, folder: Path, devices: int) -> Any:
         "slurm_account": launcher.account,
         "slurm_array_parallelism": launcher.parallel,
         "slurm_setup": launcher.setup,
+        "slurm_srun_args": srun,
+        "slurm_additional_parameters": {"requeue": True},  # a cluster may forbid it by default
     }
     executor.update_parameters(**{key: v for key, v in asked.items() if v is not None})
     return executor
@@ -87,7 +150,10 @@ def submit_jobs(
     fail_fast: bool,
     ended: Callable[[int, Outcome, float], None],
 ) -> list[Outcome | None]:
-    """Submit jobs as arrays and wait for them; return how each ended, None for what was not waited.
+    """Submit jobs as arrays and wait for them; return how each ended.
+
+    A job that an earlier command submitted, and that is still queued or runs, is not submitted
+    again but waited for.
 
     Args:
         jobs: what to run.
@@ -95,42 +161,168 @@ def submit_jobs(
         folder: where submitit keeps scripts and logs.
         fail_fast: whether the first failure cancels the others.
         ended: told the number of a job, how it ended and the seconds it took, at once.
+
+    Raises:
+        UserError: if there is no SLURM, or it refuses the jobs.
+        KeyboardInterrupt: if waiting is interrupted; the jobs go on.
     """
     started = time.monotonic()
-    waiting: dict[int, Any] = {}
-    for devices in sorted({job.devices for job in jobs}):
-        numbers = [k for k, job in enumerate(jobs) if job.devices == devices]
-        executor = make_executor(launcher, folder, devices)
-        submitted = executor.submit_array([SlurmJob(jobs[k]) for k in numbers])
-        waiting |= dict(zip(numbers, submitted, strict=True))
-    for number, job in waiting.items():
-        print(f"{jobs[number].label}submitted as {job.job_id}: {job.paths.stdout}", file=sys.stderr)
+    waiting = _submitted(jobs, launcher, folder)
     outcomes: list[Outcome | None] = [None] * len(jobs)
-    while waiting and launcher.wait:
-        for number, job in list(waiting.items()):
-            if job.done():
-                outcomes[number] = outcome = _outcome(jobs[number], job)
+    if not launcher.wait:
+        return [Outcome("submitted", job.path) for job in jobs]
+    gone: set[int] = set()
+    try:
+        while waiting:
+            states = _states()
+            for number, submitted in list(waiting.items()):
+                if not _results_are_there(submitted):
+                    if states is None or states.get(submitted.job_id, "COMPLETED") not in ENDED:
+                        gone.discard(number)
+                        continue
+                    if number not in gone:  # a result may take a moment to be seen from here
+                        gone.add(number)
+                        continue
+                state = (states or {}).get(submitted.job_id, "")
+                outcomes[number] = outcome = _judged(jobs[number], submitted, state)
                 ended(number, outcome, time.monotonic() - started)
                 del waiting[number]
-                if outcome.status and fail_fast:
-                    for other in waiting.values():
-                        other.cancel()
-                    waiting = {}
-        if waiting:
-            time.sleep(POLL)
+                if fail_fast and outcome.status not in (0, 130) and waiting:
+                    subprocess.run(["scancel", *(s.job_id for s in waiting.values())], check=False)
+            if waiting:
+                time.sleep(POLL)
+    except KeyboardInterrupt:
+        numbers = " ".join(submitted.job_id for submitted in waiting.values())
+        print(
+            f"jobs of SLURM that go on: {numbers}; the same command waits for them again, "
+            "scancel ends them",
+            file=sys.stderr,
+        )
+        raise
     return outcomes
 
 
-def _outcome(job: Job, submitted: Any) -> Outcome:
-    """Return what the first process of a job said of it, or why it could not."""
+def _submitted(jobs: Sequence[Job], launcher: Slurm, folder: Path) -> dict[int, Any]:
+    """Return SLURM's job of each: one that is queued or runs already, or one submitted now."""
+    found: dict[int, Any] = {}
+    executors = {n: make_executor(launcher, folder, n) for n in {job.devices for job in jobs}}
+    if (states := _states()) is None:
+        raise UserError.of("launcher", "got slurm; squeue does not answer")
+    for number, job in enumerate(jobs):
+        if (record := _record(job, folder)).is_file():
+            before = _resumed(read_json(record, "run.root"), folder)
+            if states.get(before.job_id, "COMPLETED") not in ENDED:
+                found[number] = before
+    for number, submitted in found.items():
+        state = states[submitted.job_id].lower()
+        _say(jobs[number], f"is {state} as {submitted.job_id} already", submitted)
+    for devices, executor in sorted(executors.items()):
+        numbers = [k for k, j in enumerate(jobs) if j.devices == devices and k not in found]
+        if not numbers:
+            continue
+        try:
+            with _outside_of_any_job():
+                made = executor.submit_array([SlurmJob(jobs[k]) for k in numbers])
+        except RuntimeError as error:
+            why = str(error).strip().rpartition("\n")[2]
+            raise UserError.of("launcher", f"SLURM refuses: {why}") from error
+        for number, submitted in zip(numbers, made, strict=True):
+            known = {"job": submitted.job_id, "processes": submitted.num_tasks}
+            write_json(_record(jobs[number], folder), known)
+            _say(jobs[number], f"submitted as {submitted.job_id}", submitted)
+            found[number] = submitted
+    return found
+
+
+@contextmanager
+def _outside_of_any_job() -> Iterator[None]:
+    """Hide the job that this process may be in: sbatch passes its variables on, srun minds them."""
+    inside = "SLURM_JOB_ID" in os.environ
+    own = [key for key in os.environ if key.startswith("SLURM_") and key != "SLURM_CONF"]
+    hidden = {key: os.environ.pop(key) for key in own if inside}
+    try:
+        yield
+    finally:
+        os.environ |= hidden
+
+
+def _say(job: Job, text: str, submitted: Any) -> None:
+    print(f"{job.label}{text}: {submitted.paths.stderr}", file=sys.stderr, flush=True)
+
+
+def _record(job: Job, folder: Path) -> Path:
+    """Return the file that says as what a job was submitted last."""
+    key = os.path.abspath(job.path) if job.path else json.dumps([job.command, *job.words])
+    return folder / "submitted" / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
+
+
+def _resumed(record: dict[str, Any], folder: Path) -> Any:
     import submitit
 
+    return submitit.SlurmJob(folder / "%j", record["job"], range(record["processes"]))
+
+
+def _states() -> dict[str, str] | None:
+    """Return the state of each of this user's jobs that SLURM knows, None if it does not answer."""
+    whose = (f"--user={os.getuid()}", f"--name={NAME}")
+    command = ["squeue", "--noheader", "--array", "--states=all", "--format=%i|%T", *whose]
     try:
-        outcome: Outcome = submitted.results()[0]
+        told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return dict(line.split("|", 1) for line in told.stdout.split())
+
+
+def _tasks(submitted: Any) -> list[Any]:
+    return [submitted.task(rank) for rank in range(submitted.num_tasks)]
+
+
+def _results_are_there(submitted: Any) -> bool:
+    folder = submitted.paths.folder
+    if folder.is_dir():
+        os.listdir(folder)  # a network file system looks anew
+    return all(task.paths.result_pickle.is_file() for task in _tasks(submitted))
+
+
+def _judged(job: Job, submitted: Any, state: str) -> Outcome:
+    """Return how a job ended: as its processes said, or else as SLURM and its log do."""
+    tasks = _tasks(submitted)
+    told = {k: _read(job, t) for k, t in enumerate(tasks) if t.paths.result_pickle.is_file()}
+    if 0 in told and not told[0].status:
+        return told[0]
+    # Of several processes that failed, one knows why; the others saw it leave.
+    knowing = [o for o in told.values() if o.status and "by peer" not in o.text]
+    if knowing or len(told) == len(tasks):
+        return (knowing or list(told.values()))[0]
+    directory = Path(job.path)
+    known = read_status(directory).get("state") if job.path else None
+    if state == "CANCELLED" or known == "interrupted":
+        outcome = Outcome("interrupted", job.path, text=f"mixkd {job.command}: {INTERRUPTED}")
+    else:
+        error = _first_error(submitted.paths.stderr)
+        why = f"SLURM says {state or 'nothing of it'}" + (f", its log {error!r}" if error else "")
+        text = f"mixkd {job.command}: failed: {why}; its log is {submitted.paths.stderr}"
+        outcome = Outcome("failed", job.path, text=text)
+    if known == "running" and not is_held(directory):
+        write_status(directory, outcome.state, error=outcome.reason)
+    return outcome
+
+
+def _read(job: Job, task: Any) -> Outcome:
+    """Return what a process said of its end."""
+    import submitit
+
+    kind, content = submitit.core.utils.pickle_load(task.paths.result_pickle)
+    if kind == "success":
+        outcome: Outcome = content
         return outcome
-    except submitit.core.utils.UncompletedJobError as error:
-        known = read_status(Path(job.path)) if job.path else {}
-        why = known.get("error") or str(error).splitlines()[0]
-        log = submitted.paths.stderr
-        text = f"mixkd {job.command}: failed: {why}; its log is {log}"
-        return Outcome("failed", job.path, text=text)
+    why = content.strip().splitlines()[-1]  # of a traceback: it could not come so far as to run
+    log = task.paths.stderr
+    return Outcome("failed", job.path, text=f"mixkd {job.command}: failed: {why}; its log is {log}")
+
+
+def _first_error(log: Path) -> str:
+    """Return the first error in a log since its job was started last: what follows is its doing."""
+    text = log.read_text(errors="replace") if log.is_file() else ""
+    lines = text.rpartition(STARTS)[2].splitlines()
+    return next((line.strip() for line in lines if re.search("(?i)(error|fatal):", line)), "")
