@@ -221,8 +221,8 @@ def _judged(own: _Running) -> Outcome:
         return own.outcomes.get(0, gone)
     if (outcome := own.outcomes.get(own.first)) is None:
         return Outcome("failed", own.job.path, text=_died(own, own.first))
-    if "closed by peer" in outcome.text:  # the other one knows why
-        knowing = [o for o in own.outcomes.values() if o.status and "closed by peer" not in o.text]
+    if "by peer" in outcome.text:  # the other one knows why
+        knowing = [o for o in own.outcomes.values() if o.status and "by peer" not in o.text]
         outcome = next(iter(knowing), outcome)
     return outcome
 

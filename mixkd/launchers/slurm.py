@@ -78,7 +78,8 @@ class SlurmJob:
             torch.set_num_threads(int(cores))
         sys.argv = ["mixkd", self.job.command, *self.job.words]
         full = os.environ.get("HYDRA_FULL_ERROR") == "1"
-        outcome = run_job(self.job.command, [*self.job.words, *self.job.more], full)
+        words = [*self.job.words, *self.job.more]
+        outcome = run_job(self.job.command, words, full, makes_teacher=False)
         if out_of_time := "timed-out too many times" in outcome.text:
             outcome = replace(outcome, text=f"mixkd {self.job.command}: failed: {OUT_OF_TIME}")
         if outcome.text or is_leader():

@@ -200,7 +200,7 @@ def carry_out(
             Job("finetune", words, label=f"[teacher {k}/{len(teachers)}] ")
             for k, words in enumerate(teachers, start=1)
         ]
-        made = _launch(jobs, settings)
+        made = _launch(jobs, settings, waits=True)
         if any(outcome is None or outcome.state == "interrupted" for outcome in made):
             stopped = Outcome("interrupted", text="interrupted before its teacher was made")
             return [(planned.job, planned.outcome or stopped) for planned in plan]
@@ -226,7 +226,9 @@ def carry_out(
     return [(planned.job, outcome) for planned, outcome in zip(plan, outcomes, strict=True)]
 
 
-def _launch(jobs: Sequence[Job], settings: SweepSettings) -> list[Outcome | None]:
+def _launch(
+    jobs: Sequence[Job], settings: SweepSettings, *, waits: bool = False
+) -> list[Outcome | None]:
     def ended(number: int, outcome: Outcome, seconds: float) -> None:
         _say(jobs[number], outcome, f" after {seconds:.0f} s")
 
@@ -234,6 +236,8 @@ def _launch(jobs: Sequence[Job], settings: SweepSettings) -> list[Outcome | None
     if isinstance(launcher, Slurm):
         from mixkd.launchers.slurm import submit_jobs
 
+        if waits:
+            launcher = launcher.model_copy(update={"wait": True})
         return submit_jobs(jobs, launcher, Path(settings.run.root) / ".sweep", fail_fast, ended)
     return run_jobs(jobs, launcher.parallel, fail_fast, ended)
 

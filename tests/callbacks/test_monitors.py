@@ -135,10 +135,10 @@ def test_nothing_secret_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     from mixkd.run import Run
 
     monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setenv("MY_TOKEN", "secret-1")
-    monkeypatch.setattr("sys.argv", ["mixkd", "finetune", "launcher.setup=[TOKEN=secret-2]"])
+    monkeypatch.setenv("MY_TOKEN", "hush-1")
+    monkeypatch.setattr("sys.argv", ["mixkd", "finetune", "launcher.setup=[TOKEN=hush-2]"])
     words = ["network=resnet20", "logger=wandb", "launcher=slurm", "seed=5"]
-    cfg = validate(compose("finetune", [*words, "launcher.setup=['export TOKEN=secret-3']"]))
+    cfg = validate(compose("finetune", [*words, "launcher.setup=['export TOKEN=hush-3']"]))
     assert isinstance(cfg, Finetune)
     run = Run(cfg)
     run.path.mkdir(parents=True)
@@ -146,5 +146,5 @@ def test_nothing_secret_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         pass
     written = [path for path in run.path.rglob("*") if path.is_file()]
     content = b"".join(path.read_bytes() for path in written)
-    assert b"secret" not in content
+    assert b"hush" not in content
     assert b"resnet20" in content  # the configuration itself is there
