@@ -125,15 +125,14 @@ def run_single(command: str, overrides: list[str]) -> int:
     cfg = compose(command, overrides)
     devices = OmegaConf.select(cfg, "trainer.devices")
     several = isinstance(devices, int) and 1 < devices <= 1024 and not cfg.get("logits")
-    started_outside = "LOCAL_RANK" in os.environ  # by torchrun, or Lightning within a script
-    if several and not started_outside:
+    if several and "LOCAL_RANK" not in os.environ:  # else torchrun has started them
         from mixkd.launchers.sweep import run_alone
 
         outcome = run_alone(command, overrides)
     else:
         full = os.environ.get("HYDRA_FULL_ERROR") == "1"
         outcome = run_job(command, overrides, full)
-    if outcome.text or (is_leader() and not several):
+    if outcome.text or is_leader():
         outcome.show()
     return outcome.status
 

@@ -678,13 +678,13 @@ def _validate_logits(raw: Mapping[str, Any]) -> EvaluateLogits:
         for key in ("vicinal", "corruptions", "features")
         if raw[key]["enabled"]
     ]
-    usual = {
+    usual: dict[str, Any] = {
         "splits": ["test"],
         "save_logits": False,
         "reestimate_batchnorm": False,
         "baselines": {},
+        "logger": {"csv": None, "tensorboard": None, "wandb": None},
     }
-    usual["logger"] = {"csv": None, "tensorboard": None, "wandb": None}
     problems += [
         Problem(key, "does nothing beside logits=FILE; leave it out")
         for key, value in usual.items()
@@ -745,9 +745,14 @@ def _contradictions(raw: Mapping[str, Any]) -> Iterator[Problem]:
     batch, trainer = raw["data"].get("batch_size"), raw["trainer"]
     devices, parts = trainer.get("devices"), trainer.get("accumulate", 1)
     whole = isinstance(batch, int) and isinstance(devices, int) and isinstance(parts, int)
-    pairs = raw.get("callbacks", {}).get("linearity", {}).get("n_pairs")
-    if whole and isinstance(pairs, int) and 0 < pairs < devices:
-        yield Problem("callbacks.linearity.n_pairs", f"got {pairs}; takes a pair a device or more")
+    if whole and isinstance(callbacks := raw.get("callbacks"), dict):
+        own = callbacks.get("linearity")
+        watched = isinstance(own, dict) and own.get("every_n_epochs") is not None
+        pairs = own["n_pairs"] if isinstance(own, dict) and watched else None
+        if isinstance(pairs, int) and 0 < pairs < devices:
+            yield Problem(
+                "callbacks.linearity.n_pairs", f"got {pairs}; takes a pair a device or more"
+            )
     if whole and raw["task"] != "evaluate":
         shares = max(devices, 1) * max(parts, 1)
         if batch % shares:

@@ -109,6 +109,8 @@ def test_a_missing_folder_is_named() -> None:
         (["data.name=../../evil"], "data.name: got '../../evil'; takes letters, digits"),
         (["data.root=images"], "data.root: got 'images' with data=digits; take data=imagefolder"),
         (["optimizer.momentum=0"], "optimizer.momentum: got 0 with nesterov=true"),
+        (["callbacks.linearity=null"], "callbacks.linearity: got null; takes a section with"),
+        (["callbacks.linearity.n_pairs=1", "trainer.devices=2"], "n_pairs: got 1; takes a pair a"),
         (["data.batch_size=63", "trainer.devices=2"], "63, which 2 devices cannot share equally"),
     ],
 )  # fmt: skip

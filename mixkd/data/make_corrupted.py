@@ -47,9 +47,10 @@ def make_corrupted(
         seed: of the corruptions.
     """
     parameters = parameters_for(*images.stored)
+    fingerprint = images.fingerprint()
     known = {
         # Files as they are decoded: not only which they are.
-        "images": images.fingerprint() if isinstance(images, Images) else images.reader.state(),
+        "images": fingerprint if isinstance(images, Images) else images.reader.state(),
         "rows": None if isinstance(images, Images) else images.rows.tolist(),
         "size": images.stored,
         "seed": seed,
@@ -61,10 +62,10 @@ def make_corrupted(
     with alone(cfg):
         record = {
             "of": cfg.name,
-            "test_images": images.fingerprint(),
+            "test_images": fingerprint,
             "n": len(images),
             "seed": seed,
-            "parameters": {name: PARAMETERS[parameters][name] for name in PARAMETERS[parameters]},
+            "parameters": PARAMETERS[parameters],
             "definitions": "Hendrycks and Dietterich 2019, as mixkd/data/corruptions.py has them",
             "versions": {name: version(name) for name in ("mixkd", "numpy", "scipy", "pillow")},
         }

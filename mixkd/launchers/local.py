@@ -13,7 +13,8 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
@@ -60,6 +61,7 @@ class _Running:
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     deadline: float | None = None
     first: int | None = None  # of its processes to fail
+    hung: set[int] = field(default_factory=set)  # those that had to be ended for that
 
     @property
     def alive(self) -> list[Any]:
@@ -83,57 +85,60 @@ def run_jobs(
     context = _fork_server({job.command for job in jobs})
     outcomes: list[Outcome | None] = [None] * len(jobs)
     running: dict[int, _Running] = {}
-    pending, stopping, interrupted = list(range(len(jobs))), False, False
-    terminate = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
-    try:
-        while running or (pending and not stopping):
-            try:
-                while pending and len(running) < parallel and not stopping:
-                    slot = min(set(range(parallel)) - {r.slot for r in running.values()})
-                    number = pending.pop(0)
-                    running[number] = own = _Running(jobs[number], slot)
-                    _start(context, own, parallel)
-                _listen(running)
-                for number, own in list(running.items()):
-                    if (outcome := _ended(own)) is not None:
-                        del running[number]
-                        outcomes[number] = outcome
-                        ended(number, outcome, time.monotonic() - own.started)
-                        if fail_fast and outcome.status not in (0, 130):
-                            stopping = True
-                            _interrupt(running)
-            except KeyboardInterrupt:
-                if interrupted:
-                    raise  # asked twice: at once, then
-                stopping = interrupted = True
-                _interrupt(running)
-    finally:
-        signal.signal(signal.SIGTERM, terminate)
-        for own in running.values():
-            _kill(own)
-    if interrupted:
-        outcomes = [
-            Outcome("interrupted", job.path, text=f"mixkd {job.command}: {INTERRUPTED}")
-            if outcome is None
-            else outcome
-            for job, outcome in zip(jobs, outcomes, strict=True)
-        ]
+    pending, stopping, asked = list(range(len(jobs))), False, False
+    with _on_signal(signal.default_int_handler, signal.SIGTERM):  # as Ctrl-C
+        try:
+            while running or (pending and not stopping):
+                try:
+                    while pending and len(running) < parallel and not stopping:
+                        slot = min(set(range(parallel)) - {r.slot for r in running.values()})
+                        number = pending.pop(0)
+                        running[number] = own = _Running(jobs[number], slot)
+                        _start(context, own, parallel)
+                    _listen(running)
+                    for number, own in list(running.items()):
+                        if (outcome := _ended(own)) is not None:
+                            del running[number]
+                            outcomes[number] = outcome
+                            ended(number, outcome, time.monotonic() - own.started)
+                            if fail_fast and outcome.status not in (0, 130):
+                                stopping = True
+                                _interrupt(running)
+                except KeyboardInterrupt:
+                    if asked:
+                        raise  # twice: at once, then
+                    stopping = asked = True
+                    _interrupt(running)
+        finally:
+            for own in running.values():
+                _kill(own)
+    if asked:
+        return [o or interrupted(job) for job, o in zip(jobs, outcomes, strict=True)]
     return outcomes
 
 
 def _fork_server(commands: set[str]) -> Any:
     """Return what starts processes: forks of a server that has imported what the commands need.
 
-    It does not hear Ctrl-C, which is the launcher's to pass on.
+    It does not hear Ctrl-C or SIGTERM, which are the launcher's to pass on.
     """
     context: Any = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([f"mixkd.tasks.{command}" for command in sorted(commands)])
-    heard = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
+    with _on_signal(signal.SIG_IGN, signal.SIGINT, signal.SIGTERM):
         forkserver.ensure_running()
-    finally:
-        signal.signal(signal.SIGINT, heard)
     return context
+
+
+@contextmanager
+def _on_signal(action: Any, *numbers: signal.Signals) -> Iterator[None]:
+    """Do something else at signals for a while; nothing but the main thread can say what."""
+    own = threading.current_thread() is threading.main_thread()
+    before = [(number, signal.signal(number, action)) for number in numbers if own]
+    try:
+        yield
+    finally:
+        for number, former in before:
+            signal.signal(number, signal.SIG_DFL if former is None else former)
 
 
 def _start(context: Any, own: _Running, parallel: int) -> None:
@@ -174,7 +179,7 @@ def _hear(own: _Running, rank: int) -> None:
     """Take one message of a process: a line to print, or how the job ended."""
     try:
         kind, content = own.connections[rank].recv()
-    except (EOFError, OSError):
+    except Exception:  # its end, or half a message of one that was ended within it
         own.connections[rank].close()
         return
     if kind == "outcome":
@@ -198,6 +203,7 @@ def _ended(own: _Running) -> Outcome | None:
         own.deadline = time.monotonic() + GOODBYE  # to leave, with nothing left to do
     if own.alive:
         if own.deadline is not None and time.monotonic() > own.deadline:
+            own.hung |= {rank for rank, p in enumerate(own.processes) if p.is_alive()}
             _kill(own)
         return None
     for rank, connection in enumerate(own.connections):
@@ -206,8 +212,9 @@ def _ended(own: _Running) -> Outcome | None:
         connection.close()
     _kill(own)  # what its processes have started and left
     outcome = _judged(own)
-    directory = Path(outcome.path or own.job.path)
-    silent = (directory / "status.json").is_file() and outcome.status and not is_held(directory)
+    path = outcome.path or own.job.path
+    directory = Path(path)
+    silent = path and outcome.status and not is_held(directory)
     if silent and read_status(directory).get("state") == "running":
         state = "interrupted" if outcome.state == "interrupted" else "failed"
         write_status(directory, state, error=outcome.reason)
@@ -217,14 +224,23 @@ def _ended(own: _Running) -> Outcome | None:
 def _judged(own: _Running) -> Outcome:
     """Return the outcome of a job whose processes have all ended."""
     if own.first is None:
-        gone = Outcome("interrupted", own.job.path, text=f"mixkd {own.job.command}: {INTERRUPTED}")
-        return own.outcomes.get(0, gone)
-    if (outcome := own.outcomes.get(own.first)) is None:
-        return Outcome("failed", own.job.path, text=_died(own, own.first))
-    if "by peer" in outcome.text:  # the other one knows why
-        knowing = [o for o in own.outcomes.values() if o.status and "by peer" not in o.text]
-        outcome = next(iter(knowing), outcome)
-    return outcome
+        return own.outcomes.get(0, interrupted(own.job))
+    failures = [own.outcomes[r] for r in sorted(own.outcomes) if own.outcomes[r].status]
+    # Of several processes that failed one knows why; the others saw it leave.
+    failures.sort(key=lambda outcome: "by peer" in outcome.text)
+    silent = [r for r, p in enumerate(own.processes) if p.exitcode and r not in own.outcomes]
+    silent = [rank for rank in silent if rank not in own.hung]
+    if silent and not (failures and "by peer" not in failures[0].text):
+        first = own.first if own.first in silent else silent[0]
+        return Outcome("failed", own.job.path, text=_died(own, first))
+    if not failures:
+        return interrupted(own.job)
+    return failures[0]
+
+
+def interrupted(job: Job) -> Outcome:
+    """Return the outcome of a job that the user stopped."""
+    return Outcome("interrupted", job.path, text=f"mixkd {job.command}: {INTERRUPTED}")
 
 
 def _died(own: _Running, rank: int) -> str:
@@ -253,12 +269,15 @@ def _kill(own: _Running) -> None:
 def _signal(process: Any, number: signal.Signals) -> None:
     """Signal a process and, if it is to end at once, those that it has started."""
     try:
-        if number == signal.SIGKILL:
+        if os.getpgid(process.pid) != process.pid:
+            process.kill()  # it has not come so far as to hear, or to start any
+        elif number == signal.SIGKILL:
             os.killpg(process.pid, number)
         else:
             os.kill(process.pid, number)
-    except (ProcessLookupError, PermissionError):
-        process.kill()  # it has not come so far as to have a group, or has ended
+    except ProcessLookupError:  # it has ended; what it has started may be left
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 # What follows runs in the processes of a job.
@@ -276,8 +295,9 @@ class _Place:
 
 
 def _work(job: Job, place: _Place, environment: dict[str, str], parent: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the server ignores both
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.setsid()
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # the server ignores it
     # The job's own processes, such as loaders' workers, start in the usual way, not as this one.
     multiprocessing.set_start_method(None, force=True)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -296,8 +316,6 @@ def _work(job: Job, place: _Place, environment: dict[str, str], parent: Connecti
     _take_share(place)
     full = os.environ.get("HYDRA_FULL_ERROR") == "1"
     outcome = run_job(job.command, [*job.words, *job.more], full, makes_teacher=False)
-    if place.rank == 0 and not outcome.text and not job.label:
-        outcome.show()
     for stream in streams:
         stream.end()
     if "wandb" in sys.modules:  # a process of this kind leaves without calling what is registered

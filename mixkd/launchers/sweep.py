@@ -17,7 +17,7 @@ from mixkd.compose import compose, diagnose, expand
 from mixkd.config import EvaluateLogits, Slurm, SweepSettings, sweep_settings, validate
 from mixkd.errors import UserError
 from mixkd.launchers.job import Outcome, explain
-from mixkd.launchers.local import Job, run_jobs
+from mixkd.launchers.local import Job, interrupted, run_jobs
 from mixkd.run import Run
 
 
@@ -53,8 +53,9 @@ def run_sweep(command: str, words: Sequence[str]) -> int:
 
 
 def worst(outcomes: Iterable[Outcome | None]) -> int:
-    """Return the worst exit status; 1 stands for a job that was not run."""
-    return max((1 if o is None else o.status for o in outcomes), default=0)
+    """Return the worst exit status: of failures, 1 for jobs not run; else of interruptions."""
+    found = {1 if outcome is None else outcome.status for outcome in outcomes}
+    return max(found - {130}, default=0) or (130 if 130 in found else 0)
 
 
 @contextmanager
@@ -177,8 +178,6 @@ def run_alone(command: str, words: Sequence[str]) -> Outcome:
             return made
         planned = look(planned.job)
     if planned.outcome is not None:
-        if not planned.outcome.text:
-            planned.outcome.show()
         return planned.outcome
     (outcome,) = run_jobs([planned.job])
     assert outcome is not None
@@ -201,9 +200,9 @@ def carry_out(
             for k, words in enumerate(teachers, start=1)
         ]
         made = _launch(jobs, settings, waits=True)
-        if any(outcome is None or outcome.state == "interrupted" for outcome in made):
-            stopped = Outcome("interrupted", text="interrupted before its teacher was made")
-            return [(planned.job, planned.outcome or stopped) for planned in plan]
+        states = [outcome.state for outcome in made if outcome is not None]
+        if "interrupted" in states and not {"failed", "refused"} & {*states}:
+            return [(planned.job, planned.outcome or interrupted(planned.job)) for planned in plan]
         plan = plan_again()
     outcomes = [planned.outcome for planned in plan]
     for k, planned in enumerate(plan):

@@ -122,9 +122,12 @@ class Learner(Classifier, ABC):
         checkpoint["schedule"] = self.schedule.state_dict()
         sums = self._sums
         if sums is not None:
-            gathered = self.all_gather(sums)
-            assert isinstance(gathered, Tensor)
-            sums = gathered.reshape(-1, len(sums)).cpu()
+            own = [torch.empty_like(sums) for _ in range(self.trainer.world_size)]
+            if len(own) > 1:
+                torch.distributed.all_gather(own, sums.to(self.device))
+            else:
+                own = [sums]
+            sums = torch.stack(own).cpu()
         checkpoint["epoch_so_far"] = {"sums": sums, "lr": self.values["lr"]}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

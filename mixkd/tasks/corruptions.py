@@ -10,7 +10,7 @@ from lightning.pytorch import Trainer
 
 from mixkd.config import Data, Evaluate
 from mixkd.console import say
-from mixkd.data.corrupted import read_arrays, read_folders
+from mixkd.data.corrupted import PUBLISHED, read_arrays, read_folders
 from mixkd.data.datamodule import ImageDataModule, load_splits
 from mixkd.data.images import AnyImages, Images, Splits
 from mixkd.data.make_corrupted import make_corrupted
@@ -58,6 +58,14 @@ def published_images(cfg: Evaluate, splits: Splits) -> Load:
     """
     wanted = cfg.corruptions
 
+    def check(classes: tuple[str, ...]) -> None:
+        if classes != splits.classes:
+            raise UserError.of(
+                "corruptions.source",
+                f"{wanted.source} has {len(classes)} classes, {', '.join(classes[:3])} ...; the "
+                f"data has {len(splits.classes)}, {', '.join(splits.classes[:3])} ...",
+            )
+
     def published(name: str, severity: int) -> tuple[AnyImages, Data]:
         data = cfg.published(name, severity, wanted.source)
         try:
@@ -65,15 +73,11 @@ def published_images(cfg: Evaluate, splits: Splits) -> Load:
         except UserError as error:
             key = error.problems[0].key.replace("data.", "corruptions.")
             raise UserError.of(key, error.problems[0].text) from error
-        if found.classes != splits.classes:
-            raise UserError.of(
-                "corruptions.source",
-                f"{wanted.source} has {len(found.classes)} classes, "
-                f"{', '.join(found.classes[:3])} ...; the data has {len(splits.classes)}, "
-                f"{', '.join(splits.classes[:3])} ...",
-            )
+        check(found.classes)
         return found.test, data
 
+    if wanted.source in PUBLISHED:  # before anything is downloaded
+        check(PUBLISHED[wanted.source].classes)
     for name in wanted.chosen:
         for severity in wanted.severities:
             published(name, severity)
@@ -104,12 +108,12 @@ def corrupt_and_measure(
     probe = CorruptionProbe(networks, temperatures)
 
     def measured(images: AnyImages, data: Data) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        if not torch.equal(images.labels, splits.test.labels):
-            others.append(images)
         trainer.test(probe, ImageDataModule(replace(splits, test=images), data), verbose=False)
         return probe.values(), probe.hits()
 
-    others: list[AnyImages] = []  # that are not the test images, one by one
+    # Whether they are the test images, one by one: not where they come from elsewhere in any order.
+    first = load(wanted.chosen[0], wanted.severities[0])[0]
+    paired = torch.equal(first.labels, splits.test.labels)
     found, clean = measured(splits.test, cfg.data)
     rows: list[dict[str, Any]] = []
     metrics: Metrics = {}
@@ -118,7 +122,7 @@ def corrupt_and_measure(
         gains: Metrics = {}
         for baseline in cfg.baselines:
             before = None if name == "clean" else (clean[own], clean[baseline])
-            gain = accuracy_gain(hits[own], hits[baseline], before, paired=not others)
+            gain = accuracy_gain(hits[own], hits[baseline], before, paired=paired)
             gains |= {f"{k}_{baseline}": value for k, value in gain.items()}
         for network, own_values in values.items():
             row = {"network": network, "corruption": name, "severity": severity, **own_values}
