@@ -163,7 +163,8 @@ def _is_group(name: str) -> bool:
 def _values(parsed: Override) -> list[str]:
     if parsed.is_sweep_override():
         return [str(value) for value in parsed.sweep_iterator()]
-    return [str(parsed.value())]
+    value = parsed.value()
+    return [str(each) for each in value] if isinstance(value, list) and value else [str(value)]
 
 
 def _wrong_option(parsed: Override) -> Problem | None:

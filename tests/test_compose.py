@@ -98,3 +98,11 @@ def test_paths_of_a_sweep_stay_apart() -> None:
     assert expand("evaluate", ["network.run=a,b"], sweep=True)[0] == "network.run=a,b"
     quoted = expand("evaluate", ["network.run=a(1),b c"], sweep=True)[0]
     assert quoted == "network.run='a(1)',b c"
+
+
+def test_loggers_are_one_or_several_and_a_wrong_one_is_named() -> None:
+    chosen = compose("finetune", ["network=resnet20", "logger=[csv,wandb]"]).logger
+    assert [chosen.csv, chosen.tensorboard, chosen.wandb.project] == [{}, None, "mixkd"]
+    assert compose("evaluate", ["logger=csv"]).logger.wandb is None
+    with pytest.raises(UserError, match="logger: got 'wandbb'.*did you mean wandb"):
+        compose("finetune", ["network=resnet20", "logger=[csv,wandbb]"])
