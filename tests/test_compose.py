@@ -104,5 +104,5 @@ def test_loggers_are_one_or_several_and_a_wrong_one_is_named() -> None:
     chosen = compose("finetune", ["network=resnet20", "logger=[csv,wandb]"]).logger
     assert [chosen.csv, chosen.tensorboard, chosen.wandb.project] == [{}, None, "mixkd"]
     assert compose("evaluate", ["logger=csv"]).logger.wandb is None
-    with pytest.raises(UserError, match="logger: got 'wandbb'.*did you mean wandb"):
+    with pytest.raises(UserError, match=r"logger: got 'wandbb'.*did you mean wandb"):
         compose("finetune", ["network=resnet20", "logger=[csv,wandbb]"])
