@@ -303,6 +303,7 @@ def _work(job: Job, place: _Place, environment: dict[str, str], parent: Connecti
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ.clear()
     os.environ.update(environment)
+    os.environ.pop("WANDB_SERVICE", None)  # the launcher's own, if it logs too
     if place.world > 1:
         os.environ |= {
             "RANK": str(place.rank), "LOCAL_RANK": str(place.rank), "NODE_RANK": "0",
