@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 from mixkd.console import cores
@@ -179,7 +180,7 @@ def _hear(own: _Running, rank: int) -> None:
     """Take one message of a process: a line to print, or how the job ended."""
     try:
         kind, content = own.connections[rank].recv()
-    except Exception:  # its end, or half a message of one that was ended within it
+    except (EOFError, OSError, UnpicklingError):  # its end, or one within a message
         own.connections[rank].close()
         return
     if kind == "outcome":
