@@ -1,54 +1,80 @@
-"""Figure 2: decision boundaries of a toy problem under ERM, mixup, KD and mixup-based KD.
+"""Figure 2: decision boundaries under ERM, mixup, KD and mixup-based KD, on a toy problem.
 
-`python -m experiments.fig2`. Points of the plane are images of one pixel, whose red and green are
-the coordinates: the modules, losses and stream are those of any other training.
+The paper's is a sketch; this one is computed. Points of the plane are images of one pixel, whose
+red and green are the coordinates: modules, losses and stream are those of any other training.
+Colours mix the classes' colours by probability; lines are boundaries. Confidence: its mean over the
+plane.
 """
 
-import sys
-from collections.abc import Sequence
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from torch import nn
 
-from mixkd.compose import compose
-from mixkd.config import Finetune, Mix, validate
 from mixkd.console import say
-from mixkd.data.datamodule import ImageDataModule, make_stream
-from mixkd.data.images import AnyImages, Images, Splits
-from mixkd.modules.distillation import Distillation
-from mixkd.modules.learner import Learner
-from mixkd.modules.supervised import Supervised
-from mixkd.networks import FrozenTeacher, Network
-from mixkd.optimization import FixedSchedule, Optimization, half_cosine
-from mixkd.report.reliability import COLOURS, save_figure
-from mixkd.tasks.fit import make_trainer
+from mixkd.files import replacing
+from mixkd.report.reliability import COLOURS
+from mixkd.report.rows import Comparison, Drawing
+from mixkd.report.table import Column, Table
+from mixkd.reproduction.scale import Scale
+from mixkd.reproduction.study import Study, Wanted
+
+if TYPE_CHECKING:
+    from mixkd.data.images import Splits
+    from mixkd.networks import Network
 
 CLASSES = ("a", "b", "c")
 METHODS = ("erm", "mixup", "kd", "kd_mixup")
-OUT = Path("reports/fig2")
-
-MIX = Mix(lam="uniform", a=1.0, per="sample", kind="mixup")
+SIDE = 300  # points of the plane, each way
 
 
-def main(words: Sequence[str] = ()) -> None:
-    """Train a teacher and the four students, and draw what each answers over the plane."""
-    epochs = int(words[0]) if words else 40
+def runs(study: Study) -> list[Wanted]:
+    """Return nothing: the toy networks are no runs."""
+    return []
+
+
+def make(scale: Scale, folder: Path) -> None:
+    """Train a teacher and the four students, and keep what each answers over the plane."""
+    epochs = scale.settings.toy_epochs
+    path = folder / f"fig2-{epochs}-epochs.npz"
+    if path.is_file():
+        return
     splits = toy_splits()
     teacher = train("erm", splits, 128, epochs)
     networks = {"teacher": teacher}
     for method in METHODS:
         networks[method] = train(method, splits, 16, epochs, teacher)
-    save_figure(boundaries_figure(networks, splits.train), OUT / "fig2")
-    print(f"{OUT}/fig2.png, fig2.svg")
+    points, labels = plane_of(splits)
+    answers = {name: over_the_plane(network) for name, network in networks.items()}
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, points=points, labels=labels, **answers)  # type: ignore[arg-type]
+
+
+def render(found: Comparison, folder: Path) -> Iterator[Table | Drawing]:
+    """Yield the figure, and the mean confidences in it."""
+    known = sorted(folder.glob("fig2-*-epochs.npz"), key=lambda path: path.stat().st_mtime)
+    if not known:
+        return
+    with np.load(known[-1], allow_pickle=False) as saved:
+        arrays = {name: saved[name] for name in saved.files}
+    points, labels = arrays.pop("points"), arrays.pop("labels")
+    about = f"A toy problem of three classes; {known[-1].stem.split('-')[1]} epochs, one seed."
+    figure = boundaries_figure(arrays, points, labels)
+    yield Drawing("fig2", "Decision boundaries", about, figure)
+    columns = [Column("network", "Network"), Column("confidence", "Mean confidence", 3)]
+    rows = [{"network": n, "confidence": float(p.max(axis=2).mean())} for n, p in arrays.items()]
+    yield Table("fig2-numbers", "Mean confidence over the plane", about, columns, rows)
 
 
 def toy_splits(n: int = 600, seed: int = 0) -> Splits:
     """Return three classes, the arms of a spiral with noise, as images of one pixel."""
+    from mixkd.data.images import Images, Splits
 
     def spiral(part: int, count: int) -> Images:
         rng = np.random.default_rng([seed, part])
@@ -63,10 +89,31 @@ def toy_splits(n: int = 600, seed: int = 0) -> Splits:
     return Splits(spiral(0, n), spiral(1, n // 4), spiral(2, n // 4), CLASSES)
 
 
+def plane_of(splits: Splits) -> tuple[np.ndarray, np.ndarray]:
+    """Return the coordinates of the training points, float [n, 2], and their classes, int [n]."""
+    from mixkd.data.images import Images
+
+    assert isinstance(splits.train, Images)
+    return splits.train.pixels[:, :2, 0, 0].numpy() / 255, splits.train.labels.numpy()
+
+
 def train(
     method: str, splits: Splits, width: int, epochs: int, teacher: Network | None = None
 ) -> Network:
     """Return a network of two hidden layers of a width, trained by a method."""
+    import torch
+    from torch import nn
+
+    from mixkd.compose import compose
+    from mixkd.config import Finetune, Mix, validate
+    from mixkd.data.datamodule import ImageDataModule, make_stream
+    from mixkd.modules.distillation import Distillation
+    from mixkd.modules.learner import Learner
+    from mixkd.modules.supervised import Supervised
+    from mixkd.networks import FrozenTeacher, Network
+    from mixkd.optimization import FixedSchedule, Optimization, half_cosine
+    from mixkd.tasks.fit import make_trainer
+
     say(f"{method}, {width} units")
     torch.manual_seed(0)
     core = nn.Sequential(
@@ -89,40 +136,49 @@ def train(
     words = ["network=resnet20", "data.pad=0", "data.batch_size=50", "trainer.accelerator=cpu"]
     cfg = validate(compose("finetune", words))
     assert isinstance(cfg, Finetune)
-    stream = make_stream(cfg.data, splits, MIX if "mixup" in method else None, seed=0)
+    mix = Mix(lam="uniform", a=1.0, per="sample", kind="mixup") if "mixup" in method else None
+    stream = make_stream(cfg.data, splits, mix, seed=0)
     data = ImageDataModule(splits, cfg.data, stream)
     learner.train()
     make_trainer(cfg.trainer, max_epochs=epochs).fit(learner, data)
     return network
 
 
-def boundaries_figure(networks: dict[str, Network], images: AnyImages) -> Figure:
-    """Return a panel a network: probabilities as mixtures of the classes' colours, boundaries."""
-    side = np.linspace(0, 1, 300)
+def over_the_plane(network: Network) -> np.ndarray:
+    """Return a network's probabilities over the plane, float [SIDE, SIDE, classes]."""
+    import torch
+
+    side = np.linspace(0, 1, SIDE)
     x, y = np.meshgrid(side, side)
     view = torch.zeros(x.size, 3, 1, 1)
     view[:, 0, 0, 0], view[:, 1, 0, 0] = (torch.from_numpy(v.ravel()).float() for v in (x, y))
+    with torch.inference_mode():
+        p = network.eval()(view).softmax(dim=1).numpy()
+    return np.asarray(p.reshape(SIDE, SIDE, len(CLASSES)))
+
+
+def boundaries_figure(
+    answers: Mapping[str, np.ndarray], points: np.ndarray, labels: np.ndarray
+) -> Figure:
+    """Return a panel a network: probabilities as mixtures of the classes' colours, boundaries.
+
+    Args:
+        answers: network -> probabilities over the plane, float [SIDE, SIDE, classes].
+        points: coordinates of the training points, float [n, 2].
+        labels: their classes, int [n].
+    """
     colours = np.array([to_rgb(c) for c in COLOURS[: len(CLASSES)]])
-    assert isinstance(images, Images)
-    points = images.pixels[:, :2, 0, 0].numpy() / 255
-    figure = Figure(figsize=(2.4 * len(networks), 2.9), layout="constrained")
-    panels = zip(figure.subplots(1, len(networks)), networks.items(), strict=True)
-    for axes, (name, network) in panels:
-        with torch.inference_mode():
-            p = network.eval()(view).softmax(dim=1).numpy()
-        picture = (p @ colours).reshape(*x.shape, 3)
-        axes.imshow(picture, extent=(0, 1, 0, 1), origin="lower", alpha=0.75)
-        best = p.argmax(axis=1).reshape(x.shape)
+    figure = Figure(figsize=(2.4 * len(answers), 2.9), layout="constrained")
+    side = np.linspace(0, 1, SIDE)
+    for axes, (name, p) in zip(figure.subplots(1, len(answers)), answers.items(), strict=True):
+        axes.imshow(p @ colours, extent=(0, 1, 0, 1), origin="lower", alpha=0.75)
         for k in range(len(CLASSES)):
-            axes.contour(x, y, best == k, levels=[0.5], colors="black", linewidths=0.8)
+            best = p.argmax(axis=2) == k
+            axes.contour(side, side, best, levels=[0.5], colors="black", linewidths=0.8)
         for k, marker in enumerate(("o", "s", "^")):
-            at = points[images.labels.numpy() == k][::4]
+            at = points[labels == k][::4]
             axes.scatter(at[:, 0], at[:, 1], s=8, marker=marker, color=colours[k],
                          edgecolors="black", linewidths=0.3)  # fmt: skip
         axes.set(xticks=[0, 1], yticks=[0, 1], xlabel="$x_1$", ylabel="$x_2$", aspect="equal")
-        axes.set_title(f"{name}\nconfidence {p.max(axis=1).mean():.2f}", fontsize="medium")
+        axes.set_title(f"{name}\nconfidence {p.max(axis=2).mean():.2f}", fontsize="medium")
     return figure
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 
 TASKS = ("finetune", "distill", "evaluate")
 # Commands that print something at once: their function in mixkd.tasks.
-LOOKS = {"compare": "compare", "dashboard": "dashboard", "list": "list_items"}
+LOOKS = {
+    "compare": "compare",
+    "dashboard": "dashboard",
+    "list": "list_items",
+    "report": "report",
+    "reproduce": "reproduce",
+}
 COMMANDS = (*TASKS, *LOOKS)
 
 HELP = """\
@@ -34,6 +40,11 @@ mixkd {version}: mixup-based knowledge distillation, and whether its confidence 
       on corrupted images; what its last layer sees. logits=FILE measures logits from elsewhere
   mixkd compare   network.run=DIR other.run=DIR
       paired differences of two runs on the same images, with intervals
+  mixkd report    [runs=DIR] [out=DIR]
+      tables, figures, the paper's claims judged, and one page, from runs
+  mixkd reproduce ARTEFACT [scale=smoke|laptop|paper] [plan=true]
+      the paper's tables and figures: does what is missing of their runs, and renders them;
+      `all` for all; launcher=slurm, seeds=0,1,2, protocol=parity
   mixkd list      networks | datasets | artefacts | runs
       what there is to choose from, and what has been run
   mixkd dashboard entity=NAME | out=DIR
@@ -74,8 +85,10 @@ def main() -> None:
         if command in TASKS:
             sys.exit(run_task(command, rest))
         look = getattr(import_module(f"mixkd.tasks.{command}"), LOOKS[command])
-        print(look(rest))
-        sys.exit(0)
+        said = look(rest)
+        text, status = said if isinstance(said, tuple) else (said, 0)
+        print(text)
+        sys.exit(status)
     except UserError as error:
         from mixkd.launchers.job import explain
 

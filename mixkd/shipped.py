@@ -1,5 +1,6 @@
 """The configuration files that mixkd ships."""
 
+import ast
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +20,30 @@ def config_dir() -> Path:
     """Return the folder of the shipped Hydra groups, in a checkout or in an installed wheel."""
     here = Path(__file__).resolve().parent
     return next(path for path in (here / "_conf", here.parent / "conf") if path.is_dir())
+
+
+def experiments_dir() -> Path:
+    """Return the folder of the shipped experiments, in a checkout or in an installed wheel."""
+    here = Path(__file__).resolve().parent
+    places = (here / "_experiments", here.parent / "experiments")
+    return next(path for path in places if path.is_dir())
+
+
+def artefacts() -> dict[str, str]:
+    """Return {name: title} of every file of experiments/ that is an artefact. Runs none of them."""
+    found = {}
+    for path in sorted(experiments_dir().glob("*.py")):
+        tree = ast.parse(path.read_text())
+        functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+        if {"runs", "render"} <= functions:
+            found[path.stem] = (ast.get_docstring(tree) or path.stem).splitlines()[0].rstrip(".")
+    return dict(sorted(found.items(), key=lambda item: _by_kind(item[0])))
+
+
+def _by_kind(name: str) -> tuple[bool, str, int]:
+    """Sort tables before figures, table2 before table10."""
+    letters = name.rstrip("0123456789")
+    return (letters != "table", letters, int(name[len(letters) :] or 0))
 
 
 def group_names(group: str) -> dict[str, str]:

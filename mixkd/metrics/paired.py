@@ -1,7 +1,7 @@
 """Paired differences of two networks on the same images. NumPy and SciPy alone."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,9 +17,10 @@ class Difference:
     """A metric of both networks, and first minus second with a 95 % interval and a p-value.
 
     The interval is of the bootstrap over images, its percentiles. `p` is two-sided: McNemar's exact
-    test for accuracy, for the others the share of the bootstrap on the far side of 0, doubled; and
-    NaN for ECE. Noise alone gives an ECE, more of it to the less confident network, so that neither
-    its interval nor a p-value is one of the difference in calibration: see its noise floor.
+    test for the accuracies of two single networks, else the share of the bootstrap on the far side
+    of 0, doubled; and NaN for ECE. Noise alone gives an ECE, more of it to the less confident
+    network, so that neither its interval nor a p-value is one of the difference in calibration: see
+    its noise floor.
     """
 
     metric: str
@@ -49,38 +50,34 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def compare(
-    first: Predictions, second: Predictions, draws: int = 2000, seed: int = 0
+    first: Sequence[Predictions], second: Sequence[Predictions], draws: int = 2000, seed: int = 0
 ) -> list[Difference]:
-    """Return the differences in accuracy, confidence, ece, nll and brier.
+    """Return the differences in accuracy, confidence, ece, nll and brier, means over seeds.
+
+    The bootstrap draws images, the same ones for every seed: it says what other test images would
+    have changed, not what other seeds would have.
 
     Args:
-        first: `label`, `prediction`, `confidence`, `nll` and, where known, `brier` of each image,
-            shape [n], as predictions/<split>.npz holds them.
+        first: of each seed, `label`, `prediction`, `confidence`, `nll` and, where known, `brier` of
+            each image, shape [n], as predictions/<split>.npz holds them.
         second: of the same images, in the same order.
         draws: bootstrap samples.
         seed: of the bootstrap.
     """
-    n = len(first["label"])
-    means: dict[str, list[np.ndarray]] = {}
-    for own in (first, second):
-        right = (own["prediction"] == own["label"]).astype(np.float64)
-        columns = {
-            "accuracy": right,
-            **{k: own[k] for k in ("confidence", "nll", "brier") if k in own},
-        }
-        for name, values in columns.items():
-            means.setdefault(name, []).append(values)
-    gaps = [(_bins(own["confidence"]), (own["prediction"] == own["label"]) - own["confidence"])
-            for own in (first, second)]  # fmt: skip
+    n = len(first[0]["label"])
+    means = [_means(first), _means(second)]
+    gaps = [[_gaps(own) for own in both] for both in (first, second)]
+
+    def ece(weight: np.ndarray, k: int) -> float:
+        sums = [np.abs(np.bincount(bins, weight * gap, BINS)).sum() for bins, gap in gaps[k]]
+        return float(np.mean(sums) / n)
 
     statistics: dict[str, Callable[[np.ndarray, int], float]] = {
-        name: lambda weight, k, both=both: float(weight @ both[k] / n)  # type: ignore[misc]
-        for name, both in means.items()
-        if len(both) == 2
+        name: lambda weight, k, name=name: float(weight @ means[k][name] / n)  # type: ignore[misc]
+        for name in means[0]
+        if name in means[1]
     }
-    statistics["ece"] = lambda weight, k: float(
-        np.abs(np.bincount(gaps[k][0], weight * gaps[k][1], BINS)).sum() / n
-    )
+    statistics["ece"] = ece
     rng = np.random.default_rng(seed)
     found: dict[str, list[float]] = {name: [] for name in statistics}
     for _ in range(draws):
@@ -96,11 +93,37 @@ def compare(
         p = min(1.0, 2 * min((drawn <= 0).mean(), (drawn >= 0).mean()) + 1 / draws)
         if name == "ece":
             p = math.nan
-        if name == "accuracy":
-            p = mcnemar(means[name][0] == 1, means[name][1] == 1)
+        if name == "accuracy" and len(first) == len(second) == 1:
+            p = mcnemar(means[0][name] == 1, means[1][name] == 1)
         rows.append(Difference(name, statistic(once, 0), statistic(once, 1), low, high, float(p)))
     order = ("accuracy", "confidence", "ece", "nll", "brier")
     return sorted(rows, key=lambda row: order.index(row.metric))
+
+
+def same_images(all_of: Sequence[Predictions]) -> bool:
+    """Return whether predictions are of the same images in the same order."""
+    first = all_of[0]
+    return all(
+        np.array_equal(first[name], other[name]) for other in all_of for name in ("index", "label")
+    )
+
+
+def _means(of_seeds: Sequence[Predictions]) -> dict[str, np.ndarray]:
+    """Return each image's values, means over seeds, shape [n]."""
+    columns = [
+        {"accuracy": own["prediction"] == own["label"]}
+        | {k: own[k] for k in ("confidence", "nll", "brier") if k in own}
+        for own in of_seeds
+    ]
+    kept = [name for name in columns[0] if all(name in own for own in columns)]
+    stacks = {k: np.stack([own[k] for own in columns]) for k in kept}
+    return {k: np.asarray(stack.mean(axis=0, dtype=np.float64)) for k, stack in stacks.items()}
+
+
+def _gaps(own: Predictions) -> tuple[np.ndarray, np.ndarray]:
+    """Return each image's bin, and what it adds to that bin's gap."""
+    right = own["prediction"] == own["label"]
+    return _bins(own["confidence"]), right - own["confidence"]
 
 
 def _bins(confidence: np.ndarray) -> np.ndarray:

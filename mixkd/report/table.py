@@ -1,69 +1,218 @@
-"""Tables of metrics, a row a run, as Markdown and CSV."""
+"""Tables as Markdown, CSV and LaTeX."""
 
 import csv
 import io
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
-COLUMNS = ("accuracy", "confidence", "ece", "signed_gap", "nll", "brier")
-HEADINGS = {
-    "accuracy": "Accuracy",
-    "confidence": "Confidence",
-    "ece": "ECE",
-    "signed_gap": "Signed gap",
-    "nll": "NLL (nats)",
-    "brier": "Brier",
-}
+from mixkd.files import write_text
 
 
-Rows = Sequence[tuple[str, Mapping[str, float]]]
+@dataclass(frozen=True)
+class Number:
+    """A number of a table.
+
+    Attributes:
+        value: in the column's unit.
+        spread: standard deviation over seeds; None of a single value.
+        runs: the run directories that it comes from.
+    """
+
+    value: float
+    spread: float | None = None
+    runs: tuple[str, ...] = ()
 
 
-def with_scaled(rows: Rows, split: str) -> Rows:
-    """Return the rows, and after each one of its scaled logits, where a temperature was fitted.
+Value = Number | float | str | None
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its name in CSV, its heading with the unit, and how its numbers are shown.
+
+    Attributes:
+        name: in CSV; letters, digits and _.
+        heading: for people.
+        digits: after the decimal point.
+        signed: whether positive numbers have a sign.
+        printed: whether its numbers are those of a paper; the page sets them apart.
+    """
+
+    name: str
+    heading: str
+    digits: int = 4
+    signed: bool = False
+    printed: bool = False
+
+    def shown(self, value: Value, missing: str = "-") -> str:
+        """Return a value as people read it."""
+        match value:
+            case None:
+                return missing
+            case str():
+                return value
+            case Number():
+                text = self._rounded(value.value)
+                spread = value.spread
+                return text if spread is None else f"{text} ± {spread:.{self.digits}f}"
+        return self._rounded(value)
+
+    def _rounded(self, value: float) -> str:
+        if math.isnan(value):
+            return "-"
+        return f"{value:+.{self.digits}f}" if self.signed else f"{value:.{self.digits}f}"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: a row maps names of columns to values; what a row lacks is shown as `-`.
+
+    Attributes:
+        name: of its files.
+        title: one line.
+        caption: scale, data, protocol, selection and what else a reader has to know.
+        columns: in order; the first ones that hold text are set to the left.
+        rows: in order.
+    """
+
+    name: str
+    title: str
+    caption: str
+    columns: Sequence[Column]
+    rows: Sequence[Mapping[str, Value]] = field(default_factory=list)
+
+    def is_text(self, column: Column) -> bool:
+        """Return whether a column holds text alone."""
+        values = [row.get(column.name) for row in self.rows]
+        return all(isinstance(value, str) or value is None for value in values)
+
+    def markdown(self) -> str:
+        """Return the table alone, as Markdown."""
+        text = [self.is_text(column) for column in self.columns]
+        lines = [[column.heading for column in self.columns]]
+        lines += [[c.shown(row.get(c.name)) for c in self.columns] for row in self.rows]
+        lines = [[cell.replace("|", "\\|") for cell in line] for line in lines]
+        widths = [max(len(line[k]) for line in lines) for k in range(len(self.columns))]
+        rows = [
+            [
+                cell.ljust(w) if left else cell.rjust(w)
+                for cell, w, left in zip(line, widths, text, strict=True)
+            ]
+            for line in lines
+        ]
+        rows.insert(
+            1,
+            ["-" * (w - 1) + ("-" if left else ":") for w, left in zip(widths, text, strict=True)],
+        )
+        return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
+
+    def csv(self) -> str:
+        """Return the table as CSV with every digit, spreads as `<name>_sd`, and the runs."""
+        found = [(c, [row.get(c.name) for row in self.rows]) for c in self.columns]
+        numbers = [(c.name, v) for c, vs in found for v in vs if isinstance(v, Number)]
+        spread = {name for name, number in numbers if number.spread is not None}
+        runs = any(number.runs for _, number in numbers)
+        names = []
+        for column in self.columns:
+            names += [column.name, *([f"{column.name}_sd"] if column.name in spread else [])]
+        text = io.StringIO()
+        writer = csv.DictWriter(text, [*names, *(["runs"] if runs else [])], lineterminator="\n")
+        writer.writeheader()
+        for row in self.rows:
+            line: dict[str, object] = {}
+            directories: dict[str, None] = {}
+            for column in self.columns:
+                value = row.get(column.name)
+                if isinstance(value, Number):
+                    directories |= dict.fromkeys(value.runs)
+                    if value.spread is not None:
+                        line[f"{column.name}_sd"] = value.spread
+                    value = value.value
+                line[column.name] = "" if value is None else value
+            writer.writerow(line | ({"runs": ";".join(directories)} if runs else {}))
+        return text.getvalue()
+
+    def latex(self) -> str:
+        """Return a LaTeX table for the package booktabs, with its caption."""
+        text = [self.is_text(column) for column in self.columns]
+        head = " & ".join(escaped(column.heading) for column in self.columns)
+        lines = [
+            " & ".join(escaped(c.shown(row.get(c.name), missing="--")) for c in self.columns)
+            + r" \\"
+            for row in self.rows
+        ]
+        return "\n".join(
+            [
+                r"% \usepackage{booktabs}",
+                r"\begin{table}",
+                rf"\caption{{{escaped(f'{self.title}. {self.caption}')}}}",
+                rf"\label{{tab:{self.name}}}",
+                rf"\begin{{tabular}}{{{''.join('l' if left else 'r' for left in text)}}}",
+                r"\toprule",
+                rf"{head} \\",
+                r"\midrule",
+                *lines,
+                r"\bottomrule",
+                r"\end{tabular}",
+                r"\end{table}",
+                "",
+            ]
+        )
+
+    def write(self, folder: Path) -> None:
+        """Write `name`.md, .csv and .tex into a folder."""
+        heading = f"# {self.title}\n\n{self.caption}\n\n"
+        write_text(folder / f"{self.name}.md", heading + self.markdown())
+        write_text(folder / f"{self.name}.csv", self.csv())
+        write_text(folder / f"{self.name}.tex", self.latex())
+
+
+_TEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "±": r"$\pm$", "λ": r"$\lambda$", "Δ": r"$\Delta$", "σ": r"$\sigma$", "−": r"$-$",
+    "<": r"$<$", ">": r"$>$", "≤": r"$\leq$", "≥": r"$\geq$",
+}  # fmt: skip
+
+
+def escaped(text: str) -> str:
+    """Return a text as LaTeX sets it."""
+    return "".join(_TEX.get(letter, letter) for letter in text)
+
+
+COLUMNS = (
+    Column("network", "Network"),
+    Column("accuracy", "Accuracy"),
+    Column("confidence", "Confidence"),
+    Column("ece", "ECE"),
+    Column("signed_gap", "Signed gap", signed=True),
+    Column("nll", "NLL (nats)"),
+    Column("brier", "Brier"),
+)
+
+
+def metrics_table(
+    name: str, title: str, caption: str, runs: Sequence[tuple[str, Mapping[str, float]]], split: str
+) -> Table:
+    """Return a table of calibration, a row for each (label, metrics), and one of its scaled logits.
 
     Temperature scaling is one fitted number: the reference that any method has to beat.
+
+    Args:
+        name: of the table's files.
+        title: one line.
+        caption: what else to know.
+        runs: labels and what metrics.json holds.
+        split: whose metrics.
     """
-    found: list[tuple[str, Mapping[str, float]]] = []
-    for label, metrics in rows:
-        found.append((label, metrics))
+    rows: list[dict[str, Value]] = []
+    kept = [column.name for column in COLUMNS[1:]]
+    for label, metrics in runs:
+        rows.append({"network": label} | {c: metrics[f"{split}/{c}"] for c in kept})
         if f"{split}/scaled/ece" in metrics:
-            scaled = {
-                f"{split}/{c}": metrics.get(f"{split}/scaled/{c}", metrics[f"{split}/{c}"])
-                for c in COLUMNS
-            }
-            found.append((f"{label}, T = {metrics[f'{split}/scaled/temperature']:.2f}", scaled))
-    return found
-
-
-def markdown(rows: Rows, split: str) -> str:
-    """Return a Markdown table of `<split>/<metric>`, a row for each (label, metrics)."""
-    lines = [
-        ["Network", *(HEADINGS[c] for c in COLUMNS)],
-        *([label, *(_cell(c, m[f"{split}/{c}"]) for c in COLUMNS)] for label, m in rows),
-    ]
-    widths = [max(len(line[k]) for line in lines) for k in range(len(COLUMNS) + 1)]
-    text = [
-        "| " + " | ".join(_pad(cell, k, widths) for k, cell in enumerate(line)) + " |"
-        for line in lines
-    ]
-    rule = ["-" * widths[0], *("-" * (w - 1) + ":" for w in widths[1:])]
-    text.insert(1, "| " + " | ".join(rule) + " |")
-    return "\n".join(text) + "\n"
-
-
-def as_csv(rows: Rows, split: str) -> str:
-    """Return the same table as CSV, with every digit."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["network", *COLUMNS])
-    for label, metrics in rows:
-        writer.writerow([label, *(metrics[f"{split}/{c}"] for c in COLUMNS)])
-    return text.getvalue()
-
-
-def _pad(cell: str, column: int, widths: Sequence[int]) -> str:
-    return cell.ljust(widths[0]) if column == 0 else cell.rjust(widths[column])
-
-
-def _cell(column: str, value: float) -> str:
-    return f"{value:+.4f}" if column == "signed_gap" else f"{value:.4f}"
+            scaled = {c: metrics.get(f"{split}/scaled/{c}", metrics[f"{split}/{c}"]) for c in kept}
+            found = f"{label}, T = {metrics[f'{split}/scaled/temperature']:.2f}"
+            rows.append({"network": found, **scaled})
+    return Table(name, title, caption, COLUMNS, rows)

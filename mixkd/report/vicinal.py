@@ -1,13 +1,17 @@
 """Figures of vicinal analysis: what networks do between images."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mixkd.report.reliability import COLOURS
+from mixkd.report.reliability import COLOURS, add_legend, not_measured
 
 LINES = ("-", "--", "-.", ":")
+LAMBDA = "λ, weight of the first image"
 
 PANELS = (
     ("nl", "Non-linearity ± 2 s.e. (nats)"),
@@ -16,30 +20,116 @@ PANELS = (
 )
 
 
-def vicinal_figure(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
+def vicinal_figure(
+    rows: Mapping[str, Sequence[Mapping[str, Any]]], stacked: bool = False
+) -> Figure:
     """Return curves over lambda: nl with two standard errors, entropy, and dominance.
 
     Args:
-        rows: network -> its rows of vicinal.csv, in the order of lambda.
+        rows: network -> its rows of vicinal.csv, in the order of lambda. A network without rows
+            has no curve, and keeps its colour.
+        stacked: one above the other, as the paper's Fig. 4, in place of side by side.
     """
-    figure = Figure(figsize=(9.6, 3.2), layout="constrained")
-    for axes, (column, label) in zip(figure.subplots(1, 3), PANELS, strict=True):
+    size = (4.8, 6.8) if stacked else (9.6, 3.2)
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(
+        *((3, 1) if stacked else (1, 3)), squeeze=False, sharex=stacked
+    ).flatten()
+    for axes, (column, label) in zip(panels, PANELS, strict=True):
         for number, (name, own) in enumerate(rows.items()):
-            colour = COLOURS[number % len(COLOURS)]
-            lam = [row["lam"] for row in own]
-            y = [row[column] for row in own]
-            axes.plot(lam, y, label=name, color=colour, linestyle=LINES[number % len(LINES)])
+            style = _style(number)
+            lam, y = _column(own, "lam"), _column(own, column)
+            if not any(math.isfinite(value) for value in y):
+                continue
+            axes.plot(lam, y, label=name, **style)
             if f"{column}_se" in own[0]:
-                low, high = (
-                    [v + s * row[f"{column}_se"] for v, row in zip(y, own, strict=True)]
-                    for s in (-2, 2)
-                )
-                axes.fill_between(lam, low, high, color=colour, alpha=0.2, linewidth=0)
+                errors = _column(own, f"{column}_se")
+                low, high = ([v + s * e for v, e in zip(y, errors, strict=True)] for s in (-2, 2))
+                axes.fill_between(lam, low, high, color=style["color"], alpha=0.2, linewidth=0)
+        if not axes.lines:
+            not_measured(axes)
         if column == "dominance":
             axes.axhline(1, color="grey", linewidth=0.8, linestyle=":")
-        axes.set(xlabel="λ, weight of the first image", ylabel=label, xlim=(0, 1))
+        axes.set(ylabel=label.replace(" ±", "\n±") if stacked else label, xlim=(0, 1))
         axes.set_ylim(bottom=0)
+        if not stacked or axes is panels[-1]:
+            axes.set_xlabel(LAMBDA)
+    figure.align_ylabels()
     if len(rows) > 1:
-        handles, labels = axes.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=6, frameon=False)
+        add_legend(figure, _handles(panels[0]))
     return figure
+
+
+def linearity_gain(
+    teacher: Sequence[Mapping[str, Any]], student: Sequence[Mapping[str, Any]]
+) -> dict[float, float]:
+    """Return the gain in linearity in nats (eq. 15) at each lambda that both rows have."""
+    other = dict(zip(_column(teacher, "lam"), _column(teacher, "nl"), strict=True))
+    own = zip(_column(student, "lam"), _column(student, "nl"), strict=True)
+    return {lam: other[lam] - nl for lam, nl in own if lam in other}
+
+
+def linearity_gain_figure(
+    gains: Mapping[str, Mapping[float, float]], printed: Mapping[str, float] | None = None
+) -> Figure:
+    """Return the gain in linearity over lambda, a line a pair, as the paper's Fig. 5.
+
+    Args:
+        gains: teacher -> lambda -> nats. One without gains has no line, and keeps its colour.
+        printed: teacher -> the peak that the paper prints; shown at lambda = 0.5.
+    """
+    printed = printed or {}
+    figure = Figure(figsize=(5.4, 4.2), layout="constrained")
+    axes = figure.subplots()
+    axes.axhline(0, color="grey", linewidth=0.8)
+    peaks: list[tuple[float, float, int]] = []  # nats, lambda, position
+    for number, (name, own) in enumerate(gains.items()):
+        at = sorted((lam, gain) for lam, gain in own.items() if math.isfinite(gain))
+        if at:
+            axes.plot(*zip(*at, strict=True), label=name, **_style(number))
+            lam, gain = max(at, key=lambda point: point[1])
+            peaks.append((gain, lam, number))
+        if name in printed:
+            colour = COLOURS[number % len(COLOURS)]
+            axes.plot(0.5, printed[name], "o", color=colour, markerfacecolor="white", zorder=4)
+    if not peaks:
+        not_measured(axes)
+    if printed:
+        axes.plot([], [], "o", color="black", markerfacecolor="white", label="peak in the paper")
+    axes.set(xlabel=LAMBDA, ylabel="gain in linearity $Δ_{lin}$ (nats)", xlim=(0, 1))
+    axes.spines[["top", "right"]].set_visible(False)
+    _label_peaks(axes, peaks)
+    add_legend(figure, _handles(axes))
+    return figure
+
+
+def _label_peaks(axes: Axes, peaks: Sequence[tuple[float, float, int]]) -> None:
+    """Write each peak's value beside the axes, at its height or above the one below it."""
+    low, high = axes.get_ylim()
+    gap, last = 0.06 * (high - low), -math.inf
+    for gain, lam, number in sorted(peaks):
+        colour = COLOURS[number % len(COLOURS)]
+        last = max(gain, last + gap)
+        axes.plot(lam, gain, ".", color=colour, clip_on=False)
+        line = {"arrowstyle": "-", "color": colour, "linewidth": 0.6, "linestyle": ":"}
+        axes.annotate(
+            f"{gain:+.3f}", (lam, gain), xytext=(1.02, last), textcoords=("axes fraction", "data"),
+            color=colour, va="center", arrowprops={**line, "shrinkA": 0, "shrinkB": 0},
+        )  # fmt: skip
+    axes.set_ylim(low, max(high, last + gap))
+
+
+def _column(rows: Sequence[Mapping[str, Any]], name: str) -> list[float]:
+    """Return a column; NaN where it is empty."""
+    return [math.nan if row[name] == "" else float(row[name]) for row in rows]
+
+
+def _style(number: int) -> dict[str, Any]:
+    """Return the look of a network's line."""
+    return {"color": COLOURS[number % len(COLOURS)], "linestyle": LINES[number % len(LINES)]}
+
+
+def _handles(axes: Axes) -> dict[str, Artist]:
+    """Return label -> line."""
+    lines, labels = axes.get_legend_handles_labels()
+    return dict(zip(labels, lines, strict=True))

@@ -9,6 +9,7 @@ import numpy as np
 from mixkd.errors import UserError, nearest
 from mixkd.files import write_csv
 from mixkd.metrics.paired import compare as differences
+from mixkd.metrics.paired import same_images
 
 KEYS = {
     "network.run": "the directory of a run",
@@ -38,14 +39,11 @@ def compare(words: Sequence[str]) -> str:
         raise UserError.of("draws", f"got {draws}; takes a whole number, 100 or more")
     split = given.get("split", "test")
     first, second = (_predictions(given, key, split) for key in ("network.run", "other.run"))
-    same = len(first["index"]) == len(second["index"]) and all(
-        np.array_equal(first[name], second[name]) for name in ("index", "label")
-    )
-    if not same:
+    if not same_images([first, second]):
         raise UserError.of(
             "other.run", "its predictions are not of the same images as those of network.run"
         )
-    rows = differences(first, second, int(draws))
+    rows = differences([first], [second], int(draws))
     table = [
         dict(
             zip(

@@ -82,7 +82,10 @@ def look(
     if trainer.is_global_zero:
         tsne = embedding(found["features"], cfg.seed)
         path = run.path / "features.npz"
+        # `position`: of the label in `classes`.
+        more = {"position": label, "cluster": cluster, "tsne": tsne, "classes": np.array(names)}
+        arrays = found | more
         with replacing(path) as temporary, open(temporary, "wb") as file:
-            np.savez_compressed(file, **found, cluster=cluster, tsne=tsne, classes=np.array(names))  # type: ignore[arg-type]
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
         save_figure(features_figure(tsne, label, names, score), run.path / "figures" / "features")
     return {"features/v_measure": score, "features/n": len(label)}

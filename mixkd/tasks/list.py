@@ -7,7 +7,7 @@ from pathlib import Path
 from mixkd.errors import UserError, nearest
 from mixkd.files import read_json
 from mixkd.run import is_held, read_status
-from mixkd.shipped import config_dir, group_names
+from mixkd.shipped import artefacts, group_names
 
 WHAT = ("networks", "datasets", "artefacts", "runs")
 
@@ -28,17 +28,8 @@ def list_items(words: Sequence[str]) -> str:
     if names[0] == "datasets":
         return _columns(list(group_names("data").items()))
     if names[0] == "artefacts":
-        return _columns(artefacts())
+        return _columns(list(artefacts().items()))
     return _columns(runs(Path(root))) or f"no runs under {root}/"
-
-
-def artefacts() -> list[tuple[str, str]]:
-    """Return (name, what it is) of each file in experiments/."""
-    folder = config_dir().parent / (
-        "_experiments" if config_dir().name == "_conf" else "experiments"
-    )
-    files = sorted(path for path in folder.glob("*.py") if path.stem[0] != "_")
-    return [(path.stem, path.read_text().splitlines()[0].strip('"')) for path in files]
 
 
 def runs(root: Path) -> list[tuple[str, str, str]]:

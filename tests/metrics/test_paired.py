@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mixkd.metrics.calibration import Calibration, per_image
-from mixkd.metrics.paired import compare, mcnemar
+from mixkd.metrics.paired import compare, mcnemar, same_images
 
 
 def predictions(logits: torch.Tensor, label: torch.Tensor) -> dict[str, np.ndarray]:
@@ -31,7 +31,7 @@ def test_mcnemar_by_hand() -> None:
 
 def test_values_are_those_of_the_streaming_metrics() -> None:
     first, second, label = case()
-    rows = {r.metric: r for r in compare(*(predictions(z, label) for z in (first, second)), 100)}
+    rows = {r.metric: r for r in compare(*([predictions(z, label)] for z in (first, second)), 100)}
     assert list(rows) == ["accuracy", "confidence", "ece", "nll", "brier"]
     for which, logits in (("first", first), ("second", second)):
         metric = Calibration()
@@ -44,7 +44,7 @@ def test_values_are_those_of_the_streaming_metrics() -> None:
 def test_intervals_are_of_the_paired_difference() -> None:
     first, second, label = case()
     a, b = (predictions(z, label) for z in (first, second))
-    rows = {r.metric: r for r in compare(a, b, draws=4000)}
+    rows = {r.metric: r for r in compare([a], [b], draws=4000)}
     for name, values in (("nll", a["nll"] - b["nll"]), ("brier", a["brier"] - b["brier"])):
         se = values.std(ddof=1) / math.sqrt(len(values))
         row = rows[name]
@@ -59,7 +59,7 @@ def test_intervals_are_of_the_paired_difference() -> None:
 
 def test_a_network_does_not_differ_from_itself() -> None:
     own = predictions(*case()[::2])
-    for row in compare(own, own, draws=100):
+    for row in compare([own], [own], draws=100):
         assert row.difference == row.low == row.high == 0
         assert row.p == 1 or row.metric == "ece"
 
@@ -67,11 +67,34 @@ def test_a_network_does_not_differ_from_itself() -> None:
 def test_ece_has_no_p_value() -> None:
     """Noise alone tells two calibrated networks' ECE apart: it would be next to 0."""
     first, second, label = case()
-    rows = {r.metric: r for r in compare(*(predictions(z, label) for z in (first, second)), 100)}
+    rows = {r.metric: r for r in compare(*([predictions(z, label)] for z in (first, second)), 100)}
     assert math.isnan(rows["ece"].p)
 
 
 def test_old_predictions_have_no_brier() -> None:
     own = predictions(*case()[::2])
     other = {k: v for k, v in own.items() if k != "brier"}
-    assert "brier" not in [r.metric for r in compare(own, other, draws=100)]
+    assert "brier" not in [r.metric for r in compare([own], [other], draws=100)]
+
+
+def test_several_seeds_are_averaged_and_share_the_drawn_images() -> None:
+    first, second, label = case()
+    a, b = predictions(first, label), predictions(second, label)
+    one = {r.metric: r for r in compare([a], [b], draws=500)}
+    same = {r.metric: r for r in compare([a, a], [b, b], draws=500)}
+    for name in ("confidence", "ece", "nll", "brier"):  # a copy of a seed adds nothing
+        assert same[name].difference == pytest.approx(one[name].difference)
+        assert same[name].low == pytest.approx(one[name].low)
+    mixed = {r.metric: r for r in compare([a, b], [b, a], draws=500)}
+    assert mixed["accuracy"].difference == pytest.approx(0)
+    half = {r.metric: r for r in compare([a, b], [b, b], draws=500)}
+    assert half["nll"].difference == pytest.approx(one["nll"].difference / 2)
+    # ECE is the mean of the seeds' own, not that of their mean answers.
+    assert half["ece"].first == pytest.approx((one["ece"].first + one["ece"].second) / 2)
+
+
+def test_predictions_of_other_images_are_told_apart() -> None:
+    own = predictions(*case()[::2])
+    assert same_images([own, own])
+    assert not same_images([own, own | {"index": own["index"][::-1]}])
+    assert not same_images([own, {k: v[:-1] for k, v in own.items()}])

@@ -5,7 +5,7 @@ from pathlib import Path
 from PIL import Image
 
 from mixkd.report.reliability import Curve, read_curve, reliability_figure, save_figure
-from mixkd.report.table import as_csv, markdown, with_scaled
+from mixkd.report.table import Column, Number, Table, metrics_table
 
 METRICS = {
     "test/accuracy": 0.9733333, "test/confidence": 0.91, "test/ece": 0.0631, "test/nll": 0.12,
@@ -17,9 +17,13 @@ ROWS = [
 ]
 
 
+def table(*runs: tuple[str, dict[str, float]]) -> Table:
+    return metrics_table("name", "Title_1", "50 % of it.", runs, "test")
+
+
 def test_markdown_rounds_and_csv_does_not() -> None:
-    text = markdown([("teacher", METRICS)], "test")
-    head, rule, row = text.splitlines()
+    found = table(("teacher", METRICS))
+    head, rule, row = found.markdown().splitlines()
     assert [cell.strip() for cell in head.split("|")[1:-1]] == [
         "Network", "Accuracy", "Confidence", "ECE", "Signed gap", "NLL (nats)", "Brier",
     ]  # fmt: skip
@@ -27,8 +31,39 @@ def test_markdown_rounds_and_csv_does_not() -> None:
     assert [cell.strip() for cell in row.split("|")[1:-1]] == [
         "teacher", "0.9733", "0.9100", "0.0631", "-0.0633", "0.1200", "0.0500",
     ]  # fmt: skip
-    found = list(csv.DictReader(as_csv([("teacher", METRICS)], "test").splitlines()))
-    assert float(found[0]["accuracy"]) == METRICS["test/accuracy"]
+    rows = list(csv.DictReader(found.csv().splitlines()))
+    assert float(rows[0]["accuracy"]) == METRICS["test/accuracy"]
+
+
+def test_a_spread_and_runs_go_along() -> None:
+    columns = [Column("a", "A"), Column("b", "B (%)", 1), Column("notes", "Notes")]
+    rows = [
+        {"a": "x|y", "b": Number(12.345, 0.5, ("runs/1", "runs/2")), "notes": None},
+        {"a": "z", "b": math.nan, "notes": "one seed"},
+    ]
+    found = Table("t", "A & B", "Of 2_a.", columns, rows)
+    text = found.markdown().splitlines()
+    assert "12.3 ± 0.5" in text[2]
+    assert "x\\|y" in text[2]
+    assert text[3].split("|")[2].strip() == "-"
+    first, second = csv.DictReader(found.csv().splitlines())
+    assert first["b"] == "12.345"
+    assert first["b_sd"] == "0.5"
+    assert first["runs"] == "runs/1;runs/2"
+    assert second["runs"] == second["b_sd"] == ""
+
+
+def test_latex_escapes_and_has_a_caption() -> None:
+    text = table(("kd_mixup & 5 %", METRICS)).latex()
+    assert r"\caption{Title\_1. 50 \% of it.}" in text
+    assert r"kd\_mixup \& 5 \% & 0.9733 & 0.9100 & 0.0631 & -0.0633 & 0.1200 & 0.0500 \\" in text
+    assert r"\begin{tabular}{lrrrrrr}" in text
+
+
+def test_a_table_is_written_in_three_forms() -> None:
+    table(("teacher", METRICS)).write(Path("out"))
+    assert Path("out/name.md").read_text().startswith("# Title_1\n\n50 % of it.\n\n| Network")
+    assert sorted(p.suffix for p in Path("out").iterdir()) == [".csv", ".md", ".tex"]
 
 
 def test_a_reliability_figure_has_a_panel_a_network_with_its_filled_bins() -> None:
@@ -54,10 +89,7 @@ def test_a_curve_is_read_from_a_run() -> None:
 
 def test_temperature_scaling_has_a_row_of_its_own() -> None:
     scaled = {f"test/scaled/{k}": 0.01 for k in ("confidence", "ece", "signed_gap", "nll", "brier")}
-    rows = with_scaled(
-        [("kd", METRICS | scaled | {"test/scaled/temperature": 1.5}), ("erm", METRICS)], "test"
-    )
-    assert [label for label, _ in rows] == ["kd", "kd, T = 1.50", "erm"]
-    assert rows[1][1]["test/ece"] == 0.01
-    assert rows[1][1]["test/accuracy"] == METRICS["test/accuracy"]  # it changes no prediction
-    assert len(markdown(rows, "test").splitlines()) == 5
+    found = table(("kd", METRICS | scaled | {"test/scaled/temperature": 1.5}), ("erm", METRICS))
+    assert [row["network"] for row in found.rows] == ["kd", "kd, T = 1.50", "erm"]
+    assert found.rows[1]["ece"] == 0.01
+    assert found.rows[1]["accuracy"] == METRICS["test/accuracy"]  # it changes no prediction

@@ -1,0 +1,67 @@
+"""Figure 6: gain in accuracy over the baseline by corruption, CIFAR-100-C.
+
+Means over five severities. The baseline learns from labels alone, without mixing. Bars: two
+standard errors, over seeds, or of one seed over images. The paper labels one bar in each group, the
+one furthest from zero.
+"""
+
+from collections.abc import Iterator
+from math import sqrt
+from statistics import stdev
+
+from mixkd.data.corruption_names import PAPER
+from mixkd.report.cells import Subject
+from mixkd.report.corruptions import Gain, corruption_gains_figure
+from mixkd.report.rows import NOTES, SEEDS, Comparison, Drawing, pair_of_columns
+from mixkd.report.table import Column, Table, Value
+from mixkd.reproduction.study import Study, Wanted, for_seed
+
+DATASET = "cifar100"
+TEACHERS = ("convnext_large", "vit_b16", "resnet152v2", "convnext_tiny")
+
+
+def runs(study: Study) -> Iterator[Wanted]:
+    """Yield the runs: those of Table 7."""
+    plain = study.from_labels(DATASET, "erm")
+    for teacher in TEACHERS:
+        for student in study.distilled(DATASET, teacher, "kd_mixup", "2"):
+            yield student
+            baselines = {"erm": for_seed(plain, student.seed)}
+            yield study.evaluated(student, "corruptions", baselines=baselines)
+
+
+def render(found: Comparison) -> Iterator[Table | Drawing]:
+    """Yield the figure, and its numbers."""
+    gains: dict[str, dict[str, Gain]] = {}
+    printed: dict[str, dict[str, float]] = {}
+    rows, paths = [], []
+    for teacher in TEACHERS:
+        subject, name = Subject(DATASET, "student", teacher, "kd_mixup", "2"), found.label(teacher)
+        gains[name], printed[name] = {}, {}
+        paths += [run.path for run in found.results.runs(subject, "corruptions").values()]
+        for corruption in PAPER:
+            path = f"corruption/{corruption}/mean"
+            if (cell := found.results.cell(subject, f"{path}/gain")) is not None:
+                values = list(cell.by_seed.values())
+                own = found.results.cell(subject, f"{path}/gain_se_erm")
+                one = own.mean if own is not None else float("nan")
+                error = stdev(values) / sqrt(len(values)) if len(values) > 1 else one
+                gains[name][corruption] = Gain(cell.mean, error)
+            if (label := found.printed_here(subject, f"{path}/gain")) is not None:
+                printed[name][corruption] = label
+            row: dict[str, Value] = {"teacher": name, "corruption": corruption}
+            row |= found.both(subject, {"gain": (f"{path}/gain", 100.0, 1)})
+            row["seeds"] = float(len(found.results.seeds(subject, "corruptions")))
+            row["notes"] = found.results.remarks(subject, "corruptions")
+            rows.append(row)
+    caption = found.caption(DATASET)
+    figure = corruption_gains_figure(gains, printed)
+    yield Drawing("fig6", "Gain in accuracy by corruption", caption, figure, tuple(paths))
+    columns = [
+        Column("teacher", "Teacher"),
+        Column("corruption", "Corruption"),
+        *pair_of_columns("gain", "Gain (points)", 1, signed=True),
+        SEEDS,
+        NOTES,
+    ]
+    yield Table("fig6-numbers", "Numbers of Figure 6", caption, columns, rows)

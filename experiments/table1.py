@@ -1,0 +1,71 @@
+"""Table 1: accuracy and calibration across temperatures, CIFAR-100.
+
+A student of each teacher under mixup-based distillation at six temperatures, and under plain
+distillation at T = 2; two students that learn from labels alone. The paper has no confidence or ECE
+for the first of those.
+"""
+
+from collections.abc import Iterator
+
+from mixkd.report.cells import Subject
+from mixkd.report.rows import Comparison, calibration_table, paired_table
+from mixkd.report.table import Column, Table
+from mixkd.reproduction.study import Study, Wanted
+
+DATASET = "cifar100"
+TEACHERS = ("convnext_large", "vit_b16", "resnet152v2", "convnext_tiny")
+TEMPERATURES = ("2", "4", "6", "8", "10", "sigma")
+
+
+def runs(study: Study) -> Iterator[Wanted]:
+    """Yield the runs."""
+    for method in ("erm", "mixup"):
+        yield from study.from_labels(DATASET, method)
+    for teacher in TEACHERS:
+        for temperature in TEMPERATURES:
+            yield from study.distilled(DATASET, teacher, "kd_mixup", temperature)
+        yield from study.distilled(DATASET, teacher, "kd", "2")
+
+
+def render(found: Comparison) -> Iterator[Table]:
+    """Yield the table, and paired differences from T = 2 and from T = 2's baselines."""
+    rows = [
+        ({"teacher": "none", "setting": f"labels alone, {method}"}, student(method=method))
+        for method in ("erm", "mixup")
+    ]
+    pairs = []
+    for teacher in TEACHERS:
+        name, best = found.label(teacher), student(teacher, "kd_mixup", "2")
+        for temperature in TEMPERATURES:
+            own = student(teacher, "kd_mixup", temperature)
+            rows.append(({"teacher": name, "setting": f"T = {temperature}"}, own))
+            if temperature != "2":
+                pairs.append((f"{name}, T = 2", best, f"{name}, T = {temperature}", own))
+        plain = student(teacher, "kd", "2")
+        rows.append(({"teacher": name, "setting": "kd without mixup, T = 2"}, plain))
+        pairs += [
+            (f"{name}, T = 2", best, f"{name}, kd", plain),
+            (f"{name}, T = 2", best, "mixup", student(method="mixup")),
+            (f"{name}, T = 2", best, "erm", student(method="erm")),
+        ]
+    yield calibration_table(
+        "table1",
+        "Accuracy and calibration across temperatures",
+        found.caption(DATASET),
+        [Column("teacher", "Teacher"), Column("setting", "Setting")],
+        rows,
+        found,
+        percent=True,
+    )
+    yield paired_table(
+        "table1-paired",
+        "Paired differences from T = 2, on the same test images",
+        found.caption(DATASET, "Intervals: 1,000 bootstrap samples of the test images."),
+        pairs,
+        found.results,
+    )
+
+
+def student(teacher: str = "", method: str = "kd_mixup", temperature: str = "") -> Subject:
+    """Return a student of this table."""
+    return Subject(DATASET, "student", teacher, method, temperature)

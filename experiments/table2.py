@@ -1,0 +1,30 @@
+"""Table 2: teachers and their students, CIFAR-10.
+
+Each teacher, its student under mixup-based distillation at T = 2, and the baseline: a student that
+learns from labels alone.
+"""
+
+from collections.abc import Iterator
+
+from mixkd.report.rows import Comparison, teachers_and_students
+from mixkd.report.table import Table
+from mixkd.reproduction.study import Study, Wanted
+
+DATASET = "cifar10"
+TEACHERS = ("convnext_large", "vit_b16", "resnet152v2", "convnext_tiny")
+
+
+def runs(study: Study) -> Iterator[Wanted]:
+    """Yield the runs."""
+    for teacher in TEACHERS:
+        yield study.teacher(DATASET, teacher)
+        yield from study.distilled(DATASET, teacher, "kd_mixup", "2")
+    yield from study.from_labels(DATASET, "erm")
+
+
+def render(found: Comparison) -> Iterator[Table]:
+    """Yield the table, and paired differences of the students from teacher and baseline."""
+    yield from teachers_and_students(
+        "table2", "CIFAR-10: teachers and students", found.caption(DATASET), DATASET, TEACHERS,
+        found,
+    )  # fmt: skip

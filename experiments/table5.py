@@ -1,0 +1,59 @@
+"""Table 5: non-linearity of the teachers beside their calibration, CIFAR-100.
+
+The teachers are asked about mixtures of two images (eq. 12), on training images as in the paper and
+on test images. `scaled` is the same after temperature scaling, which takes confidence out of it.
+"""
+
+from collections.abc import Iterator
+
+from mixkd.report.cells import Subject
+from mixkd.report.rows import NOTES, Comparison, pair_of_columns
+from mixkd.report.table import Column, Table, Value
+from mixkd.reproduction.study import Study, Wanted
+
+DATASET = "cifar100"
+TEACHERS = ("convnext_large", "vit_b16", "resnet152v2", "convnext_tiny")
+QUANTITIES = {
+    "nl_global": ("vicinal/train/nl_global", 1.0, 2),
+    "nl_peak": ("vicinal/train/nl_peak", 1.0, 2),
+    "ece": ("test/ece", 1.0, 3),
+}
+MORE = {
+    "nl_global_test": "vicinal/test/nl_global",
+    "nl_peak_test": "vicinal/test/nl_peak",
+    "nl_scaled_global": "vicinal/train/nl_scaled_global",
+    "signed_gap": "test/signed_gap",
+}
+
+
+def runs(study: Study) -> Iterator[Wanted]:
+    """Yield the runs."""
+    for teacher in TEACHERS:
+        trained = study.teacher(DATASET, teacher)
+        yield trained
+        yield study.evaluated(trained, "vicinal")
+
+
+def render(found: Comparison) -> Iterator[Table]:
+    """Yield the table."""
+    columns = [
+        Column("teacher", "Teacher"),
+        *pair_of_columns("nl_global", "Global NL, train (nats)", 3),
+        *pair_of_columns("nl_peak", "Peak NL, train (nats)", 3),
+        *pair_of_columns("ece", "ECE"),
+        Column("nl_global_test", "Global NL, test", 3),
+        Column("nl_peak_test", "Peak NL, test", 3),
+        Column("nl_scaled_global", "Global NL, train, scaled", 3),
+        Column("signed_gap", "Signed gap", signed=True),
+        NOTES,
+    ]
+    rows = []
+    for teacher in TEACHERS:
+        subject = Subject(DATASET, "teacher", teacher)
+        row: dict[str, Value] = {"teacher": found.label(teacher)}
+        row |= found.both(subject, QUANTITIES)
+        row |= {name: found.measured(subject, metric) for name, metric in MORE.items()}
+        said = [found.results.remarks(subject), found.results.remarks(subject, "vicinal")]
+        row["notes"] = "; ".join(dict.fromkeys(filter(None, said)))
+        rows.append(row)
+    yield Table("table5", "Non-linearity of the teachers", found.caption(DATASET), columns, rows)

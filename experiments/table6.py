@@ -1,0 +1,71 @@
+"""Table 6: gain in linearity and alignment with the teacher, CIFAR-100.
+
+How much more linear a student is between images than its teacher (eq. 15), and how far its answers
+are from the teacher's on real and on mixed images. A less confident student has a lower NL anyway:
+so the gain is also given over students of the same size, `erm` and `kd`, and after temperature
+scaling of both networks.
+"""
+
+from collections.abc import Iterator
+
+from mixkd.report.cells import Subject
+from mixkd.report.rows import NOTES, SEEDS, Comparison, pair_of_columns
+from mixkd.report.table import Column, Table, Value
+from mixkd.reproduction.study import Study, Wanted, for_seed
+
+DATASET = "cifar100"
+TEACHERS = ("resnet152v2", "convnext_large", "vit_b16", "convnext_tiny")
+QUANTITIES = {
+    "delta_lin_peak": ("vicinal/train/delta_lin_peak", 1.0, 3),
+    "kl_real": ("vicinal/train/kl_real", 1.0, 3),
+    "kl_mixed": ("vicinal/train/kl_mixed", 1.0, 3),
+    "independent_response": ("vicinal/train/independent_response", 1.0, 3),
+}
+MORE = {
+    "delta_lin_peak_test": ("vicinal/test/delta_lin_peak", "Peak gain, test"),
+    "delta_lin_erm_peak": ("vicinal/train/delta_lin_erm_peak", "Peak gain over erm"),
+    "delta_lin_kd_peak": ("vicinal/train/delta_lin_kd_peak", "Peak gain over kd"),
+    "delta_lin_scaled_peak": ("vicinal/train/delta_lin_scaled_peak", "Peak gain, scaled"),
+    "mi_bound": ("vicinal/train/mi_bound_mixed", "Bound on MI, mixed (nats)"),
+    "mi_paper": ("vicinal/train/mi_paper_mixed", "eq. 10 as printed, mixed"),
+}
+
+
+def runs(study: Study) -> Iterator[Wanted]:
+    """Yield the runs."""
+    plain = study.from_labels(DATASET, "erm")
+    yield from plain
+    for teacher in TEACHERS:
+        distilled = study.distilled(DATASET, teacher, "kd")
+        yield from distilled
+        for student in study.distilled(DATASET, teacher, "kd_mixup", "2"):
+            baselines = {
+                "erm": for_seed(plain, student.seed),
+                "kd": for_seed(distilled, student.seed),
+            }
+            yield student
+            yield study.evaluated(student, "vicinal", study.teacher(DATASET, teacher), baselines)
+
+
+def render(found: Comparison) -> Iterator[Table]:
+    """Yield the table."""
+    columns = [
+        Column("teacher", "Teacher"),
+        *pair_of_columns("delta_lin_peak", "Peak gain in linearity, train (nats)", 3, signed=True),
+        *pair_of_columns("kl_real", "KL real", 3),
+        *pair_of_columns("kl_mixed", "KL mixed", 3),
+        *pair_of_columns("independent_response", "Independent response", 3),
+        *(Column(name, heading, 3) for name, (_, heading) in MORE.items()),
+        SEEDS,
+        NOTES,
+    ]
+    rows = []
+    for teacher in TEACHERS:
+        subject = Subject(DATASET, "student", teacher, "kd_mixup", "2")
+        row: dict[str, Value] = {"teacher": found.label(teacher)}
+        row |= found.both(subject, QUANTITIES)
+        row |= {name: found.measured(subject, metric) for name, (metric, _) in MORE.items()}
+        row["seeds"] = float(len(found.results.seeds(subject, "vicinal")))
+        row["notes"] = found.results.remarks(subject, "vicinal")
+        rows.append(row)
+    yield Table("table6", "Gain in linearity and alignment", found.caption(DATASET), columns, rows)

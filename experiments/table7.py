@@ -1,0 +1,70 @@
+"""Table 7: accuracy on corrupted images, CIFAR-100-C.
+
+Six corruptions at five severities, in percent. The corrupted images are made of the test images
+with the published definitions, unless `evaluate.corruptions.source=cifar100_c` takes the published
+ones. The paper's rows of ViT-B/16 and ConvNeXt-L have the same four numbers for pixelate.
+"""
+
+from collections.abc import Iterator
+
+from mixkd.data.corruption_names import PAPER
+from mixkd.report.cells import Subject
+from mixkd.report.rows import NOTES, SEEDS, Comparison, pair_of_columns
+from mixkd.report.table import Column, Table, Value
+from mixkd.reproduction.study import Study, Wanted, for_seed
+
+DATASET = "cifar100"
+TEACHERS = ("convnext_large", "vit_b16", "resnet152v2", "convnext_tiny")
+SEVERITIES = (1, 2, 3, 4, 5)
+
+
+def runs(study: Study) -> Iterator[Wanted]:
+    """Yield the runs."""
+    plain = study.from_labels(DATASET, "erm")
+    for baseline in plain:
+        yield baseline
+        yield study.evaluated(baseline, "corruptions")
+    for teacher in TEACHERS:
+        for student in study.distilled(DATASET, teacher, "kd_mixup", "2"):
+            yield student
+            baselines = {"erm": for_seed(plain, student.seed)}
+            yield study.evaluated(student, "corruptions", baselines=baselines)
+
+
+def render(found: Comparison) -> Iterator[Table]:
+    """Yield the table."""
+    columns = [Column("teacher", "Teacher"), Column("corruption", "Corruption")]
+    for severity in SEVERITIES:
+        columns += pair_of_columns(f"s{severity}", f"S{severity} (%)", 2)
+    columns += [
+        Column("mean", "Mean (%)", 2),
+        Column("ece", "ECE, mean"),
+        Column("gain", "Gain over erm (points)", 2, signed=True),
+        Column("gain_beyond_clean", "beyond that on clean images", 2, signed=True),
+        SEEDS,
+        NOTES,
+    ]
+    rows = []
+    for teacher in ("", *TEACHERS):
+        subject = Subject(
+            DATASET, "student", teacher, *(("kd_mixup", "2") if teacher else ("erm", ""))
+        )
+        for name in PAPER:
+            row: dict[str, Value] = {
+                "teacher": found.label(teacher) if teacher else "baseline, labels alone",
+                "corruption": name,
+            }
+            path = f"corruption/{name}"
+            row |= found.both(
+                subject,
+                {f"s{s}": (f"{path}/{s}/accuracy", 100.0, 2) for s in SEVERITIES},
+            )
+            row["mean"] = found.measured(subject, f"{path}/mean/accuracy", 100)
+            row["ece"] = found.measured(subject, f"{path}/mean/ece")
+            row["gain"] = found.measured(subject, f"{path}/mean/gain_erm", 100)
+            beyond = f"{path}/mean/gain_beyond_clean_erm"
+            row["gain_beyond_clean"] = found.measured(subject, beyond, 100)
+            row["seeds"] = float(len(found.results.seeds(subject, "corruptions")))
+            row["notes"] = found.results.remarks(subject, "corruptions")
+            rows.append(row)
+    yield Table("table7", "Accuracy on corrupted images", found.caption(DATASET), columns, rows)

@@ -1,0 +1,73 @@
+"""Cells: what is known of one quantity of one network, printed in a paper or measured here."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Key(NamedTuple):
+    """Names a quantity; printed and measured cells of one key stand for the same thing.
+
+    Attributes:
+        dataset: as the paper names it: cifar10, cifar100, imagenet.
+        role: teacher or student.
+        teacher: whose answers a student learns, or a teacher's own name, such as convnext_large;
+            `NAME+mixup` where that teacher was itself trained with mixup; "" for a student that
+            learns from labels.
+        method: erm, mixup, kd or kd_mixup; of a teacher, how it was trained.
+        temperature: 2, sigma and so on, as text; "" without a teacher's answers.
+        metric: as in metrics.json, without the name of the network: test/accuracy,
+            vicinal/train/nl_global, corruption/fog/3/accuracy.
+    """
+
+    dataset: str
+    role: str
+    teacher: str
+    method: str
+    temperature: str
+    metric: str
+
+
+class Subject(NamedTuple):
+    """Whose quantities: a `Key` without the metric."""
+
+    dataset: str
+    role: str
+    teacher: str = ""
+    method: str = "erm"
+    temperature: str = ""
+
+    def key(self, metric: str) -> Key:
+        """Return the key of one of its metrics."""
+        return Key(*self, metric)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The value of a quantity.
+
+    Attributes:
+        by_seed: fractions, nats; a printed number is that of seed 0.
+        half: half a unit of the last printed digit; 0 of a measured value.
+        source: the artefact that prints it, such as table1; "" of a measured value.
+        runs: the run directories that it comes from.
+    """
+
+    by_seed: Mapping[int, float]
+    half: float = 0.0
+    source: str = ""
+    runs: tuple[str, ...] = ()
+
+    @property
+    def mean(self) -> float:
+        """The mean over seeds."""
+        return sum(self.by_seed.values()) / len(self.by_seed)
+
+    @property
+    def digits(self) -> int:
+        """Digits after the point to show it with: the printed ones; four of a measured value."""
+        return len(f"{2 * self.half:.9f}".rstrip("0")) - 2 if self.half else 4
+
+
+# A printed quantity has as many cells as artefacts print it; a measured one has one.
+Cells = Mapping[Key, Sequence[Cell]]

@@ -1,0 +1,227 @@
+"""The claims ledger: each claim judged by the paper's printed numbers, and by ours."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Literal
+
+from mixkd.report.cells import Cell, Cells, Key, Subject
+from mixkd.report.evidence import Item, State
+from mixkd.report.feasible import infeasible
+from mixkd.report.reference import Claim, Kind, Reference
+from mixkd.report.rules import RULES, View
+from mixkd.report.table import Column, Table
+
+Verdict = Literal["supported", "refuted", "mixed", "inconsistent", "underpowered", "not measured"]
+
+SHOWN = 4  # items of one kind in the text of a judgement
+
+CAPTION = (
+    "Each claim by the paper's printed numbers, as they are printed, and by the measured ones. "
+    "Supported: every case holds. Refuted: a case fails; of a tendency, every case. Mixed: some "
+    "cases of a tendency hold, some fail. Inconsistent: the numbers contradict one another. "
+    "Underpowered: the numbers cannot tell; a measured difference takes three seeds and a 95 % "
+    "interval without 0, a ranking five networks and p < 0.05. Not measured: a number is missing."
+)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What some numbers say of a claim.
+
+    Attributes:
+        verdict: one of six words.
+        items: the cases that were looked at, with their numbers.
+        text: those that decide, for people.
+        runs: the run directories that the numbers come from.
+    """
+
+    verdict: Verdict
+    items: tuple[Item, ...]
+    text: str
+    runs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A claim, by the paper's printed numbers and by the measured ones."""
+
+    claim: Claim
+    printed: Judgement
+    measured: Judgement
+
+
+def judge(
+    reference: Reference, measured: Cells, names: Mapping[str, str] | None = None
+) -> list[Judged]:
+    """Judge every claim twice.
+
+    Args:
+        reference: the claims, and the printed numbers.
+        measured: ours.
+        names: what our networks and data sets are called, by the paper's names for them.
+    """
+    return [
+        Judged(claim, by_print(reference, claim), by_measurement(reference, claim, measured, names))
+        for claim in reference.claims
+    ]
+
+
+def by_print(reference: Reference, claim: Claim) -> Judgement:
+    """Judge a claim by what its artefacts print.
+
+    Where they print different numbers for one quantity, every combination of them is judged; the
+    claim is inconsistent if its verdict depends on which of them is right.
+    """
+    printed = reference.cells_of(*claim.sources)
+    options = {key: different(cells) for key, cells in printed.items()}
+    cells = {key: found[0] for key, found in options.items()}
+    void = {fault.subject: fault.text for fault in infeasible(printed)}
+    view = View(reference, cells, True, void, {})
+    RULES[claim.id](view, claim)
+    several = [key for key in view.read if len(options.get(key, ())) > 1]
+    verdicts: dict[Verdict, None] = {}
+    items: dict[Item, None] = {}
+    for choice in product(*(options[key] for key in several)):
+        chosen = cells | dict(zip(several, choice, strict=True))
+        found = RULES[claim.id](View(reference, chosen, True, void, {}), claim)
+        verdicts[verdict_of(claim.kind, found)] = None
+        items |= dict.fromkeys(found)
+    verdict = next(iter(verdicts)) if len(verdicts) == 1 else "inconsistent"
+    text = summary(list(items), verdict, "printed")
+    if len(verdicts) > 1:
+        twice = "; ".join(_printed_twice(reference, key, printed[key]) for key in several)
+        text = f"printed differently: {twice}. {text}"
+    return Judgement(verdict, tuple(items), text)
+
+
+def by_measurement(
+    reference: Reference, claim: Claim, measured: Cells, names: Mapping[str, str] | None = None
+) -> Judgement:
+    """Judge a claim by measured numbers.
+
+    Args:
+        reference: what the paper calls things.
+        claim: which.
+        measured: the numbers.
+        names: what our networks and data sets are called, by the paper's names for them.
+    """
+    cells = {key: found[0] for key, found in measured.items()}
+    void = {fault.subject: fault.text for fault in infeasible(measured)}
+    view = View(reference, cells, False, void, names or {})
+    items = RULES[claim.id](view, claim)
+    runs = dict.fromkeys(run for key in view.read if key in cells for run in cells[key].runs)
+    verdict = verdict_of(claim.kind, items)
+    text = summary(items, verdict, "measured")
+    return Judgement(verdict, tuple(items), text, tuple(runs))
+
+
+def verdict_of(kind: Kind, items: Sequence[Item]) -> Verdict:
+    """Return the verdict of items.
+
+    Of `every` (and `rank`, which has one item): one that fails refutes; else one that is void,
+    missing or undecided leaves it inconsistent, not measured or underpowered, in this order; else
+    it is supported. Of `tendency`, over the items that are neither void nor missing: mixed where
+    some hold and some fail, underpowered where any is undecided, else supported or refuted.
+    """
+    states = {item.state for item in items}
+    if kind != "tendency":
+        order: Mapping[State, Verdict] = {
+            "fails": "refuted", "void": "inconsistent", "missing": "not measured",
+            "undecided": "underpowered", "holds": "supported",
+        }  # fmt: skip
+        return next(
+            (verdict for state, verdict in order.items() if state in states), "not measured"
+        )
+    if {"holds", "fails"} <= states:
+        return "mixed"
+    if "undecided" in states:
+        return "underpowered"
+    if states & {"holds", "fails"}:
+        return "supported" if "holds" in states else "refuted"
+    return "inconsistent" if "void" in states else "not measured"
+
+
+def summary(items: Sequence[Item], verdict: Verdict, how: str) -> str:
+    """Return how many items hold, and the numbers of those that decide.
+
+    Args:
+        items: of a claim.
+        verdict: on them.
+        how: printed or measured: what missing numbers are not.
+    """
+    of: dict[State, list[Item]] = {}
+    for item in items:
+        of.setdefault(item.state, []).append(item)
+    if of.keys() <= {"missing"}:
+        return f"not {how}"
+    if len(items) == 1:
+        return items[0].text
+    parts = [f"{len(of.get('holds', ()))} of {len(items)} hold"]
+    if "holds" in of and verdict != "refuted":
+        closest = sorted(of["holds"], key=lambda item: item.margin)
+        parts.append(_listed("closest" if len(closest) > SHOWN else "for", closest))
+    headings: Mapping[State, str] = {"fails": "against", "void": "void", "undecided": "undecided"}
+    parts += [_listed(heading, of[state]) for state, heading in headings.items() if state in of]
+    if "missing" in of:
+        names = [item.label for item in of["missing"]]
+        more = f"; and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        parts.append(f"not {how}: {'; '.join(names[:SHOWN])}{more}")
+    return ". ".join(parts)
+
+
+def different(cells: Sequence[Cell]) -> list[Cell]:
+    """Return the printed values of one quantity that differ by more than rounding, finest first."""
+    kept: list[Cell] = []
+    for cell in sorted(cells, key=lambda cell: cell.half):
+        if all(abs(cell.mean - k.mean) > cell.half + k.half for k in kept):
+            kept.append(cell)
+    return kept
+
+
+def ledger_table(judged: Sequence[Judged], about: str = "") -> Table:
+    """Return the ledger as a table.
+
+    Args:
+        judged: the claims.
+        about: scale, data and protocol of what was measured, for the caption.
+    """
+    columns = (
+        Column("claim", "Claim"),
+        Column("where", "Where"),
+        Column("printed_verdict", "By the printed numbers"),
+        Column("printed_figures", "Printed numbers"),
+        Column("measured_verdict", "By the measured numbers"),
+        Column("measured_figures", "Measured numbers"),
+    )
+    rows = [
+        {
+            "claim": each.claim.text,
+            "where": each.claim.where,
+            "printed_verdict": each.printed.verdict,
+            "printed_figures": each.printed.text,
+            "measured_verdict": each.measured.verdict,
+            "measured_figures": each.measured.text,
+        }
+        for each in judged
+    ]
+    return Table("claims", "The paper's claims", f"{CAPTION} {about}".rstrip(), columns, rows)
+
+
+def _listed(heading: str, items: Sequence[Item]) -> str:
+    """Return the numbers of the first items, and how many more there are."""
+    text = "; ".join(item.text for item in items[:SHOWN])
+    more = f"; and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
+    return f"{heading}: {text}{more}"
+
+
+def _printed_twice(reference: Reference, key: Key, cells: Sequence[Cell]) -> str:
+    """Return what a quantity is printed as, and where."""
+    values: dict[str, list[str]] = {}
+    for cell in cells:
+        values.setdefault(f"{cell.mean:.{cell.digits}f}", []).append(cell.source)
+    where = ", ".join(f"{value} ({', '.join(sources)})" for value, sources in values.items())
+    whose = Subject(*key[:5])
+    own = [reference.name(whose.teacher)] if whose.teacher else []
+    named = [*own, whose.method, key.metric.rpartition("/")[2]]
+    return f"{' '.join(named)} {where}"

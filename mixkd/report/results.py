@@ -1,0 +1,366 @@
+"""What a folder of runs says of each network: cells, and notes on what is missing or wrong."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from mixkd.files import read_json
+from mixkd.metrics.paired import Predictions
+from mixkd.report.cells import Cell, Key, Subject
+from mixkd.report.runs import TRAININGS, FoundRun, find_runs
+from mixkd.shipped import group_names, shipped_values
+
+KINDS = ("training", "vicinal", "corruptions", "features")
+
+
+@dataclass(frozen=True)
+class Expected:
+    """A run that a reproduction has planned.
+
+    Attributes:
+        subject: whose it is.
+        seed: of the network.
+        kind: training, vicinal, corruptions or features.
+        command: that makes it, as typed in a shell; of what uses runs that are missing, a part.
+        path: of its directory, relative to the folder of runs; "" while it is not known.
+        artefacts: those that it feeds.
+    """
+
+    subject: Subject
+    seed: int
+    kind: str
+    command: str
+    path: str
+    artefacts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What a reproduction has written down beside its runs.
+
+    Attributes:
+        scale: its name.
+        protocol: corrected or parity.
+        about: a sentence on the scale.
+        artefacts: those that it has planned, by name.
+        data: what stands for the paper's data sets: their names in runs.
+        datasets: the same, for people.
+        teachers: what stands for the paper's teachers, for people.
+        student: what the student is, for people.
+        expected: the runs.
+    """
+
+    scale: str
+    protocol: str
+    about: str
+    artefacts: tuple[str, ...]
+    data: Mapping[str, str]
+    datasets: Mapping[str, str]
+    teachers: Mapping[str, str]
+    student: str
+    expected: tuple[Expected, ...]
+
+    @classmethod
+    def read(cls, path: Path) -> "Reproduction":
+        """Read reproduction-<scale>.json.
+
+        Raises:
+            UserError: if it is damaged.
+        """
+        found = read_json(path, "runs")
+        expected = tuple(
+            Expected(**each | {"subject": Subject(*each["subject"])}) for each in found["expected"]
+        )
+        artefacts = tuple(found["artefacts"])
+        return cls(**(found | {"artefacts": artefacts, "expected": expected}))
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON takes it."""
+        own = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        expected = [
+            {name: getattr(each, name) for name in Expected.__dataclass_fields__}
+            for each in self.expected
+        ]
+        return own | {"artefacts": list(self.artefacts), "expected": expected}
+
+
+def manifest(folder: Path, scale: str) -> Path:
+    """Return where a reproduction writes down what it has planned."""
+    return folder / f"reproduction-{scale}.json"
+
+
+Slot = tuple[Subject, int, str]  # whose, seed, kind
+
+
+@dataclass(frozen=True)
+class Results:
+    """Runs by what they are of.
+
+    Attributes:
+        found: every run directory.
+        reproduction: the one that planned them, if one did.
+        slots: the finished run of each subject, seed and kind.
+        expected: the runs that are planned, by subject, seed and kind.
+        notes: what is wrong with a slot, a line each.
+    """
+
+    found: Sequence[FoundRun]
+    reproduction: Reproduction | None = None
+    slots: Mapping[Slot, FoundRun] = field(default_factory=dict)
+    expected: Mapping[Slot, Expected] = field(default_factory=dict)
+    notes: Mapping[Slot, Sequence[str]] = field(default_factory=dict)
+
+    @cached_property
+    def subjects(self) -> list[Subject]:
+        """Those of which anything is known or planned, in the order in which they were met."""
+        return list(dict.fromkeys(s for s, _, _ in (*self.expected, *self.slots)))
+
+    def seeds(self, subject: Subject, kind: str = "training") -> list[int]:
+        """Return the seeds of which there is a finished run."""
+        return sorted(seed for s, seed, k in self.slots if s == subject and k == kind)
+
+    def runs(self, subject: Subject, kind: str = "training") -> dict[int, FoundRun]:
+        """Return the finished runs by seed."""
+        return {seed: self.slots[subject, seed, kind] for seed in self.seeds(subject, kind)}
+
+    def predictions(self, subject: Subject) -> dict[int, Predictions]:
+        """Return the predictions on the test images by seed, of the runs that have any."""
+        found = {seed: run.predictions for seed, run in self.runs(subject).items()}
+        return {seed: kept for seed, kept in found.items() if kept is not None}
+
+    @cached_property
+    def cells(self) -> dict[Key, list[Cell]]:
+        """Every measured quantity."""
+        gathered: dict[Key, tuple[dict[int, float], list[str]]] = {}
+        for (subject, seed, kind), run in self.slots.items():
+            for metric, value in _metrics(run, kind).items():
+                values, paths = gathered.setdefault(subject.key(metric), ({}, []))
+                values[seed] = value
+                paths.append(run.path)
+        return {
+            key: [Cell(dict(sorted(values.items())), runs=tuple(paths))]
+            for key, (values, paths) in gathered.items()
+        }
+
+    def cell(self, subject: Subject, metric: str) -> Cell | None:
+        """Return a measured quantity, or None."""
+        found = self.cells.get(subject.key(metric))
+        return found[0] if found else None
+
+    def remarks(self, subject: Subject, kind: str = "training") -> str:
+        """Return what a reader of a row has to know: seeds that lack, numbers that cannot be."""
+        said: list[str] = []
+        planned = sorted(seed for s, seed, k in self.expected if s == subject and k == kind)
+        have = self.seeds(subject, kind)
+        lacking = [seed for seed in planned if seed not in have]
+        if not have:
+            said.append("missing" if planned else "no run")
+        elif lacking:
+            said.append(f"missing: seed {', '.join(map(str, lacking))}")
+        if len(have) == 1:
+            said.append("one seed")
+        for seed in sorted({*planned, *have}):
+            said += [
+                f"seed {seed}: {text}" if len({*planned, *have}) > 1 else text
+                for text in self.notes.get((subject, seed, kind), ())
+            ]
+        images = {run.images for run in self.runs(subject, kind).values()}
+        if len(images) > 1:
+            said.append("its runs are of different images")
+        return "; ".join(said)
+
+    def faults(self, artefact: str = "") -> list[str]:
+        """Return what is missing or wrong of an artefact's runs, or of all, a line each.
+
+        A run that is missing comes with the command that makes it.
+        """
+        found = []
+        of_it = {
+            slot for slot, e in self.expected.items() if not artefact or artefact in e.artefacts
+        }
+        for slot in self.expected:
+            if slot in of_it and slot not in self.slots:
+                each = self.expected[slot]
+                found.append(
+                    f"missing: {title(slot[0])}, seed {slot[1]}, {slot[2]}: `{each.command}`"
+                )
+        for slot, notes in self.notes.items():
+            if slot in of_it or not (artefact or self.expected):
+                found += [f"{title(slot[0])}, seed {slot[1]}, {slot[2]}: {note}" for note in notes]
+        return found
+
+
+def title(subject: Subject) -> str:
+    """Return a subject in words."""
+    own = [subject.dataset, subject.role, subject.method]
+    own += [f"from {subject.teacher}"] if subject.role == "student" and subject.teacher else []
+    own += [subject.teacher] if subject.role == "teacher" else []
+    own += [f"T = {subject.temperature}"] if subject.temperature else []
+    return " ".join(own)
+
+
+def read_results(folder: Path, reproduction: Reproduction | None = None) -> Results:
+    """Read every run under a folder.
+
+    Args:
+        folder: where runs are.
+        reproduction: what has been planned there; None: runs are known by their configurations.
+    """
+    found = find_runs(folder)
+    if reproduction is None:
+        return _by_configuration(found)
+    by_path = {run.path: run for run in found}
+    slots: dict[Slot, FoundRun] = {}
+    notes: dict[Slot, list[str]] = {}
+    expected = {(e.subject, e.seed, e.kind): e for e in reproduction.expected}
+    usual = _usual_images(by_path[e.path] for e in reproduction.expected if e.path in by_path)
+    for slot, each in sorted(expected.items(), key=lambda item: KINDS.index(item[0][2])):
+        run = by_path.get(each.path)
+        if run is None:
+            continue
+        said = notes.setdefault(slot, [])
+        if not run.is_finished:
+            state = run.status.get("state", "unknown")
+            error = run.status.get("error")
+            said.append(f"its run is {state}{f' ({error})' if error else ''}")
+            said += run.faults
+            continue
+        own = reproduction.data.get(slot[0].dataset, slot[0].dataset)
+        if run.dataset != own:
+            said.append(f"left out: {run.path} is of other data, {run.dataset}; takes {own}")
+            continue
+        if usual.get(own, "") != run.images:
+            said.append(f"{run.path} saw other images than the other runs of {own}")
+        if run.seed != slot[1] and run.task in TRAININGS:
+            said.append(f"left out: {run.path} is of seed {run.seed}")
+            continue
+        training = slots.get((slot[0], slot[1], "training"))
+        if slot[2] != "training" and training is not None and not _same_network(training, run):
+            said.append(f"left out: {run.path} measured other weights than those of the row")
+            continue
+        said += run.faults
+        slots[slot] = run
+    return Results(found, reproduction, slots, expected, {k: v for k, v in notes.items() if v})
+
+
+def _usual_images(runs: Iterable[FoundRun]) -> dict[str, str]:
+    """Return the sha256 of the images that most of the runs of each data set saw."""
+    counts: dict[str, dict[str, int]] = {}
+    for run in runs:
+        own = counts.setdefault(run.dataset, {})
+        own[run.images] = own.get(run.images, 0) + 1
+    return {dataset: max(own, key=lambda k: own[k]) for dataset, own in counts.items()}
+
+
+def _same_network(training: FoundRun, evaluation: FoundRun) -> bool:
+    trained = training.fingerprint("weights") or training.fingerprint("network")
+    return trained == evaluation.fingerprint("network")
+
+
+def _by_configuration(found: Sequence[FoundRun]) -> Results:
+    """Return runs by what their configurations say that they are, the latest of each kind."""
+    slots: dict[Slot, FoundRun] = {}
+    notes: dict[Slot, list[str]] = {}
+    teaching = {run.fingerprint("teacher") for run in found} - {""}
+    trained: dict[str, Subject] = {}
+    seeds: dict[str, int] = {}
+    methods = {
+        run.fingerprint("weights"): _text(run.section("method").get("name"))
+        for run in found
+        if run.task == "finetune"
+    }
+    usual = _usual_images(run for run in found if run.is_finished)
+    for run in sorted(found, key=lambda run: str(run.status.get("ended", ""))):
+        if not (run.is_finished and run.task in TRAININGS):
+            continue
+        subject = _subject(run, teaching, methods)
+        slot = (subject, run.seed, "training")
+        said = []
+        if (before := slots.get(slot)) is not None:
+            said.append(f"several runs; this one is {run.path}, the latest; another {before.path}")
+        if usual.get(run.dataset, "") != run.images:
+            said.append(f"{run.path} saw other images than the other runs of {run.dataset}")
+        slots[slot], notes[slot] = run, said + run.faults
+        trained[run.fingerprint("weights")] = subject
+        seeds[run.fingerprint("weights")] = run.seed
+    for run in found:
+        weights = run.fingerprint("network")
+        if run.task != "evaluate" or not run.is_finished or weights not in trained:
+            continue
+        subject = trained[weights]
+        if run.dataset != subject.dataset:
+            continue
+        for kind, sign in (("vicinal", "vicinal/"), ("corruptions", "corruption/"),
+                           ("features", "features/")):  # fmt: skip
+            if any(name.startswith(sign) for name in run.metrics):
+                slot = (subject, seeds[weights], kind)
+                slots[slot] = run
+                notes[slot] = run.faults
+    return Results(found, None, slots, {}, {slot: said for slot, said in notes.items() if said})
+
+
+def _subject(run: FoundRun, teaching: set[str], methods: Mapping[str, str]) -> Subject:
+    method = _text(run.section("method").get("name"))
+    if run.task == "finetune":
+        name = network_name(run.section("network"))
+        is_teacher = run.fingerprint("weights") in teaching or name in PAPER_TEACHERS
+        if is_teacher:
+            return Subject(run.dataset, "teacher", name, method)
+        return Subject(run.dataset, "student", "", method)
+    name = network_name(run.section("teacher"))
+    if methods.get(run.fingerprint("teacher")) == "mixup":
+        name += "+mixup"
+    temperature = run.config.get("temperature")
+    text = f"{temperature:g}" if isinstance(temperature, (int, float)) else _text(temperature)
+    return Subject(run.dataset, "student", name, method, text)
+
+
+PAPER_TEACHERS = ("convnext_large", "vit_b16", "resnet152v2", "convnext_tiny")
+
+
+def network_name(section: Mapping[str, Any]) -> str:
+    """Return the name of a network's shipped file, or else its own name without timm's tag."""
+    own = _text(section.get("name")) or _text(section.get("factory"))
+    files = {shipped_values("network", stem).get("name"): stem for stem in group_names("network")}
+    return files.get(own, own.partition(".")[0])
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _metrics(run: FoundRun, kind: str) -> dict[str, float]:
+    """Return what a run says of its own network, names of networks left out."""
+    if kind == "training":
+        return {k: v for k, v in run.metrics.items() if k.startswith("test/")} | _curve(run)
+    sign = {"vicinal": "vicinal/", "corruptions": "corruption/", "features": "features/"}[kind]
+    found = {}
+    for name, value in run.metrics.items():
+        if name.startswith(sign):
+            parts = [part for part in name.split("/") if part not in ("student", "network")]
+            found["/".join(parts)] = value
+            if parts[-1] == "gain_erm":
+                found["/".join([*parts[:-1], "gain"])] = value
+    if kind == "vicinal":
+        for row in run.rows("vicinal.csv"):
+            if row.get("lam") == 0.5 and row.get("network") in ("student", "network"):
+                found[f"vicinal/{row['split']}/dominance_half"] = row["dominance"]
+    return found
+
+
+def _curve(run: FoundRun) -> dict[str, float]:
+    """Return the mean held-out accuracy over parts of a training, from history.csv.
+
+    Of its first tenth of epochs, of the rest of its first half, and of its second half.
+    """
+    values = [row.get("val/accuracy") for row in run.rows("history.csv")]
+    accuracy = [value for value in values if isinstance(value, float)]
+    if not accuracy:
+        return {}
+    n = len(accuracy)
+    tenth, half = max(1, n // 10), max(1, n // 2)
+    parts = {"early": accuracy[:tenth], "middle": accuracy[tenth:half], "late": accuracy[half:]}
+    return {f"curve/{name}_accuracy": mean(part) for name, part in parts.items() if part}

@@ -1,0 +1,378 @@
+"""Parts of artefacts: measured beside printed numbers, calibration, paired differences."""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import stdev
+
+from matplotlib.figure import Figure
+
+from mixkd.metrics.paired import compare, same_images
+from mixkd.report.cells import Cells, Subject
+from mixkd.report.feasible import infeasible
+from mixkd.report.features import FeaturePanel, feature_grid_figure
+from mixkd.report.reference import Reference
+from mixkd.report.results import Results
+from mixkd.report.table import Column, Number, Table, Value
+
+DRAWS = 1000  # of the bootstrap
+
+NOTES = Column("notes", "Notes")
+SEEDS = Column("seeds", "Seeds", digits=0)
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure of an artefact, before it is written.
+
+    Attributes:
+        name: of its files.
+        title: one line.
+        caption: what a reader has to know.
+        figure: the drawing.
+        runs: the run directories that it is drawn from.
+    """
+
+    name: str
+    title: str
+    caption: str
+    figure: Figure
+    runs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What was measured beside what an artefact prints.
+
+    Attributes:
+        results: what was measured.
+        reference: what the paper prints.
+        artefact: whose printed numbers count.
+    """
+
+    results: Results
+    reference: Reference
+    artefact: str
+
+    @property
+    def printed(self) -> Cells:
+        """The artefact's printed numbers."""
+        known = self.artefact in self.reference.artefacts
+        return self.reference.cells_of(self.artefact) if known else {}
+
+    def measured(self, subject: Subject, metric: str, factor: float = 1) -> Number | None:
+        """Return a measured quantity times a factor, with its spread over seeds."""
+        cell = self.results.cell(subject, metric)
+        if cell is None:
+            return None
+        values = [factor * value for value in cell.by_seed.values()]
+        return Number(factor * cell.mean, stdev(values) if len(values) > 1 else None, cell.runs)
+
+    def as_printed(
+        self, subject: Subject, metric: str, factor: float = 1, digits: int = 4
+    ) -> Value:
+        """Return a printed number times a factor; where there are several, as text; or None."""
+        found = self.printed.get(subject.key(metric), ())
+        values = list(dict.fromkeys(cell.mean * factor for cell in found))
+        if len(values) > 1:
+            return " or ".join(f"{value:.{digits}f}" for value in values)
+        return values[0] if values else None
+
+    def both(
+        self, subject: Subject, quantities: Mapping[str, tuple[str, float, int]]
+    ) -> dict[str, Value]:
+        """Return measured and printed values of a row.
+
+        Args:
+            subject: whose.
+            quantities: name of the column -> metric, factor, digits of what is printed.
+        """
+        row: dict[str, Value] = {}
+        for name, (metric, factor, digits) in quantities.items():
+            row[name] = self.measured(subject, metric, factor)
+            row[f"{name}_printed"] = self.as_printed(subject, metric, factor, digits)
+        return row
+
+    def printed_here(self, subject: Subject, metric: str) -> float | None:
+        """Return a printed number where it is of the same data as ours, to be drawn beside it."""
+        known = self.results.reproduction
+        here = known is None or known.data.get(subject.dataset) == subject.dataset
+        cells = self.printed.get(subject.key(metric), ()) if here else ()
+        return cells[0].mean if len(cells) == 1 else None
+
+    def printed_pair(
+        self, one: tuple[Subject, str], other: tuple[Subject, str]
+    ) -> tuple[float, float] | None:
+        """Return two printed numbers, each of a subject and metric, or None if one lacks."""
+        found = self.printed_here(*one), self.printed_here(*other)
+        return None if found[0] is None or found[1] is None else (found[0], found[1])
+
+    @property
+    def student(self) -> str:
+        """The student's name, with what stands for it here."""
+        known, shown = self.results.reproduction, self.reference.name(self.reference.student)
+        return shown if known is None else known.student
+
+    def selection(self, dataset: str) -> set[str]:
+        """Return what selected the epochs of the runs on a data set: holdout, test, or both."""
+        slots = self.results.slots.items()
+        return {run.selection for (of, _, _), run in slots if of.dataset == dataset} - {""}
+
+    def impossible(self, subject: Subject) -> list[str]:
+        """Return what is wrong with a printed row."""
+        own = {key: cells for key, cells in self.printed.items() if key[:5] == subject}
+        return [f"paper: {fault.text}" for fault in infeasible(own)]
+
+    def label(self, teacher: str) -> str:
+        """Return a teacher's name as the paper has it, with what stands for it here."""
+        name, _, mixed = teacher.partition("+")
+        shown = self.reference.name(name)
+        known = self.results.reproduction
+        own = known.teachers.get(name, shown) if known else shown
+        return (shown if own == shown else f"{shown} ({own})") + (" + mixup" if mixed else "")
+
+    def caption(self, dataset: str, *more: str) -> str:
+        """Return what a reader has to know of numbers: scale, protocol, data, selection.
+
+        Args:
+            dataset: as the paper names it.
+            more: sentences before that.
+        """
+        said, known = list(more), self.results.reproduction
+        if known is not None:
+            shown = self.reference.datasets[dataset].name
+            data = known.datasets.get(dataset, shown)
+            said += [known.about, f"Protocol {known.protocol}."]
+            said.append(f"Data: {data}" + ("." if data == shown else f" in place of {shown}."))
+            said.append(f"Student: {known.student}.")
+        chosen = self.selection(dataset)
+        if chosen == {"test"}:
+            said.append("Epochs selected on the test images, as the authors did: optimistic.")
+        elif chosen == {"holdout"}:
+            said.append("Epochs selected on held-out training images.")
+        elif chosen:
+            said.append("Epochs selected on the test images for some runs, not for others.")
+        return " ".join([*said, "±: standard deviation over seeds."])
+
+
+def pair_of_columns(
+    name: str, heading: str, digits: int = 4, signed: bool = False
+) -> tuple[Column, Column]:
+    """Return the columns of a quantity: measured, and printed."""
+    return (
+        Column(name, heading, digits, signed),
+        Column(f"{name}_printed", f"{heading}, paper", digits, signed, printed=True),
+    )
+
+
+def calibration_table(
+    name: str,
+    title: str,
+    caption: str,
+    labels: Sequence[Column],
+    rows: Iterable[tuple[Mapping[str, str], Subject]],
+    found: Comparison,
+    percent: bool = False,
+) -> Table:
+    """Return accuracy, confidence and ECE beside the printed ones, and those after scaling.
+
+    Args:
+        name: of its files.
+        title: one line.
+        caption: what a reader has to know.
+        labels: the columns that say what a row is.
+        rows: those labels, and whose numbers the row has.
+        found: measured and printed numbers.
+        percent: whether accuracy and confidence are in percent, as printed.
+    """
+    factor, digits = (100.0, 2) if percent else (1.0, 4)
+    unit = " (%)" if percent else ""
+    columns = [
+        *labels,
+        *pair_of_columns("accuracy", f"Accuracy{unit}", digits),
+        *pair_of_columns("confidence", f"Confidence{unit}", digits),
+        *pair_of_columns("ece", "ECE"),
+        Column("ece_noise_floor", "ECE noise floor"),
+        SEEDS,
+        NOTES,
+    ]
+    lines: list[dict[str, Value]] = []
+    for label, subject in rows:
+        quantities = {
+            "accuracy": ("test/accuracy", factor, digits),
+            "confidence": ("test/confidence", factor, digits),
+            "ece": ("test/ece", 1.0, 4),
+        }
+        row: dict[str, Value] = {**label, **found.both(subject, quantities)}
+        row["ece_noise_floor"] = found.measured(subject, "test/ece_noise_floor")
+        row["seeds"] = float(len(found.results.seeds(subject)))
+        row["notes"] = "; ".join(
+            filter(None, [found.results.remarks(subject), *found.impossible(subject)])
+        )
+        lines.append(row)
+        temperature = found.measured(subject, "test/scaled/temperature")
+        if temperature is not None:
+            text = Column("", "", 2).shown(temperature)
+            scaled: dict[str, Value] = dict.fromkeys(label, "")
+            scaled[labels[-1].name] = f"scaled, T = {text}"
+            scaled["accuracy"] = row["accuracy"]
+            scaled["confidence"] = found.measured(subject, "test/scaled/confidence", factor)
+            scaled["ece"] = found.measured(subject, "test/scaled/ece")
+            of = found.results.cell(subject, "test/scaled/ece")
+            scaled["seeds"] = float(len(of.by_seed)) if of is not None else 0.0
+            lines.append(scaled)
+    return Table(name, title, caption, columns, lines)
+
+
+def paired_table(
+    name: str,
+    title: str,
+    caption: str,
+    pairs: Iterable[tuple[str, Subject, str, Subject]],
+    results: Results,
+) -> Table:
+    """Return paired differences over the same test images, means over the seeds of both.
+
+    Args:
+        name: of its files.
+        title: one line.
+        caption: what a reader has to know.
+        pairs: label and subject of the first network, and of the second.
+        results: what was measured.
+    """
+    columns = [
+        Column("first", "Network"),
+        Column("second", "Less"),
+        *(
+            Column(f"{metric}{suffix}", f"{heading}{more}", 4, True)
+            for metric, heading in (("accuracy", "Accuracy"), ("ece", "ECE"), ("nll", "NLL (nats)"))
+            for suffix, more in (("", ""), ("_low", ", 95 % from"), ("_high", "to"))
+        ),
+        Column("p", "p of accuracy", 3),
+        SEEDS,
+        NOTES,
+    ]
+    rows: list[dict[str, Value]] = []
+    for first_label, first, second_label, second in pairs:
+        row: dict[str, Value] = {"first": first_label, "second": second_label}
+        one, other = results.predictions(first), results.predictions(second)
+        # A teacher or a public network has one seed; it stands beside all of the other's.
+        seeds = sorted(one.keys() & other.keys()) or sorted(one.keys() or other.keys())
+        ours = [one.get(s, next(iter(one.values()), None)) for s in seeds]
+        theirs = [other.get(s, next(iter(other.values()), None)) for s in seeds]
+        kept = [p for p in (*ours, *theirs) if p is not None]
+        if not seeds or len(kept) < 2 * len(seeds):
+            row["notes"] = "no predictions of both"
+        elif not same_images(kept):
+            row["notes"] = "not compared: their predictions are not of the same images"
+        else:
+            paths = tuple(run.path for s in (first, second) for run in results.runs(s).values())
+            found = compare(kept[: len(seeds)], kept[len(seeds) :], DRAWS)
+            for difference in found:
+                if difference.metric in ("accuracy", "ece", "nll"):
+                    row[difference.metric] = Number(difference.difference, runs=paths)
+                    row[f"{difference.metric}_low"] = difference.low
+                    row[f"{difference.metric}_high"] = difference.high
+                if difference.metric == "accuracy":
+                    row["p"] = difference.p
+            row["seeds"] = float(len(seeds))
+            row["notes"] = "one seed" if len(seeds) == 1 else ""
+        rows.append(row)
+    return Table(name, title, caption, columns, rows)
+
+
+def teachers_and_students(
+    name: str,
+    title: str,
+    about: str,
+    dataset: str,
+    teachers: Sequence[str],
+    found: Comparison,
+) -> Iterator[Table]:
+    """Yield a table of teachers, their students at T = 2 and the baseline, and their differences.
+
+    Args:
+        name: of its files.
+        title: one line.
+        about: the caption.
+        dataset: as the paper names it.
+        teachers: as the paper names them.
+        found: measured and printed numbers.
+    """
+    baseline = Subject(dataset, "student", "", "erm")
+    rows = [
+        ({"model": f"{found.label(t)}, teacher"}, Subject(dataset, "teacher", t)) for t in teachers
+    ]
+    pairs = []
+    for teacher in teachers:
+        student, own = Subject(dataset, "student", teacher, "kd_mixup", "2"), found.label(teacher)
+        rows.append(({"model": f"student of {own}"}, student))
+        pairs += [
+            (f"student of {own}", student, "its teacher", Subject(dataset, "teacher", teacher)),
+            (f"student of {own}", student, "baseline", baseline),
+        ]
+    rows.append(({"model": "baseline student, labels alone"}, baseline))
+    yield calibration_table(name, title, about, [Column("model", "Model")], rows, found)
+    more = "Intervals: 1,000 bootstrap samples of the test images."
+    yield paired_table(
+        f"{name}-paired", f"{title}: paired differences", f"{about} {more}", pairs, found.results
+    )
+
+
+def feature_parts(
+    name: str,
+    title: str,
+    rows: Mapping[str, Sequence[tuple[str, Subject]]],
+    found: Comparison,
+    dataset: str,
+) -> Iterator[Table | Drawing]:
+    """Yield a grid of t-SNE plots, and its V-measures and accuracies.
+
+    Args:
+        name: of its files.
+        title: one line.
+        rows: how networks were trained -> labels and subjects, a panel each; of the first seed.
+        found: measured and printed numbers.
+        dataset: as the paper names it.
+    """
+    panels: dict[str, list[FeaturePanel]] = {}
+    classes: list[str] = []
+    lines: list[dict[str, Value]] = []
+    paths: list[str] = []
+    metrics = ("features/v_measure", "test/accuracy")
+    for heading, subjects in rows.items():
+        panels[heading] = []
+        for label, subject in subjects:
+            printed = found.printed_pair((subject, metrics[0]), (subject, metrics[1]))
+            seen = found.results.runs(subject, "features")
+            seed, run = next(iter(seen.items()), (0, None))
+            arrays = run.arrays("features.npz") if run else {}
+            panel = FeaturePanel(label, printed=printed)
+            if run is not None and {"tsne", "position", "classes"} <= arrays.keys():
+                classes = [str(each) for each in arrays["classes"]]
+                cell = found.results.cell(subject, "test/accuracy")
+                accuracy = cell.by_seed.get(seed, math.nan) if cell else math.nan
+                panel = FeaturePanel(
+                    label, arrays["tsne"], arrays["position"], run.metrics["features/v_measure"],
+                    accuracy, printed,
+                )  # fmt: skip
+                paths.append(run.path)
+            panels[heading].append(panel)
+            row: dict[str, Value] = {"network": label, "training": heading}
+            row |= found.both(
+                subject,
+                {"v_measure": (metrics[0], 1.0, 3), "accuracy": (metrics[1], 100.0, 2)},
+            )
+            said = [found.results.remarks(subject), found.results.remarks(subject, "features")]
+            row["notes"] = "; ".join(dict.fromkeys(filter(None, said)))
+            lines.append(row)
+    about = found.caption(dataset)
+    yield Drawing(name, title, about, feature_grid_figure(panels, classes), tuple(paths))
+    columns = [
+        Column("network", "Network"),
+        Column("training", "Training"),
+        *pair_of_columns("v_measure", "V-measure", 3),
+        *pair_of_columns("accuracy", "Accuracy (%)", 2),
+        NOTES,
+    ]
+    yield Table(f"{name}-numbers", f"{title}: numbers", about, columns, lines)

@@ -1,0 +1,207 @@
+"""Run directories as they are found, whatever state they are in."""
+
+import csv
+import json
+import math
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import yaml
+
+from mixkd.metrics.paired import Predictions
+from mixkd.report.feasible import bounds, is_possible
+
+TRAININGS = ("finetune", "distill")
+
+
+@dataclass(frozen=True)
+class FoundRun:
+    """A run directory: what its files say, empty where they are missing, and what is wrong.
+
+    Attributes:
+        path: relative to the folder in which it was looked for.
+        folder: that folder.
+        config: config.yaml.
+        provenance: provenance.json.
+        status: status.json.
+        metrics: the numbers of metrics.json.
+        problems: files that are damaged.
+    """
+
+    path: str
+    folder: Path
+    config: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    status: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+
+    @property
+    def task(self) -> str:
+        """finetune, distill or evaluate."""
+        return str(self.config.get("task", ""))
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it has come to its end and has metrics."""
+        return self.status.get("state") == "finished" and bool(self.metrics)
+
+    @property
+    def seed(self) -> int:
+        """The seed; 0 where none is known."""
+        seed = self.config.get("seed")
+        return seed if isinstance(seed, int) else 0
+
+    @property
+    def dataset(self) -> str:
+        """The name of its data."""
+        return str(self.section("data").get("name", ""))
+
+    @property
+    def selection(self) -> str:
+        """What selected the epoch: holdout or test."""
+        return str(self.section("data").get("selection", ""))
+
+    def section(self, name: str) -> Mapping[str, Any]:
+        """Return a section of the configuration, empty where there is none."""
+        found = self.config.get(name)
+        return found if isinstance(found, dict) else {}
+
+    def fingerprint(self, name: str) -> str:
+        """Return a sha256 of provenance.json by its name, or ""."""
+        found = self.provenance.get("fingerprints")
+        return str(found.get(name, "")) if isinstance(found, dict) else ""
+
+    @property
+    def images(self) -> str:
+        """What tells its data from other data: the sha256 of the images, or of their listing."""
+        return self.fingerprint("data") or self.fingerprint("data_files")
+
+    @property
+    def command(self) -> str:
+        """The command that made it, as typed in a shell."""
+        words = self.provenance.get("command")
+        return shlex.join(map(str, words)) if isinstance(words, list) else ""
+
+    @property
+    def faults(self) -> list[str]:
+        """What is wrong with its files and numbers, a line each."""
+        found = list(self.problems)
+        for name, value in self.metrics.items():
+            if name.endswith("/accuracy") and not 0 <= value <= 1:
+                found.append(f"{name} {value:g} is no fraction")
+        prefixes = [name.removesuffix("ece") for name in self.metrics if name.endswith("/ece")]
+        for prefix in prefixes:
+            accuracy = self.metrics.get(f"{prefix.replace('scaled/', '')}accuracy")
+            confidence = self.metrics.get(f"{prefix}confidence")
+            if accuracy is None or confidence is None or "normalised" in prefix:
+                continue
+            ece = self.metrics[f"{prefix}ece"]
+            if not is_possible(accuracy, confidence, ece):
+                least, most = bounds(accuracy, confidence)
+                found.append(
+                    f"{prefix}ece {ece:.4f} is impossible beside accuracy {accuracy:.4f} and "
+                    f"confidence {confidence:.4f}: it lies outside [{least:.4f}, {most:.4f}]"
+                )
+        return found + self._disagreements()
+
+    def _disagreements(self) -> list[str]:
+        """Return where metrics.json says other than the predictions do."""
+        kept = self.predictions
+        accuracy = self.metrics.get("test/accuracy")
+        if kept is None or accuracy is None:
+            return []
+        counted = float((kept["prediction"] == kept["label"]).mean())
+        if math.isclose(counted, accuracy, abs_tol=1e-9):
+            return []
+        return [f"test/accuracy {accuracy:.4f}, but its saved predictions give {counted:.4f}"]
+
+    @cached_property
+    def predictions(self) -> Predictions | None:
+        """predictions/test.npz, or None where there is none that can be read."""
+        try:
+            with np.load(self.folder / self.path / "predictions/test.npz", allow_pickle=False) as f:
+                found = {name: f[name] for name in f.files if name != "logits"}
+        except (OSError, ValueError, EOFError, BadZipFile):
+            return None
+        kept = {"index", "label", "prediction", "confidence", "nll"} <= found.keys()
+        return found if kept else None
+
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        """Return the rows of one of its CSV files, numbers as floats; none where it is missing."""
+        try:
+            with open(self.folder / self.path / name, newline="") as file:
+                return [{k: _number(v) for k, v in row.items()} for row in csv.DictReader(file)]
+        except (OSError, csv.Error, UnicodeDecodeError):
+            return []
+
+    def arrays(self, name: str) -> dict[str, np.ndarray]:
+        """Return the arrays of one of its npz files; none where it is missing or damaged."""
+        try:
+            with np.load(self.folder / self.path / name, allow_pickle=False) as saved:
+                return {key: saved[key] for key in saved.files}
+        except (OSError, ValueError, EOFError, BadZipFile):
+            return {}
+
+
+def find_runs(folder: Path) -> list[FoundRun]:
+    """Return every run directory under a folder, sorted by path."""
+    return [read_run(folder, path) for path in sorted(_directories(folder))]
+
+
+def _directories(folder: Path) -> Iterator[Path]:
+    names = ("config.yaml", "status.json", "metrics.json", "provenance.json")
+    seen = {path.parent for name in names for path in folder.rglob(name)}
+    yield from (path for path in seen if path != folder)
+
+
+def read_run(folder: Path, path: Path) -> FoundRun:
+    """Read one run directory.
+
+    Args:
+        folder: what its name is relative to.
+        path: the directory.
+    """
+    problems: list[str] = []
+
+    def read(name: str, required: bool = True) -> dict[str, Any]:
+        try:
+            text = (path / name).read_text()
+            found = yaml.load(text, _LOADER) if name.endswith("yaml") else json.loads(text)
+            if isinstance(found, dict):
+                return found
+            problems.append(f"{name} is damaged: it holds no mapping")
+        except FileNotFoundError:
+            if required:
+                problems.append(f"{name} is missing")
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            problems.append(f"{name} is damaged: {' '.join(str(error).split())[:80]}")
+        return {}
+
+    config, provenance, status = read("config.yaml"), read("provenance.json"), read("status.json")
+    metrics = read("metrics.json", required=status.get("state") == "finished")
+    numbers: dict[str, float] = {}
+    for name, value in metrics.items():
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+            numbers[name] = float(value)
+        else:
+            problems.append(f"metrics.json: {name} is {value!r}, no number")
+    name = str(path.relative_to(folder))
+    return FoundRun(name, folder, config, provenance, status, numbers, tuple(problems))
+
+
+# libyaml is ten times as fast, where PyYAML was built with it.
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def _number(text: str | None) -> Any:
+    try:
+        return float(text or "nan")
+    except ValueError:
+        return text

@@ -1,0 +1,1 @@
+"""Reproducing a paper: which runs an artefact needs, what they cost, and doing what is missing."""

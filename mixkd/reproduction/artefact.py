@@ -1,0 +1,74 @@
+"""Artefacts: the files of experiments/ that say how a table or figure is made."""
+
+import importlib.util
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from mixkd.errors import UserError, nearest
+from mixkd.report.rows import Comparison, Drawing
+from mixkd.report.table import Table
+from mixkd.reproduction.study import Study, Wanted
+from mixkd.shipped import artefacts, experiments_dir
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A table or figure: a file of experiments/ with `runs` and `render`, and its docstring.
+
+    Attributes:
+        name: of the file, such as table1.
+        title: the first line of the docstring.
+        about: what follows it.
+        module: the file.
+    """
+
+    name: str
+    title: str
+    about: str
+    module: ModuleType
+
+    def runs(self, study: Study) -> list[Wanted]:
+        """Return the runs that feed it."""
+        return list(self.module.runs(study))
+
+    def make(self, study: Study, folder: Path) -> None:
+        """Make what no run gives, in a folder, unless it is there; most artefacts have nothing."""
+        if hasattr(self.module, "make"):
+            self.module.make(study.scale, folder)
+
+    def render(self, found: Comparison, folder: Path) -> Sequence[Table | Drawing]:
+        """Return its tables and figures.
+
+        Args:
+            found: measured beside printed numbers.
+            folder: where `make` has written.
+        """
+        if hasattr(self.module, "make"):
+            return list(self.module.render(found, folder))
+        return list(self.module.render(found))
+
+
+def load_artefact(name: str) -> Artefact:
+    """Return an artefact by its name.
+
+    Raises:
+        UserError: if there is none of that name.
+    """
+    known = artefacts()
+    if name not in known:
+        takes = f"takes {', '.join(known)}, all"
+        raise UserError.of("artefact", f"got {name!r}{nearest(name, known)}; {takes}")
+    module = sys.modules.get(f"mixkd_artefact_{name}")
+    if module is None:
+        path = experiments_dir() / f"{name}.py"
+        spec = importlib.util.spec_from_file_location(f"mixkd_artefact_{name}", path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module
+        spec.loader.exec_module(module)
+    about = " ".join((module.__doc__ or "").partition("\n")[2].split())
+    return Artefact(name, known[name], about, module)

@@ -1,0 +1,140 @@
+"""Doing what is missing of the runs that are wanted, those that others use first."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from mixkd.console import say
+from mixkd.errors import UserError
+from mixkd.launchers.job import Outcome
+from mixkd.launchers.local import Job
+from mixkd.launchers.sweep import Planned, carry_out, look, settings_of
+from mixkd.reproduction.study import Wanted
+
+Done = dict[Any, Outcome]  # by Wanted.job
+
+
+@dataclass(frozen=True)
+class Looked:
+    """A run that is wanted: what is known of it now.
+
+    Attributes:
+        wanted: the run.
+        planned: its job, and how it ended if it has; None while runs that it uses are missing.
+    """
+
+    wanted: Wanted
+    planned: Planned | None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether its run has finished."""
+        outcome = None if self.planned is None else self.planned.outcome
+        return outcome is not None and outcome.state in ("finished", "skipped")
+
+    @property
+    def path(self) -> str:
+        """Its run directory, or "" where that is not known yet."""
+        return "" if self.planned is None else self.planned.job.path
+
+
+def distinct(wanted: Iterable[Wanted]) -> list[Wanted]:
+    """Return each run once, with those that it uses, in the order in which they can be run."""
+    found = {each.job: each for one in wanted for each in one.with_those_before()}
+    return sorted(found.values(), key=lambda each: each.depth)
+
+
+def look_at(wanted: Iterable[Wanted], root: Path) -> list[Looked]:
+    """Look at every run without running it.
+
+    Args:
+        wanted: distinct runs, in the order in which they can be run.
+        root: where runs are kept.
+
+    Raises:
+        UserError: for a run that cannot be run as it is wanted.
+    """
+    known: dict[Any, Looked] = {}
+    wanted = list(wanted)
+    for number, each in enumerate(wanted, start=1):
+        label = f"[{number}/{len(wanted)}] "
+        paths = {key: known[used.job] for key, used in each.uses}
+        if all(used.is_finished for used in paths.values()):
+            planned = _look(each, {key: used.path for key, used in paths.items()}, root, label)
+            known[each.job] = Looked(each, planned)
+        else:
+            known[each.job] = Looked(each, None)
+    return list(known.values())
+
+
+def make(wanted: Sequence[Wanted], root: Path) -> Done:
+    """Run what is missing; return how each run ended. What uses a run that failed is not run.
+
+    Args:
+        wanted: distinct runs, in the order in which they can be run.
+        root: where runs are kept.
+
+    Raises:
+        UserError: for a run that cannot be run as it is wanted, before anything is run.
+    """
+    done: Done = {}
+    for depth in sorted({each.depth for each in wanted}):
+        layer = [each for each in wanted if each.depth == depth]
+        ready = [each for each in layer if all(_ended_well(done, u) for _, u in each.uses)]
+        for each in layer:
+            if each not in ready:
+                done[each.job] = _waiting(each, done)
+        plan = []
+        for number, each in enumerate(ready, start=1):
+            paths = {key: done[used.job].path for key, used in each.uses}
+            plan.append(_look(each, paths, root, f"[{depth + 1}: {number}/{len(ready)}] "))
+        plan = _with_twins(plan)
+        missing = sum(p.outcome is None and p.twin is None for p in plan)
+        say(f"stage {depth + 1}: {len(plan)} runs, {missing} to do")
+        if not missing:
+            outcomes = [p.outcome if p.twin is None else plan[p.twin].outcome for p in plan]
+        else:
+            first = next(p.job for p in plan if p.outcome is None)
+            settings = settings_of(first.command, [(*first.words, *first.more)])
+            outcomes = [outcome for _, outcome in carry_out(plan, settings, list)]
+        for each, planned, outcome in zip(ready, plan, outcomes, strict=True):
+            done[each.job] = outcome or Outcome("interrupted", planned.job.path, text="not run")
+        if any(outcome.state == "interrupted" for outcome in done.values()):
+            break
+    return done
+
+
+def _ended_well(done: Done, used: Wanted) -> bool:
+    outcome = done.get(used.job)
+    return outcome is not None and outcome.state in ("finished", "skipped")
+
+
+def _waiting(each: Wanted, done: Done) -> Outcome:
+    states = [done[used.job].state for _, used in each.uses if not _ended_well(done, used)]
+    if "submitted" in states:
+        return Outcome("submitted", text="it uses a run that is queued; the same command goes on")
+    return Outcome("failed", text="not run: it uses a run that failed")
+
+
+def words_of(wanted: Wanted, paths: Mapping[str, str], root: Path) -> tuple[str, ...]:
+    """Return a run's overrides with the directories of the runs that it uses."""
+    return (*wanted.words, *(f"{k}={p}" for k, p in paths.items()), f"run.root={root}")
+
+
+def _look(wanted: Wanted, paths: Mapping[str, str], root: Path, label: str) -> Planned:
+    planned = look(Job(wanted.command, words_of(wanted, paths, root), label=label))
+    if planned.outcome is not None and planned.outcome.state == "refused":
+        words = " ".join(planned.job.words)
+        raise UserError.of("reproduce", f"mixkd {wanted.command} {words}\n{planned.outcome.text}")
+    return planned
+
+
+def _with_twins(plan: Sequence[Planned]) -> list[Planned]:
+    """Mark runs of one directory: words that differ may still name one experiment."""
+    first: dict[str, int] = {}
+    marked = []
+    for number, planned in enumerate(plan):
+        at = first.setdefault(planned.job.path, number)
+        marked.append(planned if at == number else replace(planned, twin=at))
+    return marked

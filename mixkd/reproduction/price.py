@@ -1,0 +1,211 @@
+"""What a reproduction costs: images, seconds, bytes, from measured images per second."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+from omegaconf import OmegaConf
+
+from mixkd.compose import compose
+from mixkd.data.corruption_names import PAPER, STANDARD
+from mixkd.errors import UserError
+from mixkd.fingerprints import image_files
+from mixkd.reproduction.study import Wanted
+
+START = 2.0  # seconds that a run takes beside its images
+FLOAT = 4  # bytes of a parameter
+
+# Training and test images, classes, and the side of a stored image in pixels.
+SIZES = {
+    "digits": (1347, 450, 10, 32),
+    "cifar10": (50_000, 10_000, 10, 32),
+    "cifar100": (50_000, 10_000, 100, 32),
+    "imagenet": (1_281_167, 50_000, 1000, 224),
+}
+
+Raw = Mapping[str, Any]
+
+
+class Model(NamedTuple):
+    """A network as it is timed: its section without weights, classes, side of views, batch."""
+
+    section: str  # as YAML, so that it can be hashed
+    classes: int
+    size: int
+    batch: int
+
+
+class Speed(NamedTuple):
+    """Images per second of a training step and of a forward pass, and numbers held."""
+
+    train: float
+    forward: float
+    parameters: int
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a run does, in images by model.
+
+    Attributes:
+        train: images that a model trains on.
+        forward: images that each model answers.
+        keeps: copies of the parameters that its files hold.
+    """
+
+    train: tuple[Model, float] | None
+    forward: tuple[tuple[Model, float], ...]
+    keeps: int = 0
+
+    @property
+    def models(self) -> list[Model]:
+        """The networks at work."""
+        return [*([self.train[0]] if self.train else []), *(model for model, _ in self.forward)]
+
+    def seconds(self, speeds: Mapping[Model, Speed]) -> float:
+        """Return how long it takes."""
+        found = START + sum(count / speeds[model].forward for model, count in self.forward)
+        if self.train is not None:
+            model, count = self.train
+            found += count / speeds[model].train
+        return found
+
+    def disk(self, speeds: Mapping[Model, Speed]) -> float:
+        """Return the bytes that its checkpoints and weights take."""
+        if self.train is None:
+            return 0.0
+        return float(self.keeps * FLOAT * speeds[self.train[0]].parameters)
+
+
+def work_of(wanted: Wanted) -> Work:
+    """Return what a run does, from its configuration; runs that it uses need not be there.
+
+    Raises:
+        UserError: if it cannot be composed, or its images cannot be counted.
+    """
+    cfg = _composed(wanted)
+    used = {key: _composed(run) for key, run in wanted.uses}
+    learner = {"finetune": "network", "distill": "student", "evaluate": "network"}[wanted.command]
+    first = used.get("network.run", cfg)
+    data = _data(cfg if wanted.command != "evaluate" or "network.run" not in used else first)
+    n_train, n_val, n_test, classes, side = _counts(data)
+    batch = int(data["batch_size"])
+
+    def model(section: Mapping[str, Any]) -> Model:
+        kept = {k: v for k, v in section.items() if k not in ("weights", "run", "pretrained")}
+        return Model(OmegaConf.to_yaml(kept), classes, int(data["size"] or side), min(batch, 200))
+
+    def own(key: str) -> Model | None:
+        """Return the network under a key of this run, or of the run that it names."""
+        run = used.get(f"{key}.run", used.get(key))
+        if run is None:
+            section = cfg.get(key.split(".")[0])
+            known = isinstance(section, dict) and (section.get("name") or section.get("factory"))
+            return model(section) if known and section is not None else None
+        return model(run["student" if run["task"] == "distill" else "network"])
+
+    network = own(learner) if wanted.command != "distill" else model(cfg["student"])
+    assert network is not None
+    teacher = own("teacher") if wanted.command != "finetune" else None
+    if wanted.command != "evaluate":
+        epochs = int(cfg["trainer"]["max_epochs"])
+        seen = epochs * n_train
+        forward = [(network, float(epochs * n_val + n_test))]
+        forward += [(teacher, float(seen))] if teacher is not None else []
+        if cfg["stage1"]["epochs"] and cfg[learner].get("pretrained"):
+            forward.append((network, float(cfg["stage1"]["epochs"] * (n_train + n_val))))
+        slots = {"sgd": 2, "adam": 3, "adamw": 3}[cfg["optimizer"]["name"]]
+        return Work((network, float(seen)), tuple(forward), keeps=2 * slots + 1)
+    asked = [network, *([teacher] if teacher is not None else [])]
+    asked += [m for key in used if key.startswith("baselines.") and (m := own(key)) is not None]
+    count = 0.0
+    if cfg["vicinal"]["enabled"]:
+        vicinal = cfg["vicinal"]
+        count += len(vicinal["splits"]) * vicinal["n_pairs"] * vicinal["lambdas"]
+    if cfg["corruptions"]["enabled"]:
+        names = cfg["corruptions"]["names"]
+        number = {"paper": len(PAPER), "all": len(STANDARD)}.get(str(names)) or len(names)
+        count += n_test * (number * len(cfg["corruptions"]["severities"]) + 1)
+    forward = [(each, count) for each in asked] + [(network, float(n_test + n_val))]
+    if cfg["features"]["enabled"]:
+        forward.append((network, float(cfg["features"]["n_images"])))
+    return Work(None, tuple(forward))
+
+
+@dataclass(frozen=True)
+class Price:
+    """What some runs cost.
+
+    Attributes:
+        runs: how many there are.
+        missing: how many are to be done.
+        hours: of those, on this machine, one after another.
+        disk: of those, in gigabytes.
+    """
+
+    runs: int
+    missing: int
+    hours: float
+    disk: float
+
+
+def price(
+    runs: Sequence[Wanted],
+    finished: Iterable[Any],
+    work: Mapping[Any, Work],
+    speeds: Mapping[Model, Speed],
+) -> Price:
+    """Return what runs cost.
+
+    Args:
+        runs: distinct ones.
+        finished: the jobs of those that are done.
+        work: of each job that is not.
+        speeds: of every model.
+    """
+    done = set(finished)
+    missing = [work[each.job] for each in runs if each.job not in done]
+    hours = sum(each.seconds(speeds) for each in missing) / 3600
+    return Price(len(runs), len(missing), hours, sum(e.disk(speeds) for e in missing) / 1e9)
+
+
+def _composed(wanted: Wanted) -> dict[str, Any]:
+    words = [word for word in wanted.words if not word.startswith("run.")]
+    found = OmegaConf.to_container(compose(wanted.command, words), resolve=True)
+    return cast(dict[str, Any], found)
+
+
+def _data(cfg: Raw) -> dict[str, Any]:
+    return dict(cfg["data"])
+
+
+def _counts(data: Raw) -> tuple[int, int, int, int, int]:
+    """Return training, held-out and test images, classes, and the stored side."""
+    source, root = str(data["source"]), Path(str(data.get("root") or ""))
+    if source in SIZES:
+        train, test, classes, side = SIZES[source]
+    elif source == "imagefolder" and (root / "train").is_dir():
+        train = sum(1 for _ in image_files(root / "train"))
+        test = sum(1 for _ in image_files(root / "test")) if (root / "test").is_dir() else 0
+        classes = sum(path.is_dir() for path in (root / "train").iterdir())
+        side = _side(root / "train")
+    else:
+        raise UserError.of("data.root", f"got {data.get('root')!r}; takes a folder with train/")
+    share = float(data["holdout"])
+    test = min(test, data["limit_test"] or test)
+    held = 0 if data["selection"] == "test" else round(train * share)
+    kept = train - held
+    if data["limit_train"] and data["limit_train"] < kept:
+        held = round(held * data["limit_train"] / kept)
+        kept = int(data["limit_train"])
+    return kept, held or test, test, classes, side
+
+
+def _side(folder: Path) -> int:
+    from PIL import Image
+
+    for _, path in image_files(folder):
+        with Image.open(path) as image:
+            return max(image.size)
+    raise UserError.of("data.root", f"no images in {folder}")

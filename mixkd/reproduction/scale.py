@@ -1,0 +1,176 @@
+"""Scales: what stands for a paper's data, networks and lengths; files in experiments/scales/."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mixkd.errors import UserError, nearest
+from mixkd.shipped import experiments_dir
+
+Words = list[str]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Dataset(_Section):
+    """What stands for one of the paper's data sets.
+
+    Attributes:
+        name: for people.
+        words: overrides of every training on it.
+        distill: of distillation alone.
+        teachers: overrides of a teacher by its name, in place of the scale's.
+        classes: those of the features, as an override's value; None: the usual ones.
+    """
+
+    name: str
+    words: Words
+    distill: Words = Field(default_factory=list)
+    teachers: dict[str, Words] = Field(default_factory=dict)
+
+
+class Network(_Section):
+    """What stands for one of the paper's teachers: its name for people, and overrides."""
+
+    name: str
+    words: Words
+
+
+class Settings(_Section):
+    """A file of experiments/scales/. Its words are Hydra overrides.
+
+    Attributes:
+        about: a sentence for captions.
+        seeds: of the students; teachers have the first alone.
+        datasets: by the paper's names.
+        teachers: by the paper's names.
+        teacher: words of every teacher's training.
+        student: words of the student's network, without the key (args.width=0.35).
+        students: of every student's training.
+        baseline: of students from labels alone.
+        vicinal, corruptions, features: of these evaluations.
+        toy_epochs: of Figure 2's toy problem.
+    """
+
+    about: str
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    datasets: dict[str, Dataset]
+    teachers: dict[str, Network]
+    teacher: Words = Field(default_factory=list)
+    student: Words = Field(default_factory=list)
+    student_name: str
+    students: Words = Field(default_factory=list)
+    baseline: Words = Field(default_factory=list)
+    vicinal: Words = Field(default_factory=list)
+    corruptions: Words = Field(default_factory=list)
+    features: Words = Field(default_factory=list)
+    toy_epochs: Annotated[int, Field(ge=1)] = 40
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A scale under a protocol.
+
+    Attributes:
+        name: smoke, laptop, paper, or that of a file.
+        protocol: corrected or parity.
+        settings: what the file holds.
+        seeds: of the students.
+    """
+
+    name: str
+    protocol: str
+    settings: Settings
+    seeds: tuple[int, ...]
+
+    @property
+    def teachers(self) -> dict[str, Network]:
+        """What stands for the paper's teachers, by the paper's names."""
+        return self.settings.teachers
+
+    def dataset(self, name: str) -> Dataset:
+        """Return what stands for one of the paper's data sets."""
+        return self.settings.datasets[name]
+
+    def dataset_words(self, dataset: str) -> Words:
+        """Return what chooses the data, for an evaluation without a run."""
+        return [w for w in self.dataset(dataset).words if w.startswith("data")]
+
+    def training_words(self, dataset: str) -> Words:
+        """Return what every training on a data set has."""
+        return [f"protocol={self.protocol}", *self.dataset(dataset).words]
+
+    def teacher_words(self, dataset: str, name: str) -> Words:
+        """Return what a teacher's training has beyond that."""
+        own = self.dataset(dataset).teachers.get(name, self.teachers[name].words)
+        return [*self.settings.teacher, *own]
+
+    def student_words(self, key: str) -> Words:
+        """Return what a student's training has, its network under a key: network or student."""
+        network = [f"{key}=mobilenetv2", *(f"{key}.{word}" for word in self.settings.student)]
+        return [*network, *self.settings.students]
+
+    @property
+    def baseline_words(self) -> Words:
+        """What a student's training from labels alone has beyond that."""
+        return self.settings.baseline
+
+    def distill_words(self, dataset: str) -> Words:
+        """Return what distillation has beyond that."""
+        return self.dataset(dataset).distill
+
+    def evaluation_words(self, kind: str) -> Words:
+        """Return what an evaluation has: vicinal, corruptions or features."""
+        words: Words = getattr(self.settings, kind)
+        return words
+
+
+def scale_names() -> list[str]:
+    """Return the names of the shipped scales, the quickest first."""
+    found = {path.stem for path in (experiments_dir() / "scales").glob("*.yaml")}
+    usual = [name for name in ("smoke", "laptop", "paper") if name in found]
+    return usual + sorted(found - set(usual))
+
+
+def load_scale(name: str, protocol: str = "corrected", seeds: tuple[int, ...] = ()) -> Scale:
+    """Return a scale by its name, or from a file of the same form.
+
+    Args:
+        name: of a shipped scale, or the path of a .yaml file.
+        protocol: corrected or parity.
+        seeds: of the students; (): those of the file.
+
+    Raises:
+        UserError: if there is no such scale, or its file is not of that form.
+    """
+    path = experiments_dir() / "scales" / f"{name}.yaml"
+    if name.endswith((".yaml", ".yml")):
+        path = Path(name).expanduser()
+    if not path.is_file():
+        names = scale_names()
+        raise UserError.of(
+            "scale",
+            f"got {name!r}; takes {', '.join(names)}, or a .yaml file{nearest(name, names)}",
+        )
+    if protocol not in ("corrected", "parity"):
+        text = (
+            f"got {protocol!r}; takes corrected, parity{nearest(protocol, ['corrected', 'parity'])}"
+        )
+        raise UserError.of("protocol", text)
+    try:
+        settings = Settings.model_validate(yaml.safe_load(path.read_text()))
+    except (yaml.YAMLError, ValidationError) as error:
+        raise UserError.of("scale", f"{path} is no scale: {_first(error)}") from error
+    return Scale(path.stem, protocol, settings, seeds or tuple(settings.seeds))
+
+
+def _first(error: Any) -> str:
+    if isinstance(error, ValidationError):
+        details = error.errors()[0]
+        return f"{'.'.join(map(str, details['loc']))}: {details['msg']}"
+    return " ".join(str(error).split())

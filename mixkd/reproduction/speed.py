@@ -1,0 +1,73 @@
+"""Timing networks on this machine."""
+
+import time
+from collections.abc import Callable
+
+import torch
+import yaml
+from torch import nn
+
+from mixkd import config
+from mixkd.networks import build_network
+from mixkd.reproduction.price import Model, Speed
+
+LEAST = 1.0  # seconds that are timed at least, after a first step that is not
+
+
+def measure_speed(model: Model) -> Speed:
+    """Return the speed of a network with random weights, on the GPU if there is one.
+
+    Args:
+        model: what to time; of a batch, as much as a few seconds take.
+    """
+    section = config.Network.model_validate(
+        yaml.safe_load(model.section) | {"weights": None, "run": None, "pretrained": None}
+    )
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    network = build_network(section, [str(k) for k in range(model.classes)], "network").to(device)
+    count = _batch(network, model, device)
+    view = torch.rand(count, 3, model.size, model.size, device=device)
+    label = torch.zeros(count, dtype=torch.int64, device=device)
+    optimizer = torch.optim.Adam(network.parameters(), fused=True)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(network(view), label)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+    def answer() -> None:
+        with torch.inference_mode():
+            network(view)
+
+    network.train()
+    train = count / _seconds(step, device)
+    network.eval()
+    forward = count / _seconds(answer, device)
+    parameters = sum(p.numel() for p in network.parameters())
+    return Speed(train, forward, parameters)
+
+
+def _batch(network: nn.Module, model: Model, device: str) -> int:
+    """Return how many images a second or so answers, and no more than a batch."""
+    network.eval()
+    view = torch.rand(2, 3, model.size, model.size, device=device)
+    with torch.inference_mode():
+        network(view)
+        started = time.perf_counter()
+        network(view)
+    each = (time.perf_counter() - started) / 2
+    return max(2, min(model.batch, int(LEAST / max(each, 1e-6))))
+
+
+def _seconds(work: Callable[[], None], device: str) -> float:
+    """Return the median seconds of a piece of work."""
+    work()
+    found: list[float] = []
+    while sum(found) < LEAST or len(found) < 2:
+        started = time.perf_counter()
+        work()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        found.append(time.perf_counter() - started)
+    return sorted(found)[len(found) // 2]

@@ -1,0 +1,243 @@
+"""`mixkd report`: tables, figures, claims and one page, from run directories. Needs no torch."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from statistics import stdev
+
+import yaml
+
+from mixkd.errors import UserError, nearest
+from mixkd.files import write_text
+from mixkd.report.claims import Judged, judge, ledger_table
+from mixkd.report.feasible import infeasible
+from mixkd.report.page import Claim, Finding, Picture, RunRecord, Section, page
+from mixkd.report.reference import Reference, load_reference
+from mixkd.report.reliability import save_figure
+from mixkd.report.results import Reproduction, Results, manifest, read_results, title
+from mixkd.report.rows import NOTES, SEEDS, Comparison, Drawing
+from mixkd.report.runs import FoundRun
+from mixkd.report.table import COLUMNS, Column, Number, Table, Value
+from mixkd.reproduction.artefact import Artefact, load_artefact
+from mixkd.shipped import artefacts, experiments_dir
+
+KEYS = {
+    "runs": "a folder of runs; runs unless given",
+    "out": "a folder for the report; reports/<scale> unless given",
+    "scale": "that of a reproduction whose runs are there; the latest one unless given",
+}
+
+
+def report(words: Sequence[str]) -> str:
+    """Write the report on a folder of runs; return what was found.
+
+    Args:
+        words: `[runs=DIR] [out=DIR] [scale=NAME]`.
+
+    Raises:
+        UserError: for another key, or a folder without runs.
+    """
+    given = dict(word.partition("=")[::2] for word in words)
+    for key in given:
+        if key not in KEYS:
+            raise UserError.of(key, f"no such key{nearest(key, KEYS)}; takes {', '.join(KEYS)}")
+    root = Path(given.get("runs", "runs")).expanduser()
+    if not root.is_dir():
+        raise UserError.of("runs", f"got {str(root)!r}, which is no folder; takes {KEYS['runs']}")
+    known = sorted(root.glob("reproduction-*.json"), key=lambda path: path.stat().st_mtime)
+    if "scale" in given:
+        path = manifest(root, given["scale"])
+        names = [each.stem.removeprefix("reproduction-") for each in known]
+        if path not in known:
+            raise UserError.of(
+                "scale",
+                f"got {given['scale']!r}, of which {root} has no reproduction; it has "
+                f"{', '.join(names) or 'none'}{nearest(given['scale'], names)}",
+            )
+        known = [path]
+    reproduction = Reproduction.read(known[-1]) if known else None
+    usual = f"reports/{reproduction.scale if reproduction else 'runs'}"
+    return write_report(root, reproduction, Path(given.get("out", usual)).expanduser())
+
+
+def place_of(root: Path, scale: str) -> Path:
+    """Return where artefacts keep what no run gives."""
+    return root / f"reproduction-{scale}"
+
+
+def write_report(root: Path, reproduction: Reproduction | None, out: Path) -> str:
+    """Write tables, figures, claims and index.html; return a few lines on them.
+
+    Args:
+        root: a folder of runs.
+        reproduction: what has been planned there; None: what its runs are is read from them.
+        out: where to write.
+    """
+    results = read_results(root, reproduction)
+    reference = load_reference(experiments_dir() / "reference.yaml")
+    names = list(artefacts()) if reproduction is None else reproduction.artefacts
+    folder = place_of(root, reproduction.scale if reproduction else "none")
+    sections = []
+    for name in names:
+        artefact, found = load_artefact(name), Comparison(results, reference, name)
+        parts = artefact.render(found, folder)
+        if reproduction is not None or _has_numbers(parts):
+            sections.append(_written(artefact, found, parts, out))
+    known = known_as(reproduction)
+    judged = judge(reference, results.cells, known)
+    about = reproduction.about if reproduction else ""
+    ledger_table(judged, about).write(out)
+    sections += [networks_section(results, about), bounds_section(results, reference)]
+    for section in sections[-2:]:
+        for table in section.tables:
+            table.write(out)
+    text = page(
+        f"mixkd: {f'reproduction, scale {reproduction.scale}' if reproduction else 'runs'}",
+        _intro(reproduction),
+        sections,
+        [_claim(each) for each in judged],
+        [record(run, results) for run in results.found],
+        results.faults() if reproduction is None else (),
+    )
+    write_text(out / "index.html", text)
+    return _summary(out, sections, judged, results)
+
+
+def known_as(reproduction: Reproduction | None) -> dict[str, str]:
+    """Return what stands for the paper's data sets and networks, for people."""
+    return {} if reproduction is None else {**reproduction.datasets, **reproduction.teachers}
+
+
+def _has_numbers(parts: Iterable[Table | Drawing]) -> bool:
+    """Return whether anything in them was measured."""
+    return any(
+        part.runs
+        if isinstance(part, Drawing)
+        else any(isinstance(value, Number) for row in part.rows for value in row.values())
+        for part in parts
+    )
+
+
+def _written(
+    artefact: Artefact, found: Comparison, parts: Sequence[Table | Drawing], out: Path
+) -> Section:
+    """Write an artefact's tables and figures; return its part of the page."""
+    tables = [part for part in parts if isinstance(part, Table)]
+    pictures = []
+    for table in tables:
+        table.write(out)
+    for drawing in parts:
+        if isinstance(drawing, Drawing):
+            save_figure(drawing.figure, out / drawing.name)
+            svg = (out / f"{drawing.name}.svg").read_text()
+            caption = " ".join(drawing.caption.split())
+            pictures.append(Picture(drawing.name, drawing.title, caption, svg, drawing.runs))
+    notes = [f"The paper: {note}" for note in found.reference.notes_of(artefact.name)]
+    text = "\n\n".join(filter(None, [artefact.about, *notes]))
+    faults = found.results.faults(artefact.name) if found.results.reproduction else []
+    return Section(artefact.name, artefact.title, text, tables, pictures, faults)
+
+
+def networks_section(results: Results, about: str) -> Section:
+    """Return a table of every network, whichever artefact it is of: a row a subject."""
+    rows: list[dict[str, Value]] = []
+    for subject in results.subjects:
+        row: dict[str, Value] = {"network": title(subject)}
+        for column in COLUMNS[1:]:
+            cell = results.cell(subject, f"test/{column.name}")
+            if cell is not None:
+                values = list(cell.by_seed.values())
+                spread = stdev(values) if len(values) > 1 else None
+                row[column.name] = Number(cell.mean, spread, cell.runs)
+        row["seeds"] = float(len(results.seeds(subject)))
+        row["notes"] = results.remarks(subject)
+        rows.append(row)
+    caption = f"{about} On test images. ±: standard deviation over seeds.".strip()
+    table = Table("networks", "Every network", caption, [*COLUMNS, SEEDS, NOTES], rows)
+    return Section("networks", "Every network", tables=[table])
+
+
+def bounds_section(results: Results, reference: Reference) -> Section:
+    """Return the rows, printed and measured, whose ECE no binning can give."""
+    rows: list[dict[str, Value]] = [
+        {
+            "where": f"paper, {fault.source}" if fault.source else f"measured, seed {fault.seed}",
+            "subject": title(fault.subject),
+            "notes": fault.text,
+        }
+        for cells in (reference.cells, results.cells)
+        for fault in infeasible(cells)
+    ]
+    counts = [sum(key.metric == "test/ece" for key in c) for c in (reference.cells, results.cells)]
+    caption = (
+        "Whatever the bins, |accuracy - confidence| <= ECE <= (1 - accuracy) + (1 - confidence). "
+        "Printed numbers are given half a unit of their last digit. Looked at: "
+        f"{counts[0]} printed quantities and {counts[1]} measured ones, each of the latter seed by "
+        "seed. Those that break it:"
+    )
+    columns = [Column("where", "Where"), Column("subject", "Network"), NOTES]
+    table = Table("bounds", "ECE that cannot be", caption, columns, rows)
+    return Section("bounds", "ECE that cannot be", tables=[table])
+
+
+def record(run: FoundRun, results: Results) -> RunRecord:
+    """Return what the page says of a run."""
+    feeds = [f"{title(s)}, seed {n}, {k}" for (s, n, k), own in results.slots.items() if own is run]
+    seeds = run.provenance.get("seeds")
+    packages = run.provenance.get("packages")
+    prints = run.provenance.get("fingerprints")
+    more = {"used as": "; ".join(feeds) or "nothing: no part of this report"}
+    if run.faults:
+        more["faults"] = "; ".join(run.faults)
+    more |= {"selection": run.selection, "experiment": str(run.provenance.get("experiment", ""))}
+    return RunRecord(
+        run.path,
+        run.command,
+        str(run.status.get("state", "unknown")),
+        run.dataset,
+        str(run.provenance.get("git") or ""),
+        seeds if isinstance(seeds, dict) else {},
+        str(run.provenance.get("device", "")),
+        str(run.status.get("ended", "")),
+        run.metrics,
+        prints if isinstance(prints, dict) else {},
+        packages if isinstance(packages, dict) else {},
+        more,
+        yaml.safe_dump(dict(run.config), sort_keys=False) if run.config else "",
+    )
+
+
+def _claim(each: Judged) -> Claim:
+    return Claim(
+        each.claim.id,
+        each.claim.text,
+        each.claim.where,
+        Finding(each.printed.verdict, each.printed.text, each.printed.runs),
+        Finding(each.measured.verdict, each.measured.text, each.measured.runs),
+    )
+
+
+def _intro(reproduction: Reproduction | None) -> str:
+    if reproduction is None:
+        return "Runs of mixkd. What they are is read from their configurations."
+    standing = "; ".join(
+        f"{name}: {own}" for name, own in {**reproduction.datasets, **reproduction.teachers}.items()
+    )
+    return (
+        f"{reproduction.about}\n\nProtocol {reproduction.protocol}. Student: "
+        f"{reproduction.student}. What stands for what: {standing}."
+    )
+
+
+def _summary(
+    out: Path, sections: Sequence[Section], judged: Sequence[Judged], results: Results
+) -> str:
+    verdicts = [each.measured.verdict for each in judged]
+    counted = ", ".join(f"{verdicts.count(v)} {v}" for v in dict.fromkeys(verdicts))
+    names = ", ".join(section.name for section in sections)
+    missing = sum(slot not in results.slots for slot in results.expected)
+    lines = [f"{out}/index.html: {names}", f"claims, by what was measured: {counted}"]
+    if missing:
+        lines.append(f"{missing} of {len(results.expected)} runs are missing")
+    if results.notes:
+        lines.append(f"{len(results.notes)} runs have faults: the page lists them")
+    return "\n".join(lines)

@@ -1,0 +1,247 @@
+"""`mixkd reproduce`: plan the runs of an artefact, do what is missing, render it."""
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mixkd.compose import compose
+from mixkd.console import say
+from mixkd.errors import UserError, nearest
+from mixkd.files import write_json
+from mixkd.launchers.sweep import held, worst
+from mixkd.report.results import Expected, Reproduction, manifest
+from mixkd.reproduction.artefact import Artefact, load_artefact
+from mixkd.reproduction.carry_out import Looked, distinct, look_at, make, words_of
+from mixkd.reproduction.scale import load_scale
+from mixkd.reproduction.study import Study, Wanted
+from mixkd.shipped import artefacts
+from mixkd.tasks.report import place_of, write_report
+
+COMMANDS = ("finetune", "distill", "evaluate")
+KEYS = {
+    "scale": "smoke, laptop, paper, or a .yaml file",
+    "protocol": "corrected or parity",
+    "seeds": "whole numbers, 0,1,2: the students'",
+    "runs": "a folder for the runs",
+    "out": "a folder for tables and figures",
+    "plan": "true, false, or runs: print what there is to do, and stop",
+}
+
+
+def reproduce(words: Sequence[str]) -> tuple[str, int]:
+    """Do what is missing of an artefact's runs and render it; return what to say and the status.
+
+    Args:
+        words: `ARTEFACT... [scale=NAME] [protocol=NAME] [seeds=0,1] [runs=DIR] [out=DIR]
+            [plan=true]`, and overrides of the runs: KEY=VALUE of every command that has the key,
+            or COMMAND.KEY=VALUE of one.
+
+    Raises:
+        UserError: for an artefact or key that does not exist.
+    """
+    chosen, given, rest = _parsed(words)
+    scale = load_scale(given["scale"], given["protocol"], _seeds(given["seeds"]))
+    study = Study(scale, _more(rest))
+    root = Path(given["runs"]).expanduser()
+    out = Path(given["out"] or f"reports/{scale.name}").expanduser()
+    wanted = {each.name: each.runs(study) for each in chosen}
+    if given["plan"] != "false":
+        return plan(chosen, wanted, root, each_run=given["plan"] == "runs"), 0
+    with held(root, f"reproduce-{scale.name}"):
+        done = make(distinct(run for runs in wanted.values() for run in runs), root)
+        known = _with_those_known(chosen, study, root)
+        for artefact in known:
+            artefact.make(study, place_of(root, scale.name))
+        written = _write_down(known, study, root)
+    status = worst(done.values())
+    if status == 130:
+        raise KeyboardInterrupt
+    said = write_report(root, written, out)
+    failed = [outcome for outcome in done.values() if outcome.status]
+    if failed:
+        said += f"\n{len(failed)} runs failed or could not be run; the same command tries again"
+    return said, status
+
+
+def _parsed(words: Sequence[str]) -> tuple[list[Artefact], dict[str, str], list[str]]:
+    usual = {"scale": "smoke", "protocol": "corrected", "seeds": "", "runs": "runs", "out": "",
+             "plan": "false"}  # fmt: skip
+    names, rest = [], []
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals:
+            names.append(word)
+        elif key in KEYS:
+            usual[key] = value
+        else:
+            rest.append(word)
+    if usual["plan"] not in ("true", "false", "runs"):
+        raise UserError.of("plan", f"got {usual['plan']!r}; takes {KEYS['plan']}")
+    if not names:
+        takes = f"takes {', '.join(artefacts())}, all"
+        raise UserError.of("artefact", f"none given; {takes}")
+    if "all" in names:
+        names = list(artefacts())
+    return [load_artefact(name) for name in dict.fromkeys(names)], usual, rest
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    try:
+        found = tuple(int(part) for part in text.strip("[]").split(",") if part)
+    except ValueError:
+        found = (-1,)
+    if any(seed < 0 for seed in found) or len(set(found)) < len(found):
+        raise UserError.of("seeds", f"got {text!r}; takes whole numbers, each once, such as 0,1,2")
+    return found
+
+
+def _more(words: Iterable[str]) -> dict[str, list[str]]:
+    """Return overrides by the commands that take them.
+
+    Raises:
+        UserError: for a word that no command takes.
+    """
+    found: dict[str, list[str]] = {command: [] for command in COMMANDS}
+    for word in words:
+        own, _, rest = word.partition(".")
+        if own in COMMANDS:
+            compose(own, [rest])  # says what is wrong with it
+            found[own].append(rest)
+            continue
+        # An evaluation takes its data from the run that it measures.
+        able = [c for c in COMMANDS if c != "evaluate" or not word.startswith("data")]
+        refused: list[UserError] = []
+        for command in able:
+            try:
+                compose(command, [word])
+            except UserError as error:
+                refused.append(error)
+            else:
+                found[command].append(word)
+        if len(refused) == len(able):
+            key = word.partition("=")[0]
+            if close := nearest(key, KEYS):
+                raise UserError.of(key, f"no such key{close}; takes {', '.join(KEYS)}")
+            raise refused[0]
+    return found
+
+
+def _with_those_known(chosen: Sequence[Artefact], study: Study, root: Path) -> list[Artefact]:
+    """Return the artefacts that are reproduced now, and those that were before, in order."""
+    names = {artefact.name for artefact in chosen}
+    path = manifest(root, study.scale.name)
+    if path.is_file():
+        names |= set(Reproduction.read(path).artefacts)
+    return [load_artefact(name) for name in artefacts() if name in names]
+
+
+def _write_down(known: Sequence[Artefact], study: Study, root: Path) -> Reproduction:
+    """Write what is planned, and where it is, beside the runs; return it."""
+    runs: dict[Any, list[str]] = {}  # what each feeds
+    for artefact in known:
+        for each in artefact.runs(study):
+            for run in each.with_those_before():
+                runs.setdefault(run, []).append(artefact.name)
+    looked = {each.wanted.job: each for each in look_at(distinct(runs), root)}
+    expected = [
+        Expected(
+            subject=run.subject,
+            seed=run.seed,
+            kind=run.kind,
+            command=_command(run, looked, root),
+            path=_relative(looked[run.job].path, root),
+            artefacts=tuple(dict.fromkeys(names)),
+        )
+        for run, names in runs.items()
+    ]
+    scale, settings = study.scale, study.scale.settings
+    written = Reproduction(
+        scale=scale.name,
+        protocol=scale.protocol,
+        about=settings.about,
+        artefacts=tuple(artefact.name for artefact in known),
+        data={name: _data_name(study, name) for name in settings.datasets},
+        datasets={name: dataset.name for name, dataset in settings.datasets.items()},
+        teachers={name: network.name for name, network in settings.teachers.items()},
+        student=settings.student_name,
+        expected=tuple(expected),
+    )
+    write_json(manifest(root, scale.name), written.as_json())
+    return written
+
+
+def _data_name(study: Study, dataset: str) -> str:
+    """Return the name of the data in the runs' configurations."""
+    run = study.from_labels(dataset, "erm")[0]
+    return str(compose(run.command, list(run.words)).data.name)
+
+
+def _relative(path: str, root: Path) -> str:
+    return str(Path(path).relative_to(root)) if path else ""
+
+
+def _command(run: Wanted, looked: Mapping[Any, Looked], root: Path) -> str:
+    """Return the command of a run; `KEY=...` stands for a run that is missing itself."""
+    paths = {key: looked[used.job].path or "..." for key, used in run.uses}
+    return shlex.join(["mixkd", run.command, *words_of(run, paths, root)])
+
+
+def plan(
+    chosen: Sequence[Artefact],
+    wanted: Mapping[str, Sequence[Wanted]],
+    root: Path,
+    each_run: bool = False,
+) -> str:
+    """Return what there is to do and what it costs, priced by timing the networks.
+
+    Args:
+        chosen: artefacts.
+        wanted: the runs of each.
+        root: where runs are kept.
+        each_run: whether to list every run with its command.
+    """
+    from mixkd.reproduction.price import Speed, price, work_of
+    from mixkd.reproduction.speed import measure_speed
+
+    everything = distinct(run for runs in wanted.values() for run in runs)
+    looked = look_at(everything, root)
+    finished = {each.wanted.job for each in looked if each.is_finished}
+    missing = [run for run in everything if run.job not in finished]
+    work = {run.job: work_of(run) for run in missing}
+    speeds: dict[Any, Speed] = {}
+    for model in dict.fromkeys(model for each in work.values() for model in each.models):
+        say(f"timing network {len(speeds) + 1}")
+        speeds[model] = measure_speed(model)
+    lines = [f"{'artefact':<10} {'runs':>5} {'to do':>6} {'hours':>9} {'disk GB':>8}"]
+    for artefact in chosen:
+        cost = price(distinct(wanted[artefact.name]), finished, work, speeds)
+        lines.append(_line(artefact.name, cost))
+    lines.append(_line("together", price(everything, finished, work, speeds)))
+    lines.append(
+        "Runs that artefacts share are done once. Hours: one run after another on this machine, by"
+    )
+    lines.append("images per second measured just now (training, answering; millions of numbers):")
+    for model, speed in speeds.items():
+        lines.append(
+            f"  {_model_name(model.section):<40} {model.size} px  {speed.train:>9,.1f} "
+            f"{speed.forward:>9,.1f}  {speed.parameters / 1e6:.2f}"
+        )
+    if each_run:
+        known = {each.wanted.job: each for each in looked}
+        for run in everything:
+            state = "done " if run.job in finished else "to do"
+            lines.append(f"{state}  {_command(run, known, root)}")
+    return "\n".join(lines)
+
+
+def _line(name: str, cost: Any) -> str:
+    return f"{name:<10} {cost.runs:>5} {cost.missing:>6} {cost.hours:>9.2f} {cost.disk:>8.2f}"
+
+
+def _model_name(section: str) -> str:
+    import yaml
+
+    found = yaml.safe_load(section)
+    more = "".join(f" {key}={value}" for key, value in (found.get("args") or {}).items())
+    return f"{found.get('name') or found.get('factory')}{more}"
