@@ -3,12 +3,16 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+ARTEFACTS := table1 table2 table3 table4 table5 table6 table7 \
+             fig2 fig3 fig4 fig5 fig6 fig7 fig8 fig9
+SCALE ?= smoke
+WORDS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint clean
+.PHONY: help setup demo test lint clean reproduce report $(ARTEFACTS)
 
 help:            ## this list
-	@grep -E '^[a-z0-9]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## /  make \1\t/' | expand -t 16
+	@grep -E '^[a-z0-9]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## /  make \1\t/' | expand -t 18
 
 setup: $(READY)  ## virtual environment in .venv with mixkd and its development tools
 
@@ -30,6 +34,16 @@ lint: $(READY)   ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+reproduce: $(READY)  ## every table and figure of the paper: SCALE=smoke, laptop or paper; WORDS='plan=true'
+	$(BIN)/mixkd reproduce all scale=$(SCALE) $(WORDS)
+
+table1: ## one table or figure, table1 to table7 and fig2 to fig9: SCALE, WORDS
+$(ARTEFACTS): $(READY)
+	$(BIN)/mixkd reproduce $@ scale=$(SCALE) $(WORDS)
+
+report: $(READY) ## tables, figures, claims and a page from the runs that are there: SCALE
+	$(BIN)/mixkd report scale=$(SCALE) $(WORDS)
 
 clean:           ## the virtual environment and caches; runs and reports stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build dist *.egg-info

@@ -187,6 +187,7 @@ def ledger_table(judged: Sequence[Judged], about: str = "") -> Table:
         about: scale, data and protocol of what was measured, for the caption.
     """
     columns = (
+        Column("id", "Id"),
         Column("claim", "Claim"),
         Column("where", "Where"),
         Column("printed_verdict", "By the printed numbers"),
@@ -196,6 +197,7 @@ def ledger_table(judged: Sequence[Judged], about: str = "") -> Table:
     )
     rows = [
         {
+            "id": each.claim.id,
             "claim": each.claim.text,
             "where": each.claim.where,
             "printed_verdict": each.printed.verdict,

@@ -14,6 +14,7 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
+from mixkd.report.claims import CAPTION
 from mixkd.report.table import Column, Number, Table, Value
 
 # The first word of a verdict gives its colour; other words are grey.
@@ -289,7 +290,7 @@ def _table(table: Table, known: Mapping[str, RunRecord]) -> str:
     rows = [
         (
             [
-                _value(column, row.get(column.name), kinds[column.name], known, head=k == 0)
+                _value(column, row.get(column.name), kinds[column.name], known, k == 0, row)
                 for k, column in enumerate(table.columns)
             ],
             bool(row.get("notes")),
@@ -322,12 +323,22 @@ def _grid(
 
 
 def _value(
-    column: Column, value: Value, kind: str, known: Mapping[str, RunRecord], head: bool = False
+    column: Column,
+    value: Value,
+    kind: str,
+    known: Mapping[str, RunRecord],
+    head: bool = False,
+    row: Mapping[str, Value] | None = None,
 ) -> str:
-    """Return a cell. Its data-value has every digit; a missing value has none."""
+    """Return a cell. Its data-value has every digit; a missing value has none.
+
+    The head of a row that has notes bears a mark: the notes may be out of sight at its end.
+    """
     text = column.shown(value)
     if value is None or isinstance(value, str):
-        return _cell(escape(text), kind, head=head, missing=not value)
+        note = escape(str(row.get("notes") or "")) if head and row else ""
+        mark = f' <abbr class="mark" title="{note}">!</abbr>' if note else ""
+        return _cell(escape(text) + mark, kind, head=head, missing=not value)
     number = value if isinstance(value, Number) else Number(value)
     if math.isnan(number.value):
         return _cell(escape(text), kind, missing=True)
@@ -392,7 +403,7 @@ def _ledger(claims: Sequence[Claim], known: Mapping[str, RunRecord]) -> str:
         ordered = sorted(found.items(), key=lambda each: words.index(_first(each[0])))
         badges = " ".join(_badge(verdict, f" {n}") for verdict, n in ordered)
         counts += f"<dt>{heading}</dt><dd>{badges}</dd>"
-    caption = _caption("The claims", "What the paper's own numbers and the runs say of each.")
+    caption = _caption("The claims", CAPTION)
     table = _grid("Claims", caption, heads, rows)
     return f'<section id="claims">\n<h2>Claims</h2>\n<dl>{counts}</dl>\n{table}\n</section>'
 

@@ -68,16 +68,19 @@ def look_at(wanted: Iterable[Wanted], root: Path) -> list[Looked]:
     return list(known.values())
 
 
-def make(wanted: Sequence[Wanted], root: Path) -> Done:
+def make(wanted: Sequence[Wanted], root: Path, name: str, launch: Sequence[str] = ()) -> Done:
     """Run what is missing; return how each run ended. What uses a run that failed is not run.
 
     Args:
         wanted: distinct runs, in the order in which they can be run.
         root: where runs are kept.
+        name: of the reproduction, which groups its runs in W&B.
+        launch: overrides that say how runs are launched.
 
     Raises:
-        UserError: for a run that cannot be run as it is wanted, before anything is run.
+        UserError: for a run that cannot be run as it is wanted.
     """
+    settings = settings_of("finetune", [(*launch, f"run.root={root}")])
     done: Done = {}
     for depth in sorted({each.depth for each in wanted}):
         layer = [each for each in wanted if each.depth == depth]
@@ -88,19 +91,20 @@ def make(wanted: Sequence[Wanted], root: Path) -> Done:
         plan = []
         for number, each in enumerate(ready, start=1):
             paths = {key: done[used.job].path for key, used in each.uses}
-            plan.append(_look(each, paths, root, f"[{depth + 1}: {number}/{len(ready)}] "))
+            planned = _look(each, paths, root, f"[{depth + 1}: {number}/{len(ready)}] ")
+            more = (f"sweep.name={name}",)
+            plan.append(replace(planned, job=replace(planned.job, more=more)))
         plan = _with_twins(plan)
         missing = sum(p.outcome is None and p.twin is None for p in plan)
         say(f"stage {depth + 1}: {len(plan)} runs, {missing} to do")
         if not missing:
             outcomes = [p.outcome if p.twin is None else plan[p.twin].outcome for p in plan]
         else:
-            first = next(p.job for p in plan if p.outcome is None)
-            settings = settings_of(first.command, [(*first.words, *first.more)])
             outcomes = [outcome for _, outcome in carry_out(plan, settings, list)]
         for each, planned, outcome in zip(ready, plan, outcomes, strict=True):
             done[each.job] = outcome or Outcome("interrupted", planned.job.path, text="not run")
-        if any(outcome.state == "interrupted" for outcome in done.values()):
+        states = {outcome.state for outcome in done.values()}
+        if "interrupted" in states or (settings.sweep.fail_fast and "failed" in states):
             break
     return done
 

@@ -34,11 +34,22 @@ class Dataset(_Section):
     teachers: dict[str, Words] = Field(default_factory=dict)
 
 
-class Network(_Section):
-    """What stands for one of the paper's teachers: its name for people, and overrides."""
+class Teacher(_Section):
+    """What stands for one of the paper's teachers: its name for people, and overrides.
+
+    With `network.weights=FILE`, or `=pretrained`, it is not trained but taken as it is.
+    """
 
     name: str
     words: Words
+
+
+class Student(_Section):
+    """The student: its name for people, its network, and overrides without the network's key."""
+
+    name: str
+    network: str
+    words: Words = Field(default_factory=list)
 
 
 class Settings(_Section):
@@ -49,9 +60,10 @@ class Settings(_Section):
         seeds: of the students; teachers have the first alone.
         datasets: by the paper's names.
         teachers: by the paper's names.
-        teacher: words of every teacher's training.
-        student: words of the student's network, without the key (args.width=0.35).
-        students: of every student's training.
+        student: the network that learns from them.
+        launch: words that say how runs are launched.
+        teaching: of every teacher's training.
+        learning: of every student's training.
         baseline: of students from labels alone.
         vicinal, corruptions, features: of these evaluations.
         toy_epochs: of Figure 2's toy problem.
@@ -60,11 +72,11 @@ class Settings(_Section):
     about: str
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
     datasets: dict[str, Dataset]
-    teachers: dict[str, Network]
-    teacher: Words = Field(default_factory=list)
-    student: Words = Field(default_factory=list)
-    student_name: str
-    students: Words = Field(default_factory=list)
+    teachers: dict[str, Teacher]
+    student: Student
+    launch: Words = Field(default_factory=list)
+    teaching: Words = Field(default_factory=list)
+    learning: Words = Field(default_factory=list)
     baseline: Words = Field(default_factory=list)
     vicinal: Words = Field(default_factory=list)
     corruptions: Words = Field(default_factory=list)
@@ -89,7 +101,7 @@ class Scale:
     seeds: tuple[int, ...]
 
     @property
-    def teachers(self) -> dict[str, Network]:
+    def teachers(self) -> dict[str, Teacher]:
         """What stands for the paper's teachers, by the paper's names."""
         return self.settings.teachers
 
@@ -108,12 +120,13 @@ class Scale:
     def teacher_words(self, dataset: str, name: str) -> Words:
         """Return what a teacher's training has beyond that."""
         own = self.dataset(dataset).teachers.get(name, self.teachers[name].words)
-        return [*self.settings.teacher, *own]
+        return [*self.settings.teaching, *own]
 
     def student_words(self, key: str) -> Words:
         """Return what a student's training has, its network under a key: network or student."""
-        network = [f"{key}=mobilenetv2", *(f"{key}.{word}" for word in self.settings.student)]
-        return [*network, *self.settings.students]
+        student = self.settings.student
+        network = [f"{key}={student.network}", *(f"{key}.{word}" for word in student.words)]
+        return [*network, *self.settings.learning]
 
     @property
     def baseline_words(self) -> Words:

@@ -181,7 +181,12 @@ class Study:
         uses: tuple[tuple[str, Wanted], ...] = (),
         **about: Any,
     ) -> Wanted:
-        return Wanted(command, merged([*words, *self.more.get(command, ())]), uses, **about)
+        return Wanted(
+            command,
+            merged([*words, *self.more.get(command, ())]),
+            uses,
+            **about,
+        )
 
 
 def for_seed(runs: Sequence[Wanted], seed: int) -> Wanted:

@@ -92,9 +92,9 @@ def write_report(root: Path, reproduction: Reproduction | None, out: Path) -> st
             table.write(out)
     text = page(
         f"mixkd: {f'reproduction, scale {reproduction.scale}' if reproduction else 'runs'}",
-        _intro(reproduction),
+        _intro(reproduction, reference),
         sections,
-        [_claim(each) for each in judged],
+        [_claim(f"C{number}", each) for number, each in enumerate(judged, start=1)],
         [record(run, results) for run in results.found],
         results.faults() if reproduction is None else (),
     )
@@ -131,8 +131,8 @@ def _written(
             svg = (out / f"{drawing.name}.svg").read_text()
             caption = " ".join(drawing.caption.split())
             pictures.append(Picture(drawing.name, drawing.title, caption, svg, drawing.runs))
-    notes = [f"The paper: {note}" for note in found.reference.notes_of(artefact.name)]
-    text = "\n\n".join(filter(None, [artefact.about, *notes]))
+    notes = " ".join(found.reference.notes_of(artefact.name))
+    text = "\n\n".join([artefact.about, *([f"In the paper: {notes}"] if notes else [])])
     faults = found.results.faults(artefact.name) if found.results.reproduction else []
     return Section(artefact.name, artefact.title, text, tables, pictures, faults)
 
@@ -206,9 +206,9 @@ def record(run: FoundRun, results: Results) -> RunRecord:
     )
 
 
-def _claim(each: Judged) -> Claim:
+def _claim(name: str, each: Judged) -> Claim:
     return Claim(
-        each.claim.id,
+        name,
         each.claim.text,
         each.claim.where,
         Finding(each.printed.verdict, each.printed.text, each.printed.runs),
@@ -216,16 +216,16 @@ def _claim(each: Judged) -> Claim:
     )
 
 
-def _intro(reproduction: Reproduction | None) -> str:
+def _intro(reproduction: Reproduction | None, reference: Reference) -> str:
     if reproduction is None:
         return "Runs of mixkd. What they are is read from their configurations."
-    standing = "; ".join(
-        f"{name}: {own}" for name, own in {**reproduction.datasets, **reproduction.teachers}.items()
-    )
-    return (
-        f"{reproduction.about}\n\nProtocol {reproduction.protocol}. Student: "
-        f"{reproduction.student}. What stands for what: {standing}."
-    )
+    papers = {name: dataset.name for name, dataset in reference.datasets.items()}
+    ours = {**reproduction.datasets, **reproduction.teachers}
+    pairs = [(papers.get(name) or reference.name(name), own) for name, own in ours.items()]
+    pairs.append((reference.name(reference.student), reproduction.student))
+    instead = "; ".join(f"{own} for {papers}" for papers, own in pairs if own != papers)
+    said = f"{reproduction.about}\n\nProtocol {reproduction.protocol}."
+    return said + (f" In place of the paper's: {instead}." if instead else "")
 
 
 def _summary(

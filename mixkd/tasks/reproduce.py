@@ -12,7 +12,7 @@ from mixkd.files import write_json
 from mixkd.launchers.sweep import held, worst
 from mixkd.report.results import Expected, Reproduction, manifest
 from mixkd.reproduction.artefact import Artefact, load_artefact
-from mixkd.reproduction.carry_out import Looked, distinct, look_at, make, words_of
+from mixkd.reproduction.carry_out import Done, distinct, look_at, make, words_of
 from mixkd.reproduction.scale import load_scale
 from mixkd.reproduction.study import Study, Wanted
 from mixkd.shipped import artefacts
@@ -42,18 +42,20 @@ def reproduce(words: Sequence[str]) -> tuple[str, int]:
     """
     chosen, given, rest = _parsed(words)
     scale = load_scale(given["scale"], given["protocol"], _seeds(given["seeds"]))
-    study = Study(scale, _more(rest))
+    launch = [word for word in rest if word.startswith(("launcher", "sweep."))]
+    study = Study(scale, _more(word for word in rest if word not in launch))
     root = Path(given["runs"]).expanduser()
     out = Path(given["out"] or f"reports/{scale.name}").expanduser()
     wanted = {each.name: each.runs(study) for each in chosen}
     if given["plan"] != "false":
         return plan(chosen, wanted, root, each_run=given["plan"] == "runs"), 0
     with held(root, f"reproduce-{scale.name}"):
-        done = make(distinct(run for runs in wanted.values() for run in runs), root)
+        every = distinct(run for runs in wanted.values() for run in runs)
+        done = make(every, root, f"reproduce-{scale.name}", [*scale.settings.launch, *launch])
         known = _with_those_known(chosen, study, root)
         for artefact in known:
             artefact.make(study, place_of(root, scale.name))
-        written = _write_down(known, study, root)
+        written = _write_down(known, study, root, done)
     status = worst(done.values())
     if status == 130:
         raise KeyboardInterrupt
@@ -136,21 +138,24 @@ def _with_those_known(chosen: Sequence[Artefact], study: Study, root: Path) -> l
     return [load_artefact(name) for name in artefacts() if name in names]
 
 
-def _write_down(known: Sequence[Artefact], study: Study, root: Path) -> Reproduction:
+def _write_down(known: Sequence[Artefact], study: Study, root: Path, done: Done) -> Reproduction:
     """Write what is planned, and where it is, beside the runs; return it."""
     runs: dict[Any, list[str]] = {}  # what each feeds
     for artefact in known:
         for each in artefact.runs(study):
             for run in each.with_those_before():
                 runs.setdefault(run, []).append(artefact.name)
-    looked = {each.wanted.job: each for each in look_at(distinct(runs), root)}
+    every = distinct(runs)
+    places = {job: outcome.path for job, outcome in done.items()}
+    if others := [run for run in every if run.job not in places]:
+        places |= {each.wanted.job: each.path for each in look_at(distinct(others), root)}
     expected = [
         Expected(
             subject=run.subject,
             seed=run.seed,
             kind=run.kind,
-            command=_command(run, looked, root),
-            path=_relative(looked[run.job].path, root),
+            command=_command(run, places, root),
+            path=_relative(places[run.job], root),
             artefacts=tuple(dict.fromkeys(names)),
         )
         for run, names in runs.items()
@@ -164,7 +169,7 @@ def _write_down(known: Sequence[Artefact], study: Study, root: Path) -> Reproduc
         data={name: _data_name(study, name) for name in settings.datasets},
         datasets={name: dataset.name for name, dataset in settings.datasets.items()},
         teachers={name: network.name for name, network in settings.teachers.items()},
-        student=settings.student_name,
+        student=settings.student.name,
         expected=tuple(expected),
     )
     write_json(manifest(root, scale.name), written.as_json())
@@ -181,9 +186,9 @@ def _relative(path: str, root: Path) -> str:
     return str(Path(path).relative_to(root)) if path else ""
 
 
-def _command(run: Wanted, looked: Mapping[Any, Looked], root: Path) -> str:
+def _command(run: Wanted, places: Mapping[Any, str], root: Path) -> str:
     """Return the command of a run; `KEY=...` stands for a run that is missing itself."""
-    paths = {key: looked[used.job].path or "..." for key, used in run.uses}
+    paths = {key: places[used.job] or "..." for key, used in run.uses}
     return shlex.join(["mixkd", run.command, *words_of(run, paths, root)])
 
 
@@ -228,10 +233,10 @@ def plan(
             f"{speed.forward:>9,.1f}  {speed.parameters / 1e6:.2f}"
         )
     if each_run:
-        known = {each.wanted.job: each for each in looked}
+        places = {each.wanted.job: each.path for each in looked}
         for run in everything:
             state = "done " if run.job in finished else "to do"
-            lines.append(f"{state}  {_command(run, known, root)}")
+            lines.append(f"{state}  {_command(run, places, root)}")
     return "\n".join(lines)
 
 

@@ -448,7 +448,7 @@ def test_names_for_people_and_the_tables_columns() -> None:
     rows = list(csv.DictReader(io.StringIO(table.csv())))
     assert len(rows) == 28
     assert list(rows[0]) == [
-        "claim", "where", "printed_verdict", "printed_figures", "measured_verdict",
+        "id", "claim", "where", "printed_verdict", "printed_figures", "measured_verdict",
         "measured_figures",
     ]  # fmt: skip
     assert [row["printed_verdict"] for row in rows] == list(PRINTED.values())
