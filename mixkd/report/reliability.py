@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -159,10 +160,14 @@ def _both(teacher: float, student: float) -> str:
 
 
 def save_figure(figure: Figure, stem: Path) -> None:
-    """Write a figure as `stem`.png and `stem`.svg."""
-    for suffix in ("png", "svg"):
-        with replacing(stem.parent / f"{stem.name}.{suffix}") as temporary:
-            figure.savefig(temporary, dpi=150)
+    """Write a figure as `stem`.png and `stem`.svg: the same bytes for the same figure."""
+    dateless: dict[str, dict[str, Any]] = {"png": {}, "svg": {"Date": None}}
+    for suffix, metadata in dateless.items():
+        with (
+            replacing(stem.parent / f"{stem.name}.{suffix}") as temporary,
+            rc_context({"svg.hashsalt": "mixkd"}),  # else ids are random
+        ):
+            figure.savefig(temporary, dpi=150, metadata=metadata)
 
 
 def read_curve(run: Path, split: str, label: str, ece: float) -> Curve:

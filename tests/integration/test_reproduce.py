@@ -1,0 +1,246 @@
+"""`mixkd reproduce all scale=smoke` and the report, as a user runs them."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+import yaml
+from PIL import Image
+
+from mixkd.report.results import Reproduction, Results, manifest, read_results
+from mixkd.shipped import artefacts
+from mixkd.tasks.report import report
+
+pytestmark = pytest.mark.integration
+
+TABLES = [name for name in artefacts() if name.startswith("table")]
+FIGURES = [name for name in artefacts() if name.startswith("fig")]
+
+
+def command(*words: str) -> list[str]:
+    return [sys.executable, "-m", "mixkd", *words]
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder in which everything has been reproduced at smoke scale: runs/ and reports/smoke/."""
+    place = tmp_path_factory.mktemp("smoke")
+    environment = os.environ | {"XDG_CACHE_HOME": str(place / "cache")}
+    words = command("reproduce", "all", "scale=smoke")
+    done = subprocess.run(words, cwd=place, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    yield place
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def numbers_of(path: Path) -> list[str]:
+    """Return the names of a table's measured columns."""
+    words = {"teacher", "setting", "model", "corruption", "network", "training", "notes", "runs"}
+    names = [name for name in rows_of(path)[0] if name not in words]
+    return [n for n in names if not n.endswith(("_printed", "_sd", "_scaled"))]
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_table_has_numbers_in_three_forms(smoke: Path, name: str) -> None:
+    out = smoke / "reports/smoke"
+    rows = rows_of(out / f"{name}.csv")
+    assert len(rows) >= 4
+    printed = 0
+    for row in rows:
+        own = "scaled" not in " ".join(filter(None, [row.get("setting"), row.get("model")]))
+        baseline = name == "table7" and row["teacher"].startswith("baseline")
+        for column in numbers_of(out / f"{name}.csv"):
+            scaled_or_none = column.endswith("scaled_global") or column.endswith("scaled_peak")
+            if own and not scaled_or_none and not (baseline and column.startswith("gain")):
+                float(row[column])  # raises where a cell is empty
+        printed += sum(bool(row[c]) for c in row if c.endswith("_printed"))
+        assert row["runs"]
+    assert printed >= len({tuple(row.values()) for row in rows}) // 4
+    text = (out / f"{name}.md").read_text()
+    for word in ("Scale smoke", "Protocol corrected", "handwritten digits in place of", "held-out"):
+        assert word in text.splitlines()[2], word
+    latex = (out / f"{name}.tex").read_text()
+    assert latex.count(r" \\") == len(rows) + 1
+    assert r"\begin{tabular}" in latex
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_is_drawn_and_has_its_numbers(smoke: Path, name: str) -> None:
+    out = smoke / "reports/smoke"
+    with Image.open(out / f"{name}.png") as image:
+        assert min(image.size) > 300
+        assert len(set(image.convert("L").resize((64, 64)).getdata())) > 5
+    assert ElementTree.parse(out / f"{name}.svg").getroot().tag.endswith("svg")
+    columns = numbers_of(out / f"{name}-numbers.csv")
+    assert columns
+    for row in rows_of(out / f"{name}-numbers.csv"):
+        for column in columns:
+            float(row[column])
+
+
+def test_runs_of_two_artefacts_are_made_once(smoke: Path) -> None:
+    found = Reproduction.read(manifest(smoke / "runs", "smoke"))
+    assert set(found.artefacts) == set(artefacts())
+    paths = [each.path for each in found.expected]
+    made = {str(p.parent.relative_to(smoke / "runs")) for p in smoke.rglob("runs/**/status.json")}
+    assert made == set(paths)
+    assert len(paths) > len(made)  # digits stand for two data sets
+    best = [e for e in found.expected if e.subject[2:] == ("vit_b16", "kd_mixup", "2")]
+    assert {"table1", "table3", "fig9"} <= set(best[0].artefacts) | set(best[1].artefacts)
+
+
+def test_a_second_go_does_nothing(smoke: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (smoke / "runs").rglob("metrics.json")}
+    page = (smoke / "reports/smoke/index.html").read_text()
+    words = command("reproduce", "all", "scale=smoke")
+    done = subprocess.run(words, cwd=smoke, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count(", 0 to do") == 3
+    assert {p: p.stat().st_mtime_ns for p in (smoke / "runs").rglob("metrics.json")} == before
+    assert (smoke / "reports/smoke/index.html").read_text() == page
+    words = command("reproduce", "all", "plan=true")
+    done = subprocess.run(words, cwd=smoke, capture_output=True, text=True)
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert ["together", str(len(before)), "0", "0.00", "0.00"] in lines
+
+
+def copied(smoke: Path) -> tuple[Path, Results]:
+    """Return a copy of the runs in the test's own folder, and what is in it."""
+    shutil.copytree(smoke / "runs", "elsewhere", ignore=shutil.ignore_patterns("*.ckpt"))
+    root = Path("elsewhere")
+    return root, read_results(root, Reproduction.read(manifest(root, "smoke")))
+
+
+def test_what_is_planted_is_told_where_it_shows(smoke: Path) -> None:
+    root, results = copied(smoke)
+    of = {
+        (s.teacher, s.temperature, seed): root / run.path
+        for (s, seed, kind), run in results.slots.items()
+        if s[:2] == ("cifar100", "student") and s.method == "kd_mixup" and kind == "training"
+    }
+    # An ECE that cannot be; a run that is gone; one of other data; one of another seed's images.
+    impossible = of["vit_b16", "4", 0] / "metrics.json"
+    metrics = json.loads(impossible.read_text())
+    impossible.write_text(json.dumps(metrics | {"test/ece": 0.9}))
+    for seed in (0, 1):
+        shutil.rmtree(of["resnet152v2", "6", seed])
+    other = of["convnext_large", "8", 1] / "config.yaml"
+    config = yaml.safe_load(other.read_text())
+    config["data"]["name"] = "cifar10"
+    other.write_text(yaml.safe_dump(config))
+    (of["convnext_tiny", "10", 0] / "metrics.json").write_text("{")
+    report([f"runs={root}", "out=out"])
+    rows = {
+        (row["teacher"].split()[0], row["setting"]): row
+        for row in rows_of(Path("out/table1.csv"))
+        if row["teacher"]
+    }
+    notes = {key: row["notes"] for key, row in rows.items()}
+    assert "ece 0.9000 is impossible beside accuracy" in notes["ViT-B/16", "T = 4"]
+    assert notes["ResNet152V2", "T = 6"] == "missing"
+    assert not rows["ResNet152V2", "T = 6"]["accuracy"]
+    large = notes["ConvNeXt-L", "T = 8"]
+    assert "one seed" in large
+    assert "is of other data, cifar10; takes digits" in large
+    assert rows["ConvNeXt-L", "T = 8"]["seeds"] == "1.0"
+    tiny = notes["ConvNeXt-T", "T = 10"]
+    assert "missing: seed 0; one seed" in tiny
+    assert "metrics.json is damaged" in tiny
+    assert notes["ViT-B/16", "T = 2"] == ""
+    page = Path("out/index.html").read_text()
+    assert page.count("is impossible beside accuracy") >= 2
+    assert "missing: cifar100 student kd_mixup from resnet152v2 T = 6, seed 0, training" in page
+    assert "mixkd distill" in page
+    assert [r for r in rows_of(Path("out/bounds.csv")) if r["where"].startswith("measured")]
+    claims = {row["id"]: row for row in rows_of(Path("out/claims.csv"))}
+    assert claims["t2_best_acc"]["measured_verdict"] in ("not measured", "refuted")
+    assert claims["t2_best_acc"]["printed_verdict"] == "supported"
+    paired = [r for r in rows_of(Path("out/table1-paired.csv")) if "T = 6" in r["second"]]
+    assert [r["notes"] for r in paired if "ResNet152V2" in r["first"]] == ["no predictions of both"]
+
+
+def test_runs_without_a_plan_are_reported_too(smoke: Path) -> None:
+    root, _ = copied(smoke)
+    manifest(root, "smoke").unlink()
+    said = report([f"runs={root}", "out=out"])
+    assert "out/index.html: networks, bounds" in said  # digits are none of the paper's data sets
+    names = {row["network"] for row in rows_of(Path("out/networks.csv"))}
+    assert "digits teacher erm resnet32" in names
+    assert "digits student kd_mixup from resnet32 T = 2" in names
+    assert "digits student kd_mixup from resnet32+mixup T = 2" in names
+
+
+def test_a_changed_setting_reruns_what_depends_on_it(smoke: Path) -> None:
+    root, _ = copied(smoke)
+    before = set(root.rglob("status.json"))
+    words = command("reproduce", "fig3", f"runs={root}", "out=out", "distill.trainer.max_epochs=1")
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "stage 1: 4 runs, 0 to do" in done.stderr
+    assert "stage 2: 8 runs, 8 to do" in done.stderr
+    made = [path.parent for path in set(root.rglob("status.json")) - before]
+    assert len(made) == 8
+    assert all("/distill/" in str(path) for path in made)
+    # The others of this folder are told to be missing, as they were planned with this setting.
+    notes = [row["notes"] for row in rows_of(Path("out/table6.csv"))]
+    assert notes == ["missing"] * 4
+
+
+def test_an_interrupted_reproduction_goes_on_to_the_same_end(smoke: Path) -> None:
+    words = command("reproduce", "fig3", "runs=runs", "out=out")
+    first = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    assert first.stderr is not None
+    for line in first.stderr:
+        if line.startswith("[2: ") and "epoch   1/4" in line:
+            first.send_signal(signal.SIGINT)
+            break
+    rest = first.stderr.read()
+    assert first.wait() == 130, rest
+    assert "interrupted; the same command continues it" in rest
+    finished = [p for p in Path("runs").rglob("status.json") if "finished" in p.read_text()]
+    assert 4 <= len(finished) < 12
+    stamps = {path: path.stat().st_mtime_ns for path in finished}
+    time.sleep(0.1)
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert {path: path.stat().st_mtime_ns for path in finished} == stamps
+    found = sorted(Path("runs").rglob("metrics.json"))
+    assert len(found) == 12
+    for path in found:
+        assert path.read_bytes() == (smoke / path).read_bytes(), path
+
+
+def test_the_page_opens_in_a_browser(smoke: Path) -> None:
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no Chromium here")
+    from playwright.sync_api import sync_playwright
+
+    said: list[str] = []
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 360, "height": 800})
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("requestfailed", lambda request: said.append(request.url))
+        page.goto((smoke / "reports/smoke/index.html").as_uri())
+        assert page.evaluate("document.scrollingElement.scrollWidth") <= 360
+        broken = "[...document.images].filter(image => !image.naturalWidth).length"
+        assert page.evaluate(broken) == 0
+        assert page.evaluate("document.images.length") == len(FIGURES)
+        assert page.locator("table").count() >= len(artefacts())
+        browser.close()
+    assert said == []
