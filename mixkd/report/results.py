@@ -3,10 +3,12 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import isfinite
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from mixkd.errors import UserError
 from mixkd.files import read_json
 from mixkd.metrics.paired import Predictions
 from mixkd.report.cells import Cell, Key, Subject
@@ -71,11 +73,21 @@ class Reproduction:
             UserError: if it is damaged.
         """
         found = read_json(path, "runs")
-        expected = tuple(
-            Expected(**each | {"subject": Subject(*each["subject"])}) for each in found["expected"]
-        )
-        artefacts = tuple(found["artefacts"])
-        return cls(**(found | {"artefacts": artefacts, "expected": expected}))
+        try:
+            expected = tuple(
+                Expected(
+                    **each
+                    | {
+                        "subject": Subject(*each["subject"]),
+                        "artefacts": tuple(each["artefacts"]),
+                    }
+                )
+                for each in found["expected"]
+            )
+            artefacts = tuple(found["artefacts"])
+            return cls(**(found | {"artefacts": artefacts, "expected": expected}))
+        except (KeyError, TypeError) as error:
+            raise UserError.of("runs", f"{path} is damaged ({error}); mend or remove it") from error
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON takes it."""
@@ -232,7 +244,7 @@ def read_results(folder: Path, reproduction: Reproduction | None = None) -> Resu
         if run.dataset != own:
             said.append(f"left out: {run.path} is of other data, {run.dataset}; takes {own}")
             continue
-        if usual.get(own, "") != run.images:
+        if usual[_data_of(run)] != run.images:
             said.append(f"{run.path} saw other images than the other runs of {own}")
         if run.seed != slot[1] and run.task in TRAININGS:
             said.append(f"left out: {run.path} is of seed {run.seed}")
@@ -246,13 +258,18 @@ def read_results(folder: Path, reproduction: Reproduction | None = None) -> Resu
     return Results(found, reproduction, slots, expected, {k: v for k, v in notes.items() if v})
 
 
-def _usual_images(runs: Iterable[FoundRun]) -> dict[str, str]:
-    """Return the sha256 of the images that most of the runs of each data set saw."""
-    counts: dict[str, dict[str, int]] = {}
+def _data_of(run: FoundRun) -> tuple[str, str]:
+    """Return what says which images a run should have seen: a teacher may have seen more."""
+    return run.dataset, str(run.section("data").get("limit_train"))
+
+
+def _usual_images(runs: Iterable[FoundRun]) -> dict[tuple[str, str], str]:
+    """Return the sha256 of the images that most of the runs of each `_data_of` saw."""
+    counts: dict[tuple[str, str], dict[str, int]] = {}
     for run in runs:
-        own = counts.setdefault(run.dataset, {})
+        own = counts.setdefault(_data_of(run), {})
         own[run.images] = own.get(run.images, 0) + 1
-    return {dataset: max(own, key=lambda k: own[k]) for dataset, own in counts.items()}
+    return {data: max(own, key=lambda k: own[k]) for data, own in counts.items()}
 
 
 def _same_network(training: FoundRun, evaluation: FoundRun) -> bool:
@@ -265,15 +282,14 @@ def _by_configuration(found: Sequence[FoundRun]) -> Results:
     slots: dict[Slot, FoundRun] = {}
     notes: dict[Slot, list[str]] = {}
     teaching = {run.fingerprint("teacher") for run in found} - {""}
-    trained: dict[str, Subject] = {}
-    seeds: dict[str, int] = {}
     methods = {
         run.fingerprint("weights"): _text(run.section("method").get("name"))
         for run in found
-        if run.task == "finetune"
+        if run.task == "finetune" and run.fingerprint("weights")
     }
     usual = _usual_images(run for run in found if run.is_finished)
-    for run in sorted(found, key=lambda run: str(run.status.get("ended", ""))):
+    by_time = sorted(found, key=lambda run: str(run.status.get("ended", "")))
+    for run in by_time:
         if not (run.is_finished and run.task in TRAININGS):
             continue
         subject = _subject(run, teaching, methods)
@@ -281,22 +297,22 @@ def _by_configuration(found: Sequence[FoundRun]) -> Results:
         said = []
         if (before := slots.get(slot)) is not None:
             said.append(f"several runs; this one is {run.path}, the latest; another {before.path}")
-        if usual.get(run.dataset, "") != run.images:
+        if usual[_data_of(run)] != run.images:
             said.append(f"{run.path} saw other images than the other runs of {run.dataset}")
         slots[slot], notes[slot] = run, said + run.faults
-        trained[run.fingerprint("weights")] = subject
-        seeds[run.fingerprint("weights")] = run.seed
-    for run in found:
+    trained = {run.fingerprint("weights"): slot for slot, run in slots.items()}
+    trained.pop("", None)
+    for run in by_time:
         weights = run.fingerprint("network")
         if run.task != "evaluate" or not run.is_finished or weights not in trained:
             continue
-        subject = trained[weights]
+        subject, seed, _ = trained[weights]
         if run.dataset != subject.dataset:
             continue
         for kind, sign in (("vicinal", "vicinal/"), ("corruptions", "corruption/"),
                            ("features", "features/")):  # fmt: skip
             if any(name.startswith(sign) for name in run.metrics):
-                slot = (subject, seeds[weights], kind)
+                slot = (subject, seed, kind)
                 slots[slot] = run
                 notes[slot] = run.faults
     return Results(found, None, slots, {}, {slot: said for slot, said in notes.items() if said})
@@ -346,8 +362,9 @@ def _metrics(run: FoundRun, kind: str) -> dict[str, float]:
                 found["/".join([*parts[:-1], "gain"])] = value
     if kind == "vicinal":
         for row in run.rows("vicinal.csv"):
-            if row.get("lam") == 0.5 and row.get("network") in ("student", "network"):
-                found[f"vicinal/{row['split']}/dominance_half"] = row["dominance"]
+            half, own = row.get("dominance"), row.get("network") in ("student", "network")
+            if own and row.get("lam") == 0.5 and isinstance(half, float) and isfinite(half):
+                found[f"vicinal/{row.get('split')}/dominance_half"] = half
     return found
 
 
@@ -357,7 +374,7 @@ def _curve(run: FoundRun) -> dict[str, float]:
     Of its first tenth of epochs, of the rest of its first half, and of its second half.
     """
     values = [row.get("val/accuracy") for row in run.rows("history.csv")]
-    accuracy = [value for value in values if isinstance(value, float)]
+    accuracy = [value for value in values if isinstance(value, float) and isfinite(value)]
     if not accuracy:
         return {}
     n = len(accuracy)

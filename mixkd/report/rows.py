@@ -256,8 +256,9 @@ def paired_table(
     for first_label, first, second_label, second in pairs:
         row: dict[str, Value] = {"first": first_label, "second": second_label}
         one, other = results.predictions(first), results.predictions(second)
-        # A teacher or a public network has one seed; it stands beside all of the other's.
         seeds = sorted(one.keys() & other.keys()) or sorted(one.keys() or other.keys())
+        if first.role != second.role:  # a teacher has one seed; it stands beside all students'
+            seeds = sorted(one if second.role == "teacher" else other)
         ours = [one.get(s, next(iter(one.values()), None)) for s in seeds]
         theirs = [other.get(s, next(iter(other.values()), None)) for s in seeds]
         kept = [p for p in (*ours, *theirs) if p is not None]

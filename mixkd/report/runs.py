@@ -4,12 +4,12 @@ import csv
 import json
 import math
 import shlex
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import yaml
@@ -18,6 +18,7 @@ from mixkd.metrics.paired import Predictions
 from mixkd.report.feasible import bounds, is_possible
 
 TRAININGS = ("finetune", "distill")
+PREDICTIONS = "predictions/test.npz"
 
 
 @dataclass(frozen=True)
@@ -114,8 +115,11 @@ class FoundRun:
     def _disagreements(self) -> list[str]:
         """Return where metrics.json says other than the predictions do."""
         kept = self.predictions
+        if kept is None:
+            damaged = (self.folder / self.path / PREDICTIONS).exists()
+            return [f"{PREDICTIONS} is damaged"] if damaged else []
         accuracy = self.metrics.get("test/accuracy")
-        if kept is None or accuracy is None:
+        if accuracy is None:
             return []
         counted = float((kept["prediction"] == kept["label"]).mean())
         if math.isclose(counted, accuracy, abs_tol=1e-9):
@@ -125,28 +129,33 @@ class FoundRun:
     @cached_property
     def predictions(self) -> Predictions | None:
         """predictions/test.npz, or None where there is none that can be read."""
-        try:
-            with np.load(self.folder / self.path / "predictions/test.npz", allow_pickle=False) as f:
-                found = {name: f[name] for name in f.files if name != "logits"}
-        except (OSError, ValueError, EOFError, BadZipFile):
-            return None
+        found = self.arrays(PREDICTIONS, without="logits")
         kept = {"index", "label", "prediction", "confidence", "nll"} <= found.keys()
-        return found if kept else None
+        shapes = {array.shape for array in found.values()}
+        flat = len(shapes) == 1 and len(next(iter(shapes))) == 1 and shapes != {(0,)}
+        return found if kept and flat else None
 
     def rows(self, name: str) -> list[dict[str, Any]]:
         """Return the rows of one of its CSV files, numbers as floats; none where it is missing."""
         try:
             with open(self.folder / self.path / name, newline="") as file:
-                return [{k: _number(v) for k, v in row.items()} for row in csv.DictReader(file)]
+                rows = list(csv.DictReader(file))
         except (OSError, csv.Error, UnicodeDecodeError):
             return []
+        # None is the key of what a line has beyond the columns.
+        return [{k: _number(v) for k, v in row.items() if k is not None} for row in rows]
 
-    def arrays(self, name: str) -> dict[str, np.ndarray]:
-        """Return the arrays of one of its npz files; none where it is missing or damaged."""
+    def arrays(self, name: str, without: str = "") -> dict[str, np.ndarray]:
+        """Return the arrays of one of its npz files; none where it is missing or damaged.
+
+        Args:
+            name: of the file.
+            without: an array that is left out.
+        """
         try:
             with np.load(self.folder / self.path / name, allow_pickle=False) as saved:
-                return {key: saved[key] for key in saved.files}
-        except (OSError, ValueError, EOFError, BadZipFile):
+                return {key: saved[key] for key in saved.files if key != without}
+        except Exception:  # numpy, zipfile and zlib say in many ways that a file is damaged
             return {}
 
 
@@ -180,7 +189,7 @@ def read_run(folder: Path, path: Path) -> FoundRun:
         except FileNotFoundError:
             if required:
                 problems.append(f"{name} is missing")
-        except (OSError, ValueError, yaml.YAMLError) as error:
+        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
             problems.append(f"{name} is damaged: {' '.join(str(error).split())[:80]}")
         return {}
 
@@ -188,10 +197,11 @@ def read_run(folder: Path, path: Path) -> FoundRun:
     metrics = read("metrics.json", required=status.get("state") == "finished")
     numbers: dict[str, float] = {}
     for name, value in metrics.items():
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if number and abs(value) <= sys.float_info.max:
             numbers[name] = float(value)
         else:
-            problems.append(f"metrics.json: {name} is {value!r}, no number")
+            problems.append(f"metrics.json: {name} is {repr(value)[:40]}, no number")
     name = str(path.relative_to(folder))
     return FoundRun(name, folder, config, provenance, status, numbers, tuple(problems))
 

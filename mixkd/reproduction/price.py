@@ -24,6 +24,9 @@ SIZES = {
     "imagenet": (1_281_167, 50_000, 1000, 224),
 }
 
+# Keys of a network's section that its speed does not depend on.
+NOT_TIMED = ("weights", "run", "pretrained", "auto", "precision")
+
 Raw = Mapping[str, Any]
 
 
@@ -93,7 +96,7 @@ def work_of(wanted: Wanted) -> Work:
     batch = int(data["batch_size"])
 
     def model(section: Mapping[str, Any]) -> Model:
-        kept = {k: v for k, v in section.items() if k not in ("weights", "run", "pretrained")}
+        kept = {k: v for k, v in section.items() if k not in NOT_TIMED}
         return Model(OmegaConf.to_yaml(kept), classes, int(data["size"] or side), min(batch, 200))
 
     def own(key: str) -> Model | None:
@@ -183,23 +186,30 @@ def _data(cfg: Raw) -> dict[str, Any]:
 def _counts(data: Raw) -> tuple[int, int, int, int, int]:
     """Return training, held-out and test images, classes, and the stored side."""
     source, root = str(data["source"]), Path(str(data.get("root") or ""))
+    own = None  # held-out images that come with the data
     if source in SIZES:
         train, test, classes, side = SIZES[source]
     elif source == "imagefolder" and (root / "train").is_dir():
-        train = sum(1 for _ in image_files(root / "train"))
-        test = sum(1 for _ in image_files(root / "test")) if (root / "test").is_dir() else 0
+        parts = [name for name in ("train", "val", "test") if (root / name).is_dir()]
+        number = {name: sum(1 for _ in image_files(root / name)) for name in parts}
+        train, test = number["train"], number.get("test", number.get("val", 0))
+        own = number.get("val") if "test" in number else None
         classes = sum(path.is_dir() for path in (root / "train").iterdir())
         side = _side(root / "train")
     else:
         raise UserError.of("data.root", f"got {data.get('root')!r}; takes a folder with train/")
-    share = float(data["holdout"])
     test = min(test, data["limit_test"] or test)
-    held = 0 if data["selection"] == "test" else round(train * share)
-    kept = train - held
-    if data["limit_train"] and data["limit_train"] < kept:
-        held = round(held * data["limit_train"] / kept)
-        kept = int(data["limit_train"])
-    return kept, held or test, test, classes, side
+    held = round(train * float(data["holdout"])) if own is None else own
+    if data["selection"] == "test":
+        held = test
+    elif own is None:
+        train -= held
+    if data["limit_train"] and data["limit_train"] < train:
+        fewer = max(round(held * data["limit_train"] / train), classes)
+        if data["selection"] != "test" and fewer < held - classes:
+            held = fewer
+        train = int(data["limit_train"])
+    return train, held, test, classes, side
 
 
 def _side(folder: Path) -> int:

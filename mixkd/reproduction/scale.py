@@ -107,6 +107,7 @@ class Scale:
 
     def dataset(self, name: str) -> Dataset:
         """Return what stands for one of the paper's data sets."""
+        self._refuse_without("datasets", name)
         return self.settings.datasets[name]
 
     def dataset_words(self, dataset: str) -> Words:
@@ -119,8 +120,9 @@ class Scale:
 
     def teacher_words(self, dataset: str, name: str) -> Words:
         """Return what a teacher's training has beyond that."""
-        own = self.dataset(dataset).teachers.get(name, self.teachers[name].words)
-        return [*self.settings.teaching, *own]
+        of_data = self.dataset(dataset).teachers
+        self._refuse_without("teachers", name)
+        return [*self.settings.teaching, *of_data.get(name, self.teachers[name].words)]
 
     def student_words(self, key: str) -> Words:
         """Return what a student's training has, its network under a key: network or student."""
@@ -141,6 +143,13 @@ class Scale:
         """Return what an evaluation has: vicinal, corruptions or features."""
         words: Words = getattr(self.settings, kind)
         return words
+
+    def _refuse_without(self, section: str, name: str) -> None:
+        known = getattr(self.settings, section)
+        if name not in known:
+            raise UserError.of(
+                "scale", f"{self.name} has no {section}.{name}; it has {', '.join(known) or 'none'}"
+            )
 
 
 def scale_names() -> list[str]:
@@ -177,7 +186,7 @@ def load_scale(name: str, protocol: str = "corrected", seeds: tuple[int, ...] = 
         raise UserError.of("protocol", text)
     try:
         settings = Settings.model_validate(yaml.safe_load(path.read_text()))
-    except (yaml.YAMLError, ValidationError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise UserError.of("scale", f"{path} is no scale: {_first(error)}") from error
     return Scale(path.stem, protocol, settings, seeds or tuple(settings.seeds))
 
@@ -185,5 +194,5 @@ def load_scale(name: str, protocol: str = "corrected", seeds: tuple[int, ...] = 
 def _first(error: Any) -> str:
     if isinstance(error, ValidationError):
         details = error.errors()[0]
-        return f"{'.'.join(map(str, details['loc']))}: {details['msg']}"
+        return ": ".join(filter(None, [".".join(map(str, details["loc"])), details["msg"]]))
     return " ".join(str(error).split())

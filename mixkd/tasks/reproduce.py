@@ -108,25 +108,34 @@ def _more(words: Iterable[str]) -> dict[str, list[str]]:
     for word in words:
         own, _, rest = word.partition(".")
         if own in COMMANDS:
-            compose(own, [rest])  # says what is wrong with it
+            if refusal := _refused(own, rest):
+                raise refusal
             found[own].append(rest)
             continue
         # An evaluation takes its data from the run that it measures.
         able = [c for c in COMMANDS if c != "evaluate" or not word.startswith("data")]
-        refused: list[UserError] = []
-        for command in able:
-            try:
-                compose(command, [word])
-            except UserError as error:
-                refused.append(error)
-            else:
+        refused = {command: _refused(command, word) for command in able}
+        for command, refusal in refused.items():
+            if refusal is None:
                 found[command].append(word)
-        if len(refused) == len(able):
+        if first := all(refused.values()) and refused["finetune"]:
             key = word.partition("=")[0]
             if close := nearest(key, KEYS):
                 raise UserError.of(key, f"no such key{close}; takes {', '.join(KEYS)}")
-            raise refused[0]
+            raise first
     return found
+
+
+def _refused(command: str, word: str) -> UserError | None:
+    """Return why a command does not take a word, or None if it does."""
+    try:
+        compose(command, [word])
+    except UserError as error:
+        # That no network is chosen is no matter of this word.
+        key = word.partition("=")[0].partition(".")[0]
+        own = [p for p in error.problems if p.key.partition(".")[0] == key]
+        return UserError(*own or error.problems)
+    return None
 
 
 def _with_those_known(chosen: Sequence[Artefact], study: Study, root: Path) -> list[Artefact]:

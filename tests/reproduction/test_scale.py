@@ -1,0 +1,166 @@
+"""Scales: the shipped files, a file of one's own, and that every run they lead to composes."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mixkd.compose import compose
+from mixkd.config import Finetune, validate
+from mixkd.errors import UserError
+from mixkd.networks import build_network
+from mixkd.report.reference import load_reference
+from mixkd.reproduction.artefact import load_artefact
+from mixkd.reproduction.carry_out import distinct
+from mixkd.reproduction.scale import Scale, load_scale, scale_names
+from mixkd.reproduction.study import Study
+from mixkd.shipped import artefacts, experiments_dir
+
+REFERENCE = load_reference(experiments_dir() / "reference.yaml")
+C = "cifar100"
+ANY = ["a", "b", "c"]  # classes
+
+MINE = {
+    "about": "Mine.",
+    "seeds": [3, 4],
+    "datasets": {"cifar10": {"name": "digits", "words": ["data=digits", "optimizer.lr=0.1"]}},
+    "teachers": {"vit_b16": {"name": "ResNet-14", "words": ["network=resnet20"]}},
+    "student": {"name": "ResNet-8", "network": "resnet20", "words": ["args.depth=8"]},
+}
+
+
+def written(values: object, name: str = "mine.yaml") -> str:
+    Path(name).write_text(yaml.safe_dump(values))
+    return name
+
+
+def test_the_quickest_scale_comes_first() -> None:
+    assert scale_names() == ["smoke", "laptop", "paper"]
+
+
+@pytest.mark.parametrize("name", scale_names())
+def test_a_shipped_scale_has_all_that_the_paper_has(name: str) -> None:
+    scale = load_scale(name)
+    assert (scale.name, scale.protocol) == (name, "corrected")
+    assert scale.seeds == tuple(scale.settings.seeds)
+    assert set(scale.settings.datasets) == set(REFERENCE.datasets)
+    assert set(scale.teachers) == set(REFERENCE.teachers)
+    assert load_scale(name, "parity", (5, 6)).seeds == (5, 6)
+    assert load_scale(name, "parity").protocol == "parity"
+
+
+@pytest.mark.parametrize("name", scale_names())
+def test_every_run_that_an_artefact_wants_composes(name: str) -> None:
+    study = Study(load_scale(name, seeds=(0,)))
+    runs = distinct(run for own in artefacts() for run in load_artefact(own).runs(study))
+    assert len(runs) > 60
+    for run in runs:
+        cfg = compose(run.command, [*run.words, *(f"{key}=DIR" for key, _ in run.uses)])
+        assert cfg.task == run.command
+        assert cfg.seed == run.seed or run.command == "evaluate"
+        if not run.uses and run.command == "finetune":
+            validate(cfg)  # of the others, what they use is not there
+
+
+def parameters(scale: Scale, name: str) -> int:
+    """Return how many parameters the stand-in of one of the paper's networks has."""
+    study = Study(scale)
+    is_student = name == REFERENCE.student
+    run = study.from_labels(C, "erm")[0] if is_student else study.teacher(C, name)
+    cfg = validate(compose(run.command, list(run.words)))
+    assert isinstance(cfg, Finetune)
+    section = cfg.network.model_copy(update={"pretrained": None})
+    return sum(p.numel() for p in build_network(section, ANY, "network").parameters())
+
+
+@pytest.mark.parametrize("name", ["smoke", "laptop"])
+def test_networks_that_stand_in_are_as_large_beside_each_other_as_the_papers(name: str) -> None:
+    scale = load_scale(name, seeds=(0,))
+    sizes = [parameters(scale, each) for each in REFERENCE.capacity]
+    assert len(sizes) == 5
+    assert sizes == sorted(set(sizes), reverse=True)
+
+
+def test_a_file_of_the_same_form_is_a_scale_too() -> None:
+    scale = load_scale(written(MINE))
+    assert (scale.name, scale.seeds, scale.settings.toy_epochs) == ("mine", (3, 4), 40)
+    assert scale.training_words("cifar10") == [
+        "protocol=corrected", "data=digits", "optimizer.lr=0.1",
+    ]  # fmt: skip
+    assert scale.dataset_words("cifar10") == ["data=digits"]
+    assert scale.student_words("student") == ["student=resnet20", "student.args.depth=8"]
+    assert scale.student_words("network") == ["network=resnet20", "network.args.depth=8"]
+    assert scale.evaluation_words("vicinal") == scale.distill_words("cifar10") == []
+
+
+def test_a_data_set_may_have_teachers_of_its_own() -> None:
+    own = {"vit_b16": ["network=resnet32"]}
+    data = MINE["datasets"]["cifar10"]  # type: ignore[index]
+    two = {"cifar10": data, "imagenet": data | {"teachers": own}}
+    scale = load_scale(written(MINE | {"datasets": two, "teaching": ["seed=1"]}))
+    assert scale.teacher_words("cifar10", "vit_b16") == ["seed=1", "network=resnet20"]
+    assert scale.teacher_words("imagenet", "vit_b16") == ["seed=1", "network=resnet32"]
+
+
+def of_file(change: dict[str, object]) -> Callable[[], object]:
+    return lambda: load_scale(written({**MINE, **change}))
+
+
+NAMES = "takes smoke, laptop, paper, or a .yaml file"
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (lambda: load_scale("smok"), f"scale: got 'smok'; {NAMES} (did you mean smoke?)"),
+        (lambda: load_scale("nope.yaml"), f"scale: got 'nope.yaml'; {NAMES}"),
+        (
+            lambda: load_scale("paper.yaml"),
+            f"scale: got 'paper.yaml'; {NAMES} (did you mean paper?)",
+        ),
+        (
+            lambda: load_scale("smoke", "parety"),
+            "protocol: got 'parety'; takes corrected, parity (did you mean parity?)",
+        ),
+        (
+            of_file({"vicinl": []}),
+            "scale: mine.yaml is no scale: vicinl: Extra inputs are not permitted",
+        ),
+        (
+            of_file({"student": {"name": "x", "network": "y", "word": []}}),
+            "scale: mine.yaml is no scale: student.word: Extra inputs are not permitted",
+        ),
+        (of_file({"seeds": [0, -1]}), "scale: mine.yaml is no scale: seeds.1: Input should be"),
+        (of_file({"seeds": []}), "scale: mine.yaml is no scale: seeds: List should have at least"),
+        (of_file({"toy_epochs": 0}), "scale: mine.yaml is no scale: toy_epochs: Input should be"),
+        (
+            lambda: load_scale(written([1])),
+            "scale: mine.yaml is no scale: Input should be a valid dictionary",
+        ),
+    ],
+)
+def test_a_mistake_gets_one_message(asked: Callable[[], object], message: str) -> None:
+    with pytest.raises(UserError) as refused:
+        asked()
+    assert len(refused.value.problems) == 1
+    assert str(refused.value).startswith(message)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("content", [b"a: [1\n", b"\xff\xfe\x00\x01", b""])
+def test_a_damaged_file_gets_one_message(content: bytes) -> None:
+    Path("mine.yaml").write_bytes(content)
+    with pytest.raises(UserError, match=r"^scale: mine.yaml is no scale: ") as refused:
+        load_scale("mine.yaml")
+    assert "\n" not in str(refused.value)
+
+
+def test_a_scale_that_lacks_what_an_artefact_asks_for_says_so() -> None:
+    study = Study(load_scale(written(MINE)))
+    with pytest.raises(UserError) as refused:
+        list(load_artefact("table2").runs(study))
+    assert str(refused.value) == "scale: mine has no teachers.convnext_large; it has vit_b16"
+    with pytest.raises(UserError) as refused:
+        list(load_artefact("table3").runs(study))
+    assert str(refused.value) == "scale: mine has no datasets.cifar100; it has cifar10"
