@@ -59,8 +59,13 @@ def worst(outcomes: Iterable[Outcome | None]) -> int:
 
 
 @contextmanager
-def held(root: Path, name: str) -> Iterator[None]:
+def held(root: Path, name: str, key: str = "-m") -> Iterator[None]:
     """Hold a sweep, so that the same one is not run twice at once.
+
+    Args:
+        root: where its runs are.
+        name: of the sweep.
+        key: what to call it in a message.
 
     Raises:
         UserError: if a living process holds it.
@@ -71,7 +76,8 @@ def held(root: Path, name: str) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise UserError.of("-m", f"the same sweep is running ({path} is held)") from None
+        text = f"the same is running already ({path} is held)"
+        raise UserError.of(key, text) from None
     try:
         yield
     finally:

@@ -258,14 +258,14 @@ def read_results(folder: Path, reproduction: Reproduction | None = None) -> Resu
     return Results(found, reproduction, slots, expected, {k: v for k, v in notes.items() if v})
 
 
-def _data_of(run: FoundRun) -> tuple[str, str]:
+def _data_of(run: FoundRun) -> tuple[str, ...]:
     """Return what says which images a run should have seen: a teacher may have seen more."""
-    return run.dataset, str(run.section("data").get("limit_train"))
+    return run.dataset, run.selection, str(run.section("data").get("limit_train"))
 
 
-def _usual_images(runs: Iterable[FoundRun]) -> dict[tuple[str, str], str]:
+def _usual_images(runs: Iterable[FoundRun]) -> dict[tuple[str, ...], str]:
     """Return the sha256 of the images that most of the runs of each `_data_of` saw."""
-    counts: dict[tuple[str, str], dict[str, int]] = {}
+    counts: dict[tuple[str, ...], dict[str, int]] = {}
     for run in runs:
         own = counts.setdefault(_data_of(run), {})
         own[run.images] = own.get(run.images, 0) + 1

@@ -51,17 +51,12 @@ def look_at(wanted: Iterable[Wanted], root: Path) -> list[Looked]:
     Args:
         wanted: distinct runs, in the order in which they can be run.
         root: where runs are kept.
-
-    Raises:
-        UserError: for a run that cannot be run as it is wanted.
     """
     known: dict[Any, Looked] = {}
-    wanted = list(wanted)
-    for number, each in enumerate(wanted, start=1):
-        label = f"[{number}/{len(wanted)}] "
+    for each in wanted:
         paths = {key: known[used.job] for key, used in each.uses}
         if all(used.is_finished for used in paths.values()):
-            planned = _look(each, {key: used.path for key, used in paths.items()}, root, label)
+            planned = _look(each, {key: used.path for key, used in paths.items()}, root)
             known[each.job] = Looked(each, planned)
         else:
             known[each.job] = Looked(each, None)
@@ -71,6 +66,8 @@ def look_at(wanted: Iterable[Wanted], root: Path) -> list[Looked]:
 def make(wanted: Sequence[Wanted], root: Path, name: str, launch: Sequence[str] = ()) -> Done:
     """Run what is missing; return how each run ended. What uses a run that failed is not run.
 
+    A run that cannot be run as it is wanted is told, and the others go on.
+
     Args:
         wanted: distinct runs, in the order in which they can be run.
         root: where runs are kept.
@@ -78,7 +75,7 @@ def make(wanted: Sequence[Wanted], root: Path, name: str, launch: Sequence[str] 
         launch: overrides that say how runs are launched.
 
     Raises:
-        UserError: for a run that cannot be run as it is wanted.
+        UserError: if none of the runs that are missing can be run.
     """
     settings = settings_of("finetune", [(*launch, f"run.root={root}")])
     done: Done = {}
@@ -95,6 +92,7 @@ def make(wanted: Sequence[Wanted], root: Path, name: str, launch: Sequence[str] 
             more = (f"sweep.name={name}",)
             plan.append(replace(planned, job=replace(planned.job, more=more)))
         plan = _with_twins(plan)
+        _refuse_all(plan)
         missing = sum(p.outcome is None and p.twin is None for p in plan)
         say(f"stage {depth + 1}: {len(plan)} runs, {missing} to do")
         if not missing:
@@ -126,12 +124,17 @@ def words_of(wanted: Wanted, paths: Mapping[str, str], root: Path) -> tuple[str,
     return (*wanted.words, *(f"{k}={p}" for k, p in paths.items()), f"run.root={root}")
 
 
-def _look(wanted: Wanted, paths: Mapping[str, str], root: Path, label: str) -> Planned:
-    planned = look(Job(wanted.command, words_of(wanted, paths, root), label=label))
-    if planned.outcome is not None and planned.outcome.state == "refused":
-        words = " ".join(planned.job.words)
-        raise UserError.of("reproduce", f"mixkd {wanted.command} {words}\n{planned.outcome.text}")
-    return planned
+def _look(wanted: Wanted, paths: Mapping[str, str], root: Path, label: str = "") -> Planned:
+    return look(Job(wanted.command, words_of(wanted, paths, root), label=label))
+
+
+def _refuse_all(plan: Sequence[Planned]) -> None:
+    """Raise what is wrong with the runs that are missing, if all of them are refused."""
+    missing = [p.outcome for p in plan if p.outcome is None or p.outcome.state != "skipped"]
+    texts = [outcome.text for outcome in missing if outcome is not None]
+    if missing and len(texts) == len(missing):
+        told = "\n".join(dict.fromkeys(texts))
+        raise UserError.of("reproduce", f"none of {len(missing)} runs can be run:\n{told}")
 
 
 def _with_twins(plan: Sequence[Planned]) -> list[Planned]:
@@ -139,6 +142,6 @@ def _with_twins(plan: Sequence[Planned]) -> list[Planned]:
     first: dict[str, int] = {}
     marked = []
     for number, planned in enumerate(plan):
-        at = first.setdefault(planned.job.path, number)
+        at = first.setdefault(planned.job.path, number) if planned.job.path else number
         marked.append(planned if at == number else replace(planned, twin=at))
     return marked

@@ -78,6 +78,7 @@ class Study:
             words = [*self.scale.training_words(dataset), *own, f"method={method}", f"seed={seed}"]
             return self._wanted("finetune", words, subject=subject, seed=seed)
         words = [w for w in own if w.startswith("network")] + self.scale.dataset_words(dataset)
+        words += [w for w in self.more.get("finetune", ()) if w.startswith("data")]
         return self._wanted("evaluate", words, subject=subject, seed=seed)
 
     def has_mixup_teacher(self, dataset: str, name: str) -> bool:

@@ -1,5 +1,6 @@
 """`mixkd reproduce`: plan the runs of an artefact, do what is missing, render it."""
 
+import os
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,9 @@ from mixkd.shipped import artefacts
 from mixkd.tasks.report import place_of, write_report
 
 COMMANDS = ("finetune", "distill", "evaluate")
+# What tells an artefact's runs apart, or where they are.
+SET = ("seed", "method", "temperature", "network", "teacher", "student", "run.dir", "run.root",
+       "network.run", "teacher.run", "vicinal", "corruptions", "features")  # fmt: skip
 KEYS = {
     "scale": "smoke, laptop, paper, or a .yaml file",
     "protocol": "corrected or parity",
@@ -49,7 +53,7 @@ def reproduce(words: Sequence[str]) -> tuple[str, int]:
     wanted = {each.name: each.runs(study) for each in chosen}
     if given["plan"] != "false":
         return plan(chosen, wanted, root, each_run=given["plan"] == "runs"), 0
-    with held(root, f"reproduce-{scale.name}"):
+    with held(root, f"reproduce-{scale.name}", "reproduce"):
         every = distinct(run for runs in wanted.values() for run in runs)
         done = make(every, root, f"reproduce-{scale.name}", [*scale.settings.launch, *launch])
         known = _with_those_known(chosen, study, root)
@@ -106,6 +110,11 @@ def _more(words: Iterable[str]) -> dict[str, list[str]]:
     """
     found: dict[str, list[str]] = {command: [] for command in COMMANDS}
     for word in words:
+        key = word.partition("=")[0]
+        bare = key.partition(".")[2] if key.partition(".")[0] in COMMANDS else key
+        if bare in SET:
+            more = "; seeds=0,1,2 says which" if bare == "seed" else ""
+            raise UserError.of(key, f"is for the artefact to say{more}")
         own, _, rest = word.partition(".")
         if own in COMMANDS:
             if refusal := _refused(own, rest):
@@ -119,7 +128,6 @@ def _more(words: Iterable[str]) -> dict[str, list[str]]:
             if refusal is None:
                 found[command].append(word)
         if first := all(refused.values()) and refused["finetune"]:
-            key = word.partition("=")[0]
             if close := nearest(key, KEYS):
                 raise UserError.of(key, f"no such key{close}; takes {', '.join(KEYS)}")
             raise first
@@ -220,6 +228,7 @@ def plan(
 
     everything = distinct(run for runs in wanted.values() for run in runs)
     looked = look_at(everything, root)
+    busy = hasattr(os, "getloadavg") and os.getloadavg()[0] > 0.5
     finished = {each.wanted.job for each in looked if each.is_finished}
     missing = [run for run in everything if run.job not in finished]
     work = {run.job: work_of(run) for run in missing}
@@ -236,6 +245,8 @@ def plan(
         "Runs that artefacts share are done once. Hours: one run after another on this machine, by"
     )
     lines.append("images per second measured just now (training, answering; millions of numbers):")
+    if speeds and busy:
+        lines.append("(other work was running on this machine: it may well be faster)")
     for model, speed in speeds.items():
         lines.append(
             f"  {_model_name(model.section):<40} {model.size} px  {speed.train:>9,.1f} "

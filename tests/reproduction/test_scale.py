@@ -59,7 +59,7 @@ def test_every_run_that_an_artefact_wants_composes(name: str) -> None:
         cfg = compose(run.command, [*run.words, *(f"{key}=DIR" for key, _ in run.uses)])
         assert cfg.task == run.command
         assert cfg.seed == run.seed or run.command == "evaluate"
-        if not run.uses and run.command == "finetune":
+        if not run.uses and cfg.data.source != "imagenet":  # which needs data.root
             validate(cfg)  # of the others, what they use is not there
 
 

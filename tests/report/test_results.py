@@ -1,0 +1,537 @@
+"""What runs say of each network: cells, remarks and faults, with a reproduction and without."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import pytest
+import yaml
+
+from mixkd.errors import UserError
+from mixkd.files import write_json
+from mixkd.report.cells import Cell, Subject
+from mixkd.report.results import (
+    Expected,
+    Reproduction,
+    Results,
+    manifest,
+    network_name,
+    read_results,
+    title,
+)
+
+C = "cifar100"
+ROOT = Path("runs")
+TEACHER = Subject(C, "teacher", "vit_b16")
+STUDENT = Subject(C, "student", "vit_b16", "kd_mixup", "2")
+BASELINE = Subject(C, "student", "", "erm")
+
+METRICS = {"test/accuracy": 0.8, "test/confidence": 0.7, "test/ece": 0.15, "val/accuracy": 0.9}
+
+
+def write_run(
+    path: str,
+    task: str = "finetune",
+    metrics: Mapping[str, float] | None = METRICS,
+    *,
+    state: str = "finished",
+    ended: str = "2026-01-01",
+    error: str = "",
+    seed: int = 0,
+    data: str = "digits",
+    limit: int | None = None,
+    images: str = "d1",
+    network: Any = None,
+    method: str = "",
+    prints: Mapping[str, str] | None = None,
+    **more: Any,
+) -> None:
+    """Write a run directory as a task does; `prints` are sha256 by name, `more` is configuration.
+
+    Its weights bear the name of the run.
+    """
+    folder = ROOT / path
+    config = {
+        "task": task,
+        "seed": seed,
+        "data": {"name": data, "selection": "holdout", "limit_train": limit},
+        "network": network or {"name": "resnet20"},
+        "method": {"name": method or {"finetune": "erm", "distill": "kd_mixup"}.get(task)},
+        **more,
+    }
+    if task == "distill":
+        config = {"teacher": {"name": "resnet20"}, "temperature": 2.0, **config}
+    own = {} if task == "evaluate" else {"weights": path}
+    fingerprints = {k: v for k, v in {"data": images, **own, **(prints or {})}.items() if v}
+    status = {"state": state, "ended": ended} | ({"error": error} if error else {})
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    write_json(folder / "provenance.json", {"fingerprints": fingerprints})
+    write_json(folder / "status.json", status)
+    if metrics is not None:
+        write_json(folder / "metrics.json", dict(metrics))
+
+
+def write_rows(path: str, text: str) -> None:
+    (ROOT / path).write_text(text)
+
+
+def expected(
+    subject: Subject, path: str, seed: int = 0, kind: str = "training", *artefacts: str
+) -> Expected:
+    return Expected(subject, seed, kind, f"mixkd {path}", path, artefacts or ("table3",))
+
+
+def planned(*runs: Expected) -> Reproduction:
+    return Reproduction(
+        scale="tiny",
+        protocol="corrected",
+        about="Tiny.",
+        artefacts=("table3", "fig4"),
+        data={C: "digits"},
+        datasets={C: "handwritten digits"},
+        teachers={"vit_b16": "ResNet-26"},
+        student="ResNet-8",
+        expected=runs,
+    )
+
+
+def of(*runs: Expected) -> Results:
+    return read_results(ROOT, planned(*runs))
+
+
+# With a reproduction.
+
+
+def test_a_cell_is_a_mean_over_seeds() -> None:
+    write_run("a", seed=0, metrics=METRICS)
+    write_run("b", seed=1, metrics=METRICS | {"test/accuracy": 0.84})
+    found = of(expected(BASELINE, "b", 1), expected(BASELINE, "a", 0))
+    cell = found.cell(BASELINE, "test/accuracy")
+    assert cell == Cell({0: 0.8, 1: 0.84}, runs=("b", "a"))
+    assert list(cell.by_seed) == [0, 1]
+    assert cell.mean == pytest.approx(0.82)
+    assert found.cell(BASELINE, "val/accuracy") is None  # of what selected the epoch
+    assert found.cell(STUDENT, "test/accuracy") is None
+    assert found.seeds(BASELINE) == [0, 1]
+    assert [run.path for run in found.runs(BASELINE).values()] == ["a", "b"]
+    assert found.subjects == [BASELINE]
+    assert found.remarks(BASELINE) == ""
+    assert found.faults() == []
+
+
+def history(n: int, *more: str) -> str:
+    """Return a history whose held-out accuracy is 0.00, 0.01, 0.02 and so on."""
+    lines = [f"{k},0.1,{k / 100}" for k in range(n)]
+    return "\n".join(["epoch,train/loss,val/accuracy", *lines, *more]) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("epochs", "expected_parts"),
+    [
+        (20, {"early": (0 + 1) / 200, "middle": mean(range(2, 10)) / 100, "late": 0.145}),
+        (4, {"early": 0, "middle": 0.01, "late": 0.025}),
+        (3, {"early": 0, "late": 0.015}),
+        (1, {"early": 0}),
+        (0, {}),
+    ],
+)
+def test_a_curve_has_three_parts(epochs: int, expected_parts: dict[str, float]) -> None:
+    write_run("a")
+    write_rows("a/history.csv", history(epochs))
+    cells = of(expected(BASELINE, "a")).cells
+    curve = {k.metric: cell.mean for k, (cell,) in cells.items() if k.metric.startswith("curve/")}
+    assert curve == pytest.approx(
+        {f"curve/{part}_accuracy": value for part, value in expected_parts.items()}
+    )
+
+
+def test_an_epoch_without_a_number_is_left_out_of_the_curve() -> None:
+    write_run("a")
+    write_rows("a/history.csv", history(4, "4,0.1,", "5,0.1,x", "6"))
+    assert of(expected(BASELINE, "a")).cell(BASELINE, "curve/late_accuracy") == Cell(
+        {0: pytest.approx(0.025)}, runs=("a",)
+    )
+
+
+VICINAL = {
+    "test/accuracy": 0.1,
+    "vicinal/train/student/nl_global": 0.5,
+    "vicinal/train/teacher/nl_global": 0.9,
+    "vicinal/train/delta_lin_peak": 0.4,
+}
+
+
+def test_an_evaluation_adds_to_its_networks_cells_without_its_name() -> None:
+    write_run("s", "distill", prints={"teacher": "t"})
+    write_run("v", "evaluate", VICINAL, prints={"network": "s"})
+    corruption = {"corruption/fog/mean/accuracy": 0.6, "corruption/fog/mean/gain_erm": 0.1,
+                  "corruption/fog/mean/gain_kd": 0.3}  # fmt: skip
+    write_run("c", "evaluate", corruption, prints={"network": "s"})
+    write_run("f", "evaluate", {"features/v_measure": 0.7}, prints={"network": "s"})
+    found = of(
+        expected(STUDENT, "s"), expected(STUDENT, "v", kind="vicinal"),
+        expected(STUDENT, "c", kind="corruptions"), expected(STUDENT, "f", kind="features"),
+    )  # fmt: skip
+    assert {key.metric: cell.mean for key, (cell,) in found.cells.items()} == {
+        "test/accuracy": 0.8,  # the training's, not the evaluation's
+        "test/confidence": 0.7,
+        "test/ece": 0.15,
+        "vicinal/train/nl_global": 0.5,
+        "vicinal/train/teacher/nl_global": 0.9,
+        "vicinal/train/delta_lin_peak": 0.4,
+        "corruption/fog/mean/accuracy": 0.6,
+        "corruption/fog/mean/gain_erm": 0.1,
+        "corruption/fog/mean/gain": 0.1,
+        "corruption/fog/mean/gain_kd": 0.3,
+        "features/v_measure": 0.7,
+    }
+    assert {key[:5] for key in found.cells} == {STUDENT}
+    cell = found.cell(STUDENT, "vicinal/train/nl_global")
+    assert cell is not None
+    assert cell.runs == ("v",)
+
+
+def test_dominance_half_way_is_taken_from_the_rows() -> None:
+    write_run("t")
+    metrics = {"vicinal/train/network/nl_global": 1.5}
+    write_run("v", "evaluate", metrics, prints={"network": "t"})
+    rows = ["split,network,lam,dominance", "train,network,0.25,7", "train,network,0.5,1.25",
+            "train,teacher,0.5,8", "test,network,0.5,1.5"]  # fmt: skip
+    runs = expected(TEACHER, "t"), expected(TEACHER, "v", kind="vicinal")
+
+    def halves() -> dict[str, float]:
+        cells = of(*runs).cells.items()
+        return {k.metric: c.mean for k, (c,) in cells if k.metric.endswith("dominance_half")}
+
+    write_rows("v/vicinal.csv", "\n".join(rows))
+    assert halves() == {
+        "vicinal/train/dominance_half": 1.25, "vicinal/test/dominance_half": 1.5,
+    }  # fmt: skip
+    write_rows("v/vicinal.csv", "\n".join([*rows[:-1], "test,network,0.5"]))  # broken off
+    assert halves() == {"vicinal/train/dominance_half": 1.25}
+    write_rows("v/vicinal.csv", "network,lam\nnetwork,0.5\n")
+    assert halves() == {}
+
+
+def test_a_run_that_is_missing_comes_with_its_command() -> None:
+    write_run("a", seed=0)
+    found = of(
+        expected(BASELINE, "a", 0), expected(BASELINE, "b", 1), expected(BASELINE, "", 2),
+        expected(STUDENT, "s", 0, "training", "table1"),
+    )  # fmt: skip
+    assert found.remarks(BASELINE) == "missing: seed 1, 2; one seed"
+    assert found.remarks(STUDENT) == "missing"
+    assert found.remarks(TEACHER) == "no run"
+    missing = [
+        "missing: cifar100 student erm, seed 1, training: `mixkd b`",
+        "missing: cifar100 student erm, seed 2, training: `mixkd `",
+    ]
+    assert found.faults("table3") == missing
+    of_student = (
+        "missing: cifar100 student kd_mixup from vit_b16 T = 2, seed 0, training: `mixkd s`"
+    )
+    assert found.faults() == [*missing, of_student]
+    assert found.faults("table1") == [of_student]
+    assert found.subjects == [BASELINE, STUDENT]
+
+
+@pytest.mark.parametrize("state", ["failed", "interrupted", "running"])
+def test_a_run_that_has_not_ended_well_says_so(state: str) -> None:
+    error = "NotFinite('logits')" if state == "failed" else ""
+    write_run("a", metrics=None, state=state, error=error)
+    found = of(expected(BASELINE, "a"))
+    said = f"its run is {state}" + (" (NotFinite('logits'))" if error else "")
+    assert found.remarks(BASELINE) == f"missing; {said}"
+    assert found.faults() == [
+        "missing: cifar100 student erm, seed 0, training: `mixkd a`",
+        f"cifar100 student erm, seed 0, training: {said}",
+    ]
+    assert found.cells == {}
+
+
+def test_a_run_that_finished_without_metrics_says_so() -> None:
+    write_run("a", metrics=None)
+    assert of(expected(BASELINE, "a")).remarks(BASELINE) == (
+        "missing; its run is finished; metrics.json is missing"
+    )
+
+
+def test_a_run_of_other_data_is_left_out() -> None:
+    write_run("a", seed=0)
+    write_run("b", seed=1, data="cifar10", images="d2")
+    found = of(expected(BASELINE, "a", 0), expected(BASELINE, "b", 1))
+    said = "left out: b is of other data, cifar10; takes digits"
+    assert found.remarks(BASELINE) == f"missing: seed 1; one seed; seed 1: {said}"
+    assert found.faults()[-1] == f"cifar100 student erm, seed 1, training: {said}"
+    assert found.seeds(BASELINE) == [0]
+
+
+def test_without_a_word_on_its_data_a_data_set_stands_for_itself() -> None:
+    write_run("a", data=C)
+    found = read_results(ROOT, replace(planned(expected(BASELINE, "a")), data={}))
+    assert found.seeds(BASELINE) == [0]
+
+
+def test_a_run_of_other_images_is_shown_and_said() -> None:
+    for seed, images in enumerate(("d1", "d2", "d1")):
+        write_run(f"r{seed}", seed=seed, images=images)
+    found = of(*(expected(BASELINE, f"r{seed}", seed) for seed in range(3)))
+    assert found.seeds(BASELINE) == [0, 1, 2]
+    assert found.remarks(BASELINE) == (
+        "seed 1: r1 saw other images than the other runs of digits; "
+        "its runs are of different images"
+    )
+
+
+def test_a_teacher_may_have_seen_more_training_images() -> None:
+    write_run("t", images="all")
+    write_run("v", "evaluate", VICINAL, images="all", prints={"network": "t"})
+    for seed in (0, 1, 2):
+        write_run(f"r{seed}", seed=seed, limit=600, images="part")
+    students = [expected(BASELINE, f"r{seed}", seed) for seed in range(3)]
+    found = of(expected(TEACHER, "t"), expected(TEACHER, "v", kind="vicinal"), *students)
+    assert found.faults() == []
+    assert found.remarks(TEACHER) == "one seed"
+
+
+def test_a_training_of_another_seed_is_left_out() -> None:
+    write_run("a", seed=5)
+    found = of(expected(BASELINE, "a", 0))
+    assert found.remarks(BASELINE) == "missing; left out: a is of seed 5"
+    assert found.cells == {}
+
+
+def test_an_evaluation_has_no_seed_of_its_own() -> None:
+    write_run("a", seed=5)
+    write_run("v", "evaluate", VICINAL, prints={"network": "a"})
+    found = of(expected(BASELINE, "a", 5), expected(BASELINE, "v", 5, "vicinal"))
+    assert found.seeds(BASELINE, "vicinal") == [5]
+
+
+def test_an_evaluation_of_other_weights_is_left_out() -> None:
+    write_run("a")
+    write_run("v", "evaluate", VICINAL, prints={"network": "before"})
+    # Planned before the training, it is looked at after it.
+    found = of(expected(BASELINE, "v", kind="vicinal"), expected(BASELINE, "a"))
+    assert found.remarks(BASELINE, "vicinal") == (
+        "missing; left out: v measured other weights than those of the row"
+    )
+    assert found.cell(BASELINE, "vicinal/train/nl_global") is None
+    assert found.remarks(BASELINE) == "one seed"
+
+
+def test_a_public_networks_first_evaluation_stands_for_its_training() -> None:
+    write_run("t", "evaluate", prints={"network": "public"})
+    write_run("v", "evaluate", VICINAL, prints={"network": "public"})
+    write_run("w", "evaluate", VICINAL, prints={"network": "other"})
+    found = of(expected(TEACHER, "t"), expected(TEACHER, "v", kind="vicinal"))
+    assert found.seeds(TEACHER) == found.seeds(TEACHER, "vicinal") == [0]
+    assert found.cell(TEACHER, "test/accuracy") == Cell({0: 0.8}, runs=("t",))
+    found = of(expected(TEACHER, "t"), expected(TEACHER, "w", kind="vicinal"))
+    assert found.seeds(TEACHER, "vicinal") == []
+
+
+def test_an_impossible_ece_is_said_in_the_row_and_among_the_faults() -> None:
+    write_run("a", metrics=METRICS | {"test/ece": 0.6})
+    found = of(expected(BASELINE, "a"))
+    said = (
+        "test/ece 0.6000 is impossible beside accuracy 0.8000 and confidence 0.7000: "
+        "it lies outside [0.1000, 0.5000]"
+    )
+    assert found.remarks(BASELINE) == f"one seed; {said}"
+    assert found.faults("table3") == [f"cifar100 student erm, seed 0, training: {said}"]
+    assert found.faults("fig4") == []
+    assert found.cell(BASELINE, "test/ece") == Cell({0: 0.6}, runs=("a",))
+
+
+def test_a_subject_in_words() -> None:
+    assert title(TEACHER) == "cifar100 teacher erm vit_b16"
+    assert title(STUDENT) == "cifar100 student kd_mixup from vit_b16 T = 2"
+    assert title(BASELINE) == "cifar100 student erm"
+
+
+def test_what_is_written_down_is_read_again() -> None:
+    written = planned(expected(TEACHER, "t"), expected(STUDENT, "", 2, "vicinal", "fig4", "table6"))
+    path = manifest(ROOT, "tiny")
+    assert path == Path("runs/reproduction-tiny.json")
+    write_json(path, written.as_json())
+    assert Reproduction.read(path) == written
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"{",
+        b"\xff\xfe\x00",
+        b"[1]",
+        b"{}",
+        b'{"expected": 3, "artefacts": []}',
+        b'{"expected": [3], "artefacts": []}',
+        b'{"expected": [{"subject": ["a", "b"]}], "artefacts": []}',
+        b'{"expected": [], "artefacts": [], "nonsense": 1}',
+    ],
+)
+def test_a_damaged_plan_is_refused(content: bytes) -> None:
+    path = manifest(Path(), "tiny")
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"^runs: reproduction-tiny.json is damaged \(") as refused:
+        Reproduction.read(path)
+    assert str(refused.value).endswith("; mend or remove it")
+
+
+def test_a_plan_that_lacks_a_part_is_refused() -> None:
+    whole = planned(expected(TEACHER, "t")).as_json()
+    for name in whole:
+        Path("plan.json").write_text(json.dumps({k: v for k, v in whole.items() if k != name}))
+        with pytest.raises(UserError, match=rf"plan.json is damaged \(.*{name}"):
+            Reproduction.read(Path("plan.json"))
+
+
+# Without a reproduction: runs are known by their configurations.
+
+FOUND_TEACHER = Subject("digits", "teacher", "resnet56")
+FOUND_BASELINE = Subject("digits", "student", "", "erm")
+
+
+def found_student(teacher: str = "resnet56", t: str = "2", method: str = "kd_mixup") -> Subject:
+    return Subject("digits", "student", teacher, method, t)
+
+
+def teaching(name: str = "resnet56") -> dict[str, Any]:
+    return {"teacher": {"name": name}}
+
+
+def test_a_teacher_is_what_a_student_learned_from() -> None:
+    write_run("t", network={"name": "resnet56"})
+    write_run("s", "distill", prints={"teacher": "t"}, **teaching())
+    write_run("b", network={"name": "resnet56"})  # of the same form, but nobody's teacher
+    found = read_results(ROOT)
+    assert {slot: run.path for slot, run in found.slots.items()} == {
+        (FOUND_TEACHER, 0, "training"): "t",
+        (found_student(), 0, "training"): "s",
+        (FOUND_BASELINE, 0, "training"): "b",
+    }
+    assert found.faults() == []
+    assert found.remarks(found_student()) == "one seed"
+    assert found.remarks(STUDENT) == "no run"
+
+
+def test_the_papers_teachers_are_teachers_without_a_student() -> None:
+    write_run("t", network={"name": "convnext_tiny.fb_in1k"}, method="mixup")
+    assert read_results(ROOT).subjects == [Subject("digits", "teacher", "convnext_tiny", "mixup")]
+
+
+def test_a_student_of_a_teacher_trained_with_mixup_is_another() -> None:
+    write_run("t", network={"name": "resnet56"}, method="mixup")
+    write_run("s", "distill", prints={"teacher": "t"}, **teaching())
+    assert read_results(ROOT).subjects == [
+        found_student("resnet56+mixup"), Subject("digits", "teacher", "resnet56", "mixup"),
+    ]  # fmt: skip
+
+
+def test_a_student_whose_teacher_is_unknown_is_of_one_without_mixup() -> None:
+    write_run("t", method="mixup", prints={"weights": ""}, state="running")
+    write_run("s", "distill", prints={"teacher": ""}, **teaching())
+    assert read_results(ROOT).subjects == [found_student()]
+
+
+@pytest.mark.parametrize(
+    ("temperature", "text"), [(2.0, "2"), (2, "2"), (2.5, "2.5"), ("sigma", "sigma"), (None, "")]
+)
+def test_a_temperature_is_text(temperature: Any, text: str) -> None:
+    write_run("s", "distill", temperature=temperature, method="kd", **teaching())
+    assert read_results(ROOT).subjects == [found_student(t=text, method="kd")]
+
+
+@pytest.mark.parametrize(
+    ("section", "name"),
+    [
+        ({"name": "convnext_large.fb_in22k_ft_in1k"}, "convnext_large"),
+        ({"name": "resnetv2_101.a1h_in1k"}, "resnet152v2"),
+        ({"name": "resnet50.a1_in1k"}, "resnet50"),
+        ({"name": None, "factory": "package.module.function"}, "package"),
+        ({}, ""),
+        ({"name": 3}, ""),
+    ],
+)
+def test_a_network_has_the_name_of_its_file(section: dict[str, Any], name: str) -> None:
+    assert network_name(section) == name
+
+
+def test_of_several_runs_the_latest_counts_and_the_row_says_so() -> None:
+    write_run("a", ended="2026-03-01", metrics=METRICS | {"test/accuracy": 0.75})
+    write_run("b", ended="2026-01-01")
+    write_run("c", ended="2026-02-01", seed=1)
+    found = read_results(ROOT)
+    assert {seed: run.path for seed, run in found.runs(FOUND_BASELINE).items()} == {0: "a", 1: "c"}
+    said = "several runs; this one is a, the latest; another b"
+    assert found.remarks(FOUND_BASELINE) == f"seed 0: {said}"
+    assert found.faults() == [f"digits student erm, seed 0, training: {said}"]
+
+
+def test_an_evaluation_belongs_to_the_run_whose_weights_it_measured() -> None:
+    write_run("t", network={"name": "resnet56"})
+    write_run("s", "distill", seed=3, prints={"teacher": "t"}, **teaching())
+    write_run("v", "evaluate", VICINAL, prints={"network": "s", "teacher": "t"})
+    write_run("c", "evaluate", {"corruption/fog/1/accuracy": 0.5}, prints={"network": "t"})
+    write_run("x", "evaluate", VICINAL, prints={"network": "unknown"})
+    write_run("y", "evaluate", VICINAL, prints={"network": "t"}, data="cifar10")
+    write_run("z", "evaluate", VICINAL, prints={"network": "t"}, state="failed")
+    slots = read_results(ROOT).slots
+    assert {slot: run.path for slot, run in slots.items() if slot[2] != "training"} == {
+        (found_student(), 3, "vicinal"): "v",
+        (FOUND_TEACHER, 0, "corruptions"): "c",
+    }
+
+
+def test_of_several_evaluations_the_latest_counts() -> None:
+    write_run("a")
+    write_run("v", "evaluate", VICINAL, prints={"network": "a"}, ended="2026-02-02")
+    write_run("w", "evaluate", VICINAL, prints={"network": "a"}, ended="2026-01-01")
+    found = read_results(ROOT)
+    assert found.slots[FOUND_BASELINE, 0, "vicinal"].path == "v"
+
+
+def test_a_row_has_no_evaluation_of_an_earlier_runs_weights() -> None:
+    write_run("a", ended="2026-02-01")
+    write_run("b", ended="2026-01-01")
+    write_run("v", "evaluate", VICINAL, prints={"network": "b"})
+    found = read_results(ROOT)
+    assert found.slots[FOUND_BASELINE, 0, "training"].path == "a"
+    assert found.seeds(FOUND_BASELINE, "vicinal") == []
+
+
+def test_where_no_weights_are_known_nothing_belongs_together() -> None:
+    write_run("a", prints={"weights": ""})
+    write_run("v", "evaluate", VICINAL)
+    assert list(read_results(ROOT).slots) == [(FOUND_BASELINE, 0, "training")]
+
+
+def test_runs_that_have_not_ended_well_are_nobodys() -> None:
+    write_run("a", state="failed", metrics=None, error="x")
+    write_run("b", state="finished", metrics=None)
+    found = read_results(ROOT)
+    assert found.slots == found.cells == {}
+    assert len(found.found) == 2
+
+
+def test_other_images_and_faults_are_said_without_a_plan_too() -> None:
+    for seed, images in enumerate(("d1", "d2", "d1")):
+        write_run(f"r{seed}", seed=seed, images=images)
+    write_run("m", method="mixup", metrics={"test/accuracy": 1.5})
+    assert read_results(ROOT).faults() == [
+        "digits student mixup, seed 0, training: test/accuracy 1.5 is no fraction",
+        "digits student erm, seed 1, training: r1 saw other images than the other runs of digits",
+    ]
+
+
+def test_runs_of_several_data_sets_are_kept_apart() -> None:
+    write_run("a")
+    write_run("b", data="cifar10", images="d2")
+    found = read_results(ROOT)
+    assert found.subjects == [FOUND_BASELINE, Subject("cifar10", "student", "", "erm")]
+    assert found.faults() == []

@@ -1,0 +1,185 @@
+"""Doing what is missing, with real runs: what fails, what waits for it, what is not done twice."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mixkd.errors import UserError
+from mixkd.launchers.job import Outcome
+from mixkd.launchers.local import Job
+from mixkd.launchers.sweep import Planned
+from mixkd.reproduction.carry_out import _waiting, _with_twins, distinct, look_at, make
+from mixkd.reproduction.scale import load_scale
+from mixkd.reproduction.study import Study, Wanted
+
+C = "cifar10"
+
+# `bad` diverges while it trains; `wrong` cannot even be asked for.
+SCALE = """
+about: Three teachers.
+seeds: [0]
+datasets:
+  cifar10:
+    name: digits
+    words: [data=digits, data.size=16, data.resize=null, data.limit_train=100, data.batch_size=50]
+teachers:
+  good: {name: Good, words: [network=resnet20, network.args.depth=8]}
+  bad: {name: Bad, words: [network=resnet20, network.args.depth=8, optimizer.lr=1.0e+12]}
+  wrong: {name: Wrong, words: [network=resnet20, trainer.max_epochs=0]}
+student: {name: Student, network: resnet20, words: [args.depth=8, pretrained=false]}
+teaching: &short [trainer.max_epochs=1, callbacks=none, trainer.accelerator=cpu]
+learning: *short
+vicinal: [vicinal.n_pairs=10, vicinal.lambdas=3, trainer.accelerator=cpu]
+"""
+
+# A fork server is at work: it needs a main module that can be imported.
+SCRIPT = """
+import json
+import sys
+from pathlib import Path
+
+from mixkd.launchers.sweep import worst
+from mixkd.reproduction.carry_out import make
+from test_carry_out import wanted
+
+
+def main():
+    runs = wanted()
+    told = []
+    for go in (1, 2):
+        print(f"go {go}", file=sys.stderr, flush=True)
+        done = make(list(runs.values()), Path("runs"), "reproduce-test", ["launcher.parallel=2"])
+        found = {name: done[run.job] for name, run in runs.items()}
+        times = {
+            name: (Path(o.path) / "status.json").stat().st_mtime_ns if o.path else 0
+            for name, o in found.items()
+        }
+        told.append({n: [o.state, o.path, o.text, times[n]] for n, o in found.items()})
+        status = worst(done.values())
+    print(json.dumps(told))
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+def wanted() -> dict[str, Wanted]:
+    """Return the runs of a student of each teacher, and an evaluation of each, by name."""
+    study = Study(load_scale("scale.yaml"))
+    runs = {}
+    for name in ("good", "bad", "wrong"):
+        runs[name] = study.teacher(C, name)
+        (runs[f"of {name}"],) = study.distilled(C, name)
+        runs[f"beside {name}"] = study.evaluated(runs[f"of {name}"], "vicinal", runs[name])
+    # Other words for the same experiment.
+    runs["twin"] = replace(runs["of good"], words=(*runs["of good"].words, "trainer.accumulate=1"))
+    ordered = distinct(runs.values())
+    names = {run.job: name for name, run in runs.items()}
+    return {names[run.job]: run for run in ordered}
+
+
+@pytest.fixture
+def scale() -> None:
+    Path("scale.yaml").write_text(SCALE)
+
+
+@pytest.mark.integration
+@pytest.mark.usefixtures("scale")
+def test_what_uses_a_failed_run_is_not_run_and_the_others_go_on() -> None:
+    Path("go.py").write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, "go.py"], capture_output=True, text=True, timeout=300, check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+    )  # fmt: skip
+    assert done.stdout, done.stderr[-3000:]
+    first, second = json.loads(done.stdout)
+    states = {name: state for name, (state, _, _, _) in first.items()}
+    assert states == {
+        "good": "finished", "of good": "finished", "twin": "skipped", "beside good": "finished",
+        "bad": "failed", "of bad": "failed", "beside bad": "failed",
+        "wrong": "refused", "of wrong": "failed", "beside wrong": "failed",
+    }  # fmt: skip
+    assert done.returncode == 2  # a refusal is worse than a failure
+
+    # Each says why.
+    assert "the network's logits are not finite" in first["bad"][2]
+    assert "trainer.max_epochs: got 0" in first["wrong"][2]
+    for name in ("of bad", "beside bad", "of wrong", "beside wrong"):
+        assert first[name][1:3] == ["", "not run: it uses a run that failed"]
+    assert sorted(path.parent.name for path in Path("runs").glob("*/*/*")) == [
+        "distill", "evaluate", "finetune", "finetune",
+    ]  # fmt: skip
+
+    # A run has the directories of those that it uses, and the reproduction's name.
+    config = yaml.safe_load((Path(first["beside good"][1]) / "config.yaml").read_text())
+    assert config["network"]["run"] == first["of good"][1] == first["twin"][1]
+    assert config["teacher"]["run"] == first["good"][1]
+    assert config["sweep"]["name"] == "reproduce-test"
+
+    # The second time what has ended well is let be, and what failed is tried again.
+    ended_well = ["good", "of good", "twin", "beside good"]
+    assert [second[name] for name in ended_well] == [
+        ["skipped", *first[name][1:]] for name in ended_well
+    ]
+    assert second["bad"][0] == "failed"
+    assert second["bad"][3] > first["bad"][3]
+    said = [line for line in done.stderr.splitlines() if line.startswith(("go", "stage"))]
+    assert said == [
+        "go 1", "stage 1: 3 runs, 2 to do", "stage 2: 2 runs, 1 to do", "stage 3: 1 runs, 1 to do",
+        "go 2", "stage 1: 3 runs, 1 to do", "stage 2: 2 runs, 0 to do", "stage 3: 1 runs, 0 to do",
+    ]  # fmt: skip
+
+    # Looking at them finds the same, and where what has not been run would be.
+    runs = wanted()
+    looked = dict(zip(runs, look_at(runs.values(), Path("runs")), strict=True))
+    assert [name for name, each in looked.items() if each.is_finished] == [
+        "good", "of good", "twin", "beside good",
+    ]  # fmt: skip
+    assert {name: looked[name].path for name in ended_well} == {
+        name: first[name][1] for name in ended_well
+    }
+    assert looked["bad"].path == first["bad"][1]
+    assert looked["of bad"].planned is None
+    assert looked["of bad"].path == ""
+
+
+@pytest.mark.usefixtures("scale")
+def test_where_none_can_be_run_all_is_refused() -> None:
+    runs = [run for name, run in wanted().items() if name.endswith("wrong")]
+    with pytest.raises(UserError, match=r"trainer\.max_epochs: got 0"):
+        make(runs, Path("runs"), "reproduce-test")
+    assert not list(Path("runs").glob("*"))
+
+
+@pytest.mark.usefixtures("scale")
+def test_before_anything_is_run_only_what_uses_nothing_has_a_place() -> None:
+    runs = wanted()
+    looked = dict(zip(runs, look_at(runs.values(), Path("runs")), strict=True))
+    assert [name for name, each in looked.items() if each.path] == ["good", "bad"]
+    assert not any(each.is_finished for each in looked.values())
+
+
+@pytest.mark.usefixtures("scale")
+def test_what_uses_a_run_that_is_queued_waits_for_it() -> None:
+    runs = wanted()
+    done: dict[Any, Outcome] = {runs["good"].job: Outcome("submitted", "runs/x")}
+    found = _waiting(runs["of good"], done)
+    assert (found.state, found.status) == ("submitted", 0)
+    assert found.text == "it uses a run that is queued; the same command goes on"
+    done[runs["good"].job] = Outcome("refused", "runs/x")
+    assert _waiting(runs["of good"], done).state == "failed"
+
+
+def test_runs_without_a_place_are_no_twins() -> None:
+    plan = [Planned(Job("finetune", (str(n),), path=path)) for n, path in enumerate("aba")]
+    plan += [Planned(Job("finetune", (str(n),))) for n in range(2)]
+    assert [planned.twin for planned in _with_twins(plan)] == [None, None, 0, None, None]

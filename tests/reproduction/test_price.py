@@ -1,0 +1,238 @@
+"""What runs cost: images, seconds and bytes by hand, beside those of real data and a real run."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mixkd.compose import compose
+from mixkd.config import Finetune, Network, validate
+from mixkd.data.datamodule import load_splits
+from mixkd.reproduction import speed
+from mixkd.reproduction.price import Model, Price, Speed, Work, price, work_of
+from mixkd.reproduction.scale import load_scale
+from mixkd.reproduction.study import Study, Wanted
+from mixkd.run import Run
+from mixkd.tasks.finetune import finetune
+
+C = "cifar100"
+
+# Smoke: 600 training, 200 test images; of the 135 that are held out of 1,347, 600 in 1,212.
+TRAIN, VAL, TEST, EPOCHS = 600, 67, 200, 4
+TEACHER, STUDENT = Speed(100, 400, 464_154), Speed(1000, 2000, 75_290)
+
+
+@pytest.fixture
+def study() -> Study:
+    return Study(load_scale("smoke", seeds=(0,)))
+
+
+def depth(model: Model) -> int:
+    found: int = yaml.safe_load(model.section)["args"]["depth"]
+    return found
+
+
+def speeds(work: Work) -> dict[Model, Speed]:
+    """Return made-up speeds: the student is the ResNet-8."""
+    return {model: STUDENT if depth(model) == 8 else TEACHER for model in work.models}
+
+
+def seconds(work: Work) -> float:
+    return work.seconds(speeds(work))
+
+
+def images(work: Work) -> dict[int, float]:
+    """Return how many images the network of each depth answers."""
+    found: dict[int, float] = {}
+    for model, count in work.forward:
+        found[depth(model)] = found.get(depth(model), 0.0) + count
+    return found
+
+
+def test_a_teachers_training(study: Study) -> None:
+    work = work_of(study.teacher(C, "convnext_large"))
+    assert work.train is not None
+    model, count = work.train
+    assert (depth(model), model.classes, model.size, model.batch) == (32, 10, 16, 50)
+    assert count == EPOCHS * TRAIN == 2400
+    assert images(work) == {32: EPOCHS * VAL + TEST} == {32: 468}
+    assert seconds(work) == pytest.approx(2 + 2400 / 100 + 468 / 400)
+    assert work.disk(speeds(work)) == 5 * 4 * 464_154  # SGD: twice values and momentum; weights
+
+
+def test_a_distillation_asks_the_teacher_about_every_image(study: Study) -> None:
+    work = work_of(study.distilled(C, "convnext_large")[0])
+    assert work.train is not None
+    assert (depth(work.train[0]), work.train[1]) == (8, 2400)
+    assert images(work) == {8: 468, 32: 2400}
+    assert seconds(work) == pytest.approx(2 + 2400 / 1000 + 468 / 2000 + 2400 / 400)
+    assert work.disk(speeds(work)) == 7 * 4 * 75_290  # Adam: twice values and two moments; weights
+
+
+def test_a_vicinal_evaluation_asks_every_network_about_every_mixture(study: Study) -> None:
+    student, teacher = study.distilled(C, "convnext_large")[0], study.teacher(C, "convnext_large")
+    others = {
+        "erm": study.from_labels(C, "erm")[0],
+        "kd": study.distilled(C, "convnext_large", "kd")[0],
+    }
+    mixtures = 2 * 60 * 9  # splits, pairs, lambdas
+    work = work_of(study.evaluated(student, "vicinal", teacher, others))
+    assert work.train is None
+    assert images(work) == {8: 3 * mixtures + TEST + VAL, 32: mixtures}
+    assert len(set(work.models)) == 2
+    assert seconds(work) == pytest.approx(2 + 3507 / 2000 + 1080 / 400)
+    assert work.disk(speeds(work)) == 0
+    alone = work_of(study.evaluated(teacher, "vicinal"))
+    assert images(alone) == {32: mixtures + TEST + VAL}
+
+
+def test_a_corruption_evaluation_asks_about_clean_images_and_thirty_sets(study: Study) -> None:
+    student, plain = study.distilled(C, "vit_b16")[0], study.from_labels(C, "erm")[0]
+    work = work_of(study.evaluated(student, "corruptions", baselines={"erm": plain}))
+    assert images(work) == {8: 2 * TEST * (6 * 5 + 1) + TEST + VAL} == {8: 12_667}
+    assert seconds(work) == pytest.approx(2 + 12_667 / 2000)
+
+
+@pytest.mark.parametrize(
+    ("words", "sets"),
+    [
+        (["corruptions.names=all"], 15 * 5),
+        (["corruptions.names=[fog,snow]", "corruptions.severities=[1,3,5]"], 2 * 3),
+    ],
+)
+def test_other_corruptions_count(words: list[str], sets: int) -> None:
+    study = Study(load_scale("smoke", seeds=(0,)), {"evaluate": words})
+    work = work_of(study.evaluated(study.from_labels(C, "erm")[0], "corruptions"))
+    assert images(work) == {8: TEST * (sets + 1) + TEST + VAL}
+
+
+def test_a_feature_evaluation(study: Study) -> None:
+    work = work_of(study.evaluated(study.from_labels(C, "erm")[0], "features"))
+    assert images(work) == {8: TEST + VAL + 100}
+    assert seconds(work) == pytest.approx(2 + 367 / 2000)
+
+
+def test_the_head_of_a_pretrained_network_is_trained_alone_first() -> None:
+    words = ("data=digits", "data.limit_train=600", "network=mobilenetv2", "stage1.epochs=10",
+             "network.pretrained=true", "trainer.max_epochs=4")  # fmt: skip
+    alone, whole = work_of(Wanted("finetune", words)), 4 * VAL + 450
+    assert [count for _, count in alone.forward] == [whole, 10 * (TRAIN + VAL)]
+    without = work_of(Wanted("finetune", (*words[:4], words[5])))
+    assert [count for _, count in without.forward] == [whole]
+
+
+PUBLIC = """
+about: A public teacher.
+seeds: [0]
+datasets: {imagenet: {name: digits, words: [data=digits, data.size=16]}}
+teachers:
+  vit_b16: {name: x, words: [network=resnet20, network.args.depth=14, network.weights=FILE]}
+student: {name: y, network: resnet20, words: [args.depth=8, pretrained=false]}
+"""
+
+
+def test_a_network_with_weights_is_timed_as_any_other() -> None:
+    Path("public.yaml").write_text(PUBLIC)
+    study = Study(load_scale("public.yaml"))
+    teacher, student = study.teacher("imagenet", "vit_b16"), study.distilled("imagenet", "vit_b16")
+    vicinal = study.evaluated(student[0], "vicinal", teacher)
+    works = [work_of(run) for run in (teacher, student[0], vicinal)]
+    assert [sorted(images(work)) for work in works] == [[14], [8, 14], [8, 14]]
+    for model in (model for work in works for model in work.models):
+        Network.model_validate(yaml.safe_load(model.section) | dict.fromkeys(REST))
+
+
+REST = ("weights", "run", "pretrained")
+
+
+def test_a_network_is_timed(monkeypatch: pytest.MonkeyPatch, study: Study) -> None:
+    monkeypatch.setattr(speed, "LEAST", 0.2)
+    work = work_of(study.from_labels(C, "erm")[0])
+    assert work.train is not None
+    found = speed.measure_speed(work.train[0])
+    assert found.parameters == 75_290
+    assert 0 < found.train < found.forward
+
+
+def test_what_is_done_costs_nothing() -> None:
+    model = Model("a", 10, 32, 50)
+    speeds = {model: Speed(10, 100, 1_000_000)}
+    works = [Work((model, 3600.0), ((model, 7200.0),), keeps=5), Work(None, ((model, 3600.0),))]
+    runs = [Wanted("finetune", (str(n),)) for n in range(3)]
+    work = {runs[0].job: works[0], runs[2].job: works[1]}
+    hours = (2 + 360 + 72 + 2 + 36) / 3600
+    assert price(runs, {runs[1].job}, work, speeds) == Price(3, 2, pytest.approx(hours), 0.02)
+    assert price(runs, {run.job for run in runs}, {}, {}) == Price(3, 0, 0, 0)
+
+
+def counted(words: list[str]) -> tuple[int, ...]:
+    """Return training, held-out and test images as priced, for a training of one epoch."""
+    words = ["network=resnet20", "trainer.max_epochs=1", *words]
+    twice = [*words[:1], "trainer.max_epochs=2", *words[2:]]
+    one, two = (work_of(Wanted("finetune", tuple(each))) for each in (words, twice))
+    assert one.train is not None
+    val = int(two.forward[0][1] - one.forward[0][1])  # an epoch more
+    return int(one.train[1]), val, int(one.forward[0][1]) - val
+
+
+def loaded(words: list[str]) -> tuple[int, ...]:
+    cfg = validate(compose("finetune", ["network=resnet20", *words]))
+    assert isinstance(cfg, Finetune)
+    splits = load_splits(cfg.data)
+    return len(splits.train), len(splits.val), len(splits.test)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["data.limit_train=600", "data.limit_test=200"],
+        ["data.limit_train=36"],  # a held-out image of each class at least
+        ["data.limit_train=1200"],  # so many that none of those held out is left away
+        ["data.limit_train=5000", "data.limit_test=5000"],
+        ["data.holdout=0.25", "data.limit_train=500"],
+        ["data.selection=test"],
+        ["data.selection=test", "data.limit_train=100", "data.limit_test=50"],
+    ],
+)
+def test_images_are_counted_as_they_are_split(words: list[str]) -> None:
+    assert counted(words) == loaded(words)
+
+
+def _rename(old: str, new: str) -> Callable[[Path], Any]:
+    return lambda root: (root / old).rename(root / new)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda root: None, (54, 6, 18)),
+        (_rename("test", "val"), (54, 6, 18)),
+        (lambda root: (root / "val").symlink_to(root / "test"), (60, 18, 18)),
+    ],
+)
+def test_images_in_folders_are_counted(
+    image_folder: Path, change: Callable[[Path], Any], expected: tuple[int, ...]
+) -> None:
+    change(image_folder)
+    words = ["data=imagefolder", f"data.root={image_folder}"]
+    assert counted(words) == loaded(words) == expected
+    model, _ = work_of(Wanted("finetune", ("network=resnet20", *words))).forward[0]
+    assert (model.classes, model.size) == (3, 16)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_the_bytes_are_those_of_a_real_run(monkeypatch: pytest.MonkeyPatch, optimizer: str) -> None:
+    words = ["data=digits", "data.size=16", "data.limit_train=100", "data.batch_size=50",
+             "network=resnet20", "network.args.depth=8", "callbacks=none", "trainer.max_epochs=1",
+             "trainer.accelerator=cpu", f"optimizer={optimizer}"]  # fmt: skip
+    cfg = validate(compose("finetune", words))
+    assert isinstance(cfg, Finetune)
+    finetune(cfg)
+    real = sum(path.stat().st_size for path in Run(cfg).path.rglob("*") if path.is_file())
+    monkeypatch.setattr(speed, "LEAST", 0.02)
+    work = work_of(Wanted("finetune", tuple(words)))
+    estimate = work.disk({model: speed.measure_speed(model) for model in set(work.models)})
+    assert estimate == pytest.approx(real, rel=0.2)
