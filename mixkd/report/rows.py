@@ -246,7 +246,7 @@ def paired_table(
         *(
             Column(f"{metric}{suffix}", f"{heading}{more}", 4, True)
             for metric, heading in (("accuracy", "Accuracy"), ("ece", "ECE"), ("nll", "NLL (nats)"))
-            for suffix, more in (("", ""), ("_low", ", 95 % from"), ("_high", "to"))
+            for suffix, more in (("", ""), ("_low", ", 95 % from"), ("_high", ", to"))
         ),
         Column("p", "p of accuracy", 3),
         SEEDS,

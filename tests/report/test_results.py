@@ -200,7 +200,7 @@ def test_dominance_half_way_is_taken_from_the_rows() -> None:
     metrics = {"vicinal/train/network/nl_global": 1.5}
     write_run("v", "evaluate", metrics, prints={"network": "t"})
     rows = ["split,network,lam,dominance", "train,network,0.25,7", "train,network,0.5,1.25",
-            "train,teacher,0.5,8", "test,network,0.5,1.5"]  # fmt: skip
+            "train,network,0.75,9", "train,teacher,0.5,8", "test,network,0.5,1.5"]  # fmt: skip
     runs = expected(TEACHER, "t"), expected(TEACHER, "v", kind="vicinal")
 
     def halves() -> dict[str, float]:
@@ -208,6 +208,7 @@ def test_dominance_half_way_is_taken_from_the_rows() -> None:
         return {k.metric: c.mean for k, (c,) in cells if k.metric.endswith("dominance_half")}
 
     write_rows("v/vicinal.csv", "\n".join(rows))
+    assert of(*runs).cell(TEACHER, "vicinal/train/nl_global") == Cell({0: 1.5}, runs=("v",))
     assert halves() == {
         "vicinal/train/dominance_half": 1.25, "vicinal/test/dominance_half": 1.5,
     }  # fmt: skip

@@ -193,6 +193,8 @@ def test_what_is_used_comes_first_and_each_run_once(study: Study) -> None:
     ]
     assert [run.depth for run in (teacher, *students, *evaluations)] == [0, 1, 1, 2, 2]
     assert study.evaluated(teacher, "features").depth == 1
+    features = study.evaluated(students[0], "features")
+    assert distinct([features]) == [teacher, students[0], features]
     found = distinct([*evaluations, *students, *evaluations[:1]])
     assert found == [teacher, plain[0], plain[1], *students, *evaluations]
 

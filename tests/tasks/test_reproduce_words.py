@@ -1,0 +1,174 @@
+"""What `mixkd reproduce` takes: artefacts, its own keys, words for the runs; and its plan."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from mixkd.errors import UserError
+from mixkd.reproduction import speed
+from mixkd.shipped import artefacts
+from mixkd.tasks.reproduce import _more, _parsed, _seeds, reproduce
+
+NAMES = "takes table1, table2, table3, table4, table5, table6, table7, fig2, fig3, fig4, fig5, fig6"
+KEYS = "takes scale, protocol, seeds, runs, out, plan"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], f"artefact: none given; {NAMES}"),
+        (["tabel1"], f"artefact: got 'tabel1' (did you mean table1?); {NAMES}"),
+        (["table1", "fig12"], f"artefact: got 'fig12' (did you mean fig2?); {NAMES}"),
+        (["demo"], f"artefact: got 'demo'; {NAMES}"),
+        (["plan"], f"artefact: got 'plan'; {NAMES}"),
+        (["table1", "sclae=smoke"], f"sclae: no such key (did you mean scale?); {KEYS}"),
+        (["table1", "plann=true"], f"plann: no such key (did you mean plan?); {KEYS}"),
+        (
+            ["table1", "optimizr.lr=1"],
+            "optimizr.lr: no such key (did you mean optimizer?); takes seed,",
+        ),
+        (
+            ["table1", "trainer.max_epoch=3"],
+            "trainer.max_epoch: no such key (did you mean max_epochs?); takes accelerator,",
+        ),
+        (
+            ["table1", "evaluate.features.nimages=3"],
+            "features.nimages: no such key (did you mean n_images?); takes enabled,",
+        ),
+        (
+            ["table1", "distill.trainer.max_epoch=3"],
+            "trainer.max_epoch: no such key (did you mean max_epochs?); takes accelerator,",
+        ),
+        (["table1", "optimizer=sdg"], "optimizer: got 'sdg'; takes adam, adamw, sgd"),
+        (["table1", "seed=3"], "seed: is for the artefact to say; seeds=0,1,2 says which"),
+        (["table1", "temperature=4"], "temperature: is for the artefact to say"),
+        (["table1", "distill.teacher.run=DIR"], "distill.teacher.run: is for the artefact to say"),
+        (
+            ["table1", "plan=maybe"],
+            "plan: got 'maybe'; takes true, false, or runs: print what there is to do, and stop",
+        ),
+        (
+            ["table1", "scale=labtop"],
+            "scale: got 'labtop'; takes smoke, laptop, paper, or a .yaml file (did you mean laptop",
+        ),
+        (
+            ["table1", "protocol=partiy"],
+            "protocol: got 'partiy'; takes corrected, parity (did you mean parity?)",
+        ),
+        *(
+            (
+                ["table1", f"seeds={text}"],
+                f"seeds: got {text!r}; takes whole numbers, each once, such as 0,1,2",
+            )
+            for text in ("0,a", "1,1", "-1", "0.5", "0;1", "[0,1,0]")
+        ),
+    ],
+)
+def test_a_mistake_gets_one_message_and_nothing_is_run(words: list[str], message: str) -> None:
+    with pytest.raises(UserError) as refused:
+        reproduce(words)
+    assert len(refused.value.problems) == 1
+    assert str(refused.value).startswith(message)
+    assert not list(Path().iterdir())
+
+
+def test_seeds_are_whole_numbers() -> None:
+    assert _seeds("0,1,2") == _seeds("[0,1,2]") == (0, 1, 2)
+    assert _seeds("7") == _seeds("7,") == (7,)
+    assert _seeds("") == ()  # those of the scale
+
+
+def test_artefacts_keys_and_words_come_in_any_order() -> None:
+    chosen, given, rest = _parsed(
+        ["seeds=0", "fig4", "optimizer.lr=1", "table1", "scale=paper", "fig4", "out=DIR"]
+    )
+    assert [artefact.name for artefact in chosen] == ["fig4", "table1"]
+    assert given == {
+        "scale": "paper", "protocol": "corrected", "seeds": "0", "runs": "runs", "out": "DIR",
+        "plan": "false",
+    }  # fmt: skip
+    assert rest == ["optimizer.lr=1"]
+    chosen, given, _ = _parsed(["fig4", "all"])
+    assert [artefact.name for artefact in chosen] == list(artefacts())
+    assert given["scale"] == "smoke"
+
+
+def test_a_word_is_for_every_command_that_has_its_key() -> None:
+    found = _more(
+        [
+            "trainer.accelerator=cpu", "trainer.max_epochs=1", "student.args.width=0.5",
+            "data.root=DIR", "logger=csv", "vicinal.n_pairs=5", "finetune.optimizer=adamw",
+            "evaluate.data.root=OTHER", "evaluate.trainer.devices=1",
+        ]
+    )  # fmt: skip
+    assert found == {
+        "finetune": [
+            "trainer.accelerator=cpu", "trainer.max_epochs=1", "data.root=DIR", "logger=csv",
+            "optimizer=adamw",
+        ],
+        "distill": [
+            "trainer.accelerator=cpu", "trainer.max_epochs=1", "student.args.width=0.5",
+            "data.root=DIR", "logger=csv",
+        ],
+        "evaluate": [
+            "trainer.accelerator=cpu", "logger=csv", "vicinal.n_pairs=5", "data.root=OTHER",
+            "trainer.devices=1",
+        ],
+    }  # fmt: skip
+
+
+def numbers(line: str) -> tuple[int, ...]:
+    """Return how many runs a line of a plan has, and how many are to do."""
+    return tuple(int(word) for word in line.split()[1:3])
+
+
+def test_a_plan_has_a_line_an_artefact_and_runs_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(speed, "LEAST", 0.02)  # seconds that each network is timed
+    text, status = reproduce(
+        ["fig4", "fig7", "fig2", "seeds=0", "plan=runs", "launcher.parallel=2", "runs=RUNS"]
+    )
+    assert status == 0
+    assert not list(Path().iterdir())
+    lines = text.splitlines()
+    assert lines[0].split() == ["artefact", "runs", "to", "do", "hours", "disk", "GB"]
+    assert [line.split()[0] for line in lines[1:5]] == ["fig4", "fig7", "fig2", "together"]
+    # Four teachers and their evaluations; three teachers and a student, twice; three shared.
+    assert [numbers(line) for line in lines[1:5]] == [(8, 8), (16, 16), (0, 0), (21, 21)]
+    hours = [float(line.split()[3]) for line in lines[1:5]]
+    assert hours[2] == 0
+    assert max(hours) <= hours[3] <= sum(hours[:3]) + 0.02
+    disk = [float(line.split()[4]) for line in lines[1:5]]
+    assert 0 < disk[0] <= disk[3]
+
+    timed = [line.split() for line in lines[5:] if line.startswith("  resnet")]
+    assert [(name, arg) for name, arg, *_ in timed] == [
+        ("resnet20", "depth=20"), ("resnet32", "depth=32"), ("resnet20", "depth=14"),
+        ("resnet20", "depth=26"), ("resnet20", "depth=8"),
+    ]  # fmt: skip
+    assert {tuple(row[2:4]) for row in timed} == {("16", "px")}
+    assert [row[6] for row in timed] == ["0.27", "0.46", "0.17", "0.37", "0.08"]
+    assert capsys.readouterr().err.count("timing network") == 5
+
+    listed = [line for line in lines if line.startswith(("to do  ", "done   "))]
+    assert len(listed) == 21
+    commands = [shlex.split(line.removeprefix("to do  ")) for line in listed]
+    assert [words[:2] for words in commands] == [["mixkd", "finetune"]] * 9 + (
+        [["mixkd", "evaluate"]] * 12
+    )
+    assert all(words[-1] == "run.root=RUNS" for words in commands)
+    place = "network.run=RUNS/digits/finetune/resnet"  # where it will be
+    assert all(any(word.startswith(place) for word in words) for words in commands[9:])
+    assert "launcher" not in text
+
+
+def test_a_plan_without_runs_times_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    text, status = reproduce(["fig2", "plan=true"])
+    assert status == 0
+    assert [line.split() for line in text.splitlines()[1:3]] == [
+        ["fig2", "0", "0", "0.00", "0.00"], ["together", "0", "0", "0.00", "0.00"],
+    ]  # fmt: skip
+    assert "timing" not in capsys.readouterr().err
+    assert not list(Path().iterdir())
