@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zipfile import BadZipFile
 
 import numpy as np
 from matplotlib.colors import to_rgb
@@ -21,7 +22,7 @@ from mixkd.console import say
 from mixkd.files import replacing
 from mixkd.report.reliability import COLOURS
 from mixkd.report.rows import Comparison, Drawing
-from mixkd.report.table import Column, Table
+from mixkd.report.table import Column, Table, Value
 from mixkd.reproduction.scale import Scale
 from mixkd.reproduction.study import Study, Wanted
 
@@ -42,8 +43,8 @@ def runs(study: Study) -> list[Wanted]:
 def make(scale: Scale, folder: Path) -> None:
     """Train a teacher and the four students, and keep what each answers over the plane."""
     epochs = scale.settings.toy_epochs
-    path = folder / f"fig2-{epochs}-epochs.npz"
-    if path.is_file():
+    path = folder / "fig2.npz"
+    if path.is_file() and _saved(path).get("epochs") == epochs:
         return
     splits = toy_splits()
     teacher = train("erm", splits, 128, epochs)
@@ -53,23 +54,33 @@ def make(scale: Scale, folder: Path) -> None:
     points, labels = plane_of(splits)
     answers = {name: over_the_plane(network) for name, network in networks.items()}
     with replacing(path) as temporary, open(temporary, "wb") as file:
-        np.savez_compressed(file, points=points, labels=labels, **answers)  # type: ignore[arg-type]
+        arrays = answers | {"epochs": np.array(epochs), "points": points, "labels": labels}
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
 def render(found: Comparison, folder: Path) -> Iterator[Table | Drawing]:
     """Yield the figure, and the mean confidences in it."""
-    known = sorted(folder.glob("fig2-*-epochs.npz"), key=lambda path: path.stat().st_mtime)
-    if not known:
+    arrays = _saved(folder / "fig2.npz")
+    if not {"epochs", "points", "labels", "teacher", *METHODS} <= arrays.keys():
         return
-    with np.load(known[-1], allow_pickle=False) as saved:
-        arrays = {name: saved[name] for name in saved.files}
-    points, labels = arrays.pop("points"), arrays.pop("labels")
-    about = f"A toy problem of three classes; {known[-1].stem.split('-')[1]} epochs, one seed."
+    points, labels, epochs = (arrays.pop(name) for name in ("points", "labels", "epochs"))
+    about = f"A toy problem of three classes; {epochs} epochs, one seed."
     figure = boundaries_figure(arrays, points, labels)
     yield Drawing("fig2", "Decision boundaries", about, figure)
     columns = [Column("network", "Network"), Column("confidence", "Mean confidence", 3)]
-    rows = [{"network": n, "confidence": float(p.max(axis=2).mean())} for n, p in arrays.items()]
+    rows: list[dict[str, Value]] = [
+        {"network": name, "confidence": float(p.max(axis=2).mean())} for name, p in arrays.items()
+    ]
     yield Table("fig2-numbers", "Mean confidence over the plane", about, columns, rows)
+
+
+def _saved(path: Path) -> dict[str, np.ndarray]:
+    """Return what was kept; nothing where it is missing or damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as saved:
+            return {name: saved[name] for name in saved.files}
+    except (OSError, ValueError, EOFError, BadZipFile):
+        return {}
 
 
 def toy_splits(n: int = 600, seed: int = 0) -> Splits:

@@ -38,12 +38,13 @@ def render(found: Comparison) -> Iterator[Table | Drawing]:
             paths += [run.path] if run else []
             row: dict[str, Value] = {"network": f"{found.label(teacher)}, {role}"}
             row |= found.both(subject, {"accuracy": ("test/accuracy", 100.0, 2)})
+            row["accuracy"] = found.first(subject, "test/accuracy", 100)
             row["notes"] = found.results.remarks(subject)
             rows.append(row)
         teachers, students = ((subject, "test/accuracy") for subject in of.values())
         printed = found.printed_pair(teachers, students)
         panels.append(Pair(found.label(teacher), curves["teacher"], curves["student"], printed))
-    caption = found.caption(DATASET)
+    caption = found.caption(DATASET, "Of several seeds, the first.")
     figure = calibration_curves_figure(panels)
     yield Drawing("fig3", "Confidence against accuracy", caption, figure, tuple(paths))
     columns = [Column("network", "Network"), *pair_of_columns("accuracy", "Accuracy (%)", 2), NOTES]

@@ -54,7 +54,8 @@ def render(found: Comparison) -> Iterator[Table | Drawing]:
             row["seeds"] = float(len(found.results.seeds(subject, "corruptions")))
             row["notes"] = found.results.remarks(subject, "corruptions")
             rows.append(row)
-    caption = found.caption(DATASET)
+    bars = "Bars: two standard errors, over seeds, or of one seed over images."
+    caption = found.caption(DATASET, bars)
     figure = corruption_gains_figure(gains, printed)
     yield Drawing("fig6", "Gain in accuracy by corruption", caption, figure, tuple(paths))
     columns = [

@@ -8,7 +8,7 @@ for the first of those.
 from collections.abc import Iterator
 
 from mixkd.report.cells import Subject
-from mixkd.report.rows import Comparison, calibration_table, paired_table
+from mixkd.report.rows import PAIRED, Comparison, calibration_table, paired_table
 from mixkd.report.table import Column, Table
 from mixkd.reproduction.study import Study, Wanted
 
@@ -60,7 +60,7 @@ def render(found: Comparison) -> Iterator[Table]:
     yield paired_table(
         "table1-paired",
         "Paired differences from T = 2, on the same test images",
-        found.caption(DATASET, "Intervals: 1,000 bootstrap samples of the test images."),
+        found.caption(DATASET, PAIRED),
         pairs,
         found.results,
     )

@@ -69,7 +69,7 @@ def compare(
     gaps = [[_gaps(own) for own in both] for both in (first, second)]
 
     def ece(weight: np.ndarray, k: int) -> float:
-        sums = [np.abs(np.bincount(bins, weight * gap, BINS)).sum() for bins, gap in gaps[k]]
+        sums = [np.abs(np.bincount(at, weight * gap, BINS)).sum() for at, gap in gaps[k]]
         return float(np.mean(sums) / n)
 
     statistics: dict[str, Callable[[np.ndarray, int], float]] = {
@@ -123,9 +123,10 @@ def _means(of_seeds: Sequence[Predictions]) -> dict[str, np.ndarray]:
 def _gaps(own: Predictions) -> tuple[np.ndarray, np.ndarray]:
     """Return each image's bin, and what it adds to that bin's gap."""
     right = own["prediction"] == own["label"]
-    return _bins(own["confidence"]), right - own["confidence"]
+    return bins(own["confidence"]), right - own["confidence"]
 
 
-def _bins(confidence: np.ndarray) -> np.ndarray:
+def bins(confidence: np.ndarray) -> np.ndarray:
+    """Return the bin of the ECE that each confidence is in: int, shape [n], from 0."""
     edges = np.array([k / BINS for k in range(BINS + 1)])
     return (np.searchsorted(edges, confidence, side="right") - 1).clip(0, BINS - 1)

@@ -21,7 +21,8 @@ CAPTION = (
     "Supported: every case holds. Refuted: a case fails; of a tendency, every case. Mixed: some "
     "cases of a tendency hold, some fail. Inconsistent: the numbers contradict one another. "
     "Underpowered: the numbers cannot tell; a measured difference takes three seeds and a 95 % "
-    "interval without 0, a ranking five networks and p < 0.05. Not measured: a number is missing."
+    "interval without 0, a ranking five networks and p < 0.05; a teacher is one network, whose own "
+    "numbers count as they are. Not measured: a number is missing."
 )
 
 
@@ -109,8 +110,7 @@ def by_measurement(
     cells = {key: found[0] for key, found in measured.items()}
     void = {fault.subject: fault.text for fault in infeasible(measured)}
     view = View(reference, cells, False, void, names or {})
-    # One data set may stand for several of the paper's: a case of the same runs counts once.
-    items = list({item.text: item for item in RULES[claim.id](view, claim)}.values())
+    items = RULES[claim.id](view, claim)
     runs = dict.fromkeys(run for key in view.read if key in cells for run in cells[key].runs)
     verdict = verdict_of(claim.kind, items)
     text = summary(items, verdict, "measured")

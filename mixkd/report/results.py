@@ -53,6 +53,8 @@ class Reproduction:
         teachers: what stands for the paper's teachers, for people.
         student: what the student is, for people.
         expected: the runs.
+        settings: what tells it from one of other settings.
+        overrides: the user's own, for captions.
     """
 
     scale: str
@@ -64,6 +66,8 @@ class Reproduction:
     teachers: Mapping[str, str]
     student: str
     expected: tuple[Expected, ...]
+    settings: str = ""
+    overrides: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, path: Path) -> "Reproduction":
@@ -84,9 +88,18 @@ class Reproduction:
                 )
                 for each in found["expected"]
             )
-            artefacts = tuple(found["artefacts"])
-            return cls(**(found | {"artefacts": artefacts, "expected": expected}))
-        except (KeyError, TypeError) as error:
+            if {each.kind for each in expected} - set(KINDS):
+                raise ValueError("a kind of run that there is not")
+            sorted(each.seed for each in expected)  # numbers
+            mappings = ("data", "datasets", "teachers")
+            if not all(isinstance(found[name], dict) for name in mappings):
+                raise ValueError(f"{', '.join(mappings)} take mappings")
+            named = {
+                "artefacts": tuple(found["artefacts"]),
+                "overrides": tuple(found.get("overrides", ())),
+            }
+            return cls(**(found | named | {"expected": expected}))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError.of("runs", f"{path} is damaged ({error}); mend or remove it") from error
 
     def as_json(self) -> dict[str, Any]:
@@ -96,7 +109,7 @@ class Reproduction:
             {name: getattr(each, name) for name in Expected.__dataclass_fields__}
             for each in self.expected
         ]
-        return own | {"artefacts": list(self.artefacts), "expected": expected}
+        return own | {"expected": expected}
 
 
 def manifest(folder: Path, scale: str) -> Path:
@@ -146,8 +159,16 @@ class Results:
     @cached_property
     def cells(self) -> dict[Key, list[Cell]]:
         """Every measured quantity."""
+        return self._cells(self.slots)
+
+    @cached_property
+    def sound_cells(self) -> dict[Key, list[Cell]]:
+        """Every quantity that was measured by a run of which nothing is known to be wrong."""
+        return self._cells({slot: r for slot, r in self.slots.items() if not self.notes.get(slot)})
+
+    def _cells(self, slots: Mapping[Slot, FoundRun]) -> dict[Key, list[Cell]]:
         gathered: dict[Key, tuple[dict[int, float], list[str]]] = {}
-        for (subject, seed, kind), run in self.slots.items():
+        for (subject, seed, kind), run in slots.items():
             for metric, value in _metrics(run, kind).items():
                 values, paths = gathered.setdefault(subject.key(metric), ({}, []))
                 values[seed] = value
@@ -179,9 +200,11 @@ class Results:
                 f"seed {seed}: {text}" if len({*planned, *have}) > 1 else text
                 for text in self.notes.get((subject, seed, kind), ())
             ]
-        images = {run.images for run in self.runs(subject, kind).values()}
-        if len(images) > 1:
+        runs = self.runs(subject, kind).values()
+        if len({run.images for run in runs} - {""}) > 1:
             said.append("its runs are of different images")
+        if kind == "training" and len({run.setting for run in runs}) > 1:
+            said.append("its seeds are of different experiments")
         return "; ".join(said)
 
     def faults(self, artefact: str = "") -> list[str]:
@@ -241,17 +264,26 @@ def read_results(folder: Path, reproduction: Reproduction | None = None) -> Resu
             said += run.faults
             continue
         own = reproduction.data.get(slot[0].dataset, slot[0].dataset)
+        if not run.config:
+            said += [f"left out: {run.path}", *run.faults]
+            continue
         if run.dataset != own:
             said.append(f"left out: {run.path} is of other data, {run.dataset}; takes {own}")
             continue
-        if usual[_data_of(run)] != run.images:
+        if run.images and usual[_data_of(run)] != run.images:
             said.append(f"{run.path} saw other images than the other runs of {own}")
         if run.seed != slot[1] and run.task in TRAININGS:
             said.append(f"left out: {run.path} is of seed {run.seed}")
             continue
+        if run.task in TRAININGS and (of := _way(run)) != slot[0][3:]:
+            said.append(f"left out: {run.path} is of {' T = '.join(filter(None, of))}")
+            continue
         training = slots.get((slot[0], slot[1], "training"))
         if slot[2] != "training" and training is not None and not _same_network(training, run):
             said.append(f"left out: {run.path} measured other weights than those of the row")
+            continue
+        if slot[2] == "vicinal" and training is not None and not _same_teacher(training, run):
+            said.append(f"left out: {run.path} asked another teacher than that of the row")
             continue
         said += run.faults
         slots[slot] = run
@@ -277,6 +309,18 @@ def _same_network(training: FoundRun, evaluation: FoundRun) -> bool:
     return trained == evaluation.fingerprint("network")
 
 
+def _same_teacher(training: FoundRun, evaluation: FoundRun) -> bool:
+    asked = evaluation.fingerprint("teacher")
+    return not asked or asked == training.fingerprint("teacher")
+
+
+def _way(run: FoundRun) -> tuple[str, str]:
+    """Return the method of a training, and its temperature as text."""
+    temperature = run.config.get("temperature")
+    text = f"{temperature:g}" if isinstance(temperature, (int, float)) else _text(temperature)
+    return _text(run.section("method").get("name")), text
+
+
 def _by_configuration(found: Sequence[FoundRun]) -> Results:
     """Return runs by what their configurations say that they are, the latest of each kind."""
     slots: dict[Slot, FoundRun] = {}
@@ -297,7 +341,7 @@ def _by_configuration(found: Sequence[FoundRun]) -> Results:
         said = []
         if (before := slots.get(slot)) is not None:
             said.append(f"several runs; this one is {run.path}, the latest; another {before.path}")
-        if usual[_data_of(run)] != run.images:
+        if run.images and usual[_data_of(run)] != run.images:
             said.append(f"{run.path} saw other images than the other runs of {run.dataset}")
         slots[slot], notes[slot] = run, said + run.faults
     trained = {run.fingerprint("weights"): slot for slot, run in slots.items()}
@@ -319,7 +363,7 @@ def _by_configuration(found: Sequence[FoundRun]) -> Results:
 
 
 def _subject(run: FoundRun, teaching: set[str], methods: Mapping[str, str]) -> Subject:
-    method = _text(run.section("method").get("name"))
+    method, temperature = _way(run)
     if run.task == "finetune":
         name = network_name(run.section("network"))
         is_teacher = run.fingerprint("weights") in teaching or name in PAPER_TEACHERS
@@ -329,9 +373,7 @@ def _subject(run: FoundRun, teaching: set[str], methods: Mapping[str, str]) -> S
     name = network_name(run.section("teacher"))
     if methods.get(run.fingerprint("teacher")) == "mixup":
         name += "+mixup"
-    temperature = run.config.get("temperature")
-    text = f"{temperature:g}" if isinstance(temperature, (int, float)) else _text(temperature)
-    return Subject(run.dataset, "student", name, method, text)
+    return Subject(run.dataset, "student", name, method, temperature)
 
 
 PAPER_TEACHERS = ("convnext_large", "vit_b16", "resnet152v2", "convnext_tiny")

@@ -13,9 +13,16 @@ from mixkd.report.feasible import infeasible
 from mixkd.report.features import FeaturePanel, feature_grid_figure
 from mixkd.report.reference import Reference
 from mixkd.report.results import Results
+from mixkd.report.runs import TRAININGS
 from mixkd.report.table import Column, Number, Table, Value
 
 DRAWS = 1000  # of the bootstrap
+
+PAIRED = (
+    "Intervals: 1,000 bootstrap samples of the test images; they say nothing of other seeds. p: "
+    "McNemar's exact test of one seed each, of several seeds by the bootstrap, 0.001 at least. "
+    "Noise alone makes an ECE: see its noise floor before its difference."
+)
 
 NOTES = Column("notes", "Notes")
 SEEDS = Column("seeds", "Seeds", digits=0)
@@ -76,7 +83,17 @@ class Comparison:
         values = list(dict.fromkeys(cell.mean * factor for cell in found))
         if len(values) > 1:
             return " or ".join(f"{value:.{digits}f}" for value in values)
-        return values[0] if values else None
+        if not values:
+            return None
+        own = found[0].digits - round(math.log10(factor))
+        return Number(round(values[0], own), digits=own)
+
+    def first(self, subject: Subject, metric: str, factor: float = 1) -> Number | None:
+        """Return a quantity of the first seed alone, times a factor."""
+        cell = self.results.cell(subject, metric)
+        if cell is None:
+            return None
+        return Number(factor * next(iter(cell.by_seed.values())), runs=cell.runs[:1])
 
     def both(
         self, subject: Subject, quantities: Mapping[str, tuple[str, float, int]]
@@ -115,8 +132,12 @@ class Comparison:
 
     def selection(self, dataset: str) -> set[str]:
         """Return what selected the epochs of the runs on a data set: holdout, test, or both."""
-        slots = self.results.slots.items()
-        return {run.selection for (of, _, _), run in slots if of.dataset == dataset} - {""}
+        found = {
+            run.selection
+            for (of, _, kind), run in self.results.slots.items()
+            if of.dataset == dataset and kind == "training" and run.task in TRAININGS
+        }
+        return found - {""}
 
     def impossible(self, subject: Subject) -> list[str]:
         """Return what is wrong with a printed row."""
@@ -145,6 +166,7 @@ class Comparison:
             said += [known.about, f"Protocol {known.protocol}."]
             said.append(f"Data: {data}" + ("." if data == shown else f" in place of {shown}."))
             said.append(f"Student: {known.student}.")
+            said += [f"Overrides: {' '.join(known.overrides)}."] if known.overrides else []
         chosen = self.selection(dataset)
         if chosen == {"test"}:
             said.append("Epochs selected on the test images, as the authors did: optimistic.")
@@ -256,18 +278,28 @@ def paired_table(
     for first_label, first, second_label, second in pairs:
         row: dict[str, Value] = {"first": first_label, "second": second_label}
         one, other = results.predictions(first), results.predictions(second)
-        seeds = sorted(one.keys() & other.keys()) or sorted(one.keys() or other.keys())
-        if first.role != second.role:  # a teacher has one seed; it stands beside all students'
-            seeds = sorted(one if second.role == "teacher" else other)
-        ours = [one.get(s, next(iter(one.values()), None)) for s in seeds]
-        theirs = [other.get(s, next(iter(other.values()), None)) for s in seeds]
-        kept = [p for p in (*ours, *theirs) if p is not None]
-        if not seeds or len(kept) < 2 * len(seeds):
+        # A teacher has one seed; it stands beside all of its students'.
+        if first.role != second.role and one and other:
+            if second.role == "teacher":
+                other = dict.fromkeys(one, next(iter(other.values())))
+            else:
+                one = dict.fromkeys(other, next(iter(one.values())))
+        seeds = sorted(one.keys() & other.keys())
+        kept = [of[seed] for of in (one, other) for seed in seeds]
+        # That a teacher has one seed is no remark beside a student.
+        both_teach = first.role == second.role == "teacher"
+        said = [results.remarks(s) for s in (first, second) if both_teach or s.role != "teacher"]
+        if not seeds:
             row["notes"] = "no predictions of both"
         elif not same_images(kept):
             row["notes"] = "not compared: their predictions are not of the same images"
         else:
-            paths = tuple(run.path for s in (first, second) for run in results.runs(s).values())
+            paths = tuple(
+                run.path
+                for subject in (first, second)
+                for seed, run in results.runs(subject).items()
+                if seed in seeds or subject.role == "teacher"
+            )
             found = compare(kept[: len(seeds)], kept[len(seeds) :], DRAWS)
             for difference in found:
                 if difference.metric in ("accuracy", "ece", "nll"):
@@ -277,7 +309,7 @@ def paired_table(
                 if difference.metric == "accuracy":
                     row["p"] = difference.p
             row["seeds"] = float(len(seeds))
-            row["notes"] = "one seed" if len(seeds) == 1 else ""
+            row["notes"] = "; ".join(dict.fromkeys(filter(None, said)))
         rows.append(row)
     return Table(name, title, caption, columns, rows)
 
@@ -314,9 +346,8 @@ def teachers_and_students(
         ]
     rows.append(({"model": "baseline student, labels alone"}, baseline))
     yield calibration_table(name, title, about, [Column("model", "Model")], rows, found)
-    more = "Intervals: 1,000 bootstrap samples of the test images."
     yield paired_table(
-        f"{name}-paired", f"{title}: paired differences", f"{about} {more}", pairs, found.results
+        f"{name}-paired", f"{title}: paired differences", f"{about} {PAIRED}", pairs, found.results
     )
 
 
@@ -364,10 +395,11 @@ def feature_parts(
                 subject,
                 {"v_measure": (metrics[0], 1.0, 3), "accuracy": (metrics[1], 100.0, 2)},
             )
+            row["accuracy"] = found.first(subject, metrics[1], 100)
             said = [found.results.remarks(subject), found.results.remarks(subject, "features")]
             row["notes"] = "; ".join(dict.fromkeys(filter(None, said)))
             lines.append(row)
-    about = found.caption(dataset)
+    about = found.caption(dataset, "Of several seeds, the first.")
     yield Drawing(name, title, about, feature_grid_figure(panels, classes), tuple(paths))
     columns = [
         Column("network", "Network"),

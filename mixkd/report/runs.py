@@ -2,7 +2,6 @@
 
 import csv
 import json
-import math
 import shlex
 import sys
 from collections.abc import Iterator, Mapping
@@ -14,10 +13,23 @@ from typing import Any
 import numpy as np
 import yaml
 
-from mixkd.metrics.paired import Predictions
+from mixkd.metrics.paired import Predictions, bins
 from mixkd.report.feasible import bounds, is_possible
 
 TRAININGS = ("finetune", "distill")
+PREDICTIONS = "predictions/test.npz"
+TOLERANCE = 1e-4  # between metrics and what the saved float32 confidences give
+
+# What CSV files hold at least: texts, and numbers.
+COLUMNS = {
+    "reliability.csv": (("split",), ("count", "accuracy", "confidence")),
+    "vicinal.csv": (("split", "network"), ("lam",)),
+    "history.csv": ((), ("val/accuracy",)),
+}
+
+# Keys that say where and how fast a run is, not what it is.
+PLACES = ("run", "weights", "root", "download", "cache_dir", "resident", "workers", "accelerator",
+          "strategy", "threads", "channels_last", "compile", "eval_batch_size")  # fmt: skip
 PREDICTIONS = "predictions/test.npz"
 
 
@@ -110,7 +122,7 @@ class FoundRun:
                     f"{prefix}ece {ece:.4f} is impossible beside accuracy {accuracy:.4f} and "
                     f"confidence {confidence:.4f}: it lies outside [{least:.4f}, {most:.4f}]"
                 )
-        return found + self._disagreements()
+        return found + self._damaged() + self._disagreements()
 
     def _disagreements(self) -> list[str]:
         """Return where metrics.json says other than the predictions do."""
@@ -118,13 +130,19 @@ class FoundRun:
         if kept is None:
             damaged = (self.folder / self.path / PREDICTIONS).exists()
             return [f"{PREDICTIONS} is damaged"] if damaged else []
-        accuracy = self.metrics.get("test/accuracy")
-        if accuracy is None:
-            return []
-        counted = float((kept["prediction"] == kept["label"]).mean())
-        if math.isclose(counted, accuracy, abs_tol=1e-9):
-            return []
-        return [f"test/accuracy {accuracy:.4f}, but its saved predictions give {counted:.4f}"]
+        right = (kept["prediction"] == kept["label"]).astype(np.float64)
+        gaps = np.bincount(bins(kept["confidence"]), right - kept["confidence"])
+        counted = {
+            "accuracy": float(right.mean()),
+            "confidence": float(kept["confidence"].mean(dtype=np.float64)),
+            "ece": float(np.abs(gaps).sum() / len(right)),
+        }
+        return [
+            f"test/{name} {self.metrics[f'test/{name}']:.4f}, but its saved predictions give "
+            f"{value:.4f}"
+            for name, value in counted.items()
+            if abs(self.metrics.get(f"test/{name}", value) - value) > TOLERANCE
+        ]
 
     @cached_property
     def predictions(self) -> Predictions | None:
@@ -133,10 +151,19 @@ class FoundRun:
         kept = {"index", "label", "prediction", "confidence", "nll"} <= found.keys()
         shapes = {array.shape for array in found.values()}
         flat = len(shapes) == 1 and len(next(iter(shapes))) == 1 and shapes != {(0,)}
-        return found if kept and flat else None
+        if not (kept and flat and all(array.dtype.kind in "iuf" for array in found.values())):
+            return None
+        fraction = (found["confidence"] >= 0) & (found["confidence"] <= 1)
+        return found if fraction.all() and np.isfinite(found["nll"]).all() else None
 
     def rows(self, name: str) -> list[dict[str, Any]]:
-        """Return the rows of one of its CSV files, numbers as floats; none where it is missing."""
+        """Return the rows of one of its CSV files, numbers as floats.
+
+        Rows that lack what `COLUMNS` says that they hold are left out.
+        """
+        return [row for row in self._raw_rows(name) if _is_whole(row, name)]
+
+    def _raw_rows(self, name: str) -> list[dict[str, Any]]:
         try:
             with open(self.folder / self.path / name, newline="") as file:
                 rows = list(csv.DictReader(file))
@@ -157,6 +184,28 @@ class FoundRun:
                 return {key: saved[key] for key in saved.files if key != without}
         except Exception:  # numpy, zipfile and zlib say in many ways that a file is damaged
             return {}
+
+    @property
+    def setting(self) -> str:
+        """What its experiment is, whatever the seed: equal for the seeds of one row."""
+        kept = {
+            name: {k: v for k, v in self.section(name).items() if k not in PLACES}
+            for name in ("network", "student", "data", "method", "optimizer", "schedule", "trainer")
+        }
+        more = {k: self.config.get(k) for k in ("task", "protocol", "temperature")}
+        return json.dumps([kept, more, self.fingerprint("teacher")], sort_keys=True, default=str)
+
+    def _is_sound(self, name: str) -> bool:
+        rows = self._raw_rows(name)
+        return bool(rows) and all(_is_whole(row, name) for row in rows)
+
+    def _damaged(self) -> list[str]:
+        """Return which of its files are there but cannot be used."""
+        place = self.folder / self.path
+        found = [name for name in COLUMNS if (place / name).is_file() and not self._is_sound(name)]
+        if (place / "features.npz").is_file() and not self.arrays("features.npz"):
+            found.append("features.npz")
+        return [f"{name} is damaged" for name in found]
 
 
 def find_runs(folder: Path) -> list[FoundRun]:
@@ -208,6 +257,14 @@ def read_run(folder: Path, path: Path) -> FoundRun:
 
 # libyaml is ten times as fast, where PyYAML was built with it.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def _is_whole(row: Mapping[str, Any], name: str) -> bool:
+    """Return whether a row of a file holds what `COLUMNS` says."""
+    texts, numbers = COLUMNS.get(name, ((), ()))
+    return all(isinstance(row.get(k), str) for k in texts) and all(
+        isinstance(row.get(k), float) for k in numbers
+    )
 
 
 def _number(text: str | None) -> Any:

@@ -18,11 +18,13 @@ class Number:
         value: in the column's unit.
         spread: standard deviation over seeds; None of a single value.
         runs: the run directories that it comes from.
+        digits: after the decimal point, where they are not the column's: as a paper prints it.
     """
 
     value: float
     spread: float | None = None
     runs: tuple[str, ...] = ()
+    digits: int | None = None
 
 
 Value = Number | float | str | None
@@ -54,15 +56,16 @@ class Column:
             case str():
                 return value
             case Number():
-                text = self._rounded(value.value)
+                text = self._rounded(value.value, value.digits)
                 spread = value.spread
                 return text if spread is None else f"{text} ± {spread:.{self.digits}f}"
         return self._rounded(value)
 
-    def _rounded(self, value: float) -> str:
+    def _rounded(self, value: float, own: int | None = None) -> str:
         if math.isnan(value):
             return "-"
-        return f"{value:+.{self.digits}f}" if self.signed else f"{value:.{self.digits}f}"
+        digits = self.digits if own is None else own
+        return f"{value:+.{digits}f}" if self.signed else f"{value:.{digits}f}"
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ class Table:
         text = [self.is_text(column) for column in self.columns]
         lines = [[column.heading for column in self.columns]]
         lines += [[c.shown(row.get(c.name)) for c in self.columns] for row in self.rows]
-        lines = [[cell.replace("|", "\\|") for cell in line] for line in lines]
+        lines = [[" ".join(cell.replace("|", "\\|").split()) for cell in line] for line in lines]
         widths = [max(len(line[k]) for line in lines) for k in range(len(self.columns))]
         rows = [
             [

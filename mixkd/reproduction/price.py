@@ -31,12 +31,21 @@ Raw = Mapping[str, Any]
 
 
 class Model(NamedTuple):
-    """A network as it is timed: its section without weights, classes, side of views, batch."""
+    """A network as it is timed.
 
-    section: str  # as YAML, so that it can be hashed
+    Attributes:
+        section: of the configuration without weights, as YAML.
+        classes: how many.
+        size: of the views in pixels.
+        batch: images.
+        precision: float32 or bf16.
+    """
+
+    section: str
     classes: int
     size: int
     batch: int
+    precision: str
 
 
 class Speed(NamedTuple):
@@ -97,7 +106,8 @@ def work_of(wanted: Wanted) -> Work:
 
     def model(section: Mapping[str, Any]) -> Model:
         kept = {k: v for k, v in section.items() if k not in NOT_TIMED}
-        return Model(OmegaConf.to_yaml(kept), classes, int(data["size"] or side), min(batch, 200))
+        size, precision = int(data["size"] or side), str(cfg["trainer"]["precision"])
+        return Model(OmegaConf.to_yaml(kept), classes, size, min(batch, 200), precision)
 
     def own(key: str) -> Model | None:
         """Return the network under a key of this run, or of the run that it names."""
@@ -143,7 +153,7 @@ class Price:
     Attributes:
         runs: how many there are.
         missing: how many are to be done.
-        hours: of those, on this machine, one after another.
+        hours: of those, on this machine.
         disk: of those, in gigabytes.
     """
 
@@ -158,6 +168,7 @@ def price(
     finished: Iterable[Any],
     work: Mapping[Any, Work],
     speeds: Mapping[Model, Speed],
+    parallel: int = 1,
 ) -> Price:
     """Return what runs cost.
 
@@ -166,10 +177,11 @@ def price(
         finished: the jobs of those that are done.
         work: of each job that is not.
         speeds: of every model.
+        parallel: how many runs there are at once.
     """
     done = set(finished)
     missing = [work[each.job] for each in runs if each.job not in done]
-    hours = sum(each.seconds(speeds) for each in missing) / 3600
+    hours = sum(each.seconds(speeds) for each in missing) / 3600 / parallel
     return Price(len(runs), len(missing), hours, sum(e.disk(speeds) for e in missing) / 1e9)
 
 

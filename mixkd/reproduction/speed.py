@@ -14,12 +14,14 @@ from mixkd.reproduction.price import Model, Speed
 LEAST = 1.0  # seconds that are timed at least, after a first step that is not
 
 
-def measure_speed(model: Model) -> Speed:
+def measure_speed(model: Model, threads: int) -> Speed:
     """Return the speed of a network with random weights, on the GPU if there is one.
 
     Args:
         model: what to time; of a batch, as much as a few seconds take.
+        threads: of the CPU, as many as a job gets.
     """
+    torch.set_num_threads(threads)
     section = config.Network.model_validate(
         yaml.safe_load(model.section) | {"weights": None, "run": None, "pretrained": None}
     )
@@ -30,14 +32,17 @@ def measure_speed(model: Model) -> Speed:
     label = torch.zeros(count, dtype=torch.int64, device=device)
     optimizer = torch.optim.Adam(network.parameters(), fused=True)
 
+    half = torch.autocast(device, torch.bfloat16, enabled=model.precision == "bf16")
+
     def step() -> None:
         optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(network(view), label)
+        with half:
+            loss = nn.functional.cross_entropy(network(view), label)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
     def answer() -> None:
-        with torch.inference_mode():
+        with torch.inference_mode(), half:
             network(view)
 
     network.train()
@@ -52,19 +57,22 @@ def _batch(network: nn.Module, model: Model, device: str) -> int:
     """Return how many images a second or so answers, and no more than a batch."""
     network.eval()
     view = torch.rand(2, 3, model.size, model.size, device=device)
-    with torch.inference_mode():
-        network(view)
-        started = time.perf_counter()
-        network(view)
-    each = (time.perf_counter() - started) / 2
+    each = _seconds(lambda: _answer(network, view), device, least=0.0) / 2
     return max(2, min(model.batch, int(LEAST / max(each, 1e-6))))
 
 
-def _seconds(work: Callable[[], None], device: str) -> float:
+def _answer(network: nn.Module, view: torch.Tensor) -> None:
+    with torch.inference_mode():
+        network(view)
+
+
+def _seconds(work: Callable[[], None], device: str, least: float = LEAST) -> float:
     """Return the seconds of a piece of work: the shortest, as other work on the machine adds."""
     work()
+    if device == "cuda":
+        torch.cuda.synchronize()
     found: list[float] = []
-    while sum(found) < LEAST or len(found) < 3:
+    while sum(found) < least or len(found) < 3:
         started = time.perf_counter()
         work()
         if device == "cuda":

@@ -1,5 +1,6 @@
 """`mixkd report`: tables, figures, claims and one page, from run directories. Needs no torch."""
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import stdev
@@ -55,6 +56,8 @@ def report(words: Sequence[str]) -> str:
             )
         known = [path]
     reproduction = Reproduction.read(known[-1]) if known else None
+    if (at := Path(given.get("out", "."))).exists() and not at.is_dir():
+        raise UserError.of("out", f"got {str(at)!r}, which is a file; takes {KEYS['out']}")
     usual = f"reports/{reproduction.scale if reproduction else 'runs'}"
     return write_report(root, reproduction, Path(given.get("out", usual)).expanduser())
 
@@ -74,16 +77,25 @@ def write_report(root: Path, reproduction: Reproduction | None, out: Path) -> st
     """
     results = read_results(root, reproduction)
     reference = load_reference(experiments_dir() / "reference.yaml")
-    names = list(artefacts()) if reproduction is None else reproduction.artefacts
+    names = [n for n in artefacts() if reproduction is None or n in reproduction.artefacts]
     folder = place_of(root, reproduction.scale if reproduction else "none")
+    if not results.found and not results.expected:
+        raise UserError.of("runs", f"{root} holds no runs; takes {KEYS['runs']}")
     sections = []
     for name in names:
         artefact, found = load_artefact(name), Comparison(results, reference, name)
-        parts = artefact.render(found, folder)
+        try:
+            parts = artefact.render(found, folder)
+        except Exception as error:  # whatever a damaged run leads to, the others are reported
+            if os.environ.get("HYDRA_FULL_ERROR") == "1":
+                raise
+            fault = f"It could not be rendered: {error!r}. HYDRA_FULL_ERROR=1 shows where."
+            sections.append(Section(name, artefact.title, faults=[fault]))
+            continue
         if reproduction is not None or _has_numbers(parts):
             sections.append(_written(artefact, found, parts, out))
-    known = known_as(reproduction)
-    judged = judge(reference, results.cells, known)
+    # Numbers of runs that have faults decide nothing.
+    judged = judge(reference, results.sound_cells, known_as(reproduction, reference))
     about = reproduction.about if reproduction else ""
     ledger_table(judged, about).write(out)
     sections += [networks_section(results, about), bounds_section(results, reference)]
@@ -102,9 +114,16 @@ def write_report(root: Path, reproduction: Reproduction | None, out: Path) -> st
     return _summary(out, sections, judged, results)
 
 
-def known_as(reproduction: Reproduction | None) -> dict[str, str]:
+def known_as(reproduction: Reproduction | None, reference: Reference) -> dict[str, str]:
     """Return what stands for the paper's data sets and networks, for people."""
-    return {} if reproduction is None else {**reproduction.datasets, **reproduction.teachers}
+    if reproduction is None:
+        return {}
+    papers = {name: dataset.name for name, dataset in reference.datasets.items()}
+    datasets = {
+        name: own if own == papers.get(name, own) else f"{own} for {papers[name]}"
+        for name, own in reproduction.datasets.items()
+    }
+    return {**datasets, **reproduction.teachers, reference.student: reproduction.student}
 
 
 def _has_numbers(parts: Iterable[Table | Drawing]) -> bool:
@@ -112,7 +131,7 @@ def _has_numbers(parts: Iterable[Table | Drawing]) -> bool:
     return any(
         part.runs
         if isinstance(part, Drawing)
-        else any(isinstance(value, Number) for row in part.rows for value in row.values())
+        else any(isinstance(v, Number) and v.runs for row in part.rows for v in row.values())
         for part in parts
     )
 
@@ -195,21 +214,25 @@ def record(run: FoundRun, results: Results) -> RunRecord:
         str(run.status.get("state", "unknown")),
         run.dataset,
         str(run.provenance.get("git") or ""),
-        seeds if isinstance(seeds, dict) else {},
+        {str(k): v for k, v in _mapping(seeds).items() if isinstance(v, int)},
         str(run.provenance.get("device", "")),
         str(run.status.get("ended", "")),
         run.metrics,
-        prints if isinstance(prints, dict) else {},
-        packages if isinstance(packages, dict) else {},
+        {str(k): str(v) for k, v in _mapping(prints).items()},
+        {str(k): str(v) for k, v in _mapping(packages).items()},
         more,
         yaml.safe_dump(dict(run.config), sort_keys=False) if run.config else "",
     )
 
 
+def _mapping(value: object) -> dict[object, object]:
+    return value if isinstance(value, dict) else {}
+
+
 def _claim(name: str, each: Judged) -> Claim:
     return Claim(
         name,
-        each.claim.text,
+        f"{each.claim.text} (`{each.claim.id}`) Note: {each.claim.note}",
         each.claim.where,
         Finding(each.printed.verdict, each.printed.text, each.printed.runs),
         Finding(each.measured.verdict, each.measured.text, each.measured.runs),
@@ -225,6 +248,7 @@ def _intro(reproduction: Reproduction | None, reference: Reference) -> str:
     pairs.append((reference.name(reference.student), reproduction.student))
     instead = "; ".join(f"{own} for {papers}" for papers, own in pairs if own != papers)
     said = f"{reproduction.about}\n\nProtocol {reproduction.protocol}."
+    said += f" Overrides: {' '.join(reproduction.overrides)}." if reproduction.overrides else ""
     return said + (f" In place of the paper's: {instead}." if instead else "")
 
 
@@ -234,10 +258,12 @@ def _summary(
     verdicts = [each.measured.verdict for each in judged]
     counted = ", ".join(f"{verdicts.count(v)} {v}" for v in dict.fromkeys(verdicts))
     names = ", ".join(section.name for section in sections)
-    missing = sum(slot not in results.slots for slot in results.expected)
+    planned = {each.command: slot in results.slots for slot, each in results.expected.items()}
+    missing = sum(not there for there in planned.values())
     lines = [f"{out}/index.html: {names}", f"claims, by what was measured: {counted}"]
     if missing:
-        lines.append(f"{missing} of {len(results.expected)} runs are missing")
-    if results.notes:
-        lines.append(f"{len(results.notes)} runs have faults: the page lists them")
+        lines.append(f"{missing} of {len(planned)} runs are missing")
+    faulty = {results.slots[slot].path for slot in results.notes if slot in results.slots}
+    if faulty:
+        lines.append(f"{len(faulty)} runs have faults: the page lists them")
     return "\n".join(lines)

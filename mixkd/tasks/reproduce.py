@@ -1,5 +1,7 @@
 """`mixkd reproduce`: plan the runs of an artefact, do what is missing, render it."""
 
+import hashlib
+import json
 import os
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from mixkd.compose import compose
-from mixkd.console import say
+from mixkd.config import Local, sweep_settings
+from mixkd.console import cores, say
 from mixkd.errors import UserError, nearest
 from mixkd.files import write_json
 from mixkd.launchers.sweep import held, worst
 from mixkd.report.results import Expected, Reproduction, manifest
 from mixkd.reproduction.artefact import Artefact, load_artefact
 from mixkd.reproduction.carry_out import Done, distinct, look_at, make, words_of
-from mixkd.reproduction.scale import load_scale
+from mixkd.reproduction.scale import Scale, load_scale
 from mixkd.reproduction.study import Study, Wanted
 from mixkd.shipped import artefacts
 from mixkd.tasks.report import place_of, write_report
@@ -23,6 +26,7 @@ COMMANDS = ("finetune", "distill", "evaluate")
 # What tells an artefact's runs apart, or where they are.
 SET = ("seed", "method", "temperature", "network", "teacher", "student", "run.dir", "run.root",
        "network.run", "teacher.run", "vicinal", "corruptions", "features")  # fmt: skip
+FREE = ("teacher.precision",)
 KEYS = {
     "scale": "smoke, laptop, paper, or a .yaml file",
     "protocol": "corrected or parity",
@@ -47,20 +51,28 @@ def reproduce(words: Sequence[str]) -> tuple[str, int]:
     chosen, given, rest = _parsed(words)
     scale = load_scale(given["scale"], given["protocol"], _seeds(given["seeds"]))
     launch = [word for word in rest if word.startswith(("launcher", "sweep."))]
-    study = Study(scale, _more(word for word in rest if word not in launch))
+    rest = [word for word in rest if word not in launch]
+    study = Study(scale, _more(rest))
     root = Path(given["runs"]).expanduser()
     out = Path(given["out"] or f"reports/{scale.name}").expanduser()
+    for key, place in (("runs", root), ("out", out)):
+        if place.exists() and not place.is_dir():
+            raise UserError.of(key, f"got {str(place)!r}, which is a file; takes {KEYS[key]}")
+    sweep_settings(compose("finetune", launch))  # says what is wrong with it
     wanted = {each.name: each.runs(study) for each in chosen}
     if given["plan"] != "false":
-        return plan(chosen, wanted, root, each_run=given["plan"] == "runs"), 0
+        at_once = [*scale.settings.launch, *launch]
+        return plan(chosen, wanted, root, at_once, each_run=given["plan"] == "runs"), 0
     with held(root, f"reproduce-{scale.name}", "reproduce"):
         every = distinct(run for runs in wanted.values() for run in runs)
         done = make(every, root, f"reproduce-{scale.name}", [*scale.settings.launch, *launch])
-        known = _with_those_known(chosen, study, root)
-        for artefact in known:
-            artefact.make(study, place_of(root, scale.name))
-        written = _write_down(known, study, root, done)
-    status = worst(done.values())
+        status = worst(done.values())
+        settings = _settings(scale, rest)
+        known = _with_those_known(chosen, settings, scale, root)
+        if status != 130:
+            for artefact in known:
+                artefact.make(study, place_of(root, scale.name))
+        written = _write_down(known, study, root, done, settings, rest)
     if status == 130:
         raise KeyboardInterrupt
     said = write_report(root, written, out)
@@ -112,7 +124,8 @@ def _more(words: Iterable[str]) -> dict[str, list[str]]:
     for word in words:
         key = word.partition("=")[0]
         bare = key.partition(".")[2] if key.partition(".")[0] in COMMANDS else key
-        if bare in SET:
+        told = bare.startswith(("network.", "student.", "teacher.")) and bare not in FREE
+        if bare in SET or told:
             more = "; seeds=0,1,2 says which" if bare == "seed" else ""
             raise UserError.of(key, f"is for the artefact to say{more}")
         own, _, rest = word.partition(".")
@@ -146,17 +159,42 @@ def _refused(command: str, word: str) -> UserError | None:
     return None
 
 
-def _with_those_known(chosen: Sequence[Artefact], study: Study, root: Path) -> list[Artefact]:
-    """Return the artefacts that are reproduced now, and those that were before, in order."""
+def _settings(scale: Scale, words: Sequence[str]) -> str:
+    """Return what tells a reproduction from one of other settings at the same scale."""
+    text = json.dumps([scale.settings.model_dump(), scale.protocol, scale.seeds, sorted(words)])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _with_those_known(
+    chosen: Sequence[Artefact], settings: str, scale: Scale, root: Path
+) -> list[Artefact]:
+    """Return the artefacts that are reproduced now, and those that were with these settings."""
     names = {artefact.name for artefact in chosen}
-    path = manifest(root, study.scale.name)
+    path = manifest(root, scale.name)
     if path.is_file():
-        names |= set(Reproduction.read(path).artefacts)
+        before = Reproduction.read(path)
+        names |= set(before.artefacts) if before.settings == settings else set()
     return [load_artefact(name) for name in artefacts() if name in names]
 
 
-def _write_down(known: Sequence[Artefact], study: Study, root: Path, done: Done) -> Reproduction:
-    """Write what is planned, and where it is, beside the runs; return it."""
+def _write_down(
+    known: Sequence[Artefact],
+    study: Study,
+    root: Path,
+    done: Done,
+    settings: str,
+    words: Sequence[str],
+) -> Reproduction:
+    """Write what is planned, and where it is, beside the runs; return it.
+
+    Args:
+        known: the artefacts that it is for.
+        study: makes their runs.
+        root: where runs are.
+        done: how the runs ended that were looked at just now.
+        settings: what tells it from one of other settings.
+        words: the user's overrides.
+    """
     runs: dict[Any, list[str]] = {}  # what each feeds
     for artefact in known:
         for each in artefact.runs(study):
@@ -177,16 +215,18 @@ def _write_down(known: Sequence[Artefact], study: Study, root: Path, done: Done)
         )
         for run, names in runs.items()
     ]
-    scale, settings = study.scale, study.scale.settings
+    scale = study.scale
     written = Reproduction(
         scale=scale.name,
         protocol=scale.protocol,
-        about=settings.about,
+        about=scale.settings.about,
         artefacts=tuple(artefact.name for artefact in known),
-        data={name: _data_name(study, name) for name in settings.datasets},
-        datasets={name: dataset.name for name, dataset in settings.datasets.items()},
-        teachers={name: network.name for name, network in settings.teachers.items()},
-        student=settings.student.name,
+        settings=settings,
+        overrides=tuple(words),
+        data={name: _data_name(study, name) for name in scale.settings.datasets},
+        datasets={name: _data_title(study, name) for name in scale.settings.datasets},
+        teachers={name: network.name for name, network in scale.settings.teachers.items()},
+        student=scale.settings.student.name,
         expected=tuple(expected),
     )
     write_json(manifest(root, scale.name), written.as_json())
@@ -197,6 +237,13 @@ def _data_name(study: Study, dataset: str) -> str:
     """Return the name of the data in the runs' configurations."""
     run = study.from_labels(dataset, "erm")[0]
     return str(compose(run.command, list(run.words)).data.name)
+
+
+def _data_title(study: Study, dataset: str) -> str:
+    """Return the name of the data for people: the scale's, unless the user took others."""
+    name = _data_name(study, dataset)
+    usual = _data_name(Study(study.scale), dataset)
+    return study.scale.dataset(dataset).name if name == usual else name
 
 
 def _relative(path: str, root: Path) -> str:
@@ -213,6 +260,7 @@ def plan(
     chosen: Sequence[Artefact],
     wanted: Mapping[str, Sequence[Wanted]],
     root: Path,
+    launch: Sequence[str] = (),
     each_run: bool = False,
 ) -> str:
     """Return what there is to do and what it costs, priced by timing the networks.
@@ -221,6 +269,7 @@ def plan(
         chosen: artefacts.
         wanted: the runs of each.
         root: where runs are kept.
+        launch: overrides that say how runs are launched.
         each_run: whether to list every run with its command.
     """
     from mixkd.reproduction.price import Speed, price, work_of
@@ -232,19 +281,23 @@ def plan(
     finished = {each.wanted.job for each in looked if each.is_finished}
     missing = [run for run in everything if run.job not in finished]
     work = {run.job: work_of(run) for run in missing}
+    launcher = sweep_settings(compose("finetune", list(launch))).launcher
+    parallel = launcher.parallel if isinstance(launcher, Local) else 1
     speeds: dict[Any, Speed] = {}
     for model in dict.fromkeys(model for each in work.values() for model in each.models):
         say(f"timing network {len(speeds) + 1}")
-        speeds[model] = measure_speed(model)
+        speeds[model] = measure_speed(model, max(cores() // parallel, 1))
     lines = [f"{'artefact':<10} {'runs':>5} {'to do':>6} {'hours':>9} {'disk GB':>8}"]
     for artefact in chosen:
-        cost = price(distinct(wanted[artefact.name]), finished, work, speeds)
+        cost = price(distinct(wanted[artefact.name]), finished, work, speeds, parallel)
         lines.append(_line(artefact.name, cost))
-    lines.append(_line("together", price(everything, finished, work, speeds)))
-    lines.append(
-        "Runs that artefacts share are done once. Hours: one run after another on this machine, by"
-    )
-    lines.append("images per second measured just now (training, answering; millions of numbers):")
+    lines.append(_line("together", price(everything, finished, work, speeds, parallel)))
+    lines.append("Runs that artefacts share are done once.")
+    if speeds:
+        lines += [
+            f"Hours: {parallel} at once on this machine, by images per second measured just now",
+            "(training, answering; millions of numbers):",
+        ]
     if speeds and busy:
         lines.append("(other work was running on this machine: it may well be faster)")
     for model, speed in speeds.items():

@@ -98,7 +98,11 @@ def index(tmp_path: Path) -> str:
     )
     picture = Picture("figure", "Figure", "Of a line.", (tmp_path / "figure.svg").read_text())
     claim = Claim(
-        "C1", "A claim of some length. " * 9, "Table 1", Finding("supported"), Finding("refuted", "1 > 0")
+        "C1",
+        "A claim of some length. " * 9,
+        "Table 1",
+        Finding("supported"),
+        Finding("refuted", "1 > 0"),
     )
     html = page(
         "A report with `Long_unbroken_words_" + "x" * 60,

@@ -386,7 +386,7 @@ def test_a_damaged_plan_is_refused(content: bytes) -> None:
 
 def test_a_plan_that_lacks_a_part_is_refused() -> None:
     whole = planned(expected(TEACHER, "t")).as_json()
-    for name in whole:
+    for name in whole.keys() - {"settings", "overrides"}:
         Path("plan.json").write_text(json.dumps({k: v for k, v in whole.items() if k != name}))
         with pytest.raises(UserError, match=rf"plan.json is damaged \(.*{name}"):
             Reproduction.read(Path("plan.json"))

@@ -14,7 +14,7 @@ GOOD = {
     "provenance.json": '{"command": ["mixkd", "finetune", "data.root=a b"], '
     '"fingerprints": {"data": "d1", "weights": "w1"}}',
     "status.json": '{"state": "finished"}',
-    "metrics.json": '{"test/accuracy": 0.75, "test/confidence": 0.7, "test/ece": 0.1}',
+    "metrics.json": '{"test/accuracy": 0.75, "test/confidence": 0.7, "test/ece": 0.05}',
 }
 
 
@@ -61,7 +61,7 @@ def test_a_run_is_read() -> None:
         "finetune", 3, "digits", "holdout",
     )  # fmt: skip
     assert found.is_finished
-    assert found.metrics == {"test/accuracy": 0.75, "test/confidence": 0.7, "test/ece": 0.1}
+    assert found.metrics == {"test/accuracy": 0.75, "test/confidence": 0.7, "test/ece": 0.05}
     assert found.command == "mixkd finetune 'data.root=a b'"
     assert (found.images, found.fingerprint("weights"), found.fingerprint("x")) == ("d1", "w1", "")
     assert found.problems == ()
@@ -199,7 +199,14 @@ def test_predictions_that_disagree_with_the_metrics_are_named() -> None:
     save(predictions())
     assert run().faults == []
     save(predictions(prediction=np.array([0, 1, 0, 1])))
-    assert run().faults == ["test/accuracy 0.7500, but its saved predictions give 0.5000"]
+    assert run().faults == [
+        "test/accuracy 0.7500, but its saved predictions give 0.5000",
+        "test/ece 0.0500, but its saved predictions give 0.2000",
+    ]
+    save(predictions(confidence=np.array([0.6, 0.6, 0.6, 1.0])))  # 0.7 in the mean
+    assert run().faults == ["test/ece 0.0500, but its saved predictions give 0.5500"]
+    save(predictions(confidence=np.full(4, 0.75)))
+    assert len(run().faults) == 2
     assert with_metrics(test_nll=1.0).faults == []
 
 
@@ -253,9 +260,9 @@ def test_predictions_that_are_damaged_anywhere_are_named() -> None:
 
 
 def test_rows_are_numbers_where_they_can_be() -> None:
-    found = run(vicinal_csv="lam,network,nl\n0.5,student,1.25\n1,teacher,\n")
+    found = run(vicinal_csv="split,lam,network,nl\ntest,0.5,student,1.25\ntest,1,teacher,\n")
     first, second = found.rows("vicinal.csv")
-    assert first == {"lam": 0.5, "network": "student", "nl": 1.25}
+    assert first == {"split": "test", "lam": 0.5, "network": "student", "nl": 1.25}
     assert second["lam"] == 1
     assert np.isnan(second["nl"])
 
@@ -267,7 +274,9 @@ def test_rows_are_numbers_where_they_can_be() -> None:
         ("", []),
         ("a,b\n", []),
         (b"a,b\n\xff\xfe,2\n", []),
-        ("a,b\n1,2,3,4\n", [{"a": 1.0, "b": 2.0}]),  # more than there are columns
+        # more than there are columns
+        ("val/accuracy,b\n1,2,3,4\n", [{"val/accuracy": 1.0, "b": 2.0}]),
+        ("val/accuracy,b\nx,2\n0.5,2\n", [{"val/accuracy": 0.5, "b": 2.0}]),
         ("a,b\n" + "x" * 200_000 + ",2\n", []),
     ],
 )
@@ -276,8 +285,8 @@ def test_damaged_rows_stop_nothing(content: str | bytes | None, expected: list[o
 
 
 def test_a_line_that_breaks_off_lacks_its_last_numbers() -> None:
-    (row,) = run(history_csv="a,b\n1\n").rows("history.csv")
-    assert row["a"] == 1
+    (row,) = run(history_csv="val/accuracy,b\n1\n").rows("history.csv")
+    assert row["val/accuracy"] == 1
     assert np.isnan(row["b"])
 
 

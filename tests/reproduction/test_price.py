@@ -151,13 +151,13 @@ def test_a_network_is_timed(monkeypatch: pytest.MonkeyPatch, study: Study) -> No
     monkeypatch.setattr(speed, "LEAST", 0.2)
     work = work_of(study.from_labels(C, "erm")[0])
     assert work.train is not None
-    found = speed.measure_speed(work.train[0])
+    found = speed.measure_speed(work.train[0], threads=1)
     assert found.parameters == 75_290
     assert 0 < found.train < found.forward
 
 
 def test_what_is_done_costs_nothing() -> None:
-    model = Model("a", 10, 32, 50)
+    model = Model("a", 10, 32, 50, "float32")
     speeds = {model: Speed(10, 100, 1_000_000)}
     works = [Work((model, 3600.0), ((model, 7200.0),), keeps=5), Work(None, ((model, 3600.0),))]
     runs = [Wanted("finetune", (str(n),)) for n in range(3)]
@@ -234,5 +234,7 @@ def test_the_bytes_are_those_of_a_real_run(monkeypatch: pytest.MonkeyPatch, opti
     real = sum(path.stat().st_size for path in Run(cfg).path.rglob("*") if path.is_file())
     monkeypatch.setattr(speed, "LEAST", 0.02)
     work = work_of(Wanted("finetune", tuple(words)))
-    estimate = work.disk({model: speed.measure_speed(model) for model in set(work.models)})
+    estimate = work.disk(
+        {model: speed.measure_speed(model, threads=1) for model in set(work.models)}
+    )
     assert estimate == pytest.approx(real, rel=0.2)

@@ -97,7 +97,7 @@ def test_artefacts_keys_and_words_come_in_any_order() -> None:
 def test_a_word_is_for_every_command_that_has_its_key() -> None:
     found = _more(
         [
-            "trainer.accelerator=cpu", "trainer.max_epochs=1", "student.args.width=0.5",
+            "trainer.accelerator=cpu", "trainer.max_epochs=1", "method.alpha=0.5",
             "data.root=DIR", "logger=csv", "vicinal.n_pairs=5", "finetune.optimizer=adamw",
             "evaluate.data.root=OTHER", "evaluate.trainer.devices=1",
         ]
@@ -108,7 +108,7 @@ def test_a_word_is_for_every_command_that_has_its_key() -> None:
             "optimizer=adamw",
         ],
         "distill": [
-            "trainer.accelerator=cpu", "trainer.max_epochs=1", "student.args.width=0.5",
+            "trainer.accelerator=cpu", "trainer.max_epochs=1", "method.alpha=0.5",
             "data.root=DIR", "logger=csv",
         ],
         "evaluate": [
