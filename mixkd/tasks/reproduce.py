@@ -58,7 +58,7 @@ def reproduce(words: Sequence[str]) -> tuple[str, int]:
     for key, place in (("runs", root), ("out", out)):
         if place.exists() and not place.is_dir():
             raise UserError.of(key, f"got {str(place)!r}, which is a file; takes {KEYS[key]}")
-    sweep_settings(compose("finetune", launch))  # says what is wrong with it
+    _check_launch(launch)
     wanted = {each.name: each.runs(study) for each in chosen}
     if given["plan"] != "false":
         at_once = [*scale.settings.launch, *launch]
@@ -80,6 +80,19 @@ def reproduce(words: Sequence[str]) -> tuple[str, int]:
     if failed:
         said += f"\n{len(failed)} runs failed or could not be run; the same command tries again"
     return said, status
+
+
+def _check_launch(words: Sequence[str]) -> None:
+    """Say what is wrong with how runs are to be launched.
+
+    Raises:
+        UserError: if anything is.
+    """
+    try:
+        sweep_settings(compose("finetune", words))
+    except UserError as error:
+        own = [p for p in error.problems if p.key.startswith(("launcher", "sweep"))]
+        raise UserError(*(own or error.problems)) from error
 
 
 def _parsed(words: Sequence[str]) -> tuple[list[Artefact], dict[str, str], list[str]]:

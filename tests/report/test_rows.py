@@ -77,7 +77,7 @@ def test_a_printed_number_is_that_of_the_artefact() -> None:
     assert found == Number(86.3, digits=2)
     assert comparison("table1").as_printed(STUDENT, "test/ece") == Number(0.0203, digits=4)
     fourth = STUDENT._replace(temperature="4")
-    assert comparison("table1").as_printed(fourth, "test/accuracy") == 0.8596
+    assert comparison("table1").as_printed(fourth, "test/accuracy") == Number(0.8596, digits=4)
     assert comparison("table3").as_printed(fourth, "test/accuracy") is None
     assert comparison("table1").as_printed(ERM, "test/ece") is None  # the paper has none
     assert comparison("fig2").printed == {}
@@ -233,10 +233,17 @@ def test_a_calibration_table_has_fractions_unless_it_is_asked_for_percent() -> N
     assert scaled["model"] == "scaled, T = 1.50"
     assert scaled["confidence"] == Number(0.78, None, ("a",))
     assert missing == {
-        "model": "y", "accuracy": None, "accuracy_printed": Number(0.9217, digits=4), "confidence": None,
-        "confidence_printed": Number(0.9189, digits=4), "ece": None, "ece_printed": Number(0.0049, digits=4), "ece_noise_floor": None,
-        "seeds": 0.0, "notes": "no run",
-    }  # fmt: skip
+        "model": "y",
+        "accuracy": None,
+        "accuracy_printed": Number(0.9217, digits=4),
+        "confidence": None,
+        "confidence_printed": Number(0.9189, digits=4),
+        "ece": None,
+        "ece_printed": Number(0.0049, digits=4),
+        "ece_noise_floor": None,
+        "seeds": 0.0,
+        "notes": "no run",
+    }
 
 
 def kept(path: str, seed: int, n: int = 60, **change: np.ndarray) -> FoundRun:
