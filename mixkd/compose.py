@@ -33,7 +33,7 @@ PRESETS = ("finetune", "distill")
 ANALYSES = ("vicinal", "corruptions", "features")
 
 # Keys that take a path, by their last word.
-PATHS = ("root", "dir", "run", "weights", "pretrained", "cache_dir", "pairs", "logits")
+PATHS = ("root", "dir", "tape", "run", "weights", "pretrained", "cache_dir", "pairs", "logits")
 
 
 def expand(command: str, overrides: Sequence[str], sweep: bool = False) -> list[str]:

@@ -170,6 +170,9 @@ class Teacher(Network):
 
     auto: Annotated[Flag, PLACE]
     precision: Annotated[Precision | None, takes("float32, bf16, or null")]
+    tape: Annotated[str | None, PLACE, takes("a folder, or null")]
+    tape_precision: Literal["float16", "float32"]
+    tape_gb: Annotated[Positive, PLACE]
 
 
 class Mix(Section):
@@ -722,6 +725,8 @@ def _contradictions(raw: Mapping[str, Any]) -> Iterator[Problem]:
             )
         if teacher.get("precision") is not None:
             yield Problem("teacher.precision", "evaluation takes trainer.precision, of them all")
+        if teacher.get("tape") is not None:
+            yield Problem("teacher.tape", "is of `mixkd distill`; an evaluation has no stream")
     expected = {"finetune": ("erm", "mixup"), "distill": ("kd", "kd_mixup")}.get(raw["task"])
     method = raw.get("method", {}).get("name")
     if expected and method not in expected:

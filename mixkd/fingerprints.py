@@ -63,6 +63,10 @@ def experiment_hash(cfg: Config) -> str:
         named = {"logits": file_fingerprint(cfg.logits)}
     elif (files := data_files(cfg.data)) is not None:
         named["data"]["listing"] = listing_fingerprint(files)
+    if isinstance(teacher := named.get("teacher"), dict):
+        tape = cfg.teacher.tape if isinstance(cfg, Distill) else None
+        if tape is None or teacher["tape_precision"] == "float32":
+            del teacher["tape_precision"]  # its answers are as they are
     if isinstance(cfg, Distill):
         named["teacher"]["precision"] = cfg.teacher.precision or cfg.trainer.precision
     if isinstance(cfg, (Finetune, Distill)) and cfg.method.mix is not None:

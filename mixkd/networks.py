@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from importlib import import_module
 from inspect import Parameter, signature
 from pathlib import Path
@@ -80,29 +81,45 @@ class FrozenTeacher:
     It is no nn.Module, so that no optimizer, checkpoint, DDP wrapper or train() reaches it.
 
     Args:
-        network: the teacher.
+        network: the teacher, or a function that loads it when it is first asked.
         precision: `float32` or `bf16`, whatever the student's.
     """
 
-    def __init__(self, network: Network, precision: config.Precision = "float32") -> None:
-        self._network = network.eval().requires_grad_(False)
+    def __init__(
+        self, network: Network | Callable[[], Network], precision: config.Precision = "float32"
+    ) -> None:
+        self._load = (lambda: network) if isinstance(network, Network) else network
         self._bf16 = precision == "bf16"
+        self._device: torch.device | None = None
+
+    @cached_property
+    def network(self) -> Network:
+        """The teacher, loaded."""
+        network = self._load()
+        network.eval().requires_grad_(False)
+        return network if self._device is None else network.to(self._device)
+
+    def load(self) -> None:
+        """Load the teacher now."""
+        assert self.network is not None
 
     def to(self, device: torch.device) -> "FrozenTeacher":
-        """Move the teacher to a device."""
-        self._network.to(device)
+        """Move the teacher to a device, now or when it is loaded."""
+        self._device = device
+        if "network" in self.__dict__:
+            self.network.to(device)
         return self
 
     def __call__(self, view: Tensor) -> Tensor:
         """Return the logits of views, float32, without gradients."""
         half = torch.autocast(view.device.type, torch.bfloat16, enabled=self._bf16)
         with torch.inference_mode(), half:
-            logits: Tensor = self._network(view)
+            logits: Tensor = self.network(view)
         return logits.float().clone()  # a normal tensor: a loss may save it for its backward pass
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the teacher's parameters and buffers."""
-        return self._network.state_dict()
+        return self.network.state_dict()
 
 
 class BottleneckHead(nn.Sequential):

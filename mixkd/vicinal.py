@@ -35,6 +35,8 @@ class Plan:
     """One step of the stream, for the global batch of b images.
 
     Attributes:
+        epoch: from 0.
+        step: from 0.
         image: int64 [b], positions in the training images.
         partner: int64 [b], positions in the batch: the image that each is mixed with.
         lam: float32 [b] in [0, 1], the weight of the image; 1 where nothing is mixed.
@@ -45,6 +47,8 @@ class Plan:
             partner; None for mixup.
     """
 
+    epoch: int
+    step: int
     image: Tensor
     partner: Tensor
     lam: Tensor
@@ -66,6 +70,9 @@ class VicinalBatch:
         partner_label: int64 [b], of its partner.
         index: int64 [b], the image's position in the data set.
         partner_index: int64 [b].
+        epoch: of the stream, from 0.
+        step: from 0.
+        row: int64 [b] on the CPU, positions in the global batch.
     """
 
     mixed: Tensor
@@ -74,6 +81,9 @@ class VicinalBatch:
     partner_label: Tensor
     index: Tensor
     partner_index: Tensor
+    epoch: int
+    step: int
+    row: Tensor
 
 
 class VicinalStream:
@@ -130,6 +140,8 @@ class VicinalStream:
             partner = np.arange(b)
         cut = self.mixing is not None and self.mixing.kind == "cutmix"
         return Plan(
+            epoch,
+            step,
             image=torch.from_numpy(image.copy()),
             partner=torch.from_numpy(partner),
             lam=torch.from_numpy(lam).float(),

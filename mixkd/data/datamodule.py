@@ -325,7 +325,10 @@ def vicinal_batch(
         mixed = mix(view[own], view[partner], lam)
     else:
         mixed, lam = cut(view[own], view[partner], lam.to(device), plan.centre[rows].to(device))
-    return VicinalBatch(mixed, lam, label[own], label[partner], index[own], index[partner])
+    return VicinalBatch(
+        mixed, lam, label[own], label[partner], index[own], index[partner],
+        plan.epoch, plan.step, rows,
+    )  # fmt: skip
 
 
 def make_views(cfg: Data, splits: Splits) -> Views:

@@ -4,6 +4,7 @@ from mixkd.losses import Losses, Temperature, distillation, distillation_kl, mix
 from mixkd.modules.learner import Learner
 from mixkd.networks import FrozenTeacher, Network
 from mixkd.optimization import Optimization
+from mixkd.tape import Deck
 from mixkd.vicinal import VicinalBatch
 
 
@@ -19,6 +20,7 @@ class Distillation(Learner):
         alpha: weight of the cross-entropy with the (mixed) labels.
         beta: weight of the teacher's part.
         t_squared: whether the teacher's part is multiplied by T squared.
+        deck: where the teacher's answers along the stream are recorded; None: nowhere.
     """
 
     def __init__(
@@ -32,18 +34,37 @@ class Distillation(Learner):
         alpha: float,
         beta: float,
         t_squared: bool,
+        deck: Deck | None = None,
     ) -> None:
         super().__init__(network, optimization, seed)
         self.teacher, self.temperature = teacher, temperature
         self.alpha, self.beta, self.t_squared = alpha, beta, t_squared
+        self.deck = deck
 
     def on_fit_start(self) -> None:
         """Bring the teacher to the device."""
         self.teacher.to(self.device)
+        if self.deck is not None:
+            self.deck.start(self.trainer)
+
+    def on_train_epoch_end(self) -> None:
+        """Close the epoch of the tape, too."""
+        super().on_train_epoch_end()
+        if self.deck is not None:
+            self.deck.epoch_ended(self.trainer)
+
+    def teardown(self, stage: str) -> None:
+        """Let other runs record."""
+        if self.deck is not None:
+            self.deck.stop()
 
     def losses(self, batch: VicinalBatch) -> Losses:
         """Return the loss, its cross-entropy and its KL at the temperature."""
-        teacher, student = self.teacher(batch.mixed), self(batch.mixed)
+        if self.deck is None:
+            teacher = self.teacher(batch.mixed)
+        else:
+            teacher = self.deck.answers(batch, self.teacher)
+        student = self(batch.mixed)
         return distillation(
             mixed_cross_entropy(student, batch.label, batch.partner_label, batch.lam),
             distillation_kl(student, teacher, self.temperature),

@@ -1,16 +1,28 @@
 """`mixkd distill`: a student learns a frozen teacher's answers."""
 
+from pathlib import Path
+
 import torch
 
 from mixkd import config
 from mixkd.data.datamodule import ImageDataModule, load_splits, make_stream, make_views
+from mixkd.data.images import Splits
 from mixkd.errors import UserError
+from mixkd.fingerprints import file_fingerprint
 from mixkd.modules.distillation import Distillation
-from mixkd.networks import FrozenTeacher, build_network, check_logits, weights_fingerprint
+from mixkd.networks import (
+    FrozenTeacher,
+    Network,
+    build_network,
+    check_logits,
+    weights_fingerprint,
+)
 from mixkd.optimization import Optimization
 from mixkd.provenance import stream_seed
 from mixkd.run import Metrics, Run
+from mixkd.tape import Deck, Tape
 from mixkd.tasks.fit import fit, prepare, stages
+from mixkd.vicinal import VicinalStream
 
 
 def distill(cfg: config.Distill) -> Metrics:
@@ -35,9 +47,20 @@ def distill(cfg: config.Distill) -> Metrics:
     )
     shape = make_views(cfg.data, splits).shape
 
-    teacher = build_network(cfg.teacher, classes, "teacher")
-    check_logits(teacher, len(classes), shape, "teacher")
-    prepare(cfg.trainer, teacher)
+    def load() -> Network:
+        network = build_network(cfg.teacher, classes, "teacher")
+        check_logits(network, len(classes), shape, "teacher")
+        prepare(cfg.trainer, network)
+        return network
+
+    teacher = FrozenTeacher(load, cfg.teacher.precision or cfg.trainer.precision)
+    if cfg.teacher.weights in (None, "pretrained"):  # not known by a file
+        taught = weights_fingerprint(teacher.network.core, cfg.teacher)
+    else:
+        taught = file_fingerprint(cfg.teacher.weights)
+    deck = _deck(cfg, splits, stream, taught) if cfg.teacher.tape is not None else None
+    if deck is None or not deck.tape.has(deck.epochs):
+        teacher.load()  # now: what is wrong with it is told before anything starts
 
     torch.manual_seed(cfg.seed)
     student = build_network(cfg.student, classes, "student")
@@ -48,17 +71,42 @@ def distill(cfg: config.Distill) -> Metrics:
         student,
         Optimization.of(cfg),
         cfg.seed,
-        teacher=FrozenTeacher(teacher, cfg.teacher.precision or cfg.trainer.precision),
+        teacher=teacher,
         temperature=cfg.temperature,
         alpha=cfg.method.alpha,
         beta=cfg.method.beta,
         t_squared=cfg.method.t_squared,
+        deck=deck,
     )
     data = ImageDataModule(splits, cfg.data, parts=cfg.trainer.accumulate)
-    fingerprints = {
-        **splits.fingerprints,
-        "teacher": weights_fingerprint(teacher.core, cfg.teacher),
-    }
+    fingerprints = {**splits.fingerprints, "teacher": taught}
     if cfg.student.weights or cfg.student.pretrained:
         fingerprints["start"] = weights_fingerprint(student.core, cfg.student)
     return fit(cfg, run, stages(cfg, learner, stream, splits), data, fingerprints)
+
+
+def _deck(cfg: config.Distill, splits: Splits, stream: VicinalStream, taught: str) -> Deck:
+    """Return the tape of a teacher along a stream, known by everything that its answers depend on.
+
+    Raises:
+        UserError: if it would be too large.
+    """
+    assert cfg.teacher.tape is not None
+    network = cfg.teacher.model_dump(
+        include={"name", "factory", "args", "mean", "std", "input_size"}
+    )
+    kept = {"source", "size", "resize", "pad", "flip", "holdout", "split_seed", "selection",
+            "limit_train"}  # fmt: skip
+    key = {
+        "teacher": taught,
+        "network": network,
+        "precision_of_teacher": cfg.teacher.precision or cfg.trainer.precision,
+        "images": dict(sorted(splits.fingerprints.items())),
+        "data": cfg.data.model_dump(include=kept),
+        "mixing": None if cfg.method.mix is None else cfg.method.mix.model_dump(),
+        "stream": {"seed": stream.seed, "stage": stream.stage, "groups": stream.groups},
+    }
+    shape = (stream.steps_per_epoch, stream.batch_size, len(splits.classes))
+    tape = Tape(Path(cfg.teacher.tape).expanduser(), key, shape, cfg.teacher.tape_precision)
+    tape.check_size(cfg.trainer.max_epochs, cfg.teacher.tape_gb)
+    return Deck(tape, cfg.trainer.max_epochs)
