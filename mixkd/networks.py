@@ -88,14 +88,15 @@ class FrozenTeacher:
     def __init__(
         self, network: Network | Callable[[], Network], precision: config.Precision = "float32"
     ) -> None:
-        self._load = (lambda: network) if isinstance(network, Network) else network
+        self._given = network
         self._bf16 = precision == "bf16"
         self._device: torch.device | None = None
 
     @cached_property
     def network(self) -> Network:
         """The teacher, loaded."""
-        network = self._load()
+        given = self._given
+        network = given if isinstance(given, Network) else given()
         network.eval().requires_grad_(False)
         return network if self._device is None else network.to(self._device)
 
