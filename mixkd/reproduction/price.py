@@ -25,7 +25,9 @@ SIZES = {
 }
 
 # Keys of a network's section that its speed does not depend on.
-NOT_TIMED = ("weights", "run", "pretrained", "auto", "precision")
+NOT_TIMED = (
+    "weights", "run", "pretrained", "auto", "precision", "tape", "tape_precision", "tape_gb",
+)  # fmt: skip
 
 Raw = Mapping[str, Any]
 

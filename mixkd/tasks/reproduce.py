@@ -26,7 +26,7 @@ COMMANDS = ("finetune", "distill", "evaluate")
 # What tells an artefact's runs apart, or where they are.
 SET = ("seed", "method", "temperature", "network", "teacher", "student", "run.dir", "run.root",
        "network.run", "teacher.run", "vicinal", "corruptions", "features")  # fmt: skip
-FREE = ("teacher.precision",)
+FREE = ("teacher.precision", "teacher.tape", "teacher.tape_precision", "teacher.tape_gb")
 KEYS = {
     "scale": "smoke, laptop, paper, or a .yaml file",
     "protocol": "corrected or parity",
