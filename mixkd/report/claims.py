@@ -158,7 +158,8 @@ def summary(items: Sequence[Item], verdict: Verdict, how: str) -> str:
         return f"not {how}"
     if len(items) == 1:
         return items[0].text
-    parts = [f"{len(of.get('holds', ()))} of {len(items)} hold"]
+    decided = of.keys() & {"holds", "fails"}
+    parts = [f"{len(of.get('holds', ()))} of {len(items)} hold"] if decided else []
     if "holds" in of and verdict != "refuted":
         closest = sorted(of["holds"], key=lambda item: item.margin)
         parts.append(_listed("closest" if len(closest) > SHOWN else "for", closest))

@@ -30,7 +30,6 @@ COLUMNS = {
 # Keys that say where and how fast a run is, not what it is.
 PLACES = ("run", "weights", "root", "download", "cache_dir", "resident", "workers", "accelerator",
           "strategy", "threads", "channels_last", "compile", "eval_batch_size")  # fmt: skip
-PREDICTIONS = "predictions/test.npz"
 
 
 @dataclass(frozen=True)

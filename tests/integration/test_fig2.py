@@ -1,12 +1,19 @@
 """The toy problem of Figure 2."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from experiments.fig2 import main, toy_splits, train
+from experiments.fig2 import make, render, toy_splits, train
 from mixkd.data.images import Images
+from mixkd.report.reference import load_reference
+from mixkd.report.results import Results
+from mixkd.report.rows import Comparison, Drawing
+from mixkd.report.table import Table
+from mixkd.reproduction.scale import load_scale
+from mixkd.shipped import experiments_dir
 
 pytestmark = pytest.mark.integration
 
@@ -34,7 +41,24 @@ def test_a_network_learns_it_and_mixup_makes_it_less_sure() -> None:
     assert sure["mixup"] < sure["erm"] - 0.05
 
 
-def test_the_figure_is_drawn() -> None:
-    main(["1"])
-    for suffix in ("png", "svg"):
-        assert Path(f"reports/fig2/fig2.{suffix}").stat().st_size > 10_000
+def test_what_is_kept_is_drawn_and_made_anew_for_other_epochs() -> None:
+    scale = load_scale("smoke")
+    folder = Path("kept")
+    short = replace(scale, settings=scale.settings.model_copy(update={"toy_epochs": 1}))
+    make(short, folder)
+    before = (folder / "fig2.npz").stat().st_mtime_ns
+    make(short, folder)
+    assert (folder / "fig2.npz").stat().st_mtime_ns == before
+    found = Comparison(Results([]), load_reference(experiments_dir() / "reference.yaml"), "fig2")
+    drawing, table = render(found, folder)
+    assert isinstance(drawing, Drawing)
+    assert isinstance(table, Table)
+    assert "1 epochs" in drawing.caption
+    assert len(drawing.figure.axes) == len(table.rows) == 5
+    for row in table.rows:
+        assert 1 / 3 <= float(row["confidence"]) <= 1  # type: ignore[arg-type]
+    two = replace(scale, settings=scale.settings.model_copy(update={"toy_epochs": 2}))
+    make(two, folder)
+    assert "2 epochs" in next(iter(render(found, folder))).caption
+    (folder / "fig2.npz").write_bytes(b"damaged")
+    assert list(render(found, folder)) == []

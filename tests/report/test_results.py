@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -325,6 +325,60 @@ def test_an_evaluation_of_other_weights_is_left_out() -> None:
     assert found.remarks(BASELINE) == "one seed"
 
 
+def test_a_training_of_another_kind_is_left_out() -> None:
+    write_run("a", method="mixup")
+    found = of(expected(BASELINE, "a"))
+    assert found.remarks(BASELINE) == "missing; left out: a is of mixup"
+    write_run("s", "distill", temperature=4.0)
+    found = of(expected(STUDENT, "s"))
+    assert found.remarks(STUDENT) == "missing; left out: s is of kd_mixup T = 4"
+    assert found.cells == {}
+
+
+def test_an_evaluation_beside_another_teacher_is_left_out() -> None:
+    write_run("s", "distill", prints={"teacher": "t"})
+    write_run("v", "evaluate", VICINAL, prints={"network": "s", "teacher": "t"})
+    write_run("w", "evaluate", VICINAL, prints={"network": "s", "teacher": "u"})
+    training = expected(STUDENT, "s")
+    assert of(training, expected(STUDENT, "v", kind="vicinal")).seeds(STUDENT, "vicinal") == [0]
+    found = of(training, expected(STUDENT, "w", kind="vicinal"))
+    assert found.remarks(STUDENT, "vicinal") == (
+        "missing; left out: w asked another teacher than that of the row"
+    )
+
+
+def test_a_run_without_its_configuration_is_left_out() -> None:
+    write_run("a")
+    (ROOT / "a/config.yaml").unlink()
+    assert of(expected(BASELINE, "a")).remarks(BASELINE) == (
+        "missing; left out: a; config.yaml is missing"
+    )
+
+
+def test_of_a_run_whose_images_are_not_known_nothing_is_said() -> None:
+    for seed, images in enumerate(("d1", "", "d1")):
+        write_run(f"r{seed}", seed=seed, images=images)
+    found = of(*(expected(BASELINE, f"r{seed}", seed) for seed in range(3)))
+    assert found.seeds(BASELINE) == [0, 1, 2]
+    assert found.remarks(BASELINE) == ""
+
+
+def test_seeds_of_different_experiments_are_said() -> None:
+    write_run("a", seed=0, trainer={"max_epochs": 3})
+    write_run("b", seed=1, trainer={"max_epochs": 4})
+    runs = expected(BASELINE, "a", 0), expected(BASELINE, "b", 1)
+    assert of(*runs).remarks(BASELINE) == "its seeds are of different experiments"
+
+
+def test_sound_cells_are_of_runs_of_which_nothing_is_wrong() -> None:
+    write_run("a", seed=0)
+    write_run("b", seed=1, metrics=METRICS | {"test/ece": 0.6})
+    found = of(expected(BASELINE, "a", 0), expected(BASELINE, "b", 1))
+    key = BASELINE.key("test/accuracy")
+    assert found.cells[key] == [Cell({0: 0.8, 1: 0.8}, runs=("a", "b"))]
+    assert found.sound_cells[key] == [Cell({0: 0.8}, runs=("a",))]
+
+
 def test_a_public_networks_first_evaluation_stands_for_its_training() -> None:
     write_run("t", "evaluate", prints={"network": "public"})
     write_run("v", "evaluate", VICINAL, prints={"network": "public"})
@@ -356,7 +410,8 @@ def test_a_subject_in_words() -> None:
 
 
 def test_what_is_written_down_is_read_again() -> None:
-    written = planned(expected(TEACHER, "t"), expected(STUDENT, "", 2, "vicinal", "fig4", "table6"))
+    runs = expected(TEACHER, "t"), expected(STUDENT, "", 2, "vicinal", "fig4", "table6")
+    written = replace(planned(*runs), settings="0123", overrides=("a=1", "distill.b=2"))
     path = manifest(ROOT, "tiny")
     assert path == Path("runs/reproduction-tiny.json")
     write_json(path, written.as_json())
@@ -382,6 +437,24 @@ def test_a_damaged_plan_is_refused(content: bytes) -> None:
     with pytest.raises(UserError, match=r"^runs: reproduction-tiny.json is damaged \(") as refused:
         Reproduction.read(path)
     assert str(refused.value).endswith("; mend or remove it")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"data": ["digits"]},
+        {"datasets": "digits"},
+        {"teachers": None},
+        {"overrides": 3},
+        {"expected": [{**asdict(expected(TEACHER, "t")), "kind": "logits"}]},
+        {"expected": [asdict(expected(TEACHER, "t", seed=seed)) for seed in (0, "1")]},  # type: ignore
+    ],
+)
+def test_a_plan_of_another_form_is_refused(change: dict[str, Any]) -> None:
+    whole = planned(expected(TEACHER, "t")).as_json()
+    Path("plan.json").write_text(json.dumps(whole | change))
+    with pytest.raises(UserError, match=r"^runs: plan.json is damaged \("):
+        Reproduction.read(Path("plan.json"))
 
 
 def test_a_plan_that_lacks_a_part_is_refused() -> None:

@@ -1,6 +1,7 @@
 """Rows of artefacts: measured beside printed numbers, calibration, paired differences."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from statistics import stdev
 
@@ -70,6 +71,12 @@ def test_a_measured_number_has_its_spread_over_seeds() -> None:
     assert found.measured(STUDENT, "test/ece") is None
     one = comparison("table1", {(STUDENT, 1): TWO[STUDENT, 1]})
     assert one.measured(STUDENT, "test/accuracy") == Number(0.84, None, ("b",))
+
+
+def test_the_first_seed_stands_alone() -> None:
+    found = comparison("fig7", TWO)
+    assert found.first(STUDENT, "test/accuracy", 100) == Number(pytest.approx(80), None, ("a",))
+    assert found.first(STUDENT, "test/ece") is None
 
 
 def test_a_printed_number_is_that_of_the_artefact() -> None:
@@ -155,6 +162,8 @@ def test_a_caption_says_what_selected_the_epochs(selections: list[str], sentence
     assert comparison("table1", runs).caption(C) == f"{sentence}{LAST}"
     other = runs | {(Subject("cifar10", "student"), 0): run("other", "test")}
     assert comparison("table1", other).caption(C) == f"{sentence}{LAST}"
+    public = FoundRun("t", Path("runs"), {"task": "evaluate", "data": {"selection": "test"}})
+    assert comparison("table1", {**runs, (TEACHER, 0): public}).caption(C) == f"{sentence}{LAST}"
 
 
 def test_a_caption_says_what_was_reproduced() -> None:
@@ -162,6 +171,10 @@ def test_a_caption_says_what_was_reproduced() -> None:
     assert found.caption(C, "First.", "Second.") == (
         "First. Second. Tiny. Protocol corrected. Data: handwritten digits in place of CIFAR-100. "
         f"Student: ResNet-8. {HELD_OUT} {LAST}"
+    )
+    changed = replace(reproduction(), overrides=("distill.trainer.max_epochs=1", "logger=csv"))
+    assert " Overrides: distill.trainer.max_epochs=1 logger=csv. " in (
+        comparison("table1", TWO, changed).caption(C)
     )
     own = comparison("table1", known=reproduction(C, "CIFAR-100"))
     assert own.caption(C) == (
@@ -309,7 +322,10 @@ def test_paired_differences_are_over_the_seeds_that_both_have() -> None:
     assert isinstance(row["nll"], Number)
     assert row["nll"].value == found["nll"].difference
     assert row["accuracy_low"] == found["accuracy"].low
+    assert row["nll"].runs == ("a1", "a2", "b1", "b2")
     assert (row["seeds"], row["notes"]) == (2.0, "")
+    del runs[STUDENT, 1], runs[STUDENT, 2]
+    assert paired(runs)["notes"] == "no predictions of both"  # no seed is both's
 
 
 @pytest.mark.parametrize("turned", [False, True])

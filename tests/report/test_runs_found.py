@@ -207,6 +207,8 @@ def test_predictions_that_disagree_with_the_metrics_are_named() -> None:
     assert run().faults == ["test/ece 0.0500, but its saved predictions give 0.5500"]
     save(predictions(confidence=np.full(4, 0.75)))
     assert len(run().faults) == 2
+    save(predictions(confidence=np.full(4, 0.7, np.float32)))
+    assert run().faults == []  # what float32 rounds off
     assert with_metrics(test_nll=1.0).faults == []
 
 
@@ -230,9 +232,13 @@ def of(n: int) -> dict[str, np.ndarray]:
         predictions(prediction=np.array(1)),
         predictions(confidence=np.zeros((4, 2))),
         predictions(nll=np.array([None] * 4)),
+        predictions(prediction=np.array(["a"] * 4)),
+        predictions(confidence=np.array([0.5, 0.5, 0.5, 1.5])),
+        predictions(confidence=np.array([0.5, 0.5, 0.5, np.nan])),
+        predictions(nll=np.array([0.5, 0.5, 0.5, np.inf])),
         of(0),
     ],
-    ids=["lack", "lengths", "scalar", "shape", "objects", "none"],
+    ids=["lack", "lengths", "scalar", "shape", "objects", "texts", "above", "nan", "inf", "none"],
 )
 def test_predictions_of_another_form_are_damaged(arrays: dict[str, np.ndarray]) -> None:
     save(arrays)
@@ -288,6 +294,61 @@ def test_a_line_that_breaks_off_lacks_its_last_numbers() -> None:
     (row,) = run(history_csv="val/accuracy,b\n1\n").rows("history.csv")
     assert row["val/accuracy"] == 1
     assert np.isnan(row["b"])
+
+
+WHOLE = {
+    "reliability.csv": "split,count,accuracy,confidence\ntest,4,0.5,0.75\ntest,0,nan,nan\n",
+    "vicinal.csv": "split,network,lam\ntrain,network,0.5\n",
+    "history.csv": "val/accuracy\n0.5\n",
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_table_that_lacks_a_column_has_no_rows_and_is_named(name: str) -> None:
+    key, whole = name.replace(".", "_"), WHOLE[name]
+    assert len(run(**{key: whole}).rows(name)) == whole.count("\n") - 1
+    assert run().faults == []
+    columns = whole.partition("\n")[0]
+    damaged = ["", f"{columns}\n", "a,b\n1,2\n", b"\xff\xfe"]
+    damaged += [whole.replace(column, "other", 1) for column in columns.split(",")]
+    for content in damaged:
+        assert run(**{key: content}).rows(name) == []
+        assert run().faults == [f"{name} is damaged"]
+    lines = [*whole.splitlines(), *whole.splitlines()[1:]]
+    one = "\n".join([*lines[:-1], lines[-1].replace("0.5", "x").replace("nan", "x")])
+    assert len(run(**{key: one}).rows(name)) == len(lines) - 2  # the others are kept
+    assert run().faults == [f"{name} is damaged"]
+
+
+def test_damaged_features_are_named() -> None:
+    path = save({"tsne": np.zeros((3, 2))}, "features.npz")
+    assert run().faults == []
+    path.write_bytes(path.read_bytes()[:100])
+    assert run().faults == ["features.npz is damaged"]
+
+
+def setting(config: str, teacher: str = "t1") -> str:
+    prints = json.dumps({"fingerprints": {"teacher": teacher}})
+    return run(config_yaml=f"{{{config}}}", provenance_json=prints).setting
+
+
+def test_a_setting_is_what_the_seeds_of_a_row_share() -> None:
+    usual = "task: distill, trainer: {max_epochs: 3}, data: {size: 16}"
+    for same in (
+        f"{usual}, seed: 1",
+        f"{usual}, run: {{root: DIR}}, logger: 1",
+        "task: distill, trainer: {threads: 4, max_epochs: 3}, data: {root: DIR, size: 16}",
+    ):
+        assert setting(same) == setting(usual)
+    for other in (
+        "task: distill, trainer: {max_epochs: 4}, data: {size: 16}",
+        "task: finetune, trainer: {max_epochs: 3}, data: {size: 16}",
+        f"{usual}, temperature: 4",
+        f"{usual}, protocol: parity",
+        f"{usual}, student: {{args: {{depth: 8}}}}",
+    ):
+        assert setting(other) != setting(usual)
+    assert setting(usual, "t2") != setting(usual)
 
 
 def test_arrays_that_cannot_be_read_are_none() -> None:

@@ -1,10 +1,12 @@
 """What runs cost: images, seconds and bytes by hand, beside those of real data and a real run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from mixkd.compose import compose
@@ -147,11 +149,23 @@ def test_a_network_with_weights_is_timed_as_any_other() -> None:
 REST = ("weights", "run", "pretrained")
 
 
-def test_a_network_is_timed(monkeypatch: pytest.MonkeyPatch, study: Study) -> None:
-    monkeypatch.setattr(speed, "LEAST", 0.2)
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Model], Speed]]:
+    """Time a network as a plan does, but for a short time."""
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(speed, "_seconds", partial(speed._seconds, least=0.1))
+    yield partial(speed.measure_speed, threads=1)
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_a_network_is_timed(measured: Callable[[Model], Speed], precision: str) -> None:
+    more = {"finetune": [f"trainer.precision={precision}"]}
+    study = Study(load_scale("smoke", seeds=(0,)), more)
     work = work_of(study.from_labels(C, "erm")[0])
     assert work.train is not None
-    found = speed.measure_speed(work.train[0], threads=1)
+    assert work.train[0].precision == precision
+    found = measured(work.train[0])
     assert found.parameters == 75_290
     assert 0 < found.train < found.forward
 
@@ -164,6 +178,8 @@ def test_what_is_done_costs_nothing() -> None:
     work = {runs[0].job: works[0], runs[2].job: works[1]}
     hours = (2 + 360 + 72 + 2 + 36) / 3600
     assert price(runs, {runs[1].job}, work, speeds) == Price(3, 2, pytest.approx(hours), 0.02)
+    two_at_once = price(runs, {runs[1].job}, work, speeds, 2)
+    assert two_at_once == Price(3, 2, pytest.approx(hours / 2), 0.02)
     assert price(runs, {run.job for run in runs}, {}, {}) == Price(3, 0, 0, 0)
 
 
@@ -224,7 +240,9 @@ def test_images_in_folders_are_counted(
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_the_bytes_are_those_of_a_real_run(monkeypatch: pytest.MonkeyPatch, optimizer: str) -> None:
+def test_the_bytes_are_those_of_a_real_run(
+    measured: Callable[[Model], Speed], optimizer: str
+) -> None:
     words = ["data=digits", "data.size=16", "data.limit_train=100", "data.batch_size=50",
              "network=resnet20", "network.args.depth=8", "callbacks=none", "trainer.max_epochs=1",
              "trainer.accelerator=cpu", f"optimizer={optimizer}"]  # fmt: skip
@@ -232,9 +250,6 @@ def test_the_bytes_are_those_of_a_real_run(monkeypatch: pytest.MonkeyPatch, opti
     assert isinstance(cfg, Finetune)
     finetune(cfg)
     real = sum(path.stat().st_size for path in Run(cfg).path.rglob("*") if path.is_file())
-    monkeypatch.setattr(speed, "LEAST", 0.02)
     work = work_of(Wanted("finetune", tuple(words)))
-    estimate = work.disk(
-        {model: speed.measure_speed(model, threads=1) for model in set(work.models)}
-    )
+    estimate = work.disk({model: measured(model) for model in set(work.models)})
     assert estimate == pytest.approx(real, rel=0.2)

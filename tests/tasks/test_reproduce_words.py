@@ -1,9 +1,11 @@
 """What `mixkd reproduce` takes: artefacts, its own keys, words for the runs; and its plan."""
 
 import shlex
+from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 
 from mixkd.errors import UserError
 from mixkd.reproduction import speed
@@ -43,6 +45,9 @@ KEYS = "takes scale, protocol, seeds, runs, out, plan"
         (["table1", "optimizer=sdg"], "optimizer: got 'sdg'; takes adam, adamw, sgd"),
         (["table1", "seed=3"], "seed: is for the artefact to say; seeds=0,1,2 says which"),
         (["table1", "temperature=4"], "temperature: is for the artefact to say"),
+        (["table1", "student.args.width=1"], "student.args.width: is for the artefact to say"),
+        (["table1", "launcher.paralel=2"], "launcher.paralel: no such key (did you mean parallel"),
+        (["table1", "launcher.parallel=0"], "launcher.parallel: got 0; takes "),
         (["table1", "distill.teacher.run=DIR"], "distill.teacher.run: is for the artefact to say"),
         (
             ["table1", "plan=maybe"],
@@ -71,6 +76,13 @@ def test_a_mistake_gets_one_message_and_nothing_is_run(words: list[str], message
     assert len(refused.value.problems) == 1
     assert str(refused.value).startswith(message)
     assert not list(Path().iterdir())
+
+
+@pytest.mark.parametrize("key", ["runs", "out"])
+def test_a_file_in_place_of_a_folder_is_refused(key: str) -> None:
+    Path("file").touch()
+    with pytest.raises(UserError, match=rf"^{key}: got 'file', which is a file; takes a folder"):
+        reproduce(["fig2", f"{key}=file"])
 
 
 def test_seeds_are_whole_numbers() -> None:
@@ -126,7 +138,8 @@ def numbers(line: str) -> tuple[int, ...]:
 def test_a_plan_has_a_line_an_artefact_and_runs_nothing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(speed, "LEAST", 0.02)  # seconds that each network is timed
+    monkeypatch.setattr(speed, "_seconds", partial(speed._seconds, least=0.02))  # a short time
+    monkeypatch.setattr(torch, "set_num_threads", lambda threads: None)  # those of other tests
     text, status = reproduce(
         ["fig4", "fig7", "fig2", "seeds=0", "plan=runs", "launcher.parallel=2", "runs=RUNS"]
     )
@@ -162,6 +175,7 @@ def test_a_plan_has_a_line_an_artefact_and_runs_nothing(
     place = "network.run=RUNS/digits/finetune/resnet"  # where it will be
     assert all(any(word.startswith(place) for word in words) for words in commands[9:])
     assert "launcher" not in text
+    assert "Hours: 2 at once on this machine" in text
 
 
 def test_a_plan_without_runs_times_nothing(capsys: pytest.CaptureFixture[str]) -> None:
