@@ -1,6 +1,7 @@
 """What `mixkd reproduce` takes: artefacts, its own keys, words for the runs; and its plan."""
 
 import shlex
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -135,11 +136,20 @@ def numbers(line: str) -> tuple[int, ...]:
     return tuple(int(word) for word in line.split()[1:3])
 
 
+@pytest.fixture
+def _timed_shortly(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Time networks for a moment on one thread; leave other tests their threads."""
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(speed, "_seconds", partial(speed._seconds, least=0.02))
+    monkeypatch.setattr("mixkd.tasks.reproduce.cores", lambda: 1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("_timed_shortly")
 def test_a_plan_has_a_line_an_artefact_and_runs_nothing(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(speed, "_seconds", partial(speed._seconds, least=0.02))  # a short time
-    monkeypatch.setattr(torch, "set_num_threads", lambda threads: None)  # those of other tests
     text, status = reproduce(
         ["fig4", "fig7", "fig2", "seeds=0", "plan=runs", "launcher.parallel=2", "runs=RUNS"]
     )
