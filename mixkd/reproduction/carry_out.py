@@ -92,7 +92,8 @@ def make(wanted: Sequence[Wanted], root: Path, name: str, launch: Sequence[str] 
             more = (f"sweep.name={name}",)
             plan.append(replace(planned, job=replace(planned.job, more=more)))
         plan = _with_twins(plan)
-        _refuse_all(plan)
+        if not any(outcome.status == 0 for outcome in done.values()):
+            _refuse_all(plan)  # nothing is lost
         missing = sum(p.outcome is None and p.twin is None for p in plan)
         say(f"stage {depth + 1}: {len(plan)} runs, {missing} to do")
         if not missing:
