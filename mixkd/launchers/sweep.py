@@ -76,7 +76,8 @@ def held(root: Path, name: str, key: str = "-m") -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        text = f"the same is running already ({path} is held)"
+        what = "sweep" if key == "-m" else "reproduction"
+        text = f"the same {what} is running ({path} is held)"
         raise UserError.of(key, text) from None
     try:
         yield
