@@ -79,7 +79,7 @@ class Tape:
 
     def rounded(self, logits: Tensor) -> Tensor:
         """Return logits as the tape would give them back: float32, shape as they are."""
-        return logits.to(torch.from_numpy(np.empty(0, self.dtype)).dtype).float()
+        return logits.to(getattr(torch, self.dtype.name)).float()
 
     def read(self, epoch: int, step: int, rows: Tensor) -> Tensor | None:
         """Return logits, float32 [b, classes], or None where they are not on the tape.

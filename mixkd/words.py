@@ -1,8 +1,25 @@
-"""Values as the right-hand side of a Hydra override."""
+"""Words of a command line: KEY=VALUE, and values as the right-hand side of a Hydra override."""
 
 import json
 import re
+from collections.abc import Iterable, Sequence
 from typing import Any
+
+from mixkd.errors import UserError, nearest
+
+
+def by_key(words: Sequence[str], keys: Iterable[str]) -> dict[str, str]:
+    """Return the values of `KEY=VALUE` words by their keys.
+
+    Raises:
+        UserError: for a key that is none of `keys`.
+    """
+    keys = list(keys)
+    given = {key: value for key, _, value in (word.partition("=") for word in words)}
+    for key in given:
+        if key not in keys:
+            raise UserError.of(key, f"no such key{nearest(key, keys)}; takes {', '.join(keys)}")
+    return given
 
 
 def quoted(text: str) -> str:

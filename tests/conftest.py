@@ -1,12 +1,14 @@
 """Fixtures: small image folders of the true form, and commands run as the shell runs them."""
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from playwright.sync_api import Browser, sync_playwright
 
 from mixkd import cli
 
@@ -70,6 +72,24 @@ def _write_imagenet(root: Path) -> Path:
 def write_imagenet() -> Callable[[Path], Path]:
     """Give `_write_imagenet`."""
     return _write_imagenet
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium or Google's Chrome, without a window.
+
+    It is no Python package, so that `make setup` cannot install it; .ci/run does.
+    """
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    found = next(filter(None, map(shutil.which, names)), None)
+    if found is None:
+        pytest.skip(f"needs one of {', '.join(names)} on the path, such as Debian's chromium")
+    words = ("--no-sandbox", "--disable-gpu", "--disable-background-networking",
+             "--disable-component-update")  # fmt: skip
+    with sync_playwright() as play:
+        opened = play.chromium.launch(executable_path=found, args=words)
+        yield opened
+        opened.close()
 
 
 @pytest.fixture

@@ -144,16 +144,25 @@ def plan_jobs(
     plan: list[Planned] = []
     for number, own in enumerate(combinations, start=first + 1):
         label = f"[{number}/{total}] "
-        planned = look(Job(command, own, label=label, more=(f"sweep.name={name}",)))
+        plan.append(look(Job(command, own, label=label, more=(f"sweep.name={name}",))))
+    return with_twins(plan)
+
+
+def with_twins(plan: Sequence[Planned]) -> list[Planned]:
+    """Mark the jobs of one experiment; refuse those of another in the same directory."""
+    first: dict[str, int] = {}
+    marked: list[Planned] = []
+    for number, planned in enumerate(plan):
         path = planned.job.path
-        earlier = [k for k, other in enumerate(plan) if path and other.job.path == path]
-        if earlier and plan[earlier[0]].experiment == planned.experiment:
-            planned = replace(planned, twin=earlier[0])
-        elif earlier:
-            text = f"mixkd {command}: {path} is another job's of this sweep; take run.root=DIR"
+        earlier = first.setdefault(path, number) if path else number
+        if earlier != number and plan[earlier].experiment == planned.experiment:
+            planned = replace(planned, twin=earlier)
+        elif earlier != number:
+            text = f"{path} is another job's of this sweep; take run.root=DIR"
+            text = f"mixkd {planned.job.command}: {text}"
             planned = replace(planned, outcome=Outcome("refused", path, text=text))
-        plan.append(planned)
-    return plan
+        marked.append(planned)
+    return marked
 
 
 def look(job: Job) -> Planned:

@@ -279,11 +279,3 @@ def ece_noise_floor(
         hits = np.bincount(where[rng.random(len(confidence)) < confidence], minlength=bins)
         total += float(np.abs(hits - expected).sum())
     return total / (draws * len(confidence))
-
-
-def feasible_ece(accuracy: float, confidence: float) -> tuple[float, float]:
-    """Return the least and the greatest ECE that any binning can give: fractions.
-
-    |accuracy - confidence| <= ECE <= (1 - accuracy) + (1 - confidence).
-    """
-    return abs(accuracy - confidence), 2 - accuracy - confidence

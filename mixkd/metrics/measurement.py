@@ -9,9 +9,9 @@ from mixkd.metrics.calibration import (
     ClasswiseECE,
     adaptive_ece,
     ece_noise_floor,
-    feasible_ece,
     per_image,
 )
+from mixkd.metrics.feasible import feasible_ece
 
 KEPT = ("confidence", "ece", "signed_gap", "nll", "brier")
 

@@ -69,8 +69,7 @@ def compare(
     gaps = [[_gaps(own) for own in both] for both in (first, second)]
 
     def ece(weight: np.ndarray, k: int) -> float:
-        sums = [np.abs(np.bincount(at, weight * gap, BINS)).sum() for at, gap in gaps[k]]
-        return float(np.mean(sums) / n)
+        return float(np.mean([_ece(at, weight * gap) for at, gap in gaps[k]]))
 
     statistics: dict[str, Callable[[np.ndarray, int], float]] = {
         name: lambda weight, k, name=name: float(weight @ means[k][name] / n)  # type: ignore[misc]
@@ -108,6 +107,15 @@ def same_images(all_of: Sequence[Predictions]) -> bool:
     )
 
 
+def expected_calibration_error(own: Predictions) -> float:
+    """Return the ECE of predictions (eq. 16)."""
+    return _ece(*_gaps(own))
+
+
+def _ece(at: np.ndarray, gaps: np.ndarray) -> float:
+    return float(np.abs(np.bincount(at, gaps, BINS)).sum() / len(gaps))
+
+
 def _means(of_seeds: Sequence[Predictions]) -> dict[str, np.ndarray]:
     """Return each image's values, means over seeds, shape [n]."""
     columns = [
@@ -123,10 +131,10 @@ def _means(of_seeds: Sequence[Predictions]) -> dict[str, np.ndarray]:
 def _gaps(own: Predictions) -> tuple[np.ndarray, np.ndarray]:
     """Return each image's bin, and what it adds to that bin's gap."""
     right = own["prediction"] == own["label"]
-    return bins(own["confidence"]), right - own["confidence"]
+    return _bins(own["confidence"]), right - own["confidence"]
 
 
-def bins(confidence: np.ndarray) -> np.ndarray:
+def _bins(confidence: np.ndarray) -> np.ndarray:
     """Return the bin of the ECE that each confidence is in: int, shape [n], from 0."""
     edges = np.array([k / BINS for k in range(BINS + 1)])
     return (np.searchsorted(edges, confidence, side="right") - 1).clip(0, BINS - 1)

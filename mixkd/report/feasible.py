@@ -1,17 +1,13 @@
-"""Which rows of accuracy, confidence and ECE can be right at all.
-
-For any binning, |accuracy - confidence| <= ECE <= (1 - accuracy) + (1 - confidence): the triangle
-inequality over the bins, and within each bin between its accuracy, 1 and its confidence.
-"""
+"""Which printed and measured rows have an ECE that no binning can give."""
 
 from collections import defaultdict
 from dataclasses import dataclass
 from itertools import product
 
+from mixkd.metrics.feasible import impossible, is_possible
 from mixkd.report.cells import Cell, Cells, Subject
 
 METRICS = ("test/accuracy", "test/confidence", "test/ece")
-SLACK = 1e-9  # of measured values: rounding in float64
 
 
 @dataclass(frozen=True)
@@ -31,36 +27,6 @@ class Infeasible:
     text: str
 
 
-def bounds(accuracy: float, confidence: float, slack: float = 0.0) -> tuple[float, float]:
-    """Return the least and the greatest ECE that any binning can have.
-
-    Args:
-        accuracy: a fraction.
-        confidence: a fraction.
-        slack: by how much the two may be off together.
-    """
-    least = abs(accuracy - confidence) - slack
-    return max(0.0, least), (1 - accuracy) + (1 - confidence) + slack
-
-
-def is_possible(
-    accuracy: float, confidence: float, ece: float, slack: float = 0.0, half: float = 0.0
-) -> bool:
-    """Return whether the ECE, give or take `half`, lies within the bounds.
-
-    A number that touches its bound passes, whatever its rounding in float64.
-
-    Args:
-        accuracy: a fraction.
-        confidence: a fraction.
-        ece: a fraction.
-        slack: by how much accuracy and confidence may be off together.
-        half: by how much the ECE may be off.
-    """
-    least, most = bounds(accuracy, confidence, slack)
-    return least - half - SLACK <= ece <= most + half + SLACK
-
-
 def infeasible(cells: Cells) -> list[Infeasible]:
     """Return the rows that break the bound, among those that have all three metrics.
 
@@ -78,11 +44,7 @@ def infeasible(cells: Cells) -> list[Infeasible]:
                 accuracy, confidence, ece = (cell.by_seed[seed] for cell in three)
                 slack, half = three[0].half + three[1].half, three[2].half
                 if not is_possible(accuracy, confidence, ece, slack, half):
-                    least, most = bounds(accuracy, confidence, slack)
-                    shown = [f"{cell.by_seed[seed]:.{cell.digits}f}" for cell in three]
-                    text = (
-                        f"ECE {shown[2]} is impossible beside accuracy {shown[0]} and confidence "
-                        f"{shown[1]}: it lies outside [{least:.4f}, {most:.4f}]"
-                    )
+                    digits = (three[0].digits, three[1].digits, three[2].digits)
+                    text = impossible(accuracy, confidence, ece, slack, digits=digits)
                     broken.append(Infeasible(subject, source, seed, text))
     return broken

@@ -78,30 +78,11 @@ class _File(_Section):
 
 
 @dataclass(frozen=True)
-class Artefact:
-    """A table or figure: what it shows, on which data set, its numbers and their units.
-
-    Attributes:
-        name: table1 to table7, fig3 to fig9.
-        title: a few words.
-        dataset: cifar10, cifar100, imagenet.
-        cells: its numbers, in the order of its rows.
-        units: metric -> percent, fraction or nats, as printed; `*` stands for a corruption.
-    """
-
-    name: str
-    title: str
-    dataset: str
-    cells: Cells
-    units: Mapping[str, str]
-
-
-@dataclass(frozen=True)
 class Reference:
     """The paper.
 
     Attributes:
-        artefacts: by name.
+        artefacts: name of a table or figure -> its numbers, in the order of its rows.
         claims: in the paper's order.
         notes: where it disagrees with itself.
         datasets: by name.
@@ -112,7 +93,7 @@ class Reference:
         temperatures: as text.
     """
 
-    artefacts: Mapping[str, Artefact]
+    artefacts: Mapping[str, Cells]
     claims: tuple[Claim, ...]
     notes: tuple[Note, ...]
     datasets: Mapping[str, Dataset]
@@ -131,7 +112,7 @@ class Reference:
         """Return the numbers of some artefacts; a quantity has one cell each time it is printed."""
         found: dict[Key, list[Cell]] = {}
         for name in names:
-            for key, cells in self.artefacts[name].cells.items():
+            for key, cells in self.artefacts[name].items():
                 found.setdefault(key, []).extend(cells)
         return found
 
@@ -160,7 +141,7 @@ def load_reference(path: Path) -> Reference:
         found = ((".".join(map(str, e["loc"])), e["msg"]) for e in error.errors())
         raise UserError(*(Problem(f"{path}: {at}", text) for at, text in found)) from error
     problems = [Problem(f"{path}: {at}", text) for at, text in _problems(file)]
-    artefacts = {}
+    artefacts: dict[str, Cells] = {}
     for name, own in file.artefacts.items():
         cells: dict[Key, list[Cell]] = {}
         for number, row in enumerate(own.rows):
@@ -169,7 +150,7 @@ def load_reference(path: Path) -> Reference:
                     cells.setdefault(key, []).append(cell)
             except ValueError as error:
                 problems.append(Problem(f"{path}: artefacts.{name}.rows.{number}", str(error)))
-        artefacts[name] = Artefact(name, own.title, own.dataset, cells, own.columns)
+        artefacts[name] = cells
     if problems:
         raise UserError(*problems)
     return Reference(

@@ -8,7 +8,7 @@ from statistics import stdev
 from matplotlib.figure import Figure
 
 from mixkd.metrics.paired import compare, same_images
-from mixkd.report.cells import Cells, Subject
+from mixkd.report.cells import Cell, Cells, Subject
 from mixkd.report.feasible import infeasible
 from mixkd.report.features import FeaturePanel, feature_grid_figure
 from mixkd.report.reference import Reference
@@ -69,11 +69,7 @@ class Comparison:
 
     def measured(self, subject: Subject, metric: str, factor: float = 1) -> Number | None:
         """Return a measured quantity times a factor, with its spread over seeds."""
-        cell = self.results.cell(subject, metric)
-        if cell is None:
-            return None
-        values = [factor * value for value in cell.by_seed.values()]
-        return Number(factor * cell.mean, stdev(values) if len(values) > 1 else None, cell.runs)
+        return as_number(self.results.cell(subject, metric), factor)
 
     def as_printed(
         self, subject: Subject, metric: str, factor: float = 1, digits: int = 4
@@ -175,6 +171,14 @@ class Comparison:
         elif chosen:
             said.append("Epochs selected on the test images for some runs, not for others.")
         return " ".join([*said, "±: standard deviation over seeds."])
+
+
+def as_number(cell: Cell | None, factor: float = 1) -> Number | None:
+    """Return a measured quantity times a factor, with its spread over seeds."""
+    if cell is None:
+        return None
+    values = [factor * value for value in cell.by_seed.values()]
+    return Number(factor * cell.mean, stdev(values) if len(values) > 1 else None, cell.runs)
 
 
 def pair_of_columns(

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from mixkd.metrics.paired import Predictions, bins
-from mixkd.report.feasible import bounds, is_possible
+from mixkd.metrics.feasible import impossible, is_possible
+from mixkd.metrics.paired import Predictions, expected_calibration_error
 
 TRAININGS = ("finetune", "distill")
 PREDICTIONS = "predictions/test.npz"
@@ -101,9 +101,9 @@ class FoundRun:
         words = self.provenance.get("command")
         return shlex.join(map(str, words)) if isinstance(words, list) else ""
 
-    @property
+    @cached_property
     def faults(self) -> list[str]:
-        """What is wrong with its files and numbers, a line each."""
+        """What is wrong with its files and numbers, a line each; its files are read for it."""
         found = list(self.problems)
         for name, value in self.metrics.items():
             if name.endswith("/accuracy") and not 0 <= value <= 1:
@@ -116,11 +116,7 @@ class FoundRun:
                 continue
             ece = self.metrics[f"{prefix}ece"]
             if not is_possible(accuracy, confidence, ece):
-                least, most = bounds(accuracy, confidence)
-                found.append(
-                    f"{prefix}ece {ece:.4f} is impossible beside accuracy {accuracy:.4f} and "
-                    f"confidence {confidence:.4f}: it lies outside [{least:.4f}, {most:.4f}]"
-                )
+                found.append(impossible(accuracy, confidence, ece, name=f"{prefix}ece"))
         return found + self._damaged() + self._disagreements()
 
     def _disagreements(self) -> list[str]:
@@ -129,12 +125,10 @@ class FoundRun:
         if kept is None:
             damaged = (self.folder / self.path / PREDICTIONS).exists()
             return [f"{PREDICTIONS} is damaged"] if damaged else []
-        right = (kept["prediction"] == kept["label"]).astype(np.float64)
-        gaps = np.bincount(bins(kept["confidence"]), right - kept["confidence"])
         counted = {
-            "accuracy": float(right.mean()),
+            "accuracy": float((kept["prediction"] == kept["label"]).mean()),
             "confidence": float(kept["confidence"].mean(dtype=np.float64)),
-            "ece": float(np.abs(gaps).sum() / len(right)),
+            "ece": expected_calibration_error(kept),
         }
         return [
             f"test/{name} {self.metrics[f'test/{name}']:.4f}, but its saved predictions give "

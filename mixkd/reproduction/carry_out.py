@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mixkd.config import SweepSettings
 from mixkd.console import say
 from mixkd.errors import UserError
 from mixkd.launchers.job import Outcome
 from mixkd.launchers.local import Job
-from mixkd.launchers.sweep import Planned, carry_out, look, settings_of
+from mixkd.launchers.sweep import Planned, carry_out, look, with_twins
 from mixkd.reproduction.study import Wanted
 
 Done = dict[Any, Outcome]  # by Wanted.job
@@ -63,7 +64,7 @@ def look_at(wanted: Iterable[Wanted], root: Path) -> list[Looked]:
     return list(known.values())
 
 
-def make(wanted: Sequence[Wanted], root: Path, name: str, launch: Sequence[str] = ()) -> Done:
+def make(wanted: Sequence[Wanted], root: Path, name: str, settings: SweepSettings) -> Done:
     """Run what is missing; return how each run ended. What uses a run that failed is not run.
 
     A run that cannot be run as it is wanted is told, and the others go on.
@@ -72,12 +73,11 @@ def make(wanted: Sequence[Wanted], root: Path, name: str, launch: Sequence[str] 
         wanted: distinct runs, in the order in which they can be run.
         root: where runs are kept.
         name: of the reproduction, which groups its runs in W&B.
-        launch: overrides that say how runs are launched.
+        settings: how runs are launched.
 
     Raises:
         UserError: if none of the runs that are missing can be run.
     """
-    settings = settings_of("finetune", [(*launch, f"run.root={root}")])
     done: Done = {}
     for depth in sorted({each.depth for each in wanted}):
         layer = [each for each in wanted if each.depth == depth]
@@ -91,7 +91,7 @@ def make(wanted: Sequence[Wanted], root: Path, name: str, launch: Sequence[str] 
             planned = _look(each, paths, root, f"[{depth + 1}: {number}/{len(ready)}] ")
             more = (f"sweep.name={name}",)
             plan.append(replace(planned, job=replace(planned.job, more=more)))
-        plan = _with_twins(plan)
+        plan = with_twins(plan)
         if not any(outcome.status == 0 for outcome in done.values()):
             _refuse_all(plan)  # nothing is lost
         missing = sum(p.outcome is None and p.twin is None for p in plan)
@@ -136,13 +136,3 @@ def _refuse_all(plan: Sequence[Planned]) -> None:
     if missing and len(texts) == len(missing):
         told = "\n".join(dict.fromkeys(texts))
         raise UserError.of("reproduce", f"none of {len(missing)} runs can be run:\n{told}")
-
-
-def _with_twins(plan: Sequence[Planned]) -> list[Planned]:
-    """Mark runs of one directory: words that differ may still name one experiment."""
-    first: dict[str, int] = {}
-    marked = []
-    for number, planned in enumerate(plan):
-        at = first.setdefault(planned.job.path, number) if planned.job.path else number
-        marked.append(planned if at == number else replace(planned, twin=at))
-    return marked

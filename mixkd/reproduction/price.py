@@ -102,7 +102,7 @@ def work_of(wanted: Wanted) -> Work:
     used = {key: _composed(run) for key, run in wanted.uses}
     learner = {"finetune": "network", "distill": "student", "evaluate": "network"}[wanted.command]
     first = used.get("network.run", cfg)
-    data = _data(cfg if wanted.command != "evaluate" or "network.run" not in used else first)
+    data = (first if wanted.command == "evaluate" else cfg)["data"]
     n_train, n_val, n_test, classes, side = _counts(data)
     batch = int(data["batch_size"])
 
@@ -191,10 +191,6 @@ def _composed(wanted: Wanted) -> dict[str, Any]:
     words = [word for word in wanted.words if not word.startswith("run.")]
     found = OmegaConf.to_container(compose(wanted.command, words), resolve=True)
     return cast(dict[str, Any], found)
-
-
-def _data(cfg: Raw) -> dict[str, Any]:
-    return dict(cfg["data"])
 
 
 def _counts(data: Raw) -> tuple[int, int, int, int, int]:

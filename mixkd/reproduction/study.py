@@ -59,11 +59,6 @@ class Study:
     scale: Scale
     more: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
-    @property
-    def teachers(self) -> tuple[str, ...]:
-        """The names of the paper's teachers."""
-        return tuple(self.scale.teachers)
-
     def teacher(self, dataset: str, name: str, method: str = "erm") -> Wanted:
         """Return the run of a teacher: one, of the first seed.
 

@@ -6,10 +6,11 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from mixkd.errors import UserError, nearest
+from mixkd.errors import UserError
 from mixkd.files import write_csv
 from mixkd.metrics.paired import compare as differences
 from mixkd.metrics.paired import same_images
+from mixkd.words import by_key
 
 KEYS = {
     "network.run": "the directory of a run",
@@ -30,10 +31,7 @@ def compare(words: Sequence[str]) -> str:
     Raises:
         UserError: for another key, or runs without predictions of the same images.
     """
-    given = dict(word.partition("=")[::2] for word in words)
-    for key in given:
-        if key not in KEYS:
-            raise UserError.of(key, f"no such key{nearest(key, KEYS)}; takes {', '.join(KEYS)}")
+    given = by_key(words, KEYS)
     draws = given.get("draws", "2000")
     if not draws.isdecimal() or int(draws) < 100:
         raise UserError.of("draws", f"got {draws}; takes a whole number, 100 or more")

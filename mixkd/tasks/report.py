@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from statistics import stdev
 
 import yaml
 
@@ -15,11 +14,12 @@ from mixkd.report.page import Claim, Finding, Picture, RunRecord, Section, page
 from mixkd.report.reference import Reference, load_reference
 from mixkd.report.reliability import save_figure
 from mixkd.report.results import Reproduction, Results, manifest, read_results, title
-from mixkd.report.rows import NOTES, SEEDS, Comparison, Drawing
+from mixkd.report.rows import NOTES, SEEDS, Comparison, Drawing, as_number
 from mixkd.report.runs import FoundRun
 from mixkd.report.table import COLUMNS, Column, Number, Table, Value
 from mixkd.reproduction.artefact import Artefact, load_artefact
 from mixkd.shipped import artefacts, experiments_dir
+from mixkd.words import by_key
 
 KEYS = {
     "runs": "a folder of runs; runs unless given",
@@ -37,10 +37,7 @@ def report(words: Sequence[str]) -> str:
     Raises:
         UserError: for another key, or a folder without runs.
     """
-    given = dict(word.partition("=")[::2] for word in words)
-    for key in given:
-        if key not in KEYS:
-            raise UserError.of(key, f"no such key{nearest(key, KEYS)}; takes {', '.join(KEYS)}")
+    given = by_key(words, KEYS)
     root = Path(given.get("runs", "runs")).expanduser()
     if not root.is_dir():
         raise UserError.of("runs", f"got {str(root)!r}, which is no folder; takes {KEYS['runs']}")
@@ -162,11 +159,7 @@ def networks_section(results: Results, about: str) -> Section:
     for subject in results.subjects:
         row: dict[str, Value] = {"network": title(subject)}
         for column in COLUMNS[1:]:
-            cell = results.cell(subject, f"test/{column.name}")
-            if cell is not None:
-                values = list(cell.by_seed.values())
-                spread = stdev(values) if len(values) > 1 else None
-                row[column.name] = Number(cell.mean, spread, cell.runs)
+            row[column.name] = as_number(results.cell(subject, f"test/{column.name}"))
         row["seeds"] = float(len(results.seeds(subject)))
         row["notes"] = results.remarks(subject)
         rows.append(row)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mixkd.compose import compose
-from mixkd.config import Local, sweep_settings
+from mixkd.config import Local, SweepSettings, sweep_settings
 from mixkd.console import cores, say
 from mixkd.errors import UserError, nearest
 from mixkd.files import write_json
@@ -58,21 +58,19 @@ def reproduce(words: Sequence[str]) -> tuple[str, int]:
     for key, place in (("runs", root), ("out", out)):
         if place.exists() and not place.is_dir():
             raise UserError.of(key, f"got {str(place)!r}, which is a file; takes {KEYS[key]}")
-    _check_launch(launch)
+    settings = _launch_settings([*scale.settings.launch, *launch], root)
     wanted = {each.name: each.runs(study) for each in chosen}
     if given["plan"] != "false":
-        at_once = [*scale.settings.launch, *launch]
-        return plan(chosen, wanted, root, at_once, each_run=given["plan"] == "runs"), 0
+        return plan(chosen, wanted, root, settings, each_run=given["plan"] == "runs"), 0
     with held(root, f"reproduce-{scale.name}", "reproduce"):
         every = distinct(run for runs in wanted.values() for run in runs)
-        done = make(every, root, f"reproduce-{scale.name}", [*scale.settings.launch, *launch])
+        done = make(every, root, f"reproduce-{scale.name}", settings)
         status = worst(done.values())
-        settings = _settings(scale, rest)
-        known = _with_those_known(chosen, settings, scale, root)
+        known = _with_those_known(chosen, study, root, rest)
         if status != 130:
             for artefact in known:
                 artefact.make(study, place_of(root, scale.name))
-        written = _write_down(known, study, root, done, settings, rest)
+        written = _write_down(known, study, root, done, rest)
     if status == 130:
         raise KeyboardInterrupt
     said = write_report(root, written, out)
@@ -82,14 +80,14 @@ def reproduce(words: Sequence[str]) -> tuple[str, int]:
     return said, status
 
 
-def _check_launch(words: Sequence[str]) -> None:
-    """Say what is wrong with how runs are to be launched.
+def _launch_settings(words: Sequence[str], root: Path) -> SweepSettings:
+    """Return how runs are launched.
 
     Raises:
-        UserError: if anything is.
+        UserError: for what is wrong with it.
     """
     try:
-        sweep_settings(compose("finetune", words))
+        return sweep_settings(compose("finetune", [*words, f"run.root={root}"]))
     except UserError as error:
         own = [p for p in error.problems if p.key.startswith(("launcher", "sweep"))]
         raise UserError(*(own or error.problems)) from error
@@ -179,14 +177,15 @@ def _settings(scale: Scale, words: Sequence[str]) -> str:
 
 
 def _with_those_known(
-    chosen: Sequence[Artefact], settings: str, scale: Scale, root: Path
+    chosen: Sequence[Artefact], study: Study, root: Path, words: Sequence[str]
 ) -> list[Artefact]:
     """Return the artefacts that are reproduced now, and those that were with these settings."""
     names = {artefact.name for artefact in chosen}
-    path = manifest(root, scale.name)
+    path = manifest(root, study.scale.name)
     if path.is_file():
         before = Reproduction.read(path)
-        names |= set(before.artefacts) if before.settings == settings else set()
+        same = before.settings == _settings(study.scale, words)
+        names |= set(before.artefacts) if same else set()
     return [load_artefact(name) for name in artefacts() if name in names]
 
 
@@ -195,7 +194,6 @@ def _write_down(
     study: Study,
     root: Path,
     done: Done,
-    settings: str,
     words: Sequence[str],
 ) -> Reproduction:
     """Write what is planned, and where it is, beside the runs; return it.
@@ -205,7 +203,6 @@ def _write_down(
         study: makes their runs.
         root: where runs are.
         done: how the runs ended that were looked at just now.
-        settings: what tells it from one of other settings.
         words: the user's overrides.
     """
     runs: dict[Any, list[str]] = {}  # what each feeds
@@ -234,7 +231,7 @@ def _write_down(
         protocol=scale.protocol,
         about=scale.settings.about,
         artefacts=tuple(artefact.name for artefact in known),
-        settings=settings,
+        settings=_settings(scale, words),
         overrides=tuple(words),
         data={name: _data_name(study, name) for name in scale.settings.datasets},
         datasets={name: _data_title(study, name) for name in scale.settings.datasets},
@@ -273,7 +270,7 @@ def plan(
     chosen: Sequence[Artefact],
     wanted: Mapping[str, Sequence[Wanted]],
     root: Path,
-    launch: Sequence[str] = (),
+    settings: SweepSettings,
     each_run: bool = False,
 ) -> str:
     """Return what there is to do and what it costs, priced by timing the networks.
@@ -282,7 +279,7 @@ def plan(
         chosen: artefacts.
         wanted: the runs of each.
         root: where runs are kept.
-        launch: overrides that say how runs are launched.
+        settings: how runs are launched.
         each_run: whether to list every run with its command.
     """
     from mixkd.reproduction.price import Speed, price, work_of
@@ -294,7 +291,7 @@ def plan(
     finished = {each.wanted.job for each in looked if each.is_finished}
     missing = [run for run in everything if run.job not in finished]
     work = {run.job: work_of(run) for run in missing}
-    launcher = sweep_settings(compose("finetune", list(launch))).launcher
+    launcher = settings.launcher
     parallel = launcher.parallel if isinstance(launcher, Local) else 1
     speeds: dict[Any, Speed] = {}
     for model in dict.fromkeys(model for each in work.values() for model in each.models):

@@ -1,25 +1,18 @@
 """The page of a report, opened from a file in a browser."""
 
 import math
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from matplotlib.figure import Figure
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from mixkd.report.page import Claim, Finding, Picture, RunRecord, Section, page
 from mixkd.report.reliability import save_figure
 from mixkd.report.table import Column, Number, Table
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-FOUND = next(filter(None, map(shutil.which, NAMES)), None)
-
-pytestmark = [
-    pytest.mark.integration,
-    pytest.mark.skipif(FOUND is None, reason=f"needs one of {', '.join(NAMES)} on the path"),
-]
+pytestmark = pytest.mark.integration
 
 RUNS = [
     RunRecord(
@@ -41,22 +34,6 @@ ECE = [9.5, None, 10.0, -3.0, 0.12344, 0.12342, math.nan, 2.0, 2.0, 1e-5]
 ASCENDING = ["3", "9", "5", "4", "7", "8", "0", "2"]
 DESCENDING = ["2", "0", "7", "8", "4", "5", "9", "3"]
 MISSING = ["1", "6"]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(
-            executable_path=FOUND,
-            args=[
-                "--no-sandbox",
-                "--disable-gpu",
-                "--disable-background-networking",
-                "--disable-component-update",
-            ],
-        )
-        yield opened
-        opened.close()
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 from PIL import Image
+from playwright.sync_api import Browser
 
 from mixkd.report.results import Reproduction, Results, manifest, read_results
 from mixkd.shipped import artefacts
@@ -223,24 +224,17 @@ def test_an_interrupted_reproduction_goes_on_to_the_same_end(smoke: Path) -> Non
         assert path.read_bytes() == (smoke / path).read_bytes(), path
 
 
-def test_the_page_opens_in_a_browser(smoke: Path) -> None:
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("no Chromium here")
-    from playwright.sync_api import sync_playwright
-
+def test_the_page_opens_in_a_browser(smoke: Path, browser: Browser) -> None:
     said: list[str] = []
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 360, "height": 800})
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("requestfailed", lambda request: said.append(request.url))
-        page.goto((smoke / "reports/smoke/index.html").as_uri())
-        assert page.evaluate("document.scrollingElement.scrollWidth") <= 360
-        broken = "[...document.images].filter(image => !image.naturalWidth).length"
-        assert page.evaluate(broken) == 0
-        assert page.evaluate("document.images.length") == len(FIGURES)
-        assert page.locator("table").count() >= len(artefacts())
-        browser.close()
+    page = browser.new_page(viewport={"width": 360, "height": 800})
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("requestfailed", lambda request: said.append(request.url))
+    page.goto((smoke / "reports/smoke/index.html").as_uri())
+    assert page.evaluate("document.scrollingElement.scrollWidth") <= 360
+    broken = "[...document.images].filter(image => !image.naturalWidth).length"
+    assert page.evaluate(broken) == 0
+    assert page.evaluate("document.images.length") == len(FIGURES)
+    assert page.locator("table").count() >= len(artefacts())
+    page.close()
     assert said == []

@@ -18,8 +18,8 @@ from mixkd.metrics.calibration import (
     adaptive_ece,
     bin_of,
     ece_noise_floor,
-    feasible_ece,
 )
+from mixkd.metrics.feasible import feasible_ece
 
 
 def reference(logits: np.ndarray, label: np.ndarray, bins: int = 15) -> dict[str, float]:

@@ -120,7 +120,7 @@ def shared_numbers(file: dict[str, Any]) -> Iterator[Printed]:
 
 def gathered(reference: Reference) -> dict[str, dict[Key, list[tuple[float, float]]]]:
     return {
-        name: {key: [(cell.mean, cell.half) for cell in cells] for key, cells in own.cells.items()}
+        name: {key: [(cell.mean, cell.half) for cell in cells] for key, cells in own.items()}
         for name, own in reference.artefacts.items()
     }
 
@@ -146,7 +146,7 @@ def test_every_claim_is_there_in_our_own_words() -> None:
 
 def test_how_many_numbers_each_artefact_has() -> None:
     # Table 1: 30 rows of three, two of them not printed. Fig. 8: two students have two values.
-    counts = {name: sum(map(len, own.cells.values())) for name, own in REFERENCE.artefacts.items()}
+    counts = {name: sum(map(len, own.values())) for name, own in REFERENCE.artefacts.items()}
     assert counts == {
         "table1": 88, "table2": 27, "table3": 27, "table4": 27, "table5": 12, "table6": 16,
         "table7": 150, "fig3": 8, "fig4": 1, "fig5": 4, "fig6": 6, "fig7": 16, "fig8": 12,

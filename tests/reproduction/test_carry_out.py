@@ -14,8 +14,8 @@ import yaml
 from mixkd.errors import UserError
 from mixkd.launchers.job import Outcome
 from mixkd.launchers.local import Job
-from mixkd.launchers.sweep import Planned
-from mixkd.reproduction.carry_out import _waiting, _with_twins, distinct, look_at, make
+from mixkd.launchers.sweep import Planned, settings_of, with_twins
+from mixkd.reproduction.carry_out import _waiting, distinct, look_at, make
 from mixkd.reproduction.scale import load_scale
 from mixkd.reproduction.study import Study, Wanted
 
@@ -45,17 +45,18 @@ import json
 import sys
 from pathlib import Path
 
-from mixkd.launchers.sweep import worst
+from mixkd.launchers.sweep import settings_of, worst
 from mixkd.reproduction.carry_out import make
 from test_carry_out import wanted
 
 
 def main():
     runs = wanted()
+    settings = settings_of("finetune", [("launcher.parallel=2", "run.root=runs")])
     told = []
     for go in (1, 2):
         print(f"go {go}", file=sys.stderr, flush=True)
-        done = make(list(runs.values()), Path("runs"), "reproduce-test", ["launcher.parallel=2"])
+        done = make(list(runs.values()), Path("runs"), "reproduce-test", settings)
         found = {name: done[run.job] for name, run in runs.items()}
         times = {
             name: (Path(o.path) / "status.json").stat().st_mtime_ns if o.path else 0
@@ -157,7 +158,7 @@ def test_what_uses_a_failed_run_is_not_run_and_the_others_go_on() -> None:
 def test_where_none_can_be_run_all_is_refused() -> None:
     runs = [run for name, run in wanted().items() if name.endswith("wrong")]
     with pytest.raises(UserError, match=r"trainer\.max_epochs: got 0"):
-        make(runs, Path("runs"), "reproduce-test")
+        make(runs, Path("runs"), "reproduce-test", settings_of("finetune", [()]))
     assert not list(Path("runs").glob("*"))
 
 
@@ -183,4 +184,4 @@ def test_what_uses_a_run_that_is_queued_waits_for_it() -> None:
 def test_runs_without_a_place_are_no_twins() -> None:
     plan = [Planned(Job("finetune", (str(n),), path=path)) for n, path in enumerate("aba")]
     plan += [Planned(Job("finetune", (str(n),))) for n in range(2)]
-    assert [planned.twin for planned in _with_twins(plan)] == [None, None, 0, None, None]
+    assert [planned.twin for planned in with_twins(plan)] == [None, None, 0, None, None]
