@@ -87,8 +87,11 @@ def main() -> None:
         look = getattr(import_module(f"mixkd.tasks.{command}"), LOOKS[command])
         said = look(rest)
         text, status = said if isinstance(said, tuple) else (said, 0)
-        print(text)
+        print(text, flush=True)
         sys.exit(status)
+    except BrokenPipeError:  # whoever read it, such as `head`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except UserError as error:
         from mixkd.launchers.job import explain
 

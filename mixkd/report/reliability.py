@@ -136,7 +136,11 @@ def calibration_curves_figure(panels: Sequence[Pair]) -> Figure:
             text = ""
         if pair.printed:
             text += f"\npaper: {_both(*pair.printed)}"
-        axes.text(0.97, 0.03, text.strip(), ha="right", fontsize="small", linespacing=1.3)
+        behind = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1}
+        axes.text(
+            0.97, 0.03, text.strip(), ha="right", fontsize="small", linespacing=1.3,
+            bbox=behind if text else None, zorder=3,
+        )  # fmt: skip
         axes.set(xlim=(0, 1), ylim=(0, 1), xticks=FIFTHS, yticks=FIFTHS, aspect="equal")
         axes.set_title(pair.title, fontsize="medium")
         axes.spines[["top", "right"]].set_visible(False)

@@ -561,3 +561,12 @@ def test_two_processes_measure_what_one_does(mixkd: Mixkd) -> None:
 
 def resnet8() -> nn.Module:
     return CifarResNet(8, 10)
+
+
+def test_a_reader_that_has_enough_brings_no_traceback() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    words = [sys.executable, "-m", "mixkd", "list", "networks"]
+    done = subprocess.run(words, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")
