@@ -277,7 +277,11 @@ class ImageDataModule(LightningDataModule):
         return images
 
 
-def needed_rows(plan: Plan, rows: Tensor) -> tuple[Tensor, Tensor]:
+# Which of a batch's rows: int64 positions, or a slice, which takes them without a copy.
+Rows = Tensor | slice
+
+
+def needed_rows(plan: Plan, rows: Tensor) -> tuple[Rows, Rows, Tensor]:
     """Return the rows of a batch that some rows of it need, their own and their partners', once.
 
     Args:
@@ -285,11 +289,13 @@ def needed_rows(plan: Plan, rows: Tensor) -> tuple[Tensor, Tensor]:
         rows: int64 [b].
 
     Returns:
-        The rows, int64 [k], and where in them each row and each partner is, int64 [2 * b].
+        The rows, and where in them each row and each partner is.
     """
-    both = torch.cat([rows, plan.partner[rows]])
-    needed, where = torch.unique(both, return_inverse=True)
-    return needed, where
+    if len(rows) == len(plan.image):
+        return slice(None), slice(None), plan.partner
+    needed, where = torch.unique(torch.cat([rows, plan.partner[rows]]), return_inverse=True)
+    own, partner = where.chunk(2)
+    return needed, own, partner
 
 
 def vicinal_batch(
@@ -305,28 +311,30 @@ def vicinal_batch(
         pixels: uint8, of the rows that are needed, where images stay on disk.
     """
     device = images.labels.device
+
+    def sent(x: Tensor) -> Tensor:
+        return x if device.type == "cpu" else x.pin_memory().to(device, non_blocking=True)
+
     # A partner may be another process's row: make each view that is needed, once.
-    needed, where = needed_rows(plan, rows)
-    own, partner = where.to(device).chunk(2)
-    image, top, left, flip = (
-        x[needed].to(device) for x in (plan.image, plan.top, plan.left, plan.flip)
-    )
+    needed, own, other = needed_rows(plan, rows)
+    own, other = own if isinstance(own, slice) else sent(own), sent(other)
+    image, top, left, flip = (sent(x[needed]) for x in (plan.image, plan.top, plan.left, plan.flip))
     if pixels is None:
         assert isinstance(images, Images)
         pixels = images.pixels.index_select(0, image)
     view = views.training(pixels, top, left, flip)
     label, index = images.labels[image], images.index[image]
-    lam = plan.lam[rows]
-    # The check is on the CPU: it waits for nothing.
-    if bool((lam == 1).all()):
-        mixed, lam = view[own], lam.to(device)
+    unmixed = bool((plan.lam[rows] == 1).all())  # asked on the CPU: it waits for nothing
+    lam = sent(plan.lam[rows])
+    if unmixed:
+        mixed = view[own]
     elif plan.centre is None:
-        lam = lam.to(device)
-        mixed = mix(view[own], view[partner], lam)
+        mixed = mix(view[own], view.index_select(0, other), lam)
     else:
-        mixed, lam = cut(view[own], view[partner], lam.to(device), plan.centre[rows].to(device))
+        centre = sent(plan.centre[rows])
+        mixed, lam = cut(view[own], view.index_select(0, other), lam, centre)
     return VicinalBatch(
-        mixed, lam, label[own], label[partner], index[own], index[partner],
+        mixed, lam, label[own], label[other], index[own], index[other],
         plan.epoch, plan.step, rows,
     )  # fmt: skip
 

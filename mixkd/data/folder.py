@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from mixkd.config import Data
 from mixkd.console import say
-from mixkd.data.decode import Files, decode
+from mixkd.data.decode import DECODING, Files, decode
 from mixkd.data.images import AnyImages, Images, StoredImages
 from mixkd.errors import Problem, UserError
 from mixkd.files import replacing
@@ -130,7 +132,7 @@ def raise_all(problems: list[str]) -> None:
 def _decoded(cfg: Data, root: Path, names: np.ndarray, side: int | None) -> np.ndarray:
     """Return every image, uint8 [n, height, width, 3], from the cache where it is there."""
     paths = [root / os.fsdecode(name) for name in names]
-    key = hashlib.sha256(json.dumps(side).encode() + os.fsencode(root.resolve()))
+    key = hashlib.sha256(json.dumps([DECODING, side]).encode() + os.fsencode(root.resolve()))
     for path, name in zip(paths, names, strict=True):
         stat = path.stat()
         key.update(bytes(name) + f"\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
@@ -146,8 +148,8 @@ def _decoded(cfg: Data, root: Path, names: np.ndarray, side: int | None) -> np.n
     with ThreadPoolExecutor() as pool:
         results = list(pool.map(lambda path: decode(path, side), paths))
     raise_all([result for result in results if isinstance(result, str)])
-    images = [result for result in results if isinstance(result, np.ndarray)]
-    sizes = sorted({image.shape[:2] for image in images})
+    images = [result for result in results if isinstance(result, Tensor)]
+    sizes = sorted({tuple(image.shape[1:]) for image in images})
     if len(sizes) > 1:
         (small, large) = sizes[0], sizes[-1]
         raise UserError.of(
@@ -155,7 +157,7 @@ def _decoded(cfg: Data, root: Path, names: np.ndarray, side: int | None) -> np.n
             f"images have {len(sizes)} sizes, from {small[1]}x{small[0]} to {large[1]}x{large[0]}; "
             "takes the number of pixels to resize and crop them all to",
         )
-    pixels = np.stack(images)
+    pixels = torch.stack([image.permute(1, 2, 0) for image in images]).numpy()
     with replacing(cache) as temporary, open(temporary, "wb") as file:
         np.save(file, pixels, allow_pickle=False)
     return pixels

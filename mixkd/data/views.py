@@ -97,7 +97,7 @@ def crop_and_flip(
 
 
 def to_unit(pixels: Tensor) -> Tensor:
-    """Return uint8 pixels as float32 in [0, 1]; what is float already stays as it is."""
+    """Return uint8 pixels as contiguous float32 in [0, 1]; what is float stays as it is."""
     if pixels.dtype != torch.uint8:
         return pixels
-    return pixels.to(torch.float32).div_(255)
+    return pixels.to(torch.float32, memory_format=torch.contiguous_format).div_(255)

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageOps
 from scipy.io import savemat
 from torchvision.datasets import imagenet as devkit
 from torchvision.transforms import functional
@@ -28,6 +27,7 @@ from mixkd.data.datamodule import (
     make_stream,
     make_views,
 )
+from mixkd.data.decode import decode
 from mixkd.data.images import Images, Splits, StoredImages
 from mixkd.errors import UserError
 
@@ -81,9 +81,7 @@ def test_folders_are_read_where_they_are(root: Path) -> None:
     assert isinstance(splits.test, StoredImages)
     assert splits.test.stored == (36, 36)
     first = splits.test.read(np.array([0]))
-    with Image.open(root / "val" / WNIDS[0] / "0000.JPEG") as file:
-        fitted = np.asarray(ImageOps.fit(file, (36, 36), Image.Resampling.BILINEAR))
-    assert torch.equal(first[0], torch.from_numpy(fitted).permute(2, 0, 1))
+    assert torch.equal(first[0], decode(root / "val" / WNIDS[0] / "0000.JPEG", 36))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
