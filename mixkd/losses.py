@@ -75,7 +75,9 @@ def mixed_cross_entropy(
     log_p = F.log_softmax(logits.float(), dim=1)
     chosen = log_p.gather(1, torch.stack([label, partner], dim=1))
     mixed = lam * chosen[:, 0] + (1 - lam) * chosen[:, 1]
-    return -((1 - smoothing) * mixed + smoothing * log_p.mean(dim=1)).mean()
+    if smoothing:
+        mixed = (1 - smoothing) * mixed + smoothing * log_p.mean(dim=1)
+    return -mixed.mean()
 
 
 def distillation(

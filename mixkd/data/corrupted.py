@@ -157,7 +157,7 @@ class Rows:
         """Return images by their rows: uint8 [n, 3, height, width]."""
         # Mapped anew each time: pages that were read are given back, so that memory stays flat.
         array = _array(self.path)
-        return torch.from_numpy(array[rows]).permute(0, 3, 1, 2).contiguous()
+        return torch.from_numpy(array[rows]).permute(0, 3, 1, 2)
 
     def fingerprint(self) -> str:
         """Return the sha256 of the file."""

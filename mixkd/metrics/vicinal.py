@@ -14,19 +14,6 @@ from scipy.integrate import trapezoid
 from torch import Tensor
 
 
-def log_linear(first: Tensor, second: Tensor, lam: float) -> Tensor:
-    """Return the logarithm of a linear model's answer.
-
-    Args:
-        first: log-probabilities of the images i, float64, shape [b, classes].
-        second: of the images j.
-        lam: in [0, 1], the weight of i.
-    """
-    if lam in (0, 1):
-        return first if lam else second
-    return torch.logaddexp(first + math.log(lam), second + math.log1p(-lam))
-
-
 def entropy(log_p: Tensor) -> Tensor:
     """Return -sum p log p in nats, shape [b], of log-probabilities [b, classes]."""
     return -(log_p.exp() * log_p).sum(dim=1)
@@ -37,13 +24,42 @@ def kl(log_p: Tensor, log_q: Tensor) -> Tensor:
     return (log_p.exp() * (log_p - log_q)).sum(dim=1)
 
 
-def pair_values(first: Tensor, second: Tensor, mixed: Tensor, lam: float) -> dict[str, Tensor]:
-    """Return what is known of each pair at one lambda.
+class Line:
+    """What a linear model would answer between the images i and j of pairs, in float64.
+
+    What all lambdas share is found once.
 
     Args:
         first: logits of the images i, shape [b, classes], any floating dtype.
         second: logits of the images j.
-        mixed: logits of the mixed images; at lam 1 and 0 those of i and j.
+    """
+
+    def __init__(self, first: Tensor, second: Tensor) -> None:
+        self._logs = [x.double().log_softmax(dim=1) for x in (first, second)]
+        self._probabilities = [log_p.exp() for log_p in self._logs]
+        self._entropies = [entropy(log_p) for log_p in self._logs]
+
+    def at(self, lam: float) -> tuple[Tensor, Tensor]:
+        """Return the answers and their logarithms, shape [b, classes], at a weight of i."""
+        if lam in (0, 1):
+            end = 0 if lam else 1
+            return self._probabilities[end], self._logs[end]
+        (p_i, p_j), (log_i, log_j) = self._probabilities, self._logs
+        # The logarithm by itself: it is finite where the probability is too small for a number.
+        log_p = torch.logaddexp(log_i + math.log(lam), log_j + math.log1p(-lam))
+        return torch.lerp(p_j, p_i, lam), log_p
+
+    def clean_entropy(self, lam: float) -> Tensor:
+        """Return the mean of both answers' entropies with weights lam and 1 - lam, shape [b]."""
+        return lam * self._entropies[0] + (1 - lam) * self._entropies[1]
+
+
+def pair_values(line: Line, mixed: Tensor, lam: float) -> dict[str, Tensor]:
+    """Return what is known of each pair at one lambda.
+
+    Args:
+        line: between the answers to its images.
+        mixed: logits of the mixed images, shape [b, classes]; at lam 1 and 0 those of i and j.
         lam: in [0, 1].
 
     Returns:
@@ -51,13 +67,13 @@ def pair_values(first: Tensor, second: Tensor, mixed: Tensor, lam: float) -> dic
         `entropy`, of the given answer; `linear_entropy`, of the linear one; `clean_entropy`, the
         mean of the clean answers' entropies with weights lam and 1 - lam.
     """
-    log_i, log_j, log_m = (x.double().log_softmax(dim=1) for x in (first, second, mixed))
-    line = log_linear(log_i, log_j, lam)
+    log_m = mixed.double().log_softmax(dim=1)
+    p, log_p = line.at(lam)
     return {
-        "nl": kl(line, log_m),
+        "nl": (p * (log_p - log_m)).sum(dim=1),
         "entropy": entropy(log_m),
-        "linear_entropy": entropy(line),
-        "clean_entropy": lam * entropy(log_i) + (1 - lam) * entropy(log_j),
+        "linear_entropy": -(p * log_p).sum(dim=1),
+        "clean_entropy": line.clean_entropy(lam),
     }
 
 

@@ -12,6 +12,7 @@ from mixkd.data.datamodule import PairBatch
 from mixkd.errors import NotFinite
 from mixkd.metrics.measurement import gathered
 from mixkd.metrics.vicinal import (
+    Line,
     alignment_metrics,
     alignment_rows,
     curve_metrics,
@@ -61,6 +62,11 @@ class VicinalProbe(LightningModule):
     def test_step(self, batch: PairBatch, batch_idx: int) -> None:
         """Keep each pair's values at each lambda."""
         clean = {n: (net(batch.first), net(batch.second)) for n, net in self.networks.items()}
+        lines = {name: Line(*both) for name, both in clean.items()}
+        scaled = {
+            name: Line(*(x.double() / t for x in clean[name]))
+            for name, t in self.temperatures.items()
+        }
         found: dict[str, list[Tensor]] = {}
         means: list[Tensor] = []
         for lam in self.lambdas:
@@ -69,11 +75,11 @@ class VicinalProbe(LightningModule):
                 weight = torch.full((len(batch.position),), lam, device=batch.first.device)
                 mixed = mix(batch.first, batch.second, weight)
                 answers = {name: network(mixed) for name, network in self.networks.items()}
-            for name, (first, second) in clean.items():
-                values = pair_values(first, second, answers[name], lam)
-                if (t := self.temperatures.get(name)) is not None:
-                    one, other, own = (x.double() / t for x in (first, second, answers[name]))
-                    values["nl_scaled"] = pair_values(one, other, own, lam)["nl"]
+            for name, line in lines.items():
+                values = pair_values(line, answers[name], lam)
+                if name in scaled:
+                    own = answers[name].double() / self.temperatures[name]
+                    values["nl_scaled"] = pair_values(scaled[name], own, lam)["nl"]
                 for key, value in values.items():
                     found.setdefault(f"{name}/{key}", []).append(value)
             if self.is_pair:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from mixkd.metrics.vicinal import (
+    Line,
     alignment_metrics,
     alignment_rows,
     curve_metrics,
@@ -35,7 +36,7 @@ def values_of(logits: list[np.ndarray], lambdas: list[float]) -> dict[str, np.nd
     found: dict[str, list[np.ndarray]] = {}
     for lam in lambdas:
         answer = {0.0: second, 1.0: first}.get(lam, mixed)
-        for name, value in pair_values(first, second, answer, lam).items():
+        for name, value in pair_values(Line(first, second), answer, lam).items():
             found.setdefault(name, []).append(value.numpy())
     return {name: np.stack(value, axis=1) for name, value in found.items()}
 
@@ -77,8 +78,8 @@ def test_a_linear_model_has_no_residual() -> None:
     p_i, p_j = (softmax(z) for z in case()[:2])
     for lam in LAMBDAS:
         line = np.log(lam * p_i + (1 - lam) * p_j)
-        found = pair_values(*(torch.from_numpy(np.log(p)) for p in (p_i, p_j)),
-                            torch.from_numpy(line), lam)  # fmt: skip
+        ends = Line(*(torch.from_numpy(np.log(p)) for p in (p_i, p_j)))
+        found = pair_values(ends, torch.from_numpy(line), lam)
         assert found["nl"].abs().max() < 1e-14
         assert torch.equal(found["entropy"], found["linear_entropy"]) or torch.allclose(
             found["entropy"], found["linear_entropy"], rtol=0, atol=1e-14
@@ -88,7 +89,7 @@ def test_a_linear_model_has_no_residual() -> None:
 def test_two_classes_by_hand() -> None:
     """(3/4, 1/4) and (1/4, 3/4), and (9/10, 1/10) in the middle, where (1/2, 1/2) is due."""
     logits = [torch.tensor([p]).log() for p in ((0.75, 0.25), (0.25, 0.75), (0.9, 0.1))]
-    found = pair_values(*[z.double() for z in logits], 0.5)
+    found = pair_values(Line(*logits[:2]), logits[2], 0.5)
     nl = 0.5 * math.log(0.5 / 0.9) + 0.5 * math.log(0.5 / 0.1)
     assert found["nl"].item() == pytest.approx(nl, rel=1e-6)
     h = -(0.9 * math.log(0.9) + 0.1 * math.log(0.1))
@@ -99,7 +100,7 @@ def test_two_classes_by_hand() -> None:
 def test_sure_and_wrong_is_finite_and_unclipped() -> None:
     """No epsilon: 60 nats are 60 nats."""
     first, second = torch.tensor([[60.0, 0, 0]]), torch.tensor([[0.0, 60, 0]])
-    found = pair_values(first, second, torch.tensor([[0.0, 0, 60]]), 0.5)
+    found = pair_values(Line(first, second), torch.tensor([[0.0, 0, 60]]), 0.5)
     assert found["nl"].item() == pytest.approx(60 - math.log(2), rel=1e-9)
     assert found["entropy"].item() == pytest.approx(0, abs=1e-20)
 
@@ -168,7 +169,7 @@ def test_standard_error_of_one_is_unknown() -> None:
 
 def test_a_network_without_entropy_has_no_finite_dominance() -> None:
     sure = [torch.tensor([[2000.0, 0], [0.0, 2000]])] * 2 + [torch.tensor([[0.0, 2000], [0, 2000]])]
-    values = {k: v.numpy()[:, None] for k, v in pair_values(*sure, 0.5).items()}
+    values = {k: v.numpy()[:, None] for k, v in pair_values(Line(*sure[:2]), sure[2], 0.5).items()}
     row = network_rows(values, [0.5])[0]
     assert row["nl"] == pytest.approx(1000)
     assert row["dominance"] == math.inf

@@ -1,0 +1,64 @@
+"""What the comparisons work on: random images, configurations, networks with random weights."""
+
+import numpy as np
+import torch
+from torch import nn
+
+from mixkd.compose import compose
+from mixkd.config import Finetune, validate
+from mixkd.data.datamodule import ImageDataModule, make_stream
+from mixkd.data.images import Images, Splits
+from mixkd.modules.learner import Learner
+from mixkd.networks import Network, timm_core
+from mixkd.tasks.fit import make_trainer
+from mixkd.vicinal import VicinalStream
+
+
+def random_images(n: int, side: int, classes: int = 10) -> Images:
+    """Return images of noise: uint8 [n, 3, side, side]."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (n, 3, side, side), dtype=np.uint8)
+    labels = torch.from_numpy(rng.integers(0, classes, n))
+    return Images(torch.from_numpy(pixels), labels, torch.arange(n))
+
+
+def random_splits(n: int, side: int, classes: int = 10) -> Splits:
+    """Return n training images of noise, and one of each class to hold out and to test on."""
+    few = random_images(classes, side, classes)
+    return Splits(random_images(n, side, classes), few, few, tuple(map(str, range(classes))))
+
+
+def configured(*words: str) -> Finetune:
+    """Return the configuration of a training, as the command line would make it."""
+    common = ("data=digits", "data.pad=4", "data.flip=true", "network=resnet20")
+    cfg = validate(compose("finetune", [*common, "method=mixup", "optimizer=adamw", *words]))
+    assert isinstance(cfg, Finetune)
+    return cfg
+
+
+def mixed_stream(cfg: Finetune, splits: Splits, seed: int = 0) -> VicinalStream:
+    """Return the stream of the training images, mixed."""
+    return make_stream(cfg.data, splits, cfg.method.mix, seed, devices=1)
+
+
+def train(cfg: Finetune, splits: Splits, learner: Learner, stream: VicinalStream) -> float:
+    """Train through mixkd's DataModule and Lightning; return seconds spent in training steps.
+
+    As a run's `images_per_second` counts them: without start and held-out images, of the last
+    epoch.
+    """
+    data = ImageDataModule(splits, cfg.data, stream)
+    trainer = make_trainer(cfg.trainer, max_epochs=cfg.trainer.max_epochs)
+    trainer.fit(learner, data)
+    images = stream.steps_per_epoch * stream.batch_size
+    return images / learner.values["images_per_second"]
+
+
+def linear(side: int, classes: int = 10) -> Network:
+    """Return the cheapest network: what takes time is then all else."""
+    return Network(nn.Sequential(nn.Flatten(), nn.Linear(3 * side * side, classes)))
+
+
+def timm_network(name: str, classes: int = 10) -> Network:
+    """Return a timm network with random weights."""
+    return Network(timm_core(name, classes))
