@@ -41,6 +41,7 @@ class Model(NamedTuple):
         size: of the views in pixels.
         batch: images.
         precision: float32 or bf16.
+        channels_last: its memory format.
     """
 
     section: str
@@ -48,6 +49,7 @@ class Model(NamedTuple):
     size: int
     batch: int
     precision: str
+    channels_last: bool = True
 
 
 class Speed(NamedTuple):
@@ -108,8 +110,15 @@ def work_of(wanted: Wanted) -> Work:
 
     def model(section: Mapping[str, Any]) -> Model:
         kept = {k: v for k, v in section.items() if k not in NOT_TIMED}
-        size, precision = int(data["size"] or side), str(cfg["trainer"]["precision"])
-        return Model(OmegaConf.to_yaml(kept), classes, size, min(batch, 200), precision)
+        size, trainer = int(data["size"] or side), cfg["trainer"]
+        return Model(
+            OmegaConf.to_yaml(kept),
+            classes,
+            size,
+            min(batch, 200),
+            str(trainer["precision"]),
+            bool(trainer["channels_last"]),
+        )
 
     def own(key: str) -> Model | None:
         """Return the network under a key of this run, or of the run that it names."""

@@ -27,6 +27,8 @@ def measure_speed(model: Model, threads: int) -> Speed:
     )
     device = "cuda" if torch.cuda.is_available() else "cpu"
     network = build_network(section, [str(k) for k in range(model.classes)], "network").to(device)
+    if model.channels_last:
+        network.to(memory_format=torch.channels_last)
     count = _batch(network, model, device)
     view = torch.rand(count, 3, model.size, model.size, device=device)
     label = torch.zeros(count, dtype=torch.int64, device=device)

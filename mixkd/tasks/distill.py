@@ -101,6 +101,8 @@ def _deck(cfg: config.Distill, splits: Splits, stream: VicinalStream, taught: st
         "teacher": taught,
         "network": network,
         "precision_of_teacher": cfg.teacher.precision or cfg.trainer.precision,
+        "channels_last": cfg.trainer.channels_last,
+        "compile": cfg.trainer.compile,
         "images": dict(sorted(splits.fingerprints.items())),
         "data": cfg.data.model_dump(include=kept),
         "mixing": None if cfg.method.mix is None else cfg.method.mix.model_dump(),

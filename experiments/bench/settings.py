@@ -1,0 +1,54 @@
+"""What can be set: a choice's speed over that of the default, for MobileNetV2 at 32 px."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from functools import partial
+
+import torch
+
+from experiments.bench.parts import configured, mixed_stream, random_splits, timm_network, train
+from experiments.bench.timing import Figure, in_turn, ratios
+from mixkd.console import cores
+from mixkd.modules.supervised import Supervised
+from mixkd.networks import Network
+from mixkd.optimization import Optimization
+from mixkd.tasks.fit import prepare
+
+BATCH, STEPS = 64, 8
+CHOICES = {
+    "optimizer.fused=false": "One kernel for all parameters is the default.",
+    "trainer.channels_last=false": "The pixels' channels together is the default.",
+    "trainer.precision=bf16": "Off by default: few CPUs compute in bfloat16; GPUs do.",
+    "trainer.threads=1": "Two such jobs at once, as launcher.parallel=2 runs them, are faster than "
+    "one of two threads where this is above 0.5.",
+}
+
+
+def figures(repeats: int) -> Iterator[Figure]:
+    """Yield the speed of each choice."""
+    splits = random_splits(STEPS * BATCH, 32)
+    threads = torch.get_num_threads()
+
+    def trained(*words: str) -> float:
+        cfg = configured(f"data.batch_size={BATCH}", "trainer.max_epochs=2", *words)
+        network: Network = timm_network("mobilenetv2_100")
+        prepare(cfg.trainer, network)
+        learner = Supervised(network, Optimization.of(cfg), seed=0)
+        seconds = train(cfg, splits, learner, mixed_stream(cfg, splits))
+        torch.set_num_threads(threads)
+        return seconds
+
+    works = {"default": trained} | {word: partial(trained, word) for word in CHOICES}
+    found = in_turn(works, repeats)
+    for word, says in CHOICES.items():
+        values = ratios(found["default"], found[word])
+        yield Figure(f"{word}: images per second / default ({cores()} cores)", values, says)
+    if shutil.which(os.environ.get("CXX", "c++")) is None:
+        return  # nothing to compile with
+    compiled = in_turn({"default": trained, "on": partial(trained, "trainer.compile=true")}, 2)
+    yield Figure(
+        "trainer.compile=true: images per second / default",
+        ratios(compiled["default"], compiled["on"]),
+        "Off by default: the first steps take minutes, and the speed pays for them in long runs.",
+    )
