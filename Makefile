@@ -9,7 +9,7 @@ SCALE ?= smoke
 WORDS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint clean reproduce report $(ARTEFACTS)
+.PHONY: help setup demo test lint bench clean reproduce report $(ARTEFACTS)
 
 help:            ## this list
 	@grep -E '^[a-z0-9]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## /  make \1\t/' | expand -t 18
@@ -34,6 +34,9 @@ lint: $(READY)   ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+bench: $(READY)  ## what mixkd costs, against bare loops and naive use: WORDS='training --repeats 3'
+	$(BIN)/python -m experiments.bench $(WORDS)
 
 reproduce: $(READY)  ## every table and figure of the paper: SCALE=smoke, laptop or paper; WORDS='plan=true'
 	$(BIN)/mixkd reproduce all scale=$(SCALE) $(WORDS)

@@ -1,7 +1,9 @@
 """A sweep over temperatures: one teacher's answers on tape, and asked for in every run."""
 
+import io
 import time
 from collections.abc import Iterator
+from contextlib import redirect_stderr
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -68,7 +70,8 @@ def compared(repeats: int) -> dict[str, list[float]]:
             t_squared=True,
             deck=deck,
         )
-        return train(cfg, splits, learner, stream)
+        with redirect_stderr(io.StringIO()):  # what a run says of its tape
+            return train(cfg, splits, learner, stream)
 
     def student() -> float:
         learner = Supervised(timm_network("mobilenetv2_100"), Optimization.of(cfg), seed=0)
