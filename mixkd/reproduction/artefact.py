@@ -2,7 +2,7 @@
 
 import importlib.util
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -31,8 +31,9 @@ class Artefact:
     module: ModuleType
 
     def runs(self, study: Study) -> list[Wanted]:
-        """Return the runs that feed it."""
-        return list(self.module.runs(study))
+        """Return the runs that feed it, of those that the scale does not leave out."""
+        runs: Iterator[Wanted] = self.module.runs(study)
+        return [run for run in runs if not study.scale.leaves_out(run.subject)]
 
     def make(self, study: Study, folder: Path) -> None:
         """Make what no run gives, in a folder, unless it is there; most artefacts have nothing."""

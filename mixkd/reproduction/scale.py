@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mixkd.errors import UserError, nearest
+from mixkd.report.cells import Subject
 from mixkd.shipped import experiments_dir
 
 Words = list[str]
@@ -52,6 +53,26 @@ class Student(_Section):
     words: Words = Field(default_factory=list)
 
 
+class LeftOut(_Section):
+    """Runs that a scale goes without; what is not said is any.
+
+    Attributes:
+        teacher: as the paper names it; `NAME+mixup` where it was trained with mixup.
+        temperatures: of its students.
+    """
+
+    teacher: str
+    temperatures: list[str] | None = None
+
+    def holds(self, subject: Subject) -> bool:
+        """Return whether a network is one of them."""
+        name = subject.teacher
+        if subject.role == "teacher" and subject.method == "mixup":
+            name += "+mixup"
+        known = self.temperatures is None or subject.temperature in self.temperatures
+        return known and name == self.teacher
+
+
 class Settings(_Section):
     """A file of experiments/scales/. Its words are Hydra overrides.
 
@@ -61,6 +82,7 @@ class Settings(_Section):
         datasets: by the paper's names.
         teachers: by the paper's names.
         student: the network that learns from them.
+        leaves_out: runs of artefacts that the scale goes without.
         launch: words that say how runs are launched.
         teaching: of every teacher's training.
         learning: of every student's training.
@@ -74,6 +96,7 @@ class Settings(_Section):
     datasets: dict[str, Dataset]
     teachers: dict[str, Teacher]
     student: Student
+    leaves_out: list[LeftOut] = Field(default_factory=list)
     launch: Words = Field(default_factory=list)
     teaching: Words = Field(default_factory=list)
     learning: Words = Field(default_factory=list)
@@ -113,6 +136,10 @@ class Scale:
     def dataset_words(self, dataset: str) -> Words:
         """Return what chooses the data, for an evaluation without a run."""
         return [w for w in self.dataset(dataset).words if w.startswith("data")]
+
+    def leaves_out(self, subject: Subject) -> bool:
+        """Return whether the scale goes without the runs of a network."""
+        return any(each.holds(subject) for each in self.settings.leaves_out)
 
     def training_words(self, dataset: str) -> Words:
         """Return what every training on a data set has."""
