@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from mixkd.report.cells import Subject
 from mixkd.report.rows import NOTES, SEEDS, Comparison, pair_of_columns
 from mixkd.report.table import Column, Table, Value
-from mixkd.reproduction.study import Study, Wanted, for_seed
+from mixkd.reproduction.study import Study, Wanted
 
 DATASET = "cifar100"
 TEACHERS = ("resnet152v2", "convnext_large", "vit_b16", "convnext_tiny")
@@ -33,18 +33,11 @@ MORE = {
 
 def runs(study: Study) -> Iterator[Wanted]:
     """Yield the runs."""
-    plain = study.from_labels(DATASET, "erm")
-    yield from plain
+    yield from study.from_labels(DATASET, "erm")
     for teacher in TEACHERS:
-        distilled = study.distilled(DATASET, teacher, "kd")
-        yield from distilled
-        for student in study.distilled(DATASET, teacher, "kd_mixup", "2"):
-            baselines = {
-                "erm": for_seed(plain, student.seed),
-                "kd": for_seed(distilled, student.seed),
-            }
-            yield student
-            yield study.evaluated(student, "vicinal", study.teacher(DATASET, teacher), baselines)
+        yield from study.distilled(DATASET, teacher, "kd")
+        yield from study.distilled(DATASET, teacher, "kd_mixup", "2")
+        yield from study.beside_teacher(DATASET, teacher)
 
 
 def render(found: Comparison) -> Iterator[Table]:

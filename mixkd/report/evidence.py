@@ -17,11 +17,12 @@ from typing import Literal, NamedTuple
 from scipy.stats import kendalltau
 from scipy.stats import t as student_t
 
+from mixkd.metrics.correlation import LEAST
+
 State = Literal["holds", "fails", "undecided", "missing", "void"]
 Sign = Literal["<", ">", ">="]
 
 SEEDS = 3  # that an interval takes
-RANKED = 5  # items that a rank claim takes: with four, no order has p < 0.05
 TINY = 1e-9  # equal up to rounding in float64
 
 
@@ -235,8 +236,8 @@ def ranking(label: str, rows: Sequence[Ranked], first: str, second: str) -> Item
         pairs = combinations(zip(x, y, strict=True), 2)
         alike = all((a[0] - b[0]) * (a[1] - b[1]) > 0 for a, b in pairs)
         state = "holds" if alike else "fails"
-    elif len(known) < RANKED:
-        text += f" ({len(known)} networks; takes {RANKED})"
+    elif len(known) < LEAST:
+        text += f" ({len(known)} networks; takes {LEAST})"
     else:
         tau, p = kendalltau(x, y)
         if p < 0.05:

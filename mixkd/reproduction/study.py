@@ -170,6 +170,28 @@ class Study:
             "evaluate", words, tuple(uses), subject=network.subject, seed=network.seed, kind=kind
         )
 
+    def beside_teacher(self, dataset: str, teacher: str) -> list[Wanted]:
+        """Return vicinal analyses of mixup students at T = 2, one a seed.
+
+        Each is asked beside its teacher, and beside the students of its seed that learned from
+        labels alone (`erm`) and without mixing (`kd`).
+
+        Args:
+            dataset: as the paper names it.
+            teacher: as the paper names it.
+        """
+        plain = self.from_labels(dataset, "erm")
+        distilled = self.distilled(dataset, teacher, "kd")
+        return [
+            self.evaluated(
+                student,
+                "vicinal",
+                self.teacher(dataset, teacher),
+                {"erm": for_seed(plain, student.seed), "kd": for_seed(distilled, student.seed)},
+            )
+            for student in self.distilled(dataset, teacher, "kd_mixup", "2")
+        ]
+
     def _wanted(
         self,
         command: str,

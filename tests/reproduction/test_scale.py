@@ -164,3 +164,48 @@ def test_a_scale_that_lacks_what_an_artefact_asks_for_says_so() -> None:
     with pytest.raises(UserError) as refused:
         list(load_artefact("table3").runs(study))
     assert str(refused.value) == "scale: mine has no datasets.cifar100; it has cifar10"
+
+
+def test_a_scale_goes_without_what_it_leaves_out() -> None:
+    names = ["vit_b16", "resnet152v2"]
+    teachers = {name: {"name": name, "words": ["network=resnet20"]} for name in REFERENCE.teachers}
+    datasets = dict.fromkeys(REFERENCE.datasets, MINE["datasets"]["cifar10"])  # type: ignore[index]
+    given = MINE | {"teachers": teachers, "datasets": datasets}
+    left = [
+        {"teacher": names[0]},
+        {"teacher": names[1], "temperatures": ["4", "sigma"]},
+        {"teacher": "convnext_large+mixup"},
+    ]
+    whole = Study(load_scale(written(given)))
+    less = Study(load_scale(written(given | {"leaves_out": left}, "less.yaml")))
+    gone: set[str] = set()
+    for name in ("table1", "table5", "fig7", "fig8"):
+        artefact = load_artefact(name)
+        kept = artefact.runs(less)
+        assert set(kept) <= set(artefact.runs(whole))
+        for run in set(artefact.runs(whole)) - set(kept):
+            gone.add("/".join((run.subject.role, run.subject.teacher, run.subject.temperature)))
+            gone.add(f"{run.subject.method} {run.command}")
+        for run in kept:
+            assert run.subject.teacher.partition("+")[0] != names[0]
+            assert (run.subject.teacher, run.subject.temperature) != (names[1], "4")
+    assert "student/resnet152v2/4" in gone
+    assert "student/resnet152v2/2" not in gone
+    assert "student/convnext_large+mixup/2" in gone  # fig8
+    assert "teacher/convnext_large/" in gone  # fig7: the one that is trained with mixup
+    assert "mixup finetune" in gone
+    assert "erm finetune" in gone  # vit_b16
+
+
+def test_figure_10_has_one_run_a_network_and_kind() -> None:
+    """Two evaluations of one network would be two answers to one question."""
+    study = Study(load_scale("smoke"))
+    runs = {name: load_artefact(name).runs(study) for name in ("table5", "table6", "fig10")}
+    seen = {}
+    for run in distinct(run for own in runs.values() for run in own):
+        at = (run.subject, run.seed, run.kind)
+        assert at not in seen or seen[at].kind == "training"
+        seen[at] = run
+    looked_at = [run for run in runs["fig10"] if run.kind == "vicinal"]
+    assert len(looked_at) == 4 + 2 + 4 * (1 + 6)  # teachers, labels alone, kd and temperatures
+    assert {run.seed for run in looked_at} == {0}

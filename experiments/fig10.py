@@ -1,0 +1,84 @@
+"""Figure 10: non-linearity against calibration, over all networks. Not in the paper.
+
+The paper sees in four teachers that less linear networks are worse calibrated (7.2, Table 5); no
+order of four decides that. Here every teacher and the first seed of every student is a point. To
+the right the same after temperature scaling of each network, which takes its confidence out of both
+quantities: what is left there is not a matter of confidence alone.
+"""
+
+from collections.abc import Iterator
+
+from mixkd.report.cells import Subject
+from mixkd.report.rows import NOTES, Comparison, Drawing
+from mixkd.report.scatter import Points, scatter_figure
+from mixkd.report.table import Column, Table, Value
+from mixkd.reproduction.study import Study, Wanted
+
+DATASET = "cifar100"
+TEACHERS = ("convnext_large", "vit_b16", "resnet152v2", "convnext_tiny")
+OTHERS = ("4", "6", "8", "10", "sigma")  # temperatures than 2
+METRICS = (
+    "vicinal/test/nl_global",
+    "test/ece",
+    "vicinal/test/nl_scaled_global",
+    "test/scaled/ece",
+)
+
+
+def runs(study: Study) -> Iterator[Wanted]:
+    """Yield the runs: teachers, and students of the first seed, each asked between images."""
+    trained = [study.teacher(DATASET, teacher) for teacher in TEACHERS]
+    trained += [study.from_labels(DATASET, method)[0] for method in ("erm", "mixup")]
+    for teacher in TEACHERS:
+        trained.append(study.distilled(DATASET, teacher, "kd")[0])
+        trained += [study.distilled(DATASET, teacher, "kd_mixup", t)[0] for t in OTHERS]
+        yield from study.distilled(DATASET, teacher, "kd_mixup", "2")[:1]
+        yield study.beside_teacher(DATASET, teacher)[0]
+    for network in trained:
+        yield network
+        yield study.evaluated(network, "vicinal")
+
+
+def render(found: Comparison) -> Iterator[Table | Drawing]:
+    """Yield the figure, and its numbers."""
+    rows: list[dict[str, Value]] = []
+    raw, scaled = Points("global NL, test (nats)", "ECE"), Points("the same, scaled", "ECE, scaled")
+    runs: list[str] = []
+    for group, name, subject in networks(found):
+        nl, ece, nl_scaled, ece_scaled = (found.first(subject, metric) for metric in METRICS)
+        raw.add(group, nl, ece)
+        scaled.add(group, nl_scaled, ece_scaled)
+        row: dict[str, Value] = {"group": group, "network": name, "nl": nl, "ece": ece}
+        row |= {"nl_scaled": nl_scaled, "ece_scaled": ece_scaled}
+        row["notes"] = found.results.remarks(subject, "vicinal")
+        rows.append(row)
+        runs += [run for number in (nl, ece) if number for run in number.runs]
+    said = f"{raw.correlation}; after temperature scaling: {scaled.correlation}."
+    caption = found.caption(DATASET, said, "Of several seeds, the first.")
+    figure = scatter_figure([raw, scaled])
+    yield Drawing(
+        "fig10", "Non-linearity and calibration", caption, figure, (*dict.fromkeys(runs),)
+    )
+    columns = [
+        Column("group", "Trained by"),
+        Column("network", "Network"),
+        Column("nl", "Global NL, test (nats)", 3),
+        Column("ece", "ECE"),
+        Column("nl_scaled", "Global NL, test, scaled", 3),
+        Column("ece_scaled", "ECE, scaled"),
+        NOTES,
+    ]
+    yield Table("fig10-numbers", "Networks in Figure 10", caption, columns, rows)
+
+
+def networks(found: Comparison) -> Iterator[tuple[str, str, Subject]]:
+    """Yield group, name and subject of each network."""
+    for teacher in TEACHERS:
+        yield "teachers", found.label(teacher), Subject(DATASET, "teacher", teacher)
+    for method in ("erm", "mixup"):
+        yield "labels alone", f"student, {method}", Subject(DATASET, "student", "", method)
+    for teacher in TEACHERS:
+        name = f"student of {found.label(teacher)}"
+        for method, temperature in (("kd", "2"), *(("kd_mixup", t) for t in ("2", *OTHERS))):
+            subject = Subject(DATASET, "student", teacher, method, temperature)
+            yield method, f"{name}, {method}, T = {temperature}", subject

@@ -1,0 +1,54 @@
+"""Rank correlation, by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from mixkd.metrics.correlation import rank_correlation
+from mixkd.report.scatter import Points, scatter_figure
+from mixkd.report.table import Number
+
+
+def test_by_hand() -> None:
+    """Of ten pairs nine agree: tau 8/10; of 5! orders, 5 are as far or further to each side."""
+    found = rank_correlation([1, 2, 3, 4, 5], [10, 20, 40, 30, 50])
+    assert found is not None
+    assert found.tau == pytest.approx(0.8)
+    assert found.p == pytest.approx(2 * 5 / math.factorial(5))
+    assert found.n == 5
+    assert found.low <= 0.8 <= found.high == 1
+
+
+def test_four_networks_decide_nothing() -> None:
+    assert rank_correlation([1, 2, 3, 4], [1, 2, 3, 4]) is None
+
+
+def test_the_interval_is_of_networks() -> None:
+    """The share of 95 % intervals that hold the truth, tau = 2/pi * asin(rho), of normal pairs."""
+    rng = np.random.default_rng(0)
+    rho, held = 0.6, 0
+    for _ in range(40):
+        x, y = rng.multivariate_normal([0, 0], [[1, rho], [rho, 1]], 40).T
+        found = rank_correlation(x, y)
+        assert found is not None
+        held += found.low <= 2 / math.pi * math.asin(rho) <= found.high
+    assert held >= 34  # at 0.95, fewer are drawn once in 100 times
+
+
+def test_points_without_a_quantity_are_left_out() -> None:
+    points = Points("NL", "ECE")
+    for k in range(5):
+        points.add("a" if k % 2 else "b", Number(float(k)), Number(-float(k)))
+    points.add("c", Number(1.0), None)
+    points.add("c", None, Number(1.0))
+    assert points.groups == {
+        "b": [(0, 0), (2, -2), (4, -4)], "a": [(1, -1), (3, -3)], "c": [],
+    }  # fmt: skip
+    assert points.correlation.startswith("Kendall's tau -1.00 [-1.00, ")
+    figure = scatter_figure([points, Points("x", "y")])
+    first, second = figure.axes
+    assert [len(drawn.get_offsets()) for drawn in first.collections] == [3, 2]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["b", "a"]
+    assert [text.get_text() for text in second.texts] == ["not measured"]
+    assert second.get_title() == "0 networks; a rank correlation takes 5"
