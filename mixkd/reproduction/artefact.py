@@ -30,6 +30,11 @@ class Artefact:
     about: str
     module: ModuleType
 
+    @property
+    def needs_runs(self) -> bool:
+        """Whether runs feed it, rather than what `make` makes."""
+        return not hasattr(self.module, "make")
+
     def runs(self, study: Study) -> list[Wanted]:
         """Return the runs that feed it, of those that the scale does not leave out."""
         runs: Iterator[Wanted] = self.module.runs(study)
@@ -37,7 +42,7 @@ class Artefact:
 
     def make(self, study: Study, folder: Path) -> None:
         """Make what no run gives, in a folder, unless it is there; most artefacts have nothing."""
-        if hasattr(self.module, "make"):
+        if not self.needs_runs:
             self.module.make(study.scale, folder)
 
     def render(self, found: Comparison, folder: Path) -> Sequence[Table | Drawing]:
@@ -47,9 +52,9 @@ class Artefact:
             found: measured beside printed numbers.
             folder: where `make` has written.
         """
-        if hasattr(self.module, "make"):
-            return list(self.module.render(found, folder))
-        return list(self.module.render(found))
+        if self.needs_runs:
+            return list(self.module.render(found))
+        return list(self.module.render(found, folder))
 
 
 def load_artefact(name: str) -> Artefact:

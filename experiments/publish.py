@@ -1,0 +1,117 @@
+"""Keep a study's small files: `python -m experiments.publish scale=NAME out=DIR [runs=DIR]`.
+
+Of every finished run of a reproduction what says what it was and what it found, without weights and
+checkpoints; of each network's first seed the predictions too, in single precision. It goes to
+OUT/kept, of which `mixkd report runs=OUT/kept` makes the report anew; tables and figures of that
+report go to OUT. What needs no run, as Figure 2, is left out.
+"""
+
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from mixkd.errors import UserError
+from mixkd.files import read_json, replacing, write_json
+from mixkd.report.results import Expected, Reproduction, manifest
+from mixkd.reproduction.artefact import load_artefact
+from mixkd.tasks.report import write_report
+from mixkd.words import by_key
+
+KEYS = {
+    "scale": "the name of the reproduction's scale",
+    "runs": "the folder of its runs; runs unless given",
+    "out": "a folder for what is kept",
+}
+KEPT = ("config.yaml", "provenance.json", "metrics.json", "history.csv", "reliability.csv",
+        "vicinal.csv", "corruptions.csv")  # fmt: skip
+PREDICTIONS, FEATURES = "predictions/test.npz", "features.npz"
+LARGE = {"logits", "features"}  # arrays that are not kept
+SHOWN = {".md", ".csv", ".png"}  # of a report
+# What is of one machine and moment.
+NOT_KEPT = {"pid", "host"}
+
+
+def main(words: Sequence[str]) -> str:
+    """Keep what is small, write the report on it, and return a few lines on it.
+
+    Raises:
+        UserError: for a mistake in the words, or where there is no such reproduction.
+    """
+    given = by_key(words, KEYS)
+    for key in ("scale", "out"):
+        if key not in given:
+            raise UserError.of(key, f"is missing; takes {KEYS[key]}")
+    root, out = Path(given.get("runs", "runs")), Path(given["out"])
+    record = manifest(root, given["scale"])
+    if not record.is_file():
+        raise UserError.of("scale", f"{record} is missing; takes {KEYS['scale']}")
+    reproduction = Reproduction.read(record)
+    kept = out / "kept"
+    finished = list(finished_runs(root, reproduction.expected))
+    for run in finished:
+        keep(
+            root / run.path, kept / run.path, with_predictions=run.seed == first_seed(finished, run)
+        )
+    artefacts = [name for name in reproduction.artefacts if load_artefact(name).needs_runs]
+    reproduction = replace(reproduction, artefacts=tuple(artefacts))
+    write_json(manifest(kept, reproduction.scale), reproduction.as_json())
+    with TemporaryDirectory() as folder:
+        said = write_report(kept, reproduction, Path(folder)).splitlines()[1:]  # not of the page
+        for path in Path(folder).iterdir():
+            if path.suffix in SHOWN:
+                shutil.copyfile(path, out / path.name)
+    size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    return "\n".join([*said, f"{len(finished)} runs kept, {size / 1e6:.1f} MB in {out}"])
+
+
+def finished_runs(root: Path, expected: Sequence[Expected]) -> Iterator[Expected]:
+    """Yield the planned runs that have finished, each directory once."""
+    seen = set()
+    for run in expected:
+        status = root / run.path / "status.json"
+        if run.path and run.path not in seen and status.is_file():
+            seen.add(run.path)
+            if read_json(status, "runs").get("state") == "finished":
+                yield run
+
+
+def first_seed(runs: Sequence[Expected], like: Expected) -> int:
+    """Return the first seed of a network's runs of a kind."""
+    return min(run.seed for run in runs if (run.subject, run.kind) == (like.subject, like.kind))
+
+
+def keep(run: Path, place: Path, with_predictions: bool) -> None:
+    """Copy the small files of a run directory."""
+    for name in KEPT:
+        if (run / name).is_file():
+            with replacing(place / name) as temporary:
+                shutil.copyfile(run / name, temporary)
+    status = read_json(run / "status.json", "runs")
+    write_json(place / "status.json", {k: v for k, v in status.items() if k not in NOT_KEPT})
+    for name in [FEATURES, *([PREDICTIONS] if with_predictions else [])]:
+        if (run / name).is_file():
+            with np.load(run / name, allow_pickle=False) as saved:
+                arrays = {key: smaller(saved[key]) for key in saved.files if key not in LARGE}
+            with replacing(place / name) as temporary, open(temporary, "wb") as file:
+                np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+
+
+def smaller(array: np.ndarray) -> np.ndarray:
+    """Return numbers in the smallest type that holds them: floats as float32."""
+    if array.dtype.kind == "f":
+        return array.astype(np.float32)
+    if array.dtype.kind in "iu" and array.min(initial=0) >= 0:
+        return array.astype(np.min_scalar_type(array.max(initial=0)))
+    return array
+
+
+if __name__ == "__main__":
+    try:
+        print(main(sys.argv[1:]))
+    except UserError as error:
+        sys.exit("\n".join(f"publish: {problem}" for problem in error.problems))

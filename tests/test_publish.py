@@ -1,0 +1,114 @@
+"""What is kept of a study: small files of finished runs, enough for the same report."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.publish import main
+from mixkd.errors import UserError
+from mixkd.files import read_json, write_json
+from mixkd.report.cells import Subject
+from mixkd.report.results import Expected, Reproduction, manifest
+from mixkd.tasks.report import report
+
+ERM = Subject("cifar100", "student", "", "erm")
+KD = Subject("cifar100", "student", "vit_b16", "kd_mixup", "2")
+
+
+def write_run(path: str, seed: int, accuracy: float, state: str = "finished") -> None:
+    rng = np.random.default_rng(seed)
+    place, n = Path("runs", path), 400
+    (place / "predictions").mkdir(parents=True)
+    (place / "checkpoints").mkdir()
+    (place / "checkpoints" / "last.ckpt").write_bytes(b"x" * 1000)
+    (place / "weights.safetensors").write_bytes(b"x" * 1000)
+    label = rng.integers(0, 10, n)
+    wrong = np.arange(n) >= accuracy * n
+    confidence = rng.random(n)
+    np.savez(
+        place / "predictions" / "test.npz",
+        index=np.arange(n), label=label, prediction=(label + wrong) % 10, confidence=confidence,
+        nll=rng.random(n), brier=rng.random(n), logits=rng.random((n, 10)),
+    )  # fmt: skip
+    hit, bins = ~wrong, np.minimum((confidence * 15).astype(int), 14)
+    ece = sum(abs(confidence[bins == k].sum() - hit[bins == k].sum()) for k in range(15)) / n
+    write_json(place / "metrics.json", {
+        "test/accuracy": float(hit.mean()), "test/confidence": float(confidence.mean()),
+        "test/ece": float(ece), "test/n": n, "val/accuracy": 0.5,
+    })  # fmt: skip
+    write_json(place / "status.json", {"state": state, "pid": 7, "host": "mine", "epoch": 3})
+    write_json(place / "provenance.json", {"experiment": path, "fingerprints": {"data": "d"}})
+    (place / "config.yaml").write_text(f"task: finetune\nseed: {seed}\ndata: {{name: cifar100}}\n")
+
+
+@pytest.fixture
+def study() -> Reproduction:
+    expected = []
+    for subject, name in ((ERM, "erm"), (KD, "kd_mixup")):
+        for seed in (0, 1, 2):
+            accuracy = 0.5 + 0.1 * (name == "kd_mixup") + 0.01 * seed
+            write_run(f"{name}-{seed}", seed, accuracy, "running" if seed == 2 else "finished")
+            command = f"mixkd finetune seed={seed}"
+            path = f"{name}-{seed}"
+            expected.append(Expected(subject, seed, "training", command, path, ("table3",)))
+    found = Reproduction(
+        scale="small", protocol="corrected", about="Small.", artefacts=("table3", "fig2"),
+        data={"cifar100": "cifar100"}, datasets={"cifar100": "CIFAR-100"}, teachers={},
+        student="a student", expected=tuple(expected),
+    )  # fmt: skip
+    write_json(manifest(Path("runs"), "small"), found.as_json())
+    return found
+
+
+def test_small_files_of_finished_runs_are_kept(study: Reproduction) -> None:
+    said = main(["scale=small", "out=kept"])
+    assert said.splitlines()[-1].startswith("4 runs kept, 0.")
+    files = {str(path.relative_to("kept/kept")) for path in Path("kept/kept").rglob("*.*")}
+    per_run = {"config.yaml", "provenance.json", "metrics.json", "status.json"}
+    expected = {f"{run}/{name}" for run in ("erm-0", "erm-1", "kd_mixup-0", "kd_mixup-1")
+                for name in per_run}  # fmt: skip
+    predictions = {f"{run}-0/predictions/test.npz" for run in ("erm", "kd_mixup")}
+    assert files == expected | predictions | {"reproduction-small.json"}
+    assert read_json(Path("kept/kept/erm-0/status.json"), "x") == {"state": "finished", "epoch": 3}
+
+    with np.load("kept/kept/erm-0/predictions/test.npz") as small:
+        with np.load("runs/erm-0/predictions/test.npz") as whole:
+            assert set(small) == set(whole) - {"logits"}
+            for name in small:
+                np.testing.assert_allclose(small[name], whole[name], rtol=1e-7)
+        assert {name: small[name].dtype.name for name in small} == {
+            "index": "uint16", "label": "uint8", "prediction": "uint8", "confidence": "float32",
+            "nll": "float32", "brier": "float32",
+        }  # fmt: skip
+
+
+def test_the_report_can_be_made_of_what_is_kept(study: Reproduction) -> None:
+    for name in ("erm-2", "kd_mixup-2"):
+        write_json(Path("runs", name, "status.json"), {"state": "finished"})
+    main(["scale=small", "out=kept"])
+    report(["runs=kept/kept", "out=again"])
+    report(["runs=runs", "out=whole", "scale=small"])
+    names = {path.name for path in Path("again").glob("table*.csv")}
+    assert "table3.csv" in names
+    for name in names:
+        kept = Path("kept", name).read_bytes()
+        assert kept == Path("again", name).read_bytes()
+    assert Path("kept/table3.csv").read_bytes() == Path("whole/table3.csv").read_bytes()
+    assert not Path("kept/index.html").exists()
+    assert Path("kept/claims.md").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["out=kept"], "scale: is missing; takes the name"),
+        (["scale=large", "out=kept"], "scale: runs/reproduction-large.json is missing"),
+        (["scale=small", "ot=kept"], "ot: no such key (did you mean out?); takes scale, runs, out"),
+    ],
+)
+def test_mistakes_are_told(study: Reproduction, words: list[str], message: str) -> None:
+    with pytest.raises(UserError) as told:
+        main(words)
+    assert message in str(told.value)
+    assert not Path("kept").exists()
