@@ -99,7 +99,7 @@ class Counted(nn.Module):
         return logits
 
 
-def counted(name: str, classes: int = 10) -> Network:
+def counted(name: str, classes: int = 10, *words: str) -> Network:
     return Network(Counted(classes))
 
 

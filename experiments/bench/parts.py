@@ -10,7 +10,7 @@ from mixkd.data.datamodule import ImageDataModule, make_stream
 from mixkd.data.images import Images, Splits
 from mixkd.modules.learner import Learner
 from mixkd.networks import Network, timm_core
-from mixkd.tasks.fit import make_trainer
+from mixkd.tasks.fit import make_trainer, prepare
 from mixkd.vicinal import VicinalStream
 
 
@@ -59,6 +59,14 @@ def linear(side: int, classes: int = 10) -> Network:
     return Network(nn.Sequential(nn.Flatten(), nn.Linear(3 * side * side, classes)))
 
 
-def timm_network(name: str, classes: int = 10) -> Network:
-    """Return a timm network with random weights."""
-    return Network(timm_core(name, classes))
+def timm_network(name: str, classes: int = 10, *words: str) -> Network:
+    """Return a timm network with random weights, prepared as a run prepares it.
+
+    Args:
+        name: timm's.
+        classes: how many.
+        words: overrides, such as trainer.compile=true.
+    """
+    network = Network(timm_core(name, classes))
+    prepare(configured(*words).trainer, network)
+    return network

@@ -11,9 +11,7 @@ from experiments.bench.parts import configured, mixed_stream, random_splits, tim
 from experiments.bench.timing import Figure, in_turn, ratios
 from mixkd.console import cores
 from mixkd.modules.supervised import Supervised
-from mixkd.networks import Network
 from mixkd.optimization import Optimization
-from mixkd.tasks.fit import prepare
 
 BATCH, STEPS = 64, 8
 CHOICES = {
@@ -32,8 +30,7 @@ def figures(repeats: int) -> Iterator[Figure]:
 
     def trained(*words: str) -> float:
         cfg = configured(f"data.batch_size={BATCH}", "trainer.max_epochs=2", *words)
-        network: Network = timm_network("mobilenetv2_100")
-        prepare(cfg.trainer, network)
+        network = timm_network("mobilenetv2_100", 10, *words)
         learner = Supervised(network, Optimization.of(cfg), seed=0)
         seconds = train(cfg, splits, learner, mixed_stream(cfg, splits))
         torch.set_num_threads(threads)
