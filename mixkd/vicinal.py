@@ -43,6 +43,7 @@ class Plan:
         top: int64 [b], the crop's offset in pixels, in [0, slack].
         left: int64 [b], the same.
         flip: bool [b].
+        mixes: whether anything is mixed.
         centre: float32 [b, 2] in [0, 1), the middle (y, x) of the box that CutMix takes from the
             partner; None for mixup.
     """
@@ -55,6 +56,7 @@ class Plan:
     top: Tensor
     left: Tensor
     flip: Tensor
+    mixes: bool
     centre: Tensor | None = None
 
 
@@ -148,6 +150,7 @@ class VicinalStream:
             top=torch.from_numpy(offsets[0]),
             left=torch.from_numpy(offsets[1]),
             flip=torch.from_numpy(flip & self.flip),
+            mixes=self.mixing is not None,
             centre=torch.from_numpy(rng.random((b, 2))).float() if cut else None,
         )
 

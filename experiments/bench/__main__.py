@@ -1,6 +1,7 @@
 """`python -m experiments.bench [--repeats N] [NAME ...]`: measure, print a table, write it."""
 
 import argparse
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -27,6 +28,7 @@ def main(words: Sequence[str]) -> None:
         parser.error(f"got {', '.join(sorted(unknown))}; takes {', '.join(COMPARISONS)}")
     if asked.repeats < 1:
         parser.error(f"--repeats: got {asked.repeats}; takes 1 or more")
+    gc.freeze()  # as a command does after its imports
     figures: list[Figure] = []
     for name in asked.names or COMPARISONS:
         say(f"bench: {name}")

@@ -203,6 +203,14 @@ class ImageDataModule(LightningDataModule):
         at = slice(position.start, position.stop)
         return torch.from_numpy(np.stack([self.pairs.i[at], self.pairs.j[at]]))
 
+    def transfer_batch_to_device(
+        self, batch: Any, device: torch.device, dataloader_idx: int
+    ) -> Any:
+        """Send what was read to the device; a position has nothing to send."""
+        if isinstance(batch, Fetched):
+            return super().transfer_batch_to_device(batch, device, dataloader_idx)
+        return batch
+
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Make a batch on the device, from a position or from what was read for it.
 
@@ -317,6 +325,7 @@ def vicinal_batch(
 
     # A partner may be another process's row: make each view that is needed, once.
     needed, own, other = needed_rows(plan, rows)
+    mine = own if isinstance(own, slice) else rows
     own, other = own if isinstance(own, slice) else sent(own), sent(other)
     image, top, left, flip = (sent(x[needed]) for x in (plan.image, plan.top, plan.left, plan.flip))
     if pixels is None:
@@ -324,14 +333,13 @@ def vicinal_batch(
         pixels = images.pixels.index_select(0, image)
     view = views.training(pixels, top, left, flip)
     label, index = images.labels[image], images.index[image]
-    unmixed = bool((plan.lam[rows] == 1).all())  # asked on the CPU: it waits for nothing
-    lam = sent(plan.lam[rows])
-    if unmixed:
+    lam = sent(plan.lam[mine])
+    if not plan.mixes:
         mixed = view[own]
     elif plan.centre is None:
         mixed = mix(view[own], view.index_select(0, other), lam)
     else:
-        centre = sent(plan.centre[rows])
+        centre = sent(plan.centre[mine])
         mixed, lam = cut(view[own], view.index_select(0, other), lam, centre)
     return VicinalBatch(
         mixed, lam, label[own], label[other], index[own], index[other],

@@ -1,6 +1,7 @@
 """What finetune and distill share: train, keep the selected epoch, report it on the test images."""
 
 import logging
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -45,6 +46,8 @@ def make_trainer(cfg: config.Machine, **more: object) -> Trainer:
     warnings.filterwarnings("ignore", message=".*ended before the epoch ended.*")
     warnings.filterwarnings("ignore", message=".*sync_dist=True.*")  # they are summed already
     warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
+    # Lightning has torch look for GPUs through NVML, which Adam would do at every step.
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
     if cfg.threads is not None:
         torch.set_num_threads(cfg.threads)
     # Metrics need float64, which Apple's GPUs lack: Lightning's own `auto` would take them.

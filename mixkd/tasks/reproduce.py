@@ -65,19 +65,20 @@ def reproduce(words: Sequence[str]) -> tuple[str, int]:
     with held(root, f"reproduce-{scale.name}", "reproduce"):
         every = distinct(run for runs in wanted.values() for run in runs)
         done = make(every, root, f"reproduce-{scale.name}", settings)
-        status = worst(done.values())
+        # Also where runs had failed before, whose status counts for more.
+        stopped = any(outcome.state == "interrupted" for outcome in done.values())
         known = _with_those_known(chosen, study, root, rest)
-        if status != 130:
+        if not stopped:
             for artefact in known:
                 artefact.make(study, place_of(root, scale.name))
         written = _write_down(known, study, root, done, rest)
-    if status == 130:
+    if stopped:
         raise KeyboardInterrupt
     said = write_report(root, written, out)
     failed = [outcome for outcome in done.values() if outcome.status]
     if failed:
         said += f"\n{len(failed)} runs failed or could not be run; the same command tries again"
-    return said, status
+    return said, worst(done.values())
 
 
 def _launch_settings(words: Sequence[str], root: Path) -> SweepSettings:

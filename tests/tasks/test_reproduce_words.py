@@ -9,7 +9,10 @@ import pytest
 import torch
 
 from mixkd.errors import UserError
+from mixkd.launchers.job import Outcome
 from mixkd.reproduction import speed
+from mixkd.reproduction.artefact import Artefact
+from mixkd.reproduction.study import Wanted
 from mixkd.shipped import artefacts
 from mixkd.tasks.reproduce import _more, _parsed, _seeds, reproduce
 
@@ -196,3 +199,21 @@ def test_a_plan_without_runs_times_nothing(capsys: pytest.CaptureFixture[str]) -
     ]  # fmt: skip
     assert "timing" not in capsys.readouterr().err
     assert not list(Path().iterdir())
+
+
+def test_an_interruption_stops_it_though_runs_had_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing more is made or reported; the failures' status alone would go on."""
+    states = iter(["failed", "interrupted", "interrupted"] + ["finished"] * 1000)
+
+    def made(wanted: list[Wanted], *more: object) -> dict[object, Outcome]:
+        return {run.job: Outcome(next(states)) for run in wanted}  # type: ignore[arg-type]
+
+    def never(self: Artefact, *more: object) -> None:
+        raise AssertionError("it went on")
+
+    monkeypatch.setattr("mixkd.tasks.reproduce.make", made)
+    monkeypatch.setattr(Artefact, "make", never)
+    with pytest.raises(KeyboardInterrupt):
+        reproduce(["fig2", "table5"])
+    assert not Path("reports").exists()
+    assert Path("runs/reproduction-smoke.json").is_file()
