@@ -100,4 +100,4 @@ def to_unit(pixels: Tensor) -> Tensor:
     """Return uint8 pixels as contiguous float32 in [0, 1]; what is float stays as it is."""
     if pixels.dtype != torch.uint8:
         return pixels
-    return pixels.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
+    return pixels.contiguous().to(torch.float32).div_(255)
