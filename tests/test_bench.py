@@ -103,12 +103,8 @@ def counted(name: str, classes: int = 10, *words: str) -> Network:
     return Network(Counted(classes))
 
 
-def test_vicinal_analysis_asks_once_a_lambda_and_naive_use_three_times(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(vicinal, "timm_network", counted)
-    monkeypatch.setattr(vicinal, "PAIRS", 6)
-    monkeypatch.setattr(vicinal, "BATCH", 3)
+def watched(module: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """Have a comparison do its work once; how many images each piece asks about, when it has."""
     asked: dict[str, int] = {}
 
     def once(works: Any, repeats: int) -> dict[str, list[float]]:
@@ -118,7 +114,17 @@ def test_vicinal_analysis_asks_once_a_lambda_and_naive_use_three_times(
             asked[name] = Counted.asked
         return {name: [1.0] for name in works}
 
-    monkeypatch.setattr(vicinal, "in_turn", once)
+    monkeypatch.setattr(module, "in_turn", once)
+    return asked
+
+
+def test_vicinal_analysis_asks_once_a_lambda_and_naive_use_three_times(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(vicinal, "timm_network", counted)
+    monkeypatch.setattr(vicinal, "PAIRS", 6)
+    monkeypatch.setattr(vicinal, "BATCH", 3)
+    asked = watched(vicinal, monkeypatch)
     figures = list(vicinal.figures(1))
     lambdas = vicinal.LAMBDAS
     assert asked == {"analysis": 6 * lambdas, "passes": 6 * lambdas, "naive": 3 * 6 * lambdas}
@@ -169,16 +175,7 @@ def test_each_comparison_gives_positive_figures(
 def test_of_six_temperatures_one_run_asks_the_teacher(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweep, "timm_network", counted)
     monkeypatch.setattr(sweep, "SIDE", 32)
-    asked: dict[str, int] = {}
-
-    def once(works: Any, repeats: int) -> dict[str, list[float]]:
-        for name, work in works.items():
-            Counted.asked = 0
-            assert work() > 0
-            asked[name] = Counted.asked
-        return {name: [1.0] for name in works}
-
-    monkeypatch.setattr(sweep, "in_turn", once)
+    asked = watched(sweep, monkeypatch)
     figures = list(sweep.figures(1))
     images = sweep.BATCH * sweep.STEPS
     held_out = 10  # every training looks at them once
