@@ -68,19 +68,24 @@ class Work:
         train: images that a model trains on.
         forward: images that each model answers.
         keeps: copies of the parameters that its files hold.
+        tape: a name for the answers that it shares with other runs, the teacher, and their number.
     """
 
     train: tuple[Model, float] | None
     forward: tuple[tuple[Model, float], ...]
     keeps: int = 0
+    tape: tuple[str, Model, float] | None = None
 
     @property
     def models(self) -> list[Model]:
         """The networks at work."""
-        return [*([self.train[0]] if self.train else []), *(model for model, _ in self.forward)]
+        found = [model for model, _ in self.forward]
+        return [
+            *([self.train[0]] if self.train else []), *found, *([self.tape[1]] if self.tape else [])
+        ]  # fmt: skip
 
     def seconds(self, speeds: Mapping[Model, Speed]) -> float:
-        """Return how long it takes."""
+        """Return how long it takes, without the answers that it shares."""
         found = START + sum(count / speeds[model].forward for model, count in self.forward)
         if self.train is not None:
             model, count = self.train
@@ -136,11 +141,17 @@ def work_of(wanted: Wanted) -> Work:
         epochs = int(cfg["trainer"]["max_epochs"])
         seen = epochs * n_train
         forward = [(network, float(epochs * n_val + n_test))]
-        forward += [(teacher, float(seen))] if teacher is not None else []
+        tape = None
+        if teacher is not None and cfg["teacher"].get("tape"):
+            stream = [dict(wanted.uses).get("teacher.run"), cfg["teacher"], cfg["data"]]
+            stream += [cfg["method"]["mix"], cfg["stream"]["seed"], cfg["seed"]]
+            tape = (repr(stream), teacher, float(seen))
+        elif teacher is not None:
+            forward.append((teacher, float(seen)))
         if cfg["stage1"]["epochs"] and cfg[learner].get("pretrained"):
             forward.append((network, float(cfg["stage1"]["epochs"] * (n_train + n_val))))
         slots = {"sgd": 2, "adam": 3, "adamw": 3}[cfg["optimizer"]["name"]]
-        return Work((network, float(seen)), tuple(forward), keeps=2 * slots + 1)
+        return Work((network, float(seen)), tuple(forward), 2 * slots + 1, tape)
     asked = [network, *([teacher] if teacher is not None else [])]
     asked += [m for key in used if key.startswith("baselines.") and (m := own(key)) is not None]
     count = 0.0
@@ -192,8 +203,11 @@ def price(
     """
     done = set(finished)
     missing = [work[each.job] for each in runs if each.job not in done]
-    hours = sum(each.seconds(speeds) for each in missing) / 3600 / parallel
-    return Price(len(runs), len(missing), hours, sum(e.disk(speeds) for e in missing) / 1e9)
+    seconds = sum(each.seconds(speeds) for each in missing)
+    tapes = {each.tape[0]: each.tape[1:] for each in missing if each.tape is not None}
+    seconds += sum(count / speeds[teacher].forward for teacher, count in tapes.values())
+    disk = sum(each.disk(speeds) for each in missing) / 1e9
+    return Price(len(runs), len(missing), seconds / 3600 / parallel, disk)
 
 
 def _composed(wanted: Wanted) -> dict[str, Any]:

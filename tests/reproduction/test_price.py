@@ -183,6 +183,36 @@ def test_what_is_done_costs_nothing() -> None:
     assert price(runs, {run.job for run in runs}, {}, {}) == Price(3, 0, 0, 0)
 
 
+def test_answers_on_a_tape_are_paid_for_once_a_stream() -> None:
+    """Two temperatures share a stream; another seed, and learning without mixing, do not."""
+    study = Study(load_scale("smoke", seeds=(0, 1)), {"distill": ["teacher.tape=DIR"]})
+    runs = [
+        *study.distilled(C, "vit_b16", temperature="2"),
+        *study.distilled(C, "vit_b16", temperature="4"),
+        *study.distilled(C, "vit_b16", method="kd"),
+    ]
+    works = {run.job: work_of(run) for run in runs}
+    for work in works.values():
+        assert work.tape is not None
+        assert work.train is not None
+        assert work.tape[2] == work.train[1]
+        assert work.tape[1] in work.models
+        assert work.tape[1] not in [model for model, _ in work.forward]
+    speeds = {m: Speed(10, 100, 0) for work in works.values() for m in work.models}
+    alone = sum(work.seconds(speeds) for work in works.values())
+    answers = next(iter(works.values())).tape[2] / 100  # type: ignore[index]
+    found = price(runs, set(), works, speeds).hours * 3600
+    assert found == pytest.approx(alone + 4 * answers)
+    assert price(runs[2:], set(), works, speeds).hours * 3600 == pytest.approx(
+        sum(works[run.job].seconds(speeds) for run in runs[2:]) + 4 * answers
+    )
+    live = work_of(Study(load_scale("smoke")).distilled(C, "vit_b16")[0])
+    assert live.tape is None
+    assert live.seconds({m: Speed(10, 100, 0) for m in live.models}) == pytest.approx(
+        works[runs[0].job].seconds(speeds) + answers
+    )
+
+
 def counted(words: list[str]) -> tuple[int, ...]:
     """Return training, held-out and test images as priced, for a training of one epoch."""
     words = ["network=resnet20", "trainer.max_epochs=1", *words]
