@@ -3,7 +3,8 @@
 Of every finished run of a reproduction what says what it was and what it found, without weights and
 checkpoints; of each network's first seed the predictions too, in single precision. It goes to
 OUT/kept, of which `mixkd report runs=OUT/kept` makes the report anew; tables and figures of that
-report go to OUT. What needs no run, as Figure 2, is left out.
+report go to OUT. Paired tests in it are of the first seeds alone. What needs no run, as Figure 2,
+is left out.
 """
 
 import shutil
@@ -32,6 +33,7 @@ KEPT = ("config.yaml", "provenance.json", "metrics.json", "history.csv", "reliab
 PREDICTIONS, FEATURES = "predictions/test.npz", "features.npz"
 LARGE = {"logits", "features"}  # arrays that are not kept
 SHOWN = {".md", ".csv", ".png"}  # of a report
+OF_ONE_SEED = "Predictions are kept of first seeds: paired tests are of those alone."
 # What is of one machine and moment.
 NOT_KEPT = {"pid", "host"}
 
@@ -52,13 +54,17 @@ def main(words: Sequence[str]) -> str:
         raise UserError.of("scale", f"{record} is missing; takes {KEYS['scale']}")
     reproduction = Reproduction.read(record)
     kept = out / "kept"
+    for stale in (path for path in out.glob("*") if path.suffix in SHOWN):
+        stale.unlink()
+    shutil.rmtree(kept, ignore_errors=True)
     finished = list(finished_runs(root, reproduction.expected))
     for run in finished:
         keep(
             root / run.path, kept / run.path, with_predictions=run.seed == first_seed(finished, run)
         )
     artefacts = [name for name in reproduction.artefacts if load_artefact(name).needs_runs]
-    reproduction = replace(reproduction, artefacts=tuple(artefacts))
+    about = f"{reproduction.about} {OF_ONE_SEED}"
+    reproduction = replace(reproduction, artefacts=tuple(artefacts), about=about)
     write_json(manifest(kept, reproduction.scale), reproduction.as_json())
     with TemporaryDirectory() as folder:
         said = write_report(kept, reproduction, Path(folder)).splitlines()[1:]  # not of the page
@@ -102,7 +108,7 @@ def keep(run: Path, place: Path, with_predictions: bool) -> None:
 
 
 def smaller(array: np.ndarray) -> np.ndarray:
-    """Return numbers in the smallest type that holds them: floats as float32."""
+    """Return floats as float32, and whole numbers in the smallest type that holds them."""
     if array.dtype.kind == "f":
         return array.astype(np.float32)
     if array.dtype.kind in "iu" and array.min(initial=0) >= 0:

@@ -94,6 +94,7 @@ def test_the_report_can_be_made_of_what_is_kept(study: Reproduction) -> None:
     for name in names:
         kept = Path("kept", name).read_bytes()
         assert kept == Path("again", name).read_bytes()
+    assert "paired tests are of those alone" in Path("kept/table3.md").read_text()
     assert Path("kept/table3.csv").read_bytes() == Path("whole/table3.csv").read_bytes()
     assert not Path("kept/index.html").exists()
     assert Path("kept/claims.md").is_file()
@@ -112,3 +113,15 @@ def test_mistakes_are_told(study: Reproduction, words: list[str], message: str) 
         main(words)
     assert message in str(told.value)
     assert not Path("kept").exists()
+
+
+def test_what_is_no_longer_finished_is_no_longer_kept(study: Reproduction) -> None:
+    main(["scale=small", "out=kept"])
+    Path("kept/README.md").with_suffix(".yaml").write_text("mine")
+    Path("kept/old.csv").write_text("stale")
+    write_json(Path("runs/erm-0/status.json"), {"state": "running"})
+    main(["scale=small", "out=kept"])
+    assert not Path("kept/kept/erm-0").exists()
+    assert Path("kept/kept/erm-1/predictions/test.npz").is_file()
+    assert not Path("kept/old.csv").exists()
+    assert Path("kept/README.yaml").is_file()

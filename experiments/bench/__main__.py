@@ -2,7 +2,7 @@
 
 import argparse
 import gc
-import os
+import platform
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -28,11 +28,12 @@ def main(words: Sequence[str]) -> None:
         parser.error(f"got {', '.join(sorted(unknown))}; takes {', '.join(COMPARISONS)}")
     if asked.repeats < 1:
         parser.error(f"--repeats: got {asked.repeats}; takes 1 or more")
-    gc.freeze()  # as a command does after its imports
     figures: list[Figure] = []
     for name in asked.names or COMPARISONS:
         say(f"bench: {name}")
-        for figure in import_module(f"experiments.bench.{name}").figures(asked.repeats):
+        comparison = import_module(f"experiments.bench.{name}")
+        gc.freeze()  # as a command does after its imports
+        for figure in comparison.figures(asked.repeats):
             say(f"  {figure.what}: {number(figure.median)} {figure.unit}")
             figures.append(figure)
     table = f"{markdown(figures)}\n{machine()}, {asked.repeats} repeats.\n"
@@ -72,8 +73,7 @@ def number(value: float) -> str:
 
 def machine() -> str:
     """Return what it was measured on."""
-    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
-    return f"{cores()} CPU cores{gpu}, torch {torch.__version__}, {os.uname().sysname}"
+    return f"{cores()} CPU cores, torch {torch.__version__}, {platform.system()}"
 
 
 if __name__ == "__main__":

@@ -30,7 +30,10 @@ def random_splits(n: int, side: int, classes: int = 10) -> Splits:
 
 def configured(*words: str) -> Finetune:
     """Return the configuration of a training, as the command line would make it."""
-    common = ("data=digits", "data.pad=4", "data.flip=true", "network=resnet20")
+    common = (
+        "trainer.accelerator=cpu", "data=digits", "data.pad=4", "data.flip=true",
+        "network=resnet20",
+    )  # fmt: skip
     cfg = validate(compose("finetune", [*common, "method=mixup", "optimizer=adamw", *words]))
     assert isinstance(cfg, Finetune)
     return cfg
@@ -68,5 +71,6 @@ def timm_network(name: str, classes: int = 10, *words: str) -> Network:
         words: overrides, such as trainer.compile=true.
     """
     network = Network(timm_core(name, classes))
-    prepare(configured(*words).trainer, network)
+    side = 32  # any that it takes
+    prepare(configured(*words).trainer, network, (side, side), "network")
     return network

@@ -47,5 +47,5 @@ def figures(repeats: int) -> Iterator[Figure]:
     yield Figure(
         "trainer.compile=true: images per second / default",
         ratios(compiled["default"], compiled["on"]),
-        "Off by default: the first steps take minutes, and the speed pays for them in long runs.",
+        "Off by default: the first step takes a minute or more, which only a gain would pay for.",
     )

@@ -35,7 +35,7 @@ def figures(repeats: int) -> Iterator[Figure]:
         "six temperatures, ConvNeXt-Tiny to MobileNetV2 at 64 px, with teacher.tape: "
         "time / (one teacher pass + six student-only trainings)",
         tuple(a / b for a, b in zip(taped, least, strict=True)),
-        "One run records, five read; none of the five loads the teacher.",
+        "One run records, five read; none of the five loads the teacher. Of training steps alone.",
         ("at most", 1.1),
     )
     yield Figure(

@@ -286,15 +286,15 @@ class ImageDataModule(LightningDataModule):
 
 
 # Which of a batch's rows: int64 positions, or a slice, which takes them without a copy.
-Rows = Tensor | slice
+Chosen = Tensor | slice
 
 
-def needed_rows(plan: Plan, rows: Tensor) -> tuple[Rows, Rows, Tensor]:
+def needed_rows(plan: Plan, rows: Tensor) -> tuple[Chosen, Chosen, Tensor]:
     """Return the rows of a batch that some rows of it need, their own and their partners', once.
 
     Args:
         plan: the global batch.
-        rows: int64 [b].
+        rows: int64 [b], in order.
 
     Returns:
         The rows, and where in them each row and each partner is.
@@ -314,7 +314,7 @@ def vicinal_batch(
     Args:
         images: the training images, on any device.
         plan: the global batch.
-        rows: int64 [b], this process's rows of it, on the CPU.
+        rows: int64 [b], this process's rows of it, in order, on the CPU.
         views: how pixels become views.
         pixels: uint8, of the rows that are needed, where images stay on disk.
     """

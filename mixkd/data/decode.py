@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 
@@ -32,7 +32,8 @@ def decode(path: Path, size: int | None) -> Tensor | str:
         with open(path, "rb") as opened:
             data = opened.read()
         with Image.open(io.BytesIO(data)) as file:  # reads the header, and refuses immense images
-            pixels = _jpeg(data) if file.format == "JPEG" else None
+            is_upright = file.getexif().get(ExifTags.Base.Orientation, 1) == 1
+            pixels = _jpeg(data) if file.format == "JPEG" and is_upright else None
             if pixels is None:
                 pixels = _pixels(file)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
@@ -44,7 +45,7 @@ def _jpeg(data: bytes) -> Tensor | None:
     """Return the pixels as Pillow would, in less time; None for what torchvision does not read."""
     encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
     try:
-        pixels: Tensor = decode_jpeg(encoded, mode=ImageReadMode.RGB, apply_exif_orientation=True)
+        pixels: Tensor = decode_jpeg(encoded, mode=ImageReadMode.RGB)
     except RuntimeError:
         return None  # Pillow reads it all the same, or says what is wrong with it
     return pixels
@@ -117,8 +118,8 @@ class Files:
         return torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
 
     def fingerprint(self) -> str:
-        """Return the sha256 of names and sizes in bytes; contents would take too long."""
-        return self._listing
+        """Return the sha256 of names, sizes in bytes and decoding; contents would take too long."""
+        return hashlib.sha256(f"{DECODING}\0{self._listing}".encode()).hexdigest()
 
     def state(self) -> str:
         """Return the sha256 of the files' places, sizes and times, and of how they are decoded."""

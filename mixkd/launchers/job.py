@@ -124,8 +124,8 @@ def _imported(name: str) -> ModuleType:
     They make a million objects that live as long as the process: nothing is gained by looking
     through them for garbage, now and when the process ends.
     """
-    if name in sys.modules or not gc.isenabled():
-        return import_module(name)
+    if "torch" in sys.modules or not gc.isenabled():
+        return import_module(name)  # what else there is by now may yet be garbage
     gc.disable()
     try:
         return import_module(name)

@@ -2,6 +2,7 @@
 
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -136,9 +137,28 @@ class Learner(Classifier, ABC):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Continue the schedule, and the epoch if the checkpoint is from within one."""
+        for state in checkpoint["optimizer_states"]:
+            in_format_of(self.learning(), state["state"])
         self.schedule.load_state_dict(checkpoint["schedule"])
         so_far = checkpoint["epoch_so_far"]
         sums = so_far["sums"]
         self._sums = None if sums is None else sums[self.global_rank].clone()
         self.values = {"lr": so_far["lr"]}
         self._images, self._started = 0, time.perf_counter()
+
+
+def in_format_of(parameters: Sequence[nn.Parameter], state: dict[int, dict[str, Any]]) -> None:
+    """Give an optimizer's tensors their parameters' memory format, in place.
+
+    Fused optimizers take both in the order in which they lie in memory, which is not the same where
+    a run goes on with another `trainer.channels_last`.
+
+    Args:
+        parameters: those that the optimizer has, in order.
+        state: of each by its position, as in the optimizer's `state_dict`.
+    """
+    for position, own in state.items():
+        parameter = parameters[position]
+        for name, value in own.items():
+            if torch.is_tensor(value) and value.shape == parameter.shape:
+                own[name] = torch.empty_like(parameter, device=value.device).copy_(value).detach()

@@ -35,7 +35,7 @@ class Points:
         both = [pair for group in self.groups.values() for pair in group]
         found = rank_correlation([x for x, _ in both], [y for _, y in both])
         if found is None:
-            return f"{len(both)} networks; a rank correlation takes {LEAST}"
+            return f"{len(both)} networks; a rank correlation takes {LEAST} of different values"
         return (
             f"Kendall's tau {found.tau:+.2f} [{found.low:+.2f}, {found.high:+.2f}], "
             f"p {found.p:.3f}, {found.n} networks"

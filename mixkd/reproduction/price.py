@@ -49,7 +49,7 @@ class Model(NamedTuple):
     size: int
     batch: int
     precision: str
-    channels_last: bool = True
+    channels_last: bool
 
 
 class Speed(NamedTuple):

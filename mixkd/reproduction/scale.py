@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mixkd.errors import UserError, nearest
 from mixkd.report.cells import Subject
@@ -54,11 +54,11 @@ class Student(_Section):
 
 
 class LeftOut(_Section):
-    """Runs that a scale goes without; what is not said is any.
+    """Runs that a scale goes without: a teacher and its students, or some of its students.
 
     Attributes:
-        teacher: as the paper names it; `NAME+mixup` where it was trained with mixup.
-        temperatures: of its students.
+        teacher: as the paper names it; `NAME+mixup` is another, which was trained with mixup.
+        temperatures: of the students; None: the teacher and all of them.
     """
 
     teacher: str
@@ -105,6 +105,17 @@ class Settings(_Section):
     corruptions: Words = Field(default_factory=list)
     features: Words = Field(default_factory=list)
     toy_epochs: Annotated[int, Field(ge=1)] = 40
+
+    @model_validator(mode="after")
+    def _leaves_out_what_there_is(self) -> "Settings":
+        for left in self.leaves_out:
+            name = left.teacher.removesuffix("+mixup")
+            if name not in self.teachers:
+                close = nearest(name, self.teachers)
+                raise ValueError(
+                    f"leaves_out: got {name!r}{close}; takes {', '.join(self.teachers)}"
+                )
+        return self
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ def distill(cfg: config.Distill) -> Metrics:
     def load() -> Network:
         network = build_network(cfg.teacher, classes, "teacher")
         check_logits(network, len(classes), shape, "teacher")
-        prepare(cfg.trainer, network)
+        prepare(cfg.trainer, network, shape, "teacher")
         return network
 
     teacher = FrozenTeacher(load, cfg.teacher.precision or cfg.trainer.precision)
@@ -65,7 +65,7 @@ def distill(cfg: config.Distill) -> Metrics:
     torch.manual_seed(cfg.seed)
     student = build_network(cfg.student, classes, "student")
     check_logits(student, len(classes), shape, "student")
-    prepare(cfg.trainer, student)
+    prepare(cfg.trainer, student, shape, "student")
 
     learner = Distillation(
         student,
@@ -101,8 +101,6 @@ def _deck(cfg: config.Distill, splits: Splits, stream: VicinalStream, taught: st
         "teacher": taught,
         "network": network,
         "precision_of_teacher": cfg.teacher.precision or cfg.trainer.precision,
-        "channels_last": cfg.trainer.channels_last,
-        "compile": cfg.trainer.compile,
         "images": dict(sorted(splits.fingerprints.items())),
         "data": cfg.data.model_dump(include=kept),
         "mixing": None if cfg.method.mix is None else cfg.method.mix.model_dump(),

@@ -32,7 +32,7 @@ def finetune(cfg: config.Finetune) -> Metrics:
     torch.manual_seed(cfg.seed)
     network = build_network(cfg.network, splits.classes, "network")
     check_logits(network, len(splits.classes), shape, "network")
-    prepare(cfg.trainer, network)
+    prepare(cfg.trainer, network, shape, "network")
 
     learner = Supervised(
         network,

@@ -25,7 +25,7 @@ from mixkd.files import replacing, write_json
 from mixkd.fingerprints import file_fingerprint
 from mixkd.modules.head_training import HeadTraining
 from mixkd.modules.learner import Learner
-from mixkd.networks import Network, head_of, read_weights, save_weights
+from mixkd.networks import Network, head_of, read_weights, save_weights, use_channels_last
 from mixkd.optimization import FixedSchedule, Optimization
 from mixkd.provenance import stream_seed
 from mixkd.run import Metrics, Run
@@ -46,12 +46,12 @@ def make_trainer(cfg: config.Machine, **more: object) -> Trainer:
     warnings.filterwarnings("ignore", message=".*ended before the epoch ended.*")
     warnings.filterwarnings("ignore", message=".*sync_dist=True.*")  # they are summed already
     warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
-    # Lightning has torch look for GPUs through NVML, which Adam would do at every step.
-    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
     if cfg.threads is not None:
         torch.set_num_threads(cfg.threads)
     # Metrics need float64, which Apple's GPUs lack: Lightning's own `auto` would take them.
     gpu = torch.cuda.is_available()
+    if not gpu:  # Lightning has torch ask NVML, which Adam would do again at every step
+        os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
     if cfg.accelerator == "gpu" and cfg.devices > torch.cuda.device_count():
         raise UserError.of(
             "trainer.devices",
@@ -93,16 +93,22 @@ def _check_checkpoint(path: Path) -> None:
         raise UserError.of("run.dir", text) from error
 
 
-def prepare(cfg: config.Machine, network: Network) -> None:
+def prepare(cfg: config.Machine, network: Network, shape: tuple[int, int], key: str) -> None:
     """Choose a network's memory format and compile it, in place: its names stay as they are.
 
     BatchNorm that several GPUs share is timm's: torch's own loses the activations that timm keeps
     within a normalisation.
+
+    Args:
+        cfg: where and how to compute.
+        network: what is prepared.
+        shape: of its views, height and width.
+        key: what to call it.
     """
     if isinstance(cfg, config.Trainer) and cfg.sync_batchnorm:
         network.core = convert_sync_batchnorm(network.core)  # type: ignore[no-untyped-call]
     if cfg.channels_last:
-        network.to(memory_format=torch.channels_last)
+        use_channels_last(network, shape, key)
     if cfg.compile:
         network.compile()
 

@@ -48,7 +48,8 @@ def test_jpeg_files_have_the_pixels_that_pillow_reads(
     def never(file: Image.Image) -> torch.Tensor:
         raise AssertionError("Pillow decoded a JPEG file")
 
-    monkeypatch.setattr(module, "_pixels", never)
+    if form != "turned":
+        monkeypatch.setattr(module, "_pixels", never)
     found = decode(tmp_path / "a.jpg", None)
     assert isinstance(found, torch.Tensor)
     assert torch.equal(found.permute(1, 2, 0), torch.from_numpy(expected.copy()))

@@ -24,6 +24,12 @@ def test_four_networks_decide_nothing() -> None:
     assert rank_correlation([1, 2, 3, 4], [1, 2, 3, 4]) is None
 
 
+@pytest.mark.parametrize("other", [[3.0] * 6, [1, 2, 3, 4, 5, math.nan]])
+def test_what_has_no_order_has_no_correlation(other: list[float]) -> None:
+    assert rank_correlation(range(6), other) is None
+    assert rank_correlation(other, range(6)) is None
+
+
 def test_the_interval_is_of_networks() -> None:
     """The share of 95 % intervals that hold the truth, tau = 2/pi * asin(rho), of normal pairs."""
     rng = np.random.default_rng(0)
@@ -51,4 +57,4 @@ def test_points_without_a_quantity_are_left_out() -> None:
     assert [len(drawn.get_offsets()) for drawn in first.collections] == [3, 2]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["b", "a"]
     assert [text.get_text() for text in second.texts] == ["not measured"]
-    assert second.get_title() == "0 networks; a rank correlation takes 5"
+    assert second.get_title() == "0 networks; a rank correlation takes 5 of different values"

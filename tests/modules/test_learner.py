@@ -13,6 +13,7 @@ from mixkd.data.datamodule import ImageDataModule
 from mixkd.data.images import Images, Splits
 from mixkd.losses import Losses
 from mixkd.modules.distillation import Distillation
+from mixkd.modules.learner import in_format_of
 from mixkd.modules.supervised import Supervised
 from mixkd.networks import FrozenTeacher, Network
 from mixkd.optimization import FixedSchedule, Optimization
@@ -149,3 +150,35 @@ def test_under_bf16_losses_are_float32_and_the_teacher_has_its_own_precision(
     torch.testing.assert_close(answers, exact, atol=0.05, rtol=0.02)
     # Metrics are of the student's bfloat16 logits, but computed in float64.
     assert module.validation.hits.dtype == torch.float64
+
+
+@pytest.mark.parametrize("kind", [torch.optim.AdamW, partial(torch.optim.SGD, momentum=0.9)])
+@pytest.mark.parametrize("first", [torch.contiguous_format, torch.channels_last])
+def test_a_run_goes_on_in_another_memory_format(kind: Any, first: torch.memory_format) -> None:
+    """Fused optimizers would take momentum for other weights than it is of."""
+    other = {torch.contiguous_format: torch.channels_last}.get(first, torch.contiguous_format)
+
+    def step(core: nn.Module, optimizer: torch.optim.Optimizer, seed: int) -> None:
+        optimizer.zero_grad()
+        view = torch.rand(4, 3, 6, 6, generator=torch.Generator().manual_seed(seed))
+        core(view).square().sum().backward()
+        optimizer.step()
+
+    def trained(fused: bool, change: bool) -> list[torch.Tensor]:
+        torch.manual_seed(0)
+        core = nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU(), nn.Conv2d(5, 4, 3))
+        core.to(memory_format=first)
+        optimizer = kind(core.parameters(), lr=0.001, fused=fused)
+        for seed in range(3):
+            step(core, optimizer, seed)
+        if change:
+            state = optimizer.state_dict()
+            core.to(memory_format=other)
+            in_format_of(list(core.parameters()), state["state"])
+            optimizer = kind(core.parameters(), lr=0.001, fused=fused)
+            optimizer.load_state_dict(state)
+        step(core, optimizer, 3)
+        return [p.detach() for p in core.parameters()]
+
+    for found, expected in zip(trained(True, True), trained(False, False), strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)

@@ -171,7 +171,7 @@ def test_a_network_is_timed(measured: Callable[[Model], Speed], precision: str) 
 
 
 def test_what_is_done_costs_nothing() -> None:
-    model = Model("a", 10, 32, 50, "float32")
+    model = Model("a", 10, 32, 50, "float32", True)
     speeds = {model: Speed(10, 100, 1_000_000)}
     works = [Work((model, 3600.0), ((model, 7200.0),), keeps=5), Work(None, ((model, 3600.0),))]
     runs = [Wanted("finetune", (str(n),)) for n in range(3)]

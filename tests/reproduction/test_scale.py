@@ -209,3 +209,9 @@ def test_figure_10_has_one_run_a_network_and_kind() -> None:
     looked_at = [run for run in runs["fig10"] if run.kind == "vicinal"]
     assert len(looked_at) == 4 + 2 + 4 * (1 + 6)  # teachers, labels alone, kd and temperatures
     assert {run.seed for run in looked_at} == {0}
+
+
+def test_a_teacher_that_there_is_not_cannot_be_left_out() -> None:
+    path = written(MINE | {"leaves_out": [{"teacher": "vit_b61"}]})
+    with pytest.raises(UserError, match=r"leaves_out: got 'vit_b61' \(did you mean vit_b16"):
+        load_scale(path)
