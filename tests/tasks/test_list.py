@@ -33,5 +33,5 @@ def test_what_there_is_to_choose_from_is_listed() -> None:
     assert "imagefolder" in list_items(["datasets"])
     assert "same" not in [line.split()[0] for line in list_items(["datasets"]).splitlines()]
     names = [line.split()[0] for line in list_items(["artefacts"]).splitlines()]
-    assert names == [*(f"table{k}" for k in range(1, 8)), *(f"fig{k}" for k in range(2, 10))]
+    assert names == [*(f"table{k}" for k in range(1, 8)), *(f"fig{k}" for k in range(2, 11))]
     assert "Table 1: accuracy and calibration" in list_items(["artefacts"])
