@@ -46,7 +46,8 @@ def runs(study: Study) -> Iterator[Wanted]:
 def render(found: Comparison) -> Iterator[Table | Drawing]:
     """Yield the figure, and its numbers."""
     rows: list[dict[str, Value]] = []
-    raw, scaled = Points("global NL, test (nats)", "ECE"), Points("the same, scaled", "ECE, scaled")
+    raw = Points("global NL, test (nats)", "ECE")
+    scaled = Points("global NL, test, scaled (nats)", "ECE, scaled")
     runs: list[str] = []
     for group, name, subject in networks(found):
         nl, ece, nl_scaled, ece_scaled = of_one_seed(found, subject)

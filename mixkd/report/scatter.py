@@ -36,10 +36,9 @@ class Points:
         found = rank_correlation([x for x, _ in both], [y for _, y in both])
         if found is None:
             return f"{len(both)} networks; a rank correlation takes {LEAST} of different values"
-        return (
-            f"Kendall's tau {found.tau:+.2f} [{found.low:+.2f}, {found.high:+.2f}], "
-            f"p {found.p:.3f}, {found.n} networks"
-        )
+        p = "< 0.001" if found.p < 0.001 else f"{found.p:.3f}"
+        interval = f"[{found.low:+.2f}, {found.high:+.2f}]"
+        return f"Kendall's tau {found.tau:+.2f} {interval}, p {p}, {found.n} networks"
 
 
 def scatter_figure(panels: Sequence[Points]) -> Figure:

@@ -49,7 +49,8 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 def numbers_of(path: Path) -> list[str]:
     """Return the names of a table's measured columns."""
     words = {
-        "teacher", "setting", "model", "corruption", "network", "training", "group", "notes", "runs",
+        "teacher", "setting", "model", "corruption", "network", "training", "group", "notes",
+        "runs",
     }  # fmt: skip
     names = [name for name in rows_of(path)[0] if name not in words]
     return [n for n in names if not n.endswith(("_printed", "_sd", "_scaled"))]
