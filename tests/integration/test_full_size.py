@@ -104,9 +104,9 @@ def test_an_interrupted_run_may_go_on_from_memory(
     mixkd: Mixkd, data: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = ["finetune", *data, *SMALL, *QUICK, "network=resnet20", "network.args.depth=8"]
-    monkeypatch.setattr(Recorder, "_save", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    assert mixkd(*words, "run.dir=run") == 130
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:  # undo() would leave the test's own folder, too
+        patch.setattr(Recorder, "_save", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert mixkd(*words, "run.dir=run") == 130
     assert mixkd(*words, "run.dir=run", "data.resident=true") == 0
 
 
