@@ -265,26 +265,21 @@ def check_logits(network: Network, classes: int, shape: tuple[int, int], key: st
         )
 
 
-def use_channels_last(network: Network, shape: tuple[int, int], key: str) -> None:
-    """Keep a pixel's channels together in memory: convolutions are faster so.
+def use_channels_last(network: Network, classes: int, shape: tuple[int, int], key: str) -> None:
+    """Keep a pixel's channels together in memory, where convolutions are faster; check the logits.
 
     A network that fails then, as one that flattens by `view`, stays as it is; a line says so.
 
-    Args:
-        network: changed in place.
-        shape: of its images, height and width.
-        key: what to call it.
+    Raises:
+        UserError: as `check_logits`.
     """
-    training = network.training
     try:
         network.to(memory_format=torch.channels_last)
-        with torch.inference_mode():
-            network.eval()(torch.full((2, 3, *shape), 0.5))
-    except RuntimeError as error:
+        check_logits(network, classes, shape, key)
+    except (RuntimeError, UserError) as error:
         network.to(memory_format=torch.contiguous_format)
-        say(f"{key}: not in channels_last, where it fails ({str(error).splitlines()[0]})")
-    finally:
-        network.train(training)
+        check_logits(network, classes, shape, key)
+        say(f"{key}: not in channels_last, where it fails ({error})")
 
 
 def _core(cfg: config.Network, classes: int, key: str) -> nn.Module:

@@ -72,5 +72,5 @@ def timm_network(name: str, classes: int = 10, *words: str) -> Network:
     """
     network = Network(timm_core(name, classes))
     side = 32  # any that it takes
-    prepare(configured(*words).trainer, network, (side, side), "network")
+    prepare(configured(*words).trainer, network, classes, (side, side), "network")
     return network

@@ -26,10 +26,10 @@ def measure_speed(model: Model, threads: int) -> Speed:
         yaml.safe_load(model.section) | {"weights": None, "run": None, "pretrained": None}
     )
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    network = build_network(section, [str(k) for k in range(model.classes)], "network").to(device)
+    network = build_network(section, [str(k) for k in range(model.classes)], "network")
     if model.channels_last:
-        use_channels_last(network.cpu(), (model.size, model.size), "network")
-        network.to(device)
+        use_channels_last(network, model.classes, (model.size, model.size), "network")
+    network.to(device)
     count = _batch(network, model, device)
     view = torch.rand(count, 3, model.size, model.size, device=device)
     label = torch.zeros(count, dtype=torch.int64, device=device)

@@ -14,7 +14,6 @@ from mixkd.networks import (
     FrozenTeacher,
     Network,
     build_network,
-    check_logits,
     weights_fingerprint,
 )
 from mixkd.optimization import Optimization
@@ -49,8 +48,7 @@ def distill(cfg: config.Distill) -> Metrics:
 
     def load() -> Network:
         network = build_network(cfg.teacher, classes, "teacher")
-        check_logits(network, len(classes), shape, "teacher")
-        prepare(cfg.trainer, network, shape, "teacher")
+        prepare(cfg.trainer, network, len(classes), shape, "teacher")
         return network
 
     teacher = FrozenTeacher(load, cfg.teacher.precision or cfg.trainer.precision)
@@ -64,8 +62,7 @@ def distill(cfg: config.Distill) -> Metrics:
 
     torch.manual_seed(cfg.seed)
     student = build_network(cfg.student, classes, "student")
-    check_logits(student, len(classes), shape, "student")
-    prepare(cfg.trainer, student, shape, "student")
+    prepare(cfg.trainer, student, len(classes), shape, "student")
 
     learner = Distillation(
         student,

@@ -14,7 +14,7 @@ from mixkd.files import write_json
 from mixkd.inherit import may_have_trained_on
 from mixkd.modules.batchnorm import BatchNormEstimation
 from mixkd.modules.classifier import Classifier
-from mixkd.networks import Network, build_network, check_logits, weights_fingerprint
+from mixkd.networks import Network, build_network, weights_fingerprint
 from mixkd.run import Metrics, Run
 from mixkd.tasks.corruptions import corrupt_and_measure, made_images, published_images
 from mixkd.tasks.features import choose_images, look
@@ -52,9 +52,8 @@ def evaluate(cfg: config.Evaluate | config.EvaluateLogits) -> Metrics:
     ):
         if section is not None:
             networks[name] = network = build_network(section, splits.classes, key)
-            check_logits(network, len(splits.classes), shape, key)
             fingerprints[key] = weights_fingerprint(network.core, section)
-            prepare(cfg.trainer, network, shape, key)
+            prepare(cfg.trainer, network, len(splits.classes), shape, key)
             seen = may_have_trained_on(section.run, cfg.data.model_dump())
             if seen:
                 say(f"{key}: no temperature scaling; it may have trained on the held-out images")

@@ -5,7 +5,7 @@ import torch
 from mixkd import config
 from mixkd.data.datamodule import ImageDataModule, load_splits, make_stream, make_views
 from mixkd.modules.supervised import Supervised
-from mixkd.networks import build_network, check_logits, weights_fingerprint
+from mixkd.networks import build_network, weights_fingerprint
 from mixkd.optimization import Optimization
 from mixkd.provenance import stream_seed
 from mixkd.run import Metrics, Run
@@ -31,8 +31,7 @@ def finetune(cfg: config.Finetune) -> Metrics:
 
     torch.manual_seed(cfg.seed)
     network = build_network(cfg.network, splits.classes, "network")
-    check_logits(network, len(splits.classes), shape, "network")
-    prepare(cfg.trainer, network, shape, "network")
+    prepare(cfg.trainer, network, len(splits.classes), shape, "network")
 
     learner = Supervised(
         network,

@@ -25,7 +25,14 @@ from mixkd.files import replacing, write_json
 from mixkd.fingerprints import file_fingerprint
 from mixkd.modules.head_training import HeadTraining
 from mixkd.modules.learner import Learner
-from mixkd.networks import Network, head_of, read_weights, save_weights, use_channels_last
+from mixkd.networks import (
+    Network,
+    check_logits,
+    head_of,
+    read_weights,
+    save_weights,
+    use_channels_last,
+)
 from mixkd.optimization import FixedSchedule, Optimization
 from mixkd.provenance import stream_seed
 from mixkd.run import Metrics, Run
@@ -93,22 +100,30 @@ def _check_checkpoint(path: Path) -> None:
         raise UserError.of("run.dir", text) from error
 
 
-def prepare(cfg: config.Machine, network: Network, shape: tuple[int, int], key: str) -> None:
-    """Choose a network's memory format and compile it, in place: its names stay as they are.
+def prepare(
+    cfg: config.Machine, network: Network, classes: int, shape: tuple[int, int], key: str
+) -> None:
+    """Choose a network's memory format, check it and compile it: its names stay as they are.
 
     BatchNorm that several GPUs share is timm's: torch's own loses the activations that timm keeps
     within a normalisation.
 
     Args:
         cfg: where and how to compute.
-        network: what is prepared.
+        network: what is prepared, in place.
+        classes: of the data.
         shape: of its views, height and width.
         key: what to call it.
+
+    Raises:
+        UserError: if it does not give logits of such views.
     """
     if isinstance(cfg, config.Trainer) and cfg.sync_batchnorm:
         network.core = convert_sync_batchnorm(network.core)  # type: ignore[no-untyped-call]
     if cfg.channels_last:
-        use_channels_last(network, shape, key)
+        use_channels_last(network, classes, shape, key)
+    else:
+        check_logits(network, classes, shape, key)
     if cfg.compile:
         network.compile()
 
