@@ -13,7 +13,13 @@ SMALLEST_STD = 1e-6
 
 
 class Losses(NamedTuple):
-    """A batch's losses, float32 scalars: what is minimised, and its parts in nats, unweighted."""
+    """A batch's losses, float32 scalars: what is minimised, and its parts in nats, unweighted.
+
+    Example:
+        >>> import torch
+        >>> Losses(torch.tensor(1.5), ce=torch.tensor(1.5)).loss.item()
+        1.5
+    """
 
     loss: Tensor
     ce: Tensor
@@ -30,6 +36,14 @@ def soften(logits: Tensor, temperature: Temperature) -> Tensor:
 
     Returns:
         float32, shape [b, classes].
+
+    Example:
+        >>> import torch
+        >>> logits = torch.tensor([[2.0, 0.0], [8.0, 4.0]])
+        >>> soften(logits, 2.0).tolist()
+        [[1.0, 0.0], [4.0, 2.0]]
+        >>> soften(logits, "sigma").tolist()
+        [[2.0, 0.0], [4.0, 2.0]]
     """
     logits = logits.float()
     if temperature != "sigma":
@@ -48,6 +62,12 @@ def distillation_kl(student: Tensor, teacher: Tensor, temperature: Temperature) 
 
     Returns:
         float32 scalar in nats, without T squared.
+
+    Example:
+        >>> import torch
+        >>> teacher = torch.tensor([[3.0, 1.0]]).log()  # sure to 3/4
+        >>> round(distillation_kl(torch.zeros(1, 2), teacher, 1.0).item(), 4)
+        0.1308
     """
     return F.kl_div(
         F.log_softmax(soften(student, temperature), dim=1),
@@ -71,6 +91,13 @@ def mixed_cross_entropy(
 
     Returns:
         float32 scalar in nats.
+
+    Example:
+        >>> import torch
+        >>> logits = torch.tensor([[3.0, 1.0]]).log()  # sure to 3/4 of class 0
+        >>> label, partner, lam = torch.tensor([0]), torch.tensor([1]), torch.tensor([0.5])
+        >>> round(mixed_cross_entropy(logits, label, partner, lam).item(), 4)
+        0.837
     """
     log_p = F.log_softmax(logits.float(), dim=1)
     chosen = log_p.gather(1, torch.stack([label, partner], dim=1))
@@ -85,9 +112,9 @@ def distillation(
     kd: Tensor,
     temperature: Temperature,
     *,
-    alpha: float,
-    beta: float,
-    t_squared: bool,
+    alpha: float = 0.0,
+    beta: float = 1.0,
+    t_squared: bool = True,
 ) -> Losses:
     """Return alpha * CE + beta * T^2 * KL (eq. 2).
 
@@ -98,6 +125,16 @@ def distillation(
         alpha: weight of the cross-entropy.
         beta: weight of the teacher's part.
         t_squared: whether the teacher's part is multiplied by T squared.
+
+    Example:
+        >>> import torch
+        >>> student, teacher = torch.zeros(8, 10), torch.randn(8, 10)
+        >>> label, partner, lam = torch.zeros(8).long(), torch.ones(8).long(), torch.rand(8)
+        >>> ce = mixed_cross_entropy(student, label, partner, lam)
+        >>> kd = distillation_kl(student, teacher, temperature=2.0)
+        >>> losses = distillation(ce, kd, temperature=2.0, alpha=0.1, beta=0.9)
+        >>> bool(torch.isclose(losses.loss, 0.1 * ce + 0.9 * 4 * kd))
+        True
     """
     scale = temperature**2 if t_squared and temperature != "sigma" else 1.0
     return Losses(alpha * ce + beta * scale * kd, ce, kd)

@@ -22,6 +22,11 @@ class Mixing:
     """How two images become one: `mixup` of all pixels, or `cutmix` of a box; and lambda's law.
 
     Lambda is `uniform`, `beta` (a, a) or a fixed number, drawn per `sample` or per `batch`.
+
+    Example:
+        >>> Mixing("uniform")
+        Mixing(lam='uniform', a=1.0, per='sample', kind='mixup')
+        >>> boxes = Mixing("beta", a=0.2, kind="cutmix")
     """
 
     lam: str | float
@@ -75,6 +80,14 @@ class VicinalBatch:
         epoch: of the stream, from 0.
         step: from 0.
         row: int64 [b] on the CPU, positions in the global batch.
+
+    Example:
+        >>> from mixkd import Mixing, VicinalStream, vicinal_batches
+        >>> images, labels = torch.rand(20, 3, 8, 8), torch.arange(20) % 5
+        >>> stream = VicinalStream(20, batch_size=4, seed=0, mixing=Mixing("uniform"))
+        >>> batch = next(vicinal_batches(stream, images, labels))
+        >>> batch.mixed.shape, batch.lam.shape, batch.label.shape, batch.partner_label.shape
+        (torch.Size([4, 3, 8, 8]), torch.Size([4]), torch.Size([4]), torch.Size([4]))
     """
 
     mixed: Tensor
@@ -104,6 +117,16 @@ class VicinalStream:
 
     Raises:
         ValueError: if there are fewer images than a batch holds, or groups cannot share it.
+
+    Example:
+        >>> stream = VicinalStream(n=100, batch_size=32, seed=0, mixing=Mixing("uniform"))
+        >>> stream.steps_per_epoch
+        3
+        >>> plan = stream.plan(epoch=7, step=2)
+        >>> plan.image.shape, plan.partner.shape, plan.lam.dtype
+        (torch.Size([32]), torch.Size([32]), torch.float32)
+        >>> bool((stream.plan(7, 2).lam == plan.lam).all())  # whatever was asked for before
+        True
     """
 
     def __init__(
@@ -112,8 +135,8 @@ class VicinalStream:
         batch_size: int,
         seed: int,
         mixing: Mixing | None,
-        slack: int,
-        flip: bool,
+        slack: int = 0,
+        flip: bool = False,
         stage: int = 2,
         groups: int = 1,
     ) -> None:
@@ -174,6 +197,11 @@ def mix(view: Tensor, partner_view: Tensor, lam: Tensor) -> Tensor:
         view: float, shape [b, ...].
         partner_view: the same shape.
         lam: float, shape [b].
+
+    Example:
+        >>> white, black = torch.ones(2, 3, 8, 8), torch.zeros(2, 3, 8, 8)
+        >>> mix(white, black, torch.tensor([0.25, 1.0])).mean(dim=(1, 2, 3)).tolist()
+        [0.25, 1.0]
     """
     return torch.lerp(partner_view, view, lam.to(view.dtype).view(-1, *[1] * (view.ndim - 1)))
 

@@ -347,6 +347,40 @@ def vicinal_batch(
     )  # fmt: skip
 
 
+def vicinal_batches(
+    stream: VicinalStream, images: Tensor, label: Tensor, epoch: int = 0
+) -> Iterator[VicinalBatch]:
+    """Yield an epoch of a stream over images in memory, on their device.
+
+    Args:
+        stream: over as many images. Its slack is padding, half of it on each side.
+        images: float32 in [0, 1] or uint8, shape [n, 3, height, width].
+        label: int64, shape [n].
+        epoch: from 0; each has an order and mixtures of its own.
+
+    Raises:
+        ValueError: if there are not as many images as the stream is over, or its slack is odd.
+
+    Example:
+        >>> images, label = torch.rand(100, 3, 8, 8), torch.arange(100) % 10
+        >>> stream = VicinalStream(100, 32, seed=0, mixing=Mixing("uniform"), slack=4, flip=True)
+        >>> for batch in vicinal_batches(stream, images, label, epoch=1):
+        ...     print(batch.step, batch.mixed.shape)
+        0 torch.Size([32, 3, 8, 8])
+        1 torch.Size([32, 3, 8, 8])
+        2 torch.Size([32, 3, 8, 8])
+    """
+    if not len(images) == len(label) == stream.n:
+        raise ValueError(f"{len(images)} images, {len(label)} labels, a stream over {stream.n}")
+    if stream.slack % 2:
+        raise ValueError(f"a slack of {stream.slack} cannot be shared by two sides")
+    stored = Images(images, label, torch.arange(stream.n, device=label.device))
+    views = Views(stored.stored, resize=None, size=None, pad=stream.slack // 2)
+    rows = torch.arange(stream.batch_size)
+    for step in range(stream.steps_per_epoch):
+        yield vicinal_batch(stored, stream.plan(epoch, step), rows, views)
+
+
 def make_views(cfg: Data, splits: Splits) -> Views:
     """Return how the splits' images become views."""
     return Views(splits.test.stored, cfg.resize, cfg.size, cfg.pad)

@@ -214,6 +214,13 @@ class ClasswiseECE(Metric):
 
     `update(logits, label)` as for `Calibration`; O(classes * bins) state in float64. The bound of
     `feasible_ece` does not hold for it.
+
+    Example:
+        >>> import torch
+        >>> metric = ClasswiseECE(classes=2)
+        >>> metric.update(torch.tensor([[3.0, 1.0]]).log(), torch.tensor([0]))  # sure to 3/4
+        >>> round(metric.compute(), 4)
+        0.25
     """
 
     full_state_update = False

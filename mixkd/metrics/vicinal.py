@@ -5,13 +5,15 @@ is lam * p(x_i) + (1 - lam) * p(x_j).
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from scipy.integrate import trapezoid
 from torch import Tensor
+
+from mixkd.vicinal import mix
 
 
 def entropy(log_p: Tensor) -> Tensor:
@@ -32,6 +34,14 @@ class Line:
     Args:
         first: logits of the images i, shape [b, classes], any floating dtype.
         second: logits of the images j.
+
+    Example:
+        >>> import torch
+        >>> sure = torch.tensor([[1.0, 1e-6]]).log()
+        >>> line = Line(sure, sure.flip(1))  # one image of each class
+        >>> p, log_p = line.at(0.25)
+        >>> [round(x, 3) for x in p[0].tolist()]
+        [0.25, 0.75]
     """
 
     def __init__(self, first: Tensor, second: Tensor) -> None:
@@ -66,6 +76,14 @@ def pair_values(line: Line, mixed: Tensor, lam: float) -> dict[str, Tensor]:
         float64, shape [b], in nats: `nl`, the KL from the linear answer to the given one (eq. 12);
         `entropy`, of the given answer; `linear_entropy`, of the linear one; `clean_entropy`, the
         mean of the clean answers' entropies with weights lam and 1 - lam.
+
+    Example:
+        >>> import torch
+        >>> sure = torch.tensor([[1.0, 1e-6]]).log()
+        >>> line = Line(sure, sure.flip(1))
+        >>> values = pair_values(line, torch.zeros(1, 2), lam=0.5)  # halfway, and unsure: linear
+        >>> round(values["nl"].item(), 4), round(values["entropy"].item(), 4)
+        (0.0, 0.6931)
     """
     log_m = mixed.double().log_softmax(dim=1)
     p, log_p = line.at(lam)
@@ -75,6 +93,91 @@ def pair_values(line: Line, mixed: Tensor, lam: float) -> dict[str, Tensor]:
         "linear_entropy": -(p * log_p).sum(dim=1),
         "clean_entropy": line.clean_entropy(lam),
     }
+
+
+def ask_between(
+    networks: Mapping[str, Callable[[Tensor], Tensor]],
+    first: Tensor,
+    second: Tensor,
+    lambdas: Sequence[float],
+    temperatures: Mapping[str, float],
+) -> tuple[dict[str, Tensor], Tensor | None]:
+    """Ask networks about a batch of pairs of views, over a grid of lambda.
+
+    A pair costs a network one forward pass a lambda: at 0 and 1 the answers are the clean ones.
+
+    Args:
+        networks: by name, from views to logits.
+        first: the images i, float [b, 3, h, w].
+        second: the images j.
+        lambdas: the grid on [0, 1], both ends included.
+        temperatures: of the networks for which nl is also found with scaled logits.
+
+    Returns:
+        By `<network>/<name>`, float64 [b, lambdas]: what `pair_values` returns, `nl_scaled`, and of
+        a teacher and a student `student/kl`. Beside it the teacher's probabilities, summed over
+        pairs: float64 [lambdas, classes]; None where there is no such pair of networks.
+    """
+    clean = {name: (network(first), network(second)) for name, network in networks.items()}
+    lines = {name: Line(*both) for name, both in clean.items()}
+    scaled = {n: Line(*(x.double() / t for x in clean[n])) for n, t in temperatures.items()}
+    found: dict[str, list[Tensor]] = {}
+    taught: list[Tensor] = []
+    for lam in lambdas:
+        answers = {n: at_i if lam else at_j for n, (at_i, at_j) in clean.items()}
+        if 0 < lam < 1:
+            mixed = mix(first, second, torch.full((len(first),), lam, device=first.device))
+            answers = {name: network(mixed) for name, network in networks.items()}
+        for name, line in lines.items():
+            values = pair_values(line, answers[name], lam)
+            if name in scaled:
+                own = answers[name].double() / temperatures[name]
+                values["nl_scaled"] = pair_values(scaled[name], own, lam)["nl"]
+            for key, value in values.items():
+                found.setdefault(f"{name}/{key}", []).append(value)
+        if is_pair(networks):
+            log_t, log_s = (answers[n].double().log_softmax(1) for n in ("teacher", "student"))
+            found.setdefault("student/kl", []).append(kl(log_t, log_s))
+            taught.append(log_t.exp().sum(dim=0))
+    stacked = {name: torch.stack(values, dim=1) for name, values in found.items()}
+    return stacked, torch.stack(taught) if taught else None
+
+
+def is_pair(networks: Mapping[str, Any]) -> bool:
+    """Return whether a teacher and a student are among networks."""
+    return {"teacher", "student"} <= networks.keys()
+
+
+def summary(
+    values: Mapping[str, Mapping[str, np.ndarray]],
+    mean_teacher: np.ndarray | None,
+    lambdas: Sequence[float],
+) -> tuple[dict[str, list[dict[str, Any]]], dict[str, float]]:
+    """Return the rows of vicinal.csv by network, and the headline figures.
+
+    The figures are `<network>/nl_global` and so on; of a pair also what `alignment_metrics` and
+    `gain_metrics` return, and of a lone network or a student its gains over the baselines.
+
+    Args:
+        values: by network and name, float64 [pairs, lambdas]: what `ask_between` found.
+        mean_teacher: the teacher's mean probabilities, [lambdas, classes]; None without a teacher.
+        lambdas: the grid.
+    """
+    rows = {name: network_rows(own, lambdas) for name, own in values.items()}
+    found: dict[str, float] = {}
+    for name, own in rows.items():
+        found |= {f"{name}/{key}": value for key, value in curve_metrics(own).items()}
+    if mean_teacher is not None:
+        divergence, entropy_ = values["student"]["kl"], values["teacher"]["entropy"]
+        aligned = alignment_rows(divergence, entropy_, mean_teacher)
+        for row, more in zip(rows["student"], aligned, strict=True):
+            row.update(more)
+        found |= alignment_metrics(aligned, lambdas)
+        found |= gain_metrics(rows["teacher"], rows["student"])
+    own = rows.get("student", rows.get("network", []))
+    for name in rows.keys() - {"network", "student", "teacher"}:
+        found |= gain_metrics(rows[name], own, against=name)
+    return rows, dict(sorted(found.items()))
 
 
 def network_rows(

@@ -1,0 +1,245 @@
+"""What a notebook asks of any PyTorch model: calibration, a temperature, linearity between images.
+
+A model is anything that maps a batch of images to logits: an `nn.Module`, which is asked in eval
+mode on its own device and left as it was, or a function.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mixkd.data.pairs import draw_pairs
+from mixkd.errors import NotFinite
+from mixkd.metrics.calibration import TemperatureFit
+from mixkd.metrics.measurement import Measurement
+from mixkd.metrics.vicinal import ask_between, summary
+
+Model = Callable[[Tensor], Tensor]
+Batches = Iterable[Sequence[Tensor]]
+
+
+class Linearity(NamedTuple):
+    """How a model, or a student beside its teacher, answers between images.
+
+    Attributes:
+        rows: by `network`, or `student` and `teacher`: a row a lambda, in nats but for dominance:
+            `lam`, `nl` (eq. 12), `entropy`, `dominance` (eq. 13), `linearity_information` (eq. 14)
+            and their like; of a student also `delta_lin` (eq. 15), `kl_teacher_student` and
+            `mi_bound`.
+        metrics: the headline figures: `student/nl_global` (the mean over lambda),
+            `student/nl_peak`, `delta_lin_global`, `kl_real`, `kl_mixed` and so on.
+
+    Example:
+        >>> rows = {"network": [{"lam": 0.5, "nl": 0.1}]}
+        >>> Linearity(rows, {"network/nl_peak": 0.1}).rows["network"][0]["nl"]
+        0.1
+    """
+
+    rows: dict[str, list[dict[str, Any]]]
+    metrics: dict[str, float]
+
+
+def measure_calibration(
+    model: Model,
+    images: Tensor | Batches,
+    label: Tensor | None = None,
+    *,
+    temperature: float | None = None,
+    batch_size: int = 500,
+) -> dict[str, float]:
+    """Return accuracy, confidence, ECE (eq. 16), signed gap, NLL, Brier score and their like.
+
+    Args:
+        model: from images to logits.
+        images: as the model takes them, shape [n, ...]; or batches (images, int64 labels), such as
+            a DataLoader.
+        label: int64, shape [n]; None where images are batches.
+        temperature: a fitted one, for `scaled/...`.
+        batch_size: how many images are asked about at once.
+
+    Returns:
+        Fractions, nats for NLL, and `n`: what `mixkd evaluate` calls `test/...`.
+
+    Raises:
+        TypeError: if the model gives no logits.
+        ValueError: if there are no images, or not a label for each.
+        NotFinite: if logits are not finite.
+
+    Example:
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 10))
+        >>> images, label = torch.rand(50, 3, 8, 8), torch.arange(50) % 10
+        >>> found = measure_calibration(model, images, label)
+        >>> found["n"], 0 <= found["ece"] <= 1
+        (50, True)
+        >>> loader = torch.utils.data.DataLoader(list(zip(images, label)), batch_size=20)
+        >>> abs(measure_calibration(model, loader)["ece"] - found["ece"]) < 1e-6
+        True
+    """
+    measurement: Measurement | None = None
+    seen = 0
+    with _asking(model) as (asked,):
+        for batch, labels in _batches(images, label, batch_size):
+            logits = asked(batch)
+            measurement = measurement or Measurement(logits.shape[1], temperature)
+            measurement.update(logits, labels.cpu(), torch.arange(seen, seen + len(labels)))
+            seen += len(labels)
+    if measurement is None:
+        raise ValueError("no images were given")
+    return measurement.compute(measurement.predictions())
+
+
+def fit_temperature(
+    model: Model, images: Tensor | Batches, label: Tensor | None = None, *, batch_size: int = 500
+) -> float:
+    """Return the temperature that logits are best divided by (Guo et al. 2017), from 0.05 to 20.
+
+    Fit it on images that neither trained the model nor measure it.
+
+    Args:
+        model: from images to logits.
+        images: as for `measure_calibration`.
+        label: as for `measure_calibration`.
+        batch_size: how many images are asked about at once.
+
+    Raises:
+        TypeError: if the model gives no logits.
+        ValueError: if there are no images, or not a label for each.
+        NotFinite: if logits are not finite.
+
+    Example:
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 10))
+        >>> images, label = torch.rand(50, 3, 8, 8), torch.arange(50) % 10
+        >>> temperature = fit_temperature(model, images, label)
+        >>> found = measure_calibration(model, images, label, temperature=temperature)
+        >>> found["scaled/nll"] <= found["nll"]
+        True
+    """
+    fit = TemperatureFit()
+    with _asking(model) as (asked,):
+        for batch, labels in _batches(images, label, batch_size):
+            fit.update(asked(batch), labels.cpu())
+    return fit.compute()
+
+
+def measure_linearity(
+    model: Model,
+    images: Tensor,
+    partner: Tensor | None = None,
+    *,
+    teacher: Model | None = None,
+    lambdas: int = 21,
+    n_pairs: int = 5000,
+    seed: int = 0,
+    batch_size: int = 500,
+) -> Linearity:
+    """Return how a model answers between pairs of images, and what it gains over its teacher.
+
+    Args:
+        model: from images to logits; a student where there is a teacher.
+        images: as the model takes them, shape [n, ...].
+        partner: the same shape: each image's other one. None: pairs of the images are drawn, of
+            which no two share an image.
+        teacher: from the same images to logits of the same classes; None: the model by itself.
+        lambdas: points of the grid on [0, 1], 3 or more.
+        n_pairs: how many pairs are drawn, at most.
+        seed: of the draw.
+        batch_size: how many pairs are asked about at once.
+
+    Raises:
+        TypeError: if a model gives no logits.
+        ValueError: if there are no pairs, or not a partner for each image.
+        NotFinite: if logits are not finite.
+
+    Example:
+        >>> student = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 10))
+        >>> teacher = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 10))
+        >>> found = measure_linearity(student, torch.rand(40, 3, 8, 8), teacher=teacher, lambdas=5)
+        >>> [row["lam"] for row in found.rows["student"]]
+        [0.0, 0.25, 0.5, 0.75, 1.0]
+        >>> half = {name: rows[2] for name, rows in found.rows.items()}
+        >>> half["student"]["delta_lin"] == half["teacher"]["nl"] - half["student"]["nl"]
+        True
+        >>> found.metrics["kl_real"] > 0
+        True
+    """
+    if lambdas < 3:
+        raise ValueError(f"got {lambdas} lambdas; takes 3 or more")
+    if partner is None:
+        i, j = (torch.from_numpy(x) for x in draw_pairs(len(images), n_pairs, seed))
+        images, partner = images[i], images[j]
+    if images.shape != partner.shape or len(images) == 0:
+        raise ValueError(f"got images {list(images.shape)}, partners {list(partner.shape)}")
+    models = {"network": model} if teacher is None else {"student": model, "teacher": teacher}
+    grid = np.linspace(0, 1, lambdas).tolist()
+    kept: dict[str, list[Tensor]] = {}
+    taught: Tensor | None = None
+    parts = (torch.split(x, batch_size) for x in (images, partner))
+    with _asking(*models.values()) as asked:
+        networks = dict(zip(models, asked, strict=True))
+        for first, second in zip(*parts, strict=True):
+            found, total = ask_between(networks, first, second, grid, {})
+            for name, value in found.items():
+                kept.setdefault(name, []).append(value)
+            if total is not None:
+                taught = total if taught is None else taught + total
+    values: dict[str, dict[str, np.ndarray]] = {name: {} for name in models}
+    for path, batches in kept.items():
+        network, _, name = path.partition("/")
+        values[network][name] = torch.cat(batches).numpy()
+        if not np.isfinite(values[network][name]).all():
+            raise NotFinite(f"the logits of the {network} are not finite")
+    mean_teacher = None if taught is None else (taught / len(images)).numpy()
+    rows, metrics = summary(values, mean_teacher, grid)
+    for row, other in zip(rows.get("student", []), rows.get("teacher", []), strict=True):
+        row["delta_lin"] = other["nl"] - row["nl"]
+    return Linearity(rows, metrics)
+
+
+def _batches(images: Tensor | Batches, label: Tensor | None, size: int) -> Batches:
+    if not isinstance(images, Tensor):
+        if label is not None:
+            raise ValueError("got labels beside batches, which bring their own")
+        return images
+    if label is None or len(label) != len(images):
+        got = "none" if label is None else len(label)
+        raise ValueError(f"got {got} labels for {len(images)} images; takes one for each")
+    return zip(torch.split(images, size), torch.split(label, size), strict=True)
+
+
+@contextmanager
+def _asking(*models: Model) -> Iterator[list[Model]]:
+    """Give models that answer in eval mode, without gradients, on the CPU; then leave all as was.
+
+    On the CPU as metrics take float64, which Apple's GPUs lack.
+    """
+    modules = [m for model in models if isinstance(model, nn.Module) for m in model.modules()]
+    modes = [(module, module.training) for module in modules]
+    try:
+        for module in modules:
+            module.training = False
+        with torch.inference_mode():
+            yield [_asked(model) for model in models]
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _asked(model: Model) -> Model:
+    own = next(iter(model.parameters()), None) if isinstance(model, nn.Module) else None
+
+    def ask(images: Tensor) -> Tensor:
+        logits: Any = model(images if own is None else images.to(own.device))
+        if not isinstance(logits, Tensor) or logits.ndim != 2 or not logits.is_floating_point():
+            tensor = isinstance(logits, Tensor)
+            got = f"{logits.dtype} {list(logits.shape)}" if tensor else type(logits).__name__
+            raise TypeError(
+                f"the model gives {got}; takes logits, floats [b, classes]. If they are within "
+                "that, give a function: lambda images: model(images).logits"
+            )
+        return logits.cpu()
+
+    return ask

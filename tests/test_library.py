@@ -1,0 +1,181 @@
+"""mixkd as a library: what `from mixkd import ...` gives, and that its examples hold."""
+
+import doctest
+import inspect
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import mixkd
+from mixkd import (
+    Calibration,
+    Mixing,
+    TemperatureFit,
+    VicinalStream,
+    distillation,
+    distillation_kl,
+    fit_temperature,
+    measure_calibration,
+    measure_linearity,
+    mix,
+    mixed_cross_entropy,
+    vicinal_batches,
+)
+from mixkd.data.pairs import draw_pairs
+from mixkd.errors import NotFinite
+
+
+def test_importing_it_imports_nothing_heavy() -> None:
+    code = "import mixkd, sys; print([m for m in ('torch', 'hydra', 'numpy') if m in sys.modules])"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("name", mixkd.__all__)
+def test_every_public_name_has_an_example_that_holds(name: str) -> None:
+    found = getattr(mixkd, name)
+    assert name in dir(mixkd)
+    module = import_module(found.__module__)
+    tests = [
+        test
+        for test in doctest.DocTestFinder(recurse=False).find(found, name, module)
+        if test.examples
+    ]
+    assert tests, "no example"
+    runner = doctest.DocTestRunner()
+    for test in tests:
+        runner.run(test)
+    assert runner.summarize(verbose=False).failed == 0
+    if inspect.isfunction(found):
+        assert "Args:" in (found.__doc__ or "")
+
+
+def test_another_name_is_no_attribute() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'distil'"):
+        mixkd.distil  # noqa: B018
+
+
+def blobs(n: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Noisy 8-pixel images of three colours: float32 [n, 3, 8, 8] in [0, 1] and int64 [n]."""
+    generator = torch.Generator().manual_seed(seed)
+    label = torch.arange(n) % 3
+    colour = 0.6 * nn.functional.one_hot(label, 3).float()[:, :, None, None]
+    return colour + 0.4 * torch.rand(n, 3, 8, 8, generator=generator), label
+
+
+def tiny(hidden: int) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(3, hidden, 3), nn.BatchNorm2d(hidden), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(), nn.Dropout(0.1), nn.Linear(hidden, 3),
+    )  # fmt: skip
+
+
+def test_a_notebook() -> None:
+    """A plain loop that teaches a student from a teacher on mixed images, then looks at both."""
+    torch.manual_seed(0)
+    (images, label), (held_out, held_label), (test, test_label) = (
+        blobs(n, seed) for n, seed in ((192, 0), (60, 1), (90, 2))
+    )
+    teacher, student = tiny(16), tiny(4)
+    stream = VicinalStream(192, 32, seed=0, mixing=Mixing("uniform"), slack=2, flip=True)
+
+    def train(model: nn.Module, taught: nn.Module | None) -> None:
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+        for epoch in range(8):
+            for batch in vicinal_batches(stream, images, label, epoch):
+                answer = model(batch.mixed)
+                loss = ce = mixed_cross_entropy(answer, batch.label, batch.partner_label, batch.lam)
+                if taught is not None:
+                    kd = distillation_kl(answer, taught(batch.mixed).detach(), temperature=2.0)
+                    loss = distillation(ce, kd, temperature=2.0).loss
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+
+    train(teacher, None)
+    train(student, teacher.eval())
+
+    temperature = fit_temperature(student, held_out, held_label)
+    found = measure_calibration(student, test, test_label, temperature=temperature)
+    assert found["accuracy"] > 0.9
+    assert found["scaled/temperature"] == temperature
+    linearity = measure_linearity(student, test, teacher=teacher)
+    assert len(linearity.rows["student"]) == 21
+    assert linearity.rows["student"][0]["n_pairs"] == 45
+    gain = linearity.metrics["delta_lin_peak"]
+    assert gain == max(row["delta_lin"] for row in linearity.rows["student"])
+    # Learnt from it on mixtures: it answers as its teacher does.
+    assert linearity.metrics["kl_mixed"] < 0.1
+
+
+def test_calibration_is_that_of_the_metric_and_leaves_the_model_as_it_was() -> None:
+    model, (images, label) = tiny(4), blobs(50, 0)
+    model[1].eval()  # a frozen normalisation in a model that trains
+    found = measure_calibration(model, images, label, batch_size=7)
+    assert [m.training for m in model] == [True, False, True, True, True, True, True]
+    with torch.no_grad():
+        logits = model.eval()(images)
+    metric, fit = Calibration(), TemperatureFit()
+    metric.update(logits, label)
+    fit.update(logits, label)
+    for name, value in metric.compute().items():
+        assert found[name] == pytest.approx(value, abs=1e-6), name
+    assert fit_temperature(model, images, label) == pytest.approx(fit.compute(), rel=1e-4)
+    loader = DataLoader(TensorDataset(images, label), batch_size=20)
+    assert measure_calibration(model, loader) == pytest.approx(found, abs=1e-6)
+
+
+def test_linearity_is_that_of_the_definition_over_given_pairs() -> None:
+    model, (images, _) = tiny(4).eval(), blobs(40, 0)
+    pairs = draw_pairs(40, 5000, seed=3)
+    drawn = measure_linearity(model, images, lambdas=3, seed=3, batch_size=6)
+    given = measure_linearity(model, images[pairs.i], images[pairs.j], lambdas=3)
+    with torch.no_grad():
+        half = mix(images[pairs.i], images[pairs.j], torch.full((20,), 0.5))
+        answers = (images[pairs.i], images[pairs.j], half)
+        p, q, m = (model(x).double().softmax(1) for x in answers)
+    line = (p + q) / 2
+    expected = (line * (line.log() - m.log())).sum(1).mean().item()
+    for found in (drawn, given):
+        assert list(found.rows) == ["network"]
+        assert found.rows["network"][1]["nl"] == pytest.approx(expected, rel=1e-4)
+        assert found.metrics["network/nl_peak"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_function_is_a_model_and_no_logits_are_refused() -> None:
+    images, label = blobs(12, 0)
+    assert measure_calibration(lambda x: x.mean(dim=(2, 3)), images, label)["accuracy"] == 1
+    with pytest.raises(TypeError, match=r"gives dict; .* lambda images: model\(images\).logits"):
+        measure_calibration(lambda x: {"logits": x}, images, label)  # type: ignore[arg-type,return-value]
+    with pytest.raises(TypeError, match=r"gives torch.float32 \[12, 3, 8, 8\]"):
+        measure_linearity(lambda x: x, images, images.flip(0))
+    with pytest.raises(NotFinite):
+        measure_linearity(lambda x: x.mean(dim=(2, 3)) / 0, images)
+    with pytest.raises(ValueError, match="got 11 labels for 12 images"):
+        measure_calibration(lambda x: x, images, label[:11])
+    with pytest.raises(ValueError, match="no images"):
+        measure_calibration(lambda x: x, [])
+
+
+def test_batches_of_a_stream_are_its_plan() -> None:
+    images, label = blobs(12, 0)
+    stream = VicinalStream(12, 4, seed=5, mixing=Mixing("uniform"))
+    batches = list(vicinal_batches(stream, images, label, epoch=2))
+    plan = stream.plan(2, 1)
+    own, other = images[plan.image], images[plan.image[plan.partner]]
+    torch.testing.assert_close(batches[1].mixed, mix(own, other, plan.lam))
+    assert batches[1].label.tolist() == label[plan.image].tolist()
+    assert len(batches) == 3
+    as_bytes = (images * 255).round().to(torch.uint8)
+    same = next(vicinal_batches(stream, as_bytes, label, epoch=2))
+    torch.testing.assert_close(same.mixed, batches[0].mixed, atol=0.5 / 255, rtol=0)
+    with pytest.raises(ValueError, match="11 images, 12 labels, a stream over 12"):
+        next(vicinal_batches(stream, images[:11], label))
+    odd = VicinalStream(12, 4, seed=5, mixing=None, slack=3)
+    with pytest.raises(ValueError, match="slack of 3"):
+        next(vicinal_batches(odd, images, label))
