@@ -8,6 +8,7 @@ As a library it works on any PyTorch model, without configurations or run direct
   `pair_values`
 - analysis of a model on images: `measure_calibration`, `fit_temperature`, `measure_linearity`,
   `Linearity`
+- networks of `mixkd export`, from a folder or the Hugging Face Hub: `load_network`
 
 They are imported when they are first asked for, so that `import mixkd` takes no time.
 """
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mixkd.analysis import Linearity, fit_temperature, measure_calibration, measure_linearity
     from mixkd.data.datamodule import vicinal_batches
+    from mixkd.export.load import load_network
     from mixkd.losses import Losses, distillation, distillation_kl, mixed_cross_entropy, soften
     from mixkd.metrics.calibration import Calibration, ClasswiseECE, TemperatureFit
     from mixkd.metrics.vicinal import Line, pair_values
@@ -38,6 +40,7 @@ __all__ = [
     "distillation",
     "distillation_kl",
     "fit_temperature",
+    "load_network",
     "measure_calibration",
     "measure_linearity",
     "mix",
@@ -50,6 +53,7 @@ __all__ = [
 _HOMES = {
     "analysis": ("Linearity", "fit_temperature", "measure_calibration", "measure_linearity"),
     "data.datamodule": ("vicinal_batches",),
+    "export.load": ("load_network",),
     "losses": ("Losses", "distillation", "distillation_kl", "mixed_cross_entropy", "soften"),
     "metrics.calibration": ("Calibration", "ClasswiseECE", "TemperatureFit"),
     "metrics.vicinal": ("Line", "pair_values"),

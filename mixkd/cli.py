@@ -23,7 +23,7 @@ LOOKS = {
     "report": "report",
     "reproduce": "reproduce",
 }
-COMMANDS = (*TASKS, *LOOKS)
+COMMANDS = (*TASKS, "export", *LOOKS)
 
 HELP = """\
 mixkd {version}: mixup-based knowledge distillation, and whether its confidence can be trusted
@@ -38,6 +38,10 @@ mixkd {version}: mixup-based knowledge distillation, and whether its confidence 
                   [teacher.run=DIR] [vicinal=true] [corruptions=true] [features=true]
       accuracy, confidence, calibration of a trained network; how it answers between images,
       on corrupted images; what its last layer sees. logits=FILE measures logits from elsewhere
+  mixkd export    network.run=DIR [format=safetensors|onnx|torch] [out=DIR]
+                  [push=hf_hub:USER/NAME]
+      the network for timm, onnxruntime or plain torch, with a model card;
+      network=hf_hub:USER/NAME (or network.export=DIR) takes it back
   mixkd compare   network.run=DIR other.run=DIR
       paired differences of two runs on the same images, with intervals
   mixkd report    [runs=DIR] [out=DIR]
@@ -82,7 +86,7 @@ def main() -> None:
                 "command",
                 f"got {command!r}{nearest(command, COMMANDS)}; takes {', '.join(COMMANDS)}",
             )
-        if command in TASKS:
+        if command in TASKS or command == "export":
             sys.exit(run_task(command, rest))
         look = getattr(import_module(f"mixkd.tasks.{command}"), LOOKS[command])
         said = look(rest)
@@ -114,6 +118,10 @@ def run_task(command: str, words: list[str]) -> int:
     if len(sweep) < len(options):
         show(command, options, overrides)
         return 0
+    if command == "export":
+        if sweep:
+            raise UserError.of("options", "got -m; `mixkd export` takes one run")
+        return run_export(overrides)
     if sweep and any(o.startswith("run.dir=") and "," not in o for o in overrides):
         raise UserError.of("run.dir", "one directory cannot hold a sweep; take run.root=DIR")
     if sweep and any(o.startswith("sweep.trials=") for o in overrides):
@@ -151,6 +159,16 @@ def run_single(command: str, overrides: list[str]) -> int:
     if outcome.text or is_leader():
         outcome.show()
     return outcome.status
+
+
+def run_export(overrides: list[str]) -> int:
+    """Export a network; print where to, and how well it agrees."""
+    from mixkd.compose import compose
+    from mixkd.config import validate_export
+
+    cfg = validate_export(compose("export", overrides))
+    print(import_module("mixkd.tasks.export").export(cfg), flush=True)
+    return 0
 
 
 def show(command: str, options: list[str], overrides: list[str]) -> None:

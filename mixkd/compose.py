@@ -23,6 +23,7 @@ NETWORK_KEYS = {
     "finetune": ["network"],
     "distill": ["teacher", "student"],
     "evaluate": ["network", "teacher"],
+    "export": ["network"],
 }
 
 # The commands that have presets, in conf/protocol/.
@@ -33,15 +34,20 @@ PRESETS = ("finetune", "distill")
 ANALYSES = ("vicinal", "corruptions", "features")
 
 # Keys that take a path, by their last word.
-PATHS = ("root", "dir", "tape", "run", "weights", "pretrained", "cache_dir", "pairs", "logits")
+PATHS = (
+    "root", "dir", "tape", "run", "weights", "pretrained", "cache_dir", "pairs", "logits", "export",
+)  # fmt: skip
+# And those that are keys by themselves.
+OWN_PATHS = ("logits", "out", "report", "push")
 
 
 def expand(command: str, overrides: Sequence[str], sweep: bool = False) -> list[str]:
     """Return the overrides in Hydra's own terms.
 
     `teacher=NAME` and `student=NAME` choose from the group `network`, `protocol=NAME` from the
-    command's own presets; `KEY.run=` and `KEY.factory=` stand alone, so they clear the network that
-    KEY has by default. Paths need no quotes beyond the shell's; in a `sweep` commas part them.
+    command's own presets; `KEY.run=`, `KEY.export=` and `KEY.factory=` stand alone, so they clear
+    the network that KEY has by default, and `KEY=hf_hub:USER/NAME` is an export. Paths need no
+    quotes beyond the shell's; in a `sweep` commas part them.
     """
     groups = {key: key if key == "network" else f"network@{key}" for key in NETWORK_KEYS[command]}
     if command in PRESETS:
@@ -51,7 +57,9 @@ def expand(command: str, overrides: Sequence[str], sweep: bool = False) -> list[
         key, equals, value = word.partition("=")
         if key in ANALYSES:
             key = f"{key}.enabled"
-        if equals and key.rpartition(".")[2] in PATHS and ("." in key or key == "logits"):
+        if key in NETWORK_KEYS[command] and value.startswith("hf_hub:"):
+            key = f"{key}.export"
+        if equals and (key in OWN_PATHS or ("." in key and key.rpartition(".")[2] in PATHS)):
             value = _path(key, value, sweep)
         if any(key == f"{n}.args" or key.startswith(f"{n}.args.") for n in NETWORK_KEYS[command]):
             key = f"++{key}"  # a callable's arguments are not known beforehand
@@ -65,7 +73,8 @@ def expand(command: str, overrides: Sequence[str], sweep: bool = False) -> list[
         if asked and not any(o.startswith(f"{name}.enabled=") for o in asked):
             expanded.append(f"{name}.enabled=true")
     for key in NETWORK_KEYS[command]:
-        alone = any(o.startswith((f"{key}.run=", f"{key}.factory=")) for o in expanded)
+        whole = tuple(f"{key}.{last}=" for last in ("run", "export", "factory"))
+        alone = any(o.startswith(whole) for o in expanded)
         if alone and not any(o.startswith(f"{groups[key]}=") for o in expanded):
             expanded.append(f"{groups[key]}=_none")
     return expanded

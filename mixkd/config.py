@@ -57,6 +57,7 @@ File = Annotated[str, AfterValidator(_existing_file), takes("a file")]
 Weights = Annotated[
     str, AfterValidator(lambda path: path if path == "pretrained" else _existing_file(path))
 ]
+HubName = Annotated[str, takes("hf_hub:USER/NAME", pattern=r"^hf_hub:[\w.-]+/[\w.-]+$")]
 RunDir = Annotated[str, AfterValidator(_existing_run), takes("the directory of a finished run")]
 Channels = Annotated[list[float], takes("three numbers", min_length=3, max_length=3)]
 
@@ -141,6 +142,9 @@ class Network(Section):
     head: Head | None
     weights: Annotated[Weights | None, takes("a file of weights, pretrained, or null")]
     run: Annotated[RunDir | None, PLACE, takes("the directory of a finished run, or null")]
+    export: Annotated[
+        str | None, PLACE, takes("a folder of `mixkd export`, hf_hub:USER/NAME[@REVISION], or null")
+    ]
     mean: Annotated[Channels | None, takes("three numbers, or null")]
     std: Annotated[
         Annotated[list[Positive], Field(min_length=3, max_length=3)] | None,
@@ -581,6 +585,22 @@ class EvaluateLogits(Section):
     logits: Annotated[File, takes("a .npz file of logits [n, classes] and label [n]")]
 
 
+class Export(Section):
+    """mixkd export: a finished run's network, for other tools."""
+
+    task: Literal["export"]
+    trust: Annotated[list[str], takes("a list of package names")]
+    network: Network
+    data: Data
+    format: Literal["safetensors", "onnx", "torch"]
+    out: Annotated[str | None, takes("a folder, or null")]
+    force: Flag
+    report: Annotated[str | None, takes("a folder of `mixkd report`, or null")]
+    license: Annotated[str | None, takes("a license's identifier, such as mit, or null")]
+    push: Annotated[HubName | None, takes("hf_hub:USER/NAME, or null")]
+    push_private: Flag
+
+
 class SweepSettings(Section):
     """How the jobs of a sweep are launched, and where their runs are."""
 
@@ -628,7 +648,7 @@ def validate(cfg: DictConfig) -> Config:
         )
     schema = TASKS[raw["task"]]
     if raw["task"] == "evaluate" and isinstance(raw["teacher"], dict):
-        given = ("name", "factory", "run", "weights")
+        given = ("name", "factory", "run", "export", "weights")
         raw["teacher"] = raw["teacher"] if any(raw["teacher"].get(k) for k in given) else None
     problems = list(fill_from_runs(raw))
     known = {p.key for p in problems}
@@ -649,6 +669,29 @@ def validate(cfg: DictConfig) -> Config:
     if problems:
         raise UserError(*problems)
     assert config is not None
+    return config
+
+
+def validate_export(cfg: DictConfig) -> Export:
+    """Return the typed configuration of `mixkd export`.
+
+    Raises:
+        UserError: as `validate` does.
+    """
+    raw = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+    raw.pop("hydra", None)
+    if raw["network"].get("run") is None:
+        raise UserError.of("network.run", "got null; takes the directory of a finished run")
+    problems = list(fill_from_runs(raw))
+    known = {problem.key for problem in problems}
+    try:
+        config = Export.model_validate(raw)
+    except ValidationError as error:
+        found = (schema_problem(Export, raw, e) for e in error.errors())
+        # Where the run is at fault, the data that it names are not known.
+        problems += [p for p in found if p.key not in known and not (known and "data." in p.key)]
+    if problems:
+        raise UserError(*problems)
     return config
 
 
@@ -674,7 +717,7 @@ def _validate_logits(raw: Mapping[str, Any]) -> EvaluateLogits:
     problems = [
         Problem(key, "beside logits=FILE, which brings its own answers; leave it out")
         for key in ("network", "teacher")
-        if any(raw[key].get(k) is not None for k in ("name", "factory", "run", "weights"))
+        if any(raw[key].get(k) is not None for k in ("name", "factory", "run", "export", "weights"))
     ]
     problems += [
         Problem(key, "beside logits=FILE; it asks a network, and there is none")
@@ -705,7 +748,9 @@ def _validate_logits(raw: Mapping[str, Any]) -> EvaluateLogits:
 def _contradictions(raw: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield what no single field can know. Values may be of any type: the schema checks those."""
     network = raw.get("network")
-    run = network.get("run") if isinstance(network, dict) else None
+    run = None
+    if isinstance(network, dict):  # an export that has been found may not say of which data it is
+        run = network.get("run") or (network.get("export") and not network.get("weights"))
     yield from _data_contradictions(raw["data"], raw["task"], run)
     if raw["data"].get("source") in CORRUPTED and raw.get("reestimate_batchnorm") is True:
         yield Problem("reestimate_batchnorm", "got true; corrupted data have no training images")
@@ -852,8 +897,9 @@ def _corruption_contradictions(
 def _network_contradictions(
     section: str, network: Mapping[str, Any], task: str
 ) -> Iterator[Problem]:
-    name, trained = network.get("name"), network.get("run") or network.get("weights")
-    if not (name or network.get("factory") or network.get("run")):
+    whole = network.get("run") or network.get("export")
+    name, trained = network.get("name"), whole or network.get("weights")
+    if not (name or network.get("factory") or whole):
         yield Problem(
             section,
             f"none chosen; take {section}=NAME (`mixkd list networks`), {section}.run=DIR "

@@ -1,4 +1,4 @@
-"""What a configuration takes from finished runs: a network with its weights, and the data."""
+"""What a configuration takes from finished runs and exports: networks with weights, and data."""
 
 import json
 import re
@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-from mixkd.errors import Problem
+from mixkd.errors import Problem, UserError
+from mixkd.export.hub import fetched
 from mixkd.shipped import group_names, shipped_values
 from mixkd.words import word
 
@@ -27,7 +28,7 @@ SAFE_FACTORY = re.compile(
 def fill_from_runs(raw: dict[str, Any]) -> Iterator[Problem]:
     """Take what given runs already say: networks with their weights, and for evaluate the data."""
     if isinstance(raw.get("network"), dict):
-        yield from _fill(raw, "network", raw["network"])
+        yield from fill_network(raw, "network", raw["network"])
     data = raw["data"]
     if data.get("source") != "run":  # a corrupted set without a run to follow, or with a small one
         for key in ("size", "resize"):
@@ -38,54 +39,75 @@ def fill_from_runs(raw: dict[str, Any]) -> Iterator[Problem]:
     others = {name: raw.get(name) for name in ("teacher", "student")} | dict(_baselines(raw))
     for section, network in others.items():
         if isinstance(network, dict):
-            yield from _fill(raw, section, network)
+            yield from fill_network(raw, section, network)
 
 
-def _fill(raw: dict[str, Any], section: str, network: dict[str, Any]) -> Iterator[Problem]:
-    """Fill the section of a network from its run, if it names one."""
-    if not isinstance(network.get("run"), str):
+def fill_network(raw: dict[str, Any], section: str, network: dict[str, Any]) -> Iterator[Problem]:
+    """Fill the section of a network from its run or export, if it names one.
+
+    Args:
+        raw: the configuration: `task`, `data` and `trust` are looked at.
+        section: the network's name, for messages.
+        network: its section, which is filled.
+    """
+    kind = "run" if network.get("run") is not None else "export"
+    if not isinstance(network.get(kind), str):
         return
-    path = Path(network["run"]) / "config.yaml"
-    if not path.is_file():
+    given = f"{section}.{kind}"
+    try:
+        path = Path(network["run"]) if kind == "run" else fetched(network["export"], given)
+    except UserError as error:
+        yield from error.problems
+        return
+    path /= SAVED[kind]
+    if kind == "run" and not path.is_file():
         return  # the schema says so
     saved = _saved_config(path)
     if isinstance(saved, str):
-        yield Problem(f"{section}.run", f"{path} {saved}")
+        yield Problem(given, f"{path} {saved}")
         return
-    if not path.with_name("weights.safetensors").is_file():
-        yield Problem(f"{section}.run", f"{path.parent} has not finished: it holds no weights")
+    weights = path.with_name(WEIGHTS[kind])
+    if not weights.is_file():
+        lacks = "has not finished: it holds no weights"
+        lacks = lacks if kind == "run" else f"holds no {weights.name}; export format=safetensors"
+        yield Problem(given, f"{path.parent} {lacks}")
         return
     if network.get("weights") is not None:
-        yield Problem(f"{section}.weights", "a run brings its own weights; give one of them")
+        yield Problem(f"{section}.weights", f"{A[kind]} brings its own weights; give one of them")
+    if kind == "run" and network.get("export") is not None:
+        yield Problem(f"{section}.export", f"got one beside {given}; give one of them")
     factory = network.get("factory") or saved["network"].get("factory")
     if factory != network.get("factory") and not _is_trusted(factory, raw.get("trust")):
         package = str(factory).partition(".")[0]
         yield Problem(
-            f"{section}.run",
-            f"that run names the callable {factory}; mixkd calls it only if you trust its "
+            given,
+            f"that {kind} names the callable {factory}; mixkd calls it only if you trust its "
             f"package: trust=[{package}]",
         )
     for key in ("name", "factory", "head"):
         if network.get(key) is not None and network[key] != saved["network"].get(key):
             yield Problem(
                 f"{section}.{key}",
-                f"got {network[key]!r} beside a run of {saved['network'].get(key)!r}; leave it out",
+                f"got {network[key]!r} beside {A[kind]} of {saved['network'].get(key)!r}; leave it "
+                "out",
             )
     for key, value in _without_file(saved["network"]).items():
-        if network.get(key) is None:
+        if network.get(key) is None and key not in ("run", "export"):
             network[key] = value
-    network["weights"] = str(Path(network["run"]) / "weights.safetensors")
-    if raw["task"] == "evaluate" and section == "network":
-        usual = shipped_values("data", "digits")  # for keys that an older run did not have
+    network["weights"] = str(weights)
+    if raw["task"] in ("evaluate", "export") and section == "network":
+        # For keys that an older run did not have, and the places that an export does not have.
+        source = str(saved["data"].get("source"))
+        usual = shipped_values("data", source if source in group_names("data") else "digits")
         for key, value in raw["data"].items():
-            if value == "run":
+            if value == "run" and saved["data"]:
                 raw["data"][key] = saved["data"].get(key, usual.get(key))
     distilled = section == "teacher" and raw["task"] == "distill"
     if distilled and _saw_held_out(saved["data"], raw["data"]):
         own = ", ".join(f"data.{key}={saved['data'].get(key)}" for key in SPLIT)
         yield Problem(
-            "teacher.run",
-            f"{network['run']} may have trained on the images that select here: its {own}; "
+            given,
+            f"{network[kind]} may have trained on the images that select here: its {own}; "
             "take the same",
         )
 
@@ -107,8 +129,16 @@ def _is_trusted(factory: Any, trust: Any) -> bool:
     return known or str(factory).partition(".")[0] in packages
 
 
+# What says how the network of a run, or of an export, is built; and its weights.
+SAVED = {"run": "config.yaml", "export": "config.json"}
+WEIGHTS = {"run": "weights.safetensors", "export": "model.safetensors"}
+A = {"run": "a run", "export": "an export"}
+
+
 def _saved_config(path: Path) -> dict[str, Any] | str:
-    """Return {network, data} of a run's config.yaml, or what is wrong with it."""
+    """Return {network, data} of a run's config.yaml or an export's config.json, or its fault."""
+    if path.name == SAVED["export"]:
+        return _exported_config(path)
     try:
         saved = yaml.safe_load(path.read_text())
         if saved["task"] == "evaluate":
@@ -117,6 +147,21 @@ def _saved_config(path: Path) -> dict[str, Any] | str:
         return {"network": dict(saved[learner]), "data": dict(saved["data"])}
     except (yaml.YAMLError, KeyError, TypeError, ValueError):
         return "is no run's configuration"
+
+
+def _exported_config(path: Path) -> dict[str, Any] | str:
+    """Return {network, data} of an export, or of any timm model in timm's form of the Hub."""
+    try:
+        saved = dict(json.loads(path.read_text()))
+        if "mixkd" in saved:
+            own = saved["mixkd"]
+            return {"network": dict(own["network"]), "data": dict(own["data"])}
+        look = saved.get("pretrained_cfg", saved)
+        network = {"name": str(saved["architecture"]), "args": saved.get("model_args")}
+        network |= {key: list(look[key]) for key in ("mean", "std")}
+        return {"network": network | {"input_size": look["input_size"][-1]}, "data": {}}
+    except (OSError, KeyError, TypeError, ValueError, IndexError):
+        return "is of no network that timm or mixkd knows"
 
 
 # What decides which training images are held out, and of which data set.
@@ -181,13 +226,22 @@ def _without_file(network: dict[str, Any]) -> dict[str, Any]:
 def _same_source(one: dict[str, Any], other: dict[str, Any]) -> bool:
     if one.get("source") != other.get("source"):
         return False
-    roots = {Path(str(data.get("root"))).resolve() for data in (one, other)}
+    # An export does not say where its data were: they may be these.
+    roots = {Path(str(data["root"])).resolve() for data in (one, other) if "root" in data}
     return one.get("source") not in ("imagefolder", "imagenet") or len(roots) == 1
 
 
-def may_have_trained_on(run: str | None, data: Mapping[str, Any]) -> bool:
-    """Return whether a run may have trained on the images that are held out from `data`."""
-    saved = None if run is None else _saved_config(Path(run) / "config.yaml")
+def may_have_trained_on(network: Mapping[str, Any], data: Mapping[str, Any]) -> bool:
+    """Return whether the run or export that a network is of may have trained on held-out images.
+
+    Args:
+        network: its section, filled.
+        data: what the images are held out from.
+    """
+    kind = next((kind for kind in SAVED if network.get(kind) is not None), None)
+    if kind is None:
+        return False
+    saved = _saved_config(Path(network["weights"]).with_name(SAVED[kind]))
     return isinstance(saved, dict) and _saw_held_out(saved["data"], dict(data))
 
 

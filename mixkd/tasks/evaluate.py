@@ -54,7 +54,7 @@ def evaluate(cfg: config.Evaluate | config.EvaluateLogits) -> Metrics:
             networks[name] = network = build_network(section, splits.classes, key)
             fingerprints[key] = weights_fingerprint(network.core, section)
             prepare(cfg.trainer, network, len(splits.classes), shape, key)
-            seen = may_have_trained_on(section.run, cfg.data.model_dump())
+            seen = may_have_trained_on(section.model_dump(), cfg.data.model_dump())
             if seen:
                 say(f"{key}: no temperature scaling; it may have trained on the held-out images")
             fits[name] = can_fit(splits, cfg.data) and not seen

@@ -1,0 +1,61 @@
+"""A network from an export, for Python."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from mixkd import config
+from mixkd.errors import UserError, schema_problem
+from mixkd.inherit import fill_network
+from mixkd.networks import Network, build_network, read_weights
+from mixkd.shipped import shipped_values
+
+
+def load_network(export: str, trust: Sequence[str] = ()) -> tuple[Network, list[str]]:
+    """Return the network of an export, in eval mode on the CPU, and its class names.
+
+    The network takes float images [b, 3, h, w] in [0, 1], which it normalises itself, and gives
+    logits [b, classes]. Weights and config.json are read; nothing in them is executed.
+
+    Args:
+        export: a folder that `mixkd export` wrote, or hf_hub:USER/NAME[@REVISION]; timm's own
+            models on the Hub are read too.
+        trust: packages, beside mixkd, timm and torch's, whose callables may build the network.
+
+    Raises:
+        UserError: if there is no such export, or its parts do not fit.
+
+    Example:
+        >>> import torch
+        >>> network, classes = load_network("hf_hub:user/name")  # doctest: +SKIP
+        >>> logits = network(torch.rand(8, 3, 32, 32))  # doctest: +SKIP
+        >>> [classes[k] for k in logits.argmax(dim=1)]  # doctest: +SKIP
+    """
+    section = shipped_values("network", "_none") | {"export": export}
+    raw: dict[str, Any] = {"task": "load", "network": section, "data": {}, "trust": list(trust)}
+    problems = list(fill_network(raw, "network", section))
+    if problems:
+        raise UserError(*problems)
+    try:
+        cfg = config.Network.model_validate(section)
+    except ValidationError as error:
+        found = [schema_problem(config.Network, section, each) for each in error.errors()]
+        raise UserError(*found) from error
+    path = Path(section["weights"])
+    _, classes = read_weights(path, "network.export")
+    classes = classes or _label_names(path.with_name("config.json"))
+    network = build_network(cfg, classes, "network")
+    network.eval()
+    return network, classes
+
+
+def _label_names(path: Path) -> list[str]:
+    """Return the class names that timm's config.json holds, or numbers."""
+    saved = json.loads(path.read_text())
+    look = saved.get("pretrained_cfg", saved)
+    names = saved.get("label_names") or look.get("label_names")
+    count = saved.get("num_classes") or look.get("num_classes")
+    return [str(name) for name in names or range(int(count))]

@@ -1,0 +1,98 @@
+"""config.json of an export: what builds the network again, in timm's form and in mixkd's own."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from mixkd import __version__, config
+from mixkd.inherit import SAME_NETWORK
+from mixkd.networks import Network
+
+# timm builds these by their names; any other factory is mixkd's or the user's.
+BY_NAME = (None, "mixkd.networks.mobilenetv2")
+
+# What timm keeps of an architecture, apart from its weights.
+KEPT = ("classifier", "first_conv", "fixed_input_size", "pool_size")
+
+
+def record(
+    cfg: config.Export,
+    network: Network,
+    classes: Sequence[str],
+    shape: tuple[int, int],
+    weights: str,
+    temperature: float | None,
+) -> dict[str, Any]:
+    """Return what config.json holds, ready for JSON.
+
+    With an `architecture` timm loads the folder. `mixkd` has the keys of `network.*` that build the
+    network and those of `data.*` that make its images, without places on a disk.
+
+    Args:
+        cfg: the export.
+        network: as it was built.
+        classes: their names.
+        shape: height and width of its views.
+        weights: sha256 of the run's weights.
+        temperature: fitted on the held-out images; None where there is none.
+    """
+    look = (plain(network.mean), plain(network.std))
+    size = network.input_size
+    seen = list(shape if size is None else (size, size))
+    preprocessing = {
+        "mean": look[0],
+        "std": look[1],
+        "input_size": [3, *seen],
+        "interpolation": "bilinear",
+        "crop_pct": 1.0,
+        "crop_mode": "squash",  # the whole image, whatever its shape
+        "num_classes": len(classes),
+    }
+    own = cfg.network.model_dump(include=set(SAME_NETWORK)) | {
+        "mean": look[0],
+        "std": look[1],
+        "input_size": size,
+    }
+    places = {"root", "download", "resident", "workers", "cache_dir"}
+    found: dict[str, Any] = {"num_classes": len(classes), "label_names": list(classes)}
+    known = getattr(network.core, "pretrained_cfg", None) or {}
+    if cfg.network.factory in BY_NAME and cfg.network.head is None:
+        found = {"architecture": known["architecture"], **found}
+        found["num_features"] = int(getattr(network.core, "num_features"))  # noqa: B009
+        if cfg.network.factory is None and cfg.network.args:
+            found["model_args"] = dict(cfg.network.args)
+        preprocessing |= {key: known[key] for key in KEPT if known.get(key) is not None}
+    return found | {
+        "pretrained_cfg": preprocessing,
+        "mixkd": {
+            "version": __version__,
+            "format": cfg.format,
+            "weights": weights,
+            "temperature": temperature,
+            "view": list(shape),
+            "network": own,
+            "data": cfg.data.model_dump(exclude=places),
+        },
+    }
+
+
+def about(found: dict[str, Any]) -> dict[str, Any]:
+    """Return what goes into the metadata of a program: enough to use it without another file."""
+    own, view = found["mixkd"], found["mixkd"]["view"]
+    return {
+        "classes": found["label_names"],
+        "input": f"image: float32 [batch, 3, {view[0]}, {view[1]}] in [0, 1], RGB",
+        "input_size": view,
+        "mean": found["pretrained_cfg"]["mean"],
+        "std": found["pretrained_cfg"]["std"],
+        "temperature": own["temperature"],
+        "weights": own["weights"],
+        "mixkd": own["version"],
+    }
+
+
+def plain(values: Tensor) -> list[float]:
+    """Return float32 numbers as the shortest ones that stand for them."""
+    return [float(np.format_float_positional(x, trim="0")) for x in values.flatten().numpy()]

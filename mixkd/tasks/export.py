@@ -1,0 +1,174 @@
+"""`mixkd export`: a trained network for other tools, checked, with a model card."""
+
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from torch import Tensor
+
+from mixkd import config
+from mixkd.data.datamodule import load_splits, make_views
+from mixkd.data.images import Images
+from mixkd.errors import UserError
+from mixkd.export import hub
+from mixkd.export.card import Facts, card
+from mixkd.export.formats import Program, difference, save_onnx, save_safetensors, save_torch
+from mixkd.export.record import about, record
+from mixkd.files import read_json, replacing_folder, write_json, write_text
+from mixkd.fingerprints import file_fingerprint
+from mixkd.networks import build_network, check_logits, read_weights
+
+# Of the largest logit, in size (at least 1). Another order of summation in float32 changes a
+# network's logits by some 1e-6 of that; a network that is built or fed otherwise, by far more. No
+# probability changes by more than half of the logits' largest difference.
+TOLERANCE = 1e-4
+
+COMPARED = 16  # images
+
+
+def export(cfg: config.Export) -> str:
+    """Write a folder with the network of a finished run, and push it where asked; return a message.
+
+    Raises:
+        UserError: if the run, the folder or the network is not fit for it, or the Hub refuses.
+    """
+    if cfg.push is not None:
+        hub.check_token()
+    assert cfg.network.run is not None
+    assert cfg.network.weights is not None
+    run, weights = Path(cfg.network.run), Path(cfg.network.weights)
+    ledger = _ledger(cfg)
+    metrics = {
+        name: float(value)
+        for name, value in _read(run / "metrics.json").items()
+        if isinstance(value, (int, float)) and math.isfinite(value)
+    }
+    fingerprint = file_fingerprint(weights)
+    name = run.resolve().name
+    out = Path(cfg.out or f"export/{name}-{cfg.format}").expanduser()
+    _refuse_another(out, fingerprint, cfg)
+
+    _, classes = read_weights(weights, "network.run")
+    if classes is None:
+        raise UserError.of("network.run", f"{weights} bears no class names")
+    network = build_network(cfg.network, classes, "network")
+    views, images = _images(cfg, classes, network.input_size)
+    check_logits(network, len(classes), views, "network")
+    network.eval()
+    temperature = metrics.get("test/scaled/temperature")
+    found = record(cfg, network, classes, views, fingerprint, temperature)
+
+    with replacing_folder(out) as folder:
+        write_json(folder / "config.json", found)
+        if cfg.format == "safetensors":
+            ask = save_safetensors(weights, found, folder, cfg.trust)
+        else:
+            save = {"onnx": save_onnx, "torch": save_torch}[cfg.format]
+            ask = save(Program(network, views).eval(), views, folder, about(found))
+        given = "seeded noise" if images is None else f"{len(images)} test images"
+        if images is None:
+            images = torch.rand(COMPARED, 3, *views, generator=torch.Generator().manual_seed(0))
+        apart, scale = difference(network, ask, [images[:1], images[1:]])
+        if not apart <= TOLERANCE * max(scale, 1):
+            raise UserError.of(
+                "format",
+                f"the logits of {cfg.format} differ by {apart:.2g} from the network's on {given}, "
+                f"whose largest is {scale:.3g}; takes {TOLERANCE:g} of that at most. Nothing was "
+                "written",
+            )
+        figure = run / "figures" / "reliability-test.png"
+        if figure.is_file():
+            shutil.copyfile(figure, folder / "reliability.png")
+        if ledger is not None:
+            shutil.copyfile(ledger, folder / "claims.md")
+        facts = Facts(
+            name=cfg.push.rpartition("/")[2] if cfg.push else name,
+            record=found,
+            training=_training(run),
+            metrics=metrics,
+            provenance=_read(run / "provenance.json"),
+            difference=apart,
+            scale=scale,
+            images=given,
+            figure=figure.is_file(),
+            ledger=ledger is not None,
+            license=cfg.license,
+            address=cfg.push,
+        )
+        write_text(folder / "README.md", card(facts))
+    lines = [f"{out}: {', '.join(sorted(path.name for path in out.iterdir()))}"]
+    lines.append(f"logits differ by at most {apart:.2g} on {given}; the largest is {scale:.3g}")
+    if cfg.format == "safetensors":
+        lines.append(
+            f"loads in {'timm and mixkd' if facts.by_timm else 'mixkd; timm has none such'}"
+        )
+    if cfg.push is not None:
+        lines.append(f"pushed: {hub.push(out, cfg.push, cfg.push_private)}")
+    return "\n".join(lines)
+
+
+def _refuse_another(out: Path, weights: str, cfg: config.Export) -> None:
+    """Refuse a folder that holds anything but an export, or without `force` but this very one."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    own = None
+    if (out / "config.json").is_file():
+        own = read_json(out / "config.json", "out").get("mixkd")
+    if not isinstance(own, dict):
+        raise UserError.of("out", f"{out} holds something else; takes an empty or a new folder")
+    if (own.get("weights"), own.get("format")) != (weights, cfg.format) and not cfg.force:
+        raise UserError.of("out", f"{out} holds another export; force=true replaces it")
+
+
+def _ledger(cfg: config.Export) -> Path | None:
+    if cfg.report is None:
+        return None
+    path = Path(cfg.report).expanduser() / "claims.md"
+    if not path.is_file():
+        raise UserError.of("report", f"got {cfg.report!r}; takes a folder of `mixkd report`")
+    return path
+
+
+def _images(
+    cfg: config.Export, classes: list[str], input_size: int | None
+) -> tuple[tuple[int, int], Tensor | None]:
+    """Return height and width of the views, and some of the data's test images if at hand.
+
+    Raises:
+        UserError: if the data are not, and nothing else says how large views are.
+    """
+    data, missing = cfg.data.model_copy(update={"download": False}), ""
+    try:
+        splits = load_splits(data)
+        if list(splits.classes) == classes:
+            at = np.unique(np.linspace(0, len(splits.test) - 1, COMPARED).astype(np.int64))
+            test, views = splits.test, make_views(data, splits)
+            pixels = (
+                test.pixels[torch.from_numpy(at)] if isinstance(test, Images) else test.read(at)
+            )
+            return views.shape, views.evaluation(pixels)
+        missing = "they have other classes"
+    except UserError as error:
+        missing = error.problems[0].text
+    size = data.size or input_size
+    if size is None:
+        raise UserError.of(
+            "data.size",
+            f"got null, and the run's images are not at hand ({missing}); takes the side of their "
+            "views in pixels",
+        )
+    return (size, size), None
+
+
+def _training(run: Path) -> dict[str, Any]:
+    return dict(yaml.safe_load((run / "config.yaml").read_text()))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise UserError.of("network.run", f"{path.parent} has not finished: no {path.name}")
+    return read_json(path, "network.run")
