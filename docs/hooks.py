@@ -171,8 +171,7 @@ def _takes(field: FieldInfo) -> str:
 def _default(section: str, key: str, commands: Sequence[str]) -> str:
     """Return what a key is where nothing sets it; by choice or command where they differ."""
     if section in GROUPS and section != "network":
-        values = {name: {section: shipped_values(section, name, resolve=False)}
-                  for name in group_names(section)}  # fmt: skip
+        values = {name: {section: _shipped(section, name)} for name in group_names(section)}
     else:
         values = {name: _composed(name) for name in commands}
     shown: dict[str, list[str]] = {}
@@ -225,6 +224,11 @@ def _at(cfg: Any, key: str) -> Any:
             break
         cfg = cfg.get(part, ABSENT) if isinstance(cfg, dict) else ABSENT
     return cfg
+
+
+@cache
+def _shipped(group: str, name: str) -> dict[str, Any]:
+    return shipped_values(group, name, resolve=False)
 
 
 @cache

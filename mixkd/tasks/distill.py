@@ -24,7 +24,10 @@ from mixkd.tasks.fit import fit, prepare, stages
 from mixkd.vicinal import VicinalStream
 
 # The learner of each method.
-LEARNERS: dict[str, type[Distillation]] = {"kd": Distillation, "kd_mixup": Distillation}
+LEARNERS: dict[str, type[Distillation]] = {
+    "kd": Distillation,
+    "kd_mixup": Distillation,
+}
 
 
 def distill(cfg: config.Distill) -> Metrics:
