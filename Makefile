@@ -9,7 +9,7 @@ SCALE ?= smoke
 WORDS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench clean reproduce report $(ARTEFACTS)
+.PHONY: help setup demo test lint docs bench clean reproduce report $(ARTEFACTS)
 
 help:            ## this list
 	@grep -E '^[a-z0-9]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## /  make \1\t/' | expand -t 18
@@ -35,6 +35,9 @@ lint: $(READY)   ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(READY)   ## the documentation, in site/; a broken link fails it
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 bench: $(READY)  ## what mixkd costs, against bare loops and naive use: WORDS='training --repeats 3'
 	$(BIN)/python -m experiments.bench $(WORDS)
 
@@ -49,4 +52,4 @@ report: $(READY) ## tables, figures, claims and a page from the runs that are th
 	$(BIN)/mixkd report scale=$(SCALE) $(WORDS)
 
 clean:           ## the virtual environment and caches; runs and reports stay
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build dist *.egg-info
+	rm -rf $(VENV) site .mypy_cache .ruff_cache .pytest_cache build dist *.egg-info

@@ -614,6 +614,10 @@ TASKS: dict[str, type[Finetune] | type[Distill] | type[Evaluate]] = {
     "distill": Distill,
     "evaluate": Evaluate,
 }
+METHODS = {
+    "finetune": get_args(LabelMethod.model_fields["name"].annotation),
+    "distill": get_args(TeacherMethod.model_fields["name"].annotation),
+}
 Config = Finetune | Distill | Evaluate | EvaluateLogits
 
 CORRUPTED = get_args(CorruptedData.model_fields["source"].annotation)
@@ -772,7 +776,7 @@ def _contradictions(raw: Mapping[str, Any]) -> Iterator[Problem]:
             yield Problem("teacher.precision", "evaluation takes trainer.precision, of them all")
         if teacher.get("tape") is not None:
             yield Problem("teacher.tape", "is of `mixkd distill`; an evaluation has no stream")
-    expected = {"finetune": ("erm", "mixup"), "distill": ("kd", "kd_mixup")}.get(raw["task"])
+    expected = METHODS.get(raw["task"])
     method = raw.get("method", {}).get("name")
     if expected and method not in expected:
         yield Problem(
@@ -782,9 +786,8 @@ def _contradictions(raw: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem(
             "method", f"{method} with mix={raw['method'].get('mix')}; take another method"
         )
-    if expected == ("kd", "kd_mixup") and raw["method"].get("alpha") == 0 == raw["method"].get(
-        "beta"
-    ):
+    weights = raw.get("method", {})
+    if raw["task"] == "distill" and weights.get("alpha") == 0 == weights.get("beta"):
         yield Problem("method.beta", "got 0 with alpha=0, which leaves nothing to learn")
     optimizer, schedule = raw.get("optimizer", {}), raw.get("schedule", {})
     lowest, rate = schedule.get("min_lr"), optimizer.get("lr")

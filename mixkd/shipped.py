@@ -53,12 +53,14 @@ def group_names(group: str) -> dict[str, str]:
     return {name: line for name, line in lines.items() if name[0] != "_"}
 
 
-def shipped_values(group: str, name: str) -> dict[str, Any]:
+def shipped_values(group: str, name: str, resolve: bool = True) -> dict[str, Any]:
     """Return the values of a shipped file, over those of the files of its group that it builds on.
 
-    Choices from other groups are left out; nothing where there is no such file.
+    Choices from other groups are left out; nothing where there is no such file. Interpolations
+    stay as they are written unless they are resolved.
     """
-    return dict(cast(dict[str, Any], OmegaConf.to_container(_merged(group, name), resolve=True)))
+    values = OmegaConf.to_container(_merged(group, name), resolve=resolve)
+    return dict(cast(dict[str, Any], values))
 
 
 def _merged(group: str, name: str) -> DictConfig:

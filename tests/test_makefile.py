@@ -69,7 +69,8 @@ def test_what_is_not_there_is_set_up_first() -> None:
 def test_every_target_is_in_the_list(venv: Path) -> None:
     listed = [line.split()[1] for line in make("help")]
     assert listed == [
-        "help", "setup", "demo", "test", "lint", "bench", "reproduce", "table1", "report", "clean",
+        "help", "setup", "demo", "test", "lint", "docs", "bench", "reproduce", "table1", "report",
+        "clean",
     ]  # fmt: skip
     for target in listed:
         make("-n", f"VENV={venv}", target)

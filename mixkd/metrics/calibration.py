@@ -63,7 +63,7 @@ class Calibration(Metric):
     `compute()` returns fractions, and nats for NLL. The state is a few sums for each bin, added up
     across processes, so that the result does not depend on how the images were shared out.
 
-    Example:
+    Examples:
         >>> import torch
         >>> metric = Calibration()
         >>> metric.update(torch.tensor([[4.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 0]))
@@ -150,7 +150,7 @@ class TemperatureFit(Metric):
     The NLL is convex in 1 / T. Its first two derivatives there are summed on a grid, in one pass;
     `compute()` returns the root of the first, between 1 / 20 and 20.
 
-    Example:
+    Examples:
         >>> import torch
         >>> metric = TemperatureFit()
         >>> sure = torch.tensor([[2.0, 0.0]] * 4)  # 88 % sure, and right 3 times of 4

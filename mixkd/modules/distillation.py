@@ -1,5 +1,7 @@
 """Learning a frozen teacher's answers, on views or on mixed images."""
 
+from torch import Tensor
+
 from mixkd.losses import Losses, Temperature, distillation, distillation_kl, mixed_cross_entropy
 from mixkd.modules.learner import Learner
 from mixkd.networks import FrozenTeacher, Network
@@ -67,9 +69,21 @@ class Distillation(Learner):
         student = self(batch.mixed)
         return distillation(
             mixed_cross_entropy(student, batch.label, batch.partner_label, batch.lam),
-            distillation_kl(student, teacher, self.temperature),
+            self.divergence(student, teacher),
             self.temperature,
             alpha=self.alpha,
             beta=self.beta,
             t_squared=self.t_squared,
         )
+
+    def divergence(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """Return how far a batch's answers are apart; a method of another kind says it here.
+
+        Args:
+            student: logits, shape [b, classes].
+            teacher: logits, shape [b, classes].
+
+        Returns:
+            float32 scalar in nats, without T squared.
+        """
+        return distillation_kl(student, teacher, self.temperature)

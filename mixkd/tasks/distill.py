@@ -23,6 +23,12 @@ from mixkd.tape import Deck, Tape
 from mixkd.tasks.fit import fit, prepare, stages
 from mixkd.vicinal import VicinalStream
 
+# The learner of each method.
+LEARNERS: dict[str, type[Distillation]] = {
+    "kd": Distillation,
+    "kd_mixup": Distillation,
+}
+
 
 def distill(cfg: config.Distill) -> Metrics:
     """Train one student from one teacher and return the student's metrics.
@@ -64,7 +70,7 @@ def distill(cfg: config.Distill) -> Metrics:
     student = build_network(cfg.student, classes, "student")
     prepare(cfg.trainer, student, len(classes), shape, "student")
 
-    learner = Distillation(
+    learner = LEARNERS[cfg.method.name](
         student,
         Optimization.of(cfg),
         cfg.seed,

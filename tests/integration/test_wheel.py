@@ -1,0 +1,134 @@
+"""The wheel, installed away from the repository, with the demo's commands run from it."""
+
+import email
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import venv
+import zipfile
+from email.message import Message
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.integration
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*words: str | Path, cwd: Path) -> str:
+    """Run a command that knows nothing of the repository; return what it prints."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+    done = subprocess.run(words, cwd=cwd, env=kept, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def build(source: Path, kind: str, out: Path) -> Path:
+    """Build a wheel or sdist of a source tree, without a network; return its path."""
+    run(sys.executable, "-m", "hatchling", "build", "-t", kind, "-d", out, cwd=source)
+    (made,) = out.iterdir()
+    return made
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel that the sdist of this checkout gives."""
+    place = tmp_path_factory.mktemp("dist")
+    sdist = build(ROOT, "sdist", place / "sdist")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(place / "source", filter="data")
+    (source,) = (place / "source").iterdir()
+    return build(source, "wheel", place / "wheel")
+
+
+@pytest.fixture(scope="module")
+def names(wheel: Path) -> set[str]:
+    with zipfile.ZipFile(wheel) as archive:
+        return set(archive.namelist())
+
+
+@pytest.fixture(scope="module")
+def metadata(wheel: Path) -> Message:
+    with zipfile.ZipFile(wheel) as archive:
+        (path,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        return email.message_from_bytes(archive.read(path))
+
+
+@pytest.fixture(scope="module")
+def place(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a clean environment in `venv`, which holds the wheel.
+
+    Its dependencies are those of this environment. They are seen through a .pth file, which does
+    not process those of their own folder, so that an editable install is not.
+    """
+    folder = tmp_path_factory.mktemp("away")
+    venv.create(folder / "venv", with_pip=False, symlinks=True)
+    python = folder / "venv/bin/python"
+    code = "import sysconfig; print(sysconfig.get_paths()['purelib'])"
+    own = run(python, "-c", code, cwd=folder).strip()
+    assert Path(own).is_relative_to(folder)
+    (Path(own) / "dependencies.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
+    pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet"]
+    # Another mixkd may be among the dependencies: it is neither looked for nor removed.
+    run(*pip, "--no-deps", "--no-index", "--ignore-installed", wheel, cwd=folder)
+    return folder
+
+
+def test_it_holds_what_the_repository_ships(names: set[str]) -> None:
+    inside = {"mixkd": "mixkd", "conf": "mixkd/_conf", "experiments": "mixkd/_experiments"}
+    expected = {
+        (Path(target) / path.relative_to(ROOT / part)).as_posix()
+        for part, target in inside.items()
+        for path in (ROOT / part).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+        and not path.is_relative_to(ROOT / "experiments" / "results")
+    }  # fmt: skip
+    assert {name for name in names if ".dist-info/" not in name} == expected
+    for name in ("mixkd/_conf/distill.yaml", "mixkd/_experiments/scales/paper.yaml",
+                 "mixkd/_experiments/reference.yaml", "mixkd/report/page.css",
+                 "mixkd/report/page.js", "mixkd/data/frost/frost1.png",
+                 "mixkd/py.typed"):  # fmt: skip
+        assert name in names
+
+
+def test_its_metadata(metadata: Message) -> None:
+    assert metadata["Name"] == "mixkd"
+    assert metadata["License-Expression"] == "MIT"
+    assert metadata["License-File"] == "LICENSE"
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    assert str(metadata.get_payload()).startswith("# mixkd\n")
+    assert metadata["Requires-Python"] == "<3.14,>=3.11"
+    assert "Typing :: Typed" in metadata.get_all("Classifier", [])
+    assert "Paper, https://arxiv.org/abs/2606.12171" in metadata.get_all("Project-URL", [])
+    extras = {"dashboard", "dev", "docs", "optuna", "slurm", "tensorboard"}
+    assert extras <= set(metadata.get_all("Provides-Extra", []))
+
+
+def test_the_demo_and_a_report_run_from_it(place: Path) -> None:
+    python, mixkd = place / "venv/bin/python", place / "venv/bin/mixkd"
+    found = run(python, "-c", "import mixkd; print(mixkd.__file__)", cwd=place).strip()
+    assert Path(found).is_relative_to(place / "venv")
+    assert "resnet20" in run(mixkd, "list", "networks", cwd=place)
+    assert "fig9" in run(mixkd, "list", "artefacts", cwd=place)
+    composed = run(mixkd, "distill", "protocol=parity", "--cfg", "job", cwd=place)
+    assert "selection: test" in composed
+
+    # finetune, distill and evaluate: five networks.
+    short = ["trainer.max_epochs=1", "data.limit_train=100", "data.limit_test=60", "callbacks=none"]
+    said = run(python, "-m", "mixkd._experiments.demo", *short, cwd=place)
+    assert said.count("| kd_mixup ") == 1
+    assert (place / "reports/demo/reliability.png").is_file()
+
+    run(mixkd, "report", cwd=place)
+    assert "kd_mixup" in (place / "reports/runs/index.html").read_text()
+    planned = run(mixkd, "reproduce", "fig9", "scale=smoke", "plan=runs", cwd=place)
+    assert "mixkd finetune" in planned
+
+    # What the quick start reads of a result.
+    text = (ROOT / "docs/index.md").read_text()
+    (example,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert len(run(python, "-c", example, cwd=place).splitlines()) == 5

@@ -1,0 +1,226 @@
+"""What the documentation shows: commands and keys exist, Python runs, messages are the code's."""
+
+import ast
+import importlib.util
+import re
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+from omegaconf import OmegaConf
+from PIL import Image
+
+from mixkd import cli
+from mixkd.compose import compose
+from mixkd.config import TASKS, validate
+from mixkd.errors import Problem, UserError
+from mixkd.launchers.search import space_of, values_of
+from mixkd.launchers.sweep import jobs_of
+from mixkd.reproduction.scale import load_scale
+from mixkd.tasks import reproduce
+from mixkd.tasks.compare import KEYS as COMPARE
+from mixkd.tasks.dashboard import KEYS as DASHBOARD
+from mixkd.tasks.list import WHAT
+from mixkd.tasks.report import KEYS as REPORT
+from mixkd.words import by_key
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
+FILES = (".csv", ".yaml", ".npz", ".json", ".py")
+# What the pages themselves add to mixkd; tests/integration/test_worked_examples.py runs these.
+ADDED = ("reverse_kd", "data=npz", "table8")
+
+
+def blocks(page: Path) -> Iterator[tuple[str, str]]:
+    """Yield (what follows the fence, text) of each code block; indented ones have no fence."""
+    fence, lines = None, []
+    for line in [*page.read_text().splitlines(), "end"]:
+        if line.startswith("```"):
+            if fence is not None:
+                yield fence, "\n".join(lines)
+            fence, lines = (line[3:].strip() if fence is None else None), []
+        elif fence is not None:
+            lines.append(line)
+        elif line.startswith("    "):
+            lines.append(line[4:])
+        elif line and lines:
+            yield "", "\n".join(lines)
+            lines = []
+
+
+def lines_of(page: Path) -> list[str]:
+    """Return the lines of a page's blocks of commands, continued ones as one."""
+    text = "\n".join(text for fence, text in blocks(page) if not fence)
+    return text.replace("\\\n", " ").splitlines()
+
+
+@pytest.fixture
+def places() -> None:
+    """Real things of the names that stand for the reader's own: DIR, FILE, RUN ..."""
+    for part in ("train", "test"):
+        folder = Path("DIR") / part / "cat"
+        folder.mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(folder / "1.png")
+    for name in ("FILE", "FILE.npz"):
+        Path(name).touch()
+    saved = compose("finetune", ["network=resnet20", "data=cifar100"])
+    for run in ("RUN", "STUDENT", "TEACHER"):
+        Path(run).mkdir()
+        saved_text = yaml.safe_dump(OmegaConf.to_container(saved, resolve=True))
+        Path(run, "config.yaml").write_text(saved_text)
+        Path(run, "weights.safetensors").touch()
+
+
+def check_task(command: str, words: Sequence[str]) -> None:
+    """Validate the jobs that a command line asks for, the first and the last of a sweep."""
+    words = [word for word in words if word not in ("--cfg", "job")]
+    jobs = [tuple(words)]
+    if "-m" in words:
+        words.remove("-m")
+        if any(word.startswith("sweep.trials=") for word in words):
+            fixed, searched = space_of(command, words)
+            ends = ((f"{key}={values_of(own)[end]}" for key, own in searched.items())
+                    for end in (0, -1))  # fmt: skip
+            jobs = [(*fixed, *each) for each in ends]
+        else:
+            jobs = jobs_of(command, words)
+    for job in {jobs[0], jobs[-1]}:
+        assert wrong_with(command, job) == []
+
+
+def wrong_with(command: str, words: Sequence[str]) -> list[Problem]:
+    """Return what is wrong with a job, but for a teacher that is not yet trained."""
+    try:
+        validate(compose(command, words))
+    except UserError as error:
+        return [problem for problem in error.problems if not problem.remedy]
+    return []
+
+
+def check_look(command: str, words: Sequence[str]) -> None:
+    """Check the words of a command that is none of Hydra's."""
+    match command:
+        case "list":
+            assert words[0] in WHAT
+        case "compare":
+            by_key(words, COMPARE)
+        case "report":
+            by_key(words, REPORT)
+        case "dashboard":
+            compose("distill", [w for w in words if w.partition("=")[0] not in DASHBOARD])
+        case "reproduce":
+            _, given, rest = reproduce._parsed(words)
+            load_scale(given["scale"], given["protocol"], reproduce._seeds(given["seeds"]))
+            reproduce._more(rest)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.usefixtures("places")
+def test_commands_are_ones(page: Path) -> None:
+    for line in lines_of(page):
+        if not line.startswith("mixkd ") or any(word in line for word in ADDED):
+            continue
+        command, *words = shlex.split(line, comments=True)[1:]
+        assert command in cli.COMMANDS, line
+        check = check_task if command in cli.TASKS else check_look
+        try:
+            check(command, words)
+        except UserError as error:
+            pytest.fail(f"{line}\n{error}")
+
+
+def test_targets_of_make_are_there() -> None:
+    makefile = (ROOT / "Makefile").read_text().replace("\\\n", " ")
+    phony = re.search(r"^\.PHONY: (.*)\$\(ARTEFACTS\)", makefile, re.MULTILINE)
+    listed = re.search(r"^ARTEFACTS := (.*)$", makefile, re.MULTILINE)
+    assert phony is not None
+    assert listed is not None
+    known = {*phony[1].split(), *listed[1].split()}
+    shown = {line.split()[1] for page in PAGES for line in lines_of(page) if line[:5] == "make "}
+    assert {"demo", "test"} <= shown
+    assert shown <= known
+
+
+@pytest.fixture(scope="module")
+def hooks() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("docs_hooks", ROOT / "docs" / "hooks.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def table(hooks: ModuleType) -> str:
+    """The page of commands and keys."""
+    return str(hooks.on_page_markdown((ROOT / "docs" / "cli.md").read_text()))
+
+
+def test_the_table_has_every_key(table: str) -> None:
+    row = r"^\| `{}`°? \| .* \| .* \| .* \|$"
+    for key in ("seed", "data.batch_size", "teacher.tape", "method.mix.lam", "vicinal.n_pairs"):
+        assert re.search(row.format(re.escape(key)), table, re.MULTILINE), key
+    assert "| `optimizer.lr` | a number above 0 | `0.001`, `0.05` (sgd), `0.0001` (sgd_slow) |" in (
+        table
+    )
+    assert "| `run.force`° | true or false | `false` |" in table
+
+
+def test_keys_in_the_text_are_ones(table: str) -> None:
+    known = set(re.findall(r"^\| `([a-z][\w.]*)`°? \|", table, re.MULTILINE))
+    sections = {name for schema in TASKS.values() for name in schema.model_fields}
+    found = 0
+    for page in PAGES:
+        text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+        for word in " ".join(re.findall(r"`([^`\n]+)`", text)).split():
+            key = re.match(r"([a-z]\w*(?:\.\w+)+)(?:=|$)", word)
+            if key is None or key[1].partition(".")[0] not in sections or word.endswith(FILES):
+                continue
+            name = re.sub(r"^(teacher|student)\.", "network.", key[1])
+            free = name.startswith(("network.args.", "baselines."))
+            assert free or {name, key[1]} & known, f"{page.name}: {word}"
+            found += 1
+    assert found > 100
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_runs(page: Path) -> None:
+    names: dict[str, object] = {}
+    for fence, text in blocks(page):
+        if fence == "python":
+            exec(compile(text, page.name, "exec"), names)
+
+
+def said_in_code() -> str:
+    """Return every text of the code, a line each, with … for what is put in."""
+    texts = []
+    for path in ROOT.glob("mixkd/**/*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+            texts.append("".join(
+                part.value if isinstance(part, ast.Constant) and isinstance(part.value, str)
+                else "…" for part in parts
+            ))  # fmt: skip
+    return "\n".join(texts)
+
+
+def test_messages_are_the_code_s_own() -> None:
+    said = said_in_code()
+    rows = re.findall(r"^\| `([^`]+)` \|", (ROOT / "docs" / "troubleshooting.md").read_text(),
+                      re.MULTILINE)  # fmt: skip
+    assert len(rows) > 30
+    for message in rows:
+        pieces = message.split("…")
+        assert all(piece in said for piece in pieces), message
+
+
+def test_equations_become_mathml(hooks: ModuleType) -> None:
+    convert: Callable[[str], str] = hooks.on_page_content
+    made = convert(r'<span class="arithmatex">\(\lambda x_i\)</span>')
+    assert made.startswith("<math ")
+    with pytest.raises(ValueError, match="does not know all of"):
+        convert(r'<span class="arithmatex">\(\nonsense{x}\)</span>')
