@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn
 
 from mixkd import __version__
 from mixkd.errors import UserError, nearest
+from mixkd.hiding import hide
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -101,6 +103,11 @@ def main() -> None:
 
         print(explain(command, error), file=sys.stderr)
         sys.exit(2)
+    except OSError as error:  # a full disk, a folder that is closed to us
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        print(hide(f"mixkd {command}: failed: {error}"), file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         print(f"mixkd {command}: interrupted; the same command continues it", file=sys.stderr)
         sys.exit(130)
@@ -143,7 +150,7 @@ def run_single(command: str, overrides: list[str]) -> int:
     from omegaconf import OmegaConf
 
     from mixkd.compose import compose
-    from mixkd.console import is_leader
+    from mixkd.console import is_leader, on_signal
     from mixkd.launchers.job import run_job
 
     cfg = compose(command, overrides)
@@ -155,7 +162,10 @@ def run_single(command: str, overrides: list[str]) -> int:
         outcome = run_alone(command, overrides)
     else:
         full = os.environ.get("HYDRA_FULL_ERROR") == "1"
-        outcome = run_job(command, overrides, full)
+        # Also before and after Lightning listens; of several processes torchrun ends them all.
+        heard = [] if "LOCAL_RANK" in os.environ else [signal.SIGTERM]
+        with on_signal(signal.default_int_handler, *heard):
+            outcome = run_job(command, overrides, full)
     if outcome.text or is_leader():
         outcome.show()
     return outcome.status

@@ -40,6 +40,10 @@ class NotFinite(ValueError):
     """A network gave logits that are not finite: it has diverged, or its weights are damaged."""
 
 
+class NotWritten(OSError):
+    """A file could not be written: the disk is full, or the folder is not ours to write to."""
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
     """Return ` (did you mean X?)` for the valid name nearest to `name`, else an empty string."""
     found = get_close_matches(name, list(valid), n=5, cutoff=0.5)

@@ -1,6 +1,7 @@
 """Files are written whole or not at all."""
 
 import csv
+import errno
 import io
 import json
 import os
@@ -11,7 +12,36 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mixkd.errors import UserError
+import numpy as np
+
+from mixkd.errors import NotWritten, UserError
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+CLOSED = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say what is wrong with the disk while a file or a folder is written.
+
+    Raises:
+        NotWritten: in place of an OSError of a full disk, or of a folder that is closed to us.
+    """
+    try:
+        yield
+    except NotWritten:
+        raise
+    except OSError as error:
+        said = f"{path} cannot be written: {error.strerror}"
+        if error.errno in FULL:
+            place = next(p for p in path.absolute().parents if p.is_dir())
+            free = shutil.disk_usage(place).free / 1e6
+            said += f"; {free:,.1f} MB are free there. Make room: the same command goes on"
+        elif error.errno in CLOSED:
+            said += "; take a folder that you may write to"
+        else:
+            raise
+        raise NotWritten(said) from error
 
 
 @contextmanager
@@ -19,20 +49,41 @@ def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary name beside `path`; on success flush it to disk and rename it to `path`.
 
     Raises:
-        OSError: if the folder cannot be written. The temporary file is removed on any error.
+        NotWritten: if the disk is full or the folder closed. The temporary file is removed on any
+            error.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix
+        )
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
+            temporary.chmod(0o666 & ~_umask())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def write_array(path: Path, shape: tuple[int, ...], value: np.generic) -> None:
+    """Write a `.npy` file of one value, to be mapped into memory and filled.
+
+    All its space is taken now: on a full disk the pages of a sparse file would end the process.
+    """
+    header = {
+        "descr": np.lib.format.dtype_to_descr(value.dtype),
+        "fortran_order": False,
+        "shape": shape,
+    }
+    row = np.full(shape[1:], value).tobytes()
+    with open(path, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for _ in range(shape[0]):
+            file.write(row)
 
 
 @contextmanager

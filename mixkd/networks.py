@@ -420,7 +420,7 @@ def read_weights(path: Path, key: str) -> tuple[dict[str, Tensor], list[str] | N
             found = safetensors.torch.load_file(path)
             with safe_open(path, "pt") as file:
                 saved = (file.metadata() or {}).get("classes")
-            classes = None if saved is None else list(json.loads(saved))
+            classes = None if saved is None else list(map(str, json.loads(saved)))
         else:
             found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever its readers make of a file that is no state dict
@@ -510,7 +510,8 @@ def weights_fingerprint(core: nn.Module, cfg: config.Network) -> str:
 def save_weights(core: nn.Module, path: Path, classes: Sequence[str]) -> None:
     """Write a core's weights as safetensors, with the class names in the metadata."""
     state = {n: t.detach().cpu().clone().contiguous() for n, t in core.state_dict().items()}
-    safetensors.torch.save_file(state, path, {"classes": json.dumps(list(classes))})
+    # Not save_file: what it raises where the disk is full is no OSError.
+    path.write_bytes(safetensors.torch.save(state, {"classes": json.dumps(list(classes))}))
 
 
 def _some(names: Sequence[str], most: int = 3) -> str:

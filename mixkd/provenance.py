@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mixkd.config import Config, EvaluateLogits, Training
+from mixkd.hiding import hidden
 
 PACKAGES = (
     "mixkd",
@@ -24,7 +25,7 @@ PACKAGES = (
 def provenance(cfg: Config) -> dict[str, Any]:
     """Return what is known of a run before it starts, ready for JSON."""
     known: dict[str, Any] = {
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": hidden([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "git": git_revision(),
         "packages": {name: version(name) for name in PACKAGES},
         "python": platform.python_version(),

@@ -1,8 +1,10 @@
 """A run directory: its place, lock, state and files."""
 
+import errno
 import os
 import re
 import shutil
+import signal
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,10 +25,11 @@ from mixkd.config import (
     TeacherMethod,
     Training,
 )
-from mixkd.console import is_leader
+from mixkd.console import is_leader, on_signal, say
 from mixkd.errors import UserError
 from mixkd.files import read_json, write_json, write_text
 from mixkd.fingerprints import experiment_hash
+from mixkd.hiding import hidden
 from mixkd.provenance import provenance
 
 Metrics = dict[str, float]
@@ -39,6 +42,9 @@ CONTENTS = (
     "features.npz", "figures", "csv", "tensorboard", "wandb", "wandb-id.txt",
     "config.yaml", "provenance.json",
 )  # fmt: skip
+
+
+STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Run:
@@ -85,10 +91,12 @@ class Run:
             yield
             return
         self._refuse_another()
-        self.path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.path / ".lock")
         try:
+            self.path.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=2)  # `mixkd list runs` tries it for a moment
+            if not os.access(self.path, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         except Timeout:
             by = (
                 f"process {pid}"
@@ -96,6 +104,13 @@ class Run:
                 else "another process"
             )
             raise UserError.of("run.dir", f"{self.path} is in use by {by}") from None
+        except OSError as error:
+            lock.release()
+            raise UserError.of(
+                "run.dir",
+                f"{self.path} cannot be written to ({error.strerror}); take run.dir=DIR, or "
+                "run.root=DIR for all runs",
+            ) from error
         try:
             if self.cfg.run.force:
                 self._clear()
@@ -105,24 +120,34 @@ class Run:
             self._refuse_other_data(fingerprints)
             self._write_provenance(fingerprints, device)  # first: it marks the directory
             write_text(
-                self.path / "config.yaml", yaml.safe_dump(self.cfg.model_dump(), sort_keys=False)
+                self.path / "config.yaml",
+                yaml.safe_dump(hidden(self.cfg.model_dump()), sort_keys=False),
             )
             self.status("running", started=_now())
             try:
                 yield
             except (KeyboardInterrupt, SystemExit) as stop:  # Lightning turns one into the other
-                self.status("interrupted", ended=_now())
+                self._end("interrupted")
                 raise KeyboardInterrupt from stop
             except BaseException as error:
-                self.status("failed", ended=_now(), error=repr(error))
+                self._end("failed", error=repr(error))
                 raise
-            self.status("finished", ended=_now())
+            with on_signal(signal.SIG_IGN, *STOPS):
+                self.status("finished", ended=_now())
         finally:
             lock.release()
 
     def status(self, state: str, **more: Any) -> None:
         """Write status.json: state, process and host, and what else is given."""
         write_status(self.path, state, **more)
+
+    def _end(self, state: str, **more: Any) -> None:
+        """Write how a run ended without its metrics, however often it is asked to stop."""
+        try:
+            with on_signal(signal.SIG_IGN, *STOPS):
+                self.status(state, ended=_now(), **more)
+        except OSError as error:  # a full disk: why the run ended is told all the same
+            say(str(error))
 
     def add_fingerprints(self, fingerprints: Mapping[str, str]) -> None:
         """Add the sha256 of what the run made to provenance.json."""
@@ -216,17 +241,17 @@ def write_status(directory: Path, state: str, **more: Any) -> None:
     known = {"state": state, "pid": os.getpid(), "host": socket.gethostname()}
     before = read_status(directory)
     known |= {k: before[k] for k in ("started", "stage", "epoch", "max_epochs") if k in before}
-    write_json(directory / "status.json", known | more)
+    write_json(directory / "status.json", known | hidden(more))
 
 
 def is_held(directory: Path) -> bool:
-    """Return whether a living process works in a run directory."""
+    """Return whether a living process works in a run directory; true where it cannot be known."""
     if not (directory / ".lock").exists():
         return False
     lock = FileLock(directory / ".lock")
     try:
         lock.acquire(timeout=0)
-    except Timeout:
+    except (Timeout, PermissionError):  # of a run that is not ours, what it says itself counts
         return True
     lock.release()
     return False

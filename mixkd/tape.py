@@ -21,7 +21,7 @@ from torch import Tensor
 
 from mixkd.console import say
 from mixkd.errors import UserError
-from mixkd.files import write_json
+from mixkd.files import write_array, write_json, writing
 from mixkd.networks import FrozenTeacher
 from mixkd.vicinal import VicinalBatch
 
@@ -139,13 +139,11 @@ class Tape:
         if path.is_file():
             if write:
                 return None
-            array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+            array = self._mapped(path, "r")
         elif write:
             array = self._begun(epoch)
         else:
             return None
-        if array.shape != self.shape or array.dtype != self.dtype:
-            raise UserError.of("teacher.tape", f"{path} is damaged; remove {self.folder}")
         self._open = (epoch, write, array)
         return array
 
@@ -156,15 +154,25 @@ class Tape:
             self.folder.mkdir(parents=True, exist_ok=True)
             # Whole before it has its name: another process may open it at once.
             own = path.with_name(f".{path.stem}-{np.random.default_rng().integers(2**32)}.npy")
-            array = np.lib.format.open_memmap(own, "w+", self.dtype, self.shape)
-            array[:] = np.nan
-            array.flush()
-            del array
-            if not path.is_file():
-                own.rename(path)
-            own.unlink(missing_ok=True)
-        begun: np.ndarray = np.load(path, mmap_mode="r+", allow_pickle=False)
-        return begun
+            with writing(path):
+                try:
+                    write_array(own, self.shape, self.dtype.type(np.nan))
+                    if not path.is_file():
+                        own.rename(path)
+                finally:
+                    own.unlink(missing_ok=True)
+        return self._mapped(path, "r+")
+
+    def _mapped(self, path: Path, mode: Literal["r", "r+"]) -> np.ndarray:
+        """Map a file of the tape into memory; what is no array of its form is never unpickled."""
+        try:
+            array: np.ndarray = np.load(path, mmap_mode=mode, allow_pickle=False)
+            if array.shape == self.shape and array.dtype == self.dtype:
+                return array
+            said = f"it is {array.dtype} {list(array.shape)}"
+        except (ValueError, EOFError) as error:
+            said = str(error)
+        raise UserError.of("teacher.tape", f"{path} is damaged ({said}); remove {self.folder}")
 
 
 class Deck:

@@ -1,14 +1,17 @@
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mixkd.compose import compose
 from mixkd.config import Config, validate
-from mixkd.errors import UserError
+from mixkd.console import on_signal
+from mixkd.errors import NotWritten, UserError
 from mixkd.files import replacing, write_json, write_text
 from mixkd.run import Run, is_held, read_status, write_status
 
@@ -146,3 +149,40 @@ def test_how_far_a_run_is_stays_known_when_it_stops(tmp_path: Path) -> None:
     found = read_status(tmp_path)
     assert (found["state"], found["epoch"], found["max_epochs"]) == ("failed", 3, 9)
     assert (found["started"], found["error"]) == ("then", "why")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_who_asks_again_while_a_run_ends_does_not_keep_it_from_saying_so(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, original = Run(cfg()), Run.status
+
+    def asked_again(self: Run, state: str, **more: Any) -> None:
+        if state != "running":
+            os.kill(os.getpid(), number)
+        original(self, state, **more)
+
+    monkeypatch.setattr(Run, "status", asked_again)
+    with on_signal(signal.default_int_handler, number):
+        with pytest.raises(KeyboardInterrupt), run.started({}, "cpu"):
+            raise KeyboardInterrupt
+        assert read_status(run.path)["state"] == "interrupted"
+        with run.started({}, "cpu"):
+            pass
+        assert read_status(run.path)["state"] == "finished"
+
+
+def test_a_disk_too_full_for_the_status_does_not_hide_why_a_run_ended(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, original = Run(cfg()), Run.status
+
+    def full(self: Run, state: str, **more: Any) -> None:
+        if state == "failed":
+            raise NotWritten("status.json cannot be written")
+        original(self, state, **more)
+
+    monkeypatch.setattr(Run, "status", full)
+    with pytest.raises(ZeroDivisionError), run.started({}, "cpu"):
+        raise ZeroDivisionError
+    assert "status.json cannot be written" in capsys.readouterr().err

@@ -16,6 +16,7 @@ from mixkd import config
 from mixkd.console import is_leader, say
 from mixkd.errors import UserError
 from mixkd.files import write_text
+from mixkd.hiding import hidden
 from mixkd.provenance import git_revision
 from mixkd.run import Run
 
@@ -86,6 +87,7 @@ def _wandb(own: config.Wandb, cfg: config.Training | config.Evaluate, run: Run) 
             console="off", silent=True, save_code=False, x_disable_meta=True
         ),
     }
+    known = hidden(known)
     try:
         experiment = wandb.init(**known, mode=mode)
     except wandb.Error as error:

@@ -1,11 +1,13 @@
 """Writes history.csv and the checkpoints of a run, and says how each epoch went."""
 
+import io
 import math
 import shutil
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
@@ -16,6 +18,27 @@ from mixkd.modules.learner import Learner
 from mixkd.run import Run
 
 Select = Literal["accuracy", "nll", "ece", "last"]
+
+
+class PlainCheckpoints(TorchCheckpointIO):
+    """Writes a checkpoint to the name that it is given, and nowhere else.
+
+    Lightning writes it to the system's folder of temporary files first, which may be small, and
+    leaves it there if it cannot be moved. Whoever gives a name here gives a temporary one.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            OSError: if it cannot be written; torch by itself raises that as something else.
+        """
+        written = io.BytesIO()
+        torch.save(checkpoint, written)
+        with open(path, "wb") as file:
+            file.write(written.getbuffer())
 
 
 class Recorder(Checkpoint):

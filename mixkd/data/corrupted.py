@@ -6,6 +6,7 @@ severity 1 first, and `labels.npy`, integers [5n]; they are read in place. Image
 same forms.
 """
 
+import tarfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +21,7 @@ from mixkd.data.class_names import CIFAR10, CIFAR100
 from mixkd.data.corruption_names import SEVERITIES
 from mixkd.data.folder import class_folders, list_classes, raise_all, read_listings
 from mixkd.data.images import AnyImages, StoredImages
-from mixkd.data.sources import alone, beside
+from mixkd.data.sources import alone, beside, inside
 from mixkd.errors import UserError, nearest
 from mixkd.fingerprints import file_fingerprint
 
@@ -197,7 +198,7 @@ def _cifar_folder(root: Path, published: Published, cfg: CorruptedData) -> Path:
             with alone(cfg):
                 if not any(any(place.glob("*.npy")) for place in (folder, root)):
                     _download(published, root, folder)
-        except (RuntimeError, OSError) as error:
+        except (RuntimeError, OSError, tarfile.TarError) as error:
             raise UserError.of(
                 "data.root",
                 f"no {published.folder} in {str(root)!r}, and the download failed ({error}); put "
@@ -213,7 +214,7 @@ def _cifar_folder(root: Path, published: Published, cfg: CorruptedData) -> Path:
 
 
 def _download(published: Published, root: Path, folder: Path) -> None:
-    with beside(folder) as partial:
+    with inside(), beside(folder) as partial:
         download_and_extract_archive(published.url, str(root), str(partial), md5=published.md5)
         inner = partial / published.folder
         for array in inner.iterdir():

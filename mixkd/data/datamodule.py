@@ -251,6 +251,16 @@ class ImageDataModule(LightningDataModule):
         first = share * (self.trainer.global_rank * self.parts + position.part)
         return self.stream.plan(position.epoch, position.step), torch.arange(first, first + share)
 
+    def training_index(self, epoch: int, number: int) -> Tensor:
+        """Return which images a batch of training is of: int64 [b], in the data set's own order.
+
+        Args:
+            epoch: from 0.
+            number: of the batch in the epoch, from 0, where each part of a step is one.
+        """
+        plan, rows = self._plan(Step(epoch, number // self.parts, number % self.parts))
+        return self.splits.train.index[plan.image[rows]].cpu()
+
     def _needed(self, position: Step) -> Tensor:
         plan, rows = self._plan(position)
         return plan.image[needed_rows(plan, rows)[0]]

@@ -20,7 +20,7 @@ from mixkd.config import Data
 from mixkd.console import say
 from mixkd.data.decode import DECODING, Files, decode
 from mixkd.data.images import AnyImages, Images, StoredImages
-from mixkd.errors import Problem, UserError
+from mixkd.errors import NotWritten, Problem, UserError
 from mixkd.files import replacing
 from mixkd.fingerprints import image_files
 
@@ -158,6 +158,9 @@ def _decoded(cfg: Data, root: Path, names: np.ndarray, side: int | None) -> np.n
             "takes the number of pixels to resize and crop them all to",
         )
     pixels = torch.stack([image.permute(1, 2, 0) for image in images]).numpy()
-    with replacing(cache) as temporary, open(temporary, "wb") as file:
-        np.save(file, pixels, allow_pickle=False)
+    try:
+        with replacing(cache) as temporary, open(temporary, "wb") as file:
+            np.save(file, pixels, allow_pickle=False)
+    except NotWritten as error:  # the next start decodes them again
+        say(f"{error} (data.cache_dir); going on without")
     return pixels

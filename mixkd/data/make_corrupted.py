@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.lib.format import open_memmap
 from PIL import Image
 
 from mixkd.config import Data
@@ -22,7 +21,7 @@ from mixkd.data.corruption_names import SEVERITIES
 from mixkd.data.corruptions import PARAMETERS, Parameters, corrupt, parameters_for
 from mixkd.data.images import AnyImages, Images, StoredImages
 from mixkd.data.sources import alone, beside
-from mixkd.files import replacing, write_json
+from mixkd.files import replacing, write_array, write_json
 
 # Part of the cache's key, with the parameters: raise it when corruptions.py defines one anew.
 DEFINITIONS = 1
@@ -95,7 +94,8 @@ def _write_arrays(
     with replacing(folder / "labels.npy") as temporary:
         np.save(temporary, labels, allow_pickle=False)
     with replacing(folder / f"{name}.npy") as temporary:
-        out = open_memmap(temporary, "w+", np.uint8, (SEVERITIES * n, *images.stored, 3))
+        write_array(temporary, (SEVERITIES * n, *images.stored, 3), np.uint8(0))
+        out = np.load(temporary, mmap_mode="r+", allow_pickle=False)
         for severity, at, pixels in _corrupted(images, name, parameters, seed):
             start = (severity - 1) * n
             out[start + at.start : start + at.stop] = pixels

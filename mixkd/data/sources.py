@@ -6,6 +6,7 @@ conf/data/. The corrupted ones are in corrupted.py.
 
 import os
 import shutil
+import tarfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from mixkd.console import say
 from mixkd.data.folder import load_folder
 from mixkd.data.images import AnyImages, Images
 from mixkd.errors import UserError
+from mixkd.files import writing
 
 
 @dataclass(frozen=True)
@@ -68,12 +70,12 @@ def cifar(cfg: Data) -> Source:
     }[cfg.source]
     root = cfg.root or "datasets"
     try:
-        with alone(cfg), warnings.catch_warnings():
+        with alone(cfg), inside(), warnings.catch_warnings():
             # torchvision's unpickling of label names warns under new NumPy versions.
             warnings.simplefilter("ignore")
             train = kind(root, train=True, download=cfg.download)
             test = kind(root, train=False, download=cfg.download)
-    except (RuntimeError, OSError) as error:
+    except (RuntimeError, OSError, tarfile.TarError) as error:
         hint = (
             f"the download failed; put {kind.filename} from {kind.url} there yourself"
             if cfg.download
@@ -138,12 +140,32 @@ def _unpack(root: Path, split: str, unpack: Callable[..., None]) -> None:
     archive = root / ARCHIVES[split]
     say(f"unpacking {archive} (once)")
     try:
-        if split == "val":  # it comes as one folder; the devkit knows the classes
-            devkit.parse_devkit_archive(str(root))
-        with beside(root / split) as partial:
-            unpack(str(root), folder=partial.name)
-    except (RuntimeError, OSError) as error:
+        with inside():
+            if split == "val":  # it comes as one folder; the devkit knows the classes
+                devkit.parse_devkit_archive(str(root))
+            with beside(root / split) as partial:
+                unpack(str(root), folder=partial.name)
+    except (RuntimeError, OSError, tarfile.TarError) as error:
         raise UserError.of("data.root", f"{archive} cannot be unpacked: {error}") from error
+
+
+@contextmanager
+def inside() -> Iterator[None]:
+    """Let archives unpack within their folder only: no `..`, no links out of it, no devices.
+
+    torchvision, which unpacks them, sets no filter. (Pythons before 3.11.4 have none to set; what
+    it unpacks there has the md5 of the published archive, as everywhere.)
+
+    Raises:
+        tarfile.FilterError: for such a member.
+    """
+    own = getattr(tarfile, "data_filter", None)
+    former = getattr(tarfile.TarFile, "extraction_filter", None)
+    tarfile.TarFile.extraction_filter = None if own is None else staticmethod(own)
+    try:
+        yield
+    finally:
+        tarfile.TarFile.extraction_filter = former if former is None else staticmethod(former)
 
 
 @contextmanager
@@ -151,16 +173,32 @@ def beside(folder: Path) -> Iterator[Path]:
     """Give a name beside a folder, to fill; then move it there: a folder that is there is whole."""
     partial = folder.with_name(f".{folder.name}-partial")
     shutil.rmtree(partial, ignore_errors=True)
-    yield partial
-    os.replace(partial, folder)
+    with writing(folder):
+        try:
+            yield partial
+            os.replace(partial, folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 @contextmanager
 def alone(cfg: Data) -> Iterator[None]:
-    """Let one process at a time make files that others may be about to make too."""
-    Path(cfg.cache_dir).mkdir(parents=True, exist_ok=True)
-    with FileLock(Path(cfg.cache_dir) / ".lock"):
+    """Let one process at a time make files that others may be about to make too.
+
+    Raises:
+        UserError: if the cache cannot be written to.
+    """
+    lock = FileLock(Path(cfg.cache_dir) / ".lock")
+    try:
+        Path(cfg.cache_dir).mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        text = f"got {cfg.cache_dir!r}, which cannot be written to ({error.strerror})"
+        raise UserError.of("data.cache_dir", f"{text}; takes a folder that can") from error
+    try:
         yield
+    finally:
+        lock.release()
 
 
 SOURCES: dict[str, Callable[[Data], Source]] = {

@@ -14,6 +14,7 @@ from mixkd.compose import compose
 from mixkd.config import validate
 from mixkd.console import say
 from mixkd.errors import NotFinite, UserError
+from mixkd.hiding import hide
 from mixkd.run import Metrics, Run
 
 State = Literal["finished", "skipped", "submitted", "failed", "refused", "interrupted"]
@@ -115,7 +116,7 @@ def run_job(
         peer = isinstance(error, RuntimeError) and "by peer" in str(error)
         expected = peer or isinstance(error, (OSError, NotFinite))
         trace = "".join(traceback.format_exception(error)) if full or not expected else ""
-        return Outcome("failed", path, text=f"{trace}mixkd {command}: failed: {error}")
+        return Outcome("failed", path, text=hide(f"{trace}mixkd {command}: failed: {error}"))
 
 
 def _imported(name: str) -> ModuleType:
@@ -139,4 +140,4 @@ def explain(command: str, error: UserError, full: bool = False) -> str:
     trace = "".join(traceback.format_exception(error)) if full else ""
     count = len(error.problems)
     head = f"mixkd {command}: {count} problem{'s' if count > 1 else ''}"
-    return trace + "\n".join([head, *(f"  {problem}" for problem in error.problems)])
+    return hide(trace + "\n".join([head, *(f"  {problem}" for problem in error.problems)]))

@@ -13,8 +13,8 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
@@ -22,7 +22,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
-from mixkd.console import cores
+from mixkd.console import cores, on_signal
 from mixkd.launchers.job import INTERRUPTED, Outcome, run_job
 from mixkd.run import is_held, read_status, write_status
 
@@ -87,7 +87,7 @@ def run_jobs(
     outcomes: list[Outcome | None] = [None] * len(jobs)
     running: dict[int, _Running] = {}
     pending, stopping, asked = list(range(len(jobs))), False, False
-    with _on_signal(signal.default_int_handler, signal.SIGTERM):  # as Ctrl-C
+    with on_signal(signal.default_int_handler, signal.SIGTERM):  # as Ctrl-C
         try:
             while running or (pending and not stopping):
                 try:
@@ -113,6 +113,7 @@ def run_jobs(
         finally:
             for own in running.values():
                 _kill(own)
+                _write_end(own.job, interrupted(own.job))
     if asked:
         return [o or interrupted(job) for job, o in zip(jobs, outcomes, strict=True)]
     return outcomes
@@ -125,21 +126,9 @@ def _fork_server(commands: set[str]) -> Any:
     """
     context: Any = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([f"mixkd.tasks.{command}" for command in sorted(commands)])
-    with _on_signal(signal.SIG_IGN, signal.SIGINT, signal.SIGTERM):
+    with on_signal(signal.SIG_IGN, signal.SIGINT, signal.SIGTERM):
         forkserver.ensure_running()
     return context
-
-
-@contextmanager
-def _on_signal(action: Any, *numbers: signal.Signals) -> Iterator[None]:
-    """Do something else at signals for a while; nothing but the main thread can say what."""
-    own = threading.current_thread() is threading.main_thread()
-    before = [(number, signal.signal(number, action)) for number in numbers if own]
-    try:
-        yield
-    finally:
-        for number, former in before:
-            signal.signal(number, signal.SIG_DFL if former is None else former)
 
 
 def _start(context: Any, own: _Running, parallel: int) -> None:
@@ -213,13 +202,18 @@ def _ended(own: _Running) -> Outcome | None:
         connection.close()
     _kill(own)  # what its processes have started and left
     outcome = _judged(own)
-    path = outcome.path or own.job.path
+    _write_end(own.job, outcome)
+    return outcome
+
+
+def _write_end(job: Job, outcome: Outcome) -> None:
+    """Write how a job ended into its directory where its processes could not."""
+    path = outcome.path or job.path
     directory = Path(path)
     silent = path and outcome.status and not is_held(directory)
     if silent and read_status(directory).get("state") == "running":
         state = "interrupted" if outcome.state == "interrupted" else "failed"
         write_status(directory, state, error=outcome.reason)
-    return outcome
 
 
 def _judged(own: _Running) -> Outcome:

@@ -16,6 +16,7 @@ from hydra.errors import HydraException
 from mixkd.compose import compose, diagnose, expand
 from mixkd.config import EvaluateLogits, Slurm, SweepSettings, sweep_settings, validate
 from mixkd.errors import UserError
+from mixkd.hiding import hide
 from mixkd.launchers.job import Outcome, explain
 from mixkd.launchers.local import Job, interrupted, run_jobs
 from mixkd.run import Run
@@ -260,7 +261,7 @@ def _launch(
 def _say(job: Job, outcome: Outcome, more: str = "") -> None:
     text = outcome.text or f"{outcome.state}{more}: {outcome.path}"
     for line in [*text.splitlines(), *([f"  {' '.join(job.words)}"] if outcome.status else [])]:
-        print(f"{job.label}{line}", file=sys.stderr, flush=True)
+        print(hide(f"{job.label}{line}"), file=sys.stderr, flush=True)
 
 
 def _all_refused(command: str, plan: list[Planned]) -> int:
@@ -290,4 +291,4 @@ def table(rows: Sequence[tuple[Job, Outcome | None]]) -> str:
         "  ".join([*(c.ljust(w) for c, w in zip(line[:3], widths, strict=True)), line[3]])
         for line in lines
     )
-    return "\n".join([*(row.rstrip() for row in padded), counts])
+    return hide("\n".join([*(row.rstrip() for row in padded), counts]))

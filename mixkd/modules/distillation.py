@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from mixkd.losses import Losses, Temperature, distillation, distillation_kl, mixed_cross_entropy
-from mixkd.modules.learner import Learner
+from mixkd.modules.learner import TEACHER, Learner
 from mixkd.networks import FrozenTeacher, Network
 from mixkd.optimization import Optimization
 from mixkd.tape import Deck
@@ -66,6 +66,7 @@ class Distillation(Learner):
             teacher = self.teacher(batch.mixed)
         else:
             teacher = self.deck.answers(batch, self.teacher)
+        self.watched[TEACHER] = teacher
         student = self(batch.mixed)
         return distillation(
             mixed_cross_entropy(student, batch.label, batch.partner_label, batch.lam),

@@ -11,11 +11,27 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from mixkd.data.datamodule import ImageDataModule
+from mixkd.errors import NotFinite
 from mixkd.losses import Losses
 from mixkd.modules.classifier import Classifier
+from mixkd.modules.finite import FiniteWatch
 from mixkd.networks import Network
 from mixkd.optimization import Optimization
 from mixkd.vicinal import VicinalBatch
+
+LOGITS, TEACHER, LOSS = "the network's logits", "the teacher's answers", "the loss"
+
+# What to try where something is not finite.
+REMEDIES = {
+    TEACHER: "look at its weights; teacher.precision=float32 and teacher.tape_precision=float32 "
+    "hold larger numbers",
+}
+LOWER = (
+    "take a lower optimizer.lr, trainer.clip_norm=1.0 or, if it is bf16, trainer.precision=float32"
+)
+
+IMAGES_SHOWN = 8
 
 
 class Learner(Classifier, ABC):
@@ -38,6 +54,8 @@ class Learner(Classifier, ABC):
         self._sums: Tensor | None = None
         self._images = 0
         self._started = self._ended = 0.0
+        self._finite = FiniteWatch()
+        self.watched: dict[str, Tensor] = {}  # of this step, what has to be finite
 
     @abstractmethod
     def losses(self, batch: VicinalBatch) -> Losses:
@@ -54,6 +72,8 @@ class Learner(Classifier, ABC):
     def forward(self, view: Tensor) -> Tensor:
         """Map views, float [b, 3, h, w] in [0, 1], to logits [b, classes]."""
         logits: Tensor = (self.network if self.training else self.outcome)(view)
+        if self.training:
+            self.watched[LOGITS] = logits
         return logits
 
     def train(self, mode: bool = True) -> "Learner":
@@ -78,6 +98,7 @@ class Learner(Classifier, ABC):
             group["lr"] = rate
         self.values = {"lr": rate}
         self._sums, self._images, self._started = None, 0, time.perf_counter()
+        self._finite.reset()
 
     def on_train_batch_start(self, batch: VicinalBatch, batch_idx: int) -> None:
         """Reseed, so that a resumed run draws what an uninterrupted one would have drawn."""
@@ -89,11 +110,56 @@ class Learner(Classifier, ABC):
             torch.cuda.manual_seed(seed)
 
     def training_step(self, batch: VicinalBatch, batch_idx: int) -> Tensor:
-        """Return the loss; add it to the epoch's sums without waiting for the device."""
+        """Return the loss; add it to the epoch's sums without waiting for the device.
+
+        Raises:
+            NotFinite: if the logits, the teacher's or the loss are not, of this step or, on an
+                accelerator, of one before.
+        """
         losses = self.losses(batch)
+        self._finite.look(batch_idx, {**self.watched, LOSS: losses.loss})
+        self.watched.clear()
+        self._stop_if_not_finite()
         parts = torch.stack([x.detach() for x in losses if x is not None])
         self._sums = parts if self._sums is None else self._sums.to(parts.device) + parts
         return losses.loss
+
+    def _stop_if_not_finite(self, wait: bool = False) -> None:
+        if (found := self._finite.found(wait)) is None:
+            return
+        what, number = found
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        assert isinstance(data, ImageDataModule)
+        index = data.training_index(self.current_epoch, number).tolist()
+        shown = ", ".join(map(str, index[:IMAGES_SHOWN]))
+        more = f" and {len(index) - IMAGES_SHOWN} more" if len(index) > IMAGES_SHOWN else ""
+        step = number // self.trainer.accumulate_grad_batches + 1
+        remedy = REMEDIES.get(what, LOWER)
+        raise NotFinite(
+            f"{what} {'is' if what == LOSS else 'are'} not finite in {self._now(step)}, on the "
+            f"training images {shown}{more}; {remedy}"
+        )
+
+    def _now(self, step: int) -> str:
+        rate = self.values["lr"]
+        return f"epoch {self.current_epoch + 1}, step {step}, at a learning rate of {rate:g}"
+
+    def on_validation_start(self) -> None:
+        """Stop here if a step was not finite: what the held-out images show is its consequence."""
+        self._stop_if_not_finite(wait=True)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the held-out metrics.
+
+        Raises:
+            NotFinite: if the logits of held-out images are not.
+        """
+        try:
+            super().on_validation_epoch_end()
+        except NotFinite as error:
+            steps = int(self.trainer.num_training_batches) // self.trainer.accumulate_grad_batches
+            text = f"{LOGITS} are not finite on the held-out images after {self._now(steps)}"
+            raise NotFinite(f"{text}; {LOWER}") from error
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Clip the gradients. (Lightning's own clipping refuses fused optimizers under bf16.)"""
@@ -123,7 +189,20 @@ class Learner(Classifier, ABC):
         self.schedule.epoch_ended(self.values["val/nll"])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save the schedule's state, and the epoch's sums, of each process, and rate so far."""
+        """Save the schedule's state, and the epoch's sums, of each process, and rate so far.
+
+        Raises:
+            NotFinite: if the weights are not: the checkpoint before stays.
+        """
+        self._stop_if_not_finite(wait=True)
+        # After an update that broke them the next step would show it, too late.
+        if not torch.stack([p.isfinite().all() for p in self.network.parameters()]).all():
+            done = self.trainer.global_step
+            text = f"the network's weights are not finite after {done} steps, in epoch"
+            rate = self.values["lr"]
+            raise NotFinite(
+                f"{text} {self.current_epoch + 1} at a learning rate of {rate:g}; {LOWER}"
+            )
         checkpoint["schedule"] = self.schedule.state_dict()
         sums = self._sums
         if sums is not None:

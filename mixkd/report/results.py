@@ -91,6 +91,8 @@ class Reproduction:
             if {each.kind for each in expected} - set(KINDS):
                 raise ValueError("a kind of run that there is not")
             sorted(each.seed for each in expected)  # numbers
+            if manifest(path.parent, str(found["scale"])) != path:  # it names folders
+                raise ValueError(f"its scale is {found['scale']!r}")
             mappings = ("data", "datasets", "teachers")
             if not all(isinstance(found[name], dict) for name in mappings):
                 raise ValueError(f"{', '.join(mappings)} take mappings")

@@ -96,7 +96,10 @@ class Table:
         text = [self.is_text(column) for column in self.columns]
         lines = [[column.heading for column in self.columns]]
         lines += [[c.shown(row.get(c.name)) for c in self.columns] for row in self.rows]
-        lines = [[" ".join(cell.replace("|", "\\|").split()) for cell in line] for line in lines]
+        lines = [
+            [" ".join(cell.replace("|", "\\|").replace("<", "&lt;").split()) for cell in line]
+            for line in lines
+        ]
         widths = [max(len(line[k]) for line in lines) for k in range(len(self.columns))]
         rows = [
             [
@@ -133,8 +136,8 @@ class Table:
                     if value.spread is not None:
                         line[f"{column.name}_sd"] = value.spread
                     value = value.value
-                line[column.name] = "" if value is None else value
-            writer.writerow(line | ({"runs": ";".join(directories)} if runs else {}))
+                line[column.name] = "" if value is None else _inert(value)
+            writer.writerow(line | ({"runs": _inert(";".join(directories))} if runs else {}))
         return text.getvalue()
 
     def latex(self) -> str:
@@ -170,6 +173,14 @@ class Table:
         write_text(folder / f"{self.name}.md", heading + self.markdown())
         write_text(folder / f"{self.name}.csv", self.csv())
         write_text(folder / f"{self.name}.tex", self.latex())
+
+
+def _inert(cell: object) -> object:
+    """Return a cell that no spreadsheet takes for a formula: a text that begins as one is quoted.
+
+    Names come from the configurations of runs, which may be a stranger's.
+    """
+    return f"'{cell}" if isinstance(cell, str) and cell[:1] in tuple("=+@\t\r") else cell
 
 
 _TEX = {

@@ -16,7 +16,7 @@ from timm.layers.norm_act import convert_sync_batchnorm
 from mixkd import config
 from mixkd.callbacks.loggers import log_results, open_loggers, replay
 from mixkd.callbacks.monitors import CalibrationMonitor, LinearityMonitor
-from mixkd.callbacks.recorder import Recorder
+from mixkd.callbacks.recorder import PlainCheckpoints, Recorder
 from mixkd.console import say
 from mixkd.data.datamodule import ImageDataModule, make_stream
 from mixkd.data.images import Splits
@@ -72,7 +72,7 @@ def make_trainer(cfg: config.Machine, **more: object) -> Trainer:
         "devices": cfg.devices,
         "strategy": cfg.strategy,
         # On SLURM too: Lightning's own way there would requeue, which submitit does.
-        "plugins": [LightningEnvironment()],
+        "plugins": [LightningEnvironment(), PlainCheckpoints()],
         "precision": {"float32": "32-true", "bf16": "bf16-mixed"}[cfg.precision],
         "logger": False,
         "enable_checkpointing": False,
@@ -212,6 +212,8 @@ def fit(
             data.stream = stage.stream
             stage.learner.train()
             trainer.fit(stage.learner, data, ckpt_path=checkpoint, weights_only=True)
+            if trainer.is_global_zero:
+                recorder.write_history()  # a run may have ended between the checkpoint and this
             trainer.strategy.barrier()  # until the first process has written
         best = torch.load(recorder.best, map_location="cpu", weights_only=True)
         learner.load_state_dict(best["state_dict"])

@@ -1,0 +1,60 @@
+"""Finding the first step at which something is not finite, without waiting for the device."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+NEVER = 2**62
+
+
+class FiniteWatch:
+    """Remembers, for each thing that is watched, the first step at which it was not finite.
+
+    The memory is on the device. A host that does not wait reads a copy, which on an accelerator may
+    be of a few steps before: it learns of a fault late, but then of its first step.
+    """
+
+    def __init__(self) -> None:
+        self._names: tuple[str, ...] = ()
+        self._first: Tensor | None = None
+        self._copy: Tensor | None = None
+
+    def reset(self) -> None:
+        """Forget everything, as when an epoch begins."""
+        for memory in (self._first, self._copy):
+            if memory is not None:
+                memory.fill_(NEVER)
+
+    def look(self, step: int, values: Mapping[str, Tensor]) -> None:
+        """Look at the values of a step.
+
+        Args:
+            step: its number, larger than those before.
+            values: floats of any shape, by name; the same names at every step, the causes of
+                others first.
+        """
+        # A sum is finite where all are, and takes one pass.
+        sums = torch.stack([value.detach().float().sum() for value in values.values()])
+        if self._first is None:
+            self._names = tuple(values)
+            self._first = torch.full((len(sums),), NEVER, device=sums.device)
+            cpu = sums.device.type == "cpu"
+            self._copy = None if cpu else self._first.cpu().pin_memory()
+        now = torch.where(sums.isfinite(), NEVER, step)
+        torch.minimum(self._first, now, out=self._first)
+        if self._copy is not None:
+            self._copy.copy_(self._first, non_blocking=True)
+
+    def found(self, wait: bool = False) -> tuple[str, int] | None:
+        """Return what was not finite first, and at which step; None if there is nothing known.
+
+        Args:
+            wait: whether to wait for the device, to know of every step so far.
+        """
+        known = self._first if wait or self._copy is None else self._copy
+        if known is None:
+            return None
+        steps = known.tolist()
+        first = min(steps)
+        return None if first == NEVER else (self._names[steps.index(first)], first)

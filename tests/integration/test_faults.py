@@ -1,0 +1,240 @@
+"""A full disk, closed folders, signals, numbers that are not finite: what was good stays good."""
+
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.integration.child import in_child
+
+pytestmark = pytest.mark.integration
+
+Mixkd = Callable[..., int]
+WORDS = ["network=resnet20", "network.args.depth=8", "data.batch_size=16", "data.pad=1",
+         "callbacks=none"]  # fmt: skip
+COMMAND = ["finetune", "data=imagefolder", "data.root=images", *WORDS]
+
+
+def own_mounts() -> list[str]:
+    """Return how to start a process that may mount; nothing where that is not allowed."""
+    users = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    start = ["unshare", *users, "--mount"]
+    if shutil.which("unshare") is None:
+        return []
+    tried = [*start, "mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", "."]
+    return [] if subprocess.run(tried, capture_output=True, check=False).returncode else start
+
+
+def test_on_a_full_disk_the_last_checkpoint_stays_and_the_next_start_goes_on(
+    image_folder: Path,
+) -> None:
+    # The disk is full from the second epoch on: a small tmpfs. Where none can be mounted, files
+    # are limited in size, which fails in the same place.
+    before = own_mounts()
+    found = in_child(
+        """
+        from mixkd.callbacks.recorder import Recorder
+        from mixkd.modules.learner import Learner
+        whole = mixkd(*words, "run.root=whole")
+        Path("runs").mkdir()
+        if mounted:
+            subprocess.run("mount -t tmpfs -o size=8m tmpfs runs".split(), check=True)
+        original = Learner.on_train_epoch_start
+
+        def filled(self):
+            if self.current_epoch == 1 and mounted:
+                with open("runs/ballast", "wb", buffering=0) as ballast:
+                    with contextlib.suppress(OSError):
+                        while ballast.write(bytes(4096)):
+                            pass
+            elif self.current_epoch == 1:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+            original(self)
+
+        Learner.on_train_epoch_start = filled
+        full = mixkd(*words)
+        Learner.on_train_epoch_start = original
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+        Path("runs/ballast").unlink(missing_ok=True)
+        shutil.copytree("runs", "stopped")
+        again = mixkd(*words)
+        shutil.copytree("runs", "resumed")
+        print(json.dumps({"whole": whole, "full": full, "again": again}))
+        """,
+        *before,
+        words=[*COMMAND, "trainer.max_epochs=3"],
+        mounted=bool(before),
+    )
+    assert (found["whole"][0], found["full"][0], found["again"][0]) == (0, 1, 0), found
+    said = found["full"][1]
+    why = "No space left on device" if before else "File too large"
+    assert said.count(f"checkpoints/last.ckpt cannot be written: {why}; ") == 1
+    assert "MB are free there. Make room: the same command goes on" in said
+    assert "Traceback" not in said
+    stopped, resumed, whole = (
+        next(Path(p).glob("*/finetune/*")) for p in ("stopped", "resumed", "whole")
+    )
+    assert not [p for p in Path("stopped").rglob(".*-*") if p.is_file()]
+    checkpoint = torch.load(stopped / "checkpoints" / "last.ckpt", weights_only=True)
+    assert checkpoint["epoch"] == 0
+    assert not (stopped / "metrics.json").exists()
+    assert f"resuming from {Path('runs', *stopped.parts[1:])}" in found["again"][1]
+    for name in ("metrics.json", "history.csv", "weights.safetensors"):
+        assert (resumed / name).read_bytes() == (whole / name).read_bytes(), name
+
+
+def test_a_run_that_could_not_write_its_last_history_writes_it_at_the_next_start(
+    mixkd: Mixkd, image_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mixkd.callbacks.recorder import Recorder
+    from mixkd.errors import NotWritten
+
+    original, words = Recorder.write_history, [*COMMAND, "trainer.max_epochs=2", "run.dir=run"]
+
+    def full(self: Recorder) -> None:
+        if len(self.rows) == 2:
+            raise NotWritten("history.csv")
+        original(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Recorder, "write_history", full)
+        assert mixkd(*words) == 1
+    assert len(Path("run/history.csv").read_text().splitlines()) == 2
+    assert mixkd(*words) == 0
+    assert len(Path("run/history.csv").read_text().splitlines()) == 3
+
+
+# As an ordinary user: root may write everywhere.
+AS_USER = (
+    ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all"]
+    if os.geteuid() == 0
+    else []
+)
+
+
+def test_closed_folders_are_named(image_folder: Path) -> None:
+    found = in_child(
+        """
+        words = [*words, "trainer.max_epochs=1"]
+        said = {}
+        Path("closed").mkdir()
+        Path("closed").chmod(0o555)
+        cache = "data.cache_dir=closed/cache"
+        said["root"] = mixkd(*words, "run.root=closed")
+        said["cache"] = mixkd(*words, cache, "run.dir=run")
+        cifar = ["data=cifar10", "data.root=closed", cache, "network=resnet20"]
+        said["lock"] = mixkd("finetune", *cifar)
+        said["out"] = mixkd("report", "runs=.", "out=closed/report")
+        run = Path("run")
+        (run / "status.json").write_text('{"state": "running", "pid": 1}')
+        said["before"] = sorted(map(str, run.rglob("*")))
+        for path in (run, run / ".lock"):
+            path.chmod(path.stat().st_mode & 0o555)
+        said["run"] = mixkd(*words, "run.dir=run")
+        said["list"] = mixkd("list", "runs", "run.root=.")
+        said["evaluate"] = mixkd("evaluate", "network.run=run", "run.root=runs")
+        run.chmod(0o755)
+        said["after"] = sorted(map(str, run.rglob("*")))
+        Path("closed").chmod(0o755)
+        print(json.dumps(said))
+        """,
+        *AS_USER,
+        words=COMMAND,
+    )
+    for name in ("root", "cache", "lock", "out", "run", "list", "evaluate"):
+        assert "Traceback" not in found[name][1], name
+    assert found["root"][0] == 2
+    assert "run.dir: closed/imagefolder/finetune/resnet20-erm-s0-" in found["root"][1]
+    assert "cannot be written to (Permission denied); take run.dir=DIR" in found["root"][1]
+    assert found["cache"][0] == 0  # decoded, not kept
+    assert (
+        "cannot be written: Permission denied; take a folder that you may write to"
+        in (found["cache"][1])
+    )
+    assert "(data.cache_dir); going on without" in found["cache"][1]
+    assert found["lock"][0] == 2
+    assert "data.cache_dir: got 'closed/cache', which cannot be written to" in found["lock"][1]
+    assert found["out"][0] == 1
+    assert "closed/report" in found["out"][1]
+    assert "cannot be written: Permission denied" in found["out"][1]
+    assert found["run"][0] == 2
+    assert "run.dir: run cannot be written to (Permission denied)" in found["run"][1]
+    assert found["after"] == found["before"]
+    assert "run  running" in found["list"][1]
+    assert found["evaluate"][0] == 0  # a run that is only read
+
+
+@pytest.mark.parametrize("jobs", [[], ["-m", "seed=0,1"]])
+def test_ctrl_c_twice_leaves_a_run_that_goes_on(
+    mixkd: Mixkd, image_folder: Path, jobs: list[str]
+) -> None:
+    words = [*COMMAND, "trainer.max_epochs=40"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "mixkd", *words, *jobs],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
+        assert process.stderr is not None
+        lines = []
+        for line in process.stderr:
+            lines.append(line)
+            if "epoch   2/" in line:
+                for _ in range(2):
+                    process.send_signal(signal.SIGINT)
+                    time.sleep(0.05)
+    assert process.returncode == 130, lines
+    assert "the same command continues it" in lines[-1]
+    assert "Traceback" not in "".join(lines)
+    (run,) = Path("runs/imagefolder/finetune").iterdir()
+    assert json.loads((run / "status.json").read_text())["state"] == "interrupted"
+    checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    assert 1 <= checkpoint["epoch"] < 39
+    assert mixkd(*words) == 0
+    assert len((run / "history.csv").read_text().splitlines()) == 41
+
+
+class Poisoned(nn.Module):
+    """Its logits are not finite at the second step of the second epoch, of three steps each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.steps = nn.Linear(3 * 16 * 16, 3), 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.steps += self.training
+        logits: Tensor = self.linear(x.flatten(1))
+        return logits * math.inf if self.training and self.steps == 5 else logits
+
+
+def poisoned() -> nn.Module:
+    return Poisoned()
+
+
+def test_where_numbers_stop_being_finite_the_run_stops(
+    mixkd: Mixkd, image_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["data=imagefolder", "data.root=images", "data.batch_size=16", "callbacks=none"]
+    words += [f"network.factory={__name__}.poisoned", "trainer.max_epochs=3", "run.dir=run"]
+    words += ["schedule=constant", "optimizer.lr=0.01", "checkpoint.every_n_steps=1"]
+    assert mixkd("finetune", *words) == 1
+    said = capsys.readouterr().err
+    assert "the network's logits are not finite in epoch 2, step 2, at a learning rate of 0.01" in (
+        said
+    )
+    assert "on the training images " in said
+    assert "Traceback" not in said
+    assert json.loads(Path("run/status.json").read_text())["state"] == "failed"
+    checkpoint = torch.load("run/checkpoints/last.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == 4  # the step before
+    assert all(value.isfinite().all() for value in checkpoint["state_dict"].values())

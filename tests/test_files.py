@@ -1,0 +1,60 @@
+"""Files are whole or not there, and whoever cannot write them says which, why and what to do."""
+
+import errno
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mixkd.errors import NotWritten
+from mixkd.files import replacing, write_array, write_json, write_text, writing
+
+
+@contextmanager
+def file_limit(size: int) -> Iterator[None]:
+    """Let no file be larger: a full disk that an ordinary user can have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_what_does_not_fit_leaves_the_file_before_it() -> None:
+    write_text(path := Path("place/file.txt"), "before")
+    with (
+        file_limit(100),
+        pytest.raises(NotWritten, match=r"^place/file.txt cannot be written: File too large; "),
+    ):
+        write_text(path, "after" * 100)
+    assert path.read_text() == "before"
+    assert [p.name for p in path.parent.iterdir()] == ["file.txt"]
+
+
+def test_a_full_disk_says_how_much_is_free() -> None:
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    said = r"^a/b cannot be written: No space left on device; [\d,.]+ MB are free there. Make room"
+    with pytest.raises(NotWritten, match=said), writing(Path("a/b")):
+        raise full
+    # Other errors are told as they are, and one that was told is told once.
+    with pytest.raises(FileNotFoundError), writing(Path("a/b")):
+        open("nowhere")
+    with pytest.raises(NotWritten, match="^inner$"), replacing(Path("outer")):
+        raise NotWritten("inner")
+
+
+def test_what_is_written_has_the_usual_form() -> None:
+    write_array(Path("a.npy"), (3, 2, 4), np.float16(np.nan))
+    found = np.load("a.npy", mmap_mode="r+", allow_pickle=False)
+    assert (found.shape, found.dtype) == ((3, 2, 4), np.float16)
+    assert np.isnan(found).all()
+    assert os.stat("a.npy").st_blocks * 512 >= found.nbytes  # its space is taken
+    with file_limit(100), pytest.raises(OSError, match="too large"):
+        write_array(Path("b.npy"), (1000, 10), np.uint8(0))
+    write_json(Path("c.json"), {"a": 0.1})
+    assert Path("c.json").read_text() == '{\n  "a": 0.1\n}\n'
