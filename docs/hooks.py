@@ -20,12 +20,14 @@ from pydantic.fields import FieldInfo
 from mixkd import __version__
 from mixkd.cli import HELP
 from mixkd.compose import compose
-from mixkd.config import PLACE, TASKS
+from mixkd.config import PLACE, TASKS, Export
 from mixkd.shipped import config_dir, group_names, shipped_values
 from mixkd.tasks.compare import KEYS as COMPARE
 from mixkd.tasks.dashboard import KEYS as DASHBOARD
 from mixkd.tasks.report import KEYS as REPORT
 from mixkd.tasks.reproduce import KEYS as REPRODUCE
+
+SCHEMAS = {**TASKS, "export": Export}
 
 # Sections with a folder of files in conf/ to choose from.
 GROUPS = ("data", "network", "method", "optimizer", "schedule", "trainer", "callbacks", "logger",
@@ -81,7 +83,7 @@ def _look_tables() -> str:
 def _task_tables() -> str:
     """Return, for each top-level key of finetune, distill and evaluate, all keys below it."""
     commands: dict[str, list[str]] = {}
-    for command, schema in TASKS.items():
+    for command, schema in SCHEMAS.items():
         for section in schema.model_fields:
             if section not in ("task", "protocol", "student"):  # see the page, and network
                 commands.setdefault(section, []).append(command)
@@ -123,10 +125,10 @@ def _rows(section: str, commands: Sequence[str]) -> list[tuple[str, ...]]:
     """Return (key, takes, default, meaning) of a top-level key, or of each one below it."""
     leaves: dict[str, tuple[FieldInfo, bool]] = {}
     for command in commands:
-        for key, field, place in _leaves(section, TASKS[command].model_fields[section]):
+        for key, field, place in _leaves(section, SCHEMAS[command].model_fields[section]):
             leaves.setdefault(key, (field, place))
     if section == "teacher":
-        for key, _, _ in _leaves(section, TASKS["finetune"].model_fields["network"]):
+        for key, _, _ in _leaves(section, SCHEMAS["finetune"].model_fields["network"]):
             del leaves[key]
     meanings = dict(_meanings(section, commands))
     rows = []

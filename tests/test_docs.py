@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import json
 import re
 import shlex
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +16,7 @@ from PIL import Image
 
 from mixkd import cli
 from mixkd.compose import compose
-from mixkd.config import TASKS, validate
+from mixkd.config import TASKS, Export, validate, validate_export
 from mixkd.errors import Problem, UserError
 from mixkd.launchers.search import space_of, values_of
 from mixkd.launchers.sweep import jobs_of
@@ -58,20 +59,27 @@ def lines_of(page: Path) -> list[str]:
 
 
 @pytest.fixture
-def places() -> None:
-    """Real things of the names that stand for the reader's own: DIR, FILE, RUN ..."""
+def places(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Real things of the names that stand for the reader's own: DIR, FILE, RUN, USER/NAME ..."""
     for part in ("train", "test"):
         folder = Path("DIR") / part / "cat"
         folder.mkdir(parents=True)
         Image.new("RGB", (8, 8)).save(folder / "1.png")
     for name in ("FILE", "FILE.npz"):
         Path(name).touch()
-    saved = compose("finetune", ["network=resnet20", "data=cifar100"])
+    saved = OmegaConf.to_container(
+        compose("finetune", ["network=resnet20", "data=cifar100"]), resolve=True
+    )
+    assert isinstance(saved, dict)
     for run in ("RUN", "STUDENT", "TEACHER"):
         Path(run).mkdir()
-        saved_text = yaml.safe_dump(OmegaConf.to_container(saved, resolve=True))
-        Path(run, "config.yaml").write_text(saved_text)
+        Path(run, "config.yaml").write_text(yaml.safe_dump(saved))
         Path(run, "weights.safetensors").touch()
+    Path("hub").mkdir()
+    Path("hub/model.safetensors").touch()
+    own = {name: saved[name] for name in ("network", "data")}
+    Path("hub/config.json").write_text(json.dumps({"mixkd": own}))
+    monkeypatch.setattr("mixkd.inherit.fetched", lambda given, key: Path("hub"))
 
 
 def check_task(command: str, words: Sequence[str]) -> None:
@@ -111,6 +119,8 @@ def check_look(command: str, words: Sequence[str]) -> None:
             by_key(words, REPORT)
         case "dashboard":
             compose("distill", [w for w in words if w.partition("=")[0] not in DASHBOARD])
+        case "export":
+            validate_export(compose("export", words))
         case "reproduce":
             _, given, rest = reproduce._parsed(words)
             load_scale(given["scale"], given["protocol"], reproduce._seeds(given["seeds"]))
@@ -172,7 +182,8 @@ def test_the_table_has_every_key(table: str) -> None:
 
 def test_keys_in_the_text_are_ones(table: str) -> None:
     known = set(re.findall(r"^\| `([a-z][\w.]*)`°? \|", table, re.MULTILINE))
-    sections = {name for schema in TASKS.values() for name in schema.model_fields}
+    schemas = (*TASKS.values(), Export)
+    sections = {name for schema in schemas for name in schema.model_fields}
     found = 0
     for page in PAGES:
         text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
