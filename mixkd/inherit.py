@@ -1,6 +1,7 @@
 """What a configuration takes from finished runs: a network with its weights, and the data."""
 
 import json
+import os
 import re
 import shlex
 from collections.abc import Iterator, Mapping
@@ -46,7 +47,7 @@ def _fill(raw: dict[str, Any], section: str, network: dict[str, Any]) -> Iterato
     if not isinstance(network.get("run"), str):
         return
     path = Path(network["run"]) / "config.yaml"
-    if not path.is_file():
+    if not os.path.isfile(path):
         return  # the schema says so
     saved = _saved_config(path)
     if isinstance(saved, str):
@@ -128,7 +129,9 @@ SAME_NETWORK = ("name", "factory", "args", "head", "pretrained", "mean", "std", 
 def _find_teacher(raw: dict[str, Any]) -> Iterator[Problem]:
     """Let `teacher=NAME` mean the finished finetune run of NAME on these data."""
     teacher, data = raw.get("teacher"), raw["data"]
-    if not isinstance(teacher, dict) or not teacher.get("name"):
+    if not isinstance(teacher, dict) or not isinstance(teacher.get("name"), str):
+        return  # none, or one that the schema refuses
+    if not teacher["name"]:
         return
     if teacher.get("run") is not None or teacher.get("weights") is not None:
         return

@@ -24,7 +24,7 @@ from mixkd.config import (
     Training,
 )
 from mixkd.console import is_leader
-from mixkd.errors import UserError
+from mixkd.errors import UserError, shortened
 from mixkd.files import read_json, write_json, write_text
 from mixkd.fingerprints import experiment_hash
 from mixkd.provenance import provenance
@@ -159,8 +159,17 @@ class Run:
                 )
 
     def _refuse_another(self) -> None:
-        if self.path.exists() and not self.path.is_dir():
-            raise UserError.of("run.dir", f"got {str(self.path)!r}, which is a file")
+        key = "run.dir" if self.cfg.run.dir else "run.root"
+        try:
+            self.path.lstat()
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError) as error:
+            said = getattr(error, "strerror", error)
+            text = f"no directory {shortened(str(self.path))} can be made: {said}; takes another"
+            raise UserError.of(key, text) from error
+        if not self.path.is_dir():
+            raise UserError.of(key, f"got {str(self.path)!r}, which is a file; takes a directory")
         record = self.path / "provenance.json"
         if record.is_file():
             found = read_json(record, "run.dir").get("experiment")
