@@ -92,6 +92,11 @@ def main() -> None:
     except BrokenPipeError:  # whoever read it, such as `head`, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:  # a full disk, a folder that nothing can be written to
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        print(f"mixkd {command}: failed: {error}", file=sys.stderr)
+        sys.exit(1)
     except UserError as error:
         from mixkd.launchers.job import explain
 

@@ -115,17 +115,25 @@ def diagnose(command: str, overrides: Sequence[str], error: Exception) -> list[P
             said = str(refused).splitlines()[0]
             problems[words[0]] = Problem(shortened(words[0]), f"not KEY=VALUE. {said}")
             continue
+        if not parsed_words[0].key_or_group:
+            problems[words[0]] = Problem(shortened(words[0]), "not KEY=VALUE: it has no key")
+            continue
         for parsed in parsed_words:
             (groups if _is_group(parsed.key_or_group) else keys).append(parsed)
-    kept: list[str] = []
+    options: list[tuple[str, str]] = []
     for parsed in groups:
-        word = f"{parsed.get_key_element()}={_values(parsed)[0]}"
-        problem = _wrong_option(parsed) or _foreign_group(command, parsed, word)
-        if problem:
+        if problem := _wrong_option(parsed):
             problems[problem.key] = problem
         else:
-            kept.append(word)
-    cfg, more = _composed(command, [], [(word.partition("=")[0], word) for word in kept])
+            word = f"{parsed.get_key_element()}={_values(parsed)[0]}"
+            options.append((parsed.get_key_element(), word))
+    cfg, refused_options = _composed(command, [], options)
+    valid = [str(name) for name in cfg]
+    for element, said in refused_options.items():
+        key = element.lstrip("+~").partition("@")[0]
+        foreign = f"`mixkd {command}` has no such key; takes {', '.join(valid)}"
+        problems[key] = Problem(key, said if key in valid else foreign)
+    kept = [word for key, word in options if key not in refused_options]
     single: list[tuple[str, str]] = []
     for parsed in keys:
         problem = _wrong_key(cfg, parsed)
@@ -133,8 +141,9 @@ def diagnose(command: str, overrides: Sequence[str], error: Exception) -> list[P
             problems[problem.key] = problem
         elif not parsed.is_sweep_override() and parsed.input_line:
             single.append((parsed.key_or_group, parsed.input_line))
-    cfg, others = _composed(command, kept, single)
-    problems |= {problem.key: problem for problem in (*more, *others)}
+    if single:
+        cfg, refused_keys = _composed(command, kept, single)
+        problems |= {key: Problem(key, said) for key, said in refused_keys.items()}
     several = [parsed for parsed in (*groups, *keys) if parsed.is_sweep_override()]
     if any(text in str(error) for text in ("Ambiguous value", "requires --multirun")):
         text = "takes one value; `-m` runs a job for each of several"
@@ -145,15 +154,15 @@ def diagnose(command: str, overrides: Sequence[str], error: Exception) -> list[P
         return [Problem("overrides", _said(error))]
     try:
         validate(cfg)
-    except UserError as others_found:
-        problems = {p.key: p for p in others_found.problems} | problems
+    except UserError as others:
+        problems = {p.key: p for p in others.problems} | problems
     return list(problems.values())
 
 
 def _composed(
     command: str, before: list[str], words: Sequence[tuple[str, str]]
-) -> tuple[DictConfig, list[Problem]]:
-    """Compose what Hydra takes of some words; say what is wrong with the others.
+) -> tuple[DictConfig, dict[str, str]]:
+    """Compose what Hydra takes of some words; say by key what is wrong with the others.
 
     Args:
         command: whose configuration it is.
@@ -161,17 +170,17 @@ def _composed(
         words: keys and overrides; one that does not go with those before it is left out.
     """
     try:
-        return _hydra(command, [*before, *(word for _, word in words)]), []
+        return _hydra(command, [*before, *(word for _, word in words)]), {}
     except REFUSALS:
         cfg, kept = _hydra(command, before), list(before)
-    problems = []
+    refused = {}
     for key, word in words:
         try:
             cfg = _hydra(command, [*kept, word])
             kept.append(word)
-        except REFUSALS as refused:
-            problems.append(Problem(key, _said(refused)))
-    return cfg, problems
+        except REFUSALS as error:
+            refused[key] = _said(error)
+    return cfg, refused
 
 
 def _said(error: Exception) -> str:
@@ -188,6 +197,8 @@ def _hydra(command: str, overrides: list[str]) -> DictConfig:
     try:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
             return hydra_compose(command, overrides)
+    except TypeError as error:  # OmegaConf's, for a name where a list has a position
+        raise ValueError(str(error)) from error
     finally:
         GlobalHydra.instance().hydra = outer
 
@@ -219,18 +230,6 @@ def _wrong_option(parsed: Override) -> Problem | None:
     return None
 
 
-def _foreign_group(command: str, parsed: Override, word: str) -> Problem | None:
-    """Return a problem if a group exists, but not for this command."""
-    try:
-        _hydra(command, [word])
-    except (HydraException, OmegaConfBaseException):
-        keys = [str(key) for key in _hydra(command, [])]
-        return Problem(
-            parsed.key_or_group, f"`mixkd {command}` has no such key; takes {', '.join(keys)}"
-        )
-    return None
-
-
 def _wrong_key(cfg: DictConfig, parsed: Override) -> Problem | None:
     key = parsed.key_or_group
     if key.startswith("hydra") or parsed.is_add() or parsed.is_force_add():
@@ -241,8 +240,14 @@ def _wrong_key(cfg: DictConfig, parsed: Override) -> Problem | None:
         for parent in accumulate(section.split("."), "{}.{}".format):
             if parent and OmegaConf.select(cfg, parent, default="") is None:
                 return Problem(key, f"{parent} is null here; give it as a whole, or take another")
+        if owner is not None:
+            return Problem(key, f"{section} holds no keys; give it as a whole, {section}=VALUE")
         owner, last = cfg, key.partition(".")[0]
     valid = [str(name) for name in owner]
     if last in valid:
+        inner, given = OmegaConf.select(cfg, key), parsed.value()
+        if isinstance(inner, DictConfig) and isinstance(given, list):
+            text = f"got {shortened(str(given))}; takes a section with {', '.join(map(str, inner))}"
+            return Problem(key, text)
         return None
     return Problem(key, f"no such key{nearest(last, valid)}; takes {', '.join(valid)}")

@@ -646,6 +646,8 @@ def validate(cfg: DictConfig) -> Config:
     except ValidationError as error:
         for details in error.errors():
             problem = schema_problem(schema, raw, details)
+            if problem.key == "data.source" and raw["data"].get("source") == "run":
+                continue  # what is wrong is the run that was to say it, or that there is none
             if problem.key not in {p.key for p in problems}:
                 problems.append(problem)
     # A key is named once: by the section as a whole where that is what is wrong.
@@ -761,7 +763,7 @@ def _contradictions(raw: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem("method.beta", "got 0 with alpha=0, which leaves nothing to learn")
     optimizer, schedule = raw.get("optimizer", {}), raw.get("schedule", {})
     lowest, rate = schedule.get("min_lr"), optimizer.get("lr")
-    if isinstance(lowest, float) and isinstance(rate, float) and 0 < rate < lowest:
+    if isinstance(lowest, (int, float)) and isinstance(rate, (int, float)) and 0 < rate < lowest:
         yield Problem("schedule.min_lr", f"got {lowest}; takes at most optimizer.lr, {rate}")
     if optimizer.get("nesterov") is True and optimizer.get("momentum") == 0:
         yield Problem("optimizer.momentum", "got 0 with nesterov=true; takes a number above 0")
@@ -829,6 +831,12 @@ def _data_contradictions(data: Mapping[str, Any], task: str, run: Any) -> Iterat
     elif source in ON_DISK and not os.path.isdir(str(root)):
         what = "is no folder" if os.path.exists(str(root)) else "no such folder"
         yield Problem("data.root", f"got {shown(root)}; {what}; takes the one that holds train/")
+    # Before its files are listed, which of a root that is none, such as /, would take long.
+    elif source == "imagefolder" and not os.path.isdir(os.path.join(str(root), "train")):
+        text = (
+            f"got {shown(root)}, which holds no train/; takes a folder of train/ with val/, test/"
+        )
+        yield Problem("data.root", f"{text} or both")
     size, resize, resident = data.get("size"), data.get("resize"), data.get("resident")
     if resident is False and source not in (*ON_DISK, *CORRUPTED):
         yield Problem("data.resident", f"got false; {source} lives in memory, and takes true")
@@ -840,7 +848,8 @@ def _data_contradictions(data: Mapping[str, Any], task: str, run: Any) -> Iterat
             "got null; images that stay on disk are all resized: takes a number of pixels",
         )
     if isinstance(resize, int) and size is None:
-        yield Problem("data.resize", f"got {resize} without data.size, the views' side after it; takes both")
+        text = f"got {resize} without data.size, the views' side after it; takes both"
+        yield Problem("data.resize", text)
     elif isinstance(resize, int) and isinstance(size, int) and resize < size:
         yield Problem("data.resize", f"got {resize}; takes at least data.size, {size}")
 

@@ -115,9 +115,12 @@ def _saved_config(path: Path) -> dict[str, Any] | str:
         if saved["task"] == "evaluate":
             return "is of an evaluation, which trains nothing; takes a finetune or distill run"
         learner = {"finetune": "network", "distill": "student"}[saved["task"]]
-        return {"network": dict(saved[learner]), "data": dict(saved["data"])}
+        network, data = dict(saved[learner]), dict(saved["data"])
     except (yaml.YAMLError, KeyError, TypeError, ValueError):
         return "is no run's configuration"
+    if strange := network.keys() - shipped_values("network", "_none").keys():
+        return f"is of another version of mixkd, where there is a {learner}.{min(strange)}"
+    return {"network": network, "data": data}
 
 
 # What decides which training images are held out, and of which data set.

@@ -149,7 +149,10 @@ class Run:
         """Refuse to continue on images that have changed under the same names and sizes."""
         record = self.path / "provenance.json"
         if record.is_file():
-            before = read_json(record, "run.dir")["fingerprints"]
+            before = read_json(record, "run.dir").get("fingerprints")
+            if not isinstance(before, dict):
+                text = f"{record} is damaged (it has no fingerprints); take another directory"
+                raise UserError.of("run.dir", text)
             # Of images in memory the contents count, of those on disk names and sizes.
             known = [k for k in ("data", "data_files") if k in before and k in fingerprints]
             if any(before[key] != fingerprints[key] for key in known):
@@ -180,7 +183,9 @@ class Run:
                     f"{self.experiment}); take another directory, or leave run.dir out",
                 )
         elif self.path.is_dir() and any(p.name[0] != "." for p in self.path.iterdir()):
-            raise UserError.of("run.dir", f"{self.path} holds files that are not a run's")
+            raise UserError.of(
+                "run.dir", f"{self.path} holds files that are not a run's; takes another directory"
+            )
 
 
 def readable_name(cfg: Config) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob, IntervalSweep
 from hydra.errors import HydraException
 
 from mixkd.compose import compose, diagnose, expand
@@ -110,6 +111,10 @@ def jobs_of(command: str, words: Sequence[str]) -> list[tuple[str, ...]]:
     for word in words:
         try:
             parsed = parser.parse_override(expand(command, [word], sweep=True)[0])
+            if isinstance(parsed.value(), (Glob, IntervalSweep)):
+                key, _, value = word.partition("=")
+                text = f"got {value}; takes values, {key}=a,b,c (sweep.trials=N takes intervals)"
+                raise UserError.of(key, text)
             if parsed.is_sweep_override():
                 key = word.partition("=")[0]
                 values = islice(parsed.sweep_string_iterator(), MOST_JOBS + 1)
