@@ -184,10 +184,8 @@ def run_export(overrides: list[str]) -> int:
 def show(command: str, options: list[str], overrides: list[str]) -> None:
     """Let Hydra print what its own options ask for, such as `--cfg job`."""
     import hydra
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
 
-    from mixkd.compose import diagnose, expand
+    from mixkd.compose import REFUSALS, diagnose, expand
     from mixkd.shipped import config_dir
 
     def refuse(cfg: DictConfig) -> None:
@@ -198,7 +196,7 @@ def show(command: str, options: list[str], overrides: list[str]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         hydra.main(str(config_dir()), command, version_base="1.3")(refuse)()
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
+    except REFUSALS as error:
         raise UserError(*diagnose(command, overrides, error)) from error
 
 

@@ -2,21 +2,26 @@
 
 import os
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, islice
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Glob, IntervalSweep, Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mixkd.config import validate
-from mixkd.errors import Problem, UserError, nearest
+from mixkd.errors import Problem, UserError, nearest, shortened
 from mixkd.shipped import config_dir
 from mixkd.words import quoted
+
+# What Hydra raises for words that it does not take.
+REFUSALS = (HydraException, OmegaConfBaseException, ValueError)
+
+MOST_VALUES = 1000  # of one word that are looked at
 
 # The network groups of each command, as keys of its configuration.
 NETWORK_KEYS = {
@@ -100,7 +105,7 @@ def compose(command: str, overrides: Sequence[str] = ()) -> DictConfig:
     """
     try:
         return _hydra(command, expand(command, overrides))
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
+    except REFUSALS as error:
         raise UserError(*diagnose(command, overrides, error)) from error
 
 
@@ -114,44 +119,84 @@ def diagnose(command: str, overrides: Sequence[str], error: Exception) -> list[P
     keys: list[Override] = []
     for words in (expand(command, [override]) for override in overrides):
         try:
-            first, *more = OverridesParser.create().parse_overrides(words)
+            parsed_words = OverridesParser.create().parse_overrides(words)
         except HydraException as refused:
             said = str(refused).splitlines()[0]
-            problems[words[0]] = Problem(words[0], f"not KEY=VALUE. {said}")
+            problems[words[0]] = Problem(shortened(words[0]), f"not KEY=VALUE. {said}")
             continue
-        groups += more
-        (groups if _is_group(first.key_or_group) else keys).append(first)
-    chosen = []
+        if not parsed_words[0].key_or_group:
+            problems[words[0]] = Problem(shortened(words[0]), "not KEY=VALUE: it has no key")
+            continue
+        for parsed in parsed_words:
+            (groups if _is_group(parsed.key_or_group) else keys).append(parsed)
+    options: list[tuple[str, str]] = []
     for parsed in groups:
-        problem = _wrong_option(parsed)
-        word = f"{parsed.get_key_element()}={_values(parsed)[0]}"
-        problem = problem or _foreign_group(command, parsed, word)
-        if problem:
+        if problem := _wrong_option(parsed):
             problems[problem.key] = problem
         else:
-            chosen.append(word)
-    cfg = _hydra(command, chosen)
+            word = f"{parsed.get_key_element()}={_values(parsed)[0]}"
+            options.append((parsed.get_key_element(), word))
+    cfg, refused_options = _composed(command, [], options)
+    valid = [str(name) for name in cfg]
+    for element, said in refused_options.items():
+        key = element.lstrip("+~").partition("@")[0]
+        foreign = f"`mixkd {command}` has no such key; takes {', '.join(valid)}"
+        problems[key] = Problem(key, said if key in valid else foreign)
+    kept = [word for key, word in options if key not in refused_options]
+    single: list[tuple[str, str]] = []
     for parsed in keys:
         problem = _wrong_key(cfg, parsed)
         if problem:
             problems[problem.key] = problem
         elif not parsed.is_sweep_override() and parsed.input_line:
-            chosen.append(parsed.input_line)
+            single.append((parsed.key_or_group, parsed.input_line))
+    if single:
+        cfg, refused_keys = _composed(command, kept, single)
+        problems |= {key: Problem(key, said) for key, said in refused_keys.items()}
     several = [parsed for parsed in (*groups, *keys) if parsed.is_sweep_override()]
-    if not problems and "Ambiguous value" in str(error) and several:
+    if any(text in str(error) for text in ("Ambiguous value", "requires --multirun")):
         text = "takes one value; `-m` runs a job for each of several"
-        return [
-            Problem(p.get_key_element(), f"got {', '.join(_values(p))}; {text}") for p in several
-        ]
+        for parsed in several:
+            key, got = parsed.get_key_element(), ", ".join(_values(parsed))
+            problems[key] = Problem(key, f"got {shortened(got)}; {text}")
     if not problems:
-        cause = error.__cause__ or error
-        said = str(error) if cause is error else f"{error} {cause}"
-        return [Problem("overrides", " ".join(said.split()))]
+        return [Problem("overrides", _said(error))]
     try:
-        validate(_hydra(command, chosen))
+        validate(cfg)
     except UserError as others:
         problems = {p.key: p for p in others.problems} | problems
     return list(problems.values())
+
+
+def _composed(
+    command: str, before: list[str], words: Sequence[tuple[str, str]]
+) -> tuple[DictConfig, dict[str, str]]:
+    """Compose what Hydra takes of some words; say by key what is wrong with the others.
+
+    Args:
+        command: whose configuration it is.
+        before: overrides that Hydra takes.
+        words: keys and overrides; one that does not go with those before it is left out.
+    """
+    try:
+        return _hydra(command, [*before, *(word for _, word in words)]), {}
+    except REFUSALS:
+        cfg, kept = _hydra(command, before), list(before)
+    refused = {}
+    for key, word in words:
+        try:
+            cfg = _hydra(command, [*kept, word])
+            kept.append(word)
+        except REFUSALS as error:
+            refused[key] = _said(error)
+    return cfg, refused
+
+
+def _said(error: Exception) -> str:
+    """Return what Hydra says, in one line, without the places where it looks for files."""
+    cause = error.__cause__ or error
+    said = str(error) if cause is error else f"{error} {cause}"
+    return shortened(" ".join(said.partition("Config search path:")[0].split()), 300)
 
 
 def _hydra(command: str, overrides: list[str]) -> DictConfig:
@@ -161,6 +206,8 @@ def _hydra(command: str, overrides: list[str]) -> DictConfig:
     try:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
             return hydra_compose(command, overrides)
+    except TypeError as error:  # OmegaConf's, for a name where a list has a position
+        raise ValueError(str(error)) from error
     finally:
         GlobalHydra.instance().hydra = outer
 
@@ -170,8 +217,10 @@ def _is_group(name: str) -> bool:
 
 
 def _values(parsed: Override) -> list[str]:
+    if isinstance(parsed.value(), (Glob, IntervalSweep)):  # which nothing here can enumerate
+        return [str(parsed.input_line).partition("=")[2]]
     if parsed.is_sweep_override():
-        return [str(value) for value in parsed.sweep_iterator()]
+        return [str(value) for value in islice(parsed.sweep_iterator(), MOST_VALUES)]
     value = parsed.value()
     return [str(each) for each in value] if isinstance(value, list) and value else [str(value)]
 
@@ -190,18 +239,6 @@ def _wrong_option(parsed: Override) -> Problem | None:
     return None
 
 
-def _foreign_group(command: str, parsed: Override, word: str) -> Problem | None:
-    """Return a problem if a group exists, but not for this command."""
-    try:
-        _hydra(command, [word])
-    except (HydraException, OmegaConfBaseException):
-        keys = [str(key) for key in _hydra(command, [])]
-        return Problem(
-            parsed.key_or_group, f"`mixkd {command}` has no such key; takes {', '.join(keys)}"
-        )
-    return None
-
-
 def _wrong_key(cfg: DictConfig, parsed: Override) -> Problem | None:
     key = parsed.key_or_group
     if key.startswith("hydra") or parsed.is_add() or parsed.is_force_add():
@@ -212,8 +249,14 @@ def _wrong_key(cfg: DictConfig, parsed: Override) -> Problem | None:
         for parent in accumulate(section.split("."), "{}.{}".format):
             if parent and OmegaConf.select(cfg, parent, default="") is None:
                 return Problem(key, f"{parent} is null here; give it as a whole, or take another")
+        if owner is not None:
+            return Problem(key, f"{section} holds no keys; give it as a whole, {section}=VALUE")
         owner, last = cfg, key.partition(".")[0]
     valid = [str(name) for name in owner]
     if last in valid:
+        inner, given = OmegaConf.select(cfg, key), parsed.value()
+        if isinstance(inner, DictConfig) and isinstance(given, list):
+            text = f"got {shortened(str(given))}; takes a section with {', '.join(map(str, inner))}"
+            return Problem(key, text)
         return None
     return Problem(key, f"no such key{nearest(last, valid)}; takes {', '.join(valid)}")

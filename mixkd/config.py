@@ -4,6 +4,7 @@ Defaults live in conf/ alone. `validate` turns a composed configuration into a t
 one `UserError` with every problem in it. Nothing heavy is imported here.
 """
 
+import os
 import re
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
@@ -16,7 +17,15 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from mixkd.data.corruption_names import PAPER, STANDARD
-from mixkd.errors import Problem, UserError, nearest, schema_problem
+from mixkd.errors import (
+    Problem,
+    UserError,
+    nearest,
+    schema_problem,
+    section_of,
+    shown,
+    takes_section,
+)
 from mixkd.inherit import NETWORKS, fill_from_runs
 
 # Marks a field that cannot change a result: it is left out of the experiment's hash.
@@ -24,13 +33,13 @@ PLACE = "place"
 
 
 def _existing_file(path: str) -> str:
-    if not Path(path).is_file():
+    if not os.path.isfile(path):  # which a name too long for the system is not, without an error
         raise ValueError("no such file")
     return path
 
 
 def _existing_run(path: str) -> str:
-    if not (Path(path) / "config.yaml").is_file():
+    if not os.path.isfile(Path(path) / "config.yaml"):
         raise ValueError("no run there: a run directory holds a config.yaml")
     return path
 
@@ -634,23 +643,15 @@ def validate(cfg: DictConfig) -> Config:
     Raises:
         UserError: with every problem found, each naming its key, what it got and what it takes.
     """
-    try:
-        raw = OmegaConf.to_container(cfg, resolve=True)
-    except OmegaConfBaseException as error:
-        raise UserError.of(error.full_key or "config", str(error.msg)) from error
-    raw = cast(dict[str, Any], raw)
-    raw.pop("hydra", None)
-    if raw.get("task") not in TASKS:
-        raise UserError.of("task", f"got {raw.get('task')!r}; the command sets it")
+    raw = _resolved(cfg)
+    if str(raw.get("task")) not in TASKS:
+        raise UserError.of("task", f"got {shown(raw.get('task'))}; the command sets it")
+    schema = TASKS[raw["task"]]
+    if wrong := list(_no_sections(schema, raw)):
+        raise UserError(*wrong)
     if raw.get("logits") is not None:
         return _validate_logits(raw)
     raw.pop("logits", None)
-    missing = [name for name in TASKS[raw["task"]].model_fields if raw.get(name) is None]
-    if missing:
-        raise UserError(
-            *(Problem(name, "is missing; leave it out of the command") for name in missing)
-        )
-    schema = TASKS[raw["task"]]
     if raw["task"] == "evaluate" and isinstance(raw["teacher"], dict):
         given = ("name", "factory", "run", "export", "weights")
         raw["teacher"] = raw["teacher"] if any(raw["teacher"].get(k) for k in given) else None
@@ -662,6 +663,8 @@ def validate(cfg: DictConfig) -> Config:
     except ValidationError as error:
         for details in error.errors():
             problem = schema_problem(schema, raw, details)
+            if problem.key == "data.source" and raw["data"].get("source") == "run":
+                continue  # what is wrong is the run that was to say it, or that there is none
             if problem.key not in {p.key for p in problems}:
                 problems.append(problem)
     # A key is named once: by the section as a whole where that is what is wrong.
@@ -682,8 +685,9 @@ def validate_export(cfg: DictConfig) -> Export:
     Raises:
         UserError: as `validate` does.
     """
-    raw = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
-    raw.pop("hydra", None)
+    raw = _resolved(cfg)
+    if wrong := [p for p in _no_sections(Export, raw) if raw.get(p.key) is not None]:
+        raise UserError(*wrong)
     if raw["network"].get("run") is None:
         raise UserError.of("network.run", "got null; takes the directory of a finished run")
     problems = list(fill_from_runs(raw))
@@ -699,13 +703,39 @@ def validate_export(cfg: DictConfig) -> Export:
     return config
 
 
+def _resolved(cfg: DictConfig) -> dict[str, Any]:
+    """Return a composed configuration without Hydra's own part.
+
+    Raises:
+        UserError: if it refers to what is not there.
+    """
+    try:
+        raw = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+    except OmegaConfBaseException as error:
+        said = str(error.msg).splitlines()[0]
+        text = f"{said}; takes a value, or ${{KEY}} for that of another key"
+        raise UserError.of(error.full_key or "config", text) from error
+    raw.pop("hydra", None)
+    return raw
+
+
+def _no_sections(schema: type[Section], raw: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield what is missing, or is no section where the schema has one."""
+    for name, field in schema.model_fields.items():
+        section = section_of(field.annotation)
+        if raw.get(name) is None:
+            yield Problem(name, "is missing; leave it out of the command")
+        elif section is not None and not isinstance(raw[name], dict):
+            yield Problem(name, f"got {shown(raw[name])}; {takes_section(section)}")
+
+
 def sweep_settings(cfg: DictConfig) -> SweepSettings:
     """Return what of a composed configuration is for its launcher.
 
     Raises:
         UserError: as `validate` does.
     """
-    raw = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+    raw = _resolved(cfg)
     named = {key: raw[key] for key in SweepSettings.model_fields}
     try:
         return SweepSettings.model_validate(named)
@@ -791,7 +821,7 @@ def _contradictions(raw: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem("method.beta", "got 0 with alpha=0, which leaves nothing to learn")
     optimizer, schedule = raw.get("optimizer", {}), raw.get("schedule", {})
     lowest, rate = schedule.get("min_lr"), optimizer.get("lr")
-    if isinstance(lowest, float) and isinstance(rate, float) and 0 < rate < lowest:
+    if isinstance(lowest, (int, float)) and isinstance(rate, (int, float)) and 0 < rate < lowest:
         yield Problem("schedule.min_lr", f"got {lowest}; takes at most optimizer.lr, {rate}")
     if optimizer.get("nesterov") is True and optimizer.get("momentum") == 0:
         yield Problem("optimizer.momentum", "got 0 with nesterov=true; takes a number above 0")
@@ -856,9 +886,15 @@ def _data_contradictions(data: Mapping[str, Any], task: str, run: Any) -> Iterat
         )
     elif source != "digits" and root is None:
         yield Problem("data.root", "got null; takes the folder that holds train/ and test/")
-    elif source in ON_DISK and not Path(str(root)).is_dir():
-        what = "is no folder" if Path(str(root)).exists() else "no such folder"
-        yield Problem("data.root", f"got {root!r}; {what}")
+    elif source in ON_DISK and not os.path.isdir(str(root)):
+        what = "is no folder" if os.path.exists(str(root)) else "no such folder"
+        yield Problem("data.root", f"got {shown(root)}; {what}; takes the one that holds train/")
+    # Before its files are listed, which of a root that is none, such as /, would take long.
+    elif source == "imagefolder" and not os.path.isdir(os.path.join(str(root), "train")):
+        text = (
+            f"got {shown(root)}, which holds no train/; takes a folder of train/ with val/, test/"
+        )
+        yield Problem("data.root", f"{text} or both")
     size, resize, resident = data.get("size"), data.get("resize"), data.get("resident")
     if resident is False and source not in (*ON_DISK, *CORRUPTED):
         yield Problem("data.resident", f"got false; {source} lives in memory, and takes true")
@@ -870,7 +906,8 @@ def _data_contradictions(data: Mapping[str, Any], task: str, run: Any) -> Iterat
             "got null; images that stay on disk are all resized: takes a number of pixels",
         )
     if isinstance(resize, int) and size is None:
-        yield Problem("data.resize", f"got {resize} without data.size, the views' side after it")
+        text = f"got {resize} without data.size, the views' side after it; takes both"
+        yield Problem("data.resize", text)
     elif isinstance(resize, int) and isinstance(size, int) and resize < size:
         yield Problem("data.resize", f"got {resize}; takes at least data.size, {size}")
 

@@ -59,9 +59,14 @@ def nearest(name: str, valid: Iterable[str]) -> str:
 
 
 def shown(value: Any) -> str:
-    """Return a value as it is written in a configuration."""
+    """Return a value as it is written in a configuration, a very long one from its beginning."""
     words = {None: "null", True: "true", False: "false"}
-    return words[value] if value is None or isinstance(value, bool) else repr(value)
+    return words[value] if value is None or isinstance(value, bool) else shortened(repr(value))
+
+
+def shortened(text: str, most: int = 120) -> str:
+    """Return a text, or the beginning of one that has more letters than `most`."""
+    return text if len(text) <= most else f"{text[:most]} ..."
 
 
 def schema_problem(schema: type[BaseModel], raw: Any, details: ErrorDetails) -> Problem:
@@ -82,9 +87,7 @@ def schema_problem(schema: type[BaseModel], raw: Any, details: ErrorDetails) -> 
         text = f"got {got!r}; takes {', '.join(valid)}{nearest(got, valid)}"
         return Problem(f"{key}.{name}", text)
     if kind == "model_type" and field is not None:
-        section = _section_of(field.annotation, None)
-        names = ", ".join(section.model_fields) if section else "its keys"
-        return Problem(key, f"{got}; takes a section with {names}")
+        return Problem(key, f"{got}; {takes_section(section_of(field.annotation))}")
     if kind == "missing":
         return Problem(key, "is missing; a shipped conf/ file sets it")
     if kind == "value_error":
@@ -111,18 +114,24 @@ def _locate(
             key, raw = f"{key}[{part}]", raw[part]
         elif part in owner.model_fields and isinstance(raw, dict):
             key, raw, field = f"{key}.{part}".lstrip("."), raw.get(part), owner.model_fields[part]
-            owner = _section_of(field.annotation, raw) or owner
+            owner = section_of(field.annotation, raw) or owner
         elif field is not None and get_origin(field.annotation) is dict and part in (raw or {}):
             key, raw = f"{key}.{part}", raw[part]
-            owner = _section_of(field.annotation, raw) or owner
+            owner = section_of(field.annotation, raw) or owner
     return key, owner, field
 
 
-def _section_of(annotation: Any, raw: Any) -> type[BaseModel] | None:
+def takes_section(section: type[BaseModel] | None) -> str:
+    """Return what a key takes that is for a section."""
+    names = ", ".join(section.model_fields) if section else "its keys"
+    return f"takes a section with {names}"
+
+
+def section_of(annotation: Any, raw: Any = None) -> type[BaseModel] | None:
     """Return the section that `raw` is meant for, among those in a type annotation."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    found = [s for a in get_args(annotation) if (s := _section_of(a, raw)) is not None]
+    found = [s for a in get_args(annotation) if (s := section_of(a, raw)) is not None]
     tagged = [
         section
         for section in found

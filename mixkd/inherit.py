@@ -1,6 +1,7 @@
 """What a configuration takes from finished runs and exports: networks with weights, and data."""
 
 import json
+import os
 import re
 import shlex
 from collections.abc import Iterator, Mapping
@@ -60,7 +61,7 @@ def fill_network(raw: dict[str, Any], section: str, network: dict[str, Any]) -> 
         yield from error.problems
         return
     path /= SAVED[kind]
-    if kind == "run" and not path.is_file():
+    if kind == "run" and not os.path.isfile(path):
         return  # the schema says so
     saved = _saved_config(path)
     if isinstance(saved, str):
@@ -144,9 +145,12 @@ def _saved_config(path: Path) -> dict[str, Any] | str:
         if saved["task"] == "evaluate":
             return "is of an evaluation, which trains nothing; takes a finetune or distill run"
         learner = {"finetune": "network", "distill": "student"}[saved["task"]]
-        return {"network": dict(saved[learner]), "data": dict(saved["data"])}
+        network, data = dict(saved[learner]), dict(saved["data"])
     except (yaml.YAMLError, KeyError, TypeError, ValueError):
         return "is no run's configuration"
+    if strange := network.keys() - shipped_values("network", "_none").keys():
+        return f"is of another version of mixkd, where there is a {learner}.{min(strange)}"
+    return {"network": network, "data": data}
 
 
 def _exported_config(path: Path) -> dict[str, Any] | str:
@@ -173,7 +177,9 @@ SAME_NETWORK = ("name", "factory", "args", "head", "pretrained", "mean", "std", 
 def _find_teacher(raw: dict[str, Any]) -> Iterator[Problem]:
     """Let `teacher=NAME` mean the finished finetune run of NAME on these data."""
     teacher, data = raw.get("teacher"), raw["data"]
-    if not isinstance(teacher, dict) or not teacher.get("name"):
+    if not isinstance(teacher, dict) or not isinstance(teacher.get("name"), str):
+        return  # none, or one that the schema refuses
+    if not teacher["name"]:
         return
     if teacher.get("run") is not None or teacher.get("weights") is not None:
         return

@@ -182,6 +182,7 @@ def _load_backbone(core: nn.Module, path: Path) -> None:
     backbone = {n: v for n, v in without_prefixes(weights, own).items() if not n.startswith(head)}
     kept = {name: value for name, value in own.items() if name.startswith(head)}
     check_names(own, backbone | kept, path, "network.pretrained")
+    _check_finite(backbone, path, "network.pretrained")
     core.load_state_dict(backbone | kept)
 
 
@@ -402,6 +403,28 @@ def _replace_head(core: nn.Module, head: config.Head, classes: int, key: str) ->
     core.set_submodule(name, new)
 
 
+def read_tensors(path: Path, key: str) -> tuple[Any, list[str] | None]:
+    """Return what a file of tensors holds, and the class names where mixkd saved them.
+
+    Nothing in the file is executed.
+
+    Raises:
+        UserError: if it is neither safetensors nor in torch's own format.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            found = safetensors.torch.load_file(path)
+            with safe_open(path, "pt") as file:
+                saved = (file.metadata() or {}).get("classes")
+            return found, None if saved is None else list(map(str, json.loads(saved)))
+        return torch.load(path, map_location="cpu", weights_only=True), None
+    except Exception as error:  # whatever its readers make of a file that is no state dict
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError.of(
+            key, f"{path} cannot be read as safetensors or a plain state dict: {said}"
+        ) from error
+
+
 def read_weights(path: Path, key: str) -> tuple[dict[str, Tensor], list[str] | None]:
     """Read a state dict: safetensors, or torch's own format, also a Lightning checkpoint.
 
@@ -413,21 +436,7 @@ def read_weights(path: Path, key: str) -> tuple[dict[str, Tensor], list[str] | N
     Raises:
         UserError: if the file is neither, or holds no tensors.
     """
-    found: Any
-    classes = None
-    try:
-        if path.suffix == ".safetensors":
-            found = safetensors.torch.load_file(path)
-            with safe_open(path, "pt") as file:
-                saved = (file.metadata() or {}).get("classes")
-            classes = None if saved is None else list(map(str, json.loads(saved)))
-        else:
-            found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever its readers make of a file that is no state dict
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError.of(
-            key, f"{path} cannot be read as safetensors or a plain state dict: {said}"
-        ) from error
+    found, classes = read_tensors(path, key)
     while isinstance(found, Mapping) and isinstance(found.get("state_dict"), Mapping):
         found = found["state_dict"]
     if not isinstance(found, Mapping) or not any(isinstance(v, Tensor) for v in found.values()):
@@ -445,7 +454,7 @@ def load_weights(core: nn.Module, path: Path, key: str, classes: Sequence[str]) 
         classes: the data's; a file that mixkd saved for others is refused.
 
     Raises:
-        UserError: if names, shapes or classes differ; it says which.
+        UserError: if names, shapes or classes differ, or values are not finite; it says which.
     """
     (weights, trained_on), own = read_weights(path, key), core.state_dict()
     if trained_on is not None and trained_on != list(classes):
@@ -456,6 +465,7 @@ def load_weights(core: nn.Module, path: Path, key: str, classes: Sequence[str]) 
         )
     weights = without_prefixes(weights, own)
     check_names(own, weights, path, key)
+    _check_finite(weights, path, key)
     core.load_state_dict(weights)
 
 
@@ -495,6 +505,14 @@ def check_names(
         if theirs[1:] == ours[1:] and len(shapes) <= 2:
             text = f"{path} was trained on {theirs[0]} classes; the data has {ours[0]}"
         raise UserError.of(key, text)
+
+
+def _check_finite(weights: Mapping[str, Tensor], path: Path, key: str) -> None:
+    wrong = sorted(name for name, value in weights.items() if not value.isfinite().all())
+    if wrong:
+        raise UserError.of(
+            key, f"{path} holds values that are not finite, in {_some(wrong)}; takes another file"
+        )
 
 
 def weights_fingerprint(core: nn.Module, cfg: config.Network) -> str:

@@ -26,7 +26,7 @@ from mixkd.config import (
     Training,
 )
 from mixkd.console import is_leader, on_signal, say
-from mixkd.errors import UserError
+from mixkd.errors import UserError, shortened
 from mixkd.files import read_json, write_json, write_text
 from mixkd.fingerprints import experiment_hash
 from mixkd.hiding import hidden
@@ -174,7 +174,10 @@ class Run:
         """Refuse to continue on images that have changed under the same names and sizes."""
         record = self.path / "provenance.json"
         if record.is_file():
-            before = read_json(record, "run.dir")["fingerprints"]
+            before = read_json(record, "run.dir").get("fingerprints")
+            if not isinstance(before, dict):
+                text = f"{record} is damaged (it has no fingerprints); take another directory"
+                raise UserError.of("run.dir", text)
             # Of images in memory the contents count, of those on disk names and sizes.
             known = [k for k in ("data", "data_files") if k in before and k in fingerprints]
             if any(before[key] != fingerprints[key] for key in known):
@@ -184,8 +187,17 @@ class Run:
                 )
 
     def _refuse_another(self) -> None:
-        if self.path.exists() and not self.path.is_dir():
-            raise UserError.of("run.dir", f"got {str(self.path)!r}, which is a file")
+        key = "run.dir" if self.cfg.run.dir else "run.root"
+        try:
+            self.path.lstat()
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError) as error:
+            said = getattr(error, "strerror", error)
+            text = f"no directory {shortened(str(self.path))} can be made: {said}; takes another"
+            raise UserError.of(key, text) from error
+        if not self.path.is_dir():
+            raise UserError.of(key, f"got {str(self.path)!r}, which is a file; takes a directory")
         record = self.path / "provenance.json"
         if record.is_file():
             found = read_json(record, "run.dir").get("experiment")
@@ -196,7 +208,9 @@ class Run:
                     f"{self.experiment}); take another directory, or leave run.dir out",
                 )
         elif self.path.is_dir() and any(p.name[0] != "." for p in self.path.iterdir()):
-            raise UserError.of("run.dir", f"{self.path} holds files that are not a run's")
+            raise UserError.of(
+                "run.dir", f"{self.path} holds files that are not a run's; takes another directory"
+            )
 
 
 def readable_name(cfg: Config) -> str:

@@ -73,6 +73,20 @@ class Tape:
                 f"{size:.3g} GB; takes up to {limit:g} (float16 halves what float32 takes)",
             )
 
+    def check(self, epochs: int) -> None:
+        """Look at what there is of so many epochs.
+
+        Raises:
+            UserError: if it cannot be read, or a file is where the tape's folder belongs.
+        """
+        for folder in (self.folder.parent, self.folder):
+            if folder.exists() and not folder.is_dir():
+                text = f"got {str(folder)!r}, which is a file; takes a folder"
+                raise UserError.of("teacher.tape", text)
+        for epoch in range(epochs):
+            for path in filter(Path.is_file, (self._file(epoch), self._part(epoch))):
+                self._opened(path, "r")
+
     def has(self, epochs: int) -> bool:
         """Return whether so many epochs, from the first, are there as a whole."""
         return all(self._file(epoch).is_file() for epoch in range(epochs))
@@ -139,7 +153,7 @@ class Tape:
         if path.is_file():
             if write:
                 return None
-            array = self._mapped(path, "r")
+            array = self._opened(path, "r")
         elif write:
             array = self._begun(epoch)
         else:
@@ -161,18 +175,22 @@ class Tape:
                         own.rename(path)
                 finally:
                     own.unlink(missing_ok=True)
-        return self._mapped(path, "r+")
+        return self._opened(path, "r+")
 
-    def _mapped(self, path: Path, mode: Literal["r", "r+"]) -> np.ndarray:
-        """Map a file of the tape into memory; what is no array of its form is never unpickled."""
+    def _opened(self, path: Path, mode: Literal["r", "r+"]) -> np.ndarray:
+        """Map a file of an epoch into memory.
+
+        Raises:
+            UserError: if it is damaged; what is no array is never unpickled.
+        """
         try:
             array: np.ndarray = np.load(path, mmap_mode=mode, allow_pickle=False)
-            if array.shape == self.shape and array.dtype == self.dtype:
-                return array
-            said = f"it is {array.dtype} {list(array.shape)}"
-        except (ValueError, EOFError) as error:
-            said = str(error)
-        raise UserError.of("teacher.tape", f"{path} is damaged ({said}); remove {self.folder}")
+            if (array.shape, array.dtype) != (self.shape, self.dtype):
+                raise ValueError(f"it holds {array.dtype} {list(array.shape)}")
+        except (AttributeError, EOFError, OSError, ValueError) as error:
+            text = f"{path} is damaged ({error}); remove {self.folder}"
+            raise UserError.of("teacher.tape", text) from error
+        return array
 
 
 class Deck:

@@ -32,6 +32,12 @@ def write_images(folder: Path, count: int, colour: tuple[int, int, int], size: i
         Image.fromarray(pixels).save(folder / f"{number:04d}.jpg", quality=95)
 
 
+@pytest.fixture(scope="session", name="write_images")
+def _write_images() -> Callable[..., None]:
+    """Give `write_images`."""
+    return write_images
+
+
 COLOURS = {"blue": (40, 40, 200), "green": (40, 200, 40), "red": (200, 40, 40)}
 
 

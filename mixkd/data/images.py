@@ -177,6 +177,13 @@ def stratified(images: AnyImages, count: int, seed: int, key: str) -> tuple[AnyI
     """
     classes = int(images.labels.bincount().count_nonzero())
     rest = len(images) - count
+    if len(images) < 2 * classes:
+        more = "; take a val/ of its own, or data.selection=test" if key == "data.holdout" else ""
+        raise UserError.of(
+            key,
+            f"{len(images)} images cannot be split so that both parts hold {classes} classes"
+            + more,
+        )
     if count < classes or rest < classes:
         raise UserError.of(
             key,

@@ -2,15 +2,17 @@
 
 import hashlib
 import json
+import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import islice, product
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob, IntervalSweep
 from hydra.errors import HydraException
 
 from mixkd.compose import compose, diagnose, expand
@@ -20,6 +22,8 @@ from mixkd.hiding import hide
 from mixkd.launchers.job import Outcome, explain
 from mixkd.launchers.local import Job, interrupted, run_jobs
 from mixkd.run import Run
+
+MOST_JOBS = 10_000  # of a sweep
 
 
 @dataclass(frozen=True)
@@ -108,13 +112,22 @@ def jobs_of(command: str, words: Sequence[str]) -> list[tuple[str, ...]]:
     for word in words:
         try:
             parsed = parser.parse_override(expand(command, [word], sweep=True)[0])
+            if isinstance(parsed.value(), (Glob, IntervalSweep)):
+                key, _, value = word.partition("=")
+                text = f"got {value}; takes values, {key}=a,b,c (sweep.trials=N takes intervals)"
+                raise UserError.of(key, text)
             if parsed.is_sweep_override():
                 key = word.partition("=")[0]
-                choices.append([f"{key}={value}" for value in parsed.sweep_string_iterator()])
+                values = islice(parsed.sweep_string_iterator(), MOST_JOBS + 1)
+                choices.append([f"{key}={value}" for value in values])
             else:
                 choices.append([word])
         except HydraException as error:
             raise UserError(*diagnose(command, words, error)) from error
+    if math.prod(map(len, choices)) > MOST_JOBS:
+        longest = max(choices, key=len)
+        key = longest[0].partition("=")[0]
+        raise UserError.of(key, f"asks for more than {MOST_JOBS:,} jobs in all; takes fewer values")
     return list(product(*choices))
 
 

@@ -36,6 +36,21 @@ class Difference:
         return self.first - self.second
 
 
+def unfit(found: Predictions) -> str:
+    """Return what is wrong with saved predictions, arrays by name; an empty text if nothing is."""
+    if missing := {"index", "label", "prediction", "confidence", "nll"} - found.keys():
+        return f"lacks {', '.join(sorted(missing))}"
+    for name, array in found.items():
+        if array.dtype.kind not in "iuf" or array.shape != (len(found["label"]),) or not array.size:
+            return f"holds no predictions: {name} is {array.dtype} {list(array.shape)}"
+    confidence = found["confidence"]
+    if not ((confidence >= 0) & (confidence <= 1)).all():
+        return "holds no predictions: confidence goes beyond [0, 1]"
+    if not np.isfinite(found["nll"]).all():
+        return "holds no predictions: nll is not finite"
+    return ""
+
+
 def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
     """Return the exact two-sided p-value of McNemar's test.
 

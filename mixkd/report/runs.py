@@ -14,7 +14,7 @@ import numpy as np
 import yaml
 
 from mixkd.metrics.feasible import impossible, is_possible
-from mixkd.metrics.paired import Predictions, expected_calibration_error
+from mixkd.metrics.paired import Predictions, expected_calibration_error, unfit
 
 TRAININGS = ("finetune", "distill")
 PREDICTIONS = "predictions/test.npz"
@@ -141,13 +141,7 @@ class FoundRun:
     def predictions(self) -> Predictions | None:
         """predictions/test.npz, or None where there is none that can be read."""
         found = self.arrays(PREDICTIONS, without="logits")
-        kept = {"index", "label", "prediction", "confidence", "nll"} <= found.keys()
-        shapes = {array.shape for array in found.values()}
-        flat = len(shapes) == 1 and len(next(iter(shapes))) == 1 and shapes != {(0,)}
-        if not (kept and flat and all(array.dtype.kind in "iuf" for array in found.values())):
-            return None
-        fraction = (found["confidence"] >= 0) & (found["confidence"] <= 1)
-        return found if fraction.all() and np.isfinite(found["nll"]).all() else None
+        return None if unfit(found) else found
 
     def rows(self, name: str) -> list[dict[str, Any]]:
         """Return the rows of one of its CSV files, numbers as floats.

@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
 from mixkd.errors import UserError
 from mixkd.files import write_csv
 from mixkd.metrics.paired import compare as differences
-from mixkd.metrics.paired import same_images
+from mixkd.metrics.paired import same_images, unfit
 from mixkd.words import by_key
 
 KEYS = {
@@ -35,6 +34,8 @@ def compare(words: Sequence[str]) -> str:
     draws = given.get("draws", "2000")
     if not draws.isdecimal() or int(draws) < 100:
         raise UserError.of("draws", f"got {draws}; takes a whole number, 100 or more")
+    if Path(given.get("out", "x.csv")).is_dir():
+        raise UserError.of("out", f"got {given['out']!r}, a folder; takes {KEYS['out']}")
     split = given.get("split", "test")
     first, second = (_predictions(given, key, split) for key in ("network.run", "other.run"))
     if not same_images([first, second]):
@@ -71,12 +72,11 @@ def _predictions(given: dict[str, str], key: str, split: str) -> dict[str, np.nd
     path = Path(given[key]).expanduser() / "predictions" / f"{split}.npz"
     try:
         with np.load(path, allow_pickle=False) as saved:
-            found = {name: saved[name] for name in saved.files}
-        missing = {"index", "label", "prediction", "confidence", "nll"} - found.keys()
+            found = {name: saved[name] for name in saved.files if name != "logits"}
     except FileNotFoundError as error:
         raise UserError.of(key, f"no {path}; takes the directory of a finished run") from error
-    except (OSError, ValueError, EOFError, AttributeError, BadZipFile) as error:
+    except Exception as error:  # numpy, zipfile and zlib say in many ways that a file is damaged
         raise UserError.of(key, f"{path} holds no predictions: {error}") from error
-    if missing:
-        raise UserError.of(key, f"{path} lacks {', '.join(sorted(missing))}")
+    if fault := unfit(found):
+        raise UserError.of(key, f"{path} {fault}; takes those of a finished run")
     return found

@@ -92,7 +92,7 @@ def _deck(cfg: config.Distill, splits: Splits, stream: VicinalStream, taught: st
     """Return the tape of a teacher along a stream, known by everything that its answers depend on.
 
     Raises:
-        UserError: if it would be too large.
+        UserError: if it would be too large, or what is there of it is damaged.
     """
     assert cfg.teacher.tape is not None
     network = cfg.teacher.model_dump(
@@ -112,4 +112,5 @@ def _deck(cfg: config.Distill, splits: Splits, stream: VicinalStream, taught: st
     shape = (stream.steps_per_epoch, stream.batch_size, len(splits.classes))
     tape = Tape(Path(cfg.teacher.tape).expanduser(), key, shape, cfg.teacher.tape_precision)
     tape.check_size(cfg.trainer.max_epochs, cfg.teacher.tape_gb)
+    tape.check(cfg.trainer.max_epochs)
     return Deck(tape, cfg.trainer.max_epochs)

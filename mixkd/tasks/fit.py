@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
@@ -28,8 +29,9 @@ from mixkd.modules.learner import Learner
 from mixkd.networks import (
     Network,
     check_logits,
+    check_names,
     head_of,
-    read_weights,
+    read_tensors,
     save_weights,
     use_channels_last,
 )
@@ -92,12 +94,35 @@ def describe_device(trainer: Trainer) -> str:
     return f"{trainer.world_size} x cpu, {torch.get_num_threads()} threads"
 
 
-def _check_checkpoint(path: Path) -> None:
+# What a checkpoint has to have for a training to go on from it.
+PARTS = ("epoch", "state_dict", "optimizer_states", "loops", "callbacks", "schedule",
+         "epoch_so_far")  # fmt: skip
+
+
+def _check_checkpoints(recorder: Recorder, learner: Learner) -> None:
+    """Look at the checkpoints that a training goes on from, before it does.
+
+    Raises:
+        UserError: if one is damaged, or is not of such a training.
+    """
     try:
-        read_weights(path, "run.dir")
+        last = _checkpoint(recorder.last, learner)
+        state = last["callbacks"].get(recorder.state_key) or {"epoch": -1}
+        if state["epoch"] >= 0:  # it speaks of a best
+            _checkpoint(recorder.best, learner)
     except UserError as error:
         text = f"{error.problems[0].text}; run.force=true starts over"
         raise UserError.of("run.dir", text) from error
+
+
+def _checkpoint(path: Path, learner: Learner) -> dict[str, Any]:
+    held: Any = read_tensors(path, "run.dir")[0]
+    lacking = [part for part in PARTS if not isinstance(held, dict) or part not in held]
+    if lacking:
+        text = f"{path} is no checkpoint of mixkd's: it lacks {', '.join(lacking)}"
+        raise UserError.of("run.dir", text)
+    check_names(learner.state_dict(), held["state_dict"], path, "run.dir")
+    return dict(held)
 
 
 def prepare(
@@ -184,7 +209,7 @@ def fit(
         recorder = Recorder(run, cfg.trainer.select, stage.number, cfg.checkpoint.every_n_steps)
         done = recorder.last.is_file() and not cfg.run.force
         if done:
-            _check_checkpoint(recorder.last)
+            _check_checkpoints(recorder, stage.learner)
             plans.clear()  # what came before has ended
         trainer = make_trainer(
             cfg.trainer,

@@ -39,10 +39,10 @@ def runs(root: Path) -> list[tuple[str, str, str]]:
         directory = status.parent
         try:
             known, headline = read_status(directory), _headline(directory)
-        except UserError:
+        except (UserError, OSError, ValueError, TypeError, csv.Error):
             found.append((str(directory), "damaged", ""))
             continue
-        state = known.get("state", "unknown")
+        state = str(known.get("state", "unknown"))
         if state == "running" and not is_held(directory):
             state = "interrupted"
         if "epoch" in known and state != "finished":
@@ -58,7 +58,7 @@ def _headline(directory: Path) -> str:
         metrics = read_json(directory / "metrics.json", "run.root")
     elif (directory / "history.csv").is_file():
         with open(directory / "history.csv", newline="") as file:
-            split, metrics = "val", list(csv.DictReader(file))[-1]
+            split, metrics = "val", (list(csv.DictReader(file)) or [{}])[-1]
     kept = [f"{split}/{name}" for name in ("accuracy", "ece") if f"{split}/{name}" in metrics]
     return "  ".join(f"{name} {float(metrics[name]):.4f}" for name in kept)
 
