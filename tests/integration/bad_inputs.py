@@ -540,7 +540,7 @@ ARRAYS = {
     "logits of one class": bad("evaluate logits=x.npz", "logits", "[4, 1]", "takes floats",
                                make=arrays("x.npz", logits=LOGITS[:, :1], label=LABEL)),
     "logits that are not finite": bad("evaluate logits=x.npz", "logits", "not all finite",
-                                      make=arrays("x.npz", logits=LOGITS / 0, label=LABEL)),
+                                      make=arrays("x.npz", logits=LOGITS - np.inf, label=LABEL)),
     "a label beyond the logits": bad("evaluate logits=x.npz", "logits", "from 1 to 3", "0 to 2",
                                      make=arrays("x.npz", logits=LOGITS, label=LABEL + 1)),
     "labels of other images": bad("evaluate logits=x.npz", "logits", "int64 [3]", "integers [4]",
