@@ -43,8 +43,8 @@ def test_a_full_disk_says_how_much_is_free() -> None:
         raise full
     # Other errors are told as they are, and one that was told is told once.
     with pytest.raises(FileNotFoundError), writing(Path("a/b")):
-        open("nowhere")
-    with pytest.raises(NotWritten, match="^inner$"), replacing(Path("outer")):
+        Path("nowhere").read_text()
+    with pytest.raises(NotWritten, match=r"^inner$"), replacing(Path("outer")):
         raise NotWritten("inner")
 
 
