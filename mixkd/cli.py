@@ -89,7 +89,7 @@ def main() -> None:
                 f"got {command!r}{nearest(command, COMMANDS)}; takes {', '.join(COMMANDS)}",
             )
         if command in TASKS or command == "export":
-            sys.exit(run_task(command, rest))
+            _leave(run_task(command, rest))
         look = getattr(import_module(f"mixkd.tasks.{command}"), LOOKS[command])
         said = look(rest)
         text, status = said if isinstance(said, tuple) else (said, 0)
@@ -110,7 +110,14 @@ def main() -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         print(f"mixkd {command}: interrupted; the same command continues it", file=sys.stderr)
-        sys.exit(130)
+        _leave(130)
+
+
+def _leave(status: int) -> NoReturn:
+    """Exit. Who has asked to stop, and asks again, gets no traceback of how Python ends."""
+    if status == 130:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.exit(status)
 
 
 def run_task(command: str, words: list[str]) -> int:

@@ -1,6 +1,7 @@
 """Fixtures: small image folders of the true form, and commands run as the shell runs them."""
 
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
 from mixkd import cli
+from mixkd.console import on_signal
 
 
 @pytest.fixture(autouse=True)
@@ -104,7 +106,8 @@ def mixkd(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
 
     def run(*words: str) -> int:
         monkeypatch.setattr("sys.argv", ["mixkd", *words])
-        with pytest.raises(SystemExit) as stopped:
+        own = signal.getsignal(signal.SIGINT)  # a command that was interrupted leaves without it
+        with on_signal(own, signal.SIGINT), pytest.raises(SystemExit) as stopped:
             cli.main()
         return int(stopped.value.code or 0)
 

@@ -44,7 +44,7 @@ def test_a_full_disk_says_how_much_is_free() -> None:
     # Other errors are told as they are, and one that was told is told once.
     with pytest.raises(FileNotFoundError), writing(Path("a/b")):
         Path("nowhere").read_text()
-    with pytest.raises(NotWritten, match="inner"), replacing(Path("outer")):
+    with pytest.raises(NotWritten, match=r"^inner$"), replacing(Path("outer")):
         raise NotWritten("inner")
 
 

@@ -13,14 +13,7 @@ DATA = ["data=imagefolder", "data.root=images", "data.batch_size=16", "trainer.m
 ON_DISK = ["data.resident=false", "data.size=16", "data.pad=1", "data.workers=2"]
 COMMANDS = [
     ["finetune", *DATA, "data.pad=1", "network=resnet20", "network.args.depth=8"],
-    [
-        "distill",
-        *DATA,
-        *ON_DISK,
-        "student=mobilenetv2",
-        "student.args.width=0.35",
-        "student.head={units: 8, dropout: 0.5}",
-    ],
+    ["distill", *DATA, *ON_DISK, "student=resnet20", "student.args.depth=8", "callbacks=none"],
 ]
 
 

@@ -178,7 +178,7 @@ def test_closed_folders_are_named(image_folder: Path) -> None:
 def test_ctrl_c_twice_leaves_a_run_that_goes_on(
     mixkd: Mixkd, image_folder: Path, jobs: list[str]
 ) -> None:
-    words = [*COMMAND, "trainer.max_epochs=40"]
+    words = [*COMMAND, "trainer.max_epochs=20"]
     with subprocess.Popen(
         [sys.executable, "-m", "mixkd", *words, *jobs],
         stderr=subprocess.PIPE,
@@ -194,14 +194,14 @@ def test_ctrl_c_twice_leaves_a_run_that_goes_on(
                     process.send_signal(signal.SIGINT)
                     time.sleep(0.05)
     assert process.returncode == 130, lines
-    assert "the same command continues it" in lines[-1]
+    assert "the same command continues it" in lines[-1], lines
     assert "Traceback" not in "".join(lines)
     (run,) = Path("runs/imagefolder/finetune").iterdir()
     assert json.loads((run / "status.json").read_text())["state"] == "interrupted"
     checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
-    assert 1 <= checkpoint["epoch"] < 39
+    assert 1 <= checkpoint["epoch"] < 19
     assert mixkd(*words) == 0
-    assert len((run / "history.csv").read_text().splitlines()) == 41
+    assert len((run / "history.csv").read_text().splitlines()) == 21
 
 
 class Poisoned(nn.Module):
