@@ -228,8 +228,10 @@ def _input(facts: Facts) -> str:
         lines.append(
             f"- The network resizes them to {size} x {size}, within the file of a program."
         )
-    within = "by mixkd's network itself; timm's transform does it for timm"
-    within = within if facts.format == "safetensors" else "within the file"
+    within = "within the file"
+    if facts.format == "safetensors":
+        within = "by mixkd's network itself"
+        within += "; timm's transform does it for timm" if facts.by_timm else ""
     lines.append(f"- Normalised {within}: mean {look['mean']}, standard deviation {look['std']}.")
     names = facts.record["label_names"]
     shown = ", ".join(map(code, names[:100]))
