@@ -33,7 +33,7 @@ class Linearity(NamedTuple):
         metrics: the headline figures: `student/nl_global` (the mean over lambda),
             `student/nl_peak`, `delta_lin_global`, `kl_real`, `kl_mixed` and so on.
 
-    Example:
+    Examples:
         >>> rows = {"network": [{"lam": 0.5, "nl": 0.1}]}
         >>> Linearity(rows, {"network/nl_peak": 0.1}).rows["network"][0]["nl"]
         0.1
@@ -69,7 +69,7 @@ def measure_calibration(
         ValueError: if there are no images, or not a label for each.
         NotFinite: if logits are not finite.
 
-    Example:
+    Examples:
         >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 10))
         >>> images, label = torch.rand(50, 3, 8, 8), torch.arange(50) % 10
         >>> found = measure_calibration(model, images, label)
@@ -110,7 +110,7 @@ def fit_temperature(
         ValueError: if there are no images, or not a label for each.
         NotFinite: if logits are not finite.
 
-    Example:
+    Examples:
         >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 10))
         >>> images, label = torch.rand(50, 3, 8, 8), torch.arange(50) % 10
         >>> temperature = fit_temperature(model, images, label)
@@ -154,7 +154,7 @@ def measure_linearity(
         ValueError: if there are no pairs, or not a partner for each image.
         NotFinite: if logits are not finite.
 
-    Example:
+    Examples:
         >>> student = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 10))
         >>> teacher = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 10))
         >>> found = measure_linearity(student, torch.rand(40, 3, 8, 8), teacher=teacher, lambdas=5)

@@ -15,7 +15,7 @@ SMALLEST_STD = 1e-6
 class Losses(NamedTuple):
     """A batch's losses, float32 scalars: what is minimised, and its parts in nats, unweighted.
 
-    Example:
+    Examples:
         >>> import torch
         >>> Losses(torch.tensor(1.5), ce=torch.tensor(1.5)).loss.item()
         1.5
@@ -37,7 +37,7 @@ def soften(logits: Tensor, temperature: Temperature) -> Tensor:
     Returns:
         float32, shape [b, classes].
 
-    Example:
+    Examples:
         >>> import torch
         >>> logits = torch.tensor([[2.0, 0.0], [8.0, 4.0]])
         >>> soften(logits, 2.0).tolist()
@@ -63,7 +63,7 @@ def distillation_kl(student: Tensor, teacher: Tensor, temperature: Temperature) 
     Returns:
         float32 scalar in nats, without T squared.
 
-    Example:
+    Examples:
         >>> import torch
         >>> teacher = torch.tensor([[3.0, 1.0]]).log()  # sure to 3/4
         >>> round(distillation_kl(torch.zeros(1, 2), teacher, 1.0).item(), 4)
@@ -92,7 +92,7 @@ def mixed_cross_entropy(
     Returns:
         float32 scalar in nats.
 
-    Example:
+    Examples:
         >>> import torch
         >>> logits = torch.tensor([[3.0, 1.0]]).log()  # sure to 3/4 of class 0
         >>> label, partner, lam = torch.tensor([0]), torch.tensor([1]), torch.tensor([0.5])
@@ -126,7 +126,7 @@ def distillation(
         beta: weight of the teacher's part.
         t_squared: whether the teacher's part is multiplied by T squared.
 
-    Example:
+    Examples:
         >>> import torch
         >>> student, teacher = torch.zeros(8, 10), torch.randn(8, 10)
         >>> label, partner, lam = torch.zeros(8).long(), torch.ones(8).long(), torch.rand(8)

@@ -23,7 +23,7 @@ class Mixing:
 
     Lambda is `uniform`, `beta` (a, a) or a fixed number, drawn per `sample` or per `batch`.
 
-    Example:
+    Examples:
         >>> Mixing("uniform")
         Mixing(lam='uniform', a=1.0, per='sample', kind='mixup')
         >>> boxes = Mixing("beta", a=0.2, kind="cutmix")
@@ -81,7 +81,7 @@ class VicinalBatch:
         step: from 0.
         row: int64 [b] on the CPU, positions in the global batch.
 
-    Example:
+    Examples:
         >>> from mixkd import Mixing, VicinalStream, vicinal_batches
         >>> images, labels = torch.rand(20, 3, 8, 8), torch.arange(20) % 5
         >>> stream = VicinalStream(20, batch_size=4, seed=0, mixing=Mixing("uniform"))
@@ -118,7 +118,7 @@ class VicinalStream:
     Raises:
         ValueError: if there are fewer images than a batch holds, or groups cannot share it.
 
-    Example:
+    Examples:
         >>> stream = VicinalStream(n=100, batch_size=32, seed=0, mixing=Mixing("uniform"))
         >>> stream.steps_per_epoch
         3
@@ -198,7 +198,7 @@ def mix(view: Tensor, partner_view: Tensor, lam: Tensor) -> Tensor:
         partner_view: the same shape.
         lam: float, shape [b].
 
-    Example:
+    Examples:
         >>> white, black = torch.ones(2, 3, 8, 8), torch.zeros(2, 3, 8, 8)
         >>> mix(white, black, torch.tensor([0.25, 1.0])).mean(dim=(1, 2, 3)).tolist()
         [0.25, 1.0]

@@ -371,7 +371,7 @@ def vicinal_batches(
     Raises:
         ValueError: if there are not as many images as the stream is over, or its slack is odd.
 
-    Example:
+    Examples:
         >>> images, label = torch.rand(100, 3, 8, 8), torch.arange(100) % 10
         >>> stream = VicinalStream(100, 32, seed=0, mixing=Mixing("uniform"), slack=4, flip=True)
         >>> for batch in vicinal_batches(stream, images, label, epoch=1):

@@ -28,7 +28,7 @@ def load_network(export: str, trust: Sequence[str] = ()) -> tuple[Network, list[
     Raises:
         UserError: if there is no such export, or its parts do not fit.
 
-    Example:
+    Examples:
         >>> import torch
         >>> network, classes = load_network("hf_hub:user/name")  # doctest: +SKIP
         >>> logits = network(torch.rand(8, 3, 32, 32))  # doctest: +SKIP

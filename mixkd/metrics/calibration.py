@@ -215,7 +215,7 @@ class ClasswiseECE(Metric):
     `update(logits, label)` as for `Calibration`; O(classes * bins) state in float64. The bound of
     `feasible_ece` does not hold for it.
 
-    Example:
+    Examples:
         >>> import torch
         >>> metric = ClasswiseECE(classes=2)
         >>> metric.update(torch.tensor([[3.0, 1.0]]).log(), torch.tensor([0]))  # sure to 3/4

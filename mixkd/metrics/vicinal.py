@@ -35,7 +35,7 @@ class Line:
         first: logits of the images i, shape [b, classes], any floating dtype.
         second: logits of the images j.
 
-    Example:
+    Examples:
         >>> import torch
         >>> sure = torch.tensor([[1.0, 1e-6]]).log()
         >>> line = Line(sure, sure.flip(1))  # one image of each class
@@ -77,7 +77,7 @@ def pair_values(line: Line, mixed: Tensor, lam: float) -> dict[str, Tensor]:
         `entropy`, of the given answer; `linear_entropy`, of the linear one; `clean_entropy`, the
         mean of the clean answers' entropies with weights lam and 1 - lam.
 
-    Example:
+    Examples:
         >>> import torch
         >>> sure = torch.tensor([[1.0, 1e-6]]).log()
         >>> line = Line(sure, sure.flip(1))
