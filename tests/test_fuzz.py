@@ -164,7 +164,7 @@ def outcome(line: list[str]) -> tuple[int, str]:
     raise AssertionError("it does not end")
 
 
-@settings(usual, max_examples=30)
+@settings(usual, max_examples=20)
 @given(command_lines())
 def test_no_command_line_brings_a_traceback(line: list[str]) -> None:
     Path("w.pt").write_bytes(b"weights")
