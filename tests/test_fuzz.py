@@ -93,7 +93,7 @@ def changed(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
     return command, draw(st.dictionaries(key, values, min_size=1, max_size=3))
 
 
-@settings(usual, max_examples=300)
+@settings(usual, max_examples=200)
 @given(changed())
 def test_no_value_of_any_key_brings_a_traceback(change: tuple[str, dict[str, Any]]) -> None:
     command, more = change
@@ -164,7 +164,7 @@ def outcome(line: list[str]) -> tuple[int, str]:
     raise AssertionError("it does not end")
 
 
-@settings(usual, max_examples=50)
+@settings(usual, max_examples=20)
 @given(command_lines())
 def test_no_command_line_brings_a_traceback(line: list[str]) -> None:
     Path("w.pt").write_bytes(b"weights")

@@ -97,7 +97,7 @@ def list_classes(root: Path, place: str, classes: tuple[str, ...], problems: lis
     """Return the image files of each class under ROOT/PLACE; add to `problems` what is wrong."""
     folder = root / place
     here = set(class_folders(folder))
-    if len(classes) < 2:
+    if len(classes) < 2 and not problems:  # told once, not of each split
         problems.append(f"{folder} holds {len(classes)} class folders; takes 2 or more")
     if not here and any(image_files(folder)):
         problems.append(f"{folder} holds images; takes a folder for each class, with its images")

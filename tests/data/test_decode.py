@@ -80,3 +80,32 @@ def test_what_is_left_of_a_jpeg_file_is_told_not_guessed(tmp_path: Path) -> None
         found = decode(tmp_path / "a.jpg", None)
         assert isinstance(found, str)
         assert found.startswith(f"{tmp_path / 'a.jpg'} cannot be decoded: ")
+
+
+def test_rare_images_are_read_as_they_look(tmp_path: Path) -> None:
+    levels = np.arange(256, dtype=np.uint16).reshape(16, 16)
+    grey = torch.from_numpy(levels.astype(np.uint8)).expand(3, 16, 16)
+
+    def read(image: Image.Image, name: str) -> torch.Tensor:
+        image.save(tmp_path / name)
+        found = decode(tmp_path / name, None)
+        assert isinstance(found, torch.Tensor), found
+        return found
+
+    # 16 bits are scaled, not clipped to white.
+    for name in ("deep.png", "deep.tif"):
+        assert torch.equal(read(Image.fromarray(levels * 257), name), grey)
+    half = np.full((16, 16), 32768, np.uint16)
+    assert (read(Image.fromarray(half), "half.png") == 128).all()
+    palette = Image.fromarray(levels.astype(np.uint8), "P")
+    palette.putpalette([value for level in range(256) for value in (255 - level, level, 7)])
+    expected = torch.stack([255 - grey[0], grey[0], torch.full((16, 16), 7, dtype=torch.uint8)])
+    assert torch.equal(read(palette, "palette.png"), expected)
+    ink = Image.new("CMYK", (16, 16), (0, 255, 255, 0))  # no cyan, all magenta and yellow: red
+    for name in ("ink.tif", "ink.jpg"):
+        red, green, blue = read(ink, name).float().mean(dim=(1, 2)).tolist()
+        assert red > 250
+        assert max(green, blue) < 5
+    assert torch.equal(read(Image.fromarray(levels.astype(np.uint8)).convert("LA"), "la.png"), grey)
+    bits = Image.fromarray((levels > 127).astype(np.uint8) * 255).convert("1")
+    assert torch.equal(read(bits, "bits.png"), (grey > 127).to(torch.uint8) * 255)

@@ -257,6 +257,7 @@ def predictions(**changed: Any) -> Callable[[], object]:
 
 
 LOGITS = np.eye(4, 3)
+ENDLESS = np.full((4, 3), np.inf)
 LABEL = np.array([0, 1, 2, 0])
 
 COMMANDS = {
@@ -540,7 +541,7 @@ ARRAYS = {
     "logits of one class": bad("evaluate logits=x.npz", "logits", "[4, 1]", "takes floats",
                                make=arrays("x.npz", logits=LOGITS[:, :1], label=LABEL)),
     "logits that are not finite": bad("evaluate logits=x.npz", "logits", "not all finite",
-                                      make=arrays("x.npz", logits=LOGITS - np.inf, label=LABEL)),
+                                      make=arrays("x.npz", logits=ENDLESS, label=LABEL)),
     "a label beyond the logits": bad("evaluate logits=x.npz", "logits", "from 1 to 3", "0 to 2",
                                      make=arrays("x.npz", logits=LOGITS, label=LABEL + 1)),
     "labels of other images": bad("evaluate logits=x.npz", "logits", "int64 [3]", "integers [4]",
