@@ -3,7 +3,8 @@
 How much more linear a student is between images than its teacher (eq. 15), and how far its answers
 are from the teacher's on real and on mixed images. A less confident student has a lower NL anyway:
 so the gain is also given over students of the same size, `erm` and `kd`, and after temperature
-scaling of both networks.
+scaling of both networks. These are means over lambda: a peak is never below 0, as real images have
+a gain of 0, and would hide that a student is the less linear one.
 """
 
 from collections.abc import Iterator
@@ -23,9 +24,17 @@ QUANTITIES = {
 }
 MORE = {
     "delta_lin_peak_test": ("vicinal/test/delta_lin_peak", "Peak gain, test"),
-    "delta_lin_erm_peak": ("vicinal/train/delta_lin_erm_peak", "Peak gain over erm"),
-    "delta_lin_kd_peak": ("vicinal/train/delta_lin_kd_peak", "Peak gain over kd"),
-    "delta_lin_scaled_peak": ("vicinal/train/delta_lin_scaled_peak", "Peak gain, scaled"),
+    "delta_lin_scaled_global": ("vicinal/train/delta_lin_scaled_global", "Mean gain, scaled"),
+    "delta_lin_erm_global": ("vicinal/train/delta_lin_erm_global", "Mean gain over erm"),
+    "delta_lin_scaled_erm_global": (
+        "vicinal/train/delta_lin_scaled_erm_global",
+        "Mean gain over erm, scaled",
+    ),
+    "delta_lin_kd_global": ("vicinal/train/delta_lin_kd_global", "Mean gain over kd"),
+    "delta_lin_scaled_kd_global": (
+        "vicinal/train/delta_lin_scaled_kd_global",
+        "Mean gain over kd, scaled",
+    ),
     "mi_bound": ("vicinal/train/mi_bound_mixed", "Bound on MI, mixed (nats)"),
     "mi_paper": ("vicinal/train/mi_paper_mixed", "eq. 10 as printed, mixed"),
 }
@@ -48,7 +57,10 @@ def render(found: Comparison) -> Iterator[Table]:
         *pair_of_columns("kl_real", "KL real", 3),
         *pair_of_columns("kl_mixed", "KL mixed", 3),
         *pair_of_columns("independent_response", "Independent response", 3),
-        *(Column(name, heading, 3) for name, (_, heading) in MORE.items()),
+        *(
+            Column(name, heading, 3, signed="gain" in heading)
+            for name, (_, heading) in MORE.items()
+        ),
         SEEDS,
         NOTES,
     ]
