@@ -459,10 +459,16 @@ def test_a_plan_of_another_form_is_refused(change: dict[str, Any]) -> None:
 
 def test_a_plan_that_lacks_a_part_is_refused() -> None:
     whole = planned(expected(TEACHER, "t")).as_json()
+    path = manifest(Path(), whole["scale"])
     for name in whole.keys() - {"settings", "overrides"}:
-        Path("plan.json").write_text(json.dumps({k: v for k, v in whole.items() if k != name}))
-        with pytest.raises(UserError, match=rf"plan.json is damaged \(.*{name}"):
-            Reproduction.read(Path("plan.json"))
+        path.write_text(json.dumps({k: v for k, v in whole.items() if k != name}))
+        with pytest.raises(UserError, match=rf"{path} is damaged \(.*{name}"):
+            Reproduction.read(path)
+    path.write_text(json.dumps(whole))
+    assert Reproduction.read(path).as_json() == whole
+    path.write_text(json.dumps(whole | {"scale": "../elsewhere"}))
+    with pytest.raises(UserError, match=rf"{path} is damaged \(its scale is '../elsewhere'"):
+        Reproduction.read(path)
 
 
 # Without a reproduction: runs are known by their configurations.
