@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from pydantic import BaseModel, ConfigDict
+
 
 class Key(NamedTuple):
     """Names a quantity; printed and measured cells of one key stand for the same thing.
@@ -40,6 +42,33 @@ class Subject(NamedTuple):
     def key(self, metric: str) -> Key:
         """Return the key of one of its metrics."""
         return Key(*self, metric)
+
+
+class LeftOut(BaseModel):
+    """Networks that a reproduction goes without: those that all that is given holds of.
+
+    Attributes:
+        dataset: as the paper names it.
+        teacher: the same, and its students; `NAME+mixup` is one that was trained with mixup.
+        temperatures: of students.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dataset: str | None = None
+    teacher: str | None = None
+    temperatures: tuple[str, ...] | None = None
+
+    def holds(self, subject: Subject) -> bool:
+        """Return whether a network is one of them."""
+        name = subject.teacher
+        if subject.role == "teacher" and subject.method == "mixup":
+            name += "+mixup"
+        return (
+            self.dataset in (None, subject.dataset)
+            and self.teacher in (None, name)
+            and (self.temperatures is None or subject.temperature in self.temperatures)
+        )
 
 
 @dataclass(frozen=True)

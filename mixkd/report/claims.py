@@ -1,6 +1,6 @@
 """The claims ledger: each claim judged by the paper's printed numbers, and by ours."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Literal
@@ -22,7 +22,8 @@ CAPTION = (
     "cases of a tendency hold, some fail. Inconsistent: the numbers contradict one another. "
     "Underpowered: the numbers cannot tell; a measured difference takes three seeds and a 95 % "
     "interval without 0, a ranking five networks and p < 0.05; a teacher is one network, whose own "
-    "numbers count as they are. Not measured: a number is missing."
+    "numbers count as they are. Not measured: a number is missing. What a scale leaves out does "
+    "not count."
 )
 
 
@@ -53,7 +54,10 @@ class Judged:
 
 
 def judge(
-    reference: Reference, measured: Cells, names: Mapping[str, str] | None = None
+    reference: Reference,
+    measured: Cells,
+    names: Mapping[str, str] | None = None,
+    goes_without: Callable[[Subject], bool] = lambda subject: False,
 ) -> list[Judged]:
     """Judge every claim twice.
 
@@ -61,9 +65,14 @@ def judge(
         reference: the claims, and the printed numbers.
         measured: ours.
         names: what our networks and data sets are called, by the paper's names for them.
+        goes_without: whether we have left a network out on purpose: its cases do not count.
     """
     return [
-        Judged(claim, by_print(reference, claim), by_measurement(reference, claim, measured, names))
+        Judged(
+            claim,
+            by_print(reference, claim),
+            by_measurement(reference, claim, measured, names, goes_without),
+        )
         for claim in reference.claims
     ]
 
@@ -97,7 +106,11 @@ def by_print(reference: Reference, claim: Claim) -> Judgement:
 
 
 def by_measurement(
-    reference: Reference, claim: Claim, measured: Cells, names: Mapping[str, str] | None = None
+    reference: Reference,
+    claim: Claim,
+    measured: Cells,
+    names: Mapping[str, str] | None = None,
+    goes_without: Callable[[Subject], bool] = lambda subject: False,
 ) -> Judgement:
     """Judge a claim by measured numbers.
 
@@ -106,10 +119,11 @@ def by_measurement(
         claim: which.
         measured: the numbers.
         names: what our networks and data sets are called, by the paper's names for them.
+        goes_without: whether a network was left out on purpose.
     """
     cells = {key: found[0] for key, found in measured.items()}
     void = {fault.subject: fault.text for fault in infeasible(measured)}
-    view = View(reference, cells, False, void, names or {})
+    view = View(reference, cells, False, void, names or {}, goes_without)
     items = RULES[claim.id](view, claim)
     runs = dict.fromkeys(run for key in view.read if key in cells for run in cells[key].runs)
     verdict = verdict_of(claim.kind, items)
@@ -118,14 +132,14 @@ def by_measurement(
 
 
 def verdict_of(kind: Kind, items: Sequence[Item]) -> Verdict:
-    """Return the verdict of items.
+    """Return the verdict of items, of those that were not left out on purpose.
 
     Of `every` (and `rank`, which has one item): one that fails refutes; else one that is void,
     missing or undecided leaves it inconsistent, not measured or underpowered, in this order; else
     it is supported. Of `tendency`, over the items that are neither void nor missing: mixed where
     some hold and some fail, underpowered where any is undecided, else supported or refuted.
     """
-    states = {item.state for item in items}
+    states = {item.state for item in items} - {"left out"}
     if kind != "tendency":
         order: Mapping[State, Verdict] = {
             "fails": "refuted", "void": "inconsistent", "missing": "not measured",
@@ -154,21 +168,22 @@ def summary(items: Sequence[Item], verdict: Verdict, how: str) -> str:
     of: dict[State, list[Item]] = {}
     for item in items:
         of.setdefault(item.state, []).append(item)
-    if of.keys() <= {"missing"}:
+    if of.keys() <= {"missing", "left out"}:
         return f"not {how}"
     if len(items) == 1:
         return items[0].text
     decided = of.keys() & {"holds", "fails"}
-    parts = [f"{len(of.get('holds', ()))} of {len(items)} hold"] if decided else []
+    count = len(items) - len(of.get("left out", ()))
+    parts = [f"{len(of.get('holds', ()))} of {count} hold"] if decided else []
     if "holds" in of and verdict != "refuted":
         closest = sorted(of["holds"], key=lambda item: item.margin)
         parts.append(_listed("closest" if len(closest) > SHOWN else "for", closest))
     headings: Mapping[State, str] = {"fails": "against", "void": "void", "undecided": "undecided"}
     parts += [_listed(heading, of[state]) for state, heading in headings.items() if state in of]
-    if "missing" in of:
-        names = [item.label for item in of["missing"]]
-        more = f"; and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-        parts.append(f"not {how}: {'; '.join(names[:SHOWN])}{more}")
+    for state, heading in {"missing": f"not {how}", "left out": "left out"}.items():
+        if names := [item.label for item in of.get(state, ())]:  # type: ignore[call-overload]
+            more = f"; and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+            parts.append(f"{heading}: {'; '.join(names[:SHOWN])}{more}")
     return ". ".join(parts)
 
 

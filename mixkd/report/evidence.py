@@ -19,7 +19,7 @@ from scipy.stats import t as student_t
 
 from mixkd.metrics.correlation import LEAST
 
-State = Literal["holds", "fails", "undecided", "missing", "void"]
+State = Literal["holds", "fails", "undecided", "missing", "left out", "void"]
 Sign = Literal["<", ">", ">="]
 
 SEEDS = 3  # that an interval takes
@@ -35,12 +35,14 @@ class Quantity:
         kind: `exact`, printed or a constant; `fixed`, of one network; or of `seeds`.
         digits: after the point.
         label: what is said after the number, such as "at 4".
+        left_out: of a missing one, whether nobody meant to measure it.
     """
 
     by_seed: dict[int, float]
     kind: Literal["exact", "fixed", "seeds"]
     digits: int = 4
     label: str = ""
+    left_out: bool = False
 
     @property
     def mean(self) -> float:
@@ -67,7 +69,7 @@ def combined(
     by_seed = {seed: function(*(part.at(seed) for part in parts)) for seed in common(*parts)}
     kinds = {part.kind for part in parts}
     kind = next(kind for kind in ("seeds", "fixed", "exact") if kind in kinds)
-    return Quantity(by_seed, kind, digits, label)
+    return Quantity(by_seed, kind, digits, label, any(part.left_out for part in parts))
 
 
 def common(*parts: Quantity) -> list[int]:
@@ -104,12 +106,13 @@ class Figure:
 
 
 MISSING = Figure("missing", "missing")
+LEFT_OUT = Figure("left out", "left out")
 
 
 def compare(left: Quantity, sign: Sign, right: Quantity) -> Figure:
     """Return whether `left sign right`; the text has the relation that was found."""
     if not (left.by_seed and right.by_seed):
-        return MISSING
+        return LEFT_OUT if left.left_out or right.left_out else MISSING
     seeds = common(left, right)
     difference = [left.at(seed) - right.at(seed) for seed in seeds]
     if {left.kind, right.kind} == {"fixed"}:
@@ -132,7 +135,7 @@ def compare(left: Quantity, sign: Sign, right: Quantity) -> Figure:
 def within(value: Quantity, least: float, most: float) -> Figure:
     """Return whether a quantity lies in [least, most]: by its value, or by its interval."""
     if not value.by_seed:
-        return MISSING
+        return LEFT_OUT if value.left_out else MISSING
     values = list(value.by_seed.values())
     if value.kind == "seeds":
         low, high = interval(values)
@@ -174,7 +177,9 @@ class Item:
     def state(self) -> State:
         """What the comparisons decide together; what fails decides alone."""
         states = {figure.state for figure in self.figures}
-        order: tuple[State, ...] = ("fails", "void", "missing", "undecided", "holds")
+        order: tuple[State, ...] = (
+            "fails", "void", "left out", "missing", "undecided", "holds",
+        )  # fmt: skip
         return next(state for state in order if state in states)
 
     @property

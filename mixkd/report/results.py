@@ -11,7 +11,7 @@ from typing import Any
 from mixkd.errors import UserError
 from mixkd.files import read_json
 from mixkd.metrics.paired import Predictions
-from mixkd.report.cells import Cell, Key, Subject
+from mixkd.report.cells import Cell, Key, LeftOut, Subject
 from mixkd.report.runs import TRAININGS, FoundRun, find_runs
 from mixkd.shipped import group_names, shipped_values
 
@@ -55,6 +55,7 @@ class Reproduction:
         expected: the runs.
         settings: what tells it from one of other settings.
         overrides: the user's own, for captions.
+        leaves_out: what the scale goes without.
     """
 
     scale: str
@@ -68,6 +69,7 @@ class Reproduction:
     expected: tuple[Expected, ...]
     settings: str = ""
     overrides: tuple[str, ...] = ()
+    leaves_out: tuple[LeftOut, ...] = ()
 
     @classmethod
     def read(cls, path: Path) -> "Reproduction":
@@ -99,6 +101,7 @@ class Reproduction:
             named = {
                 "artefacts": tuple(found["artefacts"]),
                 "overrides": tuple(found.get("overrides", ())),
+                "leaves_out": tuple(LeftOut(**each) for each in found.get("leaves_out", ())),
             }
             return cls(**(found | named | {"expected": expected}))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -111,7 +114,12 @@ class Reproduction:
             {name: getattr(each, name) for name in Expected.__dataclass_fields__}
             for each in self.expected
         ]
-        return own | {"expected": expected}
+        left = [each.model_dump(exclude_unset=True) for each in self.leaves_out]
+        return own | {"expected": expected, "leaves_out": left}
+
+    def goes_without(self, subject: Subject) -> bool:
+        """Return whether the scale leaves a network out."""
+        return any(each.holds(subject) for each in self.leaves_out)
 
 
 def manifest(folder: Path, scale: str) -> Path:

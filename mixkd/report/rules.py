@@ -8,6 +8,7 @@ from statistics import fmean
 from mixkd.data.corruption_names import PAPER, SEVERITIES
 from mixkd.report.cells import Cell, Key, Subject
 from mixkd.report.evidence import (
+    LEFT_OUT,
     MISSING,
     Figure,
     Item,
@@ -38,6 +39,7 @@ class View:
         is_printed: whether they are printed; else they are measured.
         infeasible: what is wrong with networks whose ECE cannot be right.
         names: networks and data sets for people, where not the paper's.
+        goes_without: whether a network was left out on purpose.
 
     Attributes:
         read: the keys that were asked for.
@@ -50,9 +52,10 @@ class View:
         is_printed: bool,
         infeasible: Mapping[Subject, str],
         names: Mapping[str, str],
+        goes_without: Callable[[Subject], bool] = lambda subject: False,
     ) -> None:
         self.reference, self.cells, self.is_printed = reference, cells, is_printed
-        self.infeasible, self.names = infeasible, names
+        self.infeasible, self.names, self.goes_without = infeasible, names, goes_without
         self.read: dict[Key, None] = {}
 
     def get(self, subject: Subject, metric: str, label: str = "") -> Quantity:
@@ -61,7 +64,10 @@ class View:
         self.read[key] = None
         cell = self.cells.get(key)
         if cell is None:
-            return Quantity({}, "exact" if self.is_printed else "seeds", label=label)
+            left_out = self.goes_without(subject)
+            return Quantity(
+                {}, "exact" if self.is_printed else "seeds", label=label, left_out=left_out
+            )
         is_fixed = subject.role == "teacher" and len(cell.by_seed) == 1
         kind = "exact" if self.is_printed else "fixed" if is_fixed else "seeds"
         return Quantity(dict(cell.by_seed), kind, cell.digits, label)  # type: ignore[arg-type]
@@ -549,8 +555,9 @@ def _among_two(name: str, gains: Mapping[str, Quantity]) -> Figure:
         other: compare(gain, ">", gains[name]) for other, gain in gains.items() if other != name
     }
     states = [figure.state for figure in others.values()]
-    if "missing" in states:
-        return MISSING
+    for absent in (LEFT_OUT, MISSING):
+        if absent.state in states:
+            return absent
     larger, smaller = states.count("holds"), states.count("fails")
     text = f"{gains[name]}"
     if ahead := [f"{other} {gains[other]}" for other, f in others.items() if f.state == "holds"]:

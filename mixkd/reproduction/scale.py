@@ -8,7 +8,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mixkd.errors import UserError, nearest
-from mixkd.report.cells import Subject
+from mixkd.report.cells import LeftOut, Subject
 from mixkd.shipped import experiments_dir
 
 Words = list[str]
@@ -53,26 +53,6 @@ class Student(_Section):
     words: Words = Field(default_factory=list)
 
 
-class LeftOut(_Section):
-    """Runs that a scale goes without: a teacher and its students, or some of its students.
-
-    Attributes:
-        teacher: as the paper names it; `NAME+mixup` is another, which was trained with mixup.
-        temperatures: of the students; None: the teacher and all of them.
-    """
-
-    teacher: str
-    temperatures: list[str] | None = None
-
-    def holds(self, subject: Subject) -> bool:
-        """Return whether a network is one of them."""
-        name = subject.teacher
-        if subject.role == "teacher" and subject.method == "mixup":
-            name += "+mixup"
-        known = self.temperatures is None or subject.temperature in self.temperatures
-        return known and name == self.teacher
-
-
 class Settings(_Section):
     """A file of experiments/scales/. Its words are Hydra overrides.
 
@@ -109,12 +89,13 @@ class Settings(_Section):
     @model_validator(mode="after")
     def _leaves_out_what_there_is(self) -> "Settings":
         for left in self.leaves_out:
-            name = left.teacher.removesuffix("+mixup")
-            if name not in self.teachers:
-                close = nearest(name, self.teachers)
-                raise ValueError(
-                    f"leaves_out: got {name!r}{close}; takes {', '.join(self.teachers)}"
-                )
+            teacher = (left.teacher or "").removesuffix("+mixup")
+            for name, known in ((left.dataset, self.datasets), (teacher, self.teachers)):
+                if name and name not in known:
+                    close = nearest(name, known)
+                    raise ValueError(f"leaves_out: got {name!r}{close}; takes {', '.join(known)}")
+            if not left.model_fields_set:
+                raise ValueError("leaves_out: got nothing; takes dataset, teacher, temperatures")
         return self
 
 

@@ -92,7 +92,12 @@ def write_report(root: Path, reproduction: Reproduction | None, out: Path) -> st
         if reproduction is not None or _has_numbers(parts):
             sections.append(_written(artefact, found, parts, out))
     # Numbers of runs that have faults decide nothing.
-    judged = judge(reference, results.sound_cells, known_as(reproduction, reference))
+    judged = judge(
+        reference,
+        results.sound_cells,
+        known_as(reproduction, reference),
+        reproduction.goes_without if reproduction else lambda subject: False,
+    )
     about = reproduction.about if reproduction else ""
     ledger_table(judged, about).write(out)
     sections += [networks_section(results, about), bounds_section(results, reference)]

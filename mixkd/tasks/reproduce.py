@@ -60,6 +60,8 @@ def reproduce(words: Sequence[str]) -> tuple[str, int]:
             raise UserError.of(key, f"got {str(place)!r}, which is a file; takes {KEYS[key]}")
     settings = _launch_settings([*scale.settings.launch, *launch], root)
     wanted = {each.name: each.runs(study) for each in chosen}
+    if "all" in words:  # of those that the scale does not leave out altogether
+        chosen = [each for each in chosen if wanted[each.name] or not each.needs_runs]
     if given["plan"] != "false":
         return plan(chosen, wanted, root, settings, each_run=given["plan"] == "runs"), 0
     with held(root, f"reproduce-{scale.name}", "reproduce"):
@@ -239,6 +241,7 @@ def _write_down(
         teachers={name: network.name for name, network in scale.settings.teachers.items()},
         student=scale.settings.student.name,
         expected=tuple(expected),
+        leaves_out=tuple(scale.settings.leaves_out),
     )
     write_json(manifest(root, scale.name), written.as_json())
     return written

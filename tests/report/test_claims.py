@@ -12,7 +12,7 @@ import pytest
 import yaml
 from scipy.stats import ttest_1samp
 
-from mixkd.report.cells import Cell, Cells, Key, Subject
+from mixkd.report.cells import Cell, Cells, Key, LeftOut, Subject
 from mixkd.report.claims import (
     Judgement,
     by_measurement,
@@ -384,6 +384,33 @@ def test_a_mean_gain_in_linearity_below_0_refutes_a_peak_above_it() -> None:
     assert measured("delta_lin_positive", cells(values)).verdict == "supported"
     values[student("vit_b16", "vicinal/train/delta_lin_global")] = [-0.05, -0.06, -0.055]
     assert measured("delta_lin_positive", cells(values)).verdict == "refuted"
+
+
+def test_what_is_left_out_on_purpose_does_not_count() -> None:
+    values: dict[Key, float | list[float]] = {
+        student(name, f"vicinal/train/delta_lin_{which}"): [0.1, 0.11, 0.12]
+        for name in REFERENCE.teachers
+        if name != "vit_b16"
+        for which in ("peak", "global")
+    }
+    (claim,) = (each for each in REFERENCE.claims if each.id == "delta_lin_positive")
+
+    def judged(given: dict[Key, float | list[float]], *left: LeftOut) -> Judgement:
+        def goes_without(subject: Subject) -> bool:
+            return any(each.holds(subject) for each in left)
+
+        return by_measurement(REFERENCE, claim, cells(given), goes_without=goes_without)
+
+    assert judged(values).verdict == "not measured"
+    assert judged(values, LeftOut(teacher="resnet152v2")).verdict == "not measured"
+    found = judged(values, LeftOut(teacher="vit_b16"))
+    assert found.verdict == "supported"
+    assert found.text.startswith("3 of 3 hold.")
+    assert found.text.endswith("left out: ViT-B/16")
+    less = {k: v for k, v in values.items() if k.teacher != "convnext_tiny"}
+    assert judged(less, LeftOut(teacher="vit_b16")).verdict == "not measured"
+    everything = judged({}, LeftOut(dataset=C))
+    assert (everything.verdict, everything.text) == ("not measured", "not measured")
 
 
 def ranked(names: list[str], nl: list[float], ece: list[float]) -> Judgement:

@@ -12,7 +12,7 @@ import yaml
 
 from mixkd.errors import UserError
 from mixkd.files import write_json
-from mixkd.report.cells import Cell, Subject
+from mixkd.report.cells import Cell, LeftOut, Subject
 from mixkd.report.results import (
     Expected,
     Reproduction,
@@ -411,7 +411,10 @@ def test_a_subject_in_words() -> None:
 
 def test_what_is_written_down_is_read_again() -> None:
     runs = expected(TEACHER, "t"), expected(STUDENT, "", 2, "vicinal", "fig4", "table6")
-    written = replace(planned(*runs), settings="0123", overrides=("a=1", "distill.b=2"))
+    left = (LeftOut(dataset="imagenet"), LeftOut(teacher="vit_b16", temperatures=("4", "sigma")))
+    written = replace(
+        planned(*runs), settings="0123", overrides=("a=1", "distill.b=2"), leaves_out=left
+    )
     path = manifest(ROOT, "tiny")
     assert path == Path("runs/reproduction-tiny.json")
     write_json(path, written.as_json())
@@ -446,21 +449,25 @@ def test_a_damaged_plan_is_refused(content: bytes) -> None:
         {"datasets": "digits"},
         {"teachers": None},
         {"overrides": 3},
+        {"leaves_out": [{"techer": "vit_b16"}]},
         {"expected": [{**asdict(expected(TEACHER, "t")), "kind": "logits"}]},
         {"expected": [asdict(expected(TEACHER, "t", seed=seed)) for seed in (0, "1")]},  # type: ignore
     ],
 )
 def test_a_plan_of_another_form_is_refused(change: dict[str, Any]) -> None:
     whole = planned(expected(TEACHER, "t")).as_json()
-    Path("plan.json").write_text(json.dumps(whole | change))
-    with pytest.raises(UserError, match=r"^runs: plan.json is damaged \("):
-        Reproduction.read(Path("plan.json"))
+    path = manifest(Path(), "tiny")
+    path.write_text(json.dumps(whole))
+    assert Reproduction.read(path).scale == "tiny"
+    path.write_text(json.dumps(whole | change))
+    with pytest.raises(UserError, match=r"^runs: reproduction-tiny.json is damaged \("):
+        Reproduction.read(path)
 
 
 def test_a_plan_that_lacks_a_part_is_refused() -> None:
     whole = planned(expected(TEACHER, "t")).as_json()
     path = manifest(Path(), whole["scale"])
-    for name in whole.keys() - {"settings", "overrides"}:
+    for name in whole.keys() - {"settings", "overrides", "leaves_out"}:
         path.write_text(json.dumps({k: v for k, v in whole.items() if k != name}))
         with pytest.raises(UserError, match=rf"{path} is damaged \(.*{name}"):
             Reproduction.read(path)

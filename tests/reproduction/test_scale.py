@@ -211,7 +211,23 @@ def test_figure_10_has_one_run_a_network_and_kind() -> None:
     assert {run.seed for run in looked_at} == {0}
 
 
-def test_a_teacher_that_there_is_not_cannot_be_left_out() -> None:
-    path = written(MINE | {"leaves_out": [{"teacher": "vit_b61"}]})
-    with pytest.raises(UserError, match=r"leaves_out: got 'vit_b61' \(did you mean vit_b16"):
-        load_scale(path)
+@pytest.mark.parametrize(
+    ("left", "said"),
+    [
+        ({"teacher": "vit_b61"}, r"got 'vit_b61' \(did you mean vit_b16"),
+        ({"dataset": "cifar01"}, r"got 'cifar01' \(did you mean cifar10"),
+        ({}, "got nothing; takes dataset, teacher, temperatures"),
+    ],
+)
+def test_what_there_is_not_cannot_be_left_out(left: dict[str, str], said: str) -> None:
+    with pytest.raises(UserError, match=f"leaves_out: {said}"):
+        load_scale(written(MINE | {"leaves_out": [left]}))
+
+
+def test_a_data_set_that_is_left_out_takes_its_artefacts_along() -> None:
+    teachers = {name: {"name": name, "words": ["network=resnet20"]} for name in REFERENCE.teachers}
+    datasets = dict.fromkeys(REFERENCE.datasets, MINE["datasets"]["cifar10"])  # type: ignore[index]
+    given = MINE | {"teachers": teachers, "datasets": datasets}
+    study = Study(load_scale(written(given | {"leaves_out": [{"dataset": "imagenet"}]})))
+    assert load_artefact("table4").runs(study) == []
+    assert {run.subject.dataset for run in load_artefact("table2").runs(study)} == {"cifar10"}
