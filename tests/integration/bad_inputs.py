@@ -220,7 +220,7 @@ def checkpoint(run: str, change: Callable[[dict[str, Any]], object], name: str =
     def make() -> None:
         path = Path(run, "checkpoints", f"{name}.ckpt")
         held = torch.load(path, weights_only=True)
-        held = change(held) or held
+        change(held)
         torch.save(held, path)
 
     return both(interrupted(run), make)
@@ -681,20 +681,22 @@ RUNS = {
                                        cut("teacher/checkpoints/last.ckpt"))),
     "a stranger's checkpoint": bad(
         f"{TRAIN} run.dir=teacher", "run.dir", "last.ckpt is no checkpoint of mixkd's", "lacks",
-        "run.force=true", make=checkpoint("teacher", lambda held: held["state_dict"])),
+        "run.force=true",
+        make=checkpoint("teacher", lambda held: [held.pop(key) for key in list(held)[1:]])),
     "a checkpoint of another version": bad(
         f"{TRAIN} run.dir=teacher", "run.dir", "last.ckpt is no checkpoint of mixkd's",
         "lacks epoch_so_far", "run.force=true",
-        make=checkpoint("teacher", lambda held: held.pop("epoch_so_far") and None)),
+        make=checkpoint("teacher", lambda held: held.pop("epoch_so_far"))),
     "a checkpoint of other classes": bad(
-        f"{TRAIN} run.dir=teacher", "run.dir", "last.ckpt is of another shape", "run.force=true",
+        f"{TRAIN} run.dir=teacher", "run.dir", "last.ckpt was trained on 10 classes",
+        "the data has 3", "run.force=true",
         make=checkpoint("teacher", lambda held: held["state_dict"].update(
             {"network.core.linear.weight": torch.zeros(10, 64)}))),
     "a checkpoint of another network": bad(
         f"{TRAIN} run.dir=teacher", "run.dir", "last.ckpt is of another network",
         "network.core.linear.bias", "run.force=true",
-        make=checkpoint("teacher", lambda held: held["state_dict"].pop("network.core.linear.bias")
-                        and None)),
+        make=checkpoint("teacher",
+                        lambda held: held["state_dict"].pop("network.core.linear.bias"))),
     "a damaged best": bad(f"{TRAIN} run.dir=teacher", "run.dir", "best.ckpt cannot be read",
                           "run.force=true starts over",
                           make=both(interrupted("teacher"),
