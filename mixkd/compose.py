@@ -13,7 +13,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mixkd.config import validate
+from mixkd.config import validate, validate_export
 from mixkd.errors import Problem, UserError, nearest, shortened
 from mixkd.shipped import config_dir
 from mixkd.words import quoted
@@ -116,6 +116,7 @@ def diagnose(command: str, overrides: Sequence[str], error: Exception) -> list[P
     """
     problems: dict[str, Problem] = {}
     groups: list[Override] = []
+    added: list[Override] = []  # by `expand`, not by the user
     keys: list[Override] = []
     for words in (expand(command, [override]) for override in overrides):
         try:
@@ -127,11 +128,12 @@ def diagnose(command: str, overrides: Sequence[str], error: Exception) -> list[P
         if not parsed_words[0].key_or_group:
             problems[words[0]] = Problem(shortened(words[0]), "not KEY=VALUE: it has no key")
             continue
+        added += parsed_words[1:]
         for parsed in parsed_words:
             (groups if _is_group(parsed.key_or_group) else keys).append(parsed)
     options: list[tuple[str, str]] = []
     for parsed in groups:
-        if problem := _wrong_option(parsed):
+        if parsed not in added and (problem := _wrong_option(parsed)):
             problems[problem.key] = problem
         else:
             word = f"{parsed.get_key_element()}={_values(parsed)[0]}"
@@ -162,7 +164,7 @@ def diagnose(command: str, overrides: Sequence[str], error: Exception) -> list[P
     if not problems:
         return [Problem("overrides", _said(error))]
     try:
-        validate(cfg)
+        (validate_export if command == "export" else validate)(cfg)
     except UserError as others:
         problems = {p.key: p for p in others.problems} | problems
     return list(problems.values())

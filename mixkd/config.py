@@ -686,7 +686,8 @@ def validate_export(cfg: DictConfig) -> Export:
         UserError: as `validate` does.
     """
     raw = _resolved(cfg)
-    if wrong := [p for p in _no_sections(Export, raw) if raw.get(p.key) is not None]:
+    optional = {n for n, f in Export.model_fields.items() if type(None) in get_args(f.annotation)}
+    if wrong := [p for p in _no_sections(Export, raw) if p.key not in optional]:
         raise UserError(*wrong)
     if raw["network"].get("run") is None:
         raise UserError.of("network.run", "got null; takes the directory of a finished run")

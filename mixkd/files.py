@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import hashlib
 import io
 import json
 import os
@@ -10,11 +11,12 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from mixkd.errors import NotWritten, UserError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 CLOSED = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -69,11 +71,13 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def write_array(path: Path, shape: tuple[int, ...], value: np.generic) -> None:
+def write_array(path: Path, shape: tuple[int, ...], value: "np.generic") -> None:
     """Write a `.npy` file of one value, to be mapped into memory and filled.
 
     All its space is taken now: on a full disk the pages of a sparse file would end the process.
     """
+    import numpy as np  # `--cfg job` needs this module, and no arrays
+
     header = {
         "descr": np.lib.format.dtype_to_descr(value.dtype),
         "fortran_order": False,
@@ -88,23 +92,27 @@ def write_array(path: Path, shape: tuple[int, ...], value: np.generic) -> None:
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """Give an empty folder beside `path`; on success rename it to `path`, whatever was there.
+    """Give an empty folder beside `path`; on success it takes its place, and what was there goes.
 
     Raises:
         NotWritten: if the disk is full or the place closed. The temporary folder is removed on any
             error.
     """
+    path = path.absolute()
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
+        beside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
         try:
-            yield temporary
-            temporary.chmod(0o777 & ~_umask())
+            new = beside / "new"
+            new.mkdir()
+            yield new
             if path.is_dir():
-                shutil.rmtree(path)
-            os.replace(temporary, path)
+                os.replace(path, beside / "old")
+            os.replace(new, path)
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            if (beside / "old").is_dir() and not path.is_dir():
+                os.replace(beside / "old", path)
+            shutil.rmtree(beside, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -125,6 +133,12 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file atomically, indented; numbers keep every digit, and are finite."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def file_fingerprint(path: str | Path) -> str:
+    """Return the sha256 of a file's content."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_json(path: Path, key: str) -> dict[str, Any]:

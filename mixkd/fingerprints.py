@@ -26,6 +26,7 @@ from mixkd.config import (
     Vicinal,
 )
 from mixkd.data.corruption_names import FOLDERS
+from mixkd.files import file_fingerprint
 
 IMAGE_EXTENSIONS = {
     ".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff", ".gif",
@@ -75,12 +76,6 @@ def experiment_hash(cfg: Config) -> str:
             named["data"]["mixed_within"] = within  # each process mixes what it reads
     text = json.dumps(named, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
-
-
-def file_fingerprint(path: str | Path) -> str:
-    """Return the sha256 of a file's content."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def data_files(cfg: Data) -> Iterator[tuple[str, Path]] | None:

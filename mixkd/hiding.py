@@ -1,4 +1,8 @@
-"""Secrets stay out of what is printed, kept and sent: keys, tokens, passwords."""
+"""Secrets stay out of what is printed, kept and sent: keys, tokens, passwords.
+
+What is kept is also read again: so a text is hidden only where it looks like a secret, and names of
+files and settings, which are made of words, stay as they are.
+"""
 
 import os
 import re
@@ -6,36 +10,38 @@ from typing import Any
 
 HIDDEN = "***"
 
-# Variables of the environment whose values are secret, and how long a value has to be: a shorter
-# one would be found in words that have nothing to do with it.
-SECRET = re.compile(r"(?i)(?:^|_)(?:key|token|secret|passw(?:or)?d|passphrase|pass)$")
-SHORTEST = 8
+# What names of secrets end in, in the environment and as keys.
+NAMES = r"(?:api_?key|access_?key|account_?key|token|secret|passw(?:or)?d|passphrase)"
+SECRET = re.compile(rf"(?i){NAMES}$")
 
-PATTERNS = (
-    # The user and password of an address.
-    (re.compile(r"(?<=://)[^/\s@'\"]+(?=@)"), HIDDEN),
-    # NAME=value and "name": value; true, numbers and the like are no secrets.
-    (
-        re.compile(
-            r"(?i)((?:api_?key|token|secret|passw(?:or)?d|passphrase)(?:=|['\"]\s*:\s*)['\"]?)"
-            r"(?!(?:true|false|null|none|[\d.]+)\b)[^\s'\",&}\])]+"
-        ),
-        rf"\g<1>{HIDDEN}",
-    ),
-    # What services give out, by how it begins.
-    (re.compile(r"\b(?:hf_|gh[a-z]_|github_pat_|sk-|wandb_v\d_)[\w-]{16,}"), HIDDEN),
+# The user and password of an address.
+ADDRESS = re.compile(r"(?<=://)[^/\s'\"]+(?=@)")
+
+# NAME=value, NAME: value, "name": "value", --name value, and what follows in a header.
+NAMED = re.compile(
+    rf"(?i)({NAMES}['\"]?\s*[=:]\s*['\"]?|--{NAMES}\s+|\bbearer\s+)([^\s'\",&}}\])]+)"
 )
+
+# What services give out, by how it begins.
+GIVEN_OUT = re.compile(
+    r"\b(?:hf_|gh[a-z]_)[A-Za-z0-9]{30,}|\b(?:github_pat|wandb_v\d)_\w{30,}"
+    r"|\bsk-(?=[\w-]*\d)(?=[\w-]*[A-Z])[\w-]{32,}"
+)
+
+
+def looks_secret(value: str) -> bool:
+    """Return whether a text may be a secret: eight letters or more, and neither word nor path."""
+    return len(value) >= 8 and value[0] not in "/~." and re.search(r"[0-9A-Z]", value) is not None
 
 
 def hide(text: str) -> str:
     """Return a text without the secrets in it."""
     values = {value for name, value in os.environ.items() if SECRET.search(name)}
-    for value in sorted(values, key=len, reverse=True):
-        if len(value) >= SHORTEST:
-            text = text.replace(value, HIDDEN)
-    for pattern, instead in PATTERNS:
-        text = pattern.sub(instead, text)
-    return text
+    for value in sorted(filter(looks_secret, values), key=len, reverse=True):
+        text = re.sub(rf"(?<![\w-]){re.escape(value)}(?![\w-])", HIDDEN, text)
+    text = ADDRESS.sub(HIDDEN, text)
+    text = NAMED.sub(lambda found: found[1] + (HIDDEN if _is_one(found[2]) else found[2]), text)
+    return GIVEN_OUT.sub(HIDDEN, text)
 
 
 def hidden(value: Any) -> Any:
@@ -45,9 +51,16 @@ def hidden(value: Any) -> Any:
             return hide(value)
         case dict():
             return {
-                key: HIDDEN if SECRET.search(str(key)) and isinstance(inner, str) else hidden(inner)
+                key: HIDDEN
+                if SECRET.search(str(key)) and isinstance(inner, str) and _is_one(inner)
+                else hidden(inner)
                 for key, inner in value.items()
             }
         case list():
             return [hidden(inner) for inner in value]
     return value
+
+
+def _is_one(value: str) -> bool:
+    """Return whether what bears the name of a secret is one: it holds a digit and a letter."""
+    return re.search(r"\d", value) is not None and re.search(r"[A-Za-z]", value) is not None

@@ -12,6 +12,7 @@ import yaml
 
 from mixkd.errors import Problem, UserError
 from mixkd.export.hub import fetched
+from mixkd.files import file_fingerprint
 from mixkd.shipped import group_names, shipped_values
 from mixkd.words import word
 
@@ -72,6 +73,9 @@ def fill_network(raw: dict[str, Any], section: str, network: dict[str, Any]) -> 
         lacks = "has not finished: it holds no weights"
         lacks = lacks if kind == "run" else f"holds no {weights.name}; export format=safetensors"
         yield Problem(given, f"{path.parent} {lacks}")
+        return
+    if saved.get("weights") not in (None, file_fingerprint(weights)):
+        yield Problem(given, f"{path} is of other weights than {weights.name} beside it")
         return
     if network.get("weights") is not None:
         yield Problem(f"{section}.weights", f"{A[kind]} brings its own weights; give one of them")
@@ -159,13 +163,30 @@ def _exported_config(path: Path) -> dict[str, Any] | str:
         saved = dict(json.loads(path.read_text()))
         if "mixkd" in saved:
             own = saved["mixkd"]
-            return {"network": dict(own["network"]), "data": dict(own["data"])}
+            kept = {"network": dict(own["network"]), "data": dict(own["data"])}
+            return kept | {"weights": str(own["weights"])}
         look = saved.get("pretrained_cfg", saved)
         network = {"name": str(saved["architecture"]), "args": saved.get("model_args")}
+        label_names(saved)
         network |= {key: list(look[key]) for key in ("mean", "std")}
         return {"network": network | {"input_size": look["input_size"][-1]}, "data": {}}
-    except (OSError, KeyError, TypeError, ValueError, IndexError):
+    except (OSError, KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError):
         return "is of no network that timm or mixkd knows"
+
+
+def label_names(saved: Mapping[str, Any]) -> list[str]:
+    """Return the class names that a config.json of timm's form holds, or their numbers.
+
+    Raises:
+        ValueError, TypeError: if it holds neither.
+    """
+    look = saved.get("pretrained_cfg", saved)
+    names = saved.get("label_names") or look.get("label_names")
+    if names is None:
+        return [str(k) for k in range(int(saved.get("num_classes") or look.get("num_classes")))]
+    if not isinstance(names, list):
+        raise TypeError("label_names is no list")
+    return [str(name) for name in names]
 
 
 # What decides which training images are held out, and of which data set.

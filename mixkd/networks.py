@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from mixkd import config
 from mixkd.console import say
 from mixkd.errors import Problem, UserError, nearest
-from mixkd.fingerprints import file_fingerprint
+from mixkd.files import file_fingerprint
 
 # Arguments of timm.create_model that read files or fetch: weights and pretrained are for that.
 RESERVED = {
@@ -315,7 +315,7 @@ def _core(cfg: config.Network, classes: int, key: str) -> nn.Module:
             for p in error.problems
         )
         raise UserError(*here) from error
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
         raise UserError.of(f"{key}.args", f"{cfg.label} does not take {args}: {error}") from error
     if not isinstance(core, nn.Module):
         raise UserError.of(f"{key}.factory", f"returned {type(core).__name__}; takes an nn.Module")
@@ -465,7 +465,10 @@ def load_weights(core: nn.Module, path: Path, key: str, classes: Sequence[str]) 
         )
     weights = without_prefixes(weights, own)
     check_names(own, weights, path, key)
-    _check_finite(weights, path, key)
+    # Of buffers statistics alone: others, such as masks, may hold infinities.
+    learned = {name for name, _ in core.named_parameters()}
+    counted = {name: v for name, v in weights.items() if name in learned or "running_" in name}
+    _check_finite(counted, path, key)
     core.load_state_dict(weights)
 
 

@@ -75,19 +75,18 @@ def _wandb(own: config.Wandb, cfg: config.Training | config.Evaluate, run: Run) 
         if "WANDB_SWEEP_ID" in os.environ
         else kept.read_text().strip(),
         "resume": "allow",
-        "group": own.group or cfg.sweep.name,
+        "group": hidden(own.group or cfg.sweep.name),
         "job_type": cfg.task,
-        "tags": own.tags,
+        "tags": hidden(own.tags),
         "dir": str(run.path),
         # Not how it was launched: that may hold what is not for everyone, as the command line may,
         # which W&B would take along as metadata.
-        "config": cfg.model_dump(exclude={"launcher", "run", "trust", "logger"})
+        "config": hidden(cfg.model_dump(exclude={"launcher", "run", "trust", "logger"}))
         | {"experiment": run.experiment, "git": git_revision()},
         "settings": wandb.Settings(
             console="off", silent=True, save_code=False, x_disable_meta=True
         ),
     }
-    known = hidden(known)
     try:
         experiment = wandb.init(**known, mode=mode)
     except wandb.Error as error:

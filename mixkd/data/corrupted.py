@@ -23,7 +23,7 @@ from mixkd.data.folder import class_folders, list_classes, raise_all, read_listi
 from mixkd.data.images import AnyImages, StoredImages
 from mixkd.data.sources import alone, beside, inside
 from mixkd.errors import UserError, nearest
-from mixkd.fingerprints import file_fingerprint
+from mixkd.files import file_fingerprint
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 from mixkd import __version__
 from mixkd.export.hub import PREFIX
+from mixkd.hiding import hide
 from mixkd.provenance import PACKAGES
 from mixkd.report.table import metrics_table
 
@@ -84,7 +85,7 @@ def card(facts: Facts) -> str:
         "## What it says about the paper",
         _claims(facts),
     ]
-    return "\n\n".join(parts) + "\n"
+    return hide("\n\n".join(parts)) + "\n"
 
 
 def front_matter(facts: Facts) -> str:

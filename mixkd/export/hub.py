@@ -1,5 +1,6 @@
 """The Hugging Face Hub: exports go there, and come from there or from a folder. Needs no torch."""
 
+import os
 from pathlib import Path
 
 from mixkd import __version__
@@ -8,6 +9,12 @@ from mixkd.errors import UserError
 # What is read of an export: neither is executed.
 FILES = ("config.json", "model.safetensors")
 PREFIX = "hf_hub:"
+
+# What an export may hold.
+WRITTEN = {
+    *FILES, "model.onnx", "model.onnx.data", "model.pt2", "README.md", "claims.md",
+    "reliability.png",
+}  # fmt: skip
 
 
 def fetched(given: str, key: str) -> Path:
@@ -21,8 +28,8 @@ def fetched(given: str, key: str) -> Path:
         UserError: if there is none.
     """
     if not given.startswith(PREFIX):
-        folder = Path(given).expanduser()
-        if not (folder / FILES[0]).is_file():
+        folder = Path(os.path.expanduser(given))
+        if not os.path.isfile(folder / FILES[0]):
             raise UserError.of(
                 key, f"got {given!r}; no export there: the folder holds a {FILES[0]}"
             )
@@ -75,10 +82,12 @@ def push(folder: Path, to: str, private: bool) -> str:
     api = HfApi(library_name="mixkd", library_version=__version__)
     try:
         made = api.create_repo(to.removeprefix(PREFIX), private=private, exist_ok=True)
+        # Of an export that was there before, nothing may be taken for a part of this one.
         api.upload_folder(
-            repo_id=made.repo_id, folder_path=folder, commit_message=f"mixkd {__version__}: export"
-        )
-    except (OSError, ValueError) as error:
+            repo_id=made.repo_id, folder_path=folder, delete_patterns=sorted(WRITTEN),
+            commit_message=f"mixkd {__version__}: export",
+        )  # fmt: skip
+    except Exception as error:  # the Hub's own, and those of whatever it asks the network with
         raise UserError.of(
             "push", f"the Hub refused {to} ({_line(error)}); the export is in {folder}"
         ) from error

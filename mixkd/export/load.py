@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from mixkd import config
 from mixkd.errors import UserError, schema_problem
-from mixkd.inherit import fill_network
+from mixkd.inherit import fill_network, label_names
 from mixkd.networks import Network, build_network, read_weights
 from mixkd.shipped import shipped_values
 
@@ -46,16 +46,7 @@ def load_network(export: str, trust: Sequence[str] = ()) -> tuple[Network, list[
         raise UserError(*found) from error
     path = Path(section["weights"])
     _, classes = read_weights(path, "network.export")
-    classes = classes or _label_names(path.with_name("config.json"))
+    classes = classes or label_names(json.loads(path.with_name("config.json").read_text()))
     network = build_network(cfg, classes, "network")
     network.eval()
     return network, classes
-
-
-def _label_names(path: Path) -> list[str]:
-    """Return the class names that timm's config.json holds, or numbers."""
-    saved = json.loads(path.read_text())
-    look = saved.get("pretrained_cfg", saved)
-    names = saved.get("label_names") or look.get("label_names")
-    count = saved.get("num_classes") or look.get("num_classes")
-    return [str(name) for name in names or range(int(count))]

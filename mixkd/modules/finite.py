@@ -34,7 +34,7 @@ class FiniteWatch:
             values: floats of any shape, by name; the same names at every step, the causes of
                 others first.
         """
-        # A sum is finite where all are, and takes one pass.
+        # A sum takes one pass, and is finite where all are, unless they are beyond any use.
         sums = torch.stack([value.detach().float().sum() for value in values.values()])
         if self._first is None:
             self._names = tuple(values)

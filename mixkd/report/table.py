@@ -180,7 +180,8 @@ def _inert(cell: object) -> object:
 
     Names come from the configurations of runs, which may be a stranger's.
     """
-    return f"'{cell}" if isinstance(cell, str) and cell[:1] in tuple("=+@\t\r") else cell
+    starts = isinstance(cell, str) and len(cell) > 1 and cell[0] in "=+-@\t\r"
+    return f"'{cell}" if starts else cell
 
 
 _TEX = {

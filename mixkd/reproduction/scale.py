@@ -1,5 +1,6 @@
 """Scales: what stands for a paper's data, networks and lengths; files in experiments/scales/."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -191,7 +192,7 @@ def load_scale(name: str, protocol: str = "corrected", seeds: tuple[int, ...] = 
     """
     path = experiments_dir() / "scales" / f"{name}.yaml"
     if name.endswith((".yaml", ".yml")):
-        path = Path(name).expanduser()
+        path = Path(os.path.expanduser(name))
     if not path.is_file():
         names = scale_names()
         raise UserError.of(

@@ -1,5 +1,6 @@
 """`mixkd compare`: paired differences of two runs, from their saved predictions. Needs no torch."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -69,7 +70,7 @@ def compare(words: Sequence[str]) -> str:
 def _predictions(given: dict[str, str], key: str, split: str) -> dict[str, np.ndarray]:
     if key not in given:
         raise UserError.of(key, f"is missing; takes {KEYS[key]}")
-    path = Path(given[key]).expanduser() / "predictions" / f"{split}.npz"
+    path = Path(os.path.expanduser(given[key])) / "predictions" / f"{split}.npz"
     try:
         with np.load(path, allow_pickle=False) as saved:
             found = {name: saved[name] for name in saved.files if name != "logits"}

@@ -1,5 +1,6 @@
 """`mixkd dashboard`: the paper's panels in W&B, and a sweep file for W&B's agents."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def dashboard(words: Sequence[str]) -> str:
     made = workspace(given.get("entity", "me"), given.get("project", "mixkd"))
     said = []
     if "out" in given:
-        out = Path(given["out"]).expanduser()
+        out = Path(os.path.expanduser(given["out"]))
         write_text(out / "workspace.json", as_json(made))
         write_text(out / "sweep.yaml", sweep_file(more))
         said += [f"{out}/workspace.json", f"{out}/sweep.yaml: wandb sweep --project PROJECT FILE"]

@@ -8,7 +8,7 @@ from mixkd import config
 from mixkd.data.datamodule import ImageDataModule, load_splits, make_stream, make_views
 from mixkd.data.images import Splits
 from mixkd.errors import UserError
-from mixkd.fingerprints import file_fingerprint
+from mixkd.files import file_fingerprint
 from mixkd.modules.distillation import Distillation
 from mixkd.networks import (
     FrozenTeacher,

@@ -1,6 +1,7 @@
 """`mixkd export`: a trained network for other tools, checked, with a model card."""
 
 import math
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,13 @@ from torch import Tensor
 from mixkd import config
 from mixkd.data.datamodule import load_splits, make_views
 from mixkd.data.images import Images
-from mixkd.errors import UserError
+from mixkd.errors import UserError, shortened
 from mixkd.export import hub
 from mixkd.export.card import Facts, card
 from mixkd.export.formats import Program, difference, save_onnx, save_safetensors, save_torch
 from mixkd.export.record import about, record
-from mixkd.files import read_json, replacing_folder, write_json, write_text
-from mixkd.fingerprints import file_fingerprint
+from mixkd.files import file_fingerprint, read_json, replacing_folder, write_json, write_text
+from mixkd.hiding import hidden
 from mixkd.networks import build_network, check_logits, read_weights
 
 # Of the largest logit, in size (at least 1). Another order of summation in float32 changes a
@@ -49,7 +50,7 @@ def export(cfg: config.Export) -> str:
     }
     fingerprint = file_fingerprint(weights)
     name = run.resolve().name
-    out = Path(cfg.out or f"export/{name}-{cfg.format}").expanduser()
+    out = Path(cfg.out or f"export/{name}-{cfg.format}")
     _refuse_another(out, fingerprint, cfg)
 
     _, classes = read_weights(weights, "network.run")
@@ -60,7 +61,7 @@ def export(cfg: config.Export) -> str:
     check_logits(network, len(classes), views, "network")
     network.eval()
     temperature = metrics.get("test/scaled/temperature")
-    found = record(cfg, network, classes, views, fingerprint, temperature)
+    found = hidden(record(cfg, network, classes, views, fingerprint, temperature))
 
     with replacing_folder(out) as folder:
         write_json(folder / "config.json", found)
@@ -81,7 +82,7 @@ def export(cfg: config.Export) -> str:
                 "written",
             )
         figure = run / "figures" / "reliability-test.png"
-        if figure.is_file():
+        if _is_own(figure, run):
             shutil.copyfile(figure, folder / "reliability.png")
         if ledger is not None:
             shutil.copyfile(ledger, folder / "claims.md")
@@ -94,7 +95,7 @@ def export(cfg: config.Export) -> str:
             difference=apart,
             scale=scale,
             images=given,
-            figure=figure.is_file(),
+            figure=(folder / "reliability.png").is_file(),
             ledger=ledger is not None,
             license=cfg.license,
             address=cfg.push,
@@ -113,13 +114,21 @@ def export(cfg: config.Export) -> str:
 
 def _refuse_another(out: Path, weights: str, cfg: config.Export) -> None:
     """Refuse a folder that holds anything but an export, or without `force` but this very one."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+    try:
+        held = set(os.listdir(out))
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        said = getattr(error, "strerror", error)
+        raise UserError.of("out", f"got {shortened(str(out))}: {said}; takes a folder") from error
+    if not held:
         return
     own = None
     if (out / "config.json").is_file():
         own = read_json(out / "config.json", "out").get("mixkd")
-    if not isinstance(own, dict):
-        raise UserError.of("out", f"{out} holds something else; takes an empty or a new folder")
+    if not isinstance(own, dict) or held - hub.WRITTEN:
+        other = ", ".join(sorted(held - hub.WRITTEN)[:3]) or "something else"
+        raise UserError.of("out", f"{out} holds {other}; takes an empty or a new folder")
     if (own.get("weights"), own.get("format")) != (weights, cfg.format) and not cfg.force:
         raise UserError.of("out", f"{out} holds another export; force=true replaces it")
 
@@ -127,10 +136,16 @@ def _refuse_another(out: Path, weights: str, cfg: config.Export) -> None:
 def _ledger(cfg: config.Export) -> Path | None:
     if cfg.report is None:
         return None
-    path = Path(cfg.report).expanduser() / "claims.md"
-    if not path.is_file():
+    path = Path(cfg.report) / "claims.md"
+    if not _is_own(path, Path(cfg.report)):
         raise UserError.of("report", f"got {cfg.report!r}; takes a folder of `mixkd report`")
     return path
+
+
+def _is_own(path: Path, folder: Path) -> bool:
+    """Return whether a file is in a folder, and no link to another place."""
+    inside = path.resolve().is_relative_to(folder.resolve())
+    return os.path.isfile(path) and inside
 
 
 def _images(

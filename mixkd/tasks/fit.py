@@ -22,8 +22,7 @@ from mixkd.console import say
 from mixkd.data.datamodule import ImageDataModule, make_stream
 from mixkd.data.images import Splits
 from mixkd.errors import UserError
-from mixkd.files import replacing, write_json
-from mixkd.fingerprints import file_fingerprint
+from mixkd.files import file_fingerprint, replacing, write_json
 from mixkd.modules.head_training import HeadTraining
 from mixkd.modules.learner import Learner
 from mixkd.networks import (

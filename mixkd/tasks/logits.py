@@ -9,8 +9,7 @@ from torch import Tensor
 
 from mixkd.config import EvaluateLogits
 from mixkd.errors import UserError
-from mixkd.files import write_csv, write_json
-from mixkd.fingerprints import file_fingerprint
+from mixkd.files import file_fingerprint, write_csv, write_json
 from mixkd.metrics.calibration import TemperatureFit
 from mixkd.metrics.measurement import Measurement
 from mixkd.run import Metrics, Run

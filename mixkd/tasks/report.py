@@ -38,7 +38,7 @@ def report(words: Sequence[str]) -> str:
         UserError: for another key, or a folder without runs.
     """
     given = by_key(words, KEYS)
-    root = Path(given.get("runs", "runs")).expanduser()
+    root = Path(os.path.expanduser(given.get("runs", "runs")))
     if not root.is_dir():
         raise UserError.of("runs", f"got {str(root)!r}, which is no folder; takes {KEYS['runs']}")
     known = sorted(root.glob("reproduction-*.json"), key=lambda path: path.stat().st_mtime)
@@ -56,7 +56,7 @@ def report(words: Sequence[str]) -> str:
     if (at := Path(given.get("out", "."))).exists() and not at.is_dir():
         raise UserError.of("out", f"got {str(at)!r}, which is a file; takes {KEYS['out']}")
     usual = f"reports/{reproduction.scale if reproduction else 'runs'}"
-    return write_report(root, reproduction, Path(given.get("out", usual)).expanduser())
+    return write_report(root, reproduction, Path(os.path.expanduser(given.get("out", usual))))
 
 
 def place_of(root: Path, scale: str) -> Path:

@@ -53,8 +53,8 @@ def reproduce(words: Sequence[str]) -> tuple[str, int]:
     launch = [word for word in rest if word.startswith(("launcher", "sweep."))]
     rest = [word for word in rest if word not in launch]
     study = Study(scale, _more(rest))
-    root = Path(given["runs"]).expanduser()
-    out = Path(given["out"] or f"reports/{scale.name}").expanduser()
+    root = Path(os.path.expanduser(given["runs"]))
+    out = Path(os.path.expanduser(given["out"] or f"reports/{scale.name}"))
     for key, place in (("runs", root), ("out", out)):
         if place.exists() and not place.is_dir():
             raise UserError.of(key, f"got {str(place)!r}, which is a file; takes {KEYS[key]}")

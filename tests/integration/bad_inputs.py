@@ -268,6 +268,24 @@ COMMANDS = {
     "no such list": bad("list network", "list", "got network", "did you mean networks?"),
     "nothing for a dashboard": bad("dashboard", "dashboard", "got nothing", "takes entity="),
     "a dashboard's word": bad("dashboard ot=x", "dashboard", "got ot", "did you mean out?"),
+    "an export's key": bad(
+        "export network.run=student fromat=onnx", "fromat", "no such key", "did you mean format?"
+    ),
+    "an export of nothing": bad("export", "network.run", "got null", "a finished run"),
+    "an export without a network": bad("export ~network", "network", "is missing"),
+    "an export without data": bad("export ~data network.run=student", "data", "is missing"),
+    "nobody's export": bad(
+        "evaluate network.export=~nosuchuser/x data=digits",
+        "network.export",
+        "'~nosuchuser/x'",
+        "no export there",
+    ),
+    "an export into a file": bad(
+        "export network.run=student out=w.pt", "out", "got w.pt", "takes a folder"
+    ),
+    "an evaluation's key beside its run": bad(
+        "evaluate network.run=student vicinl=true", "vicinl", "did you mean vicinal?"
+    ),
     "a dashboard without a place": bad(
         "dashboard project=p seed=1", "dashboard", "got seed", "takes entity=, project=, out="
     ),

@@ -260,7 +260,10 @@ class Hub:
         Hub.calls.append(("create", name, private, exist_ok))
         return SimpleNamespace(repo_id=name)
 
-    def upload_folder(self, *, repo_id: str, folder_path: Path, commit_message: str) -> None:
+    def upload_folder(
+        self, *, repo_id: str, folder_path: Path, delete_patterns: list[str], commit_message: str
+    ) -> None:
+        assert {"model.safetensors", "model.onnx", "claims.md"} <= set(delete_patterns)
         Hub.calls.append(("upload", repo_id, sorted(p.name for p in Path(folder_path).iterdir())))
 
 
@@ -312,10 +315,13 @@ def test_what_cannot_be_is_refused(
     refused("report: got 'there'; takes a folder of `mixkd report`", run, "report=there")
     Path("full").mkdir()
     Path("full/file").touch()
-    refused("out: full holds something else", run, "out=full", "force=true")
+    refused("out: full holds file; takes an empty or a new", run, "out=full", "force=true")
     assert mixkd("export", run, "out=own") == mixkd("export", run, "out=own") == 0
     other = f"network.run={runs['resnet']}"
     capsys.readouterr()
+    Path("own/.git").mkdir()  # the clone of a repository, say
+    refused("out: own holds .git; takes an empty or a new", run, "out=own", "force=true")
+    Path("own/.git").rmdir()
     refused("out: own holds another export; force=true replaces it", other, "out=own")
     assert mixkd("export", other, "out=own", "force=true") == 0
     assert "architecture" not in config_of(Path("own"))
@@ -331,12 +337,25 @@ def test_an_export_from_a_stranger_is_data(
         assert mixkd("evaluate", "network.export=there", *words) == 2
         assert message in capsys.readouterr().err
 
+    weights = Path("there/model.safetensors").read_bytes()
+    Path("there/model.safetensors").write_bytes((runs["vit"] / "weights.safetensors").read_bytes())
+    refused("network.export: there/config.json is of other weights than model.safetensors beside")
+    Path("there/model.safetensors").write_bytes(weights)
     found["mixkd"]["network"] |= {"factory": "os.system", "args": {"command": "touch made"}}
     Path("there/config.json").write_text(json.dumps(found))
     refused("network.export: that export names the callable os.system; mixkd calls it only if")
     assert not Path("made").exists()
     with pytest.raises(UserError, match=r"the callable os\.system"):
         load_network("there")
+    look = {"mean": [0, 0, 0], "std": [1, 1, 1], "input_size": [3, 8, 8]}
+    for strange in ([], "[" * 10**5, look, {"architecture": "resnet18", **look},
+                    {"architecture": "resnet18", "num_classes": "x", **look},
+                    {"architecture": "resnet18", "label_names": {"a": 0}, **look}):  # fmt: skip
+        text = strange if isinstance(strange, str) else json.dumps(strange)
+        Path("there/config.json").write_text(text)
+        refused("network.export: there/config.json is of no network that timm or mixkd knows")
+        with pytest.raises(UserError, match="is of no network that timm or mixkd knows"):
+            load_network("there")
     Path("there/config.json").write_text("[]")
     refused("network.export: there/config.json is of no network that timm or mixkd knows")
     refused("network.export: got 'nowhere'; no export there", "network.export=nowhere")

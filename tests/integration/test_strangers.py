@@ -283,7 +283,7 @@ def test_metadata_of_weights_are_words(mixkd: Mixkd, run: Path, capsys: Said) ->
         assert "Traceback" not in said
 
 
-KEY, TOKEN, PASSWORD = "0123456789abcdef" * 2 + "01234567", "hf_" + "Ab3" * 8, "kd-very-secret"
+KEY, TOKEN, PASSWORD = "0123456789abcdef" * 2 + "01234567", "hf_" + "Ab3" * 11, "kd-very-s3cret"
 
 
 def failing(**args: str) -> None:
