@@ -1,6 +1,7 @@
 """What the documentation shows: commands and keys exist, Python runs, messages are the code's."""
 
 import ast
+import hashlib
 import importlib.util
 import json
 import re
@@ -78,7 +79,8 @@ def places(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("hub").mkdir()
     Path("hub/model.safetensors").touch()
     own = {name: saved[name] for name in ("network", "data")}
-    Path("hub/config.json").write_text(json.dumps({"mixkd": own}))
+    weights = hashlib.sha256(b"").hexdigest()
+    Path("hub/config.json").write_text(json.dumps({"mixkd": own | {"weights": weights}}))
     monkeypatch.setattr("mixkd.inherit.fetched", lambda given, key: Path("hub"))
 
 
