@@ -194,8 +194,9 @@ def test_ctrl_c_twice_leaves_a_run_that_goes_on(
                     process.send_signal(signal.SIGINT)
                     time.sleep(0.05)
     assert process.returncode == 130, lines
-    assert "the same command continues it" in lines[-1], lines
-    assert "Traceback" not in "".join(lines)
+    said = "".join(lines)  # a sweep may end with its table
+    assert "the same command continues it" in said
+    assert "Traceback" not in said
     (run,) = Path("runs/imagefolder/finetune").iterdir()
     assert json.loads((run / "status.json").read_text())["state"] == "interrupted"
     checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
