@@ -74,7 +74,7 @@ def fill_network(raw: dict[str, Any], section: str, network: dict[str, Any]) -> 
         lacks = lacks if kind == "run" else f"holds no {weights.name}; export format=safetensors"
         yield Problem(given, f"{path.parent} {lacks}")
         return
-    if saved.get("weights") not in (None, file_fingerprint(weights)):
+    if kind == "export" and saved.get("weights") not in (None, file_fingerprint(weights)):
         yield Problem(given, f"{path} is of other weights than {weights.name} beside it")
         return
     if network.get("weights") is not None:
