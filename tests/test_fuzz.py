@@ -19,7 +19,7 @@ from pydantic import BaseModel
 
 from mixkd import cli
 from mixkd.compose import compose
-from mixkd.config import TASKS, validate
+from mixkd.config import TASKS, Export, validate, validate_export
 from mixkd.errors import Problem, UserError
 from mixkd.launchers.job import Outcome
 from mixkd.run import Run
@@ -45,12 +45,28 @@ def keys(section: type[BaseModel], under: str = "") -> Iterator[str]:
             yield from keys(inner, f"{under}{name}.")
 
 
-KEYS = {command: sorted(set(keys(schema))) for command, schema in TASKS.items()}
+SCHEMAS: dict[str, type[BaseModel]] = {**TASKS, "export": Export}
+KEYS = {command: sorted(set(keys(schema))) for command, schema in SCHEMAS.items()}
 CHOSEN = {
     "finetune": ["network=resnet20"],
     "distill": ["teacher=resnet20", "teacher.weights=w.pt"],
     "evaluate": ["data=digits", "network=resnet20", "network.weights=w.pt"],
+    "export": ["network.run=run"],
 }
+
+
+def make_places() -> None:
+    """Make weights and a run that can be named; neither is read."""
+    Path("w.pt").write_bytes(b"weights")
+    Path("run").mkdir(exist_ok=True)
+    Path("run/weights.safetensors").touch()
+    Path("run/config.yaml").write_text(trained())
+
+
+@cache
+def trained() -> str:
+    return OmegaConf.to_yaml(compose("finetune", CHOSEN["finetune"]), resolve=True)
+
 
 # Values as YAML has them; some are right for some key.
 words = st.sampled_from([
@@ -88,16 +104,16 @@ def put(raw: dict[str, Any], key: str, value: Any) -> None:
 @st.composite
 def changed(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
     """A command, and values for one to three of its keys, or of keys nearly like them."""
-    command = draw(st.sampled_from(list(TASKS)))
+    command = draw(st.sampled_from(list(SCHEMAS)))
     key = st.sampled_from(KEYS[command]) | st.sampled_from(KEYS[command]).map(lambda k: f"{k}x")
     return command, draw(st.dictionaries(key, values, min_size=1, max_size=3))
 
 
-@settings(usual, max_examples=200)
+@settings(usual, max_examples=250)
 @given(changed())
 def test_no_value_of_any_key_brings_a_traceback(change: tuple[str, dict[str, Any]]) -> None:
     command, more = change
-    Path("w.pt").write_bytes(b"weights")
+    make_places()
     raw = copy.deepcopy(composed(command))
     for key, value in more.items():
         put(raw, key, copy.deepcopy(value))
@@ -107,7 +123,10 @@ def test_no_value_of_any_key_brings_a_traceback(change: tuple[str, dict[str, Any
         assume(False)
     problems: tuple[Problem, ...] = ()
     try:
-        Run(validate(cfg)).finished_metrics()
+        if command == "export":
+            validate_export(cfg)
+        else:
+            Run(validate(cfg)).finished_metrics()
     except UserError as error:
         problems = error.problems
     assert all(problem.key and problem.text for problem in problems)
@@ -134,7 +153,7 @@ forms = st.sampled_from([
 @st.composite
 def command_lines(draw: st.DrawFn) -> list[str]:
     """A task's command line that has two odd words beside what it needs."""
-    command = draw(st.sampled_from(list(TASKS)))
+    command = draw(st.sampled_from(list(SCHEMAS)))
     odd = [
         draw(forms).format(key=draw(st.sampled_from(KEYS[command])), value=draw(right_sides))
         for _ in range(2)
@@ -152,6 +171,7 @@ def outcome(line: list[str]) -> tuple[int, str]:
             ("mixkd.launchers.job._imported", lambda name: task),
             ("mixkd.launchers.sweep.run_jobs", lambda jobs, *more, **other: [done for _ in jobs]),
             ("mixkd.launchers.slurm.submit_jobs", lambda jobs, *more: [done for _ in jobs]),
+            ("mixkd.tasks.export.export", lambda cfg: ""),
         ):
             stack.enter_context(mock.patch(name, value))
         stack.enter_context(mock.patch.object(sys, "argv", ["mixkd", *line]))
@@ -164,10 +184,10 @@ def outcome(line: list[str]) -> tuple[int, str]:
     raise AssertionError("it does not end")
 
 
-@settings(usual, max_examples=20)
+@settings(usual, max_examples=25)
 @given(command_lines())
 def test_no_command_line_brings_a_traceback(line: list[str]) -> None:
-    Path("w.pt").write_bytes(b"weights")
+    make_places()
     status, said = outcome(line)
     assert status in (0, 2), said
     assert "Traceback" not in said
@@ -193,7 +213,7 @@ looks = st.tuples(
 @settings(usual, max_examples=100)
 @given(looks)
 def test_no_look_brings_a_traceback(look: tuple[str, list[str]]) -> None:
-    Path("w.pt").write_bytes(b"weights")
+    make_places()
     status, said = outcome([look[0], *look[1]])
     assert status in (0, 2), said
     assert "Traceback" not in said
