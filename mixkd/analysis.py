@@ -99,7 +99,16 @@ def fit_temperature(
 
     Fit it on images that neither trained the model nor measure it.
 
-    Takes and raises what `measure_calibration` does.
+    Args:
+        model: from images to logits.
+        images: as for `measure_calibration`.
+        label: as for `measure_calibration`.
+        batch_size: how many images are asked about at once.
+
+    Raises:
+        TypeError: if the model gives no logits.
+        ValueError: if there are no images, or not a label for each.
+        NotFinite: if logits are not finite.
 
     Examples:
         >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 10))

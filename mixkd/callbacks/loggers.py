@@ -78,7 +78,8 @@ def _wandb(own: config.Wandb, cfg: config.Training | config.Evaluate, run: Run) 
         "group": hidden(own.group or cfg.sweep.name),
         "job_type": cfg.task,
         "tags": hidden(own.tags),
-        "dir": str(run.path),
+        # Absolute: W&B's service is one a process, in the folder where the first run began.
+        "dir": str(run.path.absolute()),
         # Not how it was launched: that may hold what is not for everyone, as the command line may,
         # which W&B would take along as metadata.
         "config": hidden(cfg.model_dump(exclude={"launcher", "run", "trust", "logger"}))

@@ -97,6 +97,11 @@ def test_any_logger_gets_metrics_and_those_that_can_get_pictures(
         assert text.encode() in content, text
     assert list(offline.glob("files/media/images/val/vicinal_*.png"))
 
+    # Another run of the same process, from another folder.
+    monkeypatch.chdir(offline)
+    assert mixkd(*TRAIN, "logger=wandb", "run.dir=other") == 0
+    assert only("other/wandb/offline-run-*-*/*.wandb").stat().st_size > 0
+
 
 def test_a_continued_run_keeps_its_identity_and_its_curves(
     mixkd: Mixkd, monkeypatch: pytest.MonkeyPatch
