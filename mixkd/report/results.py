@@ -200,7 +200,8 @@ class Results:
         have = self.seeds(subject, kind)
         lacking = [seed for seed in planned if seed not in have]
         if not have:
-            said.append("missing" if planned else "no run")
+            left = self.reproduction is not None and self.reproduction.goes_without(subject)
+            said.append("missing" if planned else "left out of this scale" if left else "no run")
         elif lacking:
             said.append(f"missing: seed {', '.join(map(str, lacking))}")
         if len(have) == 1:

@@ -189,8 +189,8 @@ def order_of_magnitude_ece(view: View, claim: Claim) -> list[Item]:
             continue
         for name in view.reference.teachers:
             before, own = (view.get(who, ECE) for who in (erm, student(dataset, name)))
-            less = combined(_share, before, own, digits=1, label="times less")
-            items.append(Item(_in(view, dataset, name), (compare(less, ">=", ratio),)))
+            times = combined(_share, before, own, digits=2, label="times the student's")
+            items.append(Item(_in(view, dataset, name), (compare(times, ">=", ratio),)))
     return items
 
 

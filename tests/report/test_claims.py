@@ -210,7 +210,7 @@ def test_impossible_rows_decide_nothing() -> None:
         "CIFAR-100, ConvNeXt-T": "fails",
     }  # fmt: skip
     assert "CIFAR-10: the baseline's ECE 0.1073 is impossible beside accuracy 0.9635" in found.text
-    assert "CIFAR-100, ConvNeXt-L: 7.0 times less < 10" in found.text
+    assert "CIFAR-100, ConvNeXt-L: 7.00 times the student's < 10" in found.text
 
 
 def test_dominance_follows_from_a_printed_peak_that_eq_11_rules_out() -> None:

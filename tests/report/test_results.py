@@ -227,6 +227,8 @@ def test_a_run_that_is_missing_comes_with_its_command() -> None:
     assert found.remarks(BASELINE) == "missing: seed 1, 2; one seed"
     assert found.remarks(STUDENT) == "missing"
     assert found.remarks(TEACHER) == "no run"
+    less = replace(planned(expected(BASELINE, "a", 0)), leaves_out=(LeftOut(teacher="vit_b16"),))
+    assert read_results(ROOT, less).remarks(TEACHER) == "left out of this scale"
     missing = [
         "missing: cifar100 student erm, seed 1, training: `mixkd b`",
         "missing: cifar100 student erm, seed 2, training: `mixkd `",
