@@ -27,6 +27,7 @@ from mixkd import config
 from mixkd.console import say
 from mixkd.errors import Problem, UserError, nearest
 from mixkd.files import file_fingerprint
+from mixkd.inherit import WEIGHTS, label_names
 
 # Arguments of timm.create_model that read files or fetch: weights and pretrained are for that.
 RESERVED = {
@@ -451,12 +452,15 @@ def load_weights(core: nn.Module, path: Path, key: str, classes: Sequence[str]) 
         core: the network that the names and shapes have to fit.
         path: the file.
         key: the configuration key that named it, for messages.
-        classes: the data's; a file that mixkd saved for others is refused.
+        classes: the data's; a file that mixkd saved for others is refused, and so is one of
+            timm's form whose config.json has these in another order.
 
     Raises:
         UserError: if names, shapes or classes differ, or values are not finite; it says which.
     """
     (weights, trained_on), own = read_weights(path, key), core.state_dict()
+    if trained_on is None and sorted(named := named_beside(path)) == sorted(classes):
+        trained_on = named  # others may be the same classes, spelt in another way
     if trained_on is not None and trained_on != list(classes):
         raise UserError.of(
             key,
@@ -470,6 +474,17 @@ def load_weights(core: nn.Module, path: Path, key: str, classes: Sequence[str]) 
     counted = {name: v for name, v in weights.items() if name in learned or "running_" in name}
     _check_finite(counted, path, key)
     core.load_state_dict(weights)
+
+
+def named_beside(path: Path) -> list[str]:
+    """Return the class names in the config.json beside weights of timm's form; [] without them."""
+    if path.name != WEIGHTS["export"]:
+        return []
+    try:
+        names = label_names(json.loads(path.with_name("config.json").read_text()))
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        return []  # there is none, or it is another library's
+    return [] if names == [str(k) for k in range(len(names))] else names
 
 
 def without_prefixes(weights: dict[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:

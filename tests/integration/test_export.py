@@ -375,6 +375,13 @@ def test_timms_own_folder_is_taken_where_the_data_are_named(
     assert network.input_size == model.pretrained_cfg["input_size"][-1]
     assert classes == [str(k) for k in range(10)]
     assert np.isfinite(json.loads(Path("run/metrics.json").read_text())["test/nll"])
+    own, names = [str(k) for k in range(10)], ["one", *(str(k) for k in range(1, 10))]
+    for told, status in ((own[::-1], 2), (names, 0)):  # the latter may be spelt in another way
+        timm.models.save_for_hf(
+            model, "told", model_config={"label_names": told}, safe_serialization=True
+        )
+        assert mixkd("evaluate", "network.export=told", *words, f"run.dir=told-{status}") == status
+    assert "was trained on the 10 classes 9, 8, 7" in capsys.readouterr().err
 
 
 def test_without_its_images_seeded_noise_is_compared(
