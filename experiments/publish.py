@@ -1,10 +1,10 @@
 """Keep a study's small files: `python -m experiments.publish scale=NAME out=DIR [runs=DIR]`.
 
 Of every finished run of a reproduction what says what it was and what it found, without weights and
-checkpoints; of each network's first seed the predictions too, in single precision. It goes to
-OUT/kept, of which `mixkd report runs=OUT/kept` makes the report anew; tables and figures of that
-report go to OUT. Paired tests in it are of the first seeds alone. What needs no run, as Figure 2,
-is left out.
+checkpoints; of the training of each network's first seed the predictions too, in single precision.
+It goes to OUT/kept, of which `mixkd report runs=OUT/kept` makes the report anew; tables and figures
+of that report go to OUT. Paired tests in it are of the first seeds alone. What needs no run, as
+Figure 2, is left out.
 """
 
 import shutil
@@ -59,9 +59,8 @@ def main(words: Sequence[str]) -> str:
     shutil.rmtree(kept, ignore_errors=True)
     finished = list(finished_runs(root, reproduction.expected))
     for run in finished:
-        keep(
-            root / run.path, kept / run.path, with_predictions=run.seed == first_seed(finished, run)
-        )
+        asked = run.kind == "training" and run.seed == first_seed(finished, run)
+        keep(root / run.path, kept / run.path, with_predictions=asked)
     artefacts = [name for name in reproduction.artefacts if load_artefact(name).needs_runs]
     about = f"{reproduction.about} {OF_ONE_SEED}"
     reproduction = replace(reproduction, artefacts=tuple(artefacts), about=about)

@@ -1,5 +1,6 @@
 """What is kept of a study: small files of finished runs, enough for the same report."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,17 @@ def test_small_files_of_finished_runs_are_kept(study: Reproduction) -> None:
             "index": "uint16", "label": "uint8", "prediction": "uint8", "confidence": "float32",
             "nll": "float32", "brier": "float32",
         }  # fmt: skip
+
+
+def test_predictions_are_kept_of_trainings_alone(study: Reproduction) -> None:
+    write_run("asked", 0, 0.6)
+    asked = Expected(KD, 0, "vicinal", "mixkd evaluate", "asked", ("table6",))
+    found = replace(study, expected=(*study.expected, asked))
+    write_json(manifest(Path("runs"), "small"), found.as_json())
+    main(["scale=small", "out=kept"])
+    assert Path("kept/kept/asked/metrics.json").is_file()
+    assert not Path("kept/kept/asked/predictions").exists()
+    assert Path("kept/kept/kd_mixup-0/predictions/test.npz").is_file()
 
 
 def test_the_report_can_be_made_of_what_is_kept(study: Reproduction) -> None:
