@@ -81,10 +81,15 @@ def of_one_seed(found: Comparison, subject: Subject) -> list[Number | None]:
     cells = [found.results.cell(subject, metric) for metric in METRICS]
     known = [set(cell.by_seed) for cell in cells if cell is not None]
     seeds = sorted(set.intersection(*known)) if known else []
-    return [
-        Number(cell.by_seed[seeds[0]], runs=cell.runs) if cell is not None and seeds else None
-        for cell in cells
-    ]
+    numbers: list[Number | None] = []
+    for metric, cell in zip(METRICS, cells, strict=True):
+        if cell is None or not seeds:
+            numbers.append(None)
+            continue
+        kind = "vicinal" if metric.startswith("vicinal/") else "training"
+        run = found.results.slots[subject, seeds[0], kind]
+        numbers.append(Number(cell.by_seed[seeds[0]], runs=(run.path,)))
+    return numbers
 
 
 def networks(found: Comparison) -> Iterator[tuple[str, str, Subject]]:

@@ -17,9 +17,10 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from mixkd.errors import UserError
-from mixkd.files import read_json, replacing, write_json
+from mixkd.files import read_json, replacing, replacing_folder, write_json
 from mixkd.report.results import Expected, Reproduction, manifest
 from mixkd.reproduction.artefact import load_artefact
+from mixkd.shipped import artefacts
 from mixkd.tasks.report import write_report
 from mixkd.words import by_key
 
@@ -33,6 +34,7 @@ KEPT = ("config.yaml", "provenance.json", "metrics.json", "history.csv", "reliab
 PREDICTIONS, FEATURES = "predictions/test.npz", "features.npz"
 LARGE = {"logits", "features"}  # arrays that are not kept
 SHOWN = {".md", ".csv", ".png"}  # of a report
+OF_ALL = {"claims", "networks", "bounds"}  # a report's tables that are no artefact's
 OF_ONE_SEED = "Predictions are kept of first seeds: paired tests are of those alone."
 # What is of one machine and moment.
 NOT_KEPT = {"pid", "host"}
@@ -54,17 +56,24 @@ def main(words: Sequence[str]) -> str:
         raise UserError.of("scale", f"{record} is missing; takes {KEYS['scale']}")
     reproduction = Reproduction.read(record)
     kept = out / "kept"
-    for stale in (path for path in out.glob("*") if path.suffix in SHOWN):
-        stale.unlink()
-    shutil.rmtree(kept, ignore_errors=True)
+    if root.resolve().is_relative_to(out.resolve()):
+        raise UserError.of("out", f"got {str(out)!r}, which holds {root}; takes {KEYS['out']}")
+    if kept.is_dir() and not list(kept.glob("reproduction-*.json")):
+        text = f"{kept} holds files that are no study's; takes another folder"
+        raise UserError.of("out", text)
     finished = list(finished_runs(root, reproduction.expected))
-    for run in finished:
-        asked = run.kind == "training" and run.seed == first_seed(finished, run)
-        keep(root / run.path, kept / run.path, with_predictions=asked)
-    artefacts = [name for name in reproduction.artefacts if load_artefact(name).needs_runs]
+    if not finished:
+        raise UserError.of("runs", f"no run of {record} has finished; takes {KEYS['runs']}")
+    shown = [name for name in reproduction.artefacts if load_artefact(name).needs_runs]
     about = f"{reproduction.about} {OF_ONE_SEED}"
-    reproduction = replace(reproduction, artefacts=tuple(artefacts), about=about)
-    write_json(manifest(kept, reproduction.scale), reproduction.as_json())
+    reproduction = replace(reproduction, artefacts=tuple(shown), about=about)
+    with replacing_folder(kept) as new:
+        for run in finished:
+            asked = run.kind == "training" and run.seed == first_seed(finished, run)
+            keep(root / run.path, new / run.path, with_predictions=asked)
+        write_json(manifest(new, reproduction.scale), reproduction.as_json())
+    for stale in filter(is_of_a_report, out.iterdir()):
+        stale.unlink()
     with TemporaryDirectory() as folder:
         said = write_report(kept, reproduction, Path(folder)).splitlines()[1:]  # not of the page
         for path in Path(folder).iterdir():
@@ -72,6 +81,12 @@ def main(words: Sequence[str]) -> str:
                 shutil.copyfile(path, out / path.name)
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     return "\n".join([*said, f"{len(finished)} runs kept, {size / 1e6:.1f} MB in {out}"])
+
+
+def is_of_a_report(path: Path) -> bool:
+    """Return whether a file is one that a report writes: a table or a figure, by its name."""
+    name = path.stem.partition("-")[0]
+    return path.suffix in SHOWN and (name in artefacts() or name in OF_ALL)
 
 
 def finished_runs(root: Path, expected: Sequence[Expected]) -> Iterator[Expected]:

@@ -122,7 +122,7 @@ class Data(Section):
     limit_train: Annotated[Count | None, takes("a whole number, 1 or more, or null")]
     limit_test: Annotated[Count | None, takes("a whole number, 1 or more, or null")]
     batch_size: Annotated[int, takes("a whole number, 2 or more", ge=2)]
-    eval_batch_size: Count
+    eval_batch_size: Annotated[Count, PLACE]
     cache_dir: Annotated[str, PLACE, takes("a directory")]
 
 

@@ -114,16 +114,14 @@ class Run:
         try:
             if self.cfg.run.force:
                 self._clear()
-            # Temporary files of a process that was killed while writing.
-            for stale in filter(Path.is_file, self.path.rglob(".*-*")):
-                stale.unlink()
+            self._remove_stale()
             self._refuse_other_data(fingerprints)
             self._write_provenance(fingerprints, device)  # first: it marks the directory
             write_text(
                 self.path / "config.yaml",
                 yaml.safe_dump(hidden(self.cfg.model_dump()), sort_keys=False),
             )
-            self.status("running", started=_now())
+            self.status("running", started=read_status(self.path).get("started", _now()))
             try:
                 yield
             except (KeyboardInterrupt, SystemExit) as stop:  # Lightning turns one into the other
@@ -156,11 +154,27 @@ class Run:
         write_json(self.path / "provenance.json", record)
 
     def _write_provenance(self, fingerprints: Mapping[str, str], device: str) -> None:
-        record = provenance(self.cfg)
-        record["device"] = device
-        record["experiment"] = self.experiment
-        record["fingerprints"] = dict(fingerprints)
-        write_json(self.path / "provenance.json", record)
+        """Write where a run comes from; of one that goes on, add what has changed since."""
+        path = self.path / "provenance.json"
+        record = provenance(self.cfg) | {"device": device, "experiment": self.experiment}
+        if path.is_file():
+            first = read_json(path, "run.dir")
+            changed = {key: value for key, value in record.items() if first.get(key) != value}
+            resumed = [*first.get("resumed", []), {"at": _now()} | changed]
+            known = first["fingerprints"] | fingerprints
+            record = first | {"fingerprints": known, "resumed": resumed}
+        else:
+            record["fingerprints"] = dict(fingerprints)
+        write_json(path, record)
+
+    def _remove_stale(self) -> None:
+        """Remove the temporary files of a process that was killed while it wrote, and no others."""
+        for name in CONTENTS:
+            path = self.path / name
+            inside = path.rglob(".*-*") if path.is_dir() else ()
+            beside = self.path.glob(f".{path.stem}-*{path.suffix}") if path.suffix else ()
+            for stale in filter(Path.is_file, [*inside, *beside]):
+                stale.unlink()
 
     def _clear(self) -> None:
         for name in CONTENTS:

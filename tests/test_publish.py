@@ -127,13 +127,42 @@ def test_mistakes_are_told(study: Reproduction, words: list[str], message: str) 
     assert not Path("kept").exists()
 
 
+def contents(folder: str) -> dict[str, bytes]:
+    return {str(p): p.read_bytes() for p in Path(folder).rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["out=."], "out: got '.', which holds runs"),
+        (["runs=kept/kept", "out=kept"], "out: got 'kept', which holds kept/kept"),
+        (["out=other"], "out: other/kept holds files that are no study's"),
+        (["runs=gone", "out=kept"], "runs: no run of gone/reproduction-small.json has finished"),
+    ],
+)
+def test_nothing_is_lost_by_a_mistake(study: Reproduction, words: list[str], message: str) -> None:
+    main(["scale=small", "out=kept"])
+    for place in ("README.md", "other/kept/mine.txt", "kept/README.md"):
+        Path(place).parent.mkdir(parents=True, exist_ok=True)
+        Path(place).write_text("mine")
+    write_json(manifest(Path("gone"), "small"), study.as_json())
+    before = contents(".")
+    with pytest.raises(UserError) as told:
+        main(["scale=small", *words])
+    assert message in str(told.value)
+    assert contents(".") == before
+
+
 def test_what_is_no_longer_finished_is_no_longer_kept(study: Reproduction) -> None:
     main(["scale=small", "out=kept"])
     Path("kept/README.md").with_suffix(".yaml").write_text("mine")
-    Path("kept/old.csv").write_text("stale")
+    Path("kept/table1.csv").write_text("stale")
+    for name in ("README.md", "mine.csv", "table.png"):
+        Path("kept", name).write_text("mine")
     write_json(Path("runs/erm-0/status.json"), {"state": "running"})
     main(["scale=small", "out=kept"])
     assert not Path("kept/kept/erm-0").exists()
     assert Path("kept/kept/erm-1/predictions/test.npz").is_file()
-    assert not Path("kept/old.csv").exists()
+    assert not Path("kept/table1.csv").exists()
+    assert all(Path("kept", n).read_text() == "mine" for n in ("README.md", "mine.csv"))
     assert Path("kept/README.yaml").is_file()

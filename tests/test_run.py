@@ -55,6 +55,24 @@ def test_a_run_says_what_it_is_and_how_it_ended() -> None:
     assert read_status(Run(cfg("seed=5")).path)["state"] == "interrupted"
 
 
+def test_a_run_that_goes_on_keeps_where_it_began_and_adds_what_has_changed() -> None:
+    run = Run(cfg())
+    with pytest.raises(ZeroDivisionError), run.started({"data": "abc"}, "2 x cuda"):
+        raise ZeroDivisionError
+    began, status = json.loads((run.path / "provenance.json").read_text()), read_status(run.path)
+    finish(run)
+    record = json.loads((run.path / "provenance.json").read_text())
+    (again,) = record.pop("resumed")
+    assert record == began
+    assert again.keys() == {"at", "device"}
+    assert (began["device"], again["device"]) == ("2 x cuda", "cpu")
+    assert read_status(run.path)["started"] == status["started"]
+
+
+def test_the_size_of_batches_in_evaluation_makes_no_other_run() -> None:
+    assert Run(cfg("data.eval_batch_size=7")).path == Run(cfg()).path
+
+
 def test_a_directory_of_another_experiment_or_of_a_stranger_is_refused() -> None:
     finish(Run(cfg("run.dir=here")))
     with pytest.raises(UserError, match=r"run.dir: here holds another experiment"):
@@ -80,6 +98,20 @@ def test_force_removes_what_the_run_wrote_and_nothing_else() -> None:
         assert not run.checkpoint("last").exists()
         assert not (run.path / "metrics.json").exists()
         assert (run.path / "notes.txt").read_text() == "keep"
+
+
+def test_files_of_others_stay() -> None:
+    names = (".pre-commit-config.yaml", ".gitlab-ci.yml", "sub/.a-b", ".git/hooks/.x-y")
+    for name in names[:2]:
+        write_text(Path("here", name), "keep")
+    finish(Run(cfg("run.dir=here")))
+    for name in names:
+        write_text(Path("here", name), "keep")
+    write_text(Path("here/checkpoints/.last-abc.ckpt"), "half")
+    finish(Run(cfg("run.dir=here")))
+    assert not Path("here/checkpoints/.last-abc.ckpt").exists()
+    finish(Run(cfg("run.dir=here", "run.force=true")))
+    assert all(Path("here", name).read_text() == "keep" for name in names)
 
 
 def test_a_kill_while_files_are_removed_leaves_a_run() -> None:

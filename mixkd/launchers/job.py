@@ -27,7 +27,13 @@ STATUS = {
     "interrupted": 130,
 }
 
-INTERRUPTED = "interrupted; the same command continues it"
+
+def was_stopped(command: str, words: Sequence[str]) -> str:
+    """Return what is said of a job that was interrupted, and what continues it."""
+    same = "the same command"
+    if "run.force=true" in words:
+        same += " without run.force=true"
+    return f"mixkd {command}: interrupted; {same} continues it"
 
 
 @dataclass(frozen=True)
@@ -109,7 +115,7 @@ def run_job(
     except UserError as error:
         return Outcome("refused", path, text=explain(command, error, full))
     except KeyboardInterrupt:
-        return Outcome("interrupted", path, text=f"mixkd {command}: {INTERRUPTED}")
+        return Outcome("interrupted", path, text=was_stopped(command, words))
     except (Exception, SystemExit) as error:  # a stranger's module may exit when imported
         # A full disk, a network that diverged or another process that ended, and said why, is no
         # fault of the program's: no traceback.

@@ -23,7 +23,7 @@ from pickle import UnpicklingError
 from typing import Any
 
 from mixkd.console import cores, on_signal
-from mixkd.launchers.job import INTERRUPTED, Outcome, run_job
+from mixkd.launchers.job import Outcome, run_job, was_stopped
 from mixkd.run import is_held, read_status, write_status
 
 # Seconds that the other processes of a job have to say something once one has failed; and that all
@@ -235,7 +235,7 @@ def _judged(own: _Running) -> Outcome:
 
 def interrupted(job: Job) -> Outcome:
     """Return the outcome of a job that the user stopped."""
-    return Outcome("interrupted", job.path, text=f"mixkd {job.command}: {INTERRUPTED}")
+    return Outcome("interrupted", job.path, text=was_stopped(job.command, job.words))
 
 
 def _died(own: _Running, rank: int) -> str:

@@ -24,7 +24,7 @@ from mixkd.config import Slurm
 from mixkd.console import is_leader
 from mixkd.errors import UserError
 from mixkd.files import read_json, write_json
-from mixkd.launchers.job import INTERRUPTED, Outcome, run_job
+from mixkd.launchers.job import Outcome, run_job, was_stopped
 from mixkd.launchers.local import Job
 from mixkd.run import is_held, read_status, write_status
 
@@ -91,11 +91,15 @@ class SlurmJob:
         return outcome
 
     def checkpoint(self) -> Any:
-        """Return what is to be queued again: the same job, which continues its own run."""
+        """Return what is to be queued again: the same job, which continues its own run.
+
+        It has started over already if it was to: it does not once more.
+        """
         import submitit
 
         self.queued_again = True
-        return submitit.helpers.DelayedSubmission(SlurmJob(self.job))
+        words = tuple(word for word in self.job.words if not word.startswith("run.force="))
+        return submitit.helpers.DelayedSubmission(SlurmJob(replace(self.job, words=words)))
 
 
 def make_executor(launcher: Slurm, folder: Path, devices: int) -> Any:
@@ -298,7 +302,7 @@ def _judged(job: Job, submitted: Any, state: str) -> Outcome:
     directory = Path(job.path)
     known = read_status(directory).get("state") if job.path else None
     if state == "CANCELLED" or known == "interrupted":
-        outcome = Outcome("interrupted", job.path, text=f"mixkd {job.command}: {INTERRUPTED}")
+        outcome = Outcome("interrupted", job.path, text=was_stopped(job.command, job.words))
     else:
         error = _first_error(submitted.paths.stderr)
         why = f"SLURM says {state or 'nothing of it'}" + (f", its log {error!r}" if error else "")

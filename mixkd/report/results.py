@@ -1,5 +1,6 @@
 """What a folder of runs says of each network: cells, and notes on what is missing or wrong."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -7,6 +8,8 @@ from math import isfinite
 from pathlib import Path
 from statistics import mean
 from typing import Any
+
+import numpy as np
 
 from mixkd.errors import UserError
 from mixkd.files import read_json
@@ -333,7 +336,10 @@ def _way(run: FoundRun) -> tuple[str, str]:
 
 
 def _by_configuration(found: Sequence[FoundRun]) -> Results:
-    """Return runs by what their configurations say that they are, the latest of each kind."""
+    """Return runs by what their configurations say that they are, the latest of each kind.
+
+    Of several experiments of one method, as with another student, the runs of one are taken.
+    """
     slots: dict[Slot, FoundRun] = {}
     notes: dict[Slot, list[str]] = {}
     teaching = {run.fingerprint("teacher") for run in found} - {""}
@@ -344,17 +350,28 @@ def _by_configuration(found: Sequence[FoundRun]) -> Results:
     }
     usual = _usual_images(run for run in found if run.is_finished)
     by_time = sorted(found, key=lambda run: str(run.status.get("ended", "")))
-    for run in by_time:
-        if not (run.is_finished and run.task in TRAININGS):
-            continue
-        subject = _subject(run, teaching, methods)
-        slot = (subject, run.seed, "training")
-        said = []
-        if (before := slots.get(slot)) is not None:
-            said.append(f"several runs; this one is {run.path}, the latest; another {before.path}")
-        if run.images and usual[_data_of(run)] != run.images:
-            said.append(f"{run.path} saw other images than the other runs of {run.dataset}")
-        slots[slot], notes[slot] = run, said + run.faults
+    trainings = [run for run in by_time if run.is_finished and run.task in TRAININGS]
+    experiments: dict[Subject, dict[str, list[FoundRun]]] = {}
+    for run in trainings:
+        own = experiments.setdefault(_subject(run, teaching, methods), {})
+        own.setdefault(run.setting, []).append(run)
+    students = {_form(run.section("student")) for run in trainings if run.task == "distill"}
+    for subject, own in experiments.items():
+        chosen = max(own.values(), key=lambda runs: _weight(runs, students))
+        others = [run.path for runs in own.values() if runs is not chosen for run in runs]
+        for run in chosen:
+            slot = (subject, run.seed, "training")
+            said = []
+            if (before := slots.get(slot)) is not None:
+                said.append(
+                    f"several runs; this one is {run.path}, the latest; another {before.path}"
+                )
+            if others:
+                count = f"{len(others)} run{'s' if len(others) > 1 else ''}"
+                said.append(f"{count} of other settings left out, such as {others[-1]}")
+            if run.images and usual[_data_of(run)] != run.images:
+                said.append(f"{run.path} saw other images than the other runs of {run.dataset}")
+            slots[slot], notes[slot] = run, said + run.faults
     trained = {run.fingerprint("weights"): slot for slot, run in slots.items()}
     trained.pop("", None)
     for run in by_time:
@@ -371,6 +388,18 @@ def _by_configuration(found: Sequence[FoundRun]) -> Results:
                 slots[slot] = run
                 notes[slot] = run.faults
     return Results(found, None, slots, {}, {slot: said for slot, said in notes.items() if said})
+
+
+def _weight(runs: Sequence[FoundRun], students: set[str]) -> tuple[bool, int, str]:
+    """Return what makes one of several experiments count: the students' network, seeds, its age."""
+    compared = runs[-1].task == "distill" or _form(runs[-1].section("network")) in students
+    return compared, len({run.seed for run in runs}), str(runs[-1].status.get("ended", ""))
+
+
+def _form(section: Mapping[str, Any]) -> str:
+    """Return which network a section describes, wherever its weights are from."""
+    kept = {key: section.get(key) for key in ("name", "factory", "args", "head", "input_size")}
+    return json.dumps(kept, sort_keys=True, default=str)
 
 
 def _subject(run: FoundRun, teaching: set[str], methods: Mapping[str, str]) -> Subject:
@@ -414,10 +443,21 @@ def _metrics(run: FoundRun, kind: str) -> dict[str, float]:
             if parts[-1] == "gain_erm":
                 found["/".join([*parts[:-1], "gain"])] = value
     if kind == "vicinal":
-        for row in run.rows("vicinal.csv"):
-            half, own = row.get("dominance"), row.get("network") in ("student", "network")
-            if own and row.get("lam") == 0.5 and isinstance(half, float) and isfinite(half):
-                found[f"vicinal/{row.get('split')}/dominance_half"] = half
+        for split, line in _dominance(run).items():
+            if min(line) <= 0.5 <= max(line):  # of an even number of lambdas none is a half
+                half = np.interp(0.5, sorted(line), [line[lam] for lam in sorted(line)])
+                found[f"vicinal/{split}/dominance_half"] = float(half)
+    return found
+
+
+def _dominance(run: FoundRun) -> dict[str, dict[float, float]]:
+    """Return the dominance of a run's own network by lambda, by split."""
+    found: dict[str, dict[float, float]] = {}
+    for row in run.rows("vicinal.csv"):
+        lam, value = row.get("lam"), row.get("dominance")
+        own = row.get("network") in ("student", "network")
+        if own and isinstance(lam, float) and isinstance(value, float) and isfinite(value):
+            found.setdefault(str(row.get("split")), {})[lam] = value
     return found
 
 

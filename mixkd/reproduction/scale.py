@@ -27,7 +27,6 @@ class Dataset(_Section):
         words: overrides of every training on it.
         distill: of distillation alone.
         teachers: overrides of a teacher by its name, in place of the scale's.
-        classes: those of the features, as an override's value; None: the usual ones.
     """
 
     name: str
@@ -208,7 +207,8 @@ def load_scale(name: str, protocol: str = "corrected", seeds: tuple[int, ...] = 
         settings = Settings.model_validate(yaml.safe_load(path.read_text()))
     except (yaml.YAMLError, ValueError) as error:
         raise UserError.of("scale", f"{path} is no scale: {_first(error)}") from error
-    return Scale(path.stem, protocol, settings, seeds or tuple(settings.seeds))
+    # In order: "the first seed" is one and the same wherever a single one is shown.
+    return Scale(path.stem, protocol, settings, tuple(sorted(seeds or settings.seeds)))
 
 
 def _first(error: Any) -> str:

@@ -55,7 +55,7 @@ def compare(words: Sequence[str]) -> str:
         for r in rows
     ]
     if "out" in given:
-        write_csv(Path(given["out"]), table)
+        write_csv(Path(os.path.expanduser(given["out"])), table)
     lines = [
         f"{len(first['label']):,} {split} images, network minus other; {draws} bootstrap samples"
     ]

@@ -75,8 +75,12 @@ def evaluate(cfg: config.Evaluate | config.EvaluateLogits) -> Metrics:
     ):
         say(f"evaluate: {run.path}")
         if estimation is not None:
-            shuffled = _shuffled(splits, cfg.data.eval_batch_size, cfg.trainer.devices)
-            clean = ImageDataModule(shuffled, cfg.data)
+            # In batches as in training, whatever evaluation's own are.
+            batch = cfg.data.batch_size
+            shuffled = _shuffled(splits, batch, cfg.trainer.devices)
+            clean = ImageDataModule(
+                shuffled, cfg.data.model_copy(update={"eval_batch_size": batch})
+            )
             clean.tested = "train"
             trainer.test(estimation, clean, verbose=False)
         classifier = Classifier(networks[own], cfg.save_logits)

@@ -1,6 +1,7 @@
 """`mixkd list networks | datasets | artefacts | runs`. Imports nothing heavy."""
 
 import csv
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def list_items(words: Sequence[str]) -> str:
         return _columns(list(group_names("data").items()))
     if names[0] == "artefacts":
         return _columns(list(artefacts().items()))
-    return _columns(runs(Path(root))) or f"no runs under {root}/"
+    return _columns(runs(Path(os.path.expanduser(root)))) or f"no runs under {root}/"
 
 
 def runs(root: Path) -> list[tuple[str, str, str]]:

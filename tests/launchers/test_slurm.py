@@ -181,6 +181,12 @@ def test_a_job_is_queued_again_as_it_is() -> None:
     assert cloudpickle.loads(cloudpickle.dumps(job)) == job
 
 
+def test_a_job_that_is_queued_again_does_not_start_over_once_more() -> None:
+    forced = SlurmJob(Job("finetune", ("seed=1", "run.force=true", "trainer.max_epochs=2")))
+    assert forced.checkpoint().function.job.words == ("seed=1", "trainer.max_epochs=2")
+    assert "run.force=true" in forced.job.words
+
+
 def test_jobs_of_different_numbers_of_devices_are_arrays_of_their_own(
     cluster: Cluster, submit: Callable[..., Any]
 ) -> None:

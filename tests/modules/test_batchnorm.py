@@ -56,7 +56,7 @@ def metrics(run: str) -> dict[str, float]:
 
 @pytest.mark.integration
 def test_the_option_changes_what_is_measured(mixkd: Callable[..., int]) -> None:
-    words = [*WORDS, "data.eval_batch_size=16"]
+    words = [*WORDS, "data.batch_size=16"]
     assert mixkd("evaluate", *words, "run.dir=plain") == 0
     assert mixkd("evaluate", *words, "reestimate_batchnorm=true", "run.dir=anew") == 0
     assert metrics("plain")["test/nll"] != metrics("anew")["test/nll"]

@@ -212,6 +212,9 @@ def test_dominance_half_way_is_taken_from_the_rows() -> None:
     assert halves() == {
         "vicinal/train/dominance_half": 1.25, "vicinal/test/dominance_half": 1.5,
     }  # fmt: skip
+    even = ["train,network,0.4,2", "train,network,0.6,3", "test,network,0.6,1", "test,network,1,1"]
+    write_rows("v/vicinal.csv", "\n".join([rows[0], *even]))
+    assert halves() == {"vicinal/train/dominance_half": pytest.approx(2.5)}
     write_rows("v/vicinal.csv", "\n".join([*rows[:-1], "test,network,0.5"]))  # broken off
     assert halves() == {"vicinal/train/dominance_half": 1.25}
     write_rows("v/vicinal.csv", "network,lam\nnetwork,0.5\n")
@@ -549,6 +552,25 @@ def test_a_temperature_is_text(temperature: Any, text: str) -> None:
 )
 def test_a_network_has_the_name_of_its_file(section: dict[str, Any], name: str) -> None:
     assert network_name(section) == name
+
+
+def test_of_several_experiments_the_one_of_most_seeds_counts_and_the_row_says_so() -> None:
+    for seed in (0, 1):
+        write_run(f"a{seed}", "distill", seed=seed, ended="2026-01-01", **teaching())
+    write_run("few", "distill", limit=100, ended="2026-02-01", **teaching())
+    found = read_results(ROOT)
+    assert [run.path for run in found.runs(found_student()).values()] == ["a0", "a1"]
+    said = "1 run of other settings left out, such as few"
+    assert found.remarks(found_student()) == f"seed 0: {said}; seed 1: {said}"
+
+
+def test_a_baseline_is_of_the_students_network() -> None:
+    write_run("s", "distill", student={"name": "mobilenetv2"}, **teaching())
+    write_run("small", network={"name": "mobilenetv2"}, ended="2026-01-01")
+    for seed in (0, 1):
+        write_run(f"r{seed}", network={"name": "resnet18"}, seed=seed, ended="2026-02-01")
+    found = read_results(ROOT)
+    assert [run.path for run in found.runs(FOUND_BASELINE).values()] == ["small"]
 
 
 def test_of_several_runs_the_latest_counts_and_the_row_says_so() -> None:
