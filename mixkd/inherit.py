@@ -258,8 +258,10 @@ def _same_source(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return one.get("source") not in ("imagefolder", "imagenet") or len(roots) == 1
 
 
-def may_have_trained_on(network: Mapping[str, Any], data: Mapping[str, Any]) -> bool:
-    """Return whether the run or export that a network is of may have trained on held-out images.
+def may_have_trained_on(network: Mapping[str, Any], data: Mapping[str, Any]) -> bool | None:
+    """Return whether a network may have trained on held-out images: what its run or export says.
+
+    None: nothing says so, as of a file of weights.
 
     Args:
         network: its section, filled.
@@ -267,9 +269,11 @@ def may_have_trained_on(network: Mapping[str, Any], data: Mapping[str, Any]) -> 
     """
     kind = next((kind for kind in SAVED if network.get(kind) is not None), None)
     if kind is None:
-        return False
+        return False if network.get("weights") is None else None
     saved = _saved_config(Path(network["weights"]).with_name(SAVED[kind]))
-    return isinstance(saved, dict) and _saw_held_out(saved["data"], dict(data))
+    if not isinstance(saved, dict) or not saved["data"]:
+        return None
+    return _saw_held_out(saved["data"], dict(data))
 
 
 def _saw_held_out(teacher: dict[str, Any], student: dict[str, Any]) -> bool:

@@ -23,7 +23,8 @@ CAPTION = (
     "Underpowered: the numbers cannot tell; a measured difference takes three seeds and a 95 % "
     "interval without 0, a ranking five networks and p < 0.05; a teacher is one network, whose own "
     "numbers count as they are. Not measured: a number is missing. What a scale leaves out does "
-    "not count."
+    "not count, and data sets that stand on the same runs count once. Each interval is of one "
+    "comparison by itself: of 40 between equals, one goes against a claim by chance."
 )
 
 

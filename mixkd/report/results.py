@@ -156,6 +156,24 @@ class Results:
         """Those of which anything is known or planned, in the order in which they were met."""
         return list(dict.fromkeys(s for s, _, _ in (*self.expected, *self.slots)))
 
+    def repeats(self, dataset: str) -> bool:
+        """Return whether a data set stands on runs all of which another one has too."""
+        paths: dict[str, set[str]] = {}
+        for (subject, _, _), each in self.expected.items():
+            paths.setdefault(subject.dataset, set()).add(each.path)
+        own = paths.get(dataset, set())
+        names = list(paths)
+        return any(
+            own < others or (own == others and names.index(other) < names.index(dataset))
+            for other, others in paths.items()
+            if own and other != dataset
+        )
+
+    def goes_without(self, subject: Subject) -> bool:
+        """Return whether a network does not count: the scale leaves it out, or it is a repeat."""
+        left_out = self.reproduction is not None and self.reproduction.goes_without(subject)
+        return left_out or self.repeats(subject.dataset)
+
     def seeds(self, subject: Subject, kind: str = "training") -> list[int]:
         """Return the seeds of which there is a finished run."""
         return sorted(seed for s, seed, k in self.slots if s == subject and k == kind)

@@ -80,6 +80,13 @@ class FoundRun:
         """What selected the epoch: holdout or test."""
         return str(self.section("data").get("selection", ""))
 
+    @property
+    def may_have_seen_held_out(self) -> bool:
+        """Whether it measures a file of weights, of which nothing says what they trained on."""
+        own = self.section("network")
+        known = own.get("run") or own.get("export")
+        return self.task == "evaluate" and bool(own.get("weights")) and not known
+
     def section(self, name: str) -> Mapping[str, Any]:
         """Return a section of the configuration, empty where there is none."""
         found = self.config.get(name)

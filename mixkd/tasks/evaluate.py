@@ -58,6 +58,11 @@ def evaluate(cfg: config.Evaluate | config.EvaluateLogits) -> Metrics:
             if seen:
                 say(f"{key}: no temperature scaling; it may have trained on the held-out images")
             fits[name] = can_fit(splits, cfg.data) and not seen
+            if seen is None and fits[name]:
+                say(
+                    f"{key}: if these weights have seen the held-out images in training, the "
+                    "temperature that is fitted on those is too low"
+                )
 
     data = ImageDataModule(splits, cfg.data)
     sizes = {str(split): len(splits[split]) for split in cfg.vicinal.splits}

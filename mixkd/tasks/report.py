@@ -91,12 +91,12 @@ def write_report(root: Path, reproduction: Reproduction | None, out: Path) -> st
             continue
         if reproduction is not None or _has_numbers(parts):
             sections.append(_written(artefact, found, parts, out))
-    # Numbers of runs that have faults decide nothing.
+    # Numbers of runs that have faults decide nothing, and those of one run count once.
     judged = judge(
         reference,
-        results.sound_cells,
+        {key: own for key, own in results.sound_cells.items() if not results.repeats(key.dataset)},
         known_as(reproduction, reference),
-        reproduction.goes_without if reproduction else lambda subject: False,
+        results.goes_without,
     )
     about = reproduction.about if reproduction else ""
     ledger_table(judged, about).write(out)

@@ -133,6 +133,17 @@ def test_no_temperature_is_fitted_on_what_a_network_may_have_trained_on(
     assert scaled == {"network": True, "same": True, "other": False}
 
 
+def test_a_temperature_beside_weights_of_a_file_may_be_too_low_and_it_says_so(
+    mixkd: Mixkd, runs: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert mixkd("evaluate", "network.run=one", *FEW[:1]) == 0
+    assert "too low" not in capsys.readouterr().err
+    words = [word for word in TRAIN[1:] if word.startswith(("network", "data", "trainer.acc"))]
+    weights = ["data=digits", *words, "network.weights=one/weights.safetensors"]
+    assert mixkd("evaluate", *weights) == 0
+    assert "network: if these weights have seen the held-out images" in capsys.readouterr().err
+
+
 def test_published_images_are_limited_as_the_clean_ones(mixkd: Mixkd) -> None:
     """Ten classes of CIFAR-10 as they are published, and as a folder of images of its names."""
     rng = np.random.default_rng(0)

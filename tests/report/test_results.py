@@ -554,6 +554,22 @@ def test_a_network_has_the_name_of_its_file(section: dict[str, Any], name: str) 
     assert network_name(section) == name
 
 
+def test_a_data_set_on_the_runs_of_another_repeats_it() -> None:
+    here = Subject("cifar10", "student", "", "erm")
+    other = Subject("imagenet", "student", "", "erm")
+    found = of(
+        expected(BASELINE, "a"), expected(STUDENT, "s"), expected(here, "a"),
+        expected(other, "a"), expected(other._replace(method="mixup"), "own"),
+    )  # fmt: skip
+    assert [found.repeats(name) for name in (C, "cifar10", "imagenet", "x")] == [
+        False, True, False, False,
+    ]  # fmt: skip
+    assert found.goes_without(here)
+    assert not found.goes_without(other)
+    same = of(expected(BASELINE, "a"), expected(here, "a"))
+    assert [same.repeats(name) for name in (C, "cifar10")] == [False, True]
+
+
 def test_of_several_experiments_the_one_of_most_seeds_counts_and_the_row_says_so() -> None:
     for seed in (0, 1):
         write_run(f"a{seed}", "distill", seed=seed, ended="2026-01-01", **teaching())

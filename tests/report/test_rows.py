@@ -233,6 +233,20 @@ def test_a_calibration_table_has_a_row_a_subject_and_one_of_its_scaled_logits() 
     )
 
 
+def test_a_temperature_may_be_fitted_on_images_that_weights_of_a_file_have_seen() -> None:
+    row, label = {"test__accuracy": 0.8} | SCALED, [Column("model", "Model")]
+    plain = run("a", **row)
+    for more, note in (
+        ({"weights": "x.th"}, True),
+        ({"weights": "x", "run": "r"}, False),
+        ({}, False),
+    ):
+        asked = replace(plain, config={**plain.config, "task": "evaluate", "network": more})
+        found = comparison("table3", {(TEACHER, 0): asked})
+        table = calibration_table("n", "T", "C.", label, [({"model": "x"}, TEACHER)], found)
+        assert ("too low" in str(table.rows[1].get("notes"))) == note
+
+
 def test_a_calibration_table_has_fractions_unless_it_is_asked_for_percent() -> None:
     runs = {(STUDENT, 0): run("a", test__accuracy=0.8, **SCALED)}
     rows = [({"model": "x"}, STUDENT), ({"model": "y"}, TEACHER)]
