@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from mixkd.errors import UserError
-from mixkd.files import read_json, replacing, replacing_folder, write_json
+from mixkd.files import read_json, replacing, replacing_folder, write_json, write_text
 from mixkd.report.results import Expected, Reproduction, manifest
 from mixkd.reproduction.artefact import load_artefact
 from mixkd.shipped import artefacts
@@ -29,10 +29,10 @@ KEYS = {
     "runs": "the folder of its runs; runs unless given",
     "out": "a folder for what is kept",
 }
-KEPT = ("config.yaml", "provenance.json", "metrics.json", "history.csv", "reliability.csv",
-        "vicinal.csv", "corruptions.csv")  # fmt: skip
+KEPT = ("config.yaml", "provenance.json", "metrics.json", "history.csv", "vicinal.csv")
+OF_TRAINING = "reliability.csv"  # an evaluation of the same network has it again
 PREDICTIONS, FEATURES = "predictions/test.npz", "features.npz"
-LARGE = {"logits", "features"}  # arrays that are not kept
+LEFT = {"logits", "features", "brier"}  # arrays that are large, or in no table
 SHOWN = {".md", ".csv", ".png"}  # of a report
 OF_ALL = {"claims", "networks", "bounds"}  # a report's tables that are no artefact's
 OF_ONE_SEED = "Predictions are kept of first seeds: paired tests are of those alone."
@@ -69,8 +69,9 @@ def main(words: Sequence[str]) -> str:
     reproduction = replace(reproduction, artefacts=tuple(shown), about=about)
     with replacing_folder(kept) as new:
         for run in finished:
-            asked = run.kind == "training" and run.seed == first_seed(finished, run)
-            keep(root / run.path, new / run.path, with_predictions=asked)
+            is_training = run.kind == "training"
+            is_first = run.seed == first_seed(finished, run)
+            keep(root / run.path, new / run.path, is_training, is_training and is_first)
         write_json(manifest(new, reproduction.scale), reproduction.as_json())
     for stale in filter(is_of_a_report, out.iterdir()):
         stale.unlink()
@@ -105,18 +106,18 @@ def first_seed(runs: Sequence[Expected], like: Expected) -> int:
     return min(run.seed for run in runs if (run.subject, run.kind) == (like.subject, like.kind))
 
 
-def keep(run: Path, place: Path, with_predictions: bool) -> None:
-    """Copy the small files of a run directory."""
-    for name in KEPT:
+def keep(run: Path, place: Path, is_training: bool, with_predictions: bool) -> None:
+    """Copy the small files of a run directory; the home folder in them becomes ~."""
+    home = f"{Path.home()}/"
+    for name in [*KEPT, *([OF_TRAINING] if is_training else [])]:
         if (run / name).is_file():
-            with replacing(place / name) as temporary:
-                shutil.copyfile(run / name, temporary)
+            write_text(place / name, (run / name).read_text().replace(home, "~/"))
     status = read_json(run / "status.json", "runs")
     write_json(place / "status.json", {k: v for k, v in status.items() if k not in NOT_KEPT})
     for name in [FEATURES, *([PREDICTIONS] if with_predictions else [])]:
         if (run / name).is_file():
             with np.load(run / name, allow_pickle=False) as saved:
-                arrays = {key: smaller(saved[key]) for key in saved.files if key not in LARGE}
+                arrays = {key: smaller(saved[key]) for key in saved.files if key not in LEFT}
             with replacing(place / name) as temporary, open(temporary, "wb") as file:
                 np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
