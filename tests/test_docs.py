@@ -66,6 +66,7 @@ def places(monkeypatch: pytest.MonkeyPatch) -> None:
         folder = Path("DIR") / part / "cat"
         folder.mkdir(parents=True)
         Image.new("RGB", (8, 8)).save(folder / "1.png")
+    Path("experiments").symlink_to(ROOT / "experiments")  # whose files commands may name
     for name in ("FILE", "FILE.npz"):
         Path(name).touch()
     saved = OmegaConf.to_container(

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from matplotlib.figure import Figure
 from mixkd.report.reliability import COLOURS, add_legend, not_measured
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+TITLE = 30  # characters of a panel's title in a line
 
 
 class FeaturePanel(NamedTuple):
@@ -75,7 +77,7 @@ def feature_grid_figure(rows: Mapping[str, Sequence[FeaturePanel]], names: Seque
                 not_measured(axes)
             else:
                 _scatter(axes, panel.tsne, panel.label, names, size=7)
-            text = [panel.title, _scores(panel.v_measure, panel.accuracy)]
+            text = [fill(panel.title, TITLE), _scores(panel.v_measure, panel.accuracy)]
             text += [f"paper: {_scores(*panel.printed)}"] if panel.printed else []
             axes.set_title("\n".join(filter(None, text)), fontsize="small")
     measured = [axes for axes in grid.flatten() if axes.collections]
