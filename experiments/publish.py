@@ -7,6 +7,7 @@ of that report go to OUT. Paired tests in it are of the first seeds alone. What 
 Figure 2, is left out.
 """
 
+import re
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -58,7 +59,7 @@ def main(words: Sequence[str]) -> str:
     kept = out / "kept"
     if root.resolve().is_relative_to(out.resolve()):
         raise UserError.of("out", f"got {str(out)!r}, which holds {root}; takes {KEYS['out']}")
-    if kept.is_dir() and not list(kept.glob("reproduction-*.json")):
+    if kept.is_dir() and any(kept.iterdir()) and not list(kept.glob("reproduction-*.json")):
         text = f"{kept} holds files that are no study's; takes another folder"
         raise UserError.of("out", text)
     finished = list(finished_runs(root, reproduction.expected))
@@ -73,10 +74,10 @@ def main(words: Sequence[str]) -> str:
             is_first = run.seed == first_seed(finished, run)
             keep(root / run.path, new / run.path, is_training, is_training and is_first)
         write_json(manifest(new, reproduction.scale), reproduction.as_json())
-    for stale in filter(is_of_a_report, out.iterdir()):
-        stale.unlink()
     with TemporaryDirectory() as folder:
         said = write_report(kept, reproduction, Path(folder)).splitlines()[1:]  # not of the page
+        for stale in filter(is_of_a_report, out.iterdir()):
+            stale.unlink()
         for path in Path(folder).iterdir():
             if path.suffix in SHOWN:
                 shutil.copyfile(path, out / path.name)
@@ -86,7 +87,7 @@ def main(words: Sequence[str]) -> str:
 
 def is_of_a_report(path: Path) -> bool:
     """Return whether a file is one that a report writes: a table or a figure, by its name."""
-    name = path.stem.partition("-")[0]
+    name = path.stem.removesuffix("-paired").removesuffix("-numbers")
     return path.suffix in SHOWN and (name in artefacts() or name in OF_ALL)
 
 
@@ -108,10 +109,10 @@ def first_seed(runs: Sequence[Expected], like: Expected) -> int:
 
 def keep(run: Path, place: Path, is_training: bool, with_predictions: bool) -> None:
     """Copy the small files of a run directory; the home folder in them becomes ~."""
-    home = f"{Path.home()}/"
+    home = re.compile(rf"(?<![\w./-]){re.escape(str(Path.home()))}/")
     for name in [*KEPT, *([OF_TRAINING] if is_training else [])]:
         if (run / name).is_file():
-            write_text(place / name, (run / name).read_text().replace(home, "~/"))
+            write_text(place / name, home.sub("~/", (run / name).read_text()))
     status = read_json(run / "status.json", "runs")
     write_json(place / "status.json", {k: v for k, v in status.items() if k not in NOT_KEPT})
     for name in [FEATURES, *([PREDICTIONS] if with_predictions else [])]:

@@ -170,7 +170,8 @@ def _exported_config(path: Path) -> dict[str, Any] | str:
         label_names(saved)
         network |= {key: list(look[key]) for key in ("mean", "std")}
         return {"network": network | {"input_size": look["input_size"][-1]}, "data": {}}
-    except (OSError, KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError):
+    except (OSError, LookupError, TypeError, ValueError, ArithmeticError, AttributeError,
+            RecursionError):  # fmt: skip
         return "is of no network that timm or mixkd knows"
 
 

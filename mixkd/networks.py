@@ -27,7 +27,7 @@ from mixkd import config
 from mixkd.console import say
 from mixkd.errors import Problem, UserError, nearest
 from mixkd.files import file_fingerprint
-from mixkd.inherit import WEIGHTS, label_names
+from mixkd.inherit import WEIGHTS
 
 # Arguments of timm.create_model that read files or fetch: weights and pretrained are for that.
 RESERVED = {
@@ -481,10 +481,11 @@ def named_beside(path: Path) -> list[str]:
     if path.name != WEIGHTS["export"]:
         return []
     try:
-        names = label_names(json.loads(path.with_name("config.json").read_text()))
+        saved = json.loads(path.with_name("config.json").read_text())
+        names = saved.get("label_names") or saved.get("pretrained_cfg", {}).get("label_names")
+        return [str(name) for name in names or ()]
     except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return []  # there is none, or it is another library's
-    return [] if names == [str(k) for k in range(len(names))] else names
 
 
 def without_prefixes(weights: dict[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -121,7 +121,8 @@ class Run:
                 self.path / "config.yaml",
                 yaml.safe_dump(hidden(self.cfg.model_dump()), sort_keys=False),
             )
-            self.status("running", started=read_status(self.path).get("started", _now()))
+            began = read_status(self.path).get("started") if self._goes_on() else None
+            self.status("running", started=began or _now())
             try:
                 yield
             except (KeyboardInterrupt, SystemExit) as stop:  # Lightning turns one into the other
@@ -157,22 +158,30 @@ class Run:
         """Write where a run comes from; of one that goes on, add what has changed since."""
         path = self.path / "provenance.json"
         record = provenance(self.cfg) | {"device": device, "experiment": self.experiment}
-        if path.is_file():
+        if path.is_file() and self._goes_on():
             first = read_json(path, "run.dir")
             changed = {key: value for key, value in record.items() if first.get(key) != value}
-            resumed = [*first.get("resumed", []), {"at": _now()} | changed]
+            before = first.get("resumed", [])
+            if not isinstance(before, list):
+                text = f"{path} is damaged (resumed is no list); take another directory"
+                raise UserError.of("run.dir", text)
             known = first["fingerprints"] | fingerprints
+            resumed = [*before, {"at": _now()} | changed]
             record = first | {"fingerprints": known, "resumed": resumed}
         else:
             record["fingerprints"] = dict(fingerprints)
         write_json(path, record)
+
+    def _goes_on(self) -> bool:
+        """Return whether something was trained before, from which this continues."""
+        return any(self.checkpoint(name).is_file() for name in ("last", "stage1"))
 
     def _remove_stale(self) -> None:
         """Remove the temporary files of a process that was killed while it wrote, and no others."""
         for name in CONTENTS:
             path = self.path / name
             inside = path.rglob(".*-*") if path.is_dir() else ()
-            beside = self.path.glob(f".{path.stem}-*{path.suffix}") if path.suffix else ()
+            beside = self.path.glob(f".{path.stem}-????????{path.suffix}") if path.suffix else ()
             for stale in filter(Path.is_file, [*inside, *beside]):
                 stale.unlink()
 

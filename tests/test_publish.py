@@ -97,9 +97,10 @@ def test_predictions_are_kept_of_trainings_alone(study: Reproduction) -> None:
 
 def test_the_home_folder_is_not_told(study: Reproduction) -> None:
     with open("runs/erm-0/config.yaml", "a") as file:
-        file.write(f"cache: {Path.home()}/.cache\n")
+        file.write(f"cache: {Path.home()}/.cache\nother: /data{Path.home()}/x\n")
     main(["scale=small", "out=kept"])
-    assert "cache: ~/.cache\n" in Path("kept/kept/erm-0/config.yaml").read_text()
+    text = Path("kept/kept/erm-0/config.yaml").read_text()
+    assert f"cache: ~/.cache\nother: /data{Path.home()}/x\n" in text
 
 
 def test_the_report_can_be_made_of_what_is_kept(study: Reproduction) -> None:
@@ -164,12 +165,15 @@ def test_what_is_no_longer_finished_is_no_longer_kept(study: Reproduction) -> No
     main(["scale=small", "out=kept"])
     Path("kept/README.md").with_suffix(".yaml").write_text("mine")
     Path("kept/table1.csv").write_text("stale")
-    for name in ("README.md", "mine.csv", "table.png"):
+    for name in ("README.md", "table1-mine.csv", "claims-draft.md"):
         Path("kept", name).write_text("mine")
     write_json(Path("runs/erm-0/status.json"), {"state": "running"})
     main(["scale=small", "out=kept"])
     assert not Path("kept/kept/erm-0").exists()
     assert Path("kept/kept/erm-1/predictions/test.npz").is_file()
     assert not Path("kept/table1.csv").exists()
-    assert all(Path("kept", n).read_text() == "mine" for n in ("README.md", "mine.csv"))
+    assert all(
+        Path("kept", n).read_text() == "mine"
+        for n in ("README.md", "table1-mine.csv", "claims-draft.md")
+    )
     assert Path("kept/README.yaml").is_file()

@@ -57,8 +57,10 @@ def test_a_run_says_what_it_is_and_how_it_ended() -> None:
 
 def test_a_run_that_goes_on_keeps_where_it_began_and_adds_what_has_changed() -> None:
     run = Run(cfg())
-    with pytest.raises(ZeroDivisionError), run.started({"data": "abc"}, "2 x cuda"):
-        raise ZeroDivisionError
+    with pytest.raises(ZeroDivisionError), run.started({"data": "abc"}, "1 x cuda"):
+        raise ZeroDivisionError  # before anything was trained
+    with run.started({"data": "abc"}, "2 x cuda"):
+        write_text(run.checkpoint("last"), "one epoch")
     began, status = json.loads((run.path / "provenance.json").read_text()), read_status(run.path)
     finish(run)
     record = json.loads((run.path / "provenance.json").read_text())
@@ -67,6 +69,9 @@ def test_a_run_that_goes_on_keeps_where_it_began_and_adds_what_has_changed() -> 
     assert again.keys() == {"at", "device"}
     assert (began["device"], again["device"]) == ("2 x cuda", "cpu")
     assert read_status(run.path)["started"] == status["started"]
+    write_json(run.path / "provenance.json", record | {"resumed": 3})
+    with pytest.raises(UserError, match=r"provenance\.json is damaged \(resumed is no list\)"):
+        finish(run)
 
 
 def test_the_size_of_batches_in_evaluation_makes_no_other_run() -> None:
@@ -101,7 +106,7 @@ def test_force_removes_what_the_run_wrote_and_nothing_else() -> None:
 
 
 def test_files_of_others_stay() -> None:
-    names = (".pre-commit-config.yaml", ".gitlab-ci.yml", "sub/.a-b", ".git/hooks/.x-y")
+    names = (".pre-commit-config.yaml", ".config-old.yaml", "sub/.a-b", ".git/hooks/.x-y")
     for name in names[:2]:
         write_text(Path("here", name), "keep")
     finish(Run(cfg("run.dir=here")))
@@ -118,9 +123,9 @@ def test_a_kill_while_files_are_removed_leaves_a_run() -> None:
     run = Run(cfg())
     finish(run)
     (run.path / "config.yaml").unlink()  # the last but one to go
-    write_text(run.path / ".config-abc.yaml", "half")
+    write_text(run.path / ".config-abcdefgh.yaml", "half")
     finish(Run(cfg("run.force=true")))
-    assert not (run.path / ".config-abc.yaml").exists()
+    assert not (run.path / ".config-abcdefgh.yaml").exists()
     (run.path / "provenance.json").unlink()
     (run.path / "config.yaml").unlink()
     for name in ("status.json", "metrics.json"):

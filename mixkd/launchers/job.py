@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import Literal
 
@@ -15,7 +16,7 @@ from mixkd.config import validate
 from mixkd.console import say
 from mixkd.errors import NotFinite, UserError
 from mixkd.hiding import hide
-from mixkd.run import Metrics, Run
+from mixkd.run import Metrics, Run, read_status
 
 State = Literal["finished", "skipped", "submitted", "failed", "refused", "interrupted"]
 STATUS = {
@@ -28,12 +29,27 @@ STATUS = {
 }
 
 
-def was_stopped(command: str, words: Sequence[str]) -> str:
+def continuing(words: Sequence[str], path: str) -> tuple[str, ...]:
+    """Return the overrides that continue a job: without run.force once it has started over.
+
+    Args:
+        words: its overrides.
+        path: of its run directory, where that is known: a finished run there is still to go.
+    """
+    begun = path and read_status(Path(path)).get("state") != "finished"
+    kept = (word for word in words if word.lstrip("+").partition("=")[0] != "run.force")
+    return tuple(kept) if begun else tuple(words)
+
+
+def to_continue(words: Sequence[str], path: str) -> str:
+    """Return what a user types to continue a job."""
+    forced = continuing(words, path) != tuple(words)
+    return f"the same command {'without run.force ' if forced else ''}continues it"
+
+
+def was_stopped(command: str, words: Sequence[str], path: str) -> str:
     """Return what is said of a job that was interrupted, and what continues it."""
-    same = "the same command"
-    if "run.force=true" in words:
-        same += " without run.force=true"
-    return f"mixkd {command}: interrupted; {same} continues it"
+    return f"mixkd {command}: interrupted; {to_continue(words, path)}"
 
 
 @dataclass(frozen=True)
@@ -115,7 +131,7 @@ def run_job(
     except UserError as error:
         return Outcome("refused", path, text=explain(command, error, full))
     except KeyboardInterrupt:
-        return Outcome("interrupted", path, text=was_stopped(command, words))
+        return Outcome("interrupted", path, text=was_stopped(command, words, path))
     except (Exception, SystemExit) as error:  # a stranger's module may exit when imported
         # A full disk, a network that diverged or another process that ended, and said why, is no
         # fault of the program's: no traceback.

@@ -235,7 +235,7 @@ def _judged(own: _Running) -> Outcome:
 
 def interrupted(job: Job) -> Outcome:
     """Return the outcome of a job that the user stopped."""
-    return Outcome("interrupted", job.path, text=was_stopped(job.command, job.words))
+    return Outcome("interrupted", job.path, text=was_stopped(job.command, job.words, job.path))
 
 
 def _died(own: _Running, rank: int) -> str:

@@ -24,7 +24,7 @@ from mixkd.config import Slurm
 from mixkd.console import is_leader
 from mixkd.errors import UserError
 from mixkd.files import read_json, write_json
-from mixkd.launchers.job import Outcome, run_job, was_stopped
+from mixkd.launchers.job import Outcome, continuing, run_job, to_continue, was_stopped
 from mixkd.launchers.local import Job
 from mixkd.run import is_held, read_status, write_status
 
@@ -37,7 +37,7 @@ ENDED = ("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL
 
 STARTS = "starts as job"  # in the log, which goes on when a job is started again
 
-OUT_OF_TIME = "out of time (launcher.timeout_min, launcher.requeues); the same command continues it"
+OUT_OF_TIME = "out of time (launcher.timeout_min, launcher.requeues)"
 
 
 @dataclass
@@ -76,12 +76,15 @@ class SlurmJob:
         # A process need not be bound to the cores that it has asked for.
         if cores := os.environ.get("SLURM_CPUS_PER_TASK"):
             torch.set_num_threads(int(cores))
+        if int(os.environ.get("SLURM_RESTART_COUNT", "0")):  # by SLURM, as after a node's failure
+            self.job = self._continuing()
         sys.argv = ["mixkd", self.job.command, *self.job.words]
         full = os.environ.get("HYDRA_FULL_ERROR") == "1"
         words = [*self.job.words, *self.job.more]
         outcome = run_job(self.job.command, words, full, makes_teacher=False)
         if out_of_time := "timed-out too many times" in outcome.text:
-            outcome = replace(outcome, text=f"mixkd {self.job.command}: failed: {OUT_OF_TIME}")
+            said = f"{OUT_OF_TIME}; {to_continue(self.job.words, self.job.path)}"
+            outcome = replace(outcome, text=f"mixkd {self.job.command}: failed: {said}")
         if outcome.text or is_leader():
             outcome.show()
         # SLURM may end submitit's `scontrol requeue` with the job, which then seems to have failed.
@@ -91,15 +94,14 @@ class SlurmJob:
         return outcome
 
     def checkpoint(self) -> Any:
-        """Return what is to be queued again: the same job, which continues its own run.
-
-        It has started over already if it was to: it does not once more.
-        """
+        """Return what is to be queued again: the same job, which continues its own run."""
         import submitit
 
         self.queued_again = True
-        words = tuple(word for word in self.job.words if not word.startswith("run.force="))
-        return submitit.helpers.DelayedSubmission(SlurmJob(replace(self.job, words=words)))
+        return submitit.helpers.DelayedSubmission(SlurmJob(self._continuing()))
+
+    def _continuing(self) -> Job:
+        return replace(self.job, words=continuing(self.job.words, self.job.path))
 
 
 def make_executor(launcher: Slurm, folder: Path, devices: int) -> Any:
@@ -302,7 +304,9 @@ def _judged(job: Job, submitted: Any, state: str) -> Outcome:
     directory = Path(job.path)
     known = read_status(directory).get("state") if job.path else None
     if state == "CANCELLED" or known == "interrupted":
-        outcome = Outcome("interrupted", job.path, text=was_stopped(job.command, job.words))
+        outcome = Outcome(
+            "interrupted", job.path, text=was_stopped(job.command, job.words, job.path)
+        )
     else:
         error = _first_error(submitted.paths.stderr)
         why = f"SLURM says {state or 'nothing of it'}" + (f", its log {error!r}" if error else "")

@@ -1,6 +1,5 @@
 """What a folder of runs says of each network: cells, and notes on what is missing or wrong."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -9,13 +8,11 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-import numpy as np
-
 from mixkd.errors import UserError
 from mixkd.files import read_json
 from mixkd.metrics.paired import Predictions
 from mixkd.report.cells import Cell, Key, LeftOut, Subject
-from mixkd.report.runs import TRAININGS, FoundRun, find_runs
+from mixkd.report.runs import TRAININGS, FoundRun, as_text, find_runs
 from mixkd.shipped import group_names, shipped_values
 
 KINDS = ("training", "vicinal", "corruptions", "features")
@@ -143,6 +140,7 @@ class Results:
         slots: the finished run of each subject, seed and kind.
         expected: the runs that are planned, by subject, seed and kind.
         notes: what is wrong with a slot, a line each.
+        asides: what else a reader has to know of a subject.
     """
 
     found: Sequence[FoundRun]
@@ -150,29 +148,31 @@ class Results:
     slots: Mapping[Slot, FoundRun] = field(default_factory=dict)
     expected: Mapping[Slot, Expected] = field(default_factory=dict)
     notes: Mapping[Slot, Sequence[str]] = field(default_factory=dict)
+    asides: Mapping[Subject, str] = field(default_factory=dict)
 
     @cached_property
     def subjects(self) -> list[Subject]:
         """Those of which anything is known or planned, in the order in which they were met."""
         return list(dict.fromkeys(s for s, _, _ in (*self.expected, *self.slots)))
 
-    def repeats(self, dataset: str) -> bool:
-        """Return whether a data set stands on runs all of which another one has too."""
+    @cached_property
+    def repeated(self) -> frozenset[str]:
+        """The data sets that stand on runs all of which another one has too."""
         paths: dict[str, set[str]] = {}
         for (subject, _, _), each in self.expected.items():
-            paths.setdefault(subject.dataset, set()).add(each.path)
-        own = paths.get(dataset, set())
-        names = list(paths)
-        return any(
-            own < others or (own == others and names.index(other) < names.index(dataset))
-            for other, others in paths.items()
-            if own and other != dataset
+            own = paths.setdefault(subject.dataset, set())
+            own |= {each.path} if each.path else set()
+        return frozenset(
+            name
+            for number, (name, own) in enumerate(paths.items())
+            for before, others in enumerate(paths.values())
+            if own and (own < others or (own == others and before < number))
         )
 
     def goes_without(self, subject: Subject) -> bool:
         """Return whether a network does not count: the scale leaves it out, or it is a repeat."""
         left_out = self.reproduction is not None and self.reproduction.goes_without(subject)
-        return left_out or self.repeats(subject.dataset)
+        return left_out or subject.dataset in self.repeated
 
     def seeds(self, subject: Subject, kind: str = "training") -> list[int]:
         """Return the seeds of which there is a finished run."""
@@ -237,6 +237,8 @@ class Results:
             said.append("its runs are of different images")
         if kind == "training" and len({run.setting for run in runs}) > 1:
             said.append("its seeds are of different experiments")
+        if subject in self.asides:
+            said.append(self.asides[subject])
         return "; ".join(said)
 
     def faults(self, artefact: str = "") -> list[str]:
@@ -372,11 +374,14 @@ def _by_configuration(found: Sequence[FoundRun]) -> Results:
     experiments: dict[Subject, dict[str, list[FoundRun]]] = {}
     for run in trainings:
         own = experiments.setdefault(_subject(run, teaching, methods), {})
-        own.setdefault(run.setting, []).append(run)
+        own.setdefault(run.recipe, []).append(run)
     students = {_form(run.section("student")) for run in trainings if run.task == "distill"}
+    asides: dict[Subject, str] = {}
     for subject, own in experiments.items():
-        chosen = max(own.values(), key=lambda runs: _weight(runs, students))
-        others = [run.path for runs in own.values() if runs is not chosen for run in runs]
+        chosen = max(own.values(), key=lambda runs: _weight(runs, teaching, students))
+        if others := [run.path for runs in own.values() if runs is not chosen for run in runs]:
+            count = f"{len(others)} run{'s' if len(others) > 1 else ''}"
+            asides[subject] = f"{count} of other settings left out, such as {others[-1]}"
         for run in chosen:
             slot = (subject, run.seed, "training")
             said = []
@@ -384,9 +389,6 @@ def _by_configuration(found: Sequence[FoundRun]) -> Results:
                 said.append(
                     f"several runs; this one is {run.path}, the latest; another {before.path}"
                 )
-            if others:
-                count = f"{len(others)} run{'s' if len(others) > 1 else ''}"
-                said.append(f"{count} of other settings left out, such as {others[-1]}")
             if run.images and usual[_data_of(run)] != run.images:
                 said.append(f"{run.path} saw other images than the other runs of {run.dataset}")
             slots[slot], notes[slot] = run, said + run.faults
@@ -405,19 +407,29 @@ def _by_configuration(found: Sequence[FoundRun]) -> Results:
                 slot = (subject, seed, kind)
                 slots[slot] = run
                 notes[slot] = run.faults
-    return Results(found, None, slots, {}, {slot: said for slot, said in notes.items() if said})
+    wrong = {slot: said for slot, said in notes.items() if said}
+    return Results(found, None, slots, {}, wrong, asides)
 
 
-def _weight(runs: Sequence[FoundRun], students: set[str]) -> tuple[bool, int, str]:
-    """Return what makes one of several experiments count: the students' network, seeds, its age."""
-    compared = runs[-1].task == "distill" or _form(runs[-1].section("network")) in students
-    return compared, len({run.seed for run in runs}), str(runs[-1].status.get("ended", ""))
+def _weight(
+    runs: Sequence[FoundRun], teaching: set[str], students: set[str]
+) -> tuple[bool, int, str]:
+    """Return what makes one of several experiments count, most of all that others rest on it.
+
+    That is so of teachers that have taught, and of baselines of the students' network. Then come
+    the number of seeds, and the time of the last one.
+    """
+    last = runs[-1]
+    has_taught = any(run.fingerprint("weights") in teaching for run in runs)
+    is_compared = last.task == "distill" or _form(last.section("network")) in students
+    seeds = len({run.seed for run in runs})
+    return has_taught or is_compared, seeds, str(last.status.get("ended", ""))
 
 
 def _form(section: Mapping[str, Any]) -> str:
     """Return which network a section describes, wherever its weights are from."""
     kept = {key: section.get(key) for key in ("name", "factory", "args", "head", "input_size")}
-    return json.dumps(kept, sort_keys=True, default=str)
+    return as_text(kept)
 
 
 def _subject(run: FoundRun, teaching: set[str], methods: Mapping[str, str]) -> Subject:
@@ -462,9 +474,9 @@ def _metrics(run: FoundRun, kind: str) -> dict[str, float]:
                 found["/".join([*parts[:-1], "gain"])] = value
     if kind == "vicinal":
         for split, line in _dominance(run).items():
-            if min(line) <= 0.5 <= max(line):  # of an even number of lambdas none is a half
-                half = np.interp(0.5, sorted(line), [line[lam] for lam in sorted(line)])
-                found[f"vicinal/{split}/dominance_half"] = float(half)
+            half = _half_way(line)
+            if half is not None and isfinite(half):
+                found[f"vicinal/{split}/dominance_half"] = half
     return found
 
 
@@ -474,9 +486,21 @@ def _dominance(run: FoundRun) -> dict[str, dict[float, float]]:
     for row in run.rows("vicinal.csv"):
         lam, value = row.get("lam"), row.get("dominance")
         own = row.get("network") in ("student", "network")
-        if own and isinstance(lam, float) and isinstance(value, float) and isfinite(value):
+        if own and isinstance(lam, float) and isinstance(value, float):
             found.setdefault(str(row.get("split")), {})[lam] = value
     return found
+
+
+def _half_way(line: Mapping[float, float]) -> float | None:
+    """Return a value at lambda = 0.5; of an even number of lambdas, between the two beside it."""
+    if 0.5 in line:
+        return line[0.5]
+    below = max((lam for lam in line if 0 < lam < 0.5), default=None)
+    above = min((lam for lam in line if 0.5 < lam < 1), default=None)
+    if below is None or above is None:
+        return None
+    part = (0.5 - below) / (above - below)
+    return line[below] * (1 - part) + line[above] * part
 
 
 def _curve(run: FoundRun) -> dict[str, float]:

@@ -246,7 +246,7 @@ def calibration_table(
             scaled["ece"] = found.measured(subject, "test/scaled/ece")
             of = found.results.cell(subject, "test/scaled/ece")
             scaled["seeds"] = float(len(of.by_seed)) if of is not None else 0.0
-            if any(r.may_have_seen_held_out for r in found.results.runs(subject).values()):
+            if any(r.is_of_a_file for r in found.results.runs(subject).values()):
                 scaled["notes"] = "T is too low if its weights have seen the held-out images"
             lines.append(scaled)
     return Table(name, title, caption, columns, lines)

@@ -29,7 +29,8 @@ COLUMNS = {
 
 # Keys that say where and how fast a run is, not what it is.
 PLACES = ("run", "weights", "root", "download", "cache_dir", "resident", "workers", "accelerator",
-          "strategy", "threads", "channels_last", "compile", "eval_batch_size")  # fmt: skip
+          "strategy", "devices", "threads", "channels_last", "compile",
+          "eval_batch_size")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,8 @@ class FoundRun:
         return str(self.section("data").get("selection", ""))
 
     @property
-    def may_have_seen_held_out(self) -> bool:
-        """Whether it measures a file of weights, of which nothing says what they trained on."""
+    def is_of_a_file(self) -> bool:
+        """Whether it measures a file of weights, which does not say what images they have seen."""
         own = self.section("network")
         known = own.get("run") or own.get("export")
         return self.task == "evaluate" and bool(own.get("weights")) and not known
@@ -182,12 +183,17 @@ class FoundRun:
     @property
     def setting(self) -> str:
         """What its experiment is, whatever the seed: equal for the seeds of one row."""
+        return f"{self.recipe} {self.fingerprint('teacher')}"
+
+    @property
+    def recipe(self) -> str:
+        """Its setting, whatever its teacher's weights are: each seed may have its own teacher."""
         kept = {
             name: {k: v for k, v in self.section(name).items() if k not in PLACES}
-            for name in ("network", "student", "data", "method", "optimizer", "schedule", "trainer")
-        }
-        more = {k: self.config.get(k) for k in ("task", "protocol", "temperature")}
-        return json.dumps([kept, more, self.fingerprint("teacher")], sort_keys=True, default=str)
+            for name in ("network", "student", "data", "method", "optimizer", "schedule", "stage1",
+                         "trainer")
+        }  # fmt: skip
+        return as_text([kept, {k: self.config.get(k) for k in ("task", "protocol", "temperature")}])
 
     def _is_sound(self, name: str) -> bool:
         rows = self._raw_rows(name)
@@ -200,6 +206,17 @@ class FoundRun:
         if (place / "features.npz").is_file() and not self.arrays("features.npz"):
             found.append("features.npz")
         return [f"{name} is damaged" for name in found]
+
+
+def as_text(value: Any) -> str:
+    """Return a part of a configuration as text that does not depend on the order of its keys."""
+
+    def plain(part: Any) -> Any:
+        if isinstance(part, dict):
+            return {str(key): plain(own) for key, own in part.items()}
+        return [plain(own) for own in part] if isinstance(part, list) else part
+
+    return json.dumps(plain(value), sort_keys=True, default=str)
 
 
 def find_runs(folder: Path) -> list[FoundRun]:

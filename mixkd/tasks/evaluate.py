@@ -80,7 +80,7 @@ def evaluate(cfg: config.Evaluate | config.EvaluateLogits) -> Metrics:
     ):
         say(f"evaluate: {run.path}")
         if estimation is not None:
-            # In batches as in training, whatever evaluation's own are.
+            # In batches of a training step, however many processes and whatever evaluation's are.
             batch = cfg.data.batch_size
             shuffled = _shuffled(splits, batch, cfg.trainer.devices)
             clean = ImageDataModule(

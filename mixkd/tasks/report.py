@@ -1,5 +1,6 @@
 """`mixkd report`: tables, figures, claims and one page, from run directories. Needs no torch."""
 
+import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -94,7 +95,7 @@ def write_report(root: Path, reproduction: Reproduction | None, out: Path) -> st
     # Numbers of runs that have faults decide nothing, and those of one run count once.
     judged = judge(
         reference,
-        {key: own for key, own in results.sound_cells.items() if not results.repeats(key.dataset)},
+        {k: own for k, own in results.sound_cells.items() if k.dataset not in results.repeated},
         known_as(reproduction, reference),
         results.goes_without,
     )
@@ -205,6 +206,8 @@ def record(run: FoundRun, results: Results) -> RunRecord:
     more = {"used as": "; ".join(feeds) or "nothing: no part of this report"}
     if run.faults:
         more["faults"] = "; ".join(run.faults)
+    if resumed := run.provenance.get("resumed"):
+        more["resumed"] = json.dumps(resumed)
     more |= {"selection": run.selection, "experiment": str(run.provenance.get("experiment", ""))}
     return RunRecord(
         run.path,

@@ -350,6 +350,7 @@ def test_an_export_from_a_stranger_is_data(
     look = {"mean": [0, 0, 0], "std": [1, 1, 1], "input_size": [3, 8, 8]}
     for strange in ([], "[" * 10**5, look, {"architecture": "resnet18", **look},
                     {"architecture": "resnet18", "num_classes": "x", **look},
+                    {"architecture": "resnet18", "num_classes": float("inf"), **look},
                     {"architecture": "resnet18", "label_names": {"a": 0}, **look}):  # fmt: skip
         text = strange if isinstance(strange, str) else json.dumps(strange)
         Path("there/config.json").write_text(text)

@@ -14,8 +14,9 @@ import pytest
 from mixkd.compose import compose
 from mixkd.config import Slurm, sweep_settings
 from mixkd.errors import UserError
+from mixkd.files import write_json
 from mixkd.launchers import slurm
-from mixkd.launchers.job import Outcome
+from mixkd.launchers.job import Outcome, was_stopped
 from mixkd.launchers.local import Job
 from mixkd.launchers.slurm import SlurmJob, make_executor, submit_jobs
 from mixkd.run import write_status
@@ -182,9 +183,16 @@ def test_a_job_is_queued_again_as_it_is() -> None:
 
 
 def test_a_job_that_is_queued_again_does_not_start_over_once_more() -> None:
-    forced = SlurmJob(Job("finetune", ("seed=1", "run.force=true", "trainer.max_epochs=2")))
-    assert forced.checkpoint().function.job.words == ("seed=1", "trainer.max_epochs=2")
-    assert "run.force=true" in forced.job.words
+    for force in ("run.force=true", "run.force=True", "++run.force=true"):
+        forced = SlurmJob(Job("finetune", ("seed=1", force), path="run"))
+        write_json(Path("run/status.json"), {"state": "finished"})  # it has not come so far
+        assert forced.checkpoint().function.job.words == ("seed=1", force)
+        write_json(Path("run/status.json"), {"state": "running"})
+        assert forced.checkpoint().function.job.words == ("seed=1",)
+        assert forced.job.words == ("seed=1", force)
+        said = was_stopped("finetune", forced.job.words, "run")
+        assert said.endswith(": interrupted; the same command without run.force continues it")
+    assert was_stopped("finetune", ("seed=1",), "run").endswith("; the same command continues it")
 
 
 def test_jobs_of_different_numbers_of_devices_are_arrays_of_their_own(

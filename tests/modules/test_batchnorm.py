@@ -60,6 +60,9 @@ def test_the_option_changes_what_is_measured(mixkd: Callable[..., int]) -> None:
     assert mixkd("evaluate", *words, "run.dir=plain") == 0
     assert mixkd("evaluate", *words, "reestimate_batchnorm=true", "run.dir=anew") == 0
     assert metrics("plain")["test/nll"] != metrics("anew")["test/nll"]
+    anew = ["reestimate_batchnorm=true", "data.eval_batch_size=7", "run.dir=sevens"]
+    assert mixkd("evaluate", *words, *anew) == 0
+    assert metrics("sevens")["test/nll"] == pytest.approx(metrics("anew")["test/nll"], rel=1e-5)
     command = [sys.executable, "-m", "mixkd", "evaluate", *words, "reestimate_batchnorm=true"]
     two = ["trainer.devices=2", "run.dir=two"]  # 32 images each: the same four batches
     subprocess.run([*command, *two], check=True, capture_output=True, timeout=300)

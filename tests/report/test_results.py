@@ -215,6 +215,10 @@ def test_dominance_half_way_is_taken_from_the_rows() -> None:
     even = ["train,network,0.4,2", "train,network,0.6,3", "test,network,0.6,1", "test,network,1,1"]
     write_rows("v/vicinal.csv", "\n".join([rows[0], *even]))
     assert halves() == {"vicinal/train/dominance_half": pytest.approx(2.5)}
+    write_rows("v/vicinal.csv", "\n".join([rows[0], "train,network,0.5,nan", *even]))
+    assert halves() == {}
+    write_rows("v/vicinal.csv", "\n".join([rows[0], "train,network,0,0", "train,network,1,0"]))
+    assert halves() == {}
     write_rows("v/vicinal.csv", "\n".join([*rows[:-1], "test,network,0.5"]))  # broken off
     assert halves() == {"vicinal/train/dominance_half": 1.25}
     write_rows("v/vicinal.csv", "network,lam\nnetwork,0.5\n")
@@ -561,13 +565,11 @@ def test_a_data_set_on_the_runs_of_another_repeats_it() -> None:
         expected(BASELINE, "a"), expected(STUDENT, "s"), expected(here, "a"),
         expected(other, "a"), expected(other._replace(method="mixup"), "own"),
     )  # fmt: skip
-    assert [found.repeats(name) for name in (C, "cifar10", "imagenet", "x")] == [
-        False, True, False, False,
-    ]  # fmt: skip
+    assert found.repeated == {"cifar10"}
     assert found.goes_without(here)
     assert not found.goes_without(other)
     same = of(expected(BASELINE, "a"), expected(here, "a"))
-    assert [same.repeats(name) for name in (C, "cifar10")] == [False, True]
+    assert same.repeated == {"cifar10"}
 
 
 def test_of_several_experiments_the_one_of_most_seeds_counts_and_the_row_says_so() -> None:
@@ -577,7 +579,39 @@ def test_of_several_experiments_the_one_of_most_seeds_counts_and_the_row_says_so
     found = read_results(ROOT)
     assert [run.path for run in found.runs(found_student()).values()] == ["a0", "a1"]
     said = "1 run of other settings left out, such as few"
-    assert found.remarks(found_student()) == f"seed 0: {said}; seed 1: {said}"
+    assert found.remarks(found_student()) == said
+    assert found.faults() == []
+    key = found_student().key("test/accuracy")
+    assert found.sound_cells[key] == found.cells[key] == [Cell({0: 0.8, 1: 0.8}, runs=("a0", "a1"))]
+
+
+def test_a_teacher_of_each_seed_and_any_number_of_devices_make_one_row() -> None:
+    for seed in (0, 1, 2):
+        write_run(f"t{seed}", network={"name": "resnet56"}, seed=seed)
+        write_run(f"s{seed}", "distill", seed=seed, prints={"teacher": f"t{seed}"},
+                  trainer={"devices": seed + 1}, **teaching())  # fmt: skip
+    found = read_results(ROOT)
+    assert list(found.runs(found_student())) == list(found.runs(FOUND_TEACHER)) == [0, 1, 2]
+    assert found.remarks(found_student()) == "its seeds are of different experiments"
+
+
+def test_stage_1_makes_another_experiment() -> None:
+    for path, epochs in (("a", 10), ("b", 0)):
+        write_run(path, stage1={"epochs": epochs}, ended=f"2026-01-0{1 + epochs // 10}")
+    assert [run.path for run in read_results(ROOT).runs(FOUND_BASELINE).values()] == ["a"]
+
+
+def test_of_two_teachers_of_a_name_the_one_that_taught_counts() -> None:
+    write_run("t", network={"name": "resnet56"})
+    write_run("s", "distill", prints={"teacher": "t"}, **teaching())
+    write_run("new", network={"name": "resnet56"}, limit=10, ended="2026-03-01")
+    assert [run.path for run in read_results(ROOT).runs(FOUND_TEACHER).values()] == ["t"]
+
+
+def test_a_strangers_configuration_may_have_keys_of_any_kind() -> None:
+    write_run("odd", network={"name": "resnet20", "args": {1: "a", "b": 2}})
+    write_run("s", "distill", student={"name": "resnet20", "args": {1: "a", "b": 2}}, **teaching())
+    assert len(read_results(ROOT).slots) == 2
 
 
 def test_a_baseline_is_of_the_students_network() -> None:

@@ -8,6 +8,7 @@ from statistics import stdev
 import numpy as np
 import pytest
 
+from experiments.fig10 import of_one_seed
 from mixkd.metrics.paired import compare
 from mixkd.report.cells import Subject
 from mixkd.report.reference import load_reference
@@ -424,3 +425,14 @@ def test_teachers_stand_above_their_students_and_the_baseline() -> None:
     assert second.title == "Title: paired differences"
     assert second.caption == f"Caption. {PAIRED}"
     assert DRAWS == 1000
+
+
+def test_a_network_in_figure_10_is_of_one_seed_and_its_runs() -> None:
+    own = {"test__ece": 0.1, "test__scaled__ece": 0.02}
+    between = {"vicinal__test__network__nl_global": 0.5}
+    runs = {(STUDENT, seed, "training"): run(f"t{seed}", **own) for seed in (0, 1)}
+    runs[STUDENT, 1, "vicinal"] = run("v1", **between)
+    found = Comparison(Results(list(runs.values()), None, runs), REFERENCE, "fig10")
+    nl, ece, nl_scaled, ece_scaled = of_one_seed(found, STUDENT)
+    assert (nl, ece) == (Number(0.5, runs=("v1",)), Number(0.1, runs=("t1",)))
+    assert (nl_scaled, ece_scaled) == (None, Number(0.02, runs=("t1",)))
