@@ -105,6 +105,17 @@ def test_sure_and_wrong_is_finite_and_unclipped() -> None:
     assert found["entropy"].item() == pytest.approx(0, abs=1e-20)
 
 
+@pytest.mark.parametrize("scale", [3.0, 3000.0])
+def test_the_logarithm_of_what_is_too_small_for_a_number_is_finite(scale: float) -> None:
+    torch.manual_seed(0)
+    first, second = torch.randn(2, 7, 5, dtype=torch.float64) * scale
+    p, log_p = Line(first, second).at(0.3)
+    assert bool((p == 0).any()) == (scale > 1000)
+    logs = first.log_softmax(1) + math.log(0.3), second.log_softmax(1) + math.log(0.7)
+    torch.testing.assert_close(log_p, torch.logaddexp(*logs))
+    assert log_p.isfinite().all()
+
+
 def test_global_and_peak() -> None:
     rows = [
         {"lam": lam, "nl": nl, "nl_se": 0.1, "entropy": 2.0, "dominance": nl / 2,
