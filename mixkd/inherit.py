@@ -181,10 +181,19 @@ def label_names(saved: Mapping[str, Any]) -> list[str]:
     Raises:
         ValueError, TypeError: if it holds neither.
     """
+    if names := told_names(saved):
+        return names
     look = saved.get("pretrained_cfg", saved)
-    names = saved.get("label_names") or look.get("label_names")
-    if names is None:
-        return [str(k) for k in range(int(saved.get("num_classes") or look.get("num_classes")))]
+    return [str(k) for k in range(int(saved.get("num_classes") or look.get("num_classes")))]
+
+
+def told_names(saved: Mapping[str, Any]) -> list[str]:
+    """Return the class names that a config.json of timm's form holds; [] where it holds none.
+
+    Raises:
+        TypeError: if they are no list.
+    """
+    names = saved.get("label_names") or saved.get("pretrained_cfg", saved).get("label_names") or []
     if not isinstance(names, list):
         raise TypeError("label_names is no list")
     return [str(name) for name in names]

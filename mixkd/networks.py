@@ -27,7 +27,7 @@ from mixkd import config
 from mixkd.console import say
 from mixkd.errors import Problem, UserError, nearest
 from mixkd.files import file_fingerprint
-from mixkd.inherit import WEIGHTS
+from mixkd.inherit import WEIGHTS, told_names
 
 # Arguments of timm.create_model that read files or fetch: weights and pretrained are for that.
 RESERVED = {
@@ -481,9 +481,7 @@ def named_beside(path: Path) -> list[str]:
     if path.name != WEIGHTS["export"]:
         return []
     try:
-        saved = json.loads(path.with_name("config.json").read_text())
-        names = saved.get("label_names") or saved.get("pretrained_cfg", {}).get("label_names")
-        return [str(name) for name in names or ()]
+        return told_names(json.loads(path.with_name("config.json").read_text()))
     except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return []  # there is none, or it is another library's
 

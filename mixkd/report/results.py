@@ -169,10 +169,13 @@ class Results:
             if own and (own < others or (own == others and before < number))
         )
 
+    def is_left_out(self, subject: Subject) -> bool:
+        """Return whether the scale leaves a network out."""
+        return self.reproduction is not None and self.reproduction.goes_without(subject)
+
     def goes_without(self, subject: Subject) -> bool:
         """Return whether a network does not count: the scale leaves it out, or it is a repeat."""
-        left_out = self.reproduction is not None and self.reproduction.goes_without(subject)
-        return left_out or subject.dataset in self.repeated
+        return self.is_left_out(subject) or subject.dataset in self.repeated
 
     def seeds(self, subject: Subject, kind: str = "training") -> list[int]:
         """Return the seeds of which there is a finished run."""
@@ -221,8 +224,8 @@ class Results:
         have = self.seeds(subject, kind)
         lacking = [seed for seed in planned if seed not in have]
         if not have:
-            left = self.reproduction is not None and self.reproduction.goes_without(subject)
-            said.append("missing" if planned else "left out of this scale" if left else "no run")
+            known = "left out of this scale" if self.is_left_out(subject) else "no run"
+            said.append("missing" if planned else known)
         elif lacking:
             said.append(f"missing: seed {', '.join(map(str, lacking))}")
         if len(have) == 1:
