@@ -238,3 +238,9 @@ def test_equations_become_mathml(hooks: ModuleType) -> None:
     assert made.startswith("<math ")
     with pytest.raises(ValueError, match="does not know all of"):
         convert(r'<span class="arithmatex">\(\nonsense{x}\)</span>')
+
+
+def test_the_readme_shows_the_demos_table() -> None:
+    table = (ROOT / "experiments" / "results" / "demo" / "table.md").read_text()
+    assert table.count("\n| ") >= 6
+    assert table[table.index("| Network") :].strip() in (ROOT / "README.md").read_text()
