@@ -6,7 +6,7 @@ from itertools import product
 from typing import Literal
 
 from mixkd.report.cells import Cell, Cells, Key, Subject
-from mixkd.report.evidence import Item, State
+from mixkd.report.evidence import LEVEL, Item, State
 from mixkd.report.feasible import infeasible
 from mixkd.report.reference import Claim, Kind, Reference
 from mixkd.report.rules import RULES, View
@@ -20,11 +20,13 @@ CAPTION = (
     "Each claim by the paper's printed numbers, as they are printed, and by the measured ones. "
     "Supported: every case holds. Refuted: a case fails; of a tendency, every case. Mixed: some "
     "cases of a tendency hold, some fail. Inconsistent: the numbers contradict one another. "
-    "Underpowered: the numbers cannot tell; a measured difference takes three seeds and a 95 % "
+    "Underpowered: the numbers cannot tell; a measured difference takes three seeds and an "
     "interval without 0, a ranking five networks and p < 0.05; a teacher is one network, whose own "
-    "numbers count as they are. Not measured: a number is missing. What a scale leaves out does "
-    "not count, and data sets that stand on the same runs count once. Each interval is of one "
-    "comparison by itself: of 40 between equals, one goes against a claim by chance."
+    "numbers count as they are, give or take a standard error where they have one. Not measured: a "
+    "number is missing. What a scale leaves out does not count, and data sets that stand on the "
+    "same runs count once. A claim is supported if all of its cases hold by 95 % intervals: "
+    "that all do by chance is no likelier than that one does. Whatever else its n comparisons say, "
+    "they say by intervals of 100 - 5/n % (Bonferroni's correction within the claim), those shown."
 )
 
 
@@ -99,7 +101,7 @@ def by_print(reference: Reference, claim: Claim) -> Judgement:
         verdicts[verdict_of(claim.kind, found)] = None
         items |= dict.fromkeys(found)
     verdict = next(iter(verdicts)) if len(verdicts) == 1 else "inconsistent"
-    text = summary(list(items), verdict, "printed")
+    text = summary(list(items), verdict, "printed", "readings hold" if several else "hold")
     if len(verdicts) > 1:
         twice = "; ".join(_printed_twice(reference, key, printed[key]) for key in several)
         text = f"printed differently: {twice}. {text}"
@@ -113,7 +115,13 @@ def by_measurement(
     names: Mapping[str, str] | None = None,
     goes_without: Callable[[Subject], bool] = lambda subject: False,
 ) -> Judgement:
-    """Judge a claim by measured numbers.
+    """Judge a claim by measured numbers, corrected for the number of its comparisons.
+
+    A claim whose cases all hold by their own 95 % intervals is supported: were any of them untrue,
+    its own interval would say otherwise 19 times of 20. Of n comparisons that do not all
+    hold, each may mislead: they are made again with intervals of 1 - 0.05 / n (Bonferroni), so that
+    none of a claim's does, 19 times of 20. The n are all that have an interval; another claim's do
+    not count.
 
     Args:
         reference: what the paper calls things.
@@ -124,11 +132,23 @@ def by_measurement(
     """
     cells = {key: found[0] for key, found in measured.items()}
     void = {fault.subject: fault.text for fault in infeasible(measured)}
-    view = View(reference, cells, False, void, names or {}, goes_without)
+
+    def view_of(level: float) -> View:
+        return View(reference, cells, False, void, names or {}, goes_without, level)
+
+    level = LEVEL
+    view = view_of(level)
     items = RULES[claim.id](view, claim)
-    runs = dict.fromkeys(run for key in view.read if key in cells for run in cells[key].runs)
     verdict = verdict_of(claim.kind, items)
+    tests = sum(item.tests for item in items)
+    if tests > 1 and verdict != "supported":
+        level = 1 - (1 - LEVEL) / tests
+        items = RULES[claim.id](view_of(level), claim)
+        verdict = verdict_of(claim.kind, items)
+    runs = dict.fromkeys(run for key in view.read if key in cells for run in cells[key].runs)
     text = summary(items, verdict, "measured")
+    if tests > 1:
+        text += f". {tests} comparisons, {100 * level:.4g} % intervals"
     return Judgement(verdict, tuple(items), text, tuple(runs))
 
 
@@ -158,13 +178,14 @@ def verdict_of(kind: Kind, items: Sequence[Item]) -> Verdict:
     return "inconsistent" if "void" in states else "not measured"
 
 
-def summary(items: Sequence[Item], verdict: Verdict, how: str) -> str:
+def summary(items: Sequence[Item], verdict: Verdict, how: str, hold: str = "hold") -> str:
     """Return how many items hold, and the numbers of those that decide.
 
     Args:
         items: of a claim.
         verdict: on them.
         how: printed or measured: what missing numbers are not.
+        hold: what is said of those that hold.
     """
     of: dict[State, list[Item]] = {}
     for item in items:
@@ -175,14 +196,19 @@ def summary(items: Sequence[Item], verdict: Verdict, how: str) -> str:
         return items[0].text
     decided = of.keys() & {"holds", "fails"}
     count = len(items) - len(of.get("left out", ()))
-    parts = [f"{len(of.get('holds', ()))} of {count} hold"] if decided else []
+    parts = [f"{len(of.get('holds', ()))} of {count} {hold}"] if decided else []
     if "holds" in of and verdict != "refuted":
         closest = sorted(of["holds"], key=lambda item: item.margin)
         parts.append(_listed("closest" if len(closest) > SHOWN else "for", closest))
     headings: Mapping[State, str] = {"fails": "against", "void": "void", "undecided": "undecided"}
     parts += [_listed(heading, of[state]) for state, heading in headings.items() if state in of]
-    for state, heading in {"missing": f"not {how}", "left out": "left out"}.items():
-        if names := [item.label for item in of.get(state, ())]:  # type: ignore[call-overload]
+    named = {
+        f"not {how}": of.get("missing", ()),
+        "left out" if how == "measured" else "not printed either": of.get("left out", ()),
+        "printed alike, counted once": [item for item in items if item.is_repeated],
+    }
+    for heading, own in named.items():
+        if names := [item.label for item in own]:
             more = f"; and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
             parts.append(f"{heading}: {'; '.join(names[:SHOWN])}{more}")
     return ". ".join(parts)

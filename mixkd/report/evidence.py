@@ -1,17 +1,22 @@
 """Comparisons of quantities: what holds, what fails, and what the numbers cannot decide.
 
 Printed numbers are compared as they are printed. Measured ones are compared seed by seed: a
-difference is decided if the 95 % Student-t interval of its mean, over at least three seeds that
-both have, excludes 0. A teacher of one seed is one fixed network, on which all students' seeds
-depend: beside them, and beside a fixed number, it counts by its value; two such teachers are two
+difference is decided if the Student-t interval of its mean, over at least three seeds that both
+have, excludes 0. Where a quantity has standard errors of its own, as those over the pairs of images
+that a gain in linearity is taken between, they widen the interval: all seeds share the images. A
+teacher of one seed is one fixed network, on which all students' seeds depend: beside them, and
+beside a fixed number, it counts by its value, give or take such an error; two such teachers are two
 draws of one seed each, and their difference is not decided.
+
+Intervals are of 95 %, unless the quantities say more: `claims` asks for more where a claim makes
+several comparisons.
 """
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import combinations
-from statistics import fmean, stdev
+from statistics import NormalDist, fmean, stdev
 from typing import Literal, NamedTuple
 
 from scipy.stats import kendalltau
@@ -23,6 +28,7 @@ State = Literal["holds", "fails", "undecided", "missing", "left out", "void"]
 Sign = Literal["<", ">", ">="]
 
 SEEDS = 3  # that an interval takes
+LEVEL = 0.95  # of the interval of one comparison
 TINY = 1e-9  # equal up to rounding in float64
 
 
@@ -36,6 +42,8 @@ class Quantity:
         digits: after the point.
         label: what is said after the number, such as "at 4".
         left_out: of a missing one, whether nobody meant to measure it.
+        errors: the standard error of each seed's value, where it has one.
+        level: of the intervals of comparisons with it.
     """
 
     by_seed: dict[int, float]
@@ -43,11 +51,18 @@ class Quantity:
     digits: int = 4
     label: str = ""
     left_out: bool = False
+    errors: Mapping[int, float] = field(default_factory=dict)
+    level: float = LEVEL
 
     @property
     def mean(self) -> float:
         """The mean over seeds; NaN where it is missing."""
         return fmean(self.by_seed.values()) if self.by_seed else math.nan
+
+    @property
+    def error(self) -> float:
+        """The mean of the seeds' standard errors: that of the mean over seeds of shared images."""
+        return fmean(self.errors.values()) if self.errors else 0.0
 
     def at(self, seed: int) -> float:
         """Return its value beside those of a seed."""
@@ -69,7 +84,9 @@ def combined(
     by_seed = {seed: function(*(part.at(seed) for part in parts)) for seed in common(*parts)}
     kinds = {part.kind for part in parts}
     kind = next(kind for kind in ("seeds", "fixed", "exact") if kind in kinds)
-    return Quantity(by_seed, kind, digits, label, any(part.left_out for part in parts))
+    left_out = any(part.left_out for part in parts)
+    level = max(part.level for part in parts)
+    return Quantity(by_seed, kind, digits, label, left_out, level=level)
 
 
 def common(*parts: Quantity) -> list[int]:
@@ -80,12 +97,21 @@ def common(*parts: Quantity) -> list[int]:
     return sorted(set.intersection(*several)) if several else [0]
 
 
-def interval(values: Sequence[float]) -> tuple[float, float]:
-    """Return the 95 % Student-t interval of a mean; without ends for fewer than three values."""
+def interval(
+    values: Sequence[float], level: float = LEVEL, error: float = 0.0
+) -> tuple[float, float]:
+    """Return the Student-t interval of a mean; without ends for fewer than three values.
+
+    Args:
+        values: one a seed.
+        level: how much of the distribution it holds.
+        error: a standard error that all values share, and that their spread does not show.
+    """
     n = len(values)
     if n < SEEDS or not all(map(math.isfinite, values)):
         return -math.inf, math.inf
-    half = float(student_t.ppf(0.975, n - 1)) * stdev(values) / math.sqrt(n)
+    whole = math.hypot(stdev(values) / math.sqrt(n), error)
+    half = float(student_t.ppf((1 + level) / 2, n - 1)) * whole
     return fmean(values) - half, fmean(values) + half
 
 
@@ -93,16 +119,18 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 class Figure:
     """A comparison: what it decides, the numbers, and how far apart they are.
 
-    `void` is one that rests on numbers that cannot be right.
+    `void` is one that rests on numbers that cannot be right. `tests` is how many intervals or p
+    values it takes: what chance alone may decide.
     """
 
     state: State
     text: str
     margin: float = math.inf
+    tests: int = 0
 
     def called(self, name: str) -> "Figure":
         """Return it with a name in front."""
-        return Figure(self.state, f"{name} {self.text}", self.margin)
+        return replace(self, text=f"{name} {self.text}")
 
 
 MISSING = Figure("missing", "missing")
@@ -115,21 +143,26 @@ def compare(left: Quantity, sign: Sign, right: Quantity) -> Figure:
         return LEFT_OUT if left.left_out or right.left_out else MISSING
     seeds = common(left, right)
     difference = [left.at(seed) - right.at(seed) for seed in seeds]
+    level, error = max(left.level, right.level), math.hypot(left.error, right.error)
     if {left.kind, right.kind} == {"fixed"}:
         low, high, note = -math.inf, math.inf, " (one network each)"
     elif "seeds" not in (left.kind, right.kind):
-        low = high = difference[0]
-        note = " (one fixed network)" if "fixed" in (left.kind, right.kind) else ""
+        half = NormalDist().inv_cdf((1 + level) / 2) * error
+        low, high = difference[0] - half, difference[0] + half
+        note = ""
+        if "fixed" in (left.kind, right.kind):
+            note = f" (one fixed network{f', s.e. {error:.4f}' if error else ''})"
     else:
-        low, high = interval(difference)
-        note = _interval_text(difference, low, high, max(left.digits, right.digits))
+        low, high = interval(difference, level, error)
+        note = _interval_text(difference, low, high, max(left.digits, right.digits), error=error)
     is_exact = "seeds" not in (left.kind, right.kind) and low == high
     found = ">" if low > TINY else "<" if high < -TINY else "=" if is_exact else "beside"
     state: State = "undecided"
     if found != "beside":
         state = "holds" if found in sign else "fails"
     margin = abs(left.mean - right.mean)
-    return Figure(state, f"{left} {found} {right}{note}", margin)
+    tests = int(math.isfinite(low) and ("seeds" in (left.kind, right.kind) or error > 0))
+    return Figure(state, f"{left} {found} {right}{note}", margin, tests)
 
 
 def within(value: Quantity, least: float, most: float) -> Figure:
@@ -138,7 +171,7 @@ def within(value: Quantity, least: float, most: float) -> Figure:
         return LEFT_OUT if value.left_out else MISSING
     values = list(value.by_seed.values())
     if value.kind == "seeds":
-        low, high = interval(values)
+        low, high = interval(values, value.level, value.error)
         note = _interval_text(values, low, high, value.digits, signed=False)
     else:
         low = high = values[0]
@@ -149,15 +182,21 @@ def within(value: Quantity, least: float, most: float) -> Figure:
     word = {"holds": "in", "fails": "not in", "undecided": "beside"}[state]
     limits = f"[{least:.{value.digits}f}, {most:.{value.digits}f}]"
     margin = min(abs(value.mean - least), abs(value.mean - most))
-    return Figure(state, f"{value}, {word} {limits}{note}", margin)
+    tests = int(value.kind == "seeds" and math.isfinite(low))
+    return Figure(state, f"{value}, {word} {limits}{note}", margin, tests)
 
 
 def _interval_text(
-    values: Sequence[float], low: float, high: float, digits: int, signed: bool = True
+    values: Sequence[float],
+    low: float,
+    high: float,
+    digits: int,
+    signed: bool = True,
+    error: float = 0.0,
 ) -> str:
     """Return what an interval is of, in brackets."""
     n, sign = len(values), "+" if signed else ""
-    count = f"{n} seed{'s' * (n != 1)}"
+    count = f"{n} seed{'s' * (n != 1)}{f', s.e. {error:.4f}' if error else ''}"
     if n == 0:
         return " (no seed in common)"
     if math.isinf(low):
@@ -168,10 +207,14 @@ def _interval_text(
 
 @dataclass(frozen=True)
 class Item:
-    """One case of a claim: it holds if all of its comparisons do."""
+    """One case of a claim: it holds if all of its comparisons do.
+
+    `is_repeated` tells that several cases have one printed number, and are this one.
+    """
 
     label: str
     figures: tuple[Figure, ...]
+    is_repeated: bool = False
 
     @property
     def state(self) -> State:
@@ -188,6 +231,11 @@ class Item:
         return min(figure.margin for figure in self.figures)
 
     @property
+    def tests(self) -> int:
+        """How many intervals and p values its comparisons take."""
+        return sum(figure.tests for figure in self.figures)
+
+    @property
     def text(self) -> str:
         """The comparisons that decide, three of them; of an item that holds, the closest."""
         own = [figure for figure in self.figures if figure.state == self.state]
@@ -200,14 +248,14 @@ class Item:
 def together(*figures: Figure) -> Figure:
     """Return comparisons that are read as one: all have to hold."""
     whole = Item("", figures)
-    return Figure(whole.state, ", ".join(figure.text for figure in figures), whole.margin)
+    text = ", ".join(figure.text for figure in figures)
+    return Figure(whole.state, text, whole.margin, whole.tests)
 
 
 def given(premise: Figure, then: Figure) -> Figure:
     """Return what follows from a premise; nothing is decided unless the premise holds."""
     whole = together(premise, then)
-    state = then.state if premise.state == "holds" else premise.state
-    return Figure(state, whole.text, whole.margin)
+    return replace(whole, state=then.state if premise.state == "holds" else premise.state)
 
 
 class Ranked(NamedTuple):
@@ -219,10 +267,10 @@ class Ranked(NamedTuple):
 
 
 def ranking(label: str, rows: Sequence[Ranked], first: str, second: str) -> Item:
-    """Return whether two quantities rank networks alike.
+    """Return whether two quantities rank networks alike: whether two orders are one.
 
-    Printed numbers have to be in one and the same order. Of measured means, five or more, Kendall's
-    tau has to be positive with a two-sided p below 0.05; it fails if tau is negative with such a p.
+    Printed numbers have to be in one and the same order: a pair that is not contradicts a sentence
+    that says so, however few networks there are. Measured means are judged as in `correlation`.
 
     Args:
         label: of the item.
@@ -230,25 +278,90 @@ def ranking(label: str, rows: Sequence[Ranked], first: str, second: str) -> Item
         first: what the first quantity is called.
         second: what the second one is called.
     """
-    known = [row for row in rows if row.first.by_seed and row.second.by_seed]
+    known = _complete(rows)
     if len(known) < 2:
         return Item(label, (MISSING,))
-    names, xs, ys = zip(*known, strict=True)
-    text = f"by {first} {_falling(names, xs)}; by {second} {_falling(names, ys)}"
-    x, y = [quantity.mean for quantity in xs], [quantity.mean for quantity in ys]
-    state: State = "undecided"
-    if all(row.first.kind == row.second.kind == "exact" for row in known):
-        pairs = combinations(zip(x, y, strict=True), 2)
-        alike = all((a[0] - b[0]) * (a[1] - b[1]) > 0 for a, b in pairs)
-        state = "holds" if alike else "fails"
-    elif len(known) < LEAST:
-        text += f" ({len(known)} networks; takes {LEAST})"
-    else:
-        tau, p = kendalltau(x, y)
-        if p < 0.05:
-            state = "holds" if tau > 0 else "fails"
-        text += f" (tau {tau:+.2f}, p {p:.3f})"
-    return Item(label, (Figure(state, text),))
+    if not _is_printed(known):
+        return Item(label, (_correlated(known, first, second),))
+    state: State = "holds" if all(map(_is_alike, combinations(known, 2))) else "fails"
+    return Item(label, (Figure(state, _orders(known, first, second)),))
+
+
+def correlation(label: str, rows: Sequence[Ranked], first: str, second: str) -> list[Item]:
+    """Return whether one quantity rises with another over networks, more often than not.
+
+    Of five or more, printed or measured, Kendall's tau has to be positive with a two-sided p below
+    0.05; it fails if tau is negative with such a p. No order of fewer has such a p. Of fewer that
+    are printed there is an item a pair, all of them undecided unless pairs go both ways.
+
+    Args:
+        label: of the item.
+        rows: the networks; those that lack a quantity are left out.
+        first: what the first quantity is called.
+        second: what the second one is called.
+    """
+    known = _complete(rows)
+    if len(known) < 2:
+        return [Item(label, (MISSING,))]
+    if len(known) >= LEAST or not _is_printed(known):
+        return [Item(label, (_correlated(known, first, second),))]
+    pairs = []
+    for pair in combinations(known, 2):
+        figure = Figure("holds" if _is_alike(pair) else "fails", _orders(pair, first, second))
+        pairs.append(Item(label, (figure,)))
+    return unless_few(pairs, len(known))
+
+
+def unless_few(items: Sequence[Item], networks: int) -> list[Item]:
+    """Return items that tell how networks rank; of fewer than five, undecided if they all agree.
+
+    That some pairs of networks go one way and some the other is seen in three; that all go one way
+    is no rarer than one in twelve by chance, of four.
+
+    Args:
+        items: such as pairs of networks.
+        networks: how many there are.
+    """
+    if networks >= LEAST or {"holds", "fails"} <= {item.state for item in items}:
+        return list(items)
+    few = f" ({networks} networks; takes {LEAST})"
+    return [
+        replace(item, figures=(replace(whole, state="undecided", text=whole.text + few),))
+        if (whole := together(*item.figures)).state in ("holds", "fails")
+        else item
+        for item in items
+    ]
+
+
+def _complete(rows: Sequence[Ranked]) -> list[Ranked]:
+    return [row for row in rows if row.first.by_seed and row.second.by_seed]
+
+
+def _is_printed(rows: Sequence[Ranked]) -> bool:
+    return all(row.first.kind == row.second.kind == "exact" for row in rows)
+
+
+def _is_alike(pair: Sequence[Ranked]) -> bool:
+    """Return whether both quantities put two networks in one order."""
+    a, b = pair
+    return (a.first.mean - b.first.mean) * (a.second.mean - b.second.mean) > 0
+
+
+def _correlated(rows: Sequence[Ranked], first: str, second: str) -> Figure:
+    """Return whether Kendall's tau of five or more networks tells of a correlation."""
+    text = _orders(rows, first, second)
+    if len(rows) < LEAST:
+        return Figure("undecided", f"{text} ({len(rows)} networks; takes {LEAST})")
+    x, y = [row.first.mean for row in rows], [row.second.mean for row in rows]
+    tau, p = kendalltau(x, y)
+    state: State = "undecided" if not p < 1 - LEVEL else "holds" if tau > 0 else "fails"
+    return Figure(state, f"{text} (tau {tau:+.2f}, p {p:.3f})", tests=1)
+
+
+def _orders(rows: Sequence[Ranked], first: str, second: str) -> str:
+    """Return networks with their values, the greatest first, by both quantities."""
+    names, xs, ys = zip(*rows, strict=True)
+    return f"by {first} {_falling(names, xs)}; by {second} {_falling(names, ys)}"
 
 
 def _falling(names: Sequence[str], values: Sequence[Quantity]) -> str:

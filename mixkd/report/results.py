@@ -476,21 +476,30 @@ def _metrics(run: FoundRun, kind: str) -> dict[str, float]:
             if parts[-1] == "gain_erm":
                 found["/".join([*parts[:-1], "gain"])] = value
     if kind == "vicinal":
-        for split, line in _dominance(run).items():
+        for name, line in _dominance(run).items():
             half = _half_way(line)
             if half is not None and isfinite(half):
-                found[f"vicinal/{split}/dominance_half"] = half
+                found[f"vicinal/{name}"] = half
     return found
 
 
 def _dominance(run: FoundRun) -> dict[str, dict[float, float]]:
-    """Return the dominance of a run's own network by lambda, by split."""
+    """Return the dominance of a run's own network by lambda, by split/dominance_half.
+
+    Beside it by split/dominance_half_se its standard error at most: NL and entropy are of the same
+    pairs, and how their errors go together is not kept.
+    """
     found: dict[str, dict[float, float]] = {}
     for row in run.rows("vicinal.csv"):
         lam, value = row.get("lam"), row.get("dominance")
         own = row.get("network") in ("student", "network")
-        if own and isinstance(lam, float) and isinstance(value, float):
-            found.setdefault(str(row.get("split")), {})[lam] = value
+        if not (own and isinstance(lam, float) and isinstance(value, float)):
+            continue
+        name = f"{row.get('split')}/dominance_half"
+        found.setdefault(name, {})[lam] = value
+        parts = [row.get(column) for column in ("nl_se", "entropy_se", "entropy")]
+        if all(isinstance(part, float) for part in parts) and parts[2] > 0:
+            found.setdefault(f"{name}_se", {})[lam] = (parts[0] + value * parts[1]) / parts[2]
     return found
 
 

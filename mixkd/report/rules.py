@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from itertools import combinations, pairwise
 from statistics import fmean
 
@@ -9,6 +10,7 @@ from mixkd.data.corruption_names import PAPER, SEVERITIES
 from mixkd.report.cells import Cell, Key, Subject
 from mixkd.report.evidence import (
     LEFT_OUT,
+    LEVEL,
     MISSING,
     Figure,
     Item,
@@ -18,9 +20,11 @@ from mixkd.report.evidence import (
     combined,
     compare,
     constant,
+    correlation,
     given,
     ranking,
     together,
+    unless_few,
     within,
 )
 from mixkd.report.reference import Claim, Reference
@@ -40,6 +44,7 @@ class View:
         infeasible: what is wrong with networks whose ECE cannot be right.
         names: networks and data sets for people, where not the paper's.
         goes_without: whether a network was left out on purpose.
+        level: of confidence, of the interval of each measured comparison.
 
     Attributes:
         read: the keys that were asked for.
@@ -53,13 +58,18 @@ class View:
         infeasible: Mapping[Subject, str],
         names: Mapping[str, str],
         goes_without: Callable[[Subject], bool] = lambda subject: False,
+        level: float = LEVEL,
     ) -> None:
         self.reference, self.cells, self.is_printed = reference, cells, is_printed
         self.infeasible, self.names, self.goes_without = infeasible, names, goes_without
+        self.level = level
         self.read: dict[Key, None] = {}
 
     def get(self, subject: Subject, metric: str, label: str = "") -> Quantity:
-        """Return a quantity; without values where there is no such number."""
+        """Return a quantity, with its standard error where METRIC_se is one.
+
+        It has no values where there is no such number.
+        """
         key = subject.key(metric)
         self.read[key] = None
         cell = self.cells.get(key)
@@ -70,7 +80,11 @@ class View:
             )
         is_fixed = subject.role == "teacher" and len(cell.by_seed) == 1
         kind = "exact" if self.is_printed else "fixed" if is_fixed else "seeds"
-        return Quantity(dict(cell.by_seed), kind, cell.digits, label)  # type: ignore[arg-type]
+        error = self.cells.get(subject.key(f"{metric}_se"))
+        return Quantity(
+            dict(cell.by_seed), kind, cell.digits, label,  # type: ignore[arg-type]
+            errors=error.by_seed if error else {}, level=self.level,
+        )  # fmt: skip
 
     def name(self, name: str) -> str:
         """Return a network or data set for people."""
@@ -166,15 +180,20 @@ def ece_monotone_in_T(view: View, claim: Claim) -> list[Item]:
 
 
 def high_t_converge(view: View, claim: Claim) -> list[Item]:
-    """An item a teacher: the range of its students' accuracies."""
-    least, most = (float(claim.values[end]) for end in ("least", "most"))
-    items = []
+    """Final accuracies at temperatures above 4 lie within a narrow range.
+
+    An item a teacher: each two of its students are at most so far apart. Nearer than the range that
+    is printed is narrow too. The range itself, a largest less a smallest, only grows with noise:
+    differences of two do not.
+    """
+    most, items = float(claim.values["most"]), []
     for name in view.reference.teachers:
-        values = [
-            view.get(student(CIFAR100, name, t), ACCURACY) for t in claim.values["temperatures"]
-        ]
-        spread = combined(lambda *each: max(each) - min(each), *values, label="apart")
-        items.append(Item(view.name(name), (within(spread, least, most),)))
+        figures = []
+        for low, high in combinations(claim.values["temperatures"], 2):
+            values = (view.get(student(CIFAR100, name, t), ACCURACY) for t in (low, high))
+            apart = combined(_minus, *values, label=f"at {low} less at {high}")
+            figures.append(within(apart, -most, most))
+        items.append(Item(view.name(name), tuple(figures)))
     return items
 
 
@@ -226,8 +245,12 @@ def student_beats_teacher_when_close(view: View, claim: Claim) -> list[Item]:
 
 
 def calibration_propagates(view: View, claim: Claim) -> list[Item]:
-    """An item a data set and pair of teachers, unless both have one ECE."""
+    """Better calibrated teachers have better calibrated students.
+
+    An item a data set and pair of teachers, unless both have one ECE. It is of how networks rank.
+    """
     items = []
+    networks: set[Subject] = set()
     for dataset in view.reference.datasets:
         for pair in combinations(view.reference.teachers, 2):
             ece = {name: view.get(teacher(dataset, name), ECE) for name in pair}
@@ -238,13 +261,22 @@ def calibration_propagates(view: View, claim: Claim) -> list[Item]:
             ).called("students")
             if teachers.state != "fails":
                 label = f"{view.name(dataset)}, {view.name(better)} before {view.name(worse)}"
-                items.append(Item(label, (given(teachers, students),)))
-    return items
+                figure = given(teachers, students)
+                items.append(Item(label, (figure,)))
+                if figure.state not in ("missing", "left out"):
+                    networks |= {teacher(dataset, name) for name in pair}
+    return unless_few(items, len(networks))
 
 
 def student_gap_sign_follows_teacher(view: View, claim: Claim) -> list[Item]:
-    """An item a data set and teacher with a gap: the sign of confidence minus accuracy."""
+    """Students of underconfident teachers are so too, and those of overconfident ones are that.
+
+    An item a data set and teacher with a gap: the sign of confidence minus accuracy. Where all
+    teachers are of one kind, one half of the sentence is open: its students may always be so.
+    """
     items = []
+    words: dict[Sign, str] = {"<": "underconfident", ">": "overconfident"}
+    signs: set[Sign] = set()
     for dataset, name in _everywhere(view):
         of_teacher, of_student = (
             combined(_minus, view.get(who, CONFIDENCE), view.get(who, ACCURACY))
@@ -254,12 +286,17 @@ def student_gap_sign_follows_teacher(view: View, claim: Claim) -> list[Item]:
         teachers = compare(of_teacher, sign, constant(0)).called("teacher")
         students = compare(of_student, sign, constant(0)).called("student")
         if teachers.state != "fails":
-            items.append(Item(_in(view, dataset, name), (given(teachers, students),)))
+            figure = given(teachers, students)
+            items.append(Item(_in(view, dataset, name), (figure,)))
+            signs |= {sign} if figure.state not in ("missing", "left out") else set()
+    if signs:
+        for sign in words.keys() - signs:
+            items.append(Item(f"{words[sign]} teachers", (Figure("undecided", "none"),)))
     return items
 
 
 def nl_tracks_ece(view: View, claim: Claim) -> list[Item]:
-    """Teachers by NL over lambda and by ECE."""
+    """Teachers that are less linear tend to be worse calibrated: NL over lambda, and ECE."""
     rows = [
         Ranked(
             view.name(name),
@@ -269,32 +306,40 @@ def nl_tracks_ece(view: View, claim: Claim) -> list[Item]:
         for name in view.teachers(CIFAR100)
         if name not in claim.values["without"]
     ]
-    return [ranking("teachers", rows, "NL", "ECE")]
+    return correlation("teachers", rows, "NL", "ECE")
 
 
 def delta_lin_positive(view: View, claim: Claim) -> list[Item]:
-    """An item a teacher: the peak of the gain, and where it is known its mean over lambda.
+    """The gain is above 0 at all lambdas between 0 and 1, for all teachers.
 
-    At lambda 0 and 1 the gain is 0, so that a peak of a grid is never below 0; a mean can be.
+    An item a teacher: the gain's mean over lambda, and at the lambdas of which it is known. Its
+    peak says nothing: at lambda 0 and 1 the gain is 0, and a maximum is no less.
     """
     items = []
     for name in view.reference.teachers:
-        peak, mean = (
+        gains = [
             view.get(student(CIFAR100, name), f"{VICINAL}/delta_lin_{which}", label)
-            for which, label in (("peak", "at the peak"), ("global", "over lambda"))
-        )
-        known = [peak, mean] if mean.by_seed else [peak]
+            for which, label in (
+                ("global", "over lambda"),
+                *((f"at_{lam}", f"at lambda {lam}") for lam in claim.values["lambdas"]),
+            )
+        ]
+        known = [gain for gain in gains if gain.by_seed] or gains[:1]
+        if not view.is_printed and not any(gain.errors for gain in known):
+            known = [
+                replace(g, label=f"{g.label} (no standard error: measured before)") for g in known
+            ]
         items.append(Item(view.name(name), tuple(compare(q, ">", constant(0)) for q in known)))
     return items
 
 
 def delta_lin_order_follows_nl(view: View, claim: Claim) -> list[Item]:
-    """Teachers by NL over lambda, and by the peak of what their students gain."""
+    """Teachers rank by NL over lambda as by what their students gain in linearity."""
     rows = [
         Ranked(
             view.name(name),
             view.get(teacher(CIFAR100, name), f"{VICINAL}/nl_global"),
-            view.get(student(CIFAR100, name), f"{VICINAL}/delta_lin_peak"),
+            _linearity_gained(view, name),
         )
         for name in view.teachers(CIFAR100)
     ]
@@ -316,51 +361,76 @@ def fourfold_kl(view: View, claim: Claim) -> list[Item]:
 
 
 def vit_lowest_kl_real(view: View, claim: Claim) -> list[Item]:
-    """An item a teacher but the one that is to have the lowest."""
-    lowest, metric = claim.values["network"], f"{VICINAL}/kl_real"
-    return [
-        Item(
-            view.name(name),
-            (
-                compare(
-                    view.get(student(CIFAR100, name), metric),
-                    ">",
-                    view.get(student(CIFAR100, lowest), metric, f"of {view.name(lowest)}"),
+    """One student has the lowest KL on real images, yet the largest growth of it on mixed ones.
+
+    An item a teacher but that student's own.
+    """
+    extreme = claim.values["network"]
+    signs: dict[str, Sign] = {"kl_real": ">", "independent_response": "<"}
+    items = []
+    for name in view.reference.teachers:
+        figures = (
+            compare(
+                view.get(student(CIFAR100, name), f"{VICINAL}/{metric}"),
+                sign,
+                view.get(
+                    student(CIFAR100, extreme), f"{VICINAL}/{metric}", f"of {view.name(extreme)}"
                 ),
-            ),
+            ).called(metric)
+            for metric, sign in signs.items()
         )
-        for name in view.reference.teachers
-        if name != lowest
-    ]
+        if name != extreme:
+            items.append(Item(view.name(name), tuple(figures)))
+    return items
 
 
 def dominance_gt_1(view: View, claim: Claim) -> list[Item]:
-    """An item a teacher: dominance at lambda 0.5, by its value over thousands of pairs.
+    """Half-way between images every teacher's NL exceeds its entropy: an item a teacher.
 
-    No dominance is printed. A printed NL above ln(classes) exceeds any entropy, so that dominance
-    is above 1 there; and it breaks eq. 11, by which NL is at most the entropy: that item is void.
+    Printed curves have no numbers; what follows from others counts (`_dominance_in_print`).
     """
-    most = math.log(view.reference.datasets[CIFAR100].classes)
     items = []
     for name in view.reference.teachers:
-        own = view.get(teacher(CIFAR100, name), f"{VICINAL}/dominance_half")
-        figure = compare(own, ">", constant(1))
-        peak = view.get(teacher(CIFAR100, name), f"{VICINAL}/nl_peak")
-        above = compare(peak, ">", constant(most, 3, "= ln(classes)"))
-        if view.is_printed and figure.state == "missing" and above.state == "holds":
-            text = f"peak NL {above.text} >= entropy, so dominance > 1, which eq. 11 rules out"
-            figure = Figure("void", text)
+        half = view.get(teacher(CIFAR100, name), f"{VICINAL}/dominance_half")
+        figure = compare(half, ">", constant(1))
+        if view.is_printed and figure.state == "missing":
+            figure = _dominance_in_print(view, name)
         items.append(Item(view.name(name), (figure,)))
     return items
 
 
+def _dominance_in_print(view: View, name: str) -> Figure:
+    """Return what printed numbers other than the dominance say of it half-way between images.
+
+    An NL above ln(classes), the largest entropy, exceeds any. NL and entropy as means over lambda:
+    NL is 0 at both ends, so that its part is largest in the middle; a ratio above 1 there is one
+    half-way, a ratio below 1 is open. Either breaks eq. 11, by which NL is at most the entropy.
+    """
+    most = math.log(view.reference.datasets[CIFAR100].classes)
+    peak, mean, entropy = (
+        view.get(teacher(CIFAR100, name), f"{VICINAL}/{metric}")
+        for metric in ("nl_peak", "nl_global", "entropy_global")
+    )
+    broken = "which eq. 11 rules out"
+    above = compare(peak, ">", constant(most, 3, "= ln(classes)"))
+    if above.state == "holds":
+        return Figure("holds", f"peak NL {above.text} >= entropy, {broken}", above.margin)
+    if not (mean.by_seed and entropy.by_seed):
+        return LEFT_OUT
+    ratio = combined(_share, mean, entropy, digits=2, label=f"= {mean} / {entropy}")
+    means = compare(ratio, ">", constant(1)).called("means over lambda")
+    if means.state == "holds":
+        return replace(means, text=f"{means.text}, {broken}")
+    return replace(means, state="undecided")
+
+
 def robustness_follows_delta_lin(view: View, claim: Claim) -> list[Item]:
-    """Teachers by the peak of the linearity gained, and by the mean gain over all corruptions."""
+    """Students rank by linearity gained as by the mean accuracy gained over all corruptions."""
     every = [(name, s) for name in PAPER for s in range(1, SEVERITIES + 1)]
     rows = [
         Ranked(
             view.name(name),
-            view.get(student(CIFAR100, name), f"{VICINAL}/delta_lin_peak"),
+            _linearity_gained(view, name),
             _mean_gain(view, name, every),
         )
         for name in view.teachers(CIFAR100)
@@ -383,28 +453,49 @@ def smooth_corruptions_benefit_most(view: View, claim: Claim) -> list[Item]:
 
 
 def pixelate_onset(view: View, claim: Claim) -> list[Item]:
-    """An item a teacher and severity: below the baseline from its onset on, above it before."""
-    items = []
+    """A student is below the baseline from its severity on, and above it before.
+
+    An item a teacher and severity. A printed number that is another teacher's at that severity, to
+    each digit, is one case with it: one of both is a copy.
+    """
+    names: dict[tuple[int, Sign, float | str], list[str]] = {}
+    figures: dict[tuple[int, Sign, float | str], Figure] = {}
     for name, onset in claim.values["onset"].items():
         for severity in range(1, SEVERITIES + 1):
             metric = f"corruption/pixelate/{severity}/accuracy"
             own, before = (
                 view.get(who, metric) for who in (student(CIFAR100, name), baseline(CIFAR100))
             )
-            figure = compare(own, "<" if severity >= int(onset) else ">", before)
-            items.append(Item(f"{view.name(name)}, severity {severity}", (figure,)))
-    return items
+            sign: Sign = "<" if severity >= int(onset) else ">"
+            case = severity, sign, own.mean if view.is_printed and own.by_seed else name
+            names.setdefault(case, []).append(view.name(name))
+            figures[case] = compare(own, sign, before)
+    return [
+        Item(f"{' and '.join(own)}, severity {case[0]}", (figures[case],), len(own) > 1)
+        for case, own in names.items()
+    ]
 
 
 def noise_gain_falls_with_severity(view: View, claim: Claim) -> list[Item]:
-    """An item a teacher: the gain at the highest severity against that at the lowest."""
+    """The gain under noise is smaller than under smooth corruptions, and falls with severity.
+
+    Two items a teacher: the mean gain against that under each of the smooth corruptions, and the
+    gain at the highest severity against that at the lowest.
+    """
     items = []
+    severities = range(1, SEVERITIES + 1)
     for name in view.reference.teachers:
+        noise, *smooth = (
+            _mean_gain(view, name, [(corruption, s) for s in severities], f"under {corruption}")
+            for corruption in ("gaussian_noise", *claim.values["smooth"])
+        )
         last, first = (
             _mean_gain(view, name, [("gaussian_noise", s)], f"at severity {s}")
             for s in (SEVERITIES, 1)
         )
-        items.append(Item(view.name(name), (compare(last, "<", first),)))
+        smaller = tuple(compare(noise, "<", gain) for gain in smooth)
+        items.append(Item(f"{view.name(name)}, smaller", smaller))
+        items.append(Item(f"{view.name(name)}, falling", (compare(last, "<", first),)))
     return items
 
 
@@ -537,6 +628,15 @@ def _falls(view: View, claim: Claim, metric: str) -> list[Item]:
     return items
 
 
+def _linearity_gained(view: View, name: str) -> Quantity:
+    """Return a student's gain in linearity over its teacher, by which students rank.
+
+    It is the mean over lambda. Print has peaks alone, of which the paper's sentence is.
+    """
+    which = "peak" if view.is_printed else "global"
+    return view.get(student(CIFAR100, name), f"{VICINAL}/delta_lin_{which}")
+
+
 def _mean_gain(view: View, name: str, sets: Iterable[tuple[str, int]], label: str = "") -> Quantity:
     """Return the mean gain in accuracy of a student over erm, on sets of corrupted images."""
     gains = []
@@ -559,6 +659,7 @@ def _among_two(name: str, gains: Mapping[str, Quantity]) -> Figure:
         if absent.state in states:
             return absent
     larger, smaller = states.count("holds"), states.count("fails")
+    tests = sum(figure.tests for figure in others.values())
     text = f"{gains[name]}"
     if ahead := [f"{other} {gains[other]}" for other, f in others.items() if f.state == "holds"]:
         text += f" behind {', '.join(ahead)}"
@@ -567,5 +668,5 @@ def _among_two(name: str, gains: Mapping[str, Quantity]) -> Figure:
     if open_ := [f"{other} {f.text}" for other, f in others.items() if f.state == "undecided"]:
         text += f"; undecided: {', '.join(open_)}"
     if larger >= 2:
-        return Figure("fails", text)
-    return Figure("holds" if smaller >= len(others) - 1 else "undecided", text)
+        return Figure("fails", text, tests=tests)
+    return Figure("holds" if smaller >= len(others) - 1 else "undecided", text, tests=tests)
