@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import isfinite
+from math import isfinite, nan
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -498,8 +498,9 @@ def _dominance(run: FoundRun) -> dict[str, dict[float, float]]:
         name = f"{row.get('split')}/dominance_half"
         found.setdefault(name, {})[lam] = value
         parts = [row.get(column) for column in ("nl_se", "entropy_se", "entropy")]
-        if all(isinstance(part, float) for part in parts) and parts[2] > 0:
-            found.setdefault(f"{name}_se", {})[lam] = (parts[0] + value * parts[1]) / parts[2]
+        nl_se, entropy_se, entropy = (p if isinstance(p, float) else nan for p in parts)
+        if entropy > 0:
+            found.setdefault(f"{name}_se", {})[lam] = (nl_se + value * entropy_se) / entropy
     return found
 
 

@@ -325,10 +325,8 @@ def delta_lin_positive(view: View, claim: Claim) -> list[Item]:
             )
         ]
         known = [gain for gain in gains if gain.by_seed] or gains[:1]
-        if not view.is_printed and not any(gain.errors for gain in known):
-            known = [
-                replace(g, label=f"{g.label} (no standard error: measured before)") for g in known
-            ]
+        if not view.is_printed:
+            known = [gain if gain.errors else _without_error(gain) for gain in known]
         items.append(Item(view.name(name), tuple(compare(q, ">", constant(0)) for q in known)))
     return items
 
@@ -635,6 +633,11 @@ def _linearity_gained(view: View, name: str) -> Quantity:
     """
     which = "peak" if view.is_printed else "global"
     return view.get(student(CIFAR100, name), f"{VICINAL}/delta_lin_{which}")
+
+
+def _without_error(gain: Quantity) -> Quantity:
+    """Return what was measured before gains had standard errors, which its label says."""
+    return replace(gain, label=f"{gain.label} (no standard error: measured before)")
 
 
 def _mean_gain(view: View, name: str, sets: Iterable[tuple[str, int]], label: str = "") -> Quantity:

@@ -225,6 +225,28 @@ def test_dominance_half_way_is_taken_from_the_rows() -> None:
     assert halves() == {}
 
 
+def test_dominance_half_way_has_a_standard_error() -> None:
+    write_run("t")
+    metrics = {"vicinal/train/network/nl_global": 1.5}
+    write_run("v", "evaluate", metrics, prints={"network": "t"})
+    runs = expected(TEACHER, "t"), expected(TEACHER, "v", kind="vicinal")
+
+    def error(row: str) -> float | None:
+        head = "split,network,lam,nl,nl_se,entropy,entropy_se,dominance"
+        write_rows("v/vicinal.csv", f"{head}\ntrain,network,0.5,{row}\n")
+        assert of(*runs).cell(TEACHER, "vicinal/train/dominance_half") == Cell(
+            {0: 1.5}, runs=("v",)
+        )
+        cell = of(*runs).cell(TEACHER, "vicinal/train/dominance_half_se")
+        return cell.mean if cell else None
+
+    # Of a ratio 3 / 2, to first order, where the errors are against each other: 3.1 / 1.9 = 1.63.
+    assert error("3,0.1,2,0.1,1.5") == pytest.approx((0.1 + 1.5 * 0.1) / 2)
+    assert error("3,,2,0.1,1.5") is None
+    assert error("3,0.1,none,0.1,1.5") is None
+    assert error("3,0.1,0,0.1,1.5") is None
+
+
 def test_a_run_that_is_missing_comes_with_its_command() -> None:
     write_run("a", seed=0)
     found = of(
