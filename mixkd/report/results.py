@@ -476,11 +476,25 @@ def _metrics(run: FoundRun, kind: str) -> dict[str, float]:
             if parts[-1] == "gain_erm":
                 found["/".join([*parts[:-1], "gain"])] = value
     if kind == "vicinal":
+        found = _gains(run) | found
         for name, line in _dominance(run).items():
             half = _half_way(line)
             if half is not None and isfinite(half):
                 found[f"vicinal/{name}"] = half
     return found
+
+
+def _gains(run: FoundRun) -> dict[str, float]:
+    """Return a student's gains in linearity at each lambda: old metrics.json have none."""
+    nl: dict[tuple[Any, Any], dict[Any, float]] = {}
+    for row in run.rows("vicinal.csv"):
+        if isinstance(value := row.get("nl"), float) and isfinite(value):
+            nl.setdefault((row["split"], row["lam"]), {})[row["network"]] = value
+    return {
+        f"vicinal/{split}/delta_lin_at_{lam:g}": of["teacher"] - of["student"]
+        for (split, lam), of in nl.items()
+        if {"teacher", "student"} <= of.keys()
+    }
 
 
 def _dominance(run: FoundRun) -> dict[str, dict[float, float]]:

@@ -225,6 +225,20 @@ def test_dominance_half_way_is_taken_from_the_rows() -> None:
     assert halves() == {}
 
 
+def test_gains_of_runs_that_have_none_at_single_weights_are_taken_from_the_rows() -> None:
+    write_run("s")
+    write_run("v", "evaluate", {"vicinal/train/delta_lin_at_0.5": 0.3}, prints={"network": "s"})
+    rows = ["split,network,lam,nl", "train,teacher,0.25,1.5", "train,student,0.25,1",
+            "train,teacher,0.5,1.75", "train,student,0.5,1.5", "train,teacher,0.75,2",
+            "test,student,0.25,1", "test,teacher,0.25,nan"]  # fmt: skip
+    write_rows("v/vicinal.csv", "\n".join(rows))
+    found = of(expected(STUDENT, "s"), expected(STUDENT, "v", kind="vicinal")).cells
+    gains = {k.metric: c.mean for k, (c,) in found.items() if "delta_lin" in k.metric}
+    assert gains == {
+        "vicinal/train/delta_lin_at_0.25": 0.5, "vicinal/train/delta_lin_at_0.5": 0.3,
+    }  # fmt: skip
+
+
 def test_dominance_half_way_has_a_standard_error() -> None:
     write_run("t")
     metrics = {"vicinal/train/network/nl_global": 1.5}
