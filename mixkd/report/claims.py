@@ -118,10 +118,9 @@ def by_measurement(
     """Judge a claim by measured numbers, corrected for the number of its comparisons.
 
     A claim whose cases all hold by their own 95 % intervals is supported: were any of them untrue,
-    its own interval would say otherwise 19 times of 20. Of n comparisons that do not all
-    hold, each may mislead: they are made again with intervals of 1 - 0.05 / n (Bonferroni), so that
-    none of a claim's does, 19 times of 20. The n are all that have an interval; another claim's do
-    not count.
+    its own interval would say otherwise 19 times of 20. Where not all hold, each of n comparisons
+    may mislead: they are made again with intervals of 1 - 0.05 / n (Bonferroni), so that 19 times
+    of 20 none of a claim's does. The n are all that have an interval; other claims' do not count.
 
     Args:
         reference: what the paper calls things.
