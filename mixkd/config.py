@@ -522,11 +522,12 @@ class Features(Section):
 
 def _baseline_names(baselines: dict[str, Network]) -> dict[str, Network]:
     for name in baselines:
-        taken = re.match("network$|student$|teacher$|scaled", name)
+        # Of which columns and metrics would bear other ones' names.
+        taken = re.match(r"network$|student$|teacher$|scaled|(\w+_)?se$", name)
         if taken or not re.fullmatch(r"[a-z]\w*", name):
             raise ValueError(
                 f"{name} is no name for a baseline; takes small letters, digits and _, and not "
-                "network, student, teacher or scaled"
+                "network, student, teacher, scaled or se"
             )
     return baselines
 
