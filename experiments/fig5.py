@@ -23,8 +23,8 @@ UNBIASED = {  # columns of gains that no noise makes larger, and of their errors
     "mean": ("vicinal/train/delta_lin_global", "Mean gain over λ"),
 }
 PAIRED = (
-    "s.e. and bands: paired standard errors over the pairs of images, means of the seeds' own; they "
-    "say nothing of other seeds. A peak is biased upwards."
+    "s.e. and bands: paired standard errors over the pairs of images, means of the seeds' own; "
+    "they say nothing of other seeds. A peak is biased upwards."
 )
 
 

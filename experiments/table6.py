@@ -3,9 +3,9 @@
 How much more linear a student is between images than its teacher (eq. 15), and how far its answers
 are from the teacher's on real and on mixed images. A less confident student has a lower NL anyway:
 so the gain is also given over students of the same size, `erm` and `kd`, and after temperature
-scaling of both networks. These are means over lambda, with standard errors: a peak is the largest of
-noisy values, so it is biased upwards, and never below 0, as real images have a gain of 0: it would
-hide that a student is the less linear one.
+scaling of both networks. These are means over lambda, with standard errors: a peak is the largest
+of noisy values, so it is biased upwards, and never below 0, as real images have a gain of 0: it
+would hide that a student is the less linear one.
 """
 
 from collections.abc import Iterator
