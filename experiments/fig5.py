@@ -9,8 +9,8 @@ the mean over lambda and the gain at lambda = 0.5 are not, and have standard err
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import mean
 
-from mixkd.report.cells import Subject
-from mixkd.report.rows import NOTES, SEEDS, Comparison, Drawing, pair_of_columns
+from mixkd.report.cells import Cell, Subject
+from mixkd.report.rows import NOTES, SEEDS, Comparison, Drawing, as_number, pair_of_columns
 from mixkd.report.table import Column, Table, Value
 from mixkd.report.vicinal import linearity_gain, linearity_gain_errors, linearity_gain_figure
 from mixkd.reproduction.study import Study, Wanted
@@ -18,10 +18,8 @@ from mixkd.reproduction.study import Study, Wanted
 DATASET = "cifar100"
 TEACHERS = ("resnet152v2", "convnext_large", "vit_b16", "convnext_tiny")
 METRIC = "vicinal/train/delta_lin_peak"
-UNBIASED = {  # columns of gains that no noise makes larger, and of their errors
-    "halfway": ("vicinal/train/delta_lin_at_0.5", "Gain at λ = 0.5"),
-    "mean": ("vicinal/train/delta_lin_global", "Mean gain over λ"),
-}
+MEAN = "vicinal/train/delta_lin_global"
+UNBIASED = {"halfway": "Gain at λ = 0.5", "mean": "Mean gain over λ"}  # that no noise makes larger
 PAIRED = (
     "s.e. and bands: paired standard errors over the pairs of images, means of the seeds' own; "
     "they say nothing of other seeds. A peak is biased upwards."
@@ -54,9 +52,11 @@ def render(found: Comparison) -> Iterator[Table | Drawing]:
             printed[name] = peak
         row: dict[str, Value] = {"teacher": name, **found.both(subject, {"peak": (METRIC, 1.0, 3)})}
         row["drawn"] = max(gains[name].values(), default=None)
-        for column, (metric, _) in UNBIASED.items():
-            row[column] = found.measured(subject, metric)
-            row[f"{column}_se"] = found.measured(subject, f"{metric}_se")
+        halfway = {seed: curve[0.5] for seed, curve in enumerate(of_seeds) if 0.5 in curve}
+        row["halfway"] = as_number(Cell(halfway) if halfway else None)
+        row["halfway_se"] = errors[name].get(0.5)
+        row["mean"] = found.measured(subject, MEAN)
+        row["mean_se"] = found.measured(subject, f"{MEAN}_se")
         row["seeds"] = float(len(of_seeds))
         row["notes"] = found.results.remarks(subject, "vicinal")
         rows.append(row)
@@ -69,7 +69,7 @@ def render(found: Comparison) -> Iterator[Table | Drawing]:
         Column("drawn", "Peak of the mean curve, as drawn", 3, signed=True),
         *(
             Column(f"{name}{suffix}", f"{heading}{more} (nats)", 3, signed=not suffix)
-            for name, (_, heading) in UNBIASED.items()
+            for name, heading in UNBIASED.items()
             for suffix, more in (("", ""), ("_se", ", s.e."))
         ),
         SEEDS,
