@@ -28,10 +28,11 @@ class Linearity(NamedTuple):
     Attributes:
         rows: by `network`, or `student` and `teacher`: a row a lambda, in nats but for dominance:
             `lam`, `nl` (eq. 12), `entropy`, `dominance` (eq. 13), `linearity_information` (eq. 14)
-            and their like; of a student also `delta_lin` (eq. 15), `kl_teacher_student` and
-            `mi_bound`.
+            and their like; of a student also `delta_lin` (eq. 15) with its paired standard error
+            `delta_lin_se`, `kl_teacher_student` and `mi_bound`.
         metrics: the headline figures: `student/nl_global` (the mean over lambda),
-            `student/nl_peak`, `delta_lin_global`, `kl_real`, `kl_mixed` and so on.
+            `student/nl_peak`, `delta_lin_global` and its `delta_lin_global_se`, `kl_real`,
+            `kl_mixed` and so on.
 
     Examples:
         >>> rows = {"network": [{"lam": 0.5, "nl": 0.1}]}
@@ -193,10 +194,7 @@ def measure_linearity(
         if not np.isfinite(values[network][name]).all():
             raise NotFinite(f"the logits of the {network} are not finite")
     mean_teacher = None if taught is None else (taught / len(images)).numpy()
-    rows, metrics = summary(values, mean_teacher, grid)
-    for row, other in zip(rows.get("student", []), rows.get("teacher", []), strict=True):
-        row["delta_lin"] = other["nl"] - row["nl"]
-    return Linearity(rows, metrics)
+    return Linearity(*summary(values, mean_teacher, grid))
 
 
 def _batches(images: Tensor | Batches, label: Tensor | None, size: int) -> Batches:

@@ -285,7 +285,10 @@ class Piecewise(Section):
 
 
 class Machine(Section):
-    """Where and how to compute. Threads, memory format and compiling change rounding alone."""
+    """Where and how to compute. Of evaluation, threads, format and compiling change rounding alone.
+
+    So does data.eval_batch_size, and data.resident and data.workers change nothing.
+    """
 
     accelerator: Annotated[Literal["auto", "cpu", "gpu"], PLACE]
     strategy: Annotated[Literal["auto", "ddp"], PLACE]
@@ -299,8 +302,14 @@ class Machine(Section):
 
 
 class Trainer(Machine):
-    """How long and how to train, and which epoch to keep."""
+    """How long and how to train, and which epoch to keep.
 
+    Dropout on feature maps draws its mask in the order in which pixels lie in memory, and compiled
+    code draws another one: so both are part of the experiment. Threads leave the mask as it is.
+    """
+
+    channels_last: Flag
+    compile: Flag
     max_epochs: Epochs
     select: Literal["accuracy", "nll", "ece", "last"]
     clip_norm: Annotated[Positive | None, takes("a number above 0, or null")]
@@ -522,11 +531,12 @@ class Features(Section):
 
 def _baseline_names(baselines: dict[str, Network]) -> dict[str, Network]:
     for name in baselines:
-        taken = re.match("network$|student$|teacher$|scaled", name)
+        # Of which columns and metrics would bear other ones' names.
+        taken = re.match(r"network$|student$|teacher$|scaled|(\w+_)?se$", name)
         if taken or not re.fullmatch(r"[a-z]\w*", name):
             raise ValueError(
                 f"{name} is no name for a baseline; takes small letters, digits and _, and not "
-                "network, student, teacher or scaled"
+                "network, student, teacher, scaled or se"
             )
     return baselines
 

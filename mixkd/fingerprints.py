@@ -32,6 +32,9 @@ IMAGE_EXTENSIONS = {
     ".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff", ".gif",
 }  # fmt: skip
 
+# Of keys of a training's `trainer` that once named no experiment, the values that still do not.
+AS_BEFORE = {"channels_last": True, "compile": False}
+
 
 def experiment_hash(cfg: Config) -> str:
     """Return 10 hexadecimal digits that name the experiment.
@@ -58,6 +61,10 @@ def experiment_hash(cfg: Config) -> str:
                 own["listing"] = listing_fingerprint(_published_files(cfg))
         if not (cfg.vicinal.enabled or cfg.corruptions.enabled):
             del named["baselines"]
+    if isinstance(cfg, Training):
+        for key, value in AS_BEFORE.items():
+            if named["trainer"][key] == value:
+                del named["trainer"][key]
     if isinstance(cfg, Training) and not cfg.stage1_epochs:
         del named["stage1"]
     if isinstance(cfg, EvaluateLogits):

@@ -79,7 +79,10 @@ def test_other_arrays_are_another_experiment(tmp_path: Path) -> None:
     ("words", "same"),
     [
         (["data.workers=3"], True),
-        (["trainer.compile=true", "trainer.channels_last=true", "trainer.threads=1"], True),
+        (["trainer.threads=1", "data.eval_batch_size=7", "trainer.accelerator=cpu"], True),
+        (["trainer.channels_last=true", "trainer.compile=false"], True),
+        (["trainer.channels_last=false"], False),  # dropout has another mask
+        (["trainer.compile=true"], False),
         (["stage1.epochs=5"], True),  # the backbone is random
         (["trainer.ema=0.9"], False),
         (["trainer.accumulate=2"], False),
@@ -91,6 +94,12 @@ def test_other_arrays_are_another_experiment(tmp_path: Path) -> None:
 )
 def test_what_changes_a_result_names_it(words: list[str], same: bool) -> None:
     assert (named("finetune", *words) == named("finetune")) == same
+
+
+def test_of_an_evaluation_memory_format_and_compiling_change_rounding_alone() -> None:
+    one = named("evaluate", "data=digits")
+    for word in ("trainer.channels_last=false", "trainer.compile=true", "trainer.threads=1"):
+        assert named("evaluate", "data=digits", word) == one
 
 
 def test_processes_that_mix_their_own_images_are_counted(image_folder: Path) -> None:

@@ -132,6 +132,25 @@ def test_cutmix_pastes_a_box_by_hand() -> None:
     assert share.tolist() == [1 - 8 / 32, 1 - 2 / 32]
 
 
+@pytest.mark.parametrize("shape", [(32, 32), (7, 10), (9, 224)])
+def test_cutmix_boxes_are_those_of_the_published_code(shape: tuple[int, int]) -> None:
+    """`rand_bbox` of the authors' train.py: int(side * sqrt(1 - lam)), halved by //, clipped."""
+    rng = np.random.default_rng(0)
+    given = np.concatenate([rng.random(200), [0, 0.19, 0.36, 0.64, 0.75, 0.96, 0.99, 1]])
+    centre = torch.from_numpy(rng.random((len(given), 2))).float()
+    view, partner = (torch.full((len(given), 1, *shape), value) for value in (0.0, 1.0))
+    mixed, share = cut(view, partner, torch.from_numpy(given).float(), centre)
+    for k, lam in enumerate(given):
+        expected = np.zeros(shape)
+        ends = []
+        for axis, size in enumerate(shape):
+            side, middle = int(size * np.sqrt(1 - lam)), int(centre[k, axis] * size)
+            ends.append(slice(max(middle - side // 2, 0), min(middle + side // 2, size)))
+        expected[tuple(ends)] = 1
+        assert np.array_equal(mixed[k, 0].numpy(), expected), (lam, centre[k])
+        assert share[k].item() == pytest.approx(1 - expected.mean(), abs=1e-6)
+
+
 def test_cutmix_keeps_nothing_at_lambda_0_and_all_at_1() -> None:
     view, partner = torch.zeros(2, 3, 6, 6), torch.ones(2, 3, 6, 6)
     mixed, share = cut(view, partner, torch.tensor([0.0, 1.0]), torch.full((2, 2), 0.5))

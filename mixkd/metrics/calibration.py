@@ -5,7 +5,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.interpolate import CubicHermiteSpline
+from scipy.fft import irfft, next_fast_len, rfft
+from scipy.interpolate import BPoly
+from scipy.optimize import brentq
 from torch import Tensor
 from torchmetrics import Metric
 
@@ -14,7 +16,9 @@ from mixkd.metrics import BINS
 
 Values = dict[str, float]
 
-# Where the derivative of the NLL is looked at: 1 / T, from T = 20 to T = 1 / 20.
+ROUNDING = 1e-12  # of a confidence in float64, with much to spare
+
+# Where the derivatives of the NLL are looked at: 1 / T, from T = 20 to T = 1 / 20.
 INVERSE_TEMPERATURES = torch.logspace(math.log10(0.05), math.log10(20), 49, dtype=torch.float64)
 
 
@@ -147,47 +151,44 @@ class Calibration(Metric):
 class TemperatureFit(Metric):
     """Streaming temperature scaling (Guo et al. 2017): the T that minimises the NLL of logits / T.
 
-    The NLL is convex in 1 / T. Its first two derivatives there are summed on a grid, in one pass;
-    `compute()` returns the root of the first, between 1 / 20 and 20.
+    With beta = 1 / T, the NLL of an image is log sum_k exp(beta z_k) - beta z_label: convex, and
+    its derivatives are the cumulants of the logits under softmax(beta z), less z_label in the
+    first. Six of them are summed on a grid of 49 betas, in one pass, whatever the number of images.
+    `compute()` returns the root of the first, from T = 1 / 20 to 20: between the two betas beside
+    it, of the polynomial that has all six at both. That is within 1e-9 of the optimum up to 20,000
+    classes, as a pass of Newton's method over the images would be.
 
     Examples:
         >>> import torch
         >>> metric = TemperatureFit()
         >>> sure = torch.tensor([[2.0, 0.0]] * 4)  # 88 % sure, and right 3 times of 4
         >>> metric.update(sure, torch.tensor([0, 0, 0, 1]))
-        >>> round(metric.compute(), 3)  # 2 / ln 3
-        1.82
+        >>> abs(metric.compute() - 2 / math.log(3)) < 1e-9
+        True
     """
 
     RANGE = (0.05, 20.0)
 
     full_state_update = False
-    slope: Tensor
-    curvature: Tensor
+    derivatives: Tensor
     count: Tensor
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        for name in ("slope", "curvature"):
-            self.add_state(name, torch.zeros_like(INVERSE_TEMPERATURES), dist_reduce_fx="sum")
+        zeros = torch.zeros(len(INVERSE_TEMPERATURES), 6, dtype=torch.float64)
+        self.add_state("derivatives", zeros, dist_reduce_fx="sum")
         self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, logits: Tensor, label: Tensor) -> None:
         """Count a batch: logits [n, classes], int64 labels [n]."""
         z = logits.double()
-        right = z.gather(1, label[:, None])[:, 0]
-        slope, curvature = [], []
-        for beta in INVERSE_TEMPERATURES.tolist():
-            p = torch.softmax(beta * z, dim=1)
-            mean = (p * z).sum(dim=1)
-            slope.append((mean - right).sum())
-            curvature.append((p * (z - mean[:, None]).square()).sum())
-        self.slope = self.slope + torch.stack(slope)
-        self.curvature = self.curvature + torch.stack(curvature)
+        z = z - z.gather(1, label[:, None])
+        sums = [cumulants(z, beta).sum(dim=0) for beta in INVERSE_TEMPERATURES.tolist()]
+        self.derivatives = self.derivatives + torch.stack(sums)
         self.count = self.count + len(label)
 
     def compute(self) -> float:
-        """Return the temperature.
+        """Return the temperature; an end of `RANGE` where the optimum is not within it.
 
         Raises:
             ValueError: if no image was counted.
@@ -195,8 +196,8 @@ class TemperatureFit(Metric):
         """
         if self.count == 0:
             raise ValueError("no images were counted")
-        beta = INVERSE_TEMPERATURES.numpy()
-        slope, curvature = self.slope.cpu().numpy(), self.curvature.cpu().numpy()
+        beta, derivatives = INVERSE_TEMPERATURES.numpy(), self.derivatives.cpu().numpy()
+        slope = derivatives[:, 0]
         if not np.isfinite(slope).all():
             raise NotFinite("the network's logits are not finite")
         if slope[0] >= 0:  # no temperature is high enough
@@ -204,9 +205,34 @@ class TemperatureFit(Metric):
         if slope[-1] <= 0:  # all are right: the lower the better
             return self.RANGE[0]
         after = int(np.argmax(slope > 0))
-        at = slice(after - 1, after + 1)
-        roots = CubicHermiteSpline(beta[at], slope[at], curvature[at]).roots(extrapolate=False)
-        return float(1 / roots[0])
+        low, high = beta[after - 1 : after + 1]
+        line = BPoly.from_derivatives([low, high], derivatives[after - 1 : after + 1])
+        return float(1 / brentq(line, low, high, xtol=1e-15, rtol=1e-14))
+
+
+def cumulants(z: Tensor, beta: float) -> Tensor:
+    """Return the first six cumulants of each image's logits under softmax(beta z).
+
+    They are the derivatives of log sum_k exp(beta z_k) in beta.
+
+    Args:
+        z: float64, shape [n, classes].
+        beta: an inverse temperature.
+
+    Returns:
+        float64, shape [n, 6].
+    """
+    p = torch.softmax(beta * z, dim=1)
+    mean = (p * z).sum(dim=1, keepdim=True)
+    centred = z - mean
+    weighted, moments = p * centred, []
+    for _ in range(5):
+        weighted = weighted * centred
+        moments.append(weighted.sum(dim=1))
+    m2, m3, m4, m5, m6 = moments
+    fourth, fifth = m4 - 3 * m2**2, m5 - 10 * m3 * m2
+    sixth = m6 - 15 * m4 * m2 - 10 * m3**2 + 30 * m2**3
+    return torch.stack([mean[:, 0], m2, m3, fourth, fifth, sixth], dim=1)
 
 
 class ClasswiseECE(Metric):
@@ -255,34 +281,73 @@ class ClasswiseECE(Metric):
 def adaptive_ece(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -> float:
     """Return the ECE over bins of equal numbers of images, in the order of their confidence.
 
+    Images of one confidence have no order: each of them counts with the mean gap of them all. With
+    g_i = the mean of correct_j - confidence_j over the images j that are as confident as i, and
+    B_1 ... B_K an equal division of the images sorted by confidence,
+
+        sum_k |sum of g_i over i in B_k| / n
+
+    does not depend on the order in which the images came, and where no two are equally confident it
+    is the ECE over these bins.
+
     Args:
-        confidence: float64, shape [n].
+        confidence: float64, shape [n]. Those that differ by rounding, 1e-12, are one.
         correct: bool, shape [n].
         bins: how many; the first ones hold an image more where they do not divide n.
+
+    Examples:
+        >>> sure, right = np.full(30, 0.8), np.arange(30) < 15  # the hits first
+        >>> round(adaptive_ece(sure, right), 12)
+        0.3
     """
-    order = np.argsort(confidence, kind="stable")
-    gap = correct[order].astype(np.float64) - confidence[order]
+    order = np.argsort(confidence)
+    ordered = confidence[order]
+    ties = np.cumsum(np.diff(ordered, prepend=ordered[:1]) > ROUNDING)
+    gap = correct[order].astype(np.float64) - ordered
+    gap = (np.bincount(ties, gap) / np.bincount(ties))[ties]
     return float(sum(abs(part.sum()) for part in np.array_split(gap, bins)) / len(gap))
 
 
-def ece_noise_floor(
-    confidence: np.ndarray, bins: int = BINS, draws: int = 200, seed: int = 0
-) -> float:
+def ece_noise_floor(confidence: np.ndarray, bins: int = BINS) -> float:
     """Return the ECE that a perfectly calibrated network has on average, for want of more images.
 
-    Each image is taken to be right with the probability that its confidence says.
+    Each image is taken to be right with the probability that its confidence says. The hits of a bin
+    then follow a Poisson binomial distribution, and the floor is the sum over the bins of their
+    mean distance from its expectation, over n: exact, without draws.
 
     Args:
         confidence: float64, shape [n].
         bins: of equal width, as for the ECE.
-        draws: how many times outcomes are drawn.
-        seed: of the draws.
+
+    Examples:
+        >>> ece_noise_floor(np.array([0.5]))  # one image, right or wrong
+        0.5
     """
-    rng = np.random.default_rng(seed)
-    where = bin_of(torch.from_numpy(confidence), bins).numpy()
-    expected = np.bincount(where, confidence, bins)
-    total = 0.0
-    for _ in range(draws):
-        hits = np.bincount(where[rng.random(len(confidence)) < confidence], minlength=bins)
-        total += float(np.abs(hits - expected).sum())
-    return total / (draws * len(confidence))
+    ordered = np.sort(confidence)
+    where = bin_of(torch.from_numpy(ordered), bins).numpy()
+    parts = np.split(ordered, np.searchsorted(where, np.arange(1, bins)))
+    return sum(mean_distance(part) for part in parts if part.size) / len(confidence)
+
+
+def mean_distance(probability: np.ndarray) -> float:
+    """Return E|S - E[S]| of the number S of independent events that happen.
+
+    The distribution of S is the product of the polynomials 1 - p + p x, multiplied in pairs by fast
+    Fourier transforms.
+
+    Args:
+        probability: of each event, float64, shape [n].
+    """
+    probability = probability[(probability > 0) & (probability < 1)]  # the others are no chance
+    n = len(probability)
+    if n == 0:
+        return 0.0
+    padded = np.zeros(1 << (n - 1).bit_length())  # with events that never happen
+    padded[:n] = probability
+    factors = np.stack([1 - padded, padded], axis=1)
+    while len(factors) > 1:
+        length = 2 * factors.shape[1] - 1
+        size = next_fast_len(length, real=True)
+        spectra = rfft(factors, size)
+        factors = irfft(spectra[::2] * spectra[1::2], size)[:, :length]
+    return float(factors[0, : n + 1] @ np.abs(np.arange(n + 1) - probability.sum()))

@@ -11,16 +11,18 @@ from mixkd.metrics import BINS
 
 Predictions = Mapping[str, np.ndarray]
 
+OPTIONAL = ("brier",)  # what predictions may lack
+
 
 @dataclass(frozen=True)
 class Difference:
     """A metric of both networks, and first minus second with a 95 % interval and a p-value.
 
     The interval is of the bootstrap over images, its percentiles. `p` is two-sided: McNemar's exact
-    test for the accuracies of two single networks, else the share of the bootstrap on the far side
-    of 0, doubled; and NaN for ECE. Noise alone gives an ECE, more of it to the less confident
-    network, so that neither its interval nor a p-value is one of the difference in calibration: see
-    its noise floor.
+    test for the accuracies of two single networks, else 2 (k + 1) / (B + 1), at most 1, where k of
+    B bootstrap samples are at 0 or beyond; and NaN for ECE. Noise alone gives an ECE, more of it to
+    the less confident network, so that neither its interval nor a p-value is one of the difference
+    in calibration: see its noise floor.
     """
 
     metric: str
@@ -46,8 +48,9 @@ def unfit(found: Predictions) -> str:
     confidence = found["confidence"]
     if not ((confidence >= 0) & (confidence <= 1)).all():
         return "holds no predictions: confidence goes beyond [0, 1]"
-    if not np.isfinite(found["nll"]).all():
-        return "holds no predictions: nll is not finite"
+    for name in ("nll", *OPTIONAL):
+        if name in found and not np.isfinite(found[name]).all():
+            return f"holds no predictions: {name} is not finite"
     return ""
 
 
@@ -69,8 +72,9 @@ def compare(
 ) -> list[Difference]:
     """Return the differences in accuracy, confidence, ece, nll and brier, means over seeds.
 
-    The bootstrap draws images, the same ones for every seed: it says what other test images would
-    have changed, not what other seeds would have.
+    Without brier where one of them lacks it; see `lacking`. The bootstrap draws images, the same
+    ones for every seed: it says what other test images would have changed, not what other seeds
+    would have. It does not depend on the order of the images.
 
     Args:
         first: of each seed, `label`, `prediction`, `confidence`, `nll` and, where known, `brier` of
@@ -80,6 +84,11 @@ def compare(
         seed: of the bootstrap.
     """
     n = len(first[0]["label"])
+    positions = _order([*first, *second])
+    first, second = (
+        [{name: values[positions] for name, values in own.items()} for own in both]
+        for both in (first, second)
+    )
     means = [_means(first), _means(second)]
     gaps = [[_gaps(own) for own in both] for both in (first, second)]
 
@@ -104,7 +113,8 @@ def compare(
     for name, statistic in statistics.items():
         drawn = np.array(found[name])
         low, high = np.quantile(drawn, [0.025, 0.975])
-        p = min(1.0, 2 * min((drawn <= 0).mean(), (drawn >= 0).mean()) + 1 / draws)
+        beyond = int(min((drawn <= 0).sum(), (drawn >= 0).sum()))
+        p = min(1.0, 2 * (beyond + 1) / (draws + 1))
         if name == "ece":
             p = math.nan
         if name == "accuracy" and len(first) == len(second) == 1:
@@ -112,6 +122,11 @@ def compare(
         rows.append(Difference(name, statistic(once, 0), statistic(once, 1), low, high, float(p)))
     order = ("accuracy", "confidence", "ece", "nll", "brier")
     return sorted(rows, key=lambda row: order.index(row.metric))
+
+
+def lacking(found: Predictions) -> tuple[str, ...]:
+    """Return the metrics that predictions cannot be compared by."""
+    return tuple(name for name in OPTIONAL if name not in found)
 
 
 def same_images(all_of: Sequence[Predictions]) -> bool:
@@ -135,12 +150,18 @@ def _means(of_seeds: Sequence[Predictions]) -> dict[str, np.ndarray]:
     """Return each image's values, means over seeds, shape [n]."""
     columns = [
         {"accuracy": own["prediction"] == own["label"]}
-        | {k: own[k] for k in ("confidence", "nll", "brier") if k in own}
+        | {k: own[k] for k in ("confidence", "nll", *OPTIONAL) if k in own}
         for own in of_seeds
     ]
     kept = [name for name in columns[0] if all(name in own for own in columns)]
     stacks = {k: np.stack([own[k] for own in columns]) for k in kept}
     return {k: np.asarray(stack.mean(axis=0, dtype=np.float64)) for k, stack in stacks.items()}
+
+
+def _order(all_of: Sequence[Predictions]) -> np.ndarray:
+    """Return an order of the images that does not depend on the one in which they came."""
+    names = ("nll", "confidence", "prediction", "label", *OPTIONAL)
+    return np.lexsort([own[name] for own in all_of for name in names if name in own])
 
 
 def _gaps(own: Predictions) -> tuple[np.ndarray, np.ndarray]:

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from mixkd.vicinal import mix
 
+FIXED_LAMBDAS = (0.25, 0.5, 0.75)  # chosen before any number was seen, unlike that of a peak
+
 
 def entropy(log_p: Tensor) -> Tensor:
     """Return -sum p log p in nats, shape [b], of log-probabilities [b, classes]."""
@@ -160,7 +162,8 @@ def summary(
     """Return the rows of vicinal.csv by network, and the headline figures.
 
     The figures are `<network>/nl_global` and so on; of a pair also what `alignment_metrics` and
-    `gain_metrics` return, and of a lone network or a student its gains over the baselines.
+    `gain_metrics` return, and of a lone network or a student its gains over the baselines. The
+    gains at each lambda are columns of its own rows.
 
     Args:
         values: by network and name, float64 [pairs, lambdas]: what `ask_between` found.
@@ -177,10 +180,13 @@ def summary(
         for row, more in zip(rows["student"], aligned, strict=True):
             row.update(more)
         found |= alignment_metrics(aligned, lambdas)
-        found |= gain_metrics(rows["teacher"], rows["student"])
-    own = rows.get("student", rows.get("network", []))
-    for name in rows.keys() - {"network", "student", "teacher"}:
-        found |= gain_metrics(rows[name], own, against=name)
+    learner = "student" if "student" in rows else "network"
+    for name in [name for name in rows if name != learner]:
+        against = "" if name == "teacher" else name
+        gains, figures = gain_metrics(values[name], values[learner], lambdas, against)
+        for row, columns in zip(rows[learner], gains, strict=True):
+            row.update(columns)
+        found |= figures
     return rows, dict(sorted(found.items()))
 
 
@@ -216,6 +222,7 @@ def network_rows(
         }
         if "nl_scaled" in at:
             row["nl_scaled"] = at["nl_scaled"].mean()
+            row["nl_scaled_se"] = standard_error(at["nl_scaled"])
         rows.append({name: float(value) for name, value in row.items()} | {"n_pairs": len(nl)})
     return rows
 
@@ -306,20 +313,63 @@ def alignment_metrics(
 
 
 def gain_metrics(
-    other: Sequence[Mapping[str, Any]], own: Sequence[Mapping[str, Any]], against: str = ""
-) -> dict[str, float]:
-    """Return the linearity gain NL_other - NL_own (eq. 15): over lambda, and the grid's maximum.
+    other: Mapping[str, np.ndarray],
+    network: Mapping[str, np.ndarray],
+    lambdas: Sequence[float],
+    against: str = "",
+) -> tuple[list[dict[str, float]], dict[str, float]]:
+    """Return the linearity gain NL_other - NL_network (eq. 15) with its standard errors, in nats.
+
+    Both networks answer between the same pairs, so that the errors are of the paired differences
+    d_k(lambda) of the n pairs k: the sample standard deviation over sqrt(n). They count which pairs
+    were drawn, not the fit of the temperatures, nor other seeds of training.
 
     Args:
-        other: the rows of the teacher, or of a baseline.
-        own: the student's.
+        other: `nl` of the teacher or of a baseline, float64 [pairs, lambdas]; where there is
+            `nl_scaled` too, of logits over the fitted temperatures, so is its gain.
+        network: the same of the student, over the same pairs.
+        lambdas: the grid.
         against: the baseline's name; empty for the teacher.
+
+    Returns:
+        A row a lambda of `delta_lin` and `delta_lin_se`; and by the same name with `_global` the
+        mean over lambda, with `_at_0.25`, `_at_0.5` and `_at_0.75` the gain there, where the grid
+        has it, each with its `_se`; and `_peak`, `_peak_se` and `_peak_lam`: the grid's maximum,
+        its error and place. A maximum over noisy values is biased upwards, and never below the 0
+        of lambda 0 and 1: to say whether there is a gain, take the mean or a fixed lambda.
+        The name is `delta_lin_<against>` of a baseline, `delta_lin_scaled...` of scaled logits.
+
+    Examples:
+        >>> teacher = {"nl": np.array([[0.0, 3.0, 0.0], [0.0, 5.0, 0.0]])}
+        >>> student = {"nl": np.array([[0.0, 1.0, 0.0], [0.0, 2.0, 0.0]])}
+        >>> rows, metrics = gain_metrics(teacher, student, [0.0, 0.5, 1.0])
+        >>> rows[1]  # differences 2 and 3
+        {'delta_lin': 2.5, 'delta_lin_se': 0.5}
+        >>> metrics["delta_lin_global"], metrics["delta_lin_global_se"]
+        (1.25, 0.25)
     """
-    lam = [row["lam"] for row in own]
-    found: dict[str, float] = {}
+    rows: list[dict[str, float]] = [{} for _ in lambdas]
+    metrics: dict[str, float] = {}
     for name in ("nl", "nl_scaled"):
-        if name in own[0] and name in other[0]:
-            gain = [a[name] - b[name] for a, b in zip(other, own, strict=True)]
-            key = "delta_lin" + name[2:] + (f"_{against}" if against else "")
-            found |= {f"{key}_global": over_lambda(gain, lam), f"{key}_peak": max(gain)}
-    return found
+        if name not in network or name not in other:
+            continue
+        key = "delta_lin" + name[2:] + (f"_{against}" if against else "")
+        pairs = other[name] - network[name]
+        # As the difference of the two curves, to the last digit.
+        gain = (other[name].mean(axis=0) - network[name].mean(axis=0)).tolist()
+        errors = [standard_error(column) for column in pairs.T]
+        for row, value, error in zip(rows, gain, errors, strict=True):
+            row |= {key: value, f"{key}_se": error}
+        peak = int(np.argmax(gain))
+        metrics |= {
+            f"{key}_global": over_lambda(gain, lambdas),
+            f"{key}_global_se": standard_error(trapezoid(pairs, lambdas, axis=1)),
+            f"{key}_peak": gain[peak],
+            f"{key}_peak_se": errors[peak],
+            f"{key}_peak_lam": float(lambdas[peak]),
+        }
+        for fixed in FIXED_LAMBDAS:
+            at = int(np.argmin(np.abs(np.array(lambdas) - fixed)))
+            if math.isclose(lambdas[at], fixed):
+                metrics |= {f"{key}_at_{fixed}": gain[at], f"{key}_at_{fixed}_se": errors[at]}
+    return rows, {name: value for name, value in metrics.items() if math.isfinite(value)}

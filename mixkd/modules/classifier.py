@@ -69,9 +69,14 @@ class Classifier(LightningModule):
         """Fit temperature scaling on the held-out images; none where no temperature is best."""
         data.tested, self.fitting = "val", TemperatureFit().to(trainer.strategy.root_device)
         trainer.test(self, data, verbose=False)
-        found, self.fitting = self.fitting.compute(), None
-        lowest, highest = TemperatureFit.RANGE
-        if lowest < found < highest:
-            self.scaling = found
-        else:
-            say(f"no temperature scaling: the best temperature is beyond {lowest:g} to {highest:g}")
+        self.scaling, self.fitting = fitted_temperature(self.fitting), None
+
+
+def fitted_temperature(fit: TemperatureFit) -> float | None:
+    """Return the best temperature; None, and a line that says so, where it is beyond the range."""
+    lowest, highest = fit.RANGE
+    best = fit.compute()
+    if lowest < best < highest:
+        return best
+    say(f"no temperature scaling: the best temperature is beyond {lowest:g} to {highest:g}")
+    return None

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from mixkd.fingerprints import AS_BEFORE
 from mixkd.metrics.feasible import impossible, is_possible
 from mixkd.metrics.paired import Predictions, expected_calibration_error, unfit
 
@@ -29,8 +30,7 @@ COLUMNS = {
 
 # Keys that say where and how fast a run is, not what it is.
 PLACES = ("run", "weights", "root", "download", "cache_dir", "resident", "workers", "accelerator",
-          "strategy", "devices", "threads", "channels_last", "compile",
-          "eval_batch_size")  # fmt: skip
+          "strategy", "devices", "threads", "eval_batch_size")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,11 @@ class FoundRun:
     def recipe(self) -> str:
         """Its setting, whatever its teacher's weights are: each seed may have its own teacher."""
         kept = {
-            name: {k: v for k, v in self.section(name).items() if k not in PLACES}
+            name: {
+                k: v
+                for k, v in self.section(name).items()
+                if k not in PLACES and not (k in AS_BEFORE and v == AS_BEFORE[k])
+            }
             for name in ("network", "student", "data", "method", "optimizer", "schedule", "stage1",
                          "trainer")
         }  # fmt: skip

@@ -9,7 +9,7 @@ import numpy as np
 from mixkd.errors import UserError
 from mixkd.files import write_csv
 from mixkd.metrics.paired import compare as differences
-from mixkd.metrics.paired import same_images, unfit
+from mixkd.metrics.paired import lacking, same_images, unfit
 from mixkd.words import by_key
 
 KEYS = {
@@ -64,6 +64,9 @@ def compare(words: Sequence[str]) -> str:
         cells = [str(row["metric"]), *(f"{row[name]:.4f}" for name in COLUMNS[1:-1])]
         cells.append("-" if row["metric"] == "ece" else f"{row['p']:.2g}")
         lines.append("  ".join(f"{cell:>10}" for cell in cells))
+    for key, predictions in (("network.run", first), ("other.run", second)):
+        for name in lacking(predictions):
+            lines.append(f"{name:>10}  not compared: the predictions of {key} lack it")
     return "\n".join(lines)
 
 

@@ -109,6 +109,8 @@ def _deck(cfg: config.Distill, splits: Splits, stream: VicinalStream, taught: st
         "mixing": None if cfg.method.mix is None else cfg.method.mix.model_dump(),
         "stream": {"seed": stream.seed, "stage": stream.stage, "groups": stream.groups},
     }
+    if cfg.method.mix is not None and cfg.method.mix.kind == "cutmix":
+        key["boxes"] = "of whole pixels"  # tapes of before have others, rounded to the nearest
     shape = (stream.steps_per_epoch, stream.batch_size, len(splits.classes))
     tape = Tape(Path(cfg.teacher.tape).expanduser(), key, shape, cfg.teacher.tape_precision)
     tape.check_size(cfg.trainer.max_epochs, cfg.teacher.tape_gb)

@@ -12,6 +12,7 @@ from mixkd.errors import UserError
 from mixkd.files import file_fingerprint, write_csv, write_json
 from mixkd.metrics.calibration import TemperatureFit
 from mixkd.metrics.measurement import Measurement
+from mixkd.modules.classifier import fitted_temperature
 from mixkd.run import Metrics, Run
 from mixkd.tasks.measure import record
 
@@ -48,8 +49,7 @@ def evaluate_logits(cfg: EvaluateLogits) -> Metrics:
             text = f"val_logits are of {val_logits.shape[1]} classes, logits of {logits.shape[1]}"
             raise UserError.of("logits", f"{path}: {text}")
         fit.update(val_logits, val_label)
-        found = fit.compute()
-        temperature = found if fit.RANGE[0] < found < fit.RANGE[1] else None
+        temperature = fitted_temperature(fit)
     measurement = Measurement(logits.shape[1], temperature)
     batches = (
         torch.split(x, BATCH) for x in (logits, label, torch.from_numpy(index.astype(np.int64)))

@@ -1,6 +1,7 @@
 """Vicinal analysis within `mixkd evaluate`: how networks answer between pairs of images."""
 
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from mixkd.run import Metrics, Run
 COLUMNS = (
     "split", "network", "lam", "nl", "nl_se", "entropy", "entropy_se", "dominance",
     "dominance_median", "linearity_information", "entropy_gap", "kl_teacher_student", "kl_se",
-    "mi_bound", "n_pairs", "nl_scaled",
+    "mi_bound", "n_pairs", "nl_scaled", "nl_scaled_se", "delta_lin", "delta_lin_se",
+    "delta_lin_scaled", "delta_lin_scaled_se",
 )  # fmt: skip
 
 
@@ -89,6 +91,6 @@ def analyse(
         if trainer.is_global_zero:
             save_figure(vicinal_figure(rows), run.path / "figures" / f"vicinal-{split}")
     if trainer.is_global_zero:
-        blank = dict.fromkeys(COLUMNS, "")
+        blank = dict.fromkeys(chain(COLUMNS, *table), "")  # beside them the gains over baselines
         write_csv(run.path / "vicinal.csv", [blank | row for row in table])
     return metrics

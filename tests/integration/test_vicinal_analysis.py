@@ -23,6 +23,7 @@ DATA = ["data=digits", "data.limit_train=80", "data.limit_test=61"]
 NETWORK = ["network=resnet20", "network.args.depth=8", "network.weights=student.pt"]
 TEACHER = ["teacher=resnet20", "teacher.args.depth=8", "teacher.weights=teacher.pt"]
 MORE = ["vicinal=true", "vicinal.lambdas=5", "vicinal.n_pairs=25", "trainer.accelerator=cpu"]
+GAINS = ("delta_lin", "delta_lin_se")
 
 
 @pytest.fixture(autouse=True)
@@ -113,6 +114,14 @@ def test_a_pair_is_measured_as_in_plain_pytorch(
     assert saved["vicinal/test/student/nl_peak"] == max(curve[1])
     gains = [a - b for a, b in zip(*curve, strict=True)]
     assert saved["vicinal/test/delta_lin_peak"] == pytest.approx(max(gains))
+    columns = [[float(row[name]) for row in found["test", "student"]] for name in GAINS]
+    assert columns[0] == pytest.approx(gains)
+    assert columns[1][0] == columns[1][-1] == 0 < min(columns[1][1:-1])
+    for k, lam in ((1, 0.25), (2, 0.5), (3, 0.75)):
+        key = f"vicinal/test/delta_lin_at_{lam}"
+        assert [saved[key], saved[f"{key}_se"]] == [column[k] for column in columns]
+    assert 0 < saved["vicinal/test/delta_lin_global_se"] < max(columns[1])
+    assert {row[name] for row in found["test", "teacher"] for name in GAINS} == {""}
     assert Path("run/figures/vicinal-test.png").is_file()
     assert Path("run/figures/vicinal-train.svg").is_file()
 
@@ -137,9 +146,13 @@ def test_a_baseline_is_compared_with(mixkd: Mixkd) -> None:
         for a, b in zip(found["test", "erm"], found["test", "network"], strict=True)
     ]
     assert saved["vicinal/test/delta_lin_erm_peak"] == pytest.approx(max(gains))
+    middle = found["test", "network"][2]
+    assert float(middle["delta_lin_erm"]) == saved["vicinal/test/delta_lin_erm_at_0.5"]
+    assert float(middle["delta_lin_erm_se"]) == saved["vicinal/test/delta_lin_erm_at_0.5_se"] > 0
+    assert middle["delta_lin"] == found["test", "erm"][2]["delta_lin_erm"] == ""
 
 
-@pytest.mark.parametrize("name", ["student", "network", "scaled_erm"])
+@pytest.mark.parametrize("name", ["student", "network", "scaled_erm", "erm_se"])
 def test_a_baseline_takes_no_ones_place(
     mixkd: Mixkd, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from scipy.optimize import minimize_scalar
+from scipy.optimize import brentq, minimize_scalar
+from scipy.special import softmax
+from scipy.stats import binom
 from sklearn.metrics import brier_score_loss
 from torchmetrics.functional.classification import multiclass_calibration_error
 
@@ -20,6 +22,7 @@ from mixkd.metrics.calibration import (
     ece_noise_floor,
 )
 from mixkd.metrics.feasible import feasible_ece
+from mixkd.metrics.measurement import Measurement
 
 
 def reference(logits: np.ndarray, label: np.ndarray, bins: int = 15) -> dict[str, float]:
@@ -163,11 +166,40 @@ def test_temperature_scaling_finds_the_optimum(scale: float) -> None:
     for part in torch.arange(len(label)).split(100):
         metric.update(logits[part], label[part])
 
+    assert metric.compute() == pytest.approx(best_temperature(logits, label), rel=1e-9)
+
+
+def best_temperature(logits: torch.Tensor, label: torch.Tensor) -> float:
+    """Return the root of the derivative of the mean NLL in 1 / T, from its definition."""
+    z = logits.double().numpy()
+    right = z[np.arange(len(z)), label.numpy()]
+
+    def slope(beta: float) -> float:
+        return float(((softmax(beta * z, axis=1) * z).sum(axis=1) - right).mean())
+
+    return 1 / brentq(slope, 0.05, 20, xtol=1e-15, rtol=1e-14)
+
+
+def test_temperature_scaling_minimises_the_nll() -> None:
+    logits, label = random_case()
+
     def nll(log_t: float) -> float:
         return F.cross_entropy(logits.double() / math.exp(log_t), label).item()
 
     best = minimize_scalar(nll, bounds=(-3, 3), method="bounded", options={"xatol": 1e-9})
-    assert metric.compute() == pytest.approx(math.exp(best.x), rel=1e-4)
+    assert best_temperature(logits, label) == pytest.approx(math.exp(best.x), rel=1e-6)
+
+
+@pytest.mark.parametrize("classes", [2, 100, 5000])
+@pytest.mark.parametrize("gap", [0.8, 5.0, 30.0])
+def test_temperature_scaling_is_exact_where_one_logit_stands_out(classes: int, gap: float) -> None:
+    """T by hand: a right share of 0.7 is exp(gap / T) / (exp(gap / T) + classes - 1)."""
+    logits = torch.full((10, classes), 1e4, dtype=torch.float64)  # an offset changes nothing
+    logits[:, 0] += gap
+    metric = TemperatureFit()
+    metric.update(logits, (torch.arange(10) >= 7).long())
+    by_hand = gap / math.log(0.7 / 0.3 * (classes - 1))
+    assert metric.compute() == pytest.approx(by_hand if by_hand < 20 else 20, rel=1e-9)
 
 
 def test_temperature_scaling_stays_within_its_range() -> None:
@@ -201,18 +233,61 @@ def test_adaptive_ece_by_hand() -> None:
     assert adaptive_ece(confidence, correct, bins=2) == pytest.approx((0.1 + 0.7) / 4)
 
 
+def test_adaptive_ece_counts_images_of_one_confidence_with_their_mean_gap() -> None:
+    confidence = np.array([0.6, 0.8, 0.6, 0.6, 0.8, 0.9])
+    correct = np.array([True, True, False, False, True, False])
+    # Gaps: a third - 0.6 thrice, 0.2 twice, and -0.9.
+    third = 1 / 3 - 0.6
+    by_hand = (abs(2 * third) + abs(third + 0.2) + abs(0.2 - 0.9)) / 6
+    assert adaptive_ece(confidence, correct, bins=3) == pytest.approx(by_hand)
+    close = confidence + np.array([0, 1, 2, -1, -2, 0]) * 1e-16  # as a sum in another order
+    assert adaptive_ece(close, correct, bins=3) == pytest.approx(by_hand)
+
+
+def test_no_metric_depends_on_the_order_of_images() -> None:
+    """Few logits, so that many confidences tie, sorted by what the images are."""
+    generator = torch.Generator().manual_seed(2)
+    levels = torch.tensor([[3.0, 0, 0], [0, 3, 0], [0, 0, 2], [1, 1, 0]])
+    kind = torch.arange(700) % 4
+    label = torch.randint(0, 3, (700,), generator=generator)
+    by_kind = torch.argsort(kind * 3 + label)  # hits and misses apart
+    orders = by_kind, by_kind.flip(0), torch.randperm(700, generator=generator)
+    found = []
+    for order, batch in zip(orders, (700, 64, 7), strict=True):
+        measurement, seen = Measurement(3, temperature=1.5), 0
+        for at in order.split(batch):
+            measurement.update(levels[kind[at]], label[at], seen + torch.arange(len(at)))
+            seen += len(at)
+        found.append(measurement.compute(measurement.predictions()))
+    for other in found[1:]:
+        assert other == pytest.approx(found[0], rel=1e-12, abs=1e-14)
+    assert found[0]["ece_adaptive"] > 0.01
+
+
 def test_the_noise_floor_is_what_calibrated_networks_show() -> None:
     rng = np.random.default_rng(5)
     confidence = rng.uniform(0.3, 1, 2000)
     found = []
-    for _ in range(100):
+    for _ in range(400):
         hit = rng.random(2000) < confidence
         where = np.minimum((confidence * 15).astype(int), 14)
         sums = np.bincount(where, hit - confidence, 15)
         found.append(np.abs(sums).sum() / 2000)
-    assert ece_noise_floor(confidence) == pytest.approx(np.mean(found), rel=0.1)
-    assert ece_noise_floor(confidence) == ece_noise_floor(confidence)  # seeded
+    error = np.std(found) / math.sqrt(len(found))
+    assert ece_noise_floor(confidence) == pytest.approx(np.mean(found), abs=4 * error)
+    assert ece_noise_floor(confidence[::-1]) == ece_noise_floor(confidence)
     assert ece_noise_floor(np.ones(50)) == 0
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 64, 1000])
+def test_the_noise_floor_is_exact(n: int) -> None:
+    """Of n equal confidences the hits are binomial."""
+    hits = np.arange(n + 1)
+    expected = binom.pmf(hits, n, 0.7) @ np.abs(hits - 0.7 * n) / n
+    assert ece_noise_floor(np.full(n, 0.7)) == pytest.approx(expected, rel=1e-12)
+    both = np.array([0.7, 0.68])  # of one bin: 0, 1 or 2 hits
+    by_hand = 0.32 * 0.3 * 1.38 + (0.7 * 0.32 + 0.3 * 0.68) * 0.38 + 0.7 * 0.68 * 0.62
+    assert ece_noise_floor(both) == pytest.approx(by_hand / 2, rel=1e-12)
 
 
 def test_the_bounds_of_any_binning() -> None:

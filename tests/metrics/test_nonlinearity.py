@@ -16,6 +16,7 @@ from mixkd.metrics.vicinal import (
     over_lambda,
     pair_values,
     standard_error,
+    summary,
 )
 
 LAMBDAS = np.linspace(0, 1, 11).tolist()
@@ -164,14 +165,87 @@ def test_the_bound_holds() -> None:
     )
 
 
-def test_gains() -> None:
-    teacher, student = (
-        [{"lam": lam, "nl": nl} for lam, nl in zip((0, 0.5, 1), nls, strict=True)]
-        for nls in ((0, 4, 0), (0, 1, 0))
-    )
-    assert gain_metrics(teacher, student) == {"delta_lin_global": 1.5, "delta_lin_peak": 3}
-    against = gain_metrics(teacher, student, against="erm")
-    assert against == {"delta_lin_erm_global": 1.5, "delta_lin_erm_peak": 3}
+def curves(n: int = 50, seed: int = 5) -> dict[str, np.ndarray]:
+    """Return NL of n pairs at three lambdas, 0 at both ends, and the scaled ones."""
+    rng = np.random.default_rng(seed)
+    return {
+        name: np.stack([np.zeros(n), rng.exponential(size=n), np.zeros(n)], axis=1)
+        for name in ("nl", "nl_scaled")
+    }
+
+
+def test_gains_by_hand() -> None:
+    teacher = {"nl": np.array([[0, 3, 4, 1, 0], [0, 5, 8, 3, 0.0]])}
+    student = {"nl": np.array([[0, 1, 1, 1, 0], [0, 2, 2, 5, 0.0]])}
+    # Differences (0, 2, 3, 0, 0) and (0, 3, 6, -2, 0): of two values the error is half of their
+    # distance.
+    rows, found = gain_metrics(teacher, student, [0, 0.25, 0.5, 0.75, 1])
+    assert [row["delta_lin"] for row in rows] == [0, 2.5, 4.5, -1, 0]
+    assert [row["delta_lin_se"] for row in rows] == pytest.approx([0, 0.5, 1.5, 1, 0])
+    assert found == pytest.approx({
+        "delta_lin_global": 1.5, "delta_lin_global_se": 0.25,  # of 5/4 and 7/4
+        "delta_lin_at_0.25": 2.5, "delta_lin_at_0.25_se": 0.5,
+        "delta_lin_at_0.5": 4.5, "delta_lin_at_0.5_se": 1.5,
+        "delta_lin_at_0.75": -1, "delta_lin_at_0.75_se": 1,
+        "delta_lin_peak": 4.5, "delta_lin_peak_se": 1.5, "delta_lin_peak_lam": 0.5,
+    })  # fmt: skip
+
+
+def test_gains_before_and_after_scaling_over_a_teacher_and_a_baseline() -> None:
+    teacher, student = curves(seed=5), curves(seed=6)
+    rows, found = gain_metrics(teacher, student, [0, 0.5, 1], against="erm")
+    assert set(rows[0]) == {
+        f"delta_lin{scaled}_erm{se}" for scaled in ("", "_scaled") for se in ("", "_se")
+    }
+    for name in ("nl", "nl_scaled"):
+        key, d = f"delta_lin{name[2:]}_erm", (teacher[name] - student[name])[:, 1]
+        error = np.sqrt(((d - d.mean()) ** 2).sum() / 49 / 50)
+        assert rows[1][f"{key}_se"] == pytest.approx(error)
+        assert found[f"{key}_at_0.5_se"] == pytest.approx(error)
+        assert found[f"{key}_at_0.5"] == pytest.approx(d.mean())
+        assert found[f"{key}_global"] == pytest.approx(d.mean() / 2)
+        assert found[f"{key}_global_se"] == pytest.approx(error / 2)
+        assert f"{key}_at_0.25" not in found  # no point of the grid
+    only = gain_metrics({"nl": teacher["nl"]}, student, [0, 0.5, 1])[1]
+    assert not [name for name in only if "scaled" in name]
+
+
+def test_the_error_of_a_gain_is_paired() -> None:
+    """What both networks find hard in a pair is no noise of their difference."""
+    network = curves()
+    other = {name: values + 0.1 * (values > 0) for name, values in network.items()}
+    found = gain_metrics(other, network, [0, 0.5, 1])[1]
+    assert found["delta_lin_at_0.5"] == pytest.approx(0.1)
+    assert found["delta_lin_at_0.5_se"] == pytest.approx(0, abs=1e-12)
+    assert standard_error(network["nl"][:, 1]) > 0.05
+
+
+def test_a_single_pair_has_a_gain_without_an_error() -> None:
+    one = {"nl": np.array([[0, 2.0, 0]])}, {"nl": np.array([[0, 1.0, 0]])}
+    rows, found = gain_metrics(*one, [0, 0.5, 1])
+    assert math.isnan(rows[1]["delta_lin_se"])
+    assert found == {
+        "delta_lin_global": 0.5, "delta_lin_at_0.5": 1, "delta_lin_peak": 1,
+        "delta_lin_peak_lam": 0.5,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("points", [5, 9, 21, 101, 1001])
+def test_fixed_lambdas_are_known_on_any_grid_that_has_them(points: int) -> None:
+    grid = np.linspace(0, 1, points).tolist()
+    nl = np.stack([np.array(grid), 2 * np.array(grid)])
+    found = gain_metrics({"nl": nl}, {"nl": 0 * nl}, grid)[1]
+    for lam in (0.25, 0.5, 0.75):
+        assert found[f"delta_lin_at_{lam}"] == pytest.approx(1.5 * lam)
+
+
+def test_the_gains_are_columns_of_the_measured_networks_rows() -> None:
+    values = {name: values_of(case(), LAMBDAS) for name in ("erm", "network", "kd")}
+    rows, found = summary(values, None, LAMBDAS)
+    gains = [name for name in rows["network"][5] if name.startswith("delta_lin")]
+    assert gains == ["delta_lin_erm", "delta_lin_erm_se", "delta_lin_kd", "delta_lin_kd_se"]
+    assert not [name for name in rows["erm"][0] if name.startswith("delta_lin")]
+    assert found["delta_lin_kd_at_0.5"] == found["delta_lin_kd_global_se"] == 0
 
 
 def test_standard_error_of_one_is_unknown() -> None:

@@ -64,6 +64,41 @@ def test_a_network_does_not_differ_from_itself() -> None:
         assert row.p == 1 or row.metric == "ece"
 
 
+@pytest.mark.parametrize("draws", [100, 999])
+def test_the_bootstraps_p_is_counted_with_the_sample_itself(draws: int) -> None:
+    """Two-sided, 2 (k + 1) / (B + 1) of k samples beyond 0: never below 2 / (B + 1)."""
+    first, second, label = case()
+    a, b = (predictions(z, label) for z in (first, second))
+    far = {r.metric: r for r in compare([a], [a | {"nll": a["nll"] + 1}], draws)}
+    assert far["nll"].p == pytest.approx(2 / (draws + 1))
+    near = {r.metric: r for r in compare([a], [b], draws)}
+    for row in near.values():
+        if row.metric in ("confidence", "nll", "brier"):
+            k = row.p * (draws + 1) / 2 - 1
+            assert row.p == 1 or k == pytest.approx(round(k), abs=1e-9)
+    # One image of two decides: of each sample the mean of two draws, below, at or above 0.
+    pair = {
+        "label": np.array([0, 1]), "prediction": np.array([0, 0]),
+        "confidence": np.array([0.6, 0.7]), "nll": np.array([0.0, 1.0]),
+    }  # fmt: skip
+    rows = {r.metric: r for r in compare([pair], [pair | {"nll": np.zeros(2)}], draws)}
+    weights = np.random.default_rng(0)
+    drawn = [np.bincount(weights.integers(0, 2, 2), minlength=2)[1] for _ in range(draws)]
+    k = sum(count == 0 for count in drawn)
+    assert rows["nll"].p == pytest.approx(2 * (k + 1) / (draws + 1))
+
+
+def test_the_order_of_images_changes_no_interval() -> None:
+    first, second, label = case()
+    a, b = (predictions(z.round(), label) for z in (first, second))  # many tie
+    order = np.random.default_rng(1).permutation(len(label))
+    moved = [{name: values[order] for name, values in own.items()} for own in (a, b)]
+    rows = compare([a], [b], 200), compare([moved[0]], [moved[1]], 200)
+    for one, other in zip(*rows, strict=True):
+        assert one.metric == other.metric
+        assert [one.low, one.high] == pytest.approx([other.low, other.high], abs=1e-12)
+
+
 def test_ece_has_no_p_value() -> None:
     """Noise alone tells two calibrated networks' ECE apart: it would be next to 0."""
     first, second, label = case()

@@ -16,7 +16,12 @@ from mixkd.report.corruptions import Gain, corruption_gains_figure, corruptions_
 from mixkd.report.curves import Break, accuracy_curves_figure, choose_break
 from mixkd.report.features import FeaturePanel, feature_grid_figure
 from mixkd.report.reliability import COLOURS, Pair, calibration_curves_figure, save_figure
-from mixkd.report.vicinal import linearity_gain, linearity_gain_figure, vicinal_figure
+from mixkd.report.vicinal import (
+    linearity_gain,
+    linearity_gain_errors,
+    linearity_gain_figure,
+    vicinal_figure,
+)
 
 NAN = math.nan
 
@@ -189,6 +194,28 @@ def test_gains_have_their_peaks_written_apart_a_zero_line_and_the_papers_peaks()
     ]  # fmt: skip
     assert {own.get_markerfacecolor() for own in marks} == {"white"}
     assert entries(figure) == ["a", "b", "c", "d", "peak in the paper"]
+
+
+def test_gains_have_a_band_of_two_errors_and_are_written_halfway_not_at_their_peak() -> None:
+    gains = {"a": {0.0: 0.0, 0.25: 0.9, 0.5: 0.3, 0.75: NAN, 1.0: 0.0}, "old": {0.4: 0.1, 0.7: 0.8}}
+    errors = {"a": {0.0: 0.0, 0.25: 0.1, 0.5: 0.05, 0.75: 0.2, 1.0: 0.0}, "old": {}}
+    (axes,) = shown(linearity_gain_figure(gains, errors=errors))
+    (band,) = axes.collections  # none without errors, as of older runs
+    corners = band.get_paths()[0].vertices
+    for lam, low, high in ((0.25, 0.7, 1.1), (0.5, 0.2, 0.4)):
+        at = corners[corners[:, 0] == lam][:, 1]
+        assert (at.min(), at.max()) == pytest.approx((low, high))
+    assert sorted(texts(axes)) == ["+0.100", "+0.300 ± 0.100"]
+    assert "± 2 s.e." in axes.get_ylabel()
+    (axes,) = shown(linearity_gain_figure(gains))
+    assert "s.e." not in axes.get_ylabel()
+    assert not axes.collections
+
+
+def test_errors_of_gains_are_read_from_the_students_rows() -> None:
+    rows = [{"lam": "0", "delta_lin_se": "0.0"}, {"lam": 0.5, "delta_lin_se": 0.25}]
+    assert linearity_gain_errors(rows) == {0: 0, 0.5: 0.25}
+    assert linearity_gain_errors([{"lam": 0.5, "delta_lin_se": ""}, {"lam": 1.0}]) == {}
 
 
 def test_gains_that_are_negative_or_none() -> None:

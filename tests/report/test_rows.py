@@ -8,7 +8,9 @@ from statistics import stdev
 import numpy as np
 import pytest
 
+from experiments.fig5 import render as fig5_of
 from experiments.fig10 import of_one_seed
+from experiments.table6 import render as table6_of
 from mixkd.metrics.paired import compare
 from mixkd.report.cells import Subject
 from mixkd.report.reference import load_reference
@@ -436,3 +438,41 @@ def test_a_network_in_figure_10_is_of_one_seed_and_its_runs() -> None:
     nl, ece, nl_scaled, ece_scaled = of_one_seed(found, STUDENT)
     assert (nl, ece) == (Number(0.5, runs=("v1",)), Number(0.1, runs=("t1",)))
     assert (nl_scaled, ece_scaled) == (None, Number(0.02, runs=("t1",)))
+
+
+def vicinal(path: str, se: bool = True) -> FoundRun:
+    """Return an evaluation beside a teacher; of older ones no errors are known."""
+    folder = Path("runs", path)
+    folder.mkdir(parents=True)
+    rows = [("teacher", 0.4, 1, ""), ("student", 0.4, 0.2, 0.1), ("teacher", 0.5, 2, ""),
+            ("student", 0.5, 0.5, 0.3)]  # fmt: skip
+    lines = [f"train,{who},{lam},{nl}" + f",{error}" * se for who, lam, nl, error in rows]
+    head = "split,network,lam,nl" + ",delta_lin_se" * se
+    (folder / "vicinal.csv").write_text("\n".join([head, *lines]))
+    metrics = {"vicinal/train/delta_lin_global": 0.7, "vicinal/train/delta_lin_erm_global": 0.1}
+    metrics |= {f"{name}_se": value / 2 for name, value in metrics.items()} if se else {}
+    return FoundRun(path, Path("runs"), {"task": "evaluate"}, {}, {"state": "finished"}, metrics)
+
+
+@pytest.mark.parametrize("se", [True, False])
+def test_gains_stand_beside_their_standard_errors(se: bool) -> None:
+    slots = {(STUDENT, seed, "vicinal"): vicinal(f"{seed}", se) for seed in (0, 1)}
+    results = Results(list(slots.values()), None, slots)
+    (table6,) = table6_of(Comparison(results, REFERENCE, "table6"))
+    row = table6.rows[1]  # of ConvNeXt-L
+    names = ("delta_lin_global", "delta_lin_erm_global")
+    gains = [row[name] for name in names]
+    assert [gain.value for gain in gains] == pytest.approx([0.7, 0.1])  # type: ignore[union-attr]
+    errors = [row[f"{name}_se"] for name in names]
+    if se:
+        assert [e.value for e in errors] == pytest.approx([0.35, 0.05])  # type: ignore[union-attr]
+    else:
+        assert errors == [None, None]
+    drawing, numbers = fig5_of(Comparison(results, REFERENCE, "fig5"))
+    row = numbers.rows[1]  # type: ignore[union-attr]
+    assert row["halfway"].value == 1.5
+    assert row["mean"].value == pytest.approx(0.7)
+    assert row["halfway_se"] == (0.3 if se else None)
+    (axes,) = drawing.figure.axes  # type: ignore[union-attr]
+    assert len(axes.collections) == se
+    assert "biased upwards" in numbers.caption

@@ -369,3 +369,15 @@ def test_a_directory_with_any_of_a_runs_files_is_found() -> None:
     found = find_runs(root)
     assert [each.path for each in found] == ["a", "b/c", "d", "e"]
     assert found[0].problems == ("config.yaml is missing", "provenance.json is missing")
+
+
+def test_keys_that_once_named_no_experiment_are_one_setting_at_their_usual_value() -> None:
+    """A network in another memory format has another dropout: its run is no seed of the row."""
+
+    def recipe(trainer: str) -> str:
+        return run(config_yaml=f"task: finetune\ntrainer: {{max_epochs: 1{trainer}}}\n").recipe
+
+    older = recipe("")
+    assert recipe(", channels_last: true, compile: false, threads: 3") == older
+    assert recipe(", channels_last: false") != older
+    assert recipe(", compile: true") != older

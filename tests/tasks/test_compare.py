@@ -33,6 +33,26 @@ def test_a_table_is_printed_and_written() -> None:
     rows = Path("table.csv").read_text().splitlines()
     assert rows[0] == "metric,network,other,difference,95% low,95% high,p"
     assert [row.split(",")[0] for row in rows[1:]] == ["accuracy", "confidence", "ece", "nll"]
+    assert text.splitlines()[-2:] == [
+        "     brier  not compared: the predictions of network.run lack it",
+        "     brier  not compared: the predictions of other.run lack it",
+    ]
+
+
+@pytest.mark.usefixtures("runs")
+def test_what_one_run_lacks_is_told() -> None:
+    path = Path("b/predictions/test.npz")
+    with np.load(path) as saved:
+        arrays = {name: saved[name] for name in saved.files}
+    np.savez(path, **arrays, brier=arrays["nll"] / 2)
+    *_, nll, last = compare(WORDS).splitlines()
+    assert nll.split()[0] == "nll"
+    assert last == "     brier  not compared: the predictions of network.run lack it"
+    np.savez("a/predictions/test.npz", **arrays, brier=arrays["nll"])
+    assert compare(WORDS).splitlines()[-1].split()[0] == "brier"
+    np.savez(path, **arrays, brier=np.full(50, np.nan))
+    with pytest.raises(UserError, match=r"other.run: .* brier is not finite"):
+        compare(WORDS)
 
 
 @pytest.mark.usefixtures("runs")

@@ -47,7 +47,7 @@ def test_logits_from_elsewhere_are_measured_and_compared(mixkd: Mixkd) -> None:
         method="bounded",
         options={"xatol": 1e-8},
     )
-    assert found["test/scaled/temperature"] == pytest.approx(best.x, rel=1e-3)
+    assert found["test/scaled/temperature"] == pytest.approx(best.x, rel=1e-6)
     assert (run / "figures" / "reliability-test.png").is_file()
 
     # Other logits of the same images, under the plural name, compare with them.
@@ -58,6 +58,31 @@ def test_logits_from_elsewhere_are_measured_and_compared(mixkd: Mixkd) -> None:
     table = compare([f"network.run={run}", f"other.run={other}", "draws=200"])
     line = next(line for line in table.splitlines() if line.split()[0] == "nll")
     assert float(line.split()[3]) == pytest.approx(found["test/nll"] - halved["test/nll"], abs=1e-4)
+
+
+def test_a_best_temperature_beyond_the_range_is_told(
+    mixkd: Mixkd, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logits, label = case()
+    held_out = {"val_logits": 9 * np.eye(5)[label], "val_label": label}  # all right
+    np.savez("a.npz", logits=logits, label=label, **held_out)
+    assert mixkd("evaluate", "logits=a.npz") == 0
+    assert "the best temperature is beyond 0.05 to 20" in capsys.readouterr().err
+    assert "test/scaled/ece" not in measured()[1]
+
+
+def test_the_order_of_images_changes_no_metric(mixkd: Mixkd) -> None:
+    """Of two levels of confidence: first as the images come, then the hits first."""
+    _, label = case()
+    logits = np.where(np.arange(600)[:, None] % 3, 3.0, 1.0) * np.eye(5)[(label + 1) % 5]
+    logits[::4] = 3.0 * np.eye(5)[label[::4]]
+    hits = np.argsort(logits.argmax(1) != label, kind="stable")
+    found = []
+    for name, order in (("shuffled", np.arange(600)), ("sorted", hits)):
+        np.savez(f"{name}.npz", logits=logits[order], label=label[order])
+        assert mixkd("evaluate", f"logits={name}.npz") == 0
+        found.append(measured(f"{name}-*")[1])
+    assert found[0] == pytest.approx(found[1], rel=1e-12)
 
 
 def test_saved_predictions_of_a_run_give_its_own_metrics(mixkd: Mixkd) -> None:
