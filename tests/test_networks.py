@@ -20,7 +20,7 @@ from mixkd.networks import (
     build_network,
     check_logits,
     load_weights,
-    read_weights,
+    read_tensors,
     save_weights,
 )
 from mixkd.shipped import group_names
@@ -309,14 +309,14 @@ def test_unreadable_weights_are_refused_and_nothing_in_them_runs(tmp_path: Path)
         )
         (tmp_path / name).write_bytes(content)
         with pytest.raises(UserError, match="cannot be read"):
-            read_weights(tmp_path / name, "k")
+            read_tensors(tmp_path / name, "k")
     torch.save({"state_dict": Payload()}, tmp_path / "evil.th")
     with pytest.raises(UserError, match="cannot be read"):
-        read_weights(tmp_path / "evil.th", "k")
+        read_tensors(tmp_path / "evil.th", "k")
     assert not Path("executed").exists()
     torch.save({"epoch": 3}, tmp_path / "empty.th")
     with pytest.raises(UserError, match="holds no state dict"):
-        read_weights(tmp_path / "empty.th", "k")
+        load_weights(CifarResNet(8, 10), tmp_path / "empty.th", "k", NAMES)
 
 
 def without_arguments() -> nn.Module:

@@ -28,7 +28,6 @@ from mixkd.modules.learner import Learner
 from mixkd.networks import (
     Network,
     check_logits,
-    check_names,
     head_of,
     read_tensors,
     save_weights,
@@ -39,6 +38,7 @@ from mixkd.provenance import stream_seed
 from mixkd.run import Metrics, Run
 from mixkd.tasks.measure import can_fit, measure
 from mixkd.vicinal import VicinalStream
+from mixkd.weights import checked
 
 
 def make_trainer(cfg: config.Machine, **more: object) -> Trainer:
@@ -117,10 +117,13 @@ def _check_checkpoints(recorder: Recorder, learner: Learner) -> None:
 def _checkpoint(path: Path, learner: Learner) -> dict[str, Any]:
     held: Any = read_tensors(path, "run.dir")[0]
     lacking = [part for part in PARTS if not isinstance(held, dict) or part not in held]
+    state = {} if lacking else held["state_dict"]
+    if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
+        lacking = ["state_dict"]
     if lacking:
         text = f"{path} is no checkpoint of mixkd's: it lacks {', '.join(lacking)}"
         raise UserError.of("run.dir", text)
-    check_names(learner.state_dict(), held["state_dict"], path, "run.dir")
+    checked(learner.state_dict(), state, path, "run.dir")
     return dict(held)
 
 
