@@ -431,6 +431,11 @@ class Training(Task):
         return self.stage1.epochs if self.learner.starts_pretrained else 0
 
     @property
+    def images_at_a_time(self) -> int:
+        """How many images a process learns from at once: its share, or part of it, of a batch."""
+        return self.data.batch_size // (self.trainer.devices * self.trainer.accumulate)
+
+    @property
     @abstractmethod
     def learner(self) -> Network:
         """The network that learns."""

@@ -8,9 +8,11 @@ import hashlib
 import json
 import os
 import pickle
+import random
 import sys
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from contextlib import contextmanager
 from functools import cached_property
 from importlib import import_module
 from inspect import Parameter, signature
@@ -26,6 +28,7 @@ from safetensors import safe_open
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.data.imagenet_info import ImageNetInfo
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from mixkd import config
 from mixkd.console import say
@@ -42,6 +45,18 @@ RESERVED = {
     "pretrained_cfg_overlay",
     "cache_dir",
 }
+
+
+def logits_of(answer: Any) -> Any:
+    """Return the logits among what a network returns: the first tensor, or what is named `logits`.
+
+    Others return auxiliary logits beside them while they train, as GoogLeNet does.
+    """
+    if isinstance(answer, Mapping):  # of a transformers network, too
+        return answer.get("logits", next(iter(answer.values()), None))
+    if isinstance(answer, (tuple, list)):
+        return getattr(answer, "logits", next((a for a in answer if isinstance(a, Tensor)), answer))
+    return answer if isinstance(answer, Tensor) else getattr(answer, "logits", answer)
 
 
 class Network(nn.Module):
@@ -66,17 +81,22 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         self.core, self.input_size = core, input_size
+        self.unreached: list[str] = []  # parameters of the core that no gradient reaches
         # Not persistent: saved weights bear the core's own names and nothing else.
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, view: Tensor) -> Tensor:
         """Map views, float [b, 3, h, w] in [0, 1], to logits [b, classes]."""
+        logits: Tensor = logits_of(self.answer(view))
+        return logits
+
+    def answer(self, view: Tensor) -> Any:
+        """Return all that the core returns of views, float [b, 3, h, w] in [0, 1]."""
         size = self.input_size
         if size is not None and view.shape[-2:] != (size, size):
             view = F.interpolate(view, (size, size), mode="bilinear", antialias=True)
-        logits: Tensor = self.core((view - self.mean) / self.std)
-        return logits
+        return self.core((view - self.mean) / self.std)
 
 
 class FrozenTeacher:
@@ -269,46 +289,136 @@ def build_network(cfg: config.Network, classes: Sequence[str], key: str) -> Netw
     )
 
 
+@contextmanager
+def undisturbed(network: nn.Module) -> Iterator[None]:
+    """Query a network on the CPU; leave its mode, buffers and what is random as they were."""
+    training, buffers = network.training, {n: b.clone() for n, b in network.named_buffers()}
+    python, arrays = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(arrays)
+        network.train(training)
+        with torch.no_grad():
+            for name, buffer in network.named_buffers():
+                if name in buffers:
+                    buffer.copy_(buffers[name])
+
+
 def check_logits(network: Network, classes: int, shape: tuple[int, int], key: str) -> None:
     """Query a network once, in eval mode on two grey images, to see that it gives logits.
 
     Raises:
         UserError: if it fails on such images or gives anything else.
     """
-    training = network.training
     try:
-        with torch.inference_mode():
-            logits = network.eval()(torch.full((2, 3, *shape), 0.5))
+        # Not in inference mode, in which a tensor that a network keeps is of no use in training.
+        with undisturbed(network), torch.no_grad():
+            answer = network.eval().answer(torch.full((2, 3, *shape), 0.5))
     except Exception as error:  # whatever a stranger's network makes of it
-        said = f"{type(error).__name__}: {error}"
-        raise UserError.of(key, f"fails on {shape[1]}x{shape[0]} images: {said}") from error
-    finally:
-        network.train(training)
-    right = isinstance(logits, Tensor) and logits.shape == (2, classes)
-    if not right or not logits.is_floating_point():
-        tensor = isinstance(logits, Tensor)
-        got = f"{logits.dtype} {tuple(logits.shape)}" if tensor else type(logits).__name__
+        said = f"fails on {shape[1]}x{shape[0]} images: {_first_line(error)}"
+        raise UserError.of(key, said) from error
+    _check_answer(answer, (2, classes), key)
+
+
+def check_training(
+    network: Network, classes: int, shape: tuple[int, int], key: str, batch: int
+) -> None:
+    """Take one step of a network that learns, but for the update, to see that it can.
+
+    Args:
+        network: on the CPU; `unreached` is set.
+        classes: of the data.
+        shape: of its views, height and width.
+        key: what to call it, for messages.
+        batch: images of a process at a time; two are tried first, which takes less time.
+
+    Raises:
+        UserError: if it fails in training mode, gives no logits there, or nothing of it learns.
+    """
+    learning = {name: p for name, p in network.core.named_parameters() if p.requires_grad}
+    if not learning:
+        raise UserError.of(key, "has no parameter that learns (requires_grad)")
+    noise = torch.Generator().manual_seed(0)
+    for images in dict.fromkeys((2, batch)):
+        view = torch.rand(images, 3, *shape, generator=noise)
+        try:
+            with undisturbed(network):
+                answer = network.train().answer(view)
+                logits = _check_answer(answer, (images, classes), key, " while it trains")
+                gradients: Sequence[Tensor | None] = [None] * len(learning)
+                if logits.requires_grad:
+                    total = logits.float().sum()
+                    gradients = torch.autograd.grad(total, [*learning.values()], allow_unused=True)
+            break
+        except UserError:
+            raise
+        except Exception as error:  # whatever a stranger's network makes of it
+            cause = error
+    else:
+        said = f"fails in training on {batch} images of {shape[1]}x{shape[0]}"
+        raise UserError.of(key, f"{said}: {_first_line(cause)}") from cause
+    unreached = [name for name, g in zip(learning, gradients, strict=True) if g is None]
+    if len(unreached) == len(learning):
+        raise UserError.of(key, "gives logits that depend on no parameter that learns")
+    if unreached:
+        say(f"{key}: {some(unreached)} learn nothing: the logits do not depend on them")
+    network.unreached = unreached
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+
+
+def _described(answer: Any) -> str:
+    """Return what a network returned, in few words."""
+    if isinstance(answer, Tensor):
+        return f"{str(answer.dtype).removeprefix('torch.')} {tuple(answer.shape)}"
+    count = f" of {len(answer)}" if isinstance(answer, Sized) else ""
+    return f"a {type(answer).__name__}{count}"
+
+
+def _check_answer(answer: object, shape: tuple[int, int], key: str, when: str = "") -> Tensor:
+    """Return the logits among what a network returned.
+
+    Raises:
+        UserError: if they are not floats of this shape.
+    """
+    logits: object = logits_of(answer)
+    if not isinstance(logits, Tensor) or logits.shape != shape or not logits.is_floating_point():
+        images = "two" if shape[0] == 2 else shape[0]
         raise UserError.of(
             key,
-            f"gives {got} for two images; takes logits of shape (2, {classes}), one for each class "
-            f"of the data ({key}.args={{num_classes: {classes}}} is passed to a factory)",
+            f"gives {_described(logits)} for {images} images{when}; takes logits of shape "
+            f"{shape}, one for each class of the data ({key}.args={{num_classes: {shape[1]}}} is "
+            "passed to a factory)",
         )
+    if answer is not logits:
+        say(f"{key}: returns {_described(answer)}{when}: the logits are taken, the others not")
+    return logits
 
 
-def use_channels_last(network: Network, classes: int, shape: tuple[int, int], key: str) -> None:
-    """Keep a pixel's channels together in memory, where convolutions are faster; check the logits.
+def use_channels_last(network: Network, check: Callable[[], object], key: str) -> None:
+    """Keep a pixel's channels together in memory, where convolutions are faster.
 
     A network that fails then, as one that flattens by `view`, stays as it is; a line says so.
 
+    Args:
+        network: changed in place.
+        check: queries it, and raises what it fails with.
+        key: what to call it.
+
     Raises:
-        UserError: as `check_logits`.
+        UserError: as `check`.
     """
     try:
         network.to(memory_format=torch.channels_last)
-        check_logits(network, classes, shape, key)
+        check()
     except (RuntimeError, UserError) as error:
         network.to(memory_format=torch.contiguous_format)
-        check_logits(network, classes, shape, key)
+        check()
         say(f"{key}: not in channels_last, where it fails ({error})")
 
 
@@ -348,6 +458,11 @@ def _core(cfg: config.Network, classes: int, key: str) -> nn.Module:
         raise UserError.of(f"{key}.args", f"{cfg.label} does not take {args}: {error}") from error
     if not isinstance(core, nn.Module):
         raise UserError.of(f"{key}.factory", f"returned {type(core).__name__}; takes an nn.Module")
+    if any(is_lazy(tensor) for tensor in (*core.parameters(), *core.buffers())):
+        said = (
+            "returned lazy layers, which the first images give a size; takes layers that have one"
+        )
+        raise UserError.of(f"{key}.factory", said)
     return core
 
 
