@@ -32,7 +32,7 @@ from torch.nn.parameter import is_lazy
 
 from mixkd import config
 from mixkd.console import say
-from mixkd.errors import Problem, UserError, nearest
+from mixkd.errors import Problem, UserError, nearest, shown
 from mixkd.files import file_fingerprint
 from mixkd.inherit import WEIGHTS, told_names
 from mixkd.weights import Candidate, check_kind, checked, find, fits, some, unwrapped
@@ -441,6 +441,12 @@ def _core(cfg: config.Network, classes: int, key: str) -> nn.Module:
         open_ended = any(p.kind is Parameter.VAR_KEYWORD for p in parameters.values())
         if "num_classes" in parameters or open_ended:
             args.setdefault("num_classes", classes)
+        if isinstance(pretrained, str) and "pretrained" not in parameters:
+            raise UserError.of(
+                f"{key}.pretrained",
+                f"got a file; {cfg.label} has no argument `pretrained` that reads one; take "
+                f"{key}.weights=FILE, or a timm network (network=timm network.name=NAME)",
+            )
         if "pretrained" in parameters or open_ended:
             args |= {} if pretrained is None else {"pretrained": pretrained}
         elif pretrained:
@@ -454,8 +460,20 @@ def _core(cfg: config.Network, classes: int, key: str) -> nn.Module:
             for p in error.problems
         )
         raise UserError(*here) from error
-    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
-        raise UserError.of(f"{key}.args", f"{cfg.label} does not take {args}: {error}") from error
+    except FAILURES as error:
+        cause: Exception = error
+        if cfg.factory is not None and pretrained:  # is it the arguments, or the weights?
+            without = _failure(factory, args | {"pretrained": False})
+            if without is None:
+                raise UserError.of(
+                    f"{key}.pretrained",
+                    f"got {shown(pretrained)}, of which {cfg.label} makes no network of {classes} "
+                    f"classes ({_first_line(error)}); take a timm network (network=timm "
+                    f"network.name=NAME), which gets a new head, or {key}.weights=FILE",
+                ) from error
+            cause = without
+        said = f"{cfg.label} does not take {args}: {_first_line(cause)}"
+        raise UserError.of(f"{key}.args", said) from error
     if not isinstance(core, nn.Module):
         raise UserError.of(f"{key}.factory", f"returned {type(core).__name__}; takes an nn.Module")
     if any(is_lazy(tensor) for tensor in (*core.parameters(), *core.buffers())):
@@ -464,6 +482,18 @@ def _core(cfg: config.Network, classes: int, key: str) -> nn.Module:
         )
         raise UserError.of(f"{key}.factory", said)
     return core
+
+
+# What a factory raises where its arguments do not fit, or its weights cannot be fetched.
+FAILURES = (TypeError, ValueError, RuntimeError, AssertionError, OSError)
+
+
+def _failure(factory: Callable[..., Any], args: Mapping[str, Any]) -> Exception | None:
+    try:
+        factory(**args)
+    except FAILURES as error:
+        return error
+    return None
 
 
 def import_callable(path: str, key: str) -> Callable[..., Any]:

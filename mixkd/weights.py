@@ -72,16 +72,16 @@ def candidates(held: Any, names: Collection[str]) -> Iterator[Candidate]:
     """
     # No more of a name is looked at than the network's have parts: some have a million.
     parts = 1 + max((name.count(".") for name in names), default=0)
-    level: list[tuple[tuple[str, ...], Any]] = [((), held)]
+    level: list[tuple[tuple[str, ...], Any]] = [((), held)] if isinstance(held, dict) else []
     seen: set[int] = set()
     for _ in range(DEPTH):
         below: list[tuple[tuple[str, ...], Any]] = []
         for path, mapping in level:
-            if not isinstance(mapping, Mapping) or id(mapping) in seen:
+            if id(mapping) in seen:
                 continue
             seen.add(id(mapping))
             named = [(name, value) for name, value in mapping.items() if isinstance(name, str)]
-            below += [((*path, n), value) for n, value in named if isinstance(value, Mapping)]
+            below += [((*path, n), value) for n, value in named if isinstance(value, dict)]
             if tensors := {n: value for n, value in named if isinstance(value, Tensor)}:
                 yield from _by_prefix(path, tensors, names, parts)
         level = below
@@ -100,8 +100,11 @@ def _by_prefix(
                 shared[name[: len(name) - len(end)]] += 1
     most = max(shared.values(), default=0)
     prefixes = [prefix for prefix, count in shared.items() if count == most] or [""]
-    for prefix in prefixes[:PREFIXES]:
+    # What has few of the names does not fit; it is of use in a message alone.
+    for prefix in prefixes[: PREFIXES if 2 * most > len(names) else 1]:
         inside = {n[len(prefix) :]: v for n, v in tensors.items() if n.startswith(prefix)}
+        if not set(prefix.split(".")[:-1]) <= WRAPPERS and 2 * len(inside) < len(tensors):
+            prefix, inside = "", tensors
         beside = {n: v for n, v in tensors.items() if not n.startswith(prefix)}
         if not prefix:  # numbers that stand beside the weights, as best_acc does
             lone = {n: v for n, v in inside.items() if "." not in n and n not in names}
@@ -171,9 +174,6 @@ def fits(candidate: Candidate, own: Mapping[str, Tensor], spare: tuple[str, ...]
         own: the network's, by name.
         spare: the beginnings of names that do not matter, such as `head.`
     """
-    wrapped = set(candidate.prefix.split(".")[:-1]) <= WRAPPERS
-    if not wrapped and len(candidate.tensors) < len(candidate.beside):
-        return False
     found = candidate.tensors
     missing, unknown = differences(own, found, spare)
     return not missing and not unknown and not _misshapen(own, found, spare)
