@@ -440,6 +440,11 @@ class Training(Task):
         return self.stage1.epochs if self.learner.starts_pretrained else 0
 
     @property
+    def images_at_a_time(self) -> int:
+        """How many images a process learns from at once: its share, or part of it, of a batch."""
+        return self.data.batch_size // (self.trainer.devices * self.trainer.accumulate)
+
+    @property
     @abstractmethod
     def learner(self) -> Network:
         """The network that learns."""
@@ -702,13 +707,16 @@ def validate_export(cfg: DictConfig) -> Export:
     if raw["network"].get("run") is None:
         raise UserError.of("network.run", "got null; takes the directory of a finished run")
     problems = list(fill_from_runs(raw))
-    known = {problem.key for problem in problems}
     try:
         config = Export.model_validate(raw)
     except ValidationError as error:
+        known = {problem.key for problem in problems}
         found = (schema_problem(Export, raw, e) for e in error.errors())
-        # Where the run is at fault, the data that it names are not known.
-        problems += [p for p in found if p.key not in known and not (known and "data." in p.key)]
+        problems += [p for p in found if p.key not in known]
+        # What the run was to say of the data is not known where the run is at fault.
+        unsaid = {f"data.{key}" for key, value in raw["data"].items() if value == "run"}
+        told = [p for p in problems if p.key not in unsaid]
+        problems = told or [Problem("data", "the run says nothing of it; take data=NAME")]
     if problems:
         raise UserError(*problems)
     return config
@@ -794,8 +802,9 @@ def _contradictions(raw: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield what no single field can know. Values may be of any type: the schema checks those."""
     network = raw.get("network")
     run = None
-    if isinstance(network, dict):  # an export that has been found may not say of which data it is
-        run = network.get("run") or (network.get("export") and not network.get("weights"))
+    if isinstance(network, dict) and not network.get("weights"):
+        # One that has been found, and brought its weights, may not say of which data it is.
+        run = network.get("run") or network.get("export")
     yield from _data_contradictions(raw["data"], raw["task"], run)
     if raw["data"].get("source") in CORRUPTED and raw.get("reestimate_batchnorm") is True:
         yield Problem("reestimate_batchnorm", "got true; corrupted data have no training images")

@@ -3,17 +3,23 @@
 A new network is a file in conf/network/: a timm name, or a factory and its arguments.
 """
 
+import argparse
 import hashlib
 import json
 import os
+import pickle
+import random
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from contextlib import contextmanager
 from functools import cached_property
 from importlib import import_module
 from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors.torch
 import timm
 import torch
@@ -22,12 +28,14 @@ from safetensors import safe_open
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.data.imagenet_info import ImageNetInfo
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from mixkd import config
 from mixkd.console import say
-from mixkd.errors import Problem, UserError, nearest
+from mixkd.errors import Problem, UserError, nearest, shown
 from mixkd.files import file_fingerprint
 from mixkd.inherit import WEIGHTS, told_names
+from mixkd.weights import Candidate, check_kind, checked, find, fits, some, unwrapped
 
 # Arguments of timm.create_model that read files or fetch: weights and pretrained are for that.
 RESERVED = {
@@ -38,8 +46,17 @@ RESERVED = {
     "cache_dir",
 }
 
-# Prefixes that wrappers put before every name; taken off when weights are read.
-PREFIXES = ("module.", "_orig_mod.", "state_dict.", "network.", "model.", "core.")
+
+def logits_of(answer: Any) -> Any:
+    """Return the logits among what a network returns: the first tensor, or what is named `logits`.
+
+    Others return auxiliary logits beside them while they train, as GoogLeNet does.
+    """
+    if isinstance(answer, Mapping):  # of a transformers network, too
+        return answer.get("logits", next(iter(answer.values()), None))
+    if isinstance(answer, (tuple, list)):
+        return getattr(answer, "logits", next((a for a in answer if isinstance(a, Tensor)), answer))
+    return answer if isinstance(answer, Tensor) else getattr(answer, "logits", answer)
 
 
 class Network(nn.Module):
@@ -64,17 +81,22 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         self.core, self.input_size = core, input_size
+        self.unreached: list[str] = []  # parameters of the core that no gradient reaches
         # Not persistent: saved weights bear the core's own names and nothing else.
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, view: Tensor) -> Tensor:
         """Map views, float [b, 3, h, w] in [0, 1], to logits [b, classes]."""
+        logits: Tensor = logits_of(self.answer(view))
+        return logits
+
+    def answer(self, view: Tensor) -> Any:
+        """Return all that the core returns of views, float [b, 3, h, w] in [0, 1]."""
         size = self.input_size
         if size is not None and view.shape[-2:] != (size, size):
             view = F.interpolate(view, (size, size), mode="bilinear", antialias=True)
-        logits: Tensor = self.core((view - self.mean) / self.std)
-        return logits
+        return self.core((view - self.mean) / self.std)
 
 
 class FrozenTeacher:
@@ -172,19 +194,44 @@ def timm_core(
             "or start from random weights (network.pretrained=false)",
         ) from error
     if isinstance(pretrained, str):
-        _load_backbone(core, Path(pretrained))
+        path, key = Path(pretrained), "network.pretrained"
+        spare = tuple(f"{head}." for head in _head_names(core))
+        _load(core, read_tensors(path, key)[0], path, key, spare, model=(name, args))
     return core
 
 
-def _load_backbone(core: nn.Module, path: Path) -> None:
-    """Load all of a timm model but its head from a file in timm's own form."""
-    weights, _ = read_weights(path, "network.pretrained")
-    head, own = f"{_head_name(core)}.", core.state_dict()
-    backbone = {n: v for n, v in without_prefixes(weights, own).items() if not n.startswith(head)}
-    kept = {name: value for name, value in own.items() if name.startswith(head)}
-    check_names(own, backbone | kept, path, "network.pretrained")
-    _check_finite(backbone, path, "network.pretrained")
-    core.load_state_dict(backbone | kept)
+def _converted(
+    core: nn.Module, name: str, args: Mapping[str, Any], candidate: Candidate, path: Path, key: str
+) -> dict[str, Tensor] | None:
+    """Return weights as timm takes them up: of other names, of other sizes; None if it does not."""
+    given = unwrapped(candidate)
+    for each, value in given.items():
+        check_kind(each, value, value, path, key)
+        if value.nbytes > value.untyped_storage().nbytes():  # it claims more than the file holds
+            return None
+    given = {n: v.float() if v.is_floating_point() else v for n, v in given.items()}
+    # timm is strict about a file's names where its model has as many classes.
+    heads = [given[n] for head in _head_names(core) if (n := f"{head}.weight") in given]
+    usual = (getattr(core, "pretrained_cfg", None) or {}).get("num_classes", 1000)
+    for classes in (len(heads[0]),) if heads and heads[0].dim() else (usual, 0):
+        read: list[Mapping[str, Tensor]] = []
+        overlay = {"num_classes": classes, "label_offset": None}
+        for seed in (0, 1):
+            try:
+                with torch.random.fork_rng(devices=[]):
+                    torch.manual_seed(seed)
+                    model = timm.create_model(
+                        name, pretrained=True, num_classes=classes,
+                        pretrained_cfg_overlay=overlay | {"state_dict": dict(given)}, **args,
+                    )  # fmt: skip
+            except Exception:  # whatever its conversion makes of the file of another model
+                break
+            read.append(model.state_dict())
+        # Not of all models is it strict: what a seed decides was not in the file.
+        if len(read) == 2 and all(torch.equal(value, read[1][n]) for n, value in read[0].items()):
+            say(f"{key}: {path} is of other names or sizes; timm fits it to {name}")
+            return dict(read[0])
+    return None
 
 
 def mobilenetv2(
@@ -223,7 +270,8 @@ def build_network(cfg: config.Network, classes: Sequence[str], key: str) -> Netw
     if cfg.head is not None:
         _replace_head(core, cfg.head, len(classes), key)
     if cfg.weights == "pretrained" and isinstance(cfg.pretrained, str):
-        load_weights(core, Path(cfg.pretrained), f"{key}.pretrained", classes)
+        model = None if cfg.name is None or cfg.factory else (cfg.name, cfg.args or {})
+        load_weights(core, Path(cfg.pretrained), f"{key}.pretrained", classes, model=model)
     elif cfg.weights == "pretrained":
         _check_pretrained_head(core, key)
     elif cfg.weights is not None:
@@ -241,46 +289,136 @@ def build_network(cfg: config.Network, classes: Sequence[str], key: str) -> Netw
     )
 
 
+@contextmanager
+def undisturbed(network: nn.Module) -> Iterator[None]:
+    """Query a network on the CPU; leave its mode, buffers and what is random as they were."""
+    training, buffers = network.training, {n: b.clone() for n, b in network.named_buffers()}
+    python, arrays = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(arrays)
+        network.train(training)
+        with torch.no_grad():
+            for name, buffer in network.named_buffers():
+                if name in buffers:
+                    buffer.copy_(buffers[name])
+
+
 def check_logits(network: Network, classes: int, shape: tuple[int, int], key: str) -> None:
     """Query a network once, in eval mode on two grey images, to see that it gives logits.
 
     Raises:
         UserError: if it fails on such images or gives anything else.
     """
-    training = network.training
     try:
-        with torch.inference_mode():
-            logits = network.eval()(torch.full((2, 3, *shape), 0.5))
+        # Not in inference mode, in which a tensor that a network keeps is of no use in training.
+        with undisturbed(network), torch.no_grad():
+            answer = network.eval().answer(torch.full((2, 3, *shape), 0.5))
     except Exception as error:  # whatever a stranger's network makes of it
-        said = f"{type(error).__name__}: {error}"
-        raise UserError.of(key, f"fails on {shape[1]}x{shape[0]} images: {said}") from error
-    finally:
-        network.train(training)
-    right = isinstance(logits, Tensor) and logits.shape == (2, classes)
-    if not right or not logits.is_floating_point():
-        tensor = isinstance(logits, Tensor)
-        got = f"{logits.dtype} {tuple(logits.shape)}" if tensor else type(logits).__name__
+        said = f"fails on {shape[1]}x{shape[0]} images: {_first_line(error)}"
+        raise UserError.of(key, said) from error
+    _check_answer(answer, (2, classes), key)
+
+
+def check_training(
+    network: Network, classes: int, shape: tuple[int, int], key: str, batch: int
+) -> None:
+    """Take one step of a network that learns, but for the update, to see that it can.
+
+    Args:
+        network: on the CPU; `unreached` is set.
+        classes: of the data.
+        shape: of its views, height and width.
+        key: what to call it, for messages.
+        batch: images of a process at a time; two are tried first, which takes less time.
+
+    Raises:
+        UserError: if it fails in training mode, gives no logits there, or nothing of it learns.
+    """
+    learning = {name: p for name, p in network.core.named_parameters() if p.requires_grad}
+    if not learning:
+        raise UserError.of(key, "has no parameter that learns (requires_grad)")
+    noise = torch.Generator().manual_seed(0)
+    for images in dict.fromkeys((2, batch)):
+        view = torch.rand(images, 3, *shape, generator=noise)
+        try:
+            with undisturbed(network):
+                answer = network.train().answer(view)
+                logits = _check_answer(answer, (images, classes), key, " while it trains")
+                gradients: Sequence[Tensor | None] = [None] * len(learning)
+                if logits.requires_grad:
+                    total = logits.float().sum()
+                    gradients = torch.autograd.grad(total, [*learning.values()], allow_unused=True)
+            break
+        except UserError:
+            raise
+        except Exception as error:  # whatever a stranger's network makes of it
+            cause = error
+    else:
+        said = f"fails in training on {batch} images of {shape[1]}x{shape[0]}"
+        raise UserError.of(key, f"{said}: {_first_line(cause)}") from cause
+    unreached = [name for name, g in zip(learning, gradients, strict=True) if g is None]
+    if len(unreached) == len(learning):
+        raise UserError.of(key, "gives logits that depend on no parameter that learns")
+    if unreached:
+        say(f"{key}: {some(unreached)} learn nothing: the logits do not depend on them")
+    network.unreached = unreached
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+
+
+def _described(answer: Any) -> str:
+    """Return what a network returned, in few words."""
+    if isinstance(answer, Tensor):
+        return f"{str(answer.dtype).removeprefix('torch.')} {tuple(answer.shape)}"
+    count = f" of {len(answer)}" if isinstance(answer, Sized) else ""
+    return f"a {type(answer).__name__}{count}"
+
+
+def _check_answer(answer: object, shape: tuple[int, int], key: str, when: str = "") -> Tensor:
+    """Return the logits among what a network returned.
+
+    Raises:
+        UserError: if they are not floats of this shape.
+    """
+    logits: object = logits_of(answer)
+    if not isinstance(logits, Tensor) or logits.shape != shape or not logits.is_floating_point():
+        images = "two" if shape[0] == 2 else shape[0]
         raise UserError.of(
             key,
-            f"gives {got} for two images; takes logits of shape (2, {classes}), one for each class "
-            f"of the data ({key}.args={{num_classes: {classes}}} is passed to a factory)",
+            f"gives {_described(logits)} for {images} images{when}; takes logits of shape "
+            f"{shape}, one for each class of the data ({key}.args={{num_classes: {shape[1]}}} is "
+            "passed to a factory)",
         )
+    if answer is not logits:
+        say(f"{key}: returns {_described(answer)}{when}: the logits are taken, the others not")
+    return logits
 
 
-def use_channels_last(network: Network, classes: int, shape: tuple[int, int], key: str) -> None:
-    """Keep a pixel's channels together in memory, where convolutions are faster; check the logits.
+def use_channels_last(network: Network, check: Callable[[], object], key: str) -> None:
+    """Keep a pixel's channels together in memory, where convolutions are faster.
 
     A network that fails then, as one that flattens by `view`, stays as it is; a line says so.
 
+    Args:
+        network: changed in place.
+        check: queries it, and raises what it fails with.
+        key: what to call it.
+
     Raises:
-        UserError: as `check_logits`.
+        UserError: as `check`.
     """
     try:
         network.to(memory_format=torch.channels_last)
-        check_logits(network, classes, shape, key)
+        check()
     except (RuntimeError, UserError) as error:
         network.to(memory_format=torch.contiguous_format)
-        check_logits(network, classes, shape, key)
+        check()
         say(f"{key}: not in channels_last, where it fails ({error})")
 
 
@@ -303,6 +441,12 @@ def _core(cfg: config.Network, classes: int, key: str) -> nn.Module:
         open_ended = any(p.kind is Parameter.VAR_KEYWORD for p in parameters.values())
         if "num_classes" in parameters or open_ended:
             args.setdefault("num_classes", classes)
+        if isinstance(pretrained, str) and "pretrained" not in parameters:
+            raise UserError.of(
+                f"{key}.pretrained",
+                f"got a file; {cfg.label} has no argument `pretrained` that reads one; take "
+                f"{key}.weights=FILE, or a timm network (network=timm network.name=NAME)",
+            )
         if "pretrained" in parameters or open_ended:
             args |= {} if pretrained is None else {"pretrained": pretrained}
         elif pretrained:
@@ -316,11 +460,40 @@ def _core(cfg: config.Network, classes: int, key: str) -> nn.Module:
             for p in error.problems
         )
         raise UserError(*here) from error
-    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
-        raise UserError.of(f"{key}.args", f"{cfg.label} does not take {args}: {error}") from error
+    except FAILURES as error:
+        cause: Exception = error
+        if cfg.factory is not None and pretrained:  # is it the arguments, or the weights?
+            without = _failure(factory, args | {"pretrained": False})
+            if without is None:
+                raise UserError.of(
+                    f"{key}.pretrained",
+                    f"got {shown(pretrained)}, of which {cfg.label} makes no network of {classes} "
+                    f"classes ({_first_line(error)}); take a timm network (network=timm "
+                    f"network.name=NAME), which gets a new head, or {key}.weights=FILE",
+                ) from error
+            cause = without
+        said = f"{cfg.label} does not take {args}: {_first_line(cause)}"
+        raise UserError.of(f"{key}.args", said) from error
     if not isinstance(core, nn.Module):
         raise UserError.of(f"{key}.factory", f"returned {type(core).__name__}; takes an nn.Module")
+    if any(is_lazy(tensor) for tensor in (*core.parameters(), *core.buffers())):
+        said = (
+            "returned lazy layers, which the first images give a size; takes layers that have one"
+        )
+        raise UserError.of(f"{key}.factory", said)
     return core
+
+
+# What a factory raises where its arguments do not fit, or its weights cannot be fetched.
+FAILURES = (TypeError, ValueError, RuntimeError, AssertionError, OSError)
+
+
+def _failure(factory: Callable[..., Any], args: Mapping[str, Any]) -> Exception | None:
+    try:
+        factory(**args)
+    except FAILURES as error:
+        return error
+    return None
 
 
 def import_callable(path: str, key: str) -> Callable[..., Any]:
@@ -348,7 +521,7 @@ def _check_imagenet(classes: Sequence[str], head: config.Head | None, key: str) 
     if list(classes) != list(imagenet):
         raise UserError.of(
             f"{key}.weights",
-            f"got pretrained, a head of ImageNet's 1,000 classes; the data has {_some(classes)}",
+            f"got pretrained, a head of ImageNet's 1,000 classes; the data has {some(classes)}",
         )
     if head is not None:
         raise UserError.of(f"{key}.weights", f"got pretrained; takes {key}.head=null beside it")
@@ -391,8 +564,14 @@ def last_layer(network: Network) -> nn.Module:
 
 
 def _head_name(core: nn.Module) -> str | None:
-    name = (getattr(core, "pretrained_cfg", None) or {}).get("classifier")
-    return name if isinstance(name, str) else None
+    names = _head_names(core)
+    return names[0] if len(names) == 1 else None
+
+
+def _head_names(core: nn.Module) -> tuple[str, ...]:
+    """Return the names of the layers that give a timm model's logits: several average theirs."""
+    names = (getattr(core, "pretrained_cfg", None) or {}).get("classifier") or ()
+    return (names,) if isinstance(names, str) else tuple(names)
 
 
 def _replace_head(core: nn.Module, head: config.Head, classes: int, key: str) -> None:
@@ -402,6 +581,17 @@ def _replace_head(core: nn.Module, head: config.Head, classes: int, key: str) ->
         raise UserError.of(f"{key}.head", "only timm networks with one linear classifier take one")
     new = BottleneckHead(linear.in_features, head.units, head.dropout, classes)
     core.set_submodule(name, new)
+
+
+# What may stand beside the weights of a checkpoint, and only holds values: timm's options and the
+# numbers of NumPy, under its older name too.
+HARMLESS: list[Any] = [
+    argparse.Namespace,
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in ("float64", "float32", "int64", "int32", "bool")),
+    *((np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar")
+      for core in ("core", "_core")),
+]  # fmt: skip
 
 
 def read_tensors(path: Path, key: str) -> tuple[Any, list[str] | None]:
@@ -418,35 +608,43 @@ def read_tensors(path: Path, key: str) -> tuple[Any, list[str] | None]:
             with safe_open(path, "pt") as file:
                 saved = (file.metadata() or {}).get("classes")
             return found, None if saved is None else list(map(str, json.loads(saved)))
-        return torch.load(path, map_location="cpu", weights_only=True), None
+        zipped = zipfile.is_zipfile(path)
+        if zipped:  # torch compresses nothing
+            with zipfile.ZipFile(path) as archive:
+                size = sum(entry.file_size for entry in archive.infolist())
+            if size > path.stat().st_size:
+                raise ValueError(f"its parts take {size:,} bytes, more than the file")
+        with torch.serialization.safe_globals(HARMLESS):
+            return torch.load(path, map_location="cpu", weights_only=True), None
     except Exception as error:  # whatever its readers make of a file that is no state dict
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if isinstance(error, pickle.UnpicklingError) and zipped:
+            said = _needed_globals(path) or said
         raise UserError.of(
             key, f"{path} cannot be read as safetensors or a plain state dict: {said}"
         ) from error
 
 
-def read_weights(path: Path, key: str) -> tuple[dict[str, Tensor], list[str] | None]:
-    """Read a state dict: safetensors, or torch's own format, also a Lightning checkpoint.
-
-    Nothing in the file is executed.
-
-    Returns:
-        The tensors by name, and the class names where mixkd saved them.
-
-    Raises:
-        UserError: if the file is neither, or holds no tensors.
-    """
-    found, classes = read_tensors(path, key)
-    while isinstance(found, Mapping) and isinstance(found.get("state_dict"), Mapping):
-        found = found["state_dict"]
-    if not isinstance(found, Mapping) or not any(isinstance(v, Tensor) for v in found.values()):
-        raise UserError.of(key, f"{path} holds no state dict")
-    return {str(n): value for n, value in found.items() if isinstance(value, Tensor)}, classes
+def _needed_globals(path: Path) -> str | None:
+    """Return what of a file is no tensor and would have to be called; torch advises to do so."""
+    try:
+        with torch.serialization.safe_globals(HARMLESS):
+            names = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+    except Exception:  # the pickle is damaged: its reader has said so
+        return None
+    if not names:
+        return None
+    return f"it holds {some(names)}, which mixkd does not call; save the state dict alone"
 
 
-def load_weights(core: nn.Module, path: Path, key: str, classes: Sequence[str]) -> None:
-    """Load weights strictly into a core. Prefixes that wrappers gave to all names are taken off.
+def load_weights(
+    core: nn.Module,
+    path: Path,
+    key: str,
+    classes: Sequence[str],
+    model: tuple[str, Mapping[str, Any]] | None = None,
+) -> None:
+    """Load weights strictly into a core, found in the file by its names and shapes.
 
     Args:
         core: the network that the names and shapes have to fit.
@@ -454,25 +652,42 @@ def load_weights(core: nn.Module, path: Path, key: str, classes: Sequence[str]) 
         key: the configuration key that named it, for messages.
         classes: the data's; a file that mixkd saved for others is refused, and so is one of
             timm's form whose config.json has these in another order.
+        model: timm's name of the core and the arguments it was made with, where timm may convert
+            other names and sizes.
 
     Raises:
         UserError: if names, shapes or classes differ, or values are not finite; it says which.
     """
-    (weights, trained_on), own = read_weights(path, key), core.state_dict()
+    held, trained_on = read_tensors(path, key)
     if trained_on is None and sorted(named := named_beside(path)) == sorted(classes):
         trained_on = named  # others may be the same classes, spelt in another way
     if trained_on is not None and trained_on != list(classes):
         raise UserError.of(
             key,
-            f"{path} was trained on the {len(trained_on)} classes {_some(trained_on)}; "
-            f"the data has the {len(classes)} classes {_some(classes)}",
+            f"{path} was trained on the {len(trained_on)} classes {some(trained_on)}; "
+            f"the data has the {len(classes)} classes {some(classes)}",
         )
-    weights = without_prefixes(weights, own)
-    check_names(own, weights, path, key)
-    # Of buffers statistics alone: others, such as masks, may hold infinities.
-    learned = {name for name, _ in core.named_parameters()}
-    counted = {name: v for name, v in weights.items() if name in learned or "running_" in name}
-    _check_finite(counted, path, key)
+    _load(core, held, path, key, model=model)
+
+
+def _load(
+    core: nn.Module,
+    held: Any,
+    path: Path,
+    key: str,
+    spare: tuple[str, ...] = (),
+    model: tuple[str, Mapping[str, Any]] | None = None,
+) -> None:
+    """Load what of a file fits a core; `spare` begins the names that stay as they are."""
+    own = core.state_dict()
+    candidate = find(held, own, path, key, spare)
+    weights = candidate.tensors
+    if model is not None and not fits(candidate, own, spare):
+        weights = _converted(core, *model, candidate, path, key) or weights
+    kept = {n: value for n, value in own.items() if n.startswith(spare)}
+    read = {n: value for n, value in weights.items() if not n.startswith(spare)}
+    weights = checked(own, read | kept, path, key)
+    _check_finite(core, {n: weights[n] for n in read}, path, key)
     core.load_state_dict(weights)
 
 
@@ -486,49 +701,14 @@ def named_beside(path: Path) -> list[str]:
         return []  # there is none, or it is another library's
 
 
-def without_prefixes(weights: dict[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return weights without the prefixes that wrappers gave to all names, and with all counters.
-
-    Checkpoints older than BatchNorm's counter of batches lack it; with a momentum it is not used.
-    """
-    counters = {n: v for n, v in own.items() if n.endswith(".num_batches_tracked")}
-    while not own.keys() & weights.keys():
-        prefix = next((p for p in PREFIXES if all(n.startswith(p) for n in weights)), None)
-        if prefix is None:
-            break
-        weights = {name.removeprefix(prefix): value for name, value in weights.items()}
-    return counters | weights
-
-
-def check_names(
-    own: Mapping[str, Tensor], weights: Mapping[str, Tensor], path: Path, key: str
-) -> None:
-    """Refuse weights whose names or shapes are not the network's own.
-
-    Raises:
-        UserError: naming `key`; it says which.
-    """
-    missing, unknown = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
-    shapes = [n for n in own if n in weights and own[n].shape != weights[n].shape]
-    if missing or unknown:
-        raise UserError.of(
-            key,
-            f"{path} is of another network: it lacks {_some(missing)} and adds {_some(unknown)}",
-        )
-    if shapes:
-        name = shapes[-1]
-        theirs, ours = tuple(weights[name].shape), tuple(own[name].shape)
-        text = f"{path} is of another shape: {name} is {theirs}, here {ours}"
-        if theirs[1:] == ours[1:] and len(shapes) <= 2:
-            text = f"{path} was trained on {theirs[0]} classes; the data has {ours[0]}"
-        raise UserError.of(key, text)
-
-
-def _check_finite(weights: Mapping[str, Tensor], path: Path, key: str) -> None:
-    wrong = sorted(name for name, value in weights.items() if not value.isfinite().all())
+def _check_finite(core: nn.Module, weights: Mapping[str, Tensor], path: Path, key: str) -> None:
+    # Of buffers statistics alone: others, such as masks, may hold infinities.
+    learned = {name for name, _ in core.named_parameters()}
+    counted = [name for name in weights if name in learned or "running_" in name]
+    wrong = sorted(name for name in counted if not weights[name].isfinite().all())
     if wrong:
         raise UserError.of(
-            key, f"{path} holds values that are not finite, in {_some(wrong)}; takes another file"
+            key, f"{path} holds values that are not finite, in {some(wrong)}; takes another file"
         )
 
 
@@ -547,8 +727,3 @@ def save_weights(core: nn.Module, path: Path, classes: Sequence[str]) -> None:
     state = {n: t.detach().cpu().clone().contiguous() for n, t in core.state_dict().items()}
     # Not save_file: what it raises where the disk is full is no OSError.
     path.write_bytes(safetensors.torch.save(state, {"classes": json.dumps(list(classes))}))
-
-
-def _some(names: Sequence[str], most: int = 3) -> str:
-    shown = ", ".join(names[:most]) or "nothing"
-    return shown + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -5,7 +5,7 @@ import yaml
 
 from mixkd import config
 from mixkd.compose import compose
-from mixkd.config import validate
+from mixkd.config import validate, validate_export
 from mixkd.errors import UserError
 from mixkd.fingerprints import experiment_hash
 from mixkd.shipped import config_dir
@@ -306,3 +306,23 @@ def test_every_shipped_file_composes_into_a_valid_configuration(
     else:
         first = [] if group == "network" else FINETUNE
         assert validate(compose("finetune", [*first, *words]))
+
+
+def test_a_wrong_run_is_the_only_problem_of_an_export() -> None:
+    with pytest.raises(UserError) as caught:
+        validate_export(compose("export", ["network.run=nowhere"]))
+    assert [problem.key for problem in caught.value.problems] == ["network.run"]
+    with pytest.raises(UserError) as caught:
+        validate_export(compose("export", ["network.run=nowhere", "data.size=4", "format=onx"]))
+    assert [p.key for p in caught.value.problems] == ["network.run", "data.size", "format"]
+
+
+@pytest.mark.parametrize("said", [{}, {"source": "run"}])
+def test_a_run_that_does_not_say_its_data_is_one_problem(said: dict[str, str]) -> None:
+    run = saved_run()
+    path = run / "config.yaml"
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "data": said}))
+    for command, check in (("evaluate", validate), ("export", validate_export)):
+        with pytest.raises(UserError) as caught:
+            check(compose(command, [f"network.run={run}"]))
+        assert [problem.key for problem in caught.value.problems] == ["data"]

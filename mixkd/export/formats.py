@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from mixkd.errors import UserError
 from mixkd.export.load import load_network
-from mixkd.networks import Network
+from mixkd.networks import Network, logits_of
 
 Ask = Callable[[Tensor], Tensor]
 
@@ -56,7 +56,7 @@ class Program(nn.Module):
         """Map images, float32 [b, 3, h, w] in [0, 1], to logits [b, classes]."""
         if self.rows is not None and self.columns is not None:
             image = self.rows @ image @ self.columns.T
-        logits: Tensor = self.core((image - self.mean) / self.std)
+        logits: Tensor = logits_of(self.core((image - self.mean) / self.std))
         return logits
 
 

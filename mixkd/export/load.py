@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from mixkd import config
 from mixkd.errors import UserError, schema_problem
 from mixkd.inherit import fill_network, label_names
-from mixkd.networks import Network, build_network, read_weights
+from mixkd.networks import Network, build_network, read_tensors
 from mixkd.shipped import shipped_values
 
 
@@ -45,7 +45,7 @@ def load_network(export: str, trust: Sequence[str] = ()) -> tuple[Network, list[
         found = [schema_problem(config.Network, section, each) for each in error.errors()]
         raise UserError(*found) from error
     path = Path(section["weights"])
-    _, classes = read_weights(path, "network.export")
+    _, classes = read_tensors(path, "network.export")
     classes = classes or label_names(json.loads(path.with_name("config.json").read_text()))
     network = build_network(cfg, classes, "network")
     network.eval()

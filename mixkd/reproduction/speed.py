@@ -8,7 +8,7 @@ import yaml
 from torch import nn
 
 from mixkd import config
-from mixkd.networks import build_network, use_channels_last
+from mixkd.networks import build_network, check_logits, use_channels_last
 from mixkd.reproduction.price import Model, Speed
 
 LEAST = 1.0  # seconds that are timed at least, after a first step that is not
@@ -28,7 +28,10 @@ def measure_speed(model: Model, threads: int) -> Speed:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     network = build_network(section, [str(k) for k in range(model.classes)], "network")
     if model.channels_last:
-        use_channels_last(network, model.classes, (model.size, model.size), "network")
+        shape = (model.size, model.size)
+        use_channels_last(
+            network, lambda: check_logits(network, model.classes, shape, "network"), "network"
+        )
     network.to(device)
     count = _batch(network, model, device)
     view = torch.rand(count, 3, model.size, model.size, device=device)

@@ -68,7 +68,7 @@ def distill(cfg: config.Distill) -> Metrics:
 
     torch.manual_seed(cfg.seed)
     student = build_network(cfg.student, classes, "student")
-    prepare(cfg.trainer, student, len(classes), shape, "student")
+    prepare(cfg.trainer, student, len(classes), shape, "student", cfg.images_at_a_time)
 
     learner = LEARNERS[cfg.method.name](
         student,

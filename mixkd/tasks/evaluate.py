@@ -18,7 +18,7 @@ from mixkd.networks import Network, build_network, weights_fingerprint
 from mixkd.run import Metrics, Run
 from mixkd.tasks.corruptions import corrupt_and_measure, made_images, published_images
 from mixkd.tasks.features import choose_images, look
-from mixkd.tasks.fit import describe_device, make_trainer, prepare
+from mixkd.tasks.fit import check_shares, describe_device, make_trainer, prepare
 from mixkd.tasks.logits import evaluate_logits
 from mixkd.tasks.measure import can_fit, measure
 from mixkd.tasks.vicinal import analyse, choose_pairs
@@ -70,6 +70,14 @@ def evaluate(cfg: config.Evaluate | config.EvaluateLogits) -> Metrics:
     looked_at = choose_images(cfg.features, splits) if cfg.features.enabled else None
     if cfg.corruptions.enabled and load is None:
         load = made_images(cfg, splits)
+    shared: dict[str, int] = {name: len(splits[name]) for name in cfg.splits}
+    if any(fits.values()):
+        shared["val"] = len(splits.val)
+    if looked_at is not None:
+        shared["test (features)"] = len(looked_at[0].test)
+    if load is not None:
+        shared["test"] = len(splits.test)
+    check_shares(shared, cfg.trainer.devices)
     trainer = make_trainer(cfg.trainer)
     estimation = None
     if cfg.reestimate_batchnorm:

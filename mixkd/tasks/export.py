@@ -21,7 +21,7 @@ from mixkd.export.formats import Program, difference, save_onnx, save_safetensor
 from mixkd.export.record import about, record
 from mixkd.files import file_fingerprint, read_json, replacing_folder, write_json, write_text
 from mixkd.hiding import hidden
-from mixkd.networks import build_network, check_logits, read_weights
+from mixkd.networks import build_network, check_logits, read_tensors
 
 # Of the largest logit, in size (at least 1). Another order of summation in float32 changes a
 # network's logits by some 1e-6 of that; a network that is built or fed otherwise, by far more. No
@@ -53,7 +53,7 @@ def export(cfg: config.Export) -> str:
     out = Path(cfg.out or f"export/{name}-{cfg.format}")
     _refuse_another(out, fingerprint, cfg)
 
-    _, classes = read_weights(weights, "network.run")
+    _, classes = read_tensors(weights, "network.run")
     if classes is None:
         raise UserError.of("network.run", f"{weights} bears no class names")
     network = build_network(cfg.network, classes, "network")

@@ -31,7 +31,7 @@ def finetune(cfg: config.Finetune) -> Metrics:
 
     torch.manual_seed(cfg.seed)
     network = build_network(cfg.network, splits.classes, "network")
-    prepare(cfg.trainer, network, len(splits.classes), shape, "network")
+    prepare(cfg.trainer, network, len(splits.classes), shape, "network", cfg.images_at_a_time)
 
     learner = Supervised(
         network,

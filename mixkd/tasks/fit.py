@@ -3,7 +3,8 @@
 import logging
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,7 +29,7 @@ from mixkd.modules.learner import Learner
 from mixkd.networks import (
     Network,
     check_logits,
-    check_names,
+    check_training,
     head_of,
     read_tensors,
     save_weights,
@@ -39,6 +40,7 @@ from mixkd.provenance import stream_seed
 from mixkd.run import Metrics, Run
 from mixkd.tasks.measure import can_fit, measure
 from mixkd.vicinal import VicinalStream
+from mixkd.weights import checked
 
 
 def make_trainer(cfg: config.Machine, **more: object) -> Trainer:
@@ -117,15 +119,23 @@ def _check_checkpoints(recorder: Recorder, learner: Learner) -> None:
 def _checkpoint(path: Path, learner: Learner) -> dict[str, Any]:
     held: Any = read_tensors(path, "run.dir")[0]
     lacking = [part for part in PARTS if not isinstance(held, dict) or part not in held]
+    state = {} if lacking else held["state_dict"]
+    if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
+        lacking = ["state_dict"]
     if lacking:
         text = f"{path} is no checkpoint of mixkd's: it lacks {', '.join(lacking)}"
         raise UserError.of("run.dir", text)
-    check_names(learner.state_dict(), held["state_dict"], path, "run.dir")
+    checked(learner.state_dict(), state, path, "run.dir")
     return dict(held)
 
 
 def prepare(
-    cfg: config.Machine, network: Network, classes: int, shape: tuple[int, int], key: str
+    cfg: config.Machine,
+    network: Network,
+    classes: int,
+    shape: tuple[int, int],
+    key: str,
+    batch: int | None = None,
 ) -> None:
     """Choose a network's memory format, check it and compile it: its names stay as they are.
 
@@ -138,18 +148,42 @@ def prepare(
         classes: of the data.
         shape: of its views, height and width.
         key: what to call it.
+        batch: how many images a process learns from at a time; None: the network does not learn.
 
     Raises:
-        UserError: if it does not give logits of such views.
+        UserError: if it does not give logits of such views, or cannot learn from them.
     """
-    if isinstance(cfg, config.Trainer) and cfg.sync_batchnorm:
-        network.core = convert_sync_batchnorm(network.core)  # type: ignore[no-untyped-call]
-    if cfg.channels_last:
-        use_channels_last(network, classes, shape, key)
-    else:
+
+    def check() -> None:
         check_logits(network, classes, shape, key)
+        if batch is not None:
+            check_training(network, classes, shape, key, batch)
+
+    if cfg.channels_last:
+        use_channels_last(network, check, key)
+    else:
+        check()
+    if isinstance(cfg, config.Trainer) and cfg.sync_batchnorm:  # which trains on GPUs alone
+        network.core = convert_sync_batchnorm(network.core)  # type: ignore[no-untyped-call]
     if cfg.compile:
         network.compile()
+
+
+def check_shares(sizes: Mapping[str, int], devices: int) -> None:
+    """Refuse more processes than there are images of a split, which they share.
+
+    Args:
+        sizes: images of each split, by its name.
+        devices: processes.
+
+    Raises:
+        UserError: if one of them would get none.
+    """
+    name, fewest = min(sizes.items(), key=lambda size: size[1])
+    if fewest < devices:
+        raise UserError.of(
+            "trainer.devices", f"got {devices}, which share {fewest} {name} images; takes fewer"
+        )
 
 
 @dataclass(frozen=True)
@@ -203,6 +237,11 @@ def fit(
         fingerprints: sha256 of the data and weights that go in, by name.
     """
     learner = stages[-1].learner
+    sizes = {name: len(data.splits[name]) for name in ("train", "val", "test")}
+    check_shares(sizes, cfg.trainer.devices)
+    more: dict[str, object] = {}
+    if cfg.trainer.devices > 1 and learner.network.unreached:
+        more["strategy"] = "ddp_find_unused_parameters_true"
     plans: list[tuple[Stage, Trainer, Recorder, Path | None]] = []
     for stage in stages:
         recorder = Recorder(run, cfg.trainer.select, stage.number, cfg.checkpoint.every_n_steps)
@@ -216,6 +255,7 @@ def fit(
             accumulate_grad_batches=cfg.trainer.accumulate,
             callbacks=[recorder, *(monitors(cfg.callbacks, run) if stage.number == 2 else [])],
             enable_checkpointing=True,  # the recorder's; Lightning adds none beside it
+            **more,
         )
         plans.append((stage, trainer, recorder, recorder.last if done else None))
     with (
@@ -223,7 +263,6 @@ def fit(
         open_loggers(cfg, run) as loggers,
     ):
         say(f"{cfg.task}: {run.path}")
-        sizes = {name: len(data.splits[name]) for name in ("train", "val", "test")}
         say(", ".join(f"{n:,} {name} images" for name, n in sizes.items()))
         if cfg.data.selection == "test":
             say("selecting on the test images: test metrics will be optimistic")
@@ -235,7 +274,8 @@ def fit(
                     replay(trainer.loggers, recorder.saved_rows())
             data.stream = stage.stream
             stage.learner.train()
-            trainer.fit(stage.learner, data, ckpt_path=checkpoint, weights_only=True)
+            with _steady(cfg.trainer.devices):
+                trainer.fit(stage.learner, data, ckpt_path=checkpoint, weights_only=True)
             if trainer.is_global_zero:
                 recorder.write_history()  # a run may have ended between the checkpoint and this
             trainer.strategy.barrier()  # until the first process has written
@@ -256,6 +296,21 @@ def fit(
             write_json(run.path / "metrics.json", metrics)
         log_results(loggers, run, metrics, trainer.global_step)
     return metrics
+
+
+@contextmanager
+def _steady(devices: int) -> Iterator[None]:
+    """Say what is wrong where a network uses other parameters from one step to the next."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "find_unused_parameters" not in str(error):  # of the advice that torch gives
+            raise
+        raise UserError.of(
+            "trainer.devices",
+            f"got {devices}; the network does not use all of its parameters in each step, which "
+            "several processes cannot follow; takes 1",
+        ) from error
 
 
 def monitors(cfg: config.Callbacks, run: Run) -> list[Callback]:

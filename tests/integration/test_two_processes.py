@@ -88,3 +88,44 @@ def test_images_on_disk_are_mixed_within_a_process(image_folder: Path) -> None:
             assert sorted(index.tolist()) == sorted(partner.tolist())
     assert not torch.isin(ranks[0]["index"][0], ranks[1]["index"][0]).any()
     assert ranks[0]["metrics"] == ranks[1]["metrics"]
+
+
+AUX = """
+from torch import nn
+class Aux(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.a, self.b = nn.Linear(3, num_classes), nn.Linear(3, num_classes)
+    def forward(self, x):
+        means = x.mean((2, 3))
+        return (self.a(means), self.b(means)) if self.training else self.a(means)
+"""
+
+
+def test_parameters_without_a_gradient_stay_as_they_are(mixkd: Callable[..., int]) -> None:
+    Path("auxiliary.py").write_text(AUX)
+    words = ["network.factory=auxiliary.Aux", *QUICK, "optimizer=sgd", "optimizer.lr=0.01"]
+    assert mixkd("finetune", *words, "run.dir=one") == 0
+    ranks = in_two("out", "finetune", *words, "run.dir=two")
+    expected = torch.load("one/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    for name, value in expected.items():
+        for rank in ranks:
+            found = rank["network"][name.removeprefix("network.")]
+            torch.testing.assert_close(found, value, atol=1e-6, rtol=1e-5)
+
+
+def test_more_processes_than_images_are_refused(
+    mixkd: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [
+        *QUICK,
+        *TEACHER,
+        "data.batch_size=40",
+        "trainer.devices=20",
+        "trainer.accelerator=cpu",
+    ]
+    assert mixkd("finetune", *words, "run.dir=out") == 2
+    assert (
+        "trainer.devices: got 20, which share 10 val images; takes fewer" in capsys.readouterr().err
+    )
+    assert not Path("out/status.json").exists()
