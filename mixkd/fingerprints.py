@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from mixkd.config import (
     Training,
     Vicinal,
 )
+from mixkd.data.contents import contents, summary
 from mixkd.data.corruption_names import FOLDERS
 from mixkd.files import file_fingerprint
 
@@ -32,14 +33,25 @@ IMAGE_EXTENSIONS = {
     ".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff", ".gif",
 }  # fmt: skip
 
+# The folders of a root that hold the images of a source; what else lies in the root is no data.
+SPLITS = {"imagefolder": ("train", "val", "test"), "imagenet": ("train", "val")}
 
-def experiment_hash(cfg: Config) -> str:
+# The archives of ImageNet that are unpacked to such a folder where that is not there.
+ARCHIVES = {"train": "ILSVRC2012_img_train.tar", "val": "ILSVRC2012_img_val.tar"}
+
+
+def experiment_hash(cfg: Config, images: Mapping[str, str] | None = None) -> str:
     """Return 10 hexadecimal digits that name the experiment.
 
-    Fields that cannot change a result are left out; weights count by their content, a folder of
-    images by its listing.
+    Fields that cannot change a result are left out; weights and images count by their content.
+
+    Args:
+        cfg: the configuration.
+        images: `images_of(cfg)`, where that is known.
     """
     named = _without_places(cfg)
+    if images is None:
+        images = images_of(cfg)
     if isinstance(cfg, Evaluate):
         if not cfg.features.enabled:
             del named["features"]
@@ -55,15 +67,14 @@ def experiment_hash(cfg: Config) -> str:
             own["severities"] = sorted(cfg.corruptions.severities)
             if cfg.corruptions.source != "made":
                 del own["seed"]
-                own["listing"] = listing_fingerprint(_published_files(cfg))
         if not (cfg.vicinal.enabled or cfg.corruptions.enabled):
             del named["baselines"]
     if isinstance(cfg, Training) and not cfg.stage1_epochs:
         del named["stage1"]
     if isinstance(cfg, EvaluateLogits):
         named = {"logits": file_fingerprint(cfg.logits)}
-    elif (files := data_files(cfg.data)) is not None:
-        named["data"]["listing"] = listing_fingerprint(files)
+    elif images:
+        named["data"]["images"] = dict(images)
     if isinstance(teacher := named.get("teacher"), dict):
         tape = cfg.teacher.tape if isinstance(cfg, Distill) else None
         if tape is None or teacher["tape_precision"] == "float32":
@@ -78,31 +89,105 @@ def experiment_hash(cfg: Config) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
-def data_files(cfg: Data) -> Iterator[tuple[str, Path]] | None:
-    """Return the files that a data set is made of, by name; None where its name says it all."""
+def images_of(cfg: Config) -> dict[str, str]:
+    """Return the sha256 of the images that go in, by split; none of data that their name tells.
+
+    The published forms of corrupted images go by the names of their corruptions.
+    """
+    if isinstance(cfg, EvaluateLogits):
+        return {}
+    data = cfg.data
+    if isinstance(data, CorruptedData):
+        found = {"test": _content(_corrupted_files(data), data, data.root)}
+    else:
+        found = split_contents(data.source, data.root, data.cache_dir)
+    if isinstance(cfg, Evaluate) and cfg.corruptions.enabled and cfg.corruptions.source != "made":
+        files = dict.fromkeys(
+            file for published in _published(cfg) for file in _corrupted_files(published)
+        )
+        found["corrupted"] = _content(files, data, cfg.corruptions.root or data.root)
+    return found
+
+
+def split_contents(source: str, root: str | None, cache_dir: str) -> dict[str, str]:
+    """Return the sha256 of the names and contents of each split's images; none of other sources.
+
+    Names are relative to the root: the same images elsewhere have the same sha256.
+
+    Args:
+        source: of data.
+        root: where they are; one that is none holds no images.
+        cache_dir: of what has been read.
+    """
+    place = Path(root or "")
+    splits = [s for s in SPLITS.get(source, ()) if root is not None and (place / s).is_dir()]
+    files = {split: list(_class_files(place, split)) for split in splits}
+    every = [file for split in splits for file in files[split]]
+    if not splits:
+        return {}
+    found, start = contents(every, cache_dir, place), 0
+    summaries = {}
+    for split in splits:
+        stop = start + len(files[split])
+        summaries[split] = summary(files[split], found[start:stop])
+        start = stop
+    return summaries
+
+
+def _class_files(root: Path, split: str) -> Iterator[tuple[str, Path]]:
+    """Yield what is in the class folders of a split, not what lies beside them."""
+    return (file for file in image_files(root / split, f"{split}/") if file[0].count("/") > 1)
+
+
+def _content(files: Iterable[tuple[str, Path]], data: Data, root: str | None) -> str:
+    listed = list(files)
+    return summary(listed, contents(listed, data.cache_dir, root or "."))
+
+
+def _corrupted_files(cfg: CorruptedData) -> Iterator[tuple[str, Path]]:
+    """Yield the files of a corruption and severity, by name."""
     root = Path(cfg.root or "")
-    if not isinstance(cfg, CorruptedData):
-        on_disk = cfg.source in ("imagefolder", "imagenet")
-        return image_files(root) if on_disk else None
     if cfg.source == "imagenet_c":
         place = f"{cfg.corruption}/{cfg.severity}"
         folders = [*root.glob(place), *root.glob(f"*/{place}")]
-        return chain.from_iterable(image_files(folder) for folder in sorted(folders))
-    places = [root / FOLDERS[cfg.source], root]
-    folder = next((p for p in places if any(p.glob("*.npy"))), root)
-    files = [folder / f"{name}.npy" for name in (cfg.corruption, "labels")]
-    return ((path.name, path) for path in files if path.is_file())
+        return chain.from_iterable(image_files(f, f"{place}/") for f in sorted(folders))
+    names = [f"{name}.npy" for name in (cfg.corruption, "labels")]
+    folder = arrays_folder(cfg) or root
+    return ((name, folder / name) for name in names if (folder / name).is_file())
 
 
-def _published_files(cfg: Evaluate) -> Iterator[tuple[str, Path]]:
-    """Yield the files of the published corruptions that are asked for."""
-    wanted, found = cfg.corruptions, set()
-    for name in wanted.chosen:
-        for severity in wanted.severities:
-            for file in data_files(cfg.published(name, severity, wanted.source)) or ():
-                if file not in found:
-                    found.add(file)
-                    yield file
+def arrays_folder(cfg: CorruptedData) -> Path | None:
+    """Return the folder that holds the arrays of a published set, in its root or the root itself."""
+    root = Path(cfg.root or "")
+    places = (root / FOLDERS[cfg.source], root)
+    return next((place for place in places if any(place.glob("*.npy"))), None)
+
+
+def _published(cfg: Evaluate) -> Iterator[CorruptedData]:
+    """Yield the data of the published corruptions that are asked for."""
+    for name in cfg.corruptions.chosen:
+        for severity in cfg.corruptions.severities:
+            yield cfg.published(name, severity, cfg.corruptions.source)
+
+
+def lacks_data(cfg: Config) -> bool:
+    """Return whether there is data to download or to unpack, by whose content a run is named."""
+    if isinstance(cfg, EvaluateLogits):
+        return False
+    published = isinstance(cfg, Evaluate) and cfg.corruptions.enabled
+    sets = [cfg.data, *(_published(cfg) if published and cfg.corruptions.source != "made" else ())]
+    return any(_is_lacking(data) for data in sets)
+
+
+def _is_lacking(data: Data) -> bool:
+    if isinstance(data, CorruptedData):
+        return data.source != "imagenet_c" and data.download and arrays_folder(data) is None
+    return data.source == "imagenet" and bool(to_unpack(Path(data.root or "")))
+
+
+def to_unpack(root: Path) -> list[str]:
+    """Return the splits of ImageNet that are there as an archive alone."""
+    return [s for s, name in ARCHIVES.items() if not (root / s).is_dir() and (root / name).is_file()]
 
 
 def image_files(
@@ -136,18 +221,6 @@ def _is(kind: Callable[[], bool]) -> bool:
         return kind()
     except OSError:  # a link that leads in a circle
         return False
-
-
-def listing_fingerprint(files: Iterable[tuple[str, Path]]) -> str:
-    """Return the sha256 of files' names and sizes, not of their contents."""
-    digest = hashlib.sha256()
-    for name, path in sorted(files):
-        try:
-            size = path.stat().st_size
-        except OSError:  # whoever reads it says so
-            size = -1
-        digest.update(os.fsencode(name) + f"\0{size}\n".encode())
-    return digest.hexdigest()
 
 
 def _pairs_fingerprint(cfg: Vicinal) -> str:

@@ -126,7 +126,7 @@ def test_images_on_disk_become_folders_as_imagenet_c(image_folder: Path) -> None
         assert image.size == (80, 80)
 
 
-def test_images_on_disk_are_made_anew_for_another_size_or_place(image_folder: Path) -> None:
+def test_images_on_disk_are_made_anew_for_another_size_or_content(image_folder: Path) -> None:
     from mixkd.data.datamodule import load_splits
 
     def made(root: Path, size: int) -> Path:
@@ -137,8 +137,16 @@ def test_images_on_disk_are_made_anew_for_another_size_or_place(image_folder: Pa
 
     copy = image_folder.with_name("copy")
     shutil.copytree(image_folder, copy)
-    small, large, other = made(image_folder, 16), made(image_folder, 80), made(copy, 16)
-    assert len({small, large, other}) == 3
+    small, large = made(image_folder, 16), made(image_folder, 80)
+    assert made(copy, 16) == small != large
+    file = next((copy / "test" / "red").glob("*.jpg"))
+    size, times = file.stat().st_size, file.stat()
+    with open(file, "r+b") as changed:  # of equal name, size and time
+        changed.seek(size // 2)
+        changed.write(b"\x11\x22")
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    other = made(copy, 16)
+    assert other not in (small, large)
     assert made(image_folder, 16) == small
     with Image.open(large / "brightness" / "1" / "red" / "00000012.jpg") as image:
         assert image.size == (80, 80)
