@@ -2,8 +2,7 @@
 
 import hashlib
 import json
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -25,19 +24,10 @@ from mixkd.config import (
     Training,
     Vicinal,
 )
-from mixkd.data.contents import contents, summary
+from mixkd.data.contents import contents, split_contents, summary, to_unpack
 from mixkd.data.corruption_names import FOLDERS
+from mixkd.data.listing import image_files
 from mixkd.files import file_fingerprint
-
-IMAGE_EXTENSIONS = {
-    ".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff", ".gif",
-}  # fmt: skip
-
-# The folders of a root that hold the images of a source; what else lies in the root is no data.
-SPLITS = {"imagefolder": ("train", "val", "test"), "imagenet": ("train", "val")}
-
-# The archives of ImageNet that are unpacked to such a folder where that is not there.
-ARCHIVES = {"train": "ILSVRC2012_img_train.tar", "val": "ILSVRC2012_img_val.tar"}
 
 
 def experiment_hash(cfg: Config, images: Mapping[str, str] | None = None) -> str:
@@ -109,36 +99,6 @@ def images_of(cfg: Config) -> dict[str, str]:
     return found
 
 
-def split_contents(source: str, root: str | None, cache_dir: str) -> dict[str, str]:
-    """Return the sha256 of the names and contents of each split's images; none of other sources.
-
-    Names are relative to the root: the same images elsewhere have the same sha256.
-
-    Args:
-        source: of data.
-        root: where they are; one that is none holds no images.
-        cache_dir: of what has been read.
-    """
-    place = Path(root or "")
-    splits = [s for s in SPLITS.get(source, ()) if root is not None and (place / s).is_dir()]
-    files = {split: list(_class_files(place, split)) for split in splits}
-    every = [file for split in splits for file in files[split]]
-    if not splits:
-        return {}
-    found, start = contents(every, cache_dir, place), 0
-    summaries = {}
-    for split in splits:
-        stop = start + len(files[split])
-        summaries[split] = summary(files[split], found[start:stop])
-        start = stop
-    return summaries
-
-
-def _class_files(root: Path, split: str) -> Iterator[tuple[str, Path]]:
-    """Yield what is in the class folders of a split, not what lies beside them."""
-    return (file for file in image_files(root / split, f"{split}/") if file[0].count("/") > 1)
-
-
 def _content(files: Iterable[tuple[str, Path]], data: Data, root: str | None) -> str:
     listed = list(files)
     return summary(listed, contents(listed, data.cache_dir, root or "."))
@@ -157,7 +117,7 @@ def _corrupted_files(cfg: CorruptedData) -> Iterator[tuple[str, Path]]:
 
 
 def arrays_folder(cfg: CorruptedData) -> Path | None:
-    """Return the folder that holds the arrays of a published set, in its root or the root itself."""
+    """Return the folder of a published set's arrays: the one in its root, or the root itself."""
     root = Path(cfg.root or "")
     places = (root / FOLDERS[cfg.source], root)
     return next((place for place in places if any(place.glob("*.npy"))), None)
@@ -174,53 +134,15 @@ def lacks_data(cfg: Config) -> bool:
     """Return whether there is data to download or to unpack, by whose content a run is named."""
     if isinstance(cfg, EvaluateLogits):
         return False
-    published = isinstance(cfg, Evaluate) and cfg.corruptions.enabled
-    sets = [cfg.data, *(_published(cfg) if published and cfg.corruptions.source != "made" else ())]
-    return any(_is_lacking(data) for data in sets)
+    if isinstance(cfg, Evaluate) and cfg.corruptions.enabled and cfg.corruptions.source != "made":
+        return any(_is_lacking(data) for data in (cfg.data, *_published(cfg)))
+    return _is_lacking(cfg.data)
 
 
 def _is_lacking(data: Data) -> bool:
     if isinstance(data, CorruptedData):
         return data.source != "imagenet_c" and data.download and arrays_folder(data) is None
     return data.source == "imagenet" and bool(to_unpack(Path(data.root or "")))
-
-
-def to_unpack(root: Path) -> list[str]:
-    """Return the splits of ImageNet that are there as an archive alone."""
-    return [s for s, name in ARCHIVES.items() if not (root / s).is_dir() and (root / name).is_file()]
-
-
-def image_files(
-    folder: Path, under: str = "", above: frozenset[str] = frozenset()
-) -> Iterator[tuple[str, Path]]:
-    """Yield (name, path) of what has the name of an image in a folder and those below it.
-
-    Links are followed, but never back into a folder that they are in. What is hidden is left out.
-
-    Args:
-        folder: where to look.
-        under: put before each name.
-        above: the real paths of the folders that this one is in.
-    """
-    real = os.path.realpath(folder)
-    if real in above:
-        return
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name[0] == ".":
-                continue
-            name = under + entry.name
-            if _is(entry.is_dir):
-                yield from image_files(Path(entry.path), f"{name}/", above | {real})
-            elif os.path.splitext(entry.name)[1].lower() in IMAGE_EXTENSIONS:
-                yield name, Path(entry.path)
-
-
-def _is(kind: Callable[[], bool]) -> bool:
-    try:
-        return kind()
-    except OSError:  # a link that leads in a circle
-        return False
 
 
 def _pairs_fingerprint(cfg: Vicinal) -> str:

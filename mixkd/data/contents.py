@@ -10,13 +10,14 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from mixkd.console import say
+from mixkd.data.listing import image_files
 from mixkd.errors import NotWritten
 from mixkd.files import file_fingerprint, replacing
 
@@ -31,6 +32,15 @@ READERS = 16  # at once: more than cores, as files may come over a network
 STEP = 2 * 10**9
 
 STATE, CONTENT = 16, 32  # bytes of a row of the cache
+
+# The folders of a root that hold the images of a source; what else lies in the root is no data.
+SPLITS = {"imagefolder": ("train", "val", "test"), "imagenet": ("train", "val")}
+
+# What the sha256 of a split's images is called among the fingerprints of a run: IMAGES + split.
+IMAGES = "images/"
+
+# The archives of ImageNet that are unpacked to such a folder where that is not there.
+ARCHIVES = {"train": "ILSVRC2012_img_train.tar", "val": "ILSVRC2012_img_val.tar"}
 
 
 def contents(files: Sequence[File], cache_dir: str | Path, of: str | Path) -> np.ndarray:
@@ -58,7 +68,7 @@ def contents(files: Sequence[File], cache_dir: str | Path, of: str | Path) -> np
         say(f"reading {len(missing):,} files of {of}, {total:.3g} GB (once; kept in {cache})")
     said = time.monotonic()
     with ThreadPoolExecutor(READERS) as pool:
-        read = pool.map(_content, [files[row][1] for row in missing])
+        read = pool.map(_content, [files[int(row)][1] for row in missing])
         for done, (row, content) in enumerate(zip(missing, read, strict=True), start=1):
             found[row] = np.frombuffer(content, dtype=np.uint8)
             if tells and time.monotonic() - said > EVERY:
@@ -87,6 +97,43 @@ def summary(files: Sequence[File], found: np.ndarray) -> str:
     for (name, _), content in sorted(zip(files, found, strict=True), key=lambda pair: pair[0][0]):
         digest.update(os.fsencode(name) + b"\0" + content.tobytes())
     return digest.hexdigest()
+
+
+def split_contents(source: str, root: str | None, cache_dir: str) -> dict[str, str]:
+    """Return the sha256 of the names and contents of each split's images; none of other sources.
+
+    Names are relative to the root: the same images elsewhere have the same sha256.
+
+    Args:
+        source: of data.
+        root: where they are; one that is none holds no images.
+        cache_dir: of what has been read.
+    """
+    place = Path(root or "")
+    splits = [s for s in SPLITS.get(source, ()) if root is not None and (place / s).is_dir()]
+    files = {split: list(_class_files(place, split)) for split in splits}
+    every = [file for split in splits for file in files[split]]
+    if not splits:
+        return {}
+    found, start = contents(every, cache_dir, place), 0
+    summaries = {}
+    for split in splits:
+        stop = start + len(files[split])
+        summaries[split] = summary(files[split], found[start:stop])
+        start = stop
+    return summaries
+
+
+def _class_files(root: Path, split: str) -> Iterator[tuple[str, Path]]:
+    """Yield what is in the class folders of a split, not what lies beside them."""
+    return (file for file in image_files(root / split, f"{split}/") if file[0].count("/") > 1)
+
+
+def to_unpack(root: Path) -> list[str]:
+    """Return the splits of ImageNet that are there as an archive alone."""
+    return [
+        s for s, name in ARCHIVES.items() if not (root / s).is_dir() and (root / name).is_file()
+    ]
 
 
 def first_bytes(rows: np.ndarray) -> np.ndarray:

@@ -22,9 +22,9 @@ from mixkd.console import say
 from mixkd.data.contents import File, contents, first_bytes, summary
 from mixkd.data.decode import DECODING, Files, decode
 from mixkd.data.images import AnyImages, Images, StoredImages
+from mixkd.data.listing import image_files
 from mixkd.errors import NotWritten, Problem, UserError
 from mixkd.files import replacing
-from mixkd.fingerprints import image_files
 
 SPLITS = ("train", "val", "test")
 MOST_SHOWN = 5

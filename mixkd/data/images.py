@@ -63,8 +63,8 @@ class Images:
 
     def to(self, device: torch.device) -> "Images":
         """Return the images on a device."""
-        moved = (tensor.to(device) for tensor in (self.pixels, self.labels, self.index))
-        return Images(*moved, self.files)
+        labels, index = self.labels.to(device), self.index.to(device)
+        return Images(self.pixels.to(device), labels, index, self.files)
 
     def fingerprint(self) -> str:
         """Return the sha256 of pixels, labels and positions."""

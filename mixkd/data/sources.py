@@ -24,11 +24,11 @@ from torchvision.datasets import imagenet as devkit
 
 from mixkd.config import Data
 from mixkd.console import say
+from mixkd.data.contents import ARCHIVES, to_unpack
 from mixkd.data.folder import load_folder
 from mixkd.data.images import AnyImages, Images
 from mixkd.errors import UserError
 from mixkd.files import writing
-from mixkd.fingerprints import ARCHIVES, to_unpack
 
 
 @dataclass(frozen=True)

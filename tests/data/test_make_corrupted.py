@@ -1,6 +1,7 @@
 """Corrupted images made of a data set's own, and the readers of published ones."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
