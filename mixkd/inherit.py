@@ -342,8 +342,8 @@ def same_images(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
 
     Where there is a test/, val/ selects; else it reports, and selection is held out of train/.
     """
-    alike = all(one.get(split) == other.get(split) for split in ("train", "val"))
-    return "train" in one and alike and ("test" in one) == ("test" in other)
+    selecting = [images.get("val") if "test" in images else None for images in (one, other)]
+    return one.get("train") == other.get("train") is not None and selecting[0] == selecting[1]
 
 
 def other_split(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:

@@ -370,3 +370,23 @@ def test_a_frozen_teacher_stays_as_it_is() -> None:
     assert not network.training
     assert not isinstance(teacher, nn.Module)
     assert all(torch.equal(v, before[n]) for n, v in teacher.state_dict().items())
+
+
+def test_a_run_has_nothing_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
+    asked: list[str] = []
+
+    def fetch(url: str, *_: object, **__: object) -> None:
+        asked.append(url)
+        raise OSError("no network here")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", fetch)
+    words = ["network.factory=torchvision.models.resnet18", "network.args.weights=DEFAULT"]
+    own = section(*words)
+    names = [str(k) for k in range(1000)]
+    with pytest.raises(UserError, match=r"network\.args: .* asks for https.*put it at .*hub"):
+        build_network(own.model_copy(update={"run": "theirs"}), names, "network")
+    assert asked == []
+    with pytest.raises(OSError, match="no network here"):
+        build_network(own, names, "network")
+    assert len(asked) == 1
