@@ -77,6 +77,11 @@ class Section(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+def places(section: type[Section]) -> Iterator[str]:
+    """Yield the keys of a section that cannot change a result."""
+    return (key for key, field in section.model_fields.items() if PLACE in field.metadata)
+
+
 PIXELS = takes("a whole number of pixels from 8 to 4096, or null", ge=8, le=4096)
 
 

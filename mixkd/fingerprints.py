@@ -2,8 +2,7 @@
 
 import hashlib
 import json
-import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -25,24 +24,27 @@ from mixkd.config import (
     Training,
     Vicinal,
 )
+from mixkd.data.contents import contents, split_contents, summary, to_unpack
 from mixkd.data.corruption_names import FOLDERS
+from mixkd.data.listing import image_files
 from mixkd.files import file_fingerprint
-
-IMAGE_EXTENSIONS = {
-    ".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff", ".gif",
-}  # fmt: skip
 
 # Of keys of a training's `trainer` that once named no experiment, the values that still do not.
 AS_BEFORE = {"channels_last": True, "compile": False}
 
 
-def experiment_hash(cfg: Config) -> str:
+def experiment_hash(cfg: Config, images: Mapping[str, str] | None = None) -> str:
     """Return 10 hexadecimal digits that name the experiment.
 
-    Fields that cannot change a result are left out; weights count by their content, a folder of
-    images by its listing.
+    Fields that cannot change a result are left out; weights and images count by their content.
+
+    Args:
+        cfg: the configuration.
+        images: `images_of(cfg)`, where that is known.
     """
     named = _without_places(cfg)
+    if images is None:
+        images = images_of(cfg)
     if isinstance(cfg, Evaluate):
         if not cfg.features.enabled:
             del named["features"]
@@ -58,7 +60,6 @@ def experiment_hash(cfg: Config) -> str:
             own["severities"] = sorted(cfg.corruptions.severities)
             if cfg.corruptions.source != "made":
                 del own["seed"]
-                own["listing"] = listing_fingerprint(_published_files(cfg))
         if not (cfg.vicinal.enabled or cfg.corruptions.enabled):
             del named["baselines"]
     if isinstance(cfg, Training):
@@ -69,8 +70,8 @@ def experiment_hash(cfg: Config) -> str:
         del named["stage1"]
     if isinstance(cfg, EvaluateLogits):
         named = {"logits": file_fingerprint(cfg.logits)}
-    elif (files := data_files(cfg.data)) is not None:
-        named["data"]["listing"] = listing_fingerprint(files)
+    elif images:
+        named["data"]["images"] = dict(images)
     if isinstance(teacher := named.get("teacher"), dict):
         tape = cfg.teacher.tape if isinstance(cfg, Distill) else None
         if tape is None or teacher["tape_precision"] == "float32":
@@ -85,76 +86,70 @@ def experiment_hash(cfg: Config) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
-def data_files(cfg: Data) -> Iterator[tuple[str, Path]] | None:
-    """Return the files that a data set is made of, by name; None where its name says it all."""
+def images_of(cfg: Config) -> dict[str, str]:
+    """Return the sha256 of the images that go in, by split; none of data that their name tells.
+
+    The published forms of corrupted images go by the names of their corruptions.
+    """
+    if isinstance(cfg, EvaluateLogits):
+        return {}
+    data = cfg.data
+    if isinstance(data, CorruptedData):
+        found = {"test": _content(_corrupted_files(data), data, data.root)}
+    else:
+        found = split_contents(data.source, data.root, data.cache_dir)
+    if isinstance(cfg, Evaluate) and cfg.corruptions.enabled and cfg.corruptions.source != "made":
+        files = dict.fromkeys(
+            file for published in _published(cfg) for file in _corrupted_files(published)
+        )
+        found["corrupted"] = _content(files, data, cfg.corruptions.root or data.root)
+    return found
+
+
+def _content(files: Iterable[tuple[str, Path]], data: Data, root: str | None) -> str:
+    listed = list(files)
+    return summary(listed, contents(listed, data.cache_dir, root or "."))
+
+
+def _corrupted_files(cfg: CorruptedData) -> Iterator[tuple[str, Path]]:
+    """Yield the files of a corruption and severity, by name."""
     root = Path(cfg.root or "")
-    if not isinstance(cfg, CorruptedData):
-        on_disk = cfg.source in ("imagefolder", "imagenet")
-        return image_files(root) if on_disk else None
     if cfg.source == "imagenet_c":
         place = f"{cfg.corruption}/{cfg.severity}"
         folders = [*root.glob(place), *root.glob(f"*/{place}")]
-        return chain.from_iterable(image_files(folder) for folder in sorted(folders))
-    places = [root / FOLDERS[cfg.source], root]
-    folder = next((p for p in places if any(p.glob("*.npy"))), root)
-    files = [folder / f"{name}.npy" for name in (cfg.corruption, "labels")]
-    return ((path.name, path) for path in files if path.is_file())
+        return chain.from_iterable(image_files(f, f"{place}/") for f in sorted(folders))
+    names = [f"{name}.npy" for name in (cfg.corruption, "labels")]
+    folder = arrays_folder(cfg) or root
+    return ((name, folder / name) for name in names if (folder / name).is_file())
 
 
-def _published_files(cfg: Evaluate) -> Iterator[tuple[str, Path]]:
-    """Yield the files of the published corruptions that are asked for."""
-    wanted, found = cfg.corruptions, set()
-    for name in wanted.chosen:
-        for severity in wanted.severities:
-            for file in data_files(cfg.published(name, severity, wanted.source)) or ():
-                if file not in found:
-                    found.add(file)
-                    yield file
+def arrays_folder(cfg: CorruptedData) -> Path | None:
+    """Return the folder of a published set's arrays: the one in its root, or the root itself."""
+    root = Path(cfg.root or "")
+    places = (root / FOLDERS[cfg.source], root)
+    return next((place for place in places if any(place.glob("*.npy"))), None)
 
 
-def image_files(
-    folder: Path, under: str = "", above: frozenset[str] = frozenset()
-) -> Iterator[tuple[str, Path]]:
-    """Yield (name, path) of what has the name of an image in a folder and those below it.
-
-    Links are followed, but never back into a folder that they are in. What is hidden is left out.
-
-    Args:
-        folder: where to look.
-        under: put before each name.
-        above: the real paths of the folders that this one is in.
-    """
-    real = os.path.realpath(folder)
-    if real in above:
-        return
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name[0] == ".":
-                continue
-            name = under + entry.name
-            if _is(entry.is_dir):
-                yield from image_files(Path(entry.path), f"{name}/", above | {real})
-            elif os.path.splitext(entry.name)[1].lower() in IMAGE_EXTENSIONS:
-                yield name, Path(entry.path)
+def _published(cfg: Evaluate) -> Iterator[CorruptedData]:
+    """Yield the data of the published corruptions that are asked for."""
+    for name in cfg.corruptions.chosen:
+        for severity in cfg.corruptions.severities:
+            yield cfg.published(name, severity, cfg.corruptions.source)
 
 
-def _is(kind: Callable[[], bool]) -> bool:
-    try:
-        return kind()
-    except OSError:  # a link that leads in a circle
+def lacks_data(cfg: Config) -> bool:
+    """Return whether there is data to download or to unpack, by whose content a run is named."""
+    if isinstance(cfg, EvaluateLogits):
         return False
+    if isinstance(cfg, Evaluate) and cfg.corruptions.enabled and cfg.corruptions.source != "made":
+        return any(_is_lacking(data) for data in (cfg.data, *_published(cfg)))
+    return _is_lacking(cfg.data)
 
 
-def listing_fingerprint(files: Iterable[tuple[str, Path]]) -> str:
-    """Return the sha256 of files' names and sizes, not of their contents."""
-    digest = hashlib.sha256()
-    for name, path in sorted(files):
-        try:
-            size = path.stat().st_size
-        except OSError:  # whoever reads it says so
-            size = -1
-        digest.update(os.fsencode(name) + f"\0{size}\n".encode())
-    return digest.hexdigest()
+def _is_lacking(data: Data) -> bool:
+    if isinstance(data, CorruptedData):
+        return data.source != "imagenet_c" and data.download and arrays_folder(data) is None
+    return data.source == "imagenet" and bool(to_unpack(Path(data.root or "")))
 
 
 def _pairs_fingerprint(cfg: Vicinal) -> str:

@@ -10,9 +10,11 @@ from typing import Any
 
 import yaml
 
-from mixkd.errors import Problem, UserError
+from mixkd.console import say
+from mixkd.data.contents import IMAGES, SPLITS, split_contents, to_unpack
+from mixkd.errors import Problem, UserError, shown
 from mixkd.export.hub import fetched
-from mixkd.files import file_fingerprint
+from mixkd.files import file_fingerprint, read_json
 from mixkd.shipped import group_names, shipped_values
 from mixkd.words import word
 
@@ -100,21 +102,77 @@ def fill_network(raw: dict[str, Any], section: str, network: dict[str, Any]) -> 
         if network.get(key) is None and key not in ("run", "export"):
             network[key] = value
     network["weights"] = str(weights)
-    if raw["task"] in ("evaluate", "export") and section == "network":
-        # For keys that an older run did not have, and the places that an export does not have.
-        source = str(saved["data"].get("source"))
-        usual = shipped_values("data", source if source in group_names("data") else "digits")
-        for key, value in raw["data"].items():
-            if value == "run" and saved["data"]:
-                raw["data"][key] = saved["data"].get(key, usual.get(key))
+    if raw["task"] in ("evaluate", "export") and section == "network" and saved["data"]:
+        yield from _inherit_data(raw, saved, path.parent)
+    # Of a folder, the images tell, when they have been read.
+    by_settings = raw["data"].get("source") not in SPLITS
     distilled = section == "teacher" and raw["task"] == "distill"
-    if distilled and _saw_held_out(saved["data"], raw["data"]):
-        own = ", ".join(f"data.{key}={saved['data'].get(key)}" for key in SPLIT)
+    if distilled and by_settings and (differs := other_split(saved["data"], raw["data"])):
         yield Problem(
             given,
-            f"{network[kind]} may have trained on the images that select here: its {own}; "
+            f"{network[kind]} may have trained on the images that select here: its {differs}; "
             "take the same",
         )
+
+
+def _inherit_data(raw: dict[str, Any], saved: dict[str, Any], of: Path) -> Iterator[Problem]:
+    """Fill what a configuration takes from the data of a run or an export.
+
+    They may be a stranger's: they say which images a network was trained on and how it saw them,
+    and where images may be read; never where to write, or that anything is to be fetched.
+
+    Args:
+        raw: the configuration.
+        saved: what the run or export says.
+        of: its directory, for messages.
+    """
+    data = raw["data"]
+    is_same, root_is_theirs = data.get("source") == "run", data.get("root") == "run"
+    source = str(saved["data"].get("source"))
+    # For keys that an older run did not have, and the places that an export does not have.
+    usual = shipped_values("data", source if source in group_names("data") else "digits")
+    for key, value in data.items():
+        if value == "run":
+            data[key] = saved["data"].get(key, usual.get(key))
+    root = data.get("root")
+    if root_is_theirs and data.get("download") is True and usual.get("download") is True:
+        data["root"] = root = usual["root"]  # what is fetched goes to the usual place
+    elif (
+        root_is_theirs and isinstance(root, str) and not os.path.isabs(root) and root != "datasets"
+    ):
+        text = f"{of} says {shown(root)}, which is of an unknown folder; say where they are"
+        yield Problem("data.root", f"{text}, data.root=DIR")
+        return
+    if not is_same or source not in SPLITS or not isinstance(root, str) or not os.path.isdir(root):
+        return
+    if root_is_theirs and source == "imagenet" and (archives := to_unpack(Path(root))):
+        text = f"{of} says {shown(root)}, where {' and '.join(archives)} would be unpacked"
+        yield Problem("data.root", f"{text}; data.root=DIR unpacks there")
+    elif raw["task"] == "evaluate" and isinstance(data.get("cache_dir"), str):
+        problems = _other_images(data, saved["images"], of)
+        if "weights" in saved:  # an export has no root: the user has said where images are
+            for problem in problems:
+                say(str(problem))
+        else:
+            yield from problems
+
+
+def _other_images(data: dict[str, Any], recorded: dict[str, str], of: Path) -> Iterator[Problem]:
+    """Yield what is wrong where the images in a folder are not those of a run or an export."""
+    source, root = data["source"], data["root"]
+    if not recorded:
+        say(f"{of} does not say which images it is of: those in {root} are taken to be the same")
+        return
+    here = split_contents(source, root, data["cache_dir"])
+    if here == recorded:
+        return
+    places = [split for split in SPLITS[source] if here.get(split) != recorded.get(split)]
+    size = "" if data.get("size") is None else f" data.size={data['size']}"
+    yield Problem(
+        "data.root",
+        f"got {shown(root)}, which holds other images in {', '.join(f'{p}/' for p in places)} than "
+        f"{of} was made of; data={source} data.root=DIR{size} measures on others",
+    )
 
 
 def _baselines(raw: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -141,7 +199,10 @@ A = {"run": "a run", "export": "an export"}
 
 
 def _saved_config(path: Path) -> dict[str, Any] | str:
-    """Return {network, data} of a run's config.yaml or an export's config.json, or its fault."""
+    """Return {network, data, images} of a run's config.yaml or an export's config.json.
+
+    Images are the sha256 of each split's, where they are files. A text is what is wrong with it.
+    """
     if path.name == SAVED["export"]:
         return _exported_config(path)
     try:
@@ -154,7 +215,16 @@ def _saved_config(path: Path) -> dict[str, Any] | str:
         return "is no run's configuration"
     if strange := network.keys() - shipped_values("network", "_none").keys():
         return f"is of another version of mixkd, where there is a {learner}.{min(strange)}"
-    return {"network": network, "data": data}
+    return {"network": network, "data": data, "images": recorded_images(path.parent)}
+
+
+def recorded_images(run: Path) -> dict[str, str]:
+    """Return the sha256 of the images of each split, as a run has kept them; none where not."""
+    try:
+        prints = read_json(run / "provenance.json", "run")["fingerprints"]
+        return {key.removeprefix(IMAGES): str(prints[key]) for key in prints if IMAGES in key}
+    except (UserError, OSError, LookupError, TypeError, AttributeError, RecursionError):
+        return {}
 
 
 def _exported_config(path: Path) -> dict[str, Any] | str:
@@ -163,13 +233,15 @@ def _exported_config(path: Path) -> dict[str, Any] | str:
         saved = dict(json.loads(path.read_text()))
         if "mixkd" in saved:
             own = saved["mixkd"]
-            kept = {"network": dict(own["network"]), "data": dict(own["data"])}
-            return kept | {"weights": str(own["weights"])}
+            kept = {key: dict(own[key]) for key in ("network", "data")}
+            images = {str(key): str(value) for key, value in own.get("images", {}).items()}
+            return kept | {"images": images, "weights": str(own["weights"])}
         look = saved.get("pretrained_cfg", saved)
         network = {"name": str(saved["architecture"]), "args": saved.get("model_args")}
         label_names(saved)
         network |= {key: list(look[key]) for key in ("mean", "std")}
-        return {"network": network | {"input_size": look["input_size"][-1]}, "data": {}}
+        network |= {"input_size": look["input_size"][-1]}
+        return {"network": network, "data": {}, "images": {}}
     except (OSError, LookupError, TypeError, ValueError, ArithmeticError, AttributeError,
             RecursionError):  # fmt: skip
         return "is of no network that timm or mixkd knows"
@@ -215,7 +287,11 @@ def _find_teacher(raw: dict[str, Any]) -> Iterator[Problem]:
     if teacher.get("run") is not None or teacher.get("weights") is not None:
         return
     root = Path(str(raw["run"]["root"]))
-    found = [run for run in sorted(root.glob("*/finetune/*")) if _fits(run, raw)]
+    named = [run for run in sorted(root.glob("*/finetune/*")) if _fits(run, raw)]
+    found = named
+    if named and data["source"] in SPLITS:
+        here = split_contents(data["source"], data.get("root"), str(data.get("cache_dir")))
+        found = [run for run in named if same_images(recorded_images(run), here)]
     if len(found) == 1:
         teacher["run"] = str(found[0])
     elif found:
@@ -228,8 +304,9 @@ def _find_teacher(raw: dict[str, Any]) -> Iterator[Problem]:
         preset = "" if preset == "none" else f" under protocol={preset}"
         yield Problem(
             "teacher",
-            f"no finished run of {teacher['name']} on {data.get('name')}{preset} in {root}/; make "
-            f"it with `{command}` (teacher.auto=true does), or take teacher.run=DIR or "
+            f"no finished run of {teacher['name']} on {data.get('name')}{preset} in {root}/"
+            + (f" ({named[-1]} was trained on other images than are there now)" if named else "")
+            + f"; make it with `{command}` (teacher.auto=true does), or take teacher.run=DIR or "
             "teacher.weights=FILE",
             tuple(words),
         )
@@ -248,7 +325,7 @@ def _fits(run: Path, raw: dict[str, Any]) -> bool:
         same = same and all(saved["data"].get(key) == data.get(key) for key in SAME_DATA)
         if raw["task"] == "distill":
             same = same and saved.get("protocol", "none") == raw["protocol"]
-        same = same and saved["method"]["name"] == "erm" and _same_source(saved["data"], data)
+        same = same and saved["method"]["name"] == "erm"
         same = same and saved["data"]["limit_train"] in (None, data.get("limit_train"))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
         return False  # half-written, or no run at all
@@ -260,36 +337,37 @@ def _without_file(network: dict[str, Any]) -> dict[str, Any]:
     return network | {"pretrained": bool(network.get("pretrained")) or None}
 
 
-def _same_source(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    if one.get("source") != other.get("source"):
-        return False
-    # An export does not say where its data were: they may be these.
-    roots = {Path(str(data["root"])).resolve() for data in (one, other) if "root" in data}
-    return one.get("source") not in ("imagefolder", "imagenet") or len(roots) == 1
+def same_images(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
+    """Return whether two roots, by the sha256 of their splits, train and select by the same images.
+
+    Where there is a test/, val/ selects; else it reports, and selection is held out of train/.
+    """
+    selecting = [images.get("val") if "test" in images else None for images in (one, other)]
+    return one.get("train") == other.get("train") is not None and selecting[0] == selecting[1]
 
 
-def may_have_trained_on(network: Mapping[str, Any], data: Mapping[str, Any]) -> bool | None:
-    """Return whether a network may have trained on held-out images: what its run or export says.
+def other_split(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """Return how a section of data holds out other images than another does; "" if it does not.
 
-    None: nothing says so, as of a file of weights.
+    Of one source, that is. Where the test images select, none are held out.
+    """
+    same = all(one.get(key) == other.get(key) for key in SPLIT)
+    if one.get("source") != other.get("source") or same or other.get("selection") == "test":
+        return ""
+    return ", ".join(f"data.{key}={one.get(key)}" for key in SPLIT)
+
+
+def saved_of(network: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the data and the images of the run or export that a network is of; None where none is.
 
     Args:
         network: its section, filled.
-        data: what the images are held out from.
     """
     kind = next((kind for kind in SAVED if network.get(kind) is not None), None)
-    if kind is None:
-        return False if network.get("weights") is None else None
-    saved = _saved_config(Path(network["weights"]).with_name(SAVED[kind]))
-    if not isinstance(saved, dict) or not saved["data"]:
+    if kind is None or network.get("weights") is None:
         return None
-    return _saw_held_out(saved["data"], dict(data))
-
-
-def _saw_held_out(teacher: dict[str, Any], student: dict[str, Any]) -> bool:
-    """Return whether a teacher may have trained on what is held out from its student."""
-    same = all(teacher.get(key) == student.get(key) for key in SPLIT)
-    return _same_source(teacher, student) and not same and student.get("selection") != "test"
+    saved = _saved_config(Path(network["weights"]).with_name(SAVED[kind]))
+    return saved if isinstance(saved, dict) and saved["data"] else None
 
 
 def _finetune_words(raw: dict[str, Any]) -> list[str]:

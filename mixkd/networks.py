@@ -12,7 +12,7 @@ import random
 import sys
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from importlib import import_module
 from inspect import Parameter, signature
@@ -32,7 +32,7 @@ from torch.nn.parameter import is_lazy
 
 from mixkd import config
 from mixkd.console import say
-from mixkd.errors import Problem, UserError, nearest, shown
+from mixkd.errors import Problem, UserError, nearest, shortened, shown
 from mixkd.files import file_fingerprint
 from mixkd.inherit import WEIGHTS, told_names
 from mixkd.weights import Candidate, check_kind, checked, find, fits, some, unwrapped
@@ -453,7 +453,9 @@ def _core(cfg: config.Network, classes: int, key: str) -> nn.Module:
             asked = "weights" if cfg.weights == "pretrained" else "pretrained"
             raise UserError.of(f"{key}.{asked}", f"{cfg.label} has no pretrained weights")
     try:
-        core = factory(**args)
+        # A run and an export bring their weights: what they name is built, and fetches none.
+        with fetching_nothing(key) if cfg.run or cfg.export else nullcontext():
+            core = factory(**args)
     except UserError as error:  # from our own factories, which do not know their section
         here = (
             Problem(p.key.replace("network", key, 1), p.text.replace("network.", f"{key}."))
@@ -494,6 +496,26 @@ def _failure(factory: Callable[..., Any], args: Mapping[str, Any]) -> Exception 
     except FAILURES as error:
         return error
     return None
+
+
+@contextmanager
+def fetching_nothing(key: str) -> Iterator[None]:
+    """Let torch's hub, and so torchvision, take weights from its cache alone.
+
+    Raises:
+        UserError: naming `key`, if some would be fetched.
+    """
+
+    def refuse(url: str, path: str, *_: object, **__: object) -> None:
+        text = f"a run or an export asks for {shortened(url)}, which it may not have fetched"
+        raise UserError.of(f"{key}.args", f"{text}; put it at {path} yourself")
+
+    original = torch.hub.download_url_to_file
+    torch.hub.download_url_to_file = refuse  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        torch.hub.download_url_to_file = original
 
 
 def import_callable(path: str, key: str) -> Callable[..., Any]:
@@ -714,8 +736,9 @@ def _check_finite(core: nn.Module, weights: Mapping[str, Tensor], path: Path, ke
 
 def weights_fingerprint(core: nn.Module, cfg: config.Network) -> str:
     """Return the sha256 of the file that a core's weights came from, or of the weights."""
-    if cfg.weights not in (None, "pretrained"):
-        return file_fingerprint(cfg.weights)
+    file = cfg.weights if cfg.weights not in (None, "pretrained") else cfg.pretrained
+    if isinstance(file, str):  # whatever a new head is
+        return file_fingerprint(file)
     digest = hashlib.sha256()
     for name, value in core.state_dict().items():
         digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())

@@ -26,9 +26,10 @@ from mixkd.config import (
     Training,
 )
 from mixkd.console import is_leader, on_signal, say
+from mixkd.data.contents import IMAGES
 from mixkd.errors import UserError, shortened
 from mixkd.files import read_json, write_json, write_text
-from mixkd.fingerprints import experiment_hash
+from mixkd.fingerprints import experiment_hash, images_of
 from mixkd.hiding import hidden
 from mixkd.provenance import provenance
 
@@ -38,8 +39,8 @@ Metrics = dict[str, float]
 # The files by which a directory is known for a run come last.
 CONTENTS = (
     "status.json", "stage1.csv", "history.csv", "metrics.json", "checkpoints",
-    "weights.safetensors", "predictions", "reliability.csv", "vicinal.csv", "corruptions.csv",
-    "features.npz", "figures", "csv", "tensorboard", "wandb", "wandb-id.txt",
+    "weights.safetensors", "trained_on.npy", "predictions", "reliability.csv", "vicinal.csv",
+    "corruptions.csv", "features.npz", "figures", "csv", "tensorboard", "wandb", "wandb-id.txt",
     "config.yaml", "provenance.json",
 )  # fmt: skip
 
@@ -48,11 +49,16 @@ STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Run:
-    """The directory of one experiment. Making this object touches nothing on disk."""
+    """The directory of one experiment.
+
+    What it is of is asked once, here: whatever becomes of its images and of its teacher's weights,
+    a run keeps its name. Making this object writes nothing but the cache of what images contain.
+    """
 
     def __init__(self, cfg: Config) -> None:
         self.cfg = cfg
-        self.experiment = experiment_hash(cfg)
+        self.images = images_of(cfg)
+        self.experiment = experiment_hash(cfg, self.images)
         name = f"{readable_name(cfg)}-{self.experiment}"
         self.path = Path(cfg.run.dir or Path(cfg.run.root) / cfg.data.name / cfg.task / name)
 
@@ -69,6 +75,15 @@ class Run:
             return None
         metrics: Metrics = read_json(self.path / "metrics.json", "run.dir")
         return metrics
+
+    def refuse_changed(self) -> None:
+        """Refuse to go on with images that have been read if they are not those that name the run.
+
+        Raises:
+            UserError: if images were added, removed or changed since.
+        """
+        if images_of(self.cfg) != self.images:
+            raise UserError.of("data.root", "images changed while the run began; start it again")
 
     def checkpoint(self, name: str) -> Path:
         """Return the path of a checkpoint: `last`, `best`, or `stage1`."""
@@ -87,6 +102,7 @@ class Run:
         Raises:
             UserError: if another process works in the directory.
         """
+        fingerprints = {**fingerprints, **{IMAGES + k: v for k, v in self.images.items()}}
         if not is_leader():
             yield
             return
@@ -119,7 +135,7 @@ class Run:
             self._write_provenance(fingerprints, device)  # first: it marks the directory
             write_text(
                 self.path / "config.yaml",
-                yaml.safe_dump(hidden(self.cfg.model_dump()), sort_keys=False),
+                yaml.safe_dump(hidden(_kept(self.cfg)), sort_keys=False),
             )
             began = read_status(self.path).get("started") if self._goes_on() else None
             self.status("running", started=began or _now())
@@ -194,14 +210,14 @@ class Run:
                 path.unlink(missing_ok=True)
 
     def _refuse_other_data(self, fingerprints: Mapping[str, str]) -> None:
-        """Refuse to continue on images that have changed under the same names and sizes."""
+        """Refuse to continue on images that have changed under the same name."""
         record = self.path / "provenance.json"
         if record.is_file():
             before = read_json(record, "run.dir").get("fingerprints")
             if not isinstance(before, dict):
                 text = f"{record} is damaged (it has no fingerprints); take another directory"
                 raise UserError.of("run.dir", text)
-            # Of images in memory the contents count, of those on disk names and sizes.
+            # Of images in memory the pixels count, of those on disk the files.
             known = [k for k in ("data", "data_files") if k in before and k in fingerprints]
             if any(before[key] != fingerprints[key] for key in known):
                 raise UserError.of(
@@ -234,6 +250,14 @@ class Run:
             raise UserError.of(
                 "run.dir", f"{self.path} holds files that are not a run's; takes another directory"
             )
+
+
+def _kept(cfg: Config) -> dict[str, Any]:
+    """Return what config.yaml holds: where images lie means the same from any folder."""
+    kept = cfg.model_dump()
+    if kept["data"].get("root") is not None:
+        kept["data"]["root"] = os.path.abspath(kept["data"]["root"])
+    return kept
 
 
 def readable_name(cfg: Config) -> str:

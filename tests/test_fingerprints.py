@@ -10,7 +10,8 @@ import torch
 
 from mixkd.compose import compose
 from mixkd.config import validate
-from mixkd.fingerprints import experiment_hash, image_files
+from mixkd.data.listing import image_files
+from mixkd.fingerprints import experiment_hash
 
 
 def named(command: str, *words: str) -> str:

@@ -506,3 +506,23 @@ def test_pretrained_weights_are_blamed_where_they_are_to_blame(tmp_path: Path) -
     (tmp_path / "w.pth").write_bytes(b"weights")
     with pytest.raises(UserError, match=r"network.pretrained: got a file; squeezenet1_1 has no"):
         build(torchvision, "network.pretrained=w.pth")
+
+
+def test_a_run_has_nothing_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
+    asked: list[str] = []
+
+    def fetch(url: str, *_: object, **__: object) -> None:
+        asked.append(url)
+        raise OSError("no network here")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", fetch)
+    words = ["network.factory=torchvision.models.resnet18", "network.args.weights=DEFAULT"]
+    own = section(*words)
+    names = [str(k) for k in range(1000)]
+    with pytest.raises(UserError, match=r"network\.args: .* asks for https.*put it at .*hub"):
+        build_network(own.model_copy(update={"run": "theirs"}), names, "network")
+    assert asked == []
+    with pytest.raises(UserError, match="no network here"):
+        build_network(own, names, "network")
+    assert len(asked) == 1

@@ -112,7 +112,8 @@ def from_disk(repeats: int) -> dict[str, list[float]]:
             ]
         )
 
-        files, folder_of_images = Files(place, names, RESIZE), ImageFolder(place / "train", change)
+        files = Files(place, names, RESIZE, content="")
+        folder_of_images = ImageFolder(place / "train", change)
         views = Views((RESIZE, RESIZE), RESIZE, CROP, pad=0)
 
         def by_mixkd() -> None:

@@ -24,6 +24,7 @@ from mixkd.data.images import AnyImages, StoredImages
 from mixkd.data.sources import alone, beside, inside
 from mixkd.errors import UserError, nearest
 from mixkd.files import file_fingerprint
+from mixkd.fingerprints import arrays_folder
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def load_corrupted(cfg: CorruptedData) -> tuple[AnyImages, tuple[str, ...]]:
 def cifar_c(cfg: CorruptedData) -> tuple[AnyImages, tuple[str, ...]]:
     """Return rows of a corruption's `.npy` file, which stay in the file."""
     published = PUBLISHED[cfg.source]
-    folder = _cifar_folder(Path(cfg.root or ""), published, cfg)
+    folder = make_arrays(cfg)
     images = read_arrays(folder, cfg.corruption, cfg.severity, len(published.classes))
     return images, published.classes
 
@@ -116,8 +117,16 @@ def imagenet_c(cfg: CorruptedData) -> tuple[AnyImages, tuple[str, ...]]:
     return read_folders(Path(cfg.root or ""), cfg)
 
 
-def read_folders(root: Path, cfg: CorruptedData) -> tuple[AnyImages, tuple[str, ...]]:
-    """Return the images of one corruption and severity under a folder, and the class names."""
+def read_folders(
+    root: Path, cfg: CorruptedData, *, by_content: bool = True
+) -> tuple[AnyImages, tuple[str, ...]]:
+    """Return the images of one corruption and severity under a folder, and the class names.
+
+    Args:
+        root: the folder.
+        cfg: which, and how to read them.
+        by_content: whether their fingerprint knows what the files contain.
+    """
     # The archives are of four groups, noise/, blur/ and so on, which some keep as folders.
     groups = ["", *(p.name for p in sorted(root.iterdir()) if p.is_dir())]
     found = {
@@ -139,7 +148,8 @@ def read_folders(root: Path, cfg: CorruptedData) -> tuple[AnyImages, tuple[str, 
     classes = class_folders(root / place)
     listing = list_classes(root, place.as_posix(), classes, problems)
     raise_all(problems)
-    return read_listings(cfg, root, {"test": listing})["test"], classes
+    images = read_listings(cfg, root, {"test": listing}, by_content=by_content)
+    return images["test"], classes
 
 
 @dataclass(frozen=True)
@@ -161,10 +171,6 @@ class Rows:
         return torch.from_numpy(array[rows]).permute(0, 3, 1, 2)
 
     def fingerprint(self) -> str:
-        """Return the sha256 of the file."""
-        return self._content
-
-    def state(self) -> str:
         """Return the sha256 of the file."""
         return self._content
 
@@ -190,27 +196,30 @@ def _array(path: Path) -> np.ndarray:
     return array
 
 
-def _cifar_folder(root: Path, published: Published, cfg: CorruptedData) -> Path:
-    """Return the folder of the arrays: the archive's folder in ROOT, or ROOT itself."""
-    folder = root / published.folder
+def make_arrays(cfg: CorruptedData) -> Path:
+    """Return the folder of the arrays of a published set: downloaded, where it is not there.
+
+    Raises:
+        UserError: if it is absent, or cannot be downloaded.
+    """
+    root, published = Path(cfg.root or ""), PUBLISHED[cfg.source]
     if cfg.download:
         try:
             with alone(cfg):
-                if not any(any(place.glob("*.npy")) for place in (folder, root)):
-                    _download(published, root, folder)
+                if arrays_folder(cfg) is None:
+                    _download(published, root, root / published.folder)
         except (RuntimeError, OSError, tarfile.TarError) as error:
             raise UserError.of(
                 "data.root",
                 f"no {published.folder} in {str(root)!r}, and the download failed ({error}); put "
                 f"{published.url} there yourself",
             ) from error
-    for place in (folder, root):
-        if any(place.glob("*.npy")):
-            return place
-    raise UserError.of(
-        "data.root",
-        f"no {published.folder}/*.npy in {str(root)!r}; data.download=true fetches it (2.9 GB)",
-    )
+    if (folder := arrays_folder(cfg)) is None:
+        raise UserError.of(
+            "data.root",
+            f"no {published.folder}/*.npy in {str(root)!r}; data.download=true fetches it (2.9 GB)",
+        )
+    return folder
 
 
 def _download(published: Published, root: Path, folder: Path) -> None:

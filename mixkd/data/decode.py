@@ -4,7 +4,6 @@ import hashlib
 import io
 import os
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,6 @@ from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 
 from mixkd.errors import UserError
-from mixkd.fingerprints import listing_fingerprint
 
 # Part of what names decoded images in a cache: raise it when their pixels come out anew.
 DECODING = 2
@@ -87,11 +85,13 @@ class Files:
         root: the folder.
         names: bytes, shape [n], the files' paths under it.
         size: pixels of a side.
+        content: a sha256 of what all the files contain.
     """
 
     root: Path
     names: np.ndarray
     size: int
+    content: str
 
     @property
     def stored(self) -> tuple[int, int]:
@@ -118,20 +118,5 @@ class Files:
         return torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
 
     def fingerprint(self) -> str:
-        """Return the sha256 of names, sizes in bytes and decoding; contents would take too long."""
-        return hashlib.sha256(f"{DECODING}\0{self._listing}".encode()).hexdigest()
-
-    def state(self) -> str:
-        """Return the sha256 of the files' places, sizes and times, and of how they are decoded."""
-        digest = hashlib.sha256(
-            f"{DECODING}\0{self.size}\0".encode() + os.fsencode(self.root.resolve())
-        )
-        for row, name in enumerate(self.names):
-            stat = self.path(row).stat()
-            digest.update(bytes(name) + f"\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
-        return digest.hexdigest()
-
-    @cached_property
-    def _listing(self) -> str:
-        files = ((os.fsdecode(name), self.path(row)) for row, name in enumerate(self.names))
-        return listing_fingerprint(files)
+        """Return the sha256 of what the files contain, and of how they are decoded."""
+        return hashlib.sha256(f"{DECODING}\0{self.size}\0{self.content}".encode()).hexdigest()

@@ -8,6 +8,7 @@ needed.
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -18,11 +19,12 @@ from torch import Tensor
 
 from mixkd.config import Data
 from mixkd.console import say
+from mixkd.data.contents import File, contents, first_bytes, summary
 from mixkd.data.decode import DECODING, Files, decode
 from mixkd.data.images import AnyImages, Images, StoredImages
+from mixkd.data.listing import image_files
 from mixkd.errors import NotWritten, Problem, UserError
 from mixkd.files import replacing
-from mixkd.fingerprints import image_files
 
 SPLITS = ("train", "val", "test")
 MOST_SHOWN = 5
@@ -49,22 +51,40 @@ def load_folder(
     return read_listings(cfg, root, listings), classes
 
 
-def read_listings(cfg: Data, root: Path, splits: dict[str, Listing]) -> dict[str, AnyImages]:
-    """Return the images of each split, in memory or on disk as configured."""
+def read_listings(
+    cfg: Data, root: Path, splits: dict[str, Listing], *, by_content: bool = True
+) -> dict[str, AnyImages]:
+    """Return the images of each split, in memory or on disk as configured.
+
+    Args:
+        cfg: how to read them.
+        root: where they are.
+        splits: their files and labels.
+        by_content: whether the fingerprints of images on disk know what the files contain.
+    """
     names = np.concatenate([listing.names for listing in splits.values()])
     ends = np.cumsum([len(listing.names) for listing in splits.values()])
     rows = dict(zip(splits, np.split(np.arange(len(names)), ends), strict=False))
     side = cfg.resize or cfg.size
+    files = [(name, root / name) for name in map(os.fsdecode, names)]
+    if not (by_content or cfg.resident):
+        assert side is not None
+        reader = Files(root, names, side, "")
+        return {k: StoredImages.of(reader, rows[k], one.labels) for k, one in splits.items()}
+    found = contents(files, cfg.cache_dir, root)
+    marks = first_bytes(found)
     if cfg.resident:
-        pixels = _decoded(cfg, root, names, side)
+        pixels = _decoded(cfg, root, files, found, side)
         return {
-            split: Images.of(pixels[rows[split][0] : rows[split][-1] + 1], listing.labels)
+            split: Images.of(
+                pixels[rows[split][0] : rows[split][-1] + 1], listing.labels, marks[rows[split]]
+            )
             for split, listing in splits.items()
         }
     assert side is not None
-    files = Files(root, names, side)
+    reader = Files(root, names, side, summary(files, found))
     return {
-        split: StoredImages.of(files, rows[split], listing.labels)
+        split: StoredImages.of(reader, rows[split], listing.labels, marks[rows[split]])
         for split, listing in splits.items()
     }
 
@@ -129,13 +149,20 @@ def raise_all(problems: list[str]) -> None:
     raise UserError(*shown)
 
 
-def _decoded(cfg: Data, root: Path, names: np.ndarray, side: int | None) -> np.ndarray:
-    """Return every image, uint8 [n, height, width, 3], from the cache where it is there."""
-    paths = [root / os.fsdecode(name) for name in names]
-    key = hashlib.sha256(json.dumps([DECODING, side]).encode() + os.fsencode(root.resolve()))
-    for path, name in zip(paths, names, strict=True):
-        stat = path.stat()
-        key.update(bytes(name) + f"\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+def _decoded(
+    cfg: Data, root: Path, files: Sequence[File], found: np.ndarray, side: int | None
+) -> np.ndarray:
+    """Return every image, uint8 [n, height, width, 3], from the cache where it is there.
+
+    Args:
+        cfg: how to decode them, and where the cache is.
+        root: where they are, for messages.
+        files: which.
+        found: their contents, uint8 [n, 32], by which the cache knows them.
+        side: pixels of a side; None: as they are.
+    """
+    paths = [path for _, path in files]
+    key = hashlib.sha256(json.dumps([DECODING, side]).encode() + found.tobytes())
     cache = Path(cfg.cache_dir) / f"{key.hexdigest()[:24]}.npy"
     try:
         cached: np.ndarray = np.load(cache, mmap_mode="r", allow_pickle=False)
@@ -157,6 +184,8 @@ def _decoded(cfg: Data, root: Path, names: np.ndarray, side: int | None) -> np.n
             f"images have {len(sizes)} sizes, from {small[1]}x{small[0]} to {large[1]}x{large[0]}; "
             "takes the number of pixels to resize and crop them all to",
         )
+    if not np.array_equal(contents(files, cfg.cache_dir, root), found):
+        raise UserError.of("data.root", f"files in {root} changed while they were read; try again")
     pixels = torch.stack([image.permute(1, 2, 0) for image in images]).numpy()
     try:
         with replacing(cache) as temporary, open(temporary, "wb") as file:

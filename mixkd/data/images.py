@@ -22,25 +22,30 @@ class Images:
         pixels: uint8, shape [n, 3, height, width].
         labels: int64, shape [n].
         index: int64, shape [n], the positions in the data set's own order.
+        files: uint64, shape [n], what tells the files that they are of by content, where they are.
     """
 
     pixels: Tensor
     labels: Tensor
     index: Tensor
+    files: np.ndarray | None = None
 
     @classmethod
-    def of(cls, pixels: np.ndarray, labels: np.ndarray) -> "Images":
+    def of(
+        cls, pixels: np.ndarray, labels: np.ndarray, files: np.ndarray | None = None
+    ) -> "Images":
         """Return all images of a data set.
 
         Args:
             pixels: uint8, shape [n, height, width, channels] with one or three channels.
             labels: integers, shape [n].
+            files: uint64, shape [n], of images that are files.
         """
         tensor = torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
         if tensor.shape[1] == 1:
             tensor = tensor.expand(-1, 3, -1, -1).contiguous()
         index = torch.arange(len(labels))
-        return cls(tensor, torch.as_tensor(np.asarray(labels, dtype=np.int64)), index)
+        return cls(tensor, torch.as_tensor(np.asarray(labels, dtype=np.int64)), index, files)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -53,11 +58,13 @@ class Images:
     def take(self, positions: np.ndarray) -> "Images":
         """Return the images at `positions`, in that order."""
         at = torch.from_numpy(positions)
-        return Images(self.pixels[at], self.labels[at], self.index[at])
+        files = None if self.files is None else self.files[positions]
+        return Images(self.pixels[at], self.labels[at], self.index[at], files)
 
     def to(self, device: torch.device) -> "Images":
         """Return the images on a device."""
-        return Images(self.pixels.to(device), self.labels.to(device), self.index.to(device))
+        labels, index = self.labels.to(device), self.index.to(device)
+        return Images(self.pixels.to(device), labels, index, self.files)
 
     def fingerprint(self) -> str:
         """Return the sha256 of pixels, labels and positions."""
@@ -79,10 +86,7 @@ class Reader(Protocol):
         """
 
     def fingerprint(self) -> str:
-        """Return a sha256 that names all that there is to read."""
-
-    def state(self) -> str:
-        """Return a sha256 of where it is and how it is there: what a cache of it goes by."""
+        """Return a sha256 of the content of all that there is to read."""
 
 
 @dataclass(frozen=True)
@@ -94,18 +98,26 @@ class StoredImages:
         rows: int64, shape [n], of the reader.
         labels: int64, shape [n].
         index: int64, shape [n], the positions in the data set's own order.
+        files: uint64, shape [n], what tells the files that they are by content, where they are.
     """
 
     reader: Reader
     rows: np.ndarray
     labels: Tensor
     index: Tensor
+    files: np.ndarray | None = None
 
     @classmethod
-    def of(cls, reader: Reader, rows: np.ndarray, labels: np.ndarray) -> "StoredImages":
+    def of(
+        cls,
+        reader: Reader,
+        rows: np.ndarray,
+        labels: np.ndarray,
+        files: np.ndarray | None = None,
+    ) -> "StoredImages":
         """Return images by their rows, in that order."""
         index = torch.arange(len(labels))
-        return cls(reader, rows, torch.as_tensor(np.asarray(labels, dtype=np.int64)), index)
+        return cls(reader, rows, torch.as_tensor(np.asarray(labels, dtype=np.int64)), index, files)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -118,11 +130,14 @@ class StoredImages:
     def take(self, positions: np.ndarray) -> "StoredImages":
         """Return the images at `positions`, in that order."""
         at = torch.from_numpy(positions)
-        return StoredImages(self.reader, self.rows[positions], self.labels[at], self.index[at])
+        files = None if self.files is None else self.files[positions]
+        rows = self.rows[positions]
+        return StoredImages(self.reader, rows, self.labels[at], self.index[at], files)
 
     def to(self, device: torch.device) -> "StoredImages":
         """Return the same, labels and positions on a device."""
-        return StoredImages(self.reader, self.rows, self.labels.to(device), self.index.to(device))
+        labels, index = self.labels.to(device), self.index.to(device)
+        return StoredImages(self.reader, self.rows, labels, index, self.files)
 
     def read(self, positions: np.ndarray) -> Tensor:
         """Return the pixels at `positions`: uint8 [n, 3, *stored], on the CPU."""

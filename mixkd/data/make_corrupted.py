@@ -48,9 +48,7 @@ def make_corrupted(
     parameters = parameters_for(*images.stored)
     fingerprint = images.fingerprint()
     known = {
-        # Files as they are decoded: not only which they are.
-        "images": fingerprint if isinstance(images, Images) else images.reader.state(),
-        "rows": None if isinstance(images, Images) else images.rows.tolist(),
+        "images": fingerprint,
         "size": images.stored,
         "seed": seed,
         "parameters": PARAMETERS[parameters],

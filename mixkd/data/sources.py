@@ -24,6 +24,7 @@ from torchvision.datasets import imagenet as devkit
 
 from mixkd.config import Data
 from mixkd.console import say
+from mixkd.data.contents import ARCHIVES, to_unpack
 from mixkd.data.folder import load_folder
 from mixkd.data.images import AnyImages, Images
 from mixkd.errors import UserError
@@ -110,30 +111,33 @@ def imagenet(cfg: Data) -> Source:
         UserError: if there is neither, or an archive is not the published one.
     """
     root = Path(cfg.root or "")
-    with alone(cfg):
-        for split, unpack in (
-            ("train", devkit.parse_train_archive),
-            ("val", devkit.parse_val_archive),
-        ):
-            if not (root / split).is_dir() and (root / ARCHIVES[split]).is_file():
-                _unpack(root, split, unpack)
+    unpack_imagenet(cfg)
     missing = [split for split in ("train", "val") if not (root / split).is_dir()]
     if missing:
         raise UserError.of(
             "data.root",
             f"{root} lacks {' and '.join(f'{split}/' for split in missing)}; takes the folder that "
-            f"holds train/ and val/, or the archives {', '.join(ARCHIVES.values())} "
+            f"holds train/ and val/, or the archives {', '.join((*ARCHIVES.values(), DEVKIT))} "
             "(https://image-net.org/download, after registering)",
         )
     parts, classes = load_folder(cfg, ("train", "val"))
     return Source(parts["train"], parts["val"], classes)
 
 
-ARCHIVES = {
-    "train": "ILSVRC2012_img_train.tar",
-    "val": "ILSVRC2012_img_val.tar",
-    "devkit": "ILSVRC2012_devkit_t12.tar.gz",
-}
+DEVKIT = "ILSVRC2012_devkit_t12.tar.gz"
+PARSERS = {"train": devkit.parse_train_archive, "val": devkit.parse_val_archive}
+
+
+def unpack_imagenet(cfg: Data) -> None:
+    """Unpack the archives of ImageNet whose folders are not there.
+
+    Raises:
+        UserError: if one is not the published one.
+    """
+    root = Path(cfg.root or "")
+    with alone(cfg):
+        for split in to_unpack(root):
+            _unpack(root, split, PARSERS[split])
 
 
 def _unpack(root: Path, split: str, unpack: Callable[..., None]) -> None:

@@ -1,13 +1,14 @@
 """config.json of an export: what builds the network again, in timm's form and in mixkd's own."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from mixkd import __version__, config
-from mixkd.inherit import SAME_NETWORK
+from mixkd.inherit import SAME_NETWORK, recorded_images
 from mixkd.networks import Network
 
 # timm builds these by their names; any other factory is mixkd's or the user's.
@@ -28,7 +29,8 @@ def record(
     """Return what config.json holds, ready for JSON.
 
     With an `architecture` timm loads the folder. `mixkd` has the keys of `network.*` that build the
-    network and those of `data.*` that make its images, without places on a disk.
+    network and those of `data.*` that make its images, without places on a disk; `images` are the
+    sha256 of those that it was trained and selected on, where they were files.
 
     Args:
         cfg: the export.
@@ -74,6 +76,7 @@ def record(
             "view": list(shape),
             "network": own,
             "data": cfg.data.model_dump(exclude=places),
+            "images": recorded_images(Path(cfg.network.run or "")),
         },
     }
 

@@ -16,7 +16,8 @@ from mixkd.config import validate
 from mixkd.console import say
 from mixkd.errors import NotFinite, UserError
 from mixkd.hiding import hide
-from mixkd.run import Metrics, Run, read_status
+from mixkd.run import Metrics, read_status
+from mixkd.tasks.opening import open_run
 
 State = Literal["finished", "skipped", "submitted", "failed", "refused", "interrupted"]
 STATUS = {
@@ -120,14 +121,12 @@ def run_job(
             if made.status:
                 return made
             config = validate(cfg)
-        run = Run(config)
+        run = open_run(config)
         path = str(run.path)
         if (metrics := run.finished_metrics()) is not None:
             return Outcome("skipped", path, metrics)
         task = getattr(_imported(f"mixkd.tasks.{command}"), command)
-        metrics = task(config)
-        # Its data may have been downloaded or unpacked just now, which names it anew.
-        return Outcome("finished", str(Run(config).path), metrics)
+        return Outcome("finished", path, task(config, run))
     except UserError as error:
         return Outcome("refused", path, text=explain(command, error, full))
     except KeyboardInterrupt:

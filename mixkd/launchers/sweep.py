@@ -18,6 +18,7 @@ from hydra.errors import HydraException
 from mixkd.compose import compose, diagnose, expand
 from mixkd.config import EvaluateLogits, Slurm, SweepSettings, sweep_settings, validate
 from mixkd.errors import UserError
+from mixkd.fingerprints import lacks_data
 from mixkd.hiding import hide
 from mixkd.launchers.job import Outcome, explain
 from mixkd.launchers.local import Job, interrupted, run_jobs
@@ -186,6 +187,8 @@ def look(job: Job) -> Planned:
         cfg = compose(job.command, [*job.words, *job.more])
         config = validate(cfg)
         devices = 1 if isinstance(config, EvaluateLogits) else config.trainer.devices
+        if lacks_data(config):  # fetched or unpacked by the job, which then has a name
+            return Planned(replace(job, devices=devices))
         run = Run(config)
         job = replace(job, devices=devices, path=str(run.path))
         metrics = run.finished_metrics()

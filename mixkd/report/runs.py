@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from mixkd.config import Data, Network, Section, Trainer, places
 from mixkd.fingerprints import AS_BEFORE
 from mixkd.metrics.feasible import impossible, is_possible
 from mixkd.metrics.paired import Predictions, expected_calibration_error, unfit
@@ -28,9 +29,16 @@ COLUMNS = {
     "history.csv": ((), ("val/accuracy",)),
 }
 
-# Keys that say where and how fast a run is, not what it is.
-PLACES = ("run", "weights", "root", "download", "cache_dir", "resident", "workers", "accelerator",
-          "strategy", "devices", "threads", "eval_batch_size")  # fmt: skip
+# The sections that say what a run is, and of each the keys that say where and how fast: the schema
+# knows them. Weights to start from differ from seed to seed, as teachers' do.
+SECTIONS: dict[str, type[Section] | None] = {
+    "network": Network, "student": Network, "data": Data, "method": None, "optimizer": None,
+    "schedule": None, "stage1": None, "trainer": Trainer,
+}  # fmt: skip
+PLACES = {name: {*places(schema)} if schema else set() for name, schema in SECTIONS.items()}
+PLACES["network"].add("weights")
+PLACES["student"].add("weights")
+PLACES["trainer"].add("devices")
 
 
 @dataclass(frozen=True)
@@ -190,13 +198,18 @@ class FoundRun:
         """Its setting, whatever its teacher's weights are: each seed may have its own teacher."""
         kept = {
             name: {
-                k: v
-                for k, v in self.section(name).items()
-                if k not in PLACES and not (k in AS_BEFORE and v == AS_BEFORE[k])
+                key: value
+                for key, value in self.section(name).items()
+                if key not in PLACES[name] and (key, value) not in AS_BEFORE.items()
             }
-            for name in ("network", "student", "data", "method", "optimizer", "schedule", "stage1",
-                         "trainer")
-        }  # fmt: skip
+            for name in SECTIONS
+        }
+        learner = kept["student" if self.task == "distill" else "network"]
+        if isinstance(file := learner.get("pretrained"), str):  # wherever it lies
+            learner["pretrained"] = self.fingerprint("start") or file
+        is_new = self.section("student" if self.task == "distill" else "network").get("weights")
+        if not learner.get("pretrained") or is_new is not None:
+            del kept["stage1"]  # there was none
         return as_text([kept, {k: self.config.get(k) for k in ("task", "protocol", "temperature")}])
 
     def _is_sound(self, name: str) -> bool:
@@ -218,6 +231,8 @@ def as_text(value: Any) -> str:
     def plain(part: Any) -> Any:
         if isinstance(part, dict):
             return {str(key): plain(own) for key, own in part.items()}
+        if isinstance(part, float) and part.is_integer():  # 1 and 1.0 are one number
+            return int(part)
         return [plain(own) for own in part] if isinstance(part, list) else part
 
     return json.dumps(plain(value), sort_keys=True, default=str)

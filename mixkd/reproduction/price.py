@@ -9,8 +9,8 @@ from omegaconf import OmegaConf
 
 from mixkd.compose import compose
 from mixkd.data.corruption_names import PAPER, STANDARD
+from mixkd.data.listing import image_files
 from mixkd.errors import UserError
-from mixkd.fingerprints import image_files
 from mixkd.reproduction.study import Wanted
 
 START = 2.0  # seconds that a run takes beside its images

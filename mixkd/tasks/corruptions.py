@@ -42,7 +42,7 @@ def made_images(cfg: Evaluate, splits: Splits) -> Load:
             images = read_arrays(folder, name, severity, len(splits.classes))
             return images, cfg.data.model_copy(update={"workers": 0})
         place = cfg.published(name, severity, "imagenet_c", size=splits.test.stored[0])
-        return read_folders(folder, place)[0], cfg.data
+        return read_folders(folder, place, by_content=False)[0], cfg.data
 
     return made
 

@@ -21,6 +21,8 @@ from mixkd.provenance import stream_seed
 from mixkd.run import Metrics, Run
 from mixkd.tape import Deck, Tape
 from mixkd.tasks.fit import fit, prepare, stages
+from mixkd.tasks.held_out import refuse_leaks
+from mixkd.tasks.opening import open_run
 from mixkd.vicinal import VicinalStream
 
 # The learner of each method.
@@ -30,18 +32,24 @@ LEARNERS: dict[str, type[Distillation]] = {
 }
 
 
-def distill(cfg: config.Distill) -> Metrics:
+def distill(cfg: config.Distill, run: Run | None = None) -> Metrics:
     """Train one student from one teacher and return the student's metrics.
+
+    Args:
+        cfg: the configuration.
+        run: its run, where that is open.
 
     Raises:
         UserError: if the data, a network or the run directory is not fit for use.
     """
-    run = Run(cfg)
+    run = run or open_run(cfg)
     finished = run.finished_metrics()
     if finished is not None:
         return finished
     splits = load_splits(cfg.data)
-    run = Run(cfg)  # again: files that were downloaded or unpacked just now are part of its name
+    run.refuse_changed()
+    networks = {"teacher": cfg.teacher, "student": cfg.student}
+    trained_on = refuse_leaks(networks, cfg.data, run.images, splits)
     classes = splits.classes
     if cfg.temperature == "sigma" and len(classes) == 2:
         raise UserError.of(
@@ -85,7 +93,7 @@ def distill(cfg: config.Distill) -> Metrics:
     fingerprints = {**splits.fingerprints, "teacher": taught}
     if cfg.student.weights or cfg.student.pretrained:
         fingerprints["start"] = weights_fingerprint(student.core, cfg.student)
-    return fit(cfg, run, stages(cfg, learner, stream, splits), data, fingerprints)
+    return fit(cfg, run, stages(cfg, learner, stream, splits), data, fingerprints, trained_on)
 
 
 def _deck(cfg: config.Distill, splits: Splits, stream: VicinalStream, taught: str) -> Deck:

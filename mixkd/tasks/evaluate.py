@@ -11,7 +11,6 @@ from mixkd.data.datamodule import ImageDataModule, load_splits, make_views
 from mixkd.data.images import Splits
 from mixkd.errors import UserError
 from mixkd.files import write_json
-from mixkd.inherit import may_have_trained_on
 from mixkd.modules.batchnorm import BatchNormEstimation
 from mixkd.modules.classifier import Classifier
 from mixkd.networks import Network, build_network, weights_fingerprint
@@ -19,27 +18,33 @@ from mixkd.run import Metrics, Run
 from mixkd.tasks.corruptions import corrupt_and_measure, made_images, published_images
 from mixkd.tasks.features import choose_images, look
 from mixkd.tasks.fit import check_shares, describe_device, make_trainer, prepare
+from mixkd.tasks.held_out import UNKNOWN, leak, tell_seen_tests
 from mixkd.tasks.logits import evaluate_logits
 from mixkd.tasks.measure import can_fit, measure
+from mixkd.tasks.opening import open_run
 from mixkd.tasks.vicinal import analyse, choose_pairs
 
 
-def evaluate(cfg: config.Evaluate | config.EvaluateLogits) -> Metrics:
+def evaluate(cfg: config.Evaluate | config.EvaluateLogits, run: Run | None = None) -> Metrics:
     """Measure a network on the chosen splits and return `<split>/<metric>`, and what is asked for.
+
+    Args:
+        cfg: the configuration.
+        run: its run, where that is open.
 
     Raises:
         UserError: if the data, a network or the run directory is not fit for use.
     """
     if isinstance(cfg, config.EvaluateLogits):
-        return evaluate_logits(cfg)
-    run = Run(cfg)
+        return evaluate_logits(cfg, run)
+    run = run or open_run(cfg)
     finished = run.finished_metrics()
     if finished is not None:
         return finished
     splits = load_splits(cfg.data)
     published = cfg.corruptions.enabled and cfg.corruptions.source != "made"
     load = published_images(cfg, splits) if published else None
-    run = Run(cfg)  # again: files that were downloaded or unpacked just now are part of its name
+    run.refuse_changed()
     shape = make_views(cfg.data, splits).shape
     fingerprints = dict(splits.fingerprints)
     networks: dict[str, Network] = {}
@@ -54,15 +59,14 @@ def evaluate(cfg: config.Evaluate | config.EvaluateLogits) -> Metrics:
             networks[name] = network = build_network(section, splits.classes, key)
             fingerprints[key] = weights_fingerprint(network.core, section)
             prepare(cfg.trainer, network, len(splits.classes), shape, key)
-            seen = may_have_trained_on(section.model_dump(), cfg.data.model_dump())
-            if seen:
-                say(f"{key}: no temperature scaling; it may have trained on the held-out images")
-            fits[name] = can_fit(splits, cfg.data) and not seen
-            if seen is None and fits[name]:
-                say(
-                    f"{key}: if these weights have seen the held-out images in training, the "
-                    "temperature that is fitted on those is too low"
-                )
+            tell_seen_tests(key, section, splits)
+            fits[name] = can_fit(splits, cfg.data)
+            said = leak(section, cfg.data, run.images, splits) if fits[name] else ""
+            if said:
+                fits[name] = False
+                say(f"{key}: no temperature scaling; it {said}")
+            elif said is None:
+                say(f"{key}: {UNKNOWN} the temperature that is fitted on those is too low")
 
     data = ImageDataModule(splits, cfg.data)
     sizes = {str(split): len(splits[split]) for split in cfg.vicinal.splits}

@@ -10,20 +10,27 @@ from mixkd.optimization import Optimization
 from mixkd.provenance import stream_seed
 from mixkd.run import Metrics, Run
 from mixkd.tasks.fit import fit, prepare, stages
+from mixkd.tasks.held_out import refuse_leaks
+from mixkd.tasks.opening import open_run
 
 
-def finetune(cfg: config.Finetune) -> Metrics:
+def finetune(cfg: config.Finetune, run: Run | None = None) -> Metrics:
     """Train one network from labels and return its metrics.
+
+    Args:
+        cfg: the configuration.
+        run: its run, where that is open.
 
     Raises:
         UserError: if the data, the network or the run directory is not fit for use.
     """
-    run = Run(cfg)
+    run = run or open_run(cfg)
     finished = run.finished_metrics()
     if finished is not None:
         return finished
     splits = load_splits(cfg.data)
-    run = Run(cfg)  # again: files that were downloaded or unpacked just now are part of its name
+    run.refuse_changed()
+    trained_on = refuse_leaks({"network": cfg.network}, cfg.data, run.images, splits)
     stream = make_stream(
         cfg.data, splits, cfg.method.mix, stream_seed(cfg), devices=cfg.trainer.devices
     )
@@ -43,4 +50,4 @@ def finetune(cfg: config.Finetune) -> Metrics:
     fingerprints = dict(splits.fingerprints)
     if cfg.network.weights or cfg.network.pretrained:
         fingerprints["start"] = weights_fingerprint(network.core, cfg.network)
-    return fit(cfg, run, stages(cfg, learner, stream, splits), data, fingerprints)
+    return fit(cfg, run, stages(cfg, learner, stream, splits), data, fingerprints, trained_on)

@@ -19,7 +19,7 @@ from mixkd.tasks.measure import record
 BATCH = 1000
 
 
-def evaluate_logits(cfg: EvaluateLogits) -> Metrics:
+def evaluate_logits(cfg: EvaluateLogits, run: Run | None = None) -> Metrics:
     """Return `test/<metric>` of logits in a file; write predictions, reliability.csv, a figure.
 
     The file is an npz of `logits` [n, classes] and `label` [n], such as `predictions/test.npz` of a
@@ -29,7 +29,7 @@ def evaluate_logits(cfg: EvaluateLogits) -> Metrics:
     Raises:
         UserError: if the file holds anything else.
     """
-    run = Run(cfg)
+    run = run or Run(cfg)
     finished = run.finished_metrics()
     if finished is not None:
         return finished

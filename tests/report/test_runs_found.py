@@ -327,8 +327,8 @@ def test_damaged_features_are_named() -> None:
     assert run().faults == ["features.npz is damaged"]
 
 
-def setting(config: str, teacher: str = "t1") -> str:
-    prints = json.dumps({"fingerprints": {"teacher": teacher}})
+def setting(config: str, teacher: str = "t1", **more: str) -> str:
+    prints = json.dumps({"fingerprints": {"teacher": teacher, **more}})
     return run(config_yaml=f"{{{config}}}", provenance_json=prints).setting
 
 
@@ -349,6 +349,23 @@ def test_a_setting_is_what_the_seeds_of_a_row_share() -> None:
     ):
         assert setting(other) != setting(usual)
     assert setting(usual, "t2") != setting(usual)
+
+
+def test_one_thing_named_in_two_ways_is_one_setting() -> None:
+    usual = "task: distill, student: {name: n, args: {width: 1}, export: here}, data: {size: 16}"
+    for same in (
+        usual.replace("export: here", "export: /else/where"),
+        usual.replace("export: here", "run: a, weights: a/weights.safetensors"),
+        usual.replace("width: 1", "width: 1.0"),
+        f"{usual}, stage1: {{epochs: 3}}",  # of a random backbone
+        usual.replace("size: 16", "size: 16, resident: false, root: DIR, cache_dir: DIR"),
+    ):
+        assert setting(same) == setting(usual)
+    begun = usual.replace("export: here", "pretrained: w.pth")
+    other = begun.replace("w.pth", "./w.pth")
+    assert setting(begun, start="1") == setting(other, start="1")
+    assert setting(begun, start="1") != setting(begun, start="2")
+    assert setting(f"{begun}, stage1: {{epochs: 3}}") != setting(f"{begun}, stage1: {{epochs: 4}}")
 
 
 def test_arrays_that_cannot_be_read_are_none() -> None:

@@ -1,0 +1,194 @@
+"""What files contain, as sha256: read once, then known by what the file system says of them.
+
+Images are known by their bytes, however many there are: names, sizes and times can be equal where
+images are not, as in an archive that sets every time. Reading them all takes about as long as an
+epoch that reads them, once for a set of files; later starts ask the file system for each file's
+size, times and inode, and read what has changed.
+"""
+
+import hashlib
+import os
+import stat
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from mixkd.console import say
+from mixkd.data.listing import image_files
+from mixkd.errors import NotWritten
+from mixkd.files import file_fingerprint, replacing
+
+File = tuple[str, Path]  # a name, and where it is
+
+MANY_FILES, MANY_BYTES = 20_000, 2**30  # to be read, of which a line tells
+EVERY = 30.0  # seconds between lines of progress
+READERS = 16  # at once: more than cores, as files may come over a network
+
+# A file that was changed just now may change again without another time of change: file systems
+# count time in steps, of up to this many nanoseconds.
+STEP = 2 * 10**9
+
+STATE, CONTENT = 16, 32  # bytes of a row of the cache
+
+# The folders of a root that hold the images of a source; what else lies in the root is no data.
+SPLITS = {"imagefolder": ("train", "val", "test"), "imagenet": ("train", "val")}
+
+# What the sha256 of a split's images is called among the fingerprints of a run: IMAGES + split.
+IMAGES = "images/"
+
+# The archives of ImageNet that are unpacked to such a folder where that is not there.
+ARCHIVES = {"train": "ILSVRC2012_img_train.tar", "val": "ILSVRC2012_img_val.tar"}
+
+
+def contents(files: Sequence[File], cache_dir: str | Path, of: str | Path) -> np.ndarray:
+    """Return the sha256 of files' contents: uint8 [n, 32]; zeros for what cannot be read.
+
+    Args:
+        files: their names, which are part of what tells them apart, and their paths.
+        cache_dir: where to keep what was read. One that cannot be written to costs time alone.
+        of: the folder that they are in; each has a file in the cache.
+    """
+    started = time.time_ns()
+    place = hashlib.sha256(os.fsencode(os.path.realpath(of))).hexdigest()[:24]
+    cache = Path(cache_dir) / "contents" / f"{place}.npy"
+    known = _read(cache)
+    states, sizes, changed = _states(files)
+    found = np.zeros((len(files), CONTENT), dtype=np.uint8)
+    hit, at = _looked_up(states, known)
+    found[hit] = known[at[hit], STATE:]
+    missing = np.flatnonzero(~hit & (sizes >= 0))
+    if not len(missing):
+        return found
+    tells = len(missing) > MANY_FILES or sizes[missing].sum() > MANY_BYTES
+    if tells:
+        total = sizes[missing].sum() / 1e9
+        say(f"reading {len(missing):,} files of {of}, {total:.3g} GB (once; kept in {cache})")
+    said = time.monotonic()
+    with ThreadPoolExecutor(READERS) as pool:
+        read = pool.map(_content, [files[int(row)][1] for row in missing])
+        for done, (row, content) in enumerate(zip(missing, read, strict=True), start=1):
+            found[row] = np.frombuffer(content, dtype=np.uint8)
+            if tells and time.monotonic() - said > EVERY:
+                said = time.monotonic()
+                say(f"  {done:,} of {len(missing):,}")
+    is_settled = (changed[missing] < started - STEP) & found[missing].any(axis=1)
+    new = np.concatenate([states[missing], found[missing]], axis=1)[is_settled]
+    if len(new):
+        try:
+            with replacing(cache) as temporary, open(temporary, "wb") as file:
+                np.save(file, _sorted(np.concatenate([known, new])), allow_pickle=False)
+        except (NotWritten, OSError) as error:
+            if tells:
+                say(f"{error} (data.cache_dir); going on without")
+    return found
+
+
+def summary(files: Sequence[File], found: np.ndarray) -> str:
+    """Return the sha256 of files' names and contents, whatever their order.
+
+    Args:
+        files: n of them.
+        found: their contents, uint8 [n, 32].
+    """
+    digest = hashlib.sha256()
+    for (name, _), content in sorted(zip(files, found, strict=True), key=lambda pair: pair[0][0]):
+        digest.update(os.fsencode(name) + b"\0" + content.tobytes())
+    return digest.hexdigest()
+
+
+def split_contents(source: str, root: str | None, cache_dir: str) -> dict[str, str]:
+    """Return the sha256 of the names and contents of each split's images; none of other sources.
+
+    Names are relative to the root: the same images elsewhere have the same sha256.
+
+    Args:
+        source: of data.
+        root: where they are; one that is none holds no images.
+        cache_dir: of what has been read.
+    """
+    place = Path(root or "")
+    splits = [s for s in SPLITS.get(source, ()) if root is not None and (place / s).is_dir()]
+    files = {split: list(_class_files(place, split)) for split in splits}
+    every = [file for split in splits for file in files[split]]
+    if not splits:
+        return {}
+    found, start = contents(every, cache_dir, place), 0
+    summaries = {}
+    for split in splits:
+        stop = start + len(files[split])
+        summaries[split] = summary(files[split], found[start:stop])
+        start = stop
+    return summaries
+
+
+def _class_files(root: Path, split: str) -> Iterator[tuple[str, Path]]:
+    """Yield what is in the class folders of a split, not what lies beside them."""
+    return (file for file in image_files(root / split, f"{split}/") if file[0].count("/") > 1)
+
+
+def to_unpack(root: Path) -> list[str]:
+    """Return the splits of ImageNet that are there as an archive alone."""
+    return [
+        s for s, name in ARCHIVES.items() if not (root / s).is_dir() and (root / name).is_file()
+    ]
+
+
+def first_bytes(rows: np.ndarray) -> np.ndarray:
+    """Return the first eight bytes of rows, uint8 [n, 8 or more], as numbers: uint64 [n]."""
+    return np.ascontiguousarray(rows[:, :8]).view(np.uint64).ravel()
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return bytes.fromhex(file_fingerprint(path))
+    except OSError:  # whoever needs it says so
+        return bytes(CONTENT)
+
+
+def _states(files: Sequence[File]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return what tells files from others, uint8 [n, 16]; sizes in bytes; times of change in ns.
+
+    The size of what is no file, such as a pipe, which must not be read, is -1.
+    """
+    states = bytearray()
+    sizes = np.full(len(files), -1, dtype=np.int64)
+    changed = np.zeros(len(files), dtype=np.int64)
+    for row, (name, path) in enumerate(files):
+        try:
+            known = os.stat(path)
+        except OSError:
+            states += bytes(STATE)
+            continue
+        # The time of change cannot be set, as the time of modification can.
+        numbers = (known.st_size, known.st_mtime_ns, known.st_ctime_ns, known.st_ino, known.st_dev)
+        states += hashlib.sha256(os.fsencode(name) + f"\0{numbers}".encode()).digest()[:STATE]
+        changed[row] = known.st_ctime_ns
+        if stat.S_ISREG(known.st_mode):
+            sizes[row] = known.st_size
+    return np.frombuffer(bytes(states), dtype=np.uint8).reshape(-1, STATE), sizes, changed
+
+
+def _read(cache: Path) -> np.ndarray:
+    """Return the rows of a file of the cache, uint8 [m, 48], sorted; none where it is no such."""
+    try:
+        rows = np.load(cache, allow_pickle=False)
+        if isinstance(rows, np.ndarray) and rows.dtype == np.uint8:
+            return rows.reshape(-1, STATE + CONTENT)
+    except (OSError, ValueError, EOFError):
+        pass
+    return np.zeros((0, STATE + CONTENT), dtype=np.uint8)
+
+
+def _sorted(rows: np.ndarray) -> np.ndarray:
+    return rows[np.argsort(first_bytes(rows), kind="stable")]
+
+
+def _looked_up(states: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return which states are known, bool [n], and in which rows they are, int64 [n]."""
+    if not len(known):
+        return np.zeros(len(states), dtype=bool), np.zeros(len(states), dtype=np.int64)
+    at = np.minimum(np.searchsorted(first_bytes(known), first_bytes(states)), len(known) - 1)
+    return (known[at, :STATE] == states).all(axis=1) & states.any(axis=1), at

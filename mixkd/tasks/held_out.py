@@ -1,0 +1,94 @@
+"""Whether networks have been trained on the images that are held out from them."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from mixkd.config import Data, Network
+from mixkd.console import say
+from mixkd.data.contents import SPLITS
+from mixkd.data.images import Splits
+from mixkd.data.overlap import image_marks, read_marks, seen
+from mixkd.errors import Problem, UserError
+from mixkd.inherit import other_split, same_images, saved_of
+
+UNKNOWN = "if these weights have seen the held-out images in training,"
+
+
+def leak(network: Network, data: Data, images: Mapping[str, str], splits: Splits) -> str | None:
+    """Return how a network has seen the images that select; "" if it has not; None: nothing says.
+
+    A training has written down its images, so that only those count which it has seen. An export
+    says of which folder it is, as a whole.
+
+    Args:
+        network: its section, filled.
+        data: the data that are split.
+        images: the sha256 of the images of each split, where they are files.
+        splits: the images themselves.
+    """
+    if network.weights is None:
+        return ""
+    saved = saved_of(network.model_dump())
+    one_source = saved is not None and saved["data"].get("source") == data.source
+    if saved is not None and one_source:
+        differs = other_split(saved["data"], data.model_dump())
+        if data.source not in SPLITS:
+            return f"may have trained on the images that select here: its {differs}" * bool(differs)
+        if not differs and same_images(saved["images"], images):
+            return ""
+    trained = read_marks(network.weights)
+    if trained is not None:
+        marks = image_marks(splits.val)
+        # What is among the training images too selects no better without such a network.
+        count = int((seen(marks, trained) & ~seen(marks, image_marks(splits.train))).sum())
+        return f"was trained on {count} of the {len(marks)} images that select here" * (count > 0)
+    if saved is None:
+        return None
+    if one_source and data.selection != "test":
+        return (
+            "may have trained on images that select here: it is of another folder or of another "
+            "split, and does not say which images those were"
+        )
+    return ""
+
+
+def tell_seen_tests(key: str, network: Network, splits: Splits) -> None:
+    """Say of how many test images it is known that a network was trained on them."""
+    trained = None if network.weights is None else read_marks(network.weights)
+    if trained is not None and (count := int(seen(image_marks(splits.test), trained).sum())):
+        say(f"{key}: it was trained on {count} of the {len(splits.test)} test images")
+
+
+def refuse_leaks(
+    networks: Mapping[str, Network], data: Data, images: Mapping[str, str], splits: Splits
+) -> np.ndarray:
+    """Refuse to train with networks that have seen what selects; return what the outcome has seen.
+
+    Args:
+        networks: a teacher, and what a training starts from, by key.
+        data: the data that are split.
+        images: the sha256 of the images of each split, where they are files.
+        splits: the images themselves.
+
+    Returns:
+        The marks of the training images, and of those of the networks: uint64 [n, 2].
+
+    Raises:
+        UserError: naming a network that has.
+    """
+    problems = []
+    marks = [image_marks(splits.train)]
+    for key, network in networks.items():
+        said = leak(network, data, images, splits)
+        if said:
+            kind = next((k for k in ("run", "export") if getattr(network, k)), "weights")
+            text = f"{getattr(network, kind)} {said}; take the same images and split, or a network "
+            problems.append(Problem(f"{key}.{kind}", f"{text}that `mixkd finetune` makes of these"))
+        elif said is None:
+            say(f"{key}: {UNKNOWN} they select too well")
+        if network.weights is not None and (trained := read_marks(network.weights)) is not None:
+            marks.append(np.asarray(trained))
+    if problems:
+        raise UserError(*problems)
+    return marks[0] if len(marks) == 1 else np.unique(np.concatenate(marks), axis=0)
