@@ -23,7 +23,8 @@ def test_runs_are_listed_with_state_and_headline() -> None:
     assert [rest.split() for _, rest in lines[1:]] == [
         ["interrupted", "3/9", "val/accuracy", "0.7500", "val/ece", "0.1250"],
         ["running", "1/9"],
-        ["damaged"],
+        ["damaged", *"status.json: Expecting property name enclosed in double quotes: line 1 "
+         "column 2 (char 1)".split()],
     ]  # fmt: skip
     assert list_items(["runs", "run.root=elsewhere"]) == "no runs under elsewhere/"
 
