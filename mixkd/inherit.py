@@ -89,8 +89,8 @@ def fill_network(raw: dict[str, Any], section: str, network: dict[str, Any]) -> 
         package = shortened(str(factory).partition(".")[0])
         yield Problem(
             given,
-            f"that {kind} names the callable {shortened(str(factory))}; mixkd calls it only if you trust its "
-            f"package: trust=[{package}]",
+            f"that {kind} names the callable {shortened(str(factory))}; mixkd calls it only if "
+            f"you trust its package: trust=[{package}]",
         )
     for key in ("name", "factory", "head"):
         if network.get(key) is not None and network[key] != saved["network"].get(key):

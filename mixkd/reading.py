@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 # Bytes: many times what mixkd writes.
-MOST = {".json": 2**23, ".yaml": 2**20, ".csv": 2**24}
+MOST = {".json": 2**23, ".yaml": 2**20, ".yml": 2**20, ".csv": 2**24}
 MOST_OTHER = 2**26
 MOST_CELLS = 2**22  # of a CSV file
 MOST_ARRAYS = 2**27  # bytes of a npz file's arrays
@@ -167,7 +167,7 @@ def read_rows(path: Path, within: Path | None = None) -> list[dict[str, str | No
     reader = csv.DictReader(io.StringIO(read_text(path, within), newline=""))
     try:
         for row in reader:
-            row.pop(None, None)  # type: ignore[call-overload]  # what there is beyond the columns
+            row.pop(None, None)  # what there is beyond the columns
             rows.append(row)
             if len(rows) * len(row) > MOST_CELLS:
                 raise Damaged(path, f"it has more than {MOST_CELLS:,} cells")
@@ -177,14 +177,14 @@ def read_rows(path: Path, within: Path | None = None) -> list[dict[str, str | No
 
 
 def read_arrays(
-    path: Path, within: Path | None = None, without: str = ""
+    path: Path, within: Path | None = None, without: Collection[str] = ()
 ) -> dict[str, "np.ndarray"]:
     """Return the arrays of a npz file by name; nothing in it is unpickled.
 
     Args:
         path: the file.
         within: as `opened` takes it.
-        without: an array that is left out.
+        without: arrays that are left out.
 
     Raises:
         FileNotFoundError, Damaged: as `opened` does, and for what is no npz file, or too large.
@@ -194,7 +194,7 @@ def read_arrays(
     with opened(path, within) as file:
         try:
             with np.load(file, allow_pickle=False) as saved:
-                names = [name for name in saved.files if name != without]
+                names = [name for name in saved.files if name not in without]
                 sizes = {i.filename.removesuffix(".npy"): i.file_size for i in saved.zip.infolist()}
                 if sum(sizes.get(name, 0) for name in names) > MOST_ARRAYS:
                     raise ValueError(f"its arrays are larger than {MOST_ARRAYS / 2**20:g} MiB")
@@ -267,7 +267,7 @@ def _refuse_bomb(text: str) -> None:
         elif isinstance(event, yaml.AliasEvent):
             if event.anchor in [anchor for anchor, _ in around]:
                 raise ValueError(f"*{event.anchor} is within what it stands for")
-            count += sizes.get(event.anchor, 1)
+            count += sizes.get(str(event.anchor), 1)
         elif isinstance(event, yaml.CollectionStartEvent):
             around.append((event.anchor, count))
             count += 1

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import ConfigDict, StrictInt, TypeAdapter
 
-from mixkd.errors import UserError, first_fault
+from mixkd.errors import UserError, first_fault, shortened
 from mixkd.files import read_json
 from mixkd.metrics.paired import Predictions
 from mixkd.report.cells import Cell, Key, LeftOut, Subject
@@ -282,7 +282,7 @@ def read_results(folder: Path, reproduction: Reproduction | None = None) -> Resu
     by_path = {run.path: run for run in found}
     slots: dict[Slot, FoundRun] = {}
     notes: dict[Slot, list[str]] = {}
-    expected = {(e.subject, e.seed, e.kind): e for e in reproduction.expected}
+    expected: dict[Slot, Expected] = {(e.subject, e.seed, e.kind): e for e in reproduction.expected}
     usual = _usual_images(by_path[e.path] for e in reproduction.expected if e.path in by_path)
     for slot, each in sorted(expected.items(), key=lambda item: KINDS.index(item[0][2])):
         run = by_path.get(each.path)
@@ -291,7 +291,7 @@ def read_results(folder: Path, reproduction: Reproduction | None = None) -> Resu
         said = notes.setdefault(slot, [])
         if not run.is_finished:
             state = run.status.get("state", "unknown")
-            error = run.status.get("error")
+            error = shortened(str(run.status.get("error") or ""), 300)
             said.append(f"its run is {state}{f' ({error})' if error else ''}")
             said += run.faults
             continue

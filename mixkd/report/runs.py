@@ -55,6 +55,11 @@ class FoundRun:
     problems: tuple[str, ...] = ()
 
     @property
+    def damaged(self) -> list[str]:
+        """Its files that say what it is, and are there but cannot be used, a line each."""
+        return [text for text in self.problems if "is damaged: " in text]
+
+    @property
     def task(self) -> str:
         """finetune, distill or evaluate."""
         return str(self.config.get("task", ""))
@@ -173,7 +178,7 @@ class FoundRun:
         """
         place = self.folder / self.path
         try:
-            return read_arrays(place / name, place, without)
+            return read_arrays(place / name, place, (without,))
         except (FileNotFoundError, Damaged):
             return {}
 

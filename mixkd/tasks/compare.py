@@ -74,7 +74,7 @@ def _predictions(given: dict[str, str], key: str, split: str) -> dict[str, np.nd
     run = Path(os.path.expanduser(given[key]))
     path = run / "predictions" / f"{split}.npz"
     try:
-        found = read_arrays(path, run, without="logits")
+        found = read_arrays(path, run, without=("logits",))
     except FileNotFoundError as error:
         raise UserError.of(key, f"no {path}; takes the directory of a finished run") from error
     except Damaged as error:

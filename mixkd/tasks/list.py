@@ -1,7 +1,7 @@
 """`mixkd list networks | datasets | artefacts | runs`. Imports nothing heavy."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,14 +58,14 @@ def runs(root: Path) -> list[tuple[str, str, str]]:
 
 def _headline(directory: Path) -> str:
     """Return accuracy and ECE: the run's own, or until then those of its last epoch."""
-    metrics: Mapping[str, Any]
+    metrics: dict[str, Any]
     path, split = directory / "metrics.json", "test"
     try:
         metrics = read_mapping(path)
     except FileNotFoundError:
         path, split = directory / "history.csv", "val"
         try:
-            metrics = (read_rows(path) or [{}])[-1]
+            metrics = dict((read_rows(path) or [{}])[-1])
         except FileNotFoundError:
             return ""
     kept = [f"{split}/{name}" for name in ("accuracy", "ece") if f"{split}/{name}" in metrics]
