@@ -43,7 +43,8 @@ def report(words: Sequence[str]) -> str:
     root = Path(os.path.expanduser(given.get("runs", "runs")))
     if not root.is_dir():
         raise UserError.of("runs", f"got {str(root)!r}, which is no folder; takes {KEYS['runs']}")
-    known = sorted(root.glob("reproduction-*.json"), key=lambda path: path.lstat().st_mtime)
+    plans = filter(os.path.exists, root.glob("reproduction-*.json"))
+    known = sorted(plans, key=lambda path: path.stat().st_mtime)
     if "scale" in given:
         path = manifest(root, given["scale"])
         names = [each.stem.removeprefix("reproduction-") for each in known]
