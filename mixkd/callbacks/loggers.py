@@ -72,9 +72,7 @@ def _wandb(own: config.Wandb, cfg: config.Training | config.Evaluate, run: Run) 
         "entity": own.entity,
         "name": run.path.name,
         # An agent of a W&B sweep has named the run already.
-        "id": os.environ["WANDB_RUN_ID"]
-        if "WANDB_SWEEP_ID" in os.environ
-        else _kept_id(kept),
+        "id": os.environ["WANDB_RUN_ID"] if "WANDB_SWEEP_ID" in os.environ else _kept_id(kept),
         "resume": "allow",
         "group": hidden(own.group or cfg.sweep.name),
         "job_type": cfg.task,
