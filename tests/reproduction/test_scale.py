@@ -261,24 +261,29 @@ KEYS_ALONE = "a file's words may refer to other keys alone, ${KEY}"
         ("run.root=/elsewhere", "run.root is for the command line to say"),
     ],
 )
-@pytest.mark.parametrize("place", ["teaching", "launch", "datasets", "teachers", "student"])
 def test_a_file_of_a_stranger_does_no_more_than_set_values(
-    word: str, why: str, place: str, monkeypatch: pytest.MonkeyPatch
+    word: str, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", "value-of-home")
+    with pytest.raises(UserError) as refused:
+        load_scale(written(MINE | {"teaching": [word]}))
+    assert str(refused.value).startswith("scale: mine.yaml: got ")
+    assert why in str(refused.value)
+    assert "value-of-home" not in str(refused.value)
+
+
+@pytest.mark.parametrize("place", ["launch", "datasets", "teachers", "student"])
+def test_words_of_every_place_are_looked_at(place: str) -> None:
+    word = "factory=os.system"
     data, student = MINE["datasets"]["cifar10"], MINE["student"]  # type: ignore[index]
     change: dict[str, object] = {
-        "teaching": [word],
         "launch": [word],
         "datasets": {"cifar10": data | {"teachers": {"vit_b16": [word]}}},
         "teachers": {"vit_b16": {"name": "x", "words": [word]}},
         "student": student | {"words": [word]},
     }
-    with pytest.raises(UserError) as refused:
+    with pytest.raises(UserError, match=r"scale: mine.yaml: got 'factory=os.system'"):
         load_scale(written(MINE | {place: change[place]}))
-    assert str(refused.value).startswith("scale: mine.yaml: got ")
-    assert why in str(refused.value)
-    assert "value-of-home" not in str(refused.value)
 
 
 def test_a_callable_is_named_by_a_file_whose_package_is_trusted() -> None:
