@@ -3,7 +3,6 @@
 `make demo`, or `python -m experiments.demo [key=value ...]` with overrides for every training.
 """
 
-import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from mixkd.compose import compose
 from mixkd.config import Distill, Evaluate, Finetune, validate
 from mixkd.console import say
+from mixkd.reading import read_mapping
 from mixkd.report.reliability import read_curve, reliability_figure, save_figure
 from mixkd.report.table import metrics_table
 from mixkd.run import Run
@@ -69,7 +69,7 @@ def measured(run: Path, more: Sequence[str]) -> Path:
 
 def write_results(evaluations: Mapping[str, Path], out: Path) -> str:
     """Write the table and the reliability figure of evaluation runs; return the table."""
-    metrics = {k: json.loads((run / "metrics.json").read_text()) for k, run in evaluations.items()}
+    metrics = {k: read_mapping(run / "metrics.json") for k, run in evaluations.items()}
     caption = "Handwritten digits, 450 test images, one seed. T: after temperature scaling."
     table = metrics_table("table", "The demo's networks", caption, list(metrics.items()), "test")
     table.write(out)

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
-from zipfile import BadZipFile
 
 import numpy as np
 from matplotlib.colors import to_rgb
@@ -20,6 +19,7 @@ from matplotlib.figure import Figure
 
 from mixkd.console import say
 from mixkd.files import replacing
+from mixkd.reading import Damaged, read_arrays
 from mixkd.report.reliability import COLOURS
 from mixkd.report.rows import Comparison, Drawing
 from mixkd.report.table import Column, Table, Value
@@ -77,9 +77,8 @@ def render(found: Comparison, folder: Path) -> Iterator[Table | Drawing]:
 def _saved(path: Path) -> dict[str, np.ndarray]:
     """Return what was kept; nothing where it is missing or damaged."""
     try:
-        with np.load(path, allow_pickle=False) as saved:
-            return {name: saved[name] for name in saved.files}
-    except (OSError, ValueError, EOFError, BadZipFile):
+        return read_arrays(path, path.parent.parent)  # a link would be out of the folder of runs
+    except (FileNotFoundError, Damaged):
         return {}
 
 

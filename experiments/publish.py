@@ -10,15 +10,19 @@ Figure 2, is left out.
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeVar
 
 import numpy as np
 
+from mixkd.console import printable, say, tell
 from mixkd.errors import UserError
-from mixkd.files import read_json, replacing, replacing_folder, write_json, write_text
+from mixkd.files import replacing, replacing_folder, write_json, write_text
+from mixkd.reading import Damaged, read_arrays, read_mapping, read_text
 from mixkd.report.results import Expected, Reproduction, manifest
 from mixkd.reproduction.artefact import load_artefact
 from mixkd.shipped import artefacts
@@ -33,10 +37,12 @@ KEYS = {
 KEPT = ("config.yaml", "provenance.json", "metrics.json", "history.csv", "vicinal.csv")
 OF_TRAINING = "reliability.csv"  # an evaluation of the same network has it again
 PREDICTIONS, FEATURES = "predictions/test.npz", "features.npz"
-LEFT = {"logits", "features", "brier"}  # arrays that are large, or in no table
+LEFT = ("logits", "features", "brier")  # arrays that are large, or in no table
 SHOWN = {".md", ".csv", ".png"}  # of a report
 OF_ALL = {"claims", "networks", "bounds"}  # a report's tables that are no artefact's
 OF_ONE_SEED = "Predictions are kept of first seeds: paired tests are of those alone."
+Content = TypeVar("Content")
+
 # What is of one machine and moment.
 NOT_KEPT = {"pid", "host"}
 
@@ -80,7 +86,8 @@ def main(words: Sequence[str]) -> str:
             stale.unlink()
         for path in Path(folder).iterdir():
             if path.suffix in SHOWN:
-                shutil.copyfile(path, out / path.name)
+                with replacing(out / path.name) as temporary:
+                    shutil.copyfile(path, temporary)
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     return "\n".join([*said, f"{len(finished)} runs kept, {size / 1e6:.1f} MB in {out}"])
 
@@ -95,11 +102,12 @@ def finished_runs(root: Path, expected: Sequence[Expected]) -> Iterator[Expected
     """Yield the planned runs that have finished, each directory once."""
     seen = set()
     for run in expected:
-        status = root / run.path / "status.json"
-        if run.path and run.path not in seen and status.is_file():
-            seen.add(run.path)
-            if read_json(status, "runs").get("state") == "finished":
-                yield run
+        if not run.path or run.path in seen:
+            continue
+        seen.add(run.path)
+        status = sound(partial(read_mapping, within=root), root / run.path / "status.json")
+        if status is not None and status.get("state") == "finished":
+            yield run
 
 
 def first_seed(runs: Sequence[Expected], like: Expected) -> int:
@@ -111,16 +119,27 @@ def keep(run: Path, place: Path, is_training: bool, with_predictions: bool) -> N
     """Copy the small files of a run directory; the home folder in them becomes ~."""
     home = re.compile(rf"(?<![\w./-]){re.escape(str(Path.home()))}/")
     for name in [*KEPT, *([OF_TRAINING] if is_training else [])]:
-        if (run / name).is_file():
-            write_text(place / name, home.sub("~/", (run / name).read_text()))
-    status = read_json(run / "status.json", "runs")
+        if (text := sound(read_text, run / name)) is not None:
+            write_text(place / name, home.sub("~/", text))
+    status = read_mapping(run / "status.json")
     write_json(place / "status.json", {k: v for k, v in status.items() if k not in NOT_KEPT})
     for name in [FEATURES, *([PREDICTIONS] if with_predictions else [])]:
-        if (run / name).is_file():
-            with np.load(run / name, allow_pickle=False) as saved:
-                arrays = {key: smaller(saved[key]) for key in saved.files if key not in LEFT}
+        found = sound(partial(read_arrays, within=run, without=LEFT), run / name)
+        if found is not None:
+            arrays = {key: smaller(array) for key, array in found.items()}
             with replacing(place / name) as temporary, open(temporary, "wb") as file:
                 np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+
+
+def sound(read: Callable[[Path], Content], path: Path) -> Content | None:
+    """Return what a file holds; None where it is not there, or is damaged, which is told."""
+    try:
+        return read(path)
+    except FileNotFoundError:
+        return None
+    except Damaged as error:
+        say(f"left out: {error}")
+        return None
 
 
 def smaller(array: np.ndarray) -> np.ndarray:
@@ -134,6 +153,6 @@ def smaller(array: np.ndarray) -> np.ndarray:
 
 if __name__ == "__main__":
     try:
-        print(main(sys.argv[1:]))
+        tell(main(sys.argv[1:]))
     except UserError as error:
-        sys.exit("\n".join(f"publish: {problem}" for problem in error.problems))
+        sys.exit(printable("\n".join(f"publish: {problem}" for problem in error.problems)))

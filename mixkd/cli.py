@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn
 
 from mixkd import __version__
+from mixkd.console import tell
 from mixkd.errors import UserError, nearest
 from mixkd.hiding import hide
 
@@ -93,7 +94,7 @@ def main() -> None:
         look = getattr(import_module(f"mixkd.tasks.{command}"), LOOKS[command])
         said = look(rest)
         text, status = said if isinstance(said, tuple) else (said, 0)
-        print(text, flush=True)
+        tell(text)
         sys.exit(status)
     except BrokenPipeError:  # whoever read it, such as `head`, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -101,12 +102,12 @@ def main() -> None:
     except UserError as error:
         from mixkd.launchers.job import explain
 
-        print(explain(command, error), file=sys.stderr)
+        tell(explain(command, error), sys.stderr)
         sys.exit(2)
     except OSError as error:  # a full disk, a folder that is closed to us
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
-        print(hide(f"mixkd {command}: failed: {error}"), file=sys.stderr)
+        tell(hide(f"mixkd {command}: failed: {error}"), sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print(f"mixkd {command}: interrupted; the same command continues it", file=sys.stderr)
@@ -184,7 +185,7 @@ def run_export(overrides: list[str]) -> int:
     from mixkd.config import validate_export
 
     cfg = validate_export(compose("export", overrides))
-    print(import_module("mixkd.tasks.export").export(cfg), flush=True)
+    tell(import_module("mixkd.tasks.export").export(cfg))
     return 0
 
 

@@ -1,12 +1,13 @@
 """What a task says while it works, on standard error, and the machine that it works on."""
 
 import os
+import re
 import signal
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO
 
 from mixkd.hiding import hide
 
@@ -19,7 +20,29 @@ def is_leader() -> bool:
 def say(text: str) -> None:
     """Print a line of progress, from the first process only."""
     if is_leader():
-        print(hide(text), file=sys.stderr, flush=True)
+        tell(hide(text), sys.stderr)
+
+
+def tell(text: str, stream: TextIO | None = None) -> None:
+    """Print a text to standard output, or another stream, as a terminal may have it."""
+    print(printable(text), file=stream or sys.stdout, flush=True)
+
+
+def printable(text: str) -> str:
+    """Return a text with what a terminal would obey, or cannot show, written as Python writes it.
+
+    Names and errors may be a stranger's. Line breaks and tabs stay.
+    """
+    return re.sub(
+        r"[^\n\t\x20-\x7e]",
+        lambda found: found[0] if found[0].isprintable() else repr(found[0])[1:-1],
+        text,
+    )
+
+
+def in_one_line(text: object) -> str:
+    """Return a text for a cell of a table: printable, its line breaks too."""
+    return printable(str(text)).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def cores() -> int:

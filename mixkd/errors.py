@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from difflib import SequenceMatcher, get_close_matches
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
@@ -67,6 +67,14 @@ def shown(value: Any) -> str:
 def shortened(text: str, most: int = 120) -> str:
     """Return a text, or the beginning of one that has more letters than `most`."""
     return text if len(text) <= most else f"{text[:most]} ..."
+
+
+def first_fault(error: Exception) -> str:
+    """Return what is wrong, in one line: of several things that pydantic refuses the first."""
+    if isinstance(error, ValidationError):
+        details = error.errors()[0]
+        return ": ".join(filter(None, [".".join(map(str, details["loc"])), details["msg"]]))
+    return " ".join(str(error).split())
 
 
 def schema_problem(schema: type[BaseModel], raw: Any, details: ErrorDetails) -> Problem:

@@ -2,10 +2,12 @@
 
 import csv
 import errno
+import fcntl
 import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mixkd.errors import NotWritten, UserError
+from mixkd.reading import Damaged, read_mapping
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,28 +50,101 @@ def writing(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, others: str = "") -> Iterator[Path]:
     """Give a temporary name beside `path`; on success flush it to disk and rename it to `path`.
+
+    Args:
+        path: the file that is written.
+        others: as `temporary_beside` takes it.
 
     Raises:
         NotWritten: if the disk is full or the folder closed. The temporary file is removed on any
             error.
     """
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix
-        )
+    with writing(path), temporary_beside(path, others=others) as temporary:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        os.replace(temporary, path)
+
+
+@contextmanager
+def temporary_beside(path: Path, is_folder: bool = False, others: str = "") -> Iterator[Path]:
+    """Give an empty file or folder beside `path`, hidden, and remove it at the end.
+
+    It is locked as long as its writer lives; those that killed writers of `path` have left, which
+    nobody locks, are removed first.
+
+    Args:
+        path: what is written.
+        is_folder: whether it is a folder.
+        others: a regular expression of names, without suffix, whose left ones are removed too.
+    """
+    stem, suffix = (path.name, "") if is_folder else (path.stem, path.suffix)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_left(path, f"{re.escape(stem)}|{others or re.escape(stem)}", suffix)
+    while True:
+        if is_folder:
+            temporary = Path(tempfile.mkdtemp(suffix, f".{stem}-", path.parent))
+        else:
+            made, name = tempfile.mkstemp(suffix, f".{stem}-", path.parent)
+            os.close(made)
+            temporary = Path(name)
+        with _locked(temporary) as is_ours:
+            if is_ours is False:
+                continue  # another writer has just taken it for one that was left
+            try:
+                yield temporary
+            finally:
+                _remove(temporary)
+            return
+
+
+def _remove_left(path: Path, stems: str, suffix: str) -> None:
+    """Remove what killed writers have left beside a path."""
+    left = re.compile(rf"\.(?:{stems})-[a-z0-9_]{{8}}{re.escape(suffix)}")
+    for name in filter(left.fullmatch, os.listdir(path.parent)):
+        with _locked(path.parent / name) as is_left:
+            before = path.parent / name / "old"  # of a writer that was killed as it put its own
+            if is_left and before.is_dir() and not path.exists():
+                os.replace(before, path)
+            if is_left:
+                _remove(path.parent / name)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[bool | None]:
+    """Lock a temporary file or folder; yield whether it is there and no other process has it.
+
+    None: its disk knows no locks.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:  # it is gone, or no file of ours
+        yield False
+        return
+    try:
+        yield _lock(handle) and path.exists() and os.path.samestat(os.fstat(handle), path.stat())
+    finally:
         os.close(handle)
-        temporary = Path(name)
-        try:
-            yield temporary
-            with open(temporary, "rb") as file:
-                os.fsync(file.fileno())
-            temporary.chmod(0o666 & ~_umask())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+
+
+def _lock(handle: int) -> bool | None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_array(path: Path, shape: tuple[int, ...], value: "np.generic") -> None:
@@ -99,26 +175,23 @@ def replacing_folder(path: Path) -> Iterator[Path]:
             error.
     """
     path = path.absolute()
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
+    with writing(path), temporary_beside(path, is_folder=True) as temporary:
         try:
-            new = beside / "new"
+            new = temporary / "new"
             new.mkdir()
             yield new
             if path.is_dir():
-                os.replace(path, beside / "old")
+                os.replace(path, temporary / "old")
             os.replace(new, path)
         finally:
-            if (beside / "old").is_dir() and not path.is_dir():
-                os.replace(beside / "old", path)
-            shutil.rmtree(beside, ignore_errors=True)
+            if (temporary / "old").is_dir() and not path.is_dir():
+                os.replace(temporary / "old", path)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically."""
+    """Write a text file atomically, in UTF-8; what is no Unicode, as in some names, by its code."""
     with replacing(path) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, "utf-8", "backslashreplace")
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -148,12 +221,10 @@ def read_json(path: Path, key: str) -> dict[str, Any]:
         UserError: naming `key`, if it is something else.
     """
     try:
-        found = json.loads(path.read_text())
-        if not isinstance(found, dict):
-            raise ValueError("it holds no object")
-        return found
-    except ValueError as error:
-        raise UserError.of(key, f"{path} is damaged ({error}); mend or remove it") from error
+        return read_mapping(path)
+    except Damaged as error:
+        text = f"{path} is damaged ({error.why}); mend or remove it"
+        raise UserError.of(key, text) from error
 
 
 def _umask() -> int:

@@ -1,20 +1,19 @@
 """What a configuration takes from finished runs and exports: networks with weights, and data."""
 
-import json
 import os
 import re
 import shlex
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mixkd.console import say
 from mixkd.data.contents import IMAGES, SPLITS, split_contents, to_unpack
-from mixkd.errors import Problem, UserError, shown
+from mixkd.errors import Problem, UserError, shortened, shown
 from mixkd.export.hub import fetched
 from mixkd.files import file_fingerprint, read_json
+from mixkd.reading import Damaged, read_mapping, refuse_link_out
 from mixkd.shipped import group_names, shipped_values
 from mixkd.words import word
 
@@ -71,6 +70,9 @@ def fill_network(raw: dict[str, Any], section: str, network: dict[str, Any]) -> 
         yield Problem(given, f"{path} {saved}")
         return
     weights = path.with_name(WEIGHTS[kind])
+    if fault := _link_out(weights):
+        yield Problem(given, fault)
+        return
     if not weights.is_file():
         lacks = "has not finished: it holds no weights"
         lacks = lacks if kind == "run" else f"holds no {weights.name}; export format=safetensors"
@@ -84,19 +86,19 @@ def fill_network(raw: dict[str, Any], section: str, network: dict[str, Any]) -> 
     if kind == "run" and network.get("export") is not None:
         yield Problem(f"{section}.export", f"got one beside {given}; give one of them")
     factory = network.get("factory") or saved["network"].get("factory")
-    if factory != network.get("factory") and not _is_trusted(factory, raw.get("trust")):
-        package = str(factory).partition(".")[0]
+    if factory != network.get("factory") and not is_trusted(factory, raw.get("trust")):
+        package = shortened(str(factory).partition(".")[0])
         yield Problem(
             given,
-            f"that {kind} names the callable {factory}; mixkd calls it only if you trust its "
-            f"package: trust=[{package}]",
+            f"that {kind} names the callable {shortened(str(factory))}; mixkd calls it only if "
+            f"you trust its package: trust=[{package}]",
         )
     for key in ("name", "factory", "head"):
         if network.get(key) is not None and network[key] != saved["network"].get(key):
             yield Problem(
                 f"{section}.{key}",
-                f"got {network[key]!r} beside {A[kind]} of {saved['network'].get(key)!r}; leave it "
-                "out",
+                f"got {shown(network[key])} beside {A[kind]} of "
+                f"{shown(saved['network'].get(key))}; leave it out",
             )
     for key, value in _without_file(saved["network"]).items():
         if network.get(key) is None and key not in ("run", "export"):
@@ -186,7 +188,24 @@ def _baselines(raw: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
             yield f"baselines.{name}", baselines[name]
 
 
-def _is_trusted(factory: Any, trust: Any) -> bool:
+def _link_out(path: Path) -> str:
+    """Return what is wrong with a file that is a link out of its folder, or nothing."""
+    try:
+        refuse_link_out(path)
+    except FileNotFoundError:
+        return ""
+    except Damaged as error:
+        return str(error)
+    return ""
+
+
+def is_trusted(factory: Any, trust: Any) -> bool:
+    """Return whether a callable that a stranger's file names may be called: safe, or trusted.
+
+    Args:
+        factory: its dotted name.
+        trust: the packages that the user trusts.
+    """
     packages = trust if isinstance(trust, list) else []
     known = SAFE_FACTORY.fullmatch(str(factory)) is not None
     return known or str(factory).partition(".")[0] in packages
@@ -206,15 +225,18 @@ def _saved_config(path: Path) -> dict[str, Any] | str:
     if path.name == SAVED["export"]:
         return _exported_config(path)
     try:
-        saved = yaml.safe_load(path.read_text())
+        saved = read_mapping(path)
         if saved["task"] == "evaluate":
             return "is of an evaluation, which trains nothing; takes a finetune or distill run"
         learner = {"finetune": "network", "distill": "student"}[saved["task"]]
         network, data = dict(saved[learner]), dict(saved["data"])
-    except (yaml.YAMLError, KeyError, TypeError, ValueError):
+    except Damaged as error:
+        return f"is no run's configuration: {error.why}"
+    except (OSError, KeyError, TypeError, ValueError):
         return "is no run's configuration"
     if strange := network.keys() - shipped_values("network", "_none").keys():
-        return f"is of another version of mixkd, where there is a {learner}.{min(strange)}"
+        other = min(map(str, strange))
+        return f"is of another version of mixkd, where there is a {learner}.{other}"
     return {"network": network, "data": data, "images": recorded_images(path.parent)}
 
 
@@ -230,7 +252,7 @@ def recorded_images(run: Path) -> dict[str, str]:
 def _exported_config(path: Path) -> dict[str, Any] | str:
     """Return {network, data} of an export, or of any timm model in timm's form of the Hub."""
     try:
-        saved = dict(json.loads(path.read_text()))
+        saved = read_mapping(path)
         if "mixkd" in saved:
             own = saved["mixkd"]
             kept = {key: dict(own[key]) for key in ("network", "data")}
@@ -242,8 +264,9 @@ def _exported_config(path: Path) -> dict[str, Any] | str:
         network |= {key: list(look[key]) for key in ("mean", "std")}
         network |= {"input_size": look["input_size"][-1]}
         return {"network": network, "data": {}, "images": {}}
-    except (OSError, LookupError, TypeError, ValueError, ArithmeticError, AttributeError,
-            RecursionError):  # fmt: skip
+    except Damaged as error:
+        return f"is of no network that timm or mixkd knows: {error.why}"
+    except (OSError, LookupError, TypeError, ValueError, ArithmeticError, AttributeError):
         return "is of no network that timm or mixkd knows"
 
 
@@ -256,7 +279,10 @@ def label_names(saved: Mapping[str, Any]) -> list[str]:
     if names := told_names(saved):
         return names
     look = saved.get("pretrained_cfg", saved)
-    return [str(k) for k in range(int(saved.get("num_classes") or look.get("num_classes")))]
+    count = int(saved.get("num_classes") or look.get("num_classes"))
+    if count > MOST_CLASSES:
+        raise ValueError(f"num_classes is {count}")
+    return [str(k) for k in range(count)]
 
 
 def told_names(saved: Mapping[str, Any]) -> list[str]:
@@ -270,6 +296,8 @@ def told_names(saved: Mapping[str, Any]) -> list[str]:
         raise TypeError("label_names is no list")
     return [str(name) for name in names]
 
+
+MOST_CLASSES = 2**20
 
 # What decides which training images are held out, and of which data set.
 SPLIT = ("holdout", "split_seed", "selection")
@@ -315,8 +343,8 @@ def _find_teacher(raw: dict[str, Any]) -> Iterator[Problem]:
 def _fits(run: Path, raw: dict[str, Any]) -> bool:
     teacher, data = raw["teacher"], raw["data"]
     try:
-        saved = yaml.safe_load((run / "config.yaml").read_text())
-        if json.loads((run / "status.json").read_text())["state"] != "finished":
+        saved = read_mapping(run / "config.yaml")
+        if read_mapping(run / "status.json")["state"] != "finished":
             return False
         own, asked = _without_file(saved["network"]), _without_file(teacher)
         if teacher.get("pretrained") is None:  # either will do
@@ -327,9 +355,17 @@ def _fits(run: Path, raw: dict[str, Any]) -> bool:
             same = same and saved.get("protocol", "none") == raw["protocol"]
         same = same and saved["method"]["name"] == "erm"
         same = same and saved["data"]["limit_train"] in (None, data.get("limit_train"))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
+    except Damaged as error:
+        _tell_once(f"passed over: {error}")
+        return False
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False  # half-written, or no run at all
     return same
+
+
+@cache
+def _tell_once(text: str) -> None:
+    say(text)
 
 
 def _without_file(network: dict[str, Any]) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from mixkd.console import say
 from mixkd.errors import Problem, UserError, nearest, shortened, shown
 from mixkd.files import file_fingerprint
 from mixkd.inherit import WEIGHTS, told_names
+from mixkd.reading import read_mapping
 from mixkd.weights import Candidate, check_kind, checked, find, fits, some, unwrapped
 
 # Arguments of timm.create_model that read files or fetch: weights and pretrained are for that.
@@ -718,8 +719,8 @@ def named_beside(path: Path) -> list[str]:
     if path.name != WEIGHTS["export"]:
         return []
     try:
-        return told_names(json.loads(path.with_name("config.json").read_text()))
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        return told_names(read_mapping(path.with_name("config.json")))
+    except (OSError, ValueError, TypeError, AttributeError):
         return []  # there is none, or it is another library's
 
 

@@ -27,11 +27,12 @@ from mixkd.config import (
 )
 from mixkd.console import is_leader, on_signal, say
 from mixkd.data.contents import IMAGES
-from mixkd.errors import UserError, shortened
+from mixkd.errors import UserError, shortened, shown
 from mixkd.files import read_json, write_json, write_text
 from mixkd.fingerprints import experiment_hash, images_of
 from mixkd.hiding import hidden
 from mixkd.provenance import provenance
+from mixkd.reading import is_number
 
 Metrics = dict[str, float]
 
@@ -71,9 +72,14 @@ class Run:
         self._refuse_another()
         if self.cfg.run.force or read_status(self.path).get("state") != "finished":
             return None
-        if not (self.path / "metrics.json").is_file():
+        try:
+            metrics = read_json(self.path / "metrics.json", "run.dir")
+        except FileNotFoundError:
             return None
-        metrics: Metrics = read_json(self.path / "metrics.json", "run.dir")
+        for name, value in metrics.items():
+            if not is_number(value):
+                text = f"{self.path}/metrics.json is damaged: {name} is {shown(value)}, no number"
+                raise UserError.of("run.dir", f"{text}; mend or remove it")
         return metrics
 
     def refuse_changed(self) -> None:
@@ -293,8 +299,10 @@ def method_name(method: LabelMethod | TeacherMethod) -> str:
 
 def read_status(directory: Path) -> dict[str, Any]:
     """Return status.json of a run directory, or an empty dict where there is none."""
-    path = directory / "status.json"
-    return dict(read_json(path, "run.dir")) if path.is_file() else {}
+    try:
+        return read_json(directory / "status.json", "run.dir")
+    except FileNotFoundError:
+        return {}
 
 
 def write_status(directory: Path, state: str, **more: Any) -> None:
@@ -307,9 +315,9 @@ def write_status(directory: Path, state: str, **more: Any) -> None:
 
 def is_held(directory: Path) -> bool:
     """Return whether a living process works in a run directory; true where it cannot be known."""
-    if not (directory / ".lock").exists():
+    lock = FileLock(path := directory / ".lock")
+    if path.is_symlink() or not path.is_file():  # a stranger's: nobody has locked it
         return False
-    lock = FileLock(directory / ".lock")
     try:
         lock.acquire(timeout=0)
     except (Timeout, PermissionError):  # of a run that is not ours, what it says itself counts

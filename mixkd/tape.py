@@ -21,7 +21,7 @@ from torch import Tensor
 
 from mixkd.console import say
 from mixkd.errors import UserError
-from mixkd.files import write_array, write_json, writing
+from mixkd.files import temporary_beside, write_array, write_json, writing
 from mixkd.networks import FrozenTeacher
 from mixkd.vicinal import VicinalBatch
 
@@ -167,14 +167,10 @@ class Tape:
         if not path.is_file():
             self.folder.mkdir(parents=True, exist_ok=True)
             # Whole before it has its name: another process may open it at once.
-            own = path.with_name(f".{path.stem}-{np.random.default_rng().integers(2**32)}.npy")
-            with writing(path):
-                try:
-                    write_array(own, self.shape, self.dtype.type(np.nan))
-                    if not path.is_file():
-                        own.rename(path)
-                finally:
-                    own.unlink(missing_ok=True)
+            with writing(path), temporary_beside(path) as own:
+                write_array(own, self.shape, self.dtype.type(np.nan))
+                if not path.is_file():
+                    own.rename(path)
         return self._opened(path, "r+")
 
     def _opened(self, path: Path, mode: Literal["r", "r+"]) -> np.ndarray:

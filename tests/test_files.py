@@ -3,6 +3,7 @@
 import errno
 import os
 import resource
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from mixkd.errors import NotWritten
-from mixkd.files import replacing, write_array, write_json, write_text, writing
+from mixkd.files import replacing, replacing_folder, write_array, write_json, write_text, writing
 
 
 @contextmanager
@@ -58,3 +59,58 @@ def test_what_is_written_has_the_usual_form() -> None:
         write_array(Path("b.npy"), (1000, 10), np.uint8(0))
     write_json(Path("c.json"), {"a": 0.1})
     assert Path("c.json").read_text() == '{\n  "a": 0.1\n}\n'
+
+
+def left(path: Path) -> list[str]:
+    """Write a file, be killed meanwhile, and return what is left beside it."""
+    child = os.fork()
+    if child == 0:
+        with replacing(path) as temporary:
+            temporary.write_text("half")
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    return sorted(p.name for p in path.parent.iterdir() if p.name[0] == ".")
+
+
+def test_the_next_writer_removes_what_a_killed_one_has_left() -> None:
+    path = Path("cache/0a1b.npy")
+    assert len(left(path)) == 1
+    other = Path("cache/.other-abcdefgh.npy")  # of another file, or the user's
+    long = Path("cache/.0a1b-abcdefghi.npy")
+    for kept in (other, long):
+        kept.write_text("mine")
+    with replacing(path) as mine, replacing(path) as theirs:  # both are alive
+        assert mine.is_file()
+        assert theirs.is_file()
+        assert len(list(path.parent.glob(".0a1b-????????.npy"))) == 2
+        mine.write_text("first")
+        theirs.write_text("second")
+    assert path.read_text() == "first"  # which was renamed last
+    assert sorted(path.parent.iterdir()) == sorted([path, other, long])
+    # A cache's name is of its contents: others of its kind will not be written again.
+    left(Path("cache/0a1c.npy"))
+    with replacing(path, others="[0-9a-f]{4}") as temporary:
+        temporary.write_text("x")
+    assert sorted(path.parent.iterdir()) == sorted([path, other, long])
+
+
+def test_a_folder_that_a_killed_writer_had_moved_away_comes_back() -> None:
+    path = Path("export/a")
+    path.mkdir(parents=True)
+    (path / "file").write_text("before")
+    child = os.fork()
+    if child == 0:
+        with replacing_folder(path) as new:
+            path.rename(new.parent / "old")
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert not path.exists()
+    with pytest.raises(ValueError, match="stopped"), replacing_folder(path) as new:
+        raise ValueError("stopped")
+    assert (path / "file").read_text() == "before"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_text_that_is_no_unicode_is_written_by_its_code() -> None:
+    write_text(path := Path("a.html"), "é\udcff")
+    assert path.read_bytes() == "é\\udcff".encode()

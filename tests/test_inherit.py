@@ -1,6 +1,7 @@
 """`teacher=NAME`: the finished finetune run of (data, NAME)."""
 
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from mixkd.compose import compose
 from mixkd.config import Distill, validate
 from mixkd.errors import UserError
 from mixkd.files import write_json, write_text
+from mixkd.inherit import label_names
 
 
 def saved(*words: str, state: str = "finished") -> Path:
@@ -107,3 +109,45 @@ def test_a_teacher_may_have_started_from_a_file() -> None:
     assert distill("teacher=resnet10t", "teacher.pretrained=true").teacher.run == str(run)
     with pytest.raises(UserError, match="no finished run"):
         distill("teacher=resnet10t", "teacher.pretrained=false")
+
+
+def test_a_damaged_run_is_passed_over_and_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    good = saved("network=resnet20")
+    Path("outside.yaml").write_text((good / "config.yaml").read_text())
+    bad = {
+        "link": None,
+        "deep": "[" * 100_000,
+        "bomb": "a: &a [*a]",
+        "large": f"seed: 1{'0' * 400}",
+    }
+    for name, text in bad.items():
+        folder = good.with_name(name)
+        shutil.copytree(good, folder)
+        (folder / "config.yaml").unlink()
+        if text is None:
+            (folder / "config.yaml").symlink_to(Path("outside.yaml").absolute())
+        else:
+            (folder / "config.yaml").write_text(text)
+    for _ in range(2):
+        assert distill("teacher=resnet20").teacher.run == str(good)
+    said = capsys.readouterr().err
+    assert said.count("passed over: ") == len(bad)
+    for name in bad:
+        assert f"/{name}/config.yaml is damaged: " in said
+        with pytest.raises(UserError, match=r"teacher.run: .* is no run's configuration: ") as told:
+            distill("teacher=resnet20", f"teacher.run={good.with_name(name)}")
+        assert len(told.value.problems) == 1
+
+
+def test_weights_are_those_of_the_run() -> None:
+    run = saved("network=resnet20")
+    (run / "weights.safetensors").rename("elsewhere.safetensors")
+    (run / "weights.safetensors").symlink_to(Path("elsewhere.safetensors").absolute())
+    with pytest.raises(UserError, match=r"weights.safetensors is damaged: it is a link out of"):
+        distill("teacher=resnet20", f"teacher.run={run}")
+
+
+def test_an_export_of_endless_classes_is_none() -> None:
+    saved = {"architecture": "resnet18", "num_classes": 10**15, "pretrained_cfg": {}}
+    with pytest.raises(ValueError, match="num_classes is 10"):
+        label_names(saved)

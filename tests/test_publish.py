@@ -1,5 +1,6 @@
 """What is kept of a study: small files of finished runs, enough for the same report."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -177,3 +178,47 @@ def test_what_is_no_longer_finished_is_no_longer_kept(study: Reproduction) -> No
         for n in ("README.md", "table1-mine.csv", "claims-draft.md")
     )
     assert Path("kept/README.yaml").is_file()
+
+
+def test_nothing_of_another_place_is_kept(
+    study: Reproduction, capsys: pytest.CaptureFixture[str]
+) -> None:
+    secret = Path("secret.yaml").absolute()
+    secret.write_text("token: s3cret\n")
+    for name in ("config.yaml", "provenance.json", "history.csv"):
+        Path("runs/erm-0", name).unlink(missing_ok=True)
+        Path("runs/erm-0", name).symlink_to(secret)
+    Path("elsewhere").mkdir()
+    np.savez("elsewhere/test.npz", secret=np.arange(3))
+    for path in Path("runs/kd_mixup-0/predictions").iterdir():
+        path.unlink()
+    Path("runs/kd_mixup-0/predictions").rmdir()
+    Path("runs/kd_mixup-0/predictions").symlink_to(Path("elsewhere").absolute())
+    os.mkfifo("runs/erm-1/history.csv")
+    Path("runs/kd_mixup-1").rename("elsewhere/run")
+    Path("runs/kd_mixup-1").symlink_to(Path("elsewhere/run").absolute())
+    Path("kept").mkdir()
+    Path("kept/table3.md").symlink_to(secret)
+    main(["scale=small", "out=kept"])
+    assert secret.read_text() == "token: s3cret\n"
+    for path in Path("kept").rglob("*"):
+        assert not path.is_symlink()
+        assert path.is_dir() or b"s3cret" not in path.read_bytes()
+    assert not Path("kept/kept/kd_mixup-0/predictions").exists()
+    assert not Path("kept/kept/kd_mixup-1").exists()
+    said = capsys.readouterr().err
+    assert said.count("left out: ") == 6
+    assert "left out: runs/erm-1/history.csv is damaged: it is no regular file" in said
+
+
+@pytest.mark.parametrize("path", ["../evil", "a/../../evil", "/tmp/evil"])
+def test_a_plan_names_no_place_outside(study: Reproduction, path: str) -> None:
+    write_run("../evil", 0, 0.5)
+    asked = replace(study.expected[0], path=path)
+    found = replace(study, expected=(asked, *study.expected[1:]))
+    write_json(manifest(Path("runs"), "small"), found.as_json())
+    with pytest.raises(
+        UserError, match=r"^runs: runs/reproduction-small.json is damaged \('.*evil"
+    ):
+        main(["scale=small", "out=kept"])
+    assert not Path("kept").exists()

@@ -18,6 +18,7 @@ from mixkd.errors import UserError
 from mixkd.files import write_text
 from mixkd.hiding import hidden
 from mixkd.provenance import git_revision
+from mixkd.reading import Damaged, read_text
 from mixkd.run import Run
 
 TABLES = ("reliability", "vicinal", "corruptions")
@@ -71,9 +72,7 @@ def _wandb(own: config.Wandb, cfg: config.Training | config.Evaluate, run: Run) 
         "entity": own.entity,
         "name": run.path.name,
         # An agent of a W&B sweep has named the run already.
-        "id": os.environ["WANDB_RUN_ID"]
-        if "WANDB_SWEEP_ID" in os.environ
-        else kept.read_text().strip(),
+        "id": os.environ["WANDB_RUN_ID"] if "WANDB_SWEEP_ID" in os.environ else _kept_id(kept),
         "resume": "allow",
         "group": hidden(own.group or cfg.sweep.name),
         "job_type": cfg.task,
@@ -97,6 +96,14 @@ def _wandb(own: config.Wandb, cfg: config.Training | config.Evaluate, run: Run) 
     experiment.define_metric("trainer/global_step")
     experiment.define_metric("*", step_metric="trainer/global_step", step_sync=True)
     return WandbLogger(experiment=experiment, save_dir=run.path)
+
+
+def _kept_id(path: Path) -> str:
+    """Return the id of a run in W&B, which a stranger's directory does not take from elsewhere."""
+    try:
+        return read_text(path).strip()
+    except Damaged as error:
+        raise UserError.of("run.dir", str(error)) from error
 
 
 def replay(loggers: Iterable[Logger], rows: Iterable[Mapping[str, Any]]) -> None:

@@ -188,7 +188,7 @@ def _decoded(
         raise UserError.of("data.root", f"files in {root} changed while they were read; try again")
     pixels = torch.stack([image.permute(1, 2, 0) for image in images]).numpy()
     try:
-        with replacing(cache) as temporary, open(temporary, "wb") as file:
+        with replacing(cache, others="[0-9a-f]{24}") as temporary, open(temporary, "wb") as file:
             np.save(file, pixels, allow_pickle=False)
     except NotWritten as error:  # the next start decodes them again
         say(f"{error} (data.cache_dir); going on without")

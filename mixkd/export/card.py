@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from mixkd import __version__
+from mixkd.console import printable
 from mixkd.export.hub import PREFIX
 from mixkd.hiding import hide
 from mixkd.provenance import PACKAGES
-from mixkd.report.table import metrics_table
+from mixkd.report.table import as_markdown, metrics_table
 
 METRICS = {
     "accuracy": "Accuracy",
@@ -72,7 +73,7 @@ class Facts:
 def card(facts: Facts) -> str:
     """Return README.md."""
     parts = [
-        f"---\n{front_matter(facts)}\n---\n\n# {facts.name}",
+        f"---\n{front_matter(facts)}\n---\n\n# {as_markdown(facts.name)}",
         _summary(facts),
         "## How good it is, and how sure",
         _results(facts),
@@ -299,7 +300,8 @@ def _command(facts: Facts) -> str:
 
 def without_places(word: str) -> str:
     """Return a word of a command in one line, with absolute paths cut to their last part."""
-    return re.sub(r"(?<![\w./@-])(~|/(?!/))[^\s,\]}'\"]*/(?=[^/])", "", " ".join(word.split()))
+    word = printable(" ".join(word.split()))
+    return re.sub(r"(?<![\w./@-])(~|/(?!/))[^\s,\]}'\"]*/(?=[^/])", "", word)
 
 
 def _claims(facts: Facts) -> str:
@@ -316,7 +318,7 @@ def _claims(facts: Facts) -> str:
 
 def code(value: Any) -> str:
     """Return any value as Markdown code, in one line, also in a table."""
-    text = " ".join(str(value).replace("`", "'").split()).replace("|", "\\|")
+    text = " ".join(printable(str(value)).replace("`", "'").split()).replace("|", "\\|")
     return f"`{text}`" if text else ""
 
 

@@ -1,6 +1,5 @@
 """A network from an export, for Python."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from mixkd import config
 from mixkd.errors import UserError, schema_problem
 from mixkd.inherit import fill_network, label_names
 from mixkd.networks import Network, build_network, read_tensors
+from mixkd.reading import read_mapping
 from mixkd.shipped import shipped_values
 
 
@@ -46,7 +46,7 @@ def load_network(export: str, trust: Sequence[str] = ()) -> tuple[Network, list[
         raise UserError(*found) from error
     path = Path(section["weights"])
     _, classes = read_tensors(path, "network.export")
-    classes = classes or label_names(json.loads(path.with_name("config.json").read_text()))
+    classes = classes or label_names(read_mapping(path.with_name("config.json")))
     network = build_network(cfg, classes, "network")
     network.eval()
     return network, classes

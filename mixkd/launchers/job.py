@@ -13,7 +13,7 @@ from typing import Literal
 
 from mixkd.compose import compose
 from mixkd.config import validate
-from mixkd.console import say
+from mixkd.console import say, tell
 from mixkd.errors import NotFinite, UserError
 from mixkd.hiding import hide
 from mixkd.run import Metrics, read_status
@@ -84,14 +84,13 @@ class Outcome:
     def show(self) -> None:
         """Print the results to standard output, or the failure to standard error."""
         if self.text:
-            print(self.text, file=sys.stderr, flush=True)
+            tell(self.text, sys.stderr)
             return
         how = {"skipped": "finished before, run.force=true starts over"}.get(self.state, self.state)
-        print(f"{how}: {self.path}")
+        tell(f"{how}: {self.path}")
         for name, value in self.metrics.items():
             if name.count("/") < 2:  # metrics.json has them all
-                print(f"  {name:<24} {value:.6g}")
-        sys.stdout.flush()
+                tell(f"  {name:<24} {value:.6g}")
 
 
 def run_job(

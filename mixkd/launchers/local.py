@@ -22,7 +22,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
-from mixkd.console import cores, on_signal
+from mixkd.console import cores, on_signal, tell
 from mixkd.launchers.job import Outcome, run_job, was_stopped
 from mixkd.run import is_held, read_status, write_status
 
@@ -176,7 +176,8 @@ def _hear(own: _Running, rank: int) -> None:
         own.outcomes[rank] = content
     else:
         stream = sys.stdout if kind == "out" else sys.stderr
-        print(f"{own.job.label}{content}", file=stream, flush=True)
+        shown = content.rstrip("\r").rpartition("\r")[2]  # of a progress bar the last state
+        tell(f"{own.job.label}{shown}", stream)
 
 
 def _ended(own: _Running) -> Outcome | None:

@@ -15,6 +15,7 @@ from hydra.core.override_parser.types import IntervalSweep
 from hydra.errors import HydraException
 
 from mixkd.compose import diagnose, expand
+from mixkd.console import tell
 from mixkd.errors import UserError
 from mixkd.files import write_csv
 from mixkd.launchers.job import Outcome
@@ -84,8 +85,8 @@ def run_search(command: str, words: Sequence[str]) -> int:
     rows_of_study = table_of(study, objectives, searched)
     if rows_of_study:
         write_csv(folder / f"{name}.csv", rows_of_study)
-        print(as_text(rows_of_study), file=sys.stderr)
-        print(f"{folder / name}.csv", flush=True)
+        tell(as_text(rows_of_study), sys.stderr)
+        tell(f"{folder / name}.csv")
     return worst(outcomes)
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from mixkd.config import Slurm
-from mixkd.console import is_leader
+from mixkd.console import is_leader, tell
 from mixkd.errors import UserError
 from mixkd.files import read_json, write_json
 from mixkd.launchers.job import Outcome, continuing, run_job, to_continue, was_stopped
@@ -254,7 +254,7 @@ def _outside_of_any_job() -> Iterator[None]:
 
 
 def _say(job: Job, text: str, submitted: Any) -> None:
-    print(f"{job.label}{text}: {submitted.paths.stderr}", file=sys.stderr, flush=True)
+    tell(f"{job.label}{text}: {submitted.paths.stderr}", sys.stderr)
 
 
 def _record(job: Job, folder: Path) -> Path:

@@ -17,6 +17,7 @@ from hydra.errors import HydraException
 
 from mixkd.compose import compose, diagnose, expand
 from mixkd.config import EvaluateLogits, Slurm, SweepSettings, sweep_settings, validate
+from mixkd.console import tell
 from mixkd.errors import UserError
 from mixkd.fingerprints import lacks_data
 from mixkd.hiding import hide
@@ -54,7 +55,7 @@ def run_sweep(command: str, words: Sequence[str]) -> int:
     settings = settings_of(command, combinations)
     with held(Path(settings.run.root), name):
         rows = carry_out(plan, settings, lambda: plan_jobs(command, combinations, name))
-    print(table(rows), file=sys.stderr, flush=True)
+    tell(table(rows), sys.stderr)
     return worst(outcome for _, outcome in rows)
 
 
@@ -277,13 +278,13 @@ def _launch(
 def _say(job: Job, outcome: Outcome, more: str = "") -> None:
     text = outcome.text or f"{outcome.state}{more}: {outcome.path}"
     for line in [*text.splitlines(), *([f"  {' '.join(job.words)}"] if outcome.status else [])]:
-        print(hide(f"{job.label}{line}"), file=sys.stderr, flush=True)
+        tell(hide(f"{job.label}{line}"), sys.stderr)
 
 
 def _all_refused(command: str, plan: list[Planned]) -> int:
     for text in dict.fromkeys(p.outcome.text for p in plan if p.outcome is not None):
-        print(text, file=sys.stderr)
-    print(f"mixkd {command}: none of {len(plan)} jobs can be run", file=sys.stderr)
+        tell(text, sys.stderr)
+    tell(f"mixkd {command}: none of {len(plan)} jobs can be run", sys.stderr)
     return 2
 
 

@@ -1,6 +1,5 @@
 """Accuracy against confidence, bin by bin: reliability diagrams, and curves as in Fig. 3."""
 
-import csv
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mixkd.files import replacing
+from mixkd.reading import read_rows
 
 # Okabe and Ito's palette: told apart with any colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -176,6 +176,5 @@ def save_figure(figure: Figure, stem: Path) -> None:
 
 def read_curve(run: Path, split: str, label: str, ece: float) -> Curve:
     """Return a run's reliability on a split, from its reliability.csv."""
-    with open(run / "reliability.csv", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["split"] == split]
+    rows = [row for row in read_rows(run / "reliability.csv") if row["split"] == split]
     return Curve(label, rows, ece)

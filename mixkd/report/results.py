@@ -4,18 +4,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import isfinite, nan
-from pathlib import Path
+from pathlib import Path, PurePath
 from statistics import mean
-from typing import Any
+from typing import Any, Literal, get_args
 
-from mixkd.errors import UserError
+from pydantic import ConfigDict, StrictInt, TypeAdapter
+
+from mixkd.errors import UserError, first_fault, shortened
 from mixkd.files import read_json
 from mixkd.metrics.paired import Predictions
 from mixkd.report.cells import Cell, Key, LeftOut, Subject
 from mixkd.report.runs import TRAININGS, FoundRun, as_text, find_runs
 from mixkd.shipped import group_names, shipped_values
 
-KINDS = ("training", "vicinal", "corruptions", "features")
+Kind = Literal["training", "vicinal", "corruptions", "features"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+STRICT = ConfigDict(extra="forbid")  # of what is read from a file
 
 
 @dataclass(frozen=True)
@@ -31,9 +35,11 @@ class Expected:
         artefacts: those that it feeds.
     """
 
+    __pydantic_config__ = STRICT
+
     subject: Subject
-    seed: int
-    kind: str
+    seed: StrictInt
+    kind: Kind
     command: str
     path: str
     artefacts: tuple[str, ...]
@@ -58,6 +64,8 @@ class Reproduction:
         leaves_out: what the scale goes without.
     """
 
+    __pydantic_config__ = STRICT
+
     scale: str
     protocol: str
     about: str
@@ -78,34 +86,18 @@ class Reproduction:
         Raises:
             UserError: if it is damaged.
         """
-        found = read_json(path, "runs")
+        raw = read_json(path, "runs")
         try:
-            expected = tuple(
-                Expected(
-                    **each
-                    | {
-                        "subject": Subject(*each["subject"]),
-                        "artefacts": tuple(each["artefacts"]),
-                    }
-                )
-                for each in found["expected"]
-            )
-            if {each.kind for each in expected} - set(KINDS):
-                raise ValueError("a kind of run that there is not")
-            sorted(each.seed for each in expected)  # numbers
-            if manifest(path.parent, str(found["scale"])) != path:  # it names folders
-                raise ValueError(f"its scale is {found['scale']!r}")
-            mappings = ("data", "datasets", "teachers")
-            if not all(isinstance(found[name], dict) for name in mappings):
-                raise ValueError(f"{', '.join(mappings)} take mappings")
-            named = {
-                "artefacts": tuple(found["artefacts"]),
-                "overrides": tuple(found.get("overrides", ())),
-                "leaves_out": tuple(LeftOut(**each) for each in found.get("leaves_out", ())),
-            }
-            return cls(**(found | named | {"expected": expected}))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise UserError.of("runs", f"{path} is damaged ({error}); mend or remove it") from error
+            found = _FORM.validate_python(raw)
+            if manifest(path.parent, found.scale) != path:  # it names folders
+                raise ValueError(f"its scale is {found.scale!r}")
+            for place in (PurePath(each.path) for each in found.expected):
+                if place.is_absolute() or ".." in place.parts:
+                    raise ValueError(f"{str(place)!r} is no place in {path.parent}")
+        except ValueError as error:
+            text = f"{path} is damaged ({first_fault(error)}); mend or remove it"
+            raise UserError.of("runs", text) from error
+        return found
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON takes it."""
@@ -120,6 +112,9 @@ class Reproduction:
     def goes_without(self, subject: Subject) -> bool:
         """Return whether the scale leaves a network out."""
         return any(each.holds(subject) for each in self.leaves_out)
+
+
+_FORM = TypeAdapter(Reproduction)
 
 
 def manifest(folder: Path, scale: str) -> Path:
@@ -287,7 +282,7 @@ def read_results(folder: Path, reproduction: Reproduction | None = None) -> Resu
     by_path = {run.path: run for run in found}
     slots: dict[Slot, FoundRun] = {}
     notes: dict[Slot, list[str]] = {}
-    expected = {(e.subject, e.seed, e.kind): e for e in reproduction.expected}
+    expected: dict[Slot, Expected] = {(e.subject, e.seed, e.kind): e for e in reproduction.expected}
     usual = _usual_images(by_path[e.path] for e in reproduction.expected if e.path in by_path)
     for slot, each in sorted(expected.items(), key=lambda item: KINDS.index(item[0][2])):
         run = by_path.get(each.path)
@@ -296,7 +291,7 @@ def read_results(folder: Path, reproduction: Reproduction | None = None) -> Resu
         said = notes.setdefault(slot, [])
         if not run.is_finished:
             state = run.status.get("state", "unknown")
-            error = run.status.get("error")
+            error = shortened(str(run.status.get("error") or ""), 300)
             said.append(f"its run is {state}{f' ({error})' if error else ''}")
             said += run.faults
             continue

@@ -1,22 +1,21 @@
 """Run directories as they are found, whatever state they are in."""
 
-import csv
 import json
+import os
 import shlex
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from mixkd.config import Data, Network, Section, Trainer, places
 from mixkd.fingerprints import AS_BEFORE
 from mixkd.metrics.feasible import impossible, is_possible
 from mixkd.metrics.paired import Predictions, expected_calibration_error, unfit
+from mixkd.reading import Damaged, folders_with, is_number, read_arrays, read_mapping, read_rows
 
 TRAININGS = ("finetune", "distill")
 PREDICTIONS = "predictions/test.npz"
@@ -62,6 +61,11 @@ class FoundRun:
     status: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
+
+    @property
+    def damaged(self) -> list[str]:
+        """Its files that say what it is, and are there but cannot be used, a line each."""
+        return [text for text in self.problems if "is damaged: " in text]
 
     @property
     def task(self) -> str:
@@ -139,7 +143,7 @@ class FoundRun:
         """Return where metrics.json says other than the predictions do."""
         kept = self.predictions
         if kept is None:
-            damaged = (self.folder / self.path / PREDICTIONS).exists()
+            damaged = os.path.lexists(self.folder / self.path / PREDICTIONS)
             return [f"{PREDICTIONS} is damaged"] if damaged else []
         counted = {
             "accuracy": float((kept["prediction"] == kept["label"]).mean()),
@@ -168,12 +172,10 @@ class FoundRun:
 
     def _raw_rows(self, name: str) -> list[dict[str, Any]]:
         try:
-            with open(self.folder / self.path / name, newline="") as file:
-                rows = list(csv.DictReader(file))
-        except (OSError, csv.Error, UnicodeDecodeError):
+            rows = read_rows(self.folder / self.path / name)
+        except (FileNotFoundError, Damaged):
             return []
-        # None is the key of what a line has beyond the columns.
-        return [{k: _number(v) for k, v in row.items() if k is not None} for row in rows]
+        return [{k: _number(v) for k, v in row.items()} for row in rows]
 
     def arrays(self, name: str, without: str = "") -> dict[str, np.ndarray]:
         """Return the arrays of one of its npz files; none where it is missing or damaged.
@@ -182,10 +184,10 @@ class FoundRun:
             name: of the file.
             without: an array that is left out.
         """
+        place = self.folder / self.path
         try:
-            with np.load(self.folder / self.path / name, allow_pickle=False) as saved:
-                return {key: saved[key] for key in saved.files if key != without}
-        except Exception:  # numpy, zipfile and zlib say in many ways that a file is damaged
+            return read_arrays(place / name, place, (without,))
+        except (FileNotFoundError, Damaged):
             return {}
 
     @property
@@ -219,8 +221,8 @@ class FoundRun:
     def _damaged(self) -> list[str]:
         """Return which of its files are there but cannot be used."""
         place = self.folder / self.path
-        found = [name for name in COLUMNS if (place / name).is_file() and not self._is_sound(name)]
-        if (place / "features.npz").is_file() and not self.arrays("features.npz"):
+        found = [n for n in COLUMNS if os.path.lexists(place / n) and not self._is_sound(n)]
+        if os.path.lexists(place / "features.npz") and not self.arrays("features.npz"):
             found.append("features.npz")
         return [f"{name} is damaged" for name in found]
 
@@ -240,13 +242,8 @@ def as_text(value: Any) -> str:
 
 def find_runs(folder: Path) -> list[FoundRun]:
     """Return every run directory under a folder, sorted by path."""
-    return [read_run(folder, path) for path in sorted(_directories(folder))]
-
-
-def _directories(folder: Path) -> Iterator[Path]:
     names = ("config.yaml", "status.json", "metrics.json", "provenance.json")
-    seen = {path.parent for name in names for path in folder.rglob(name)}
-    yield from (path for path in seen if path != folder)
+    return [read_run(folder, path) for path in folders_with(names, folder) if path != folder]
 
 
 def read_run(folder: Path, path: Path) -> FoundRun:
@@ -260,33 +257,24 @@ def read_run(folder: Path, path: Path) -> FoundRun:
 
     def read(name: str, required: bool = True) -> dict[str, Any]:
         try:
-            text = (path / name).read_text()
-            found = yaml.load(text, _LOADER) if name.endswith("yaml") else json.loads(text)
-            if isinstance(found, dict):
-                return found
-            problems.append(f"{name} is damaged: it holds no mapping")
+            return read_mapping(path / name, any_number=name == "metrics.json")
         except FileNotFoundError:
             if required:
                 problems.append(f"{name} is missing")
-        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-            problems.append(f"{name} is damaged: {' '.join(str(error).split())[:80]}")
+        except Damaged as error:
+            problems.append(f"{name} is damaged: {error.why[:80]}")
         return {}
 
     config, provenance, status = read("config.yaml"), read("provenance.json"), read("status.json")
     metrics = read("metrics.json", required=status.get("state") == "finished")
     numbers: dict[str, float] = {}
     for name, value in metrics.items():
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if number and abs(value) <= sys.float_info.max:
+        if is_number(value):
             numbers[name] = float(value)
         else:
             problems.append(f"metrics.json: {name} is {repr(value)[:40]}, no number")
     name = str(path.relative_to(folder))
     return FoundRun(name, folder, config, provenance, status, numbers, tuple(problems))
-
-
-# libyaml is ten times as fast, where PyYAML was built with it.
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def _is_whole(row: Mapping[str, Any], name: str) -> bool:

@@ -3,10 +3,12 @@
 import csv
 import io
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mixkd.console import printable
 from mixkd.files import write_text
 
 
@@ -96,10 +98,7 @@ class Table:
         text = [self.is_text(column) for column in self.columns]
         lines = [[column.heading for column in self.columns]]
         lines += [[c.shown(row.get(c.name)) for c in self.columns] for row in self.rows]
-        lines = [
-            [" ".join(cell.replace("|", "\\|").replace("<", "&lt;").split()) for cell in line]
-            for line in lines
-        ]
+        lines = [[as_markdown(cell).replace("|", "\\|") for cell in line] for line in lines]
         widths = [max(len(line[k]) for line in lines) for k in range(len(self.columns))]
         rows = [
             [
@@ -149,6 +148,8 @@ class Table:
             + r" \\"
             for row in self.rows
         ]
+        # What stands after a row's end in brackets would be its height.
+        lines = [f"{{}}{line}" if line[0] in "[*" else line for line in lines]
         return "\n".join(
             [
                 r"% \usepackage{booktabs}",
@@ -169,7 +170,9 @@ class Table:
 
     def write(self, folder: Path) -> None:
         """Write `name`.md, .csv and .tex into a folder."""
-        heading = f"# {self.title}\n\n{self.caption}\n\n"
+        # A caption that begins as a heading, a list or a fence is none.
+        caption = re.sub(r"^(?=[#>~|+=-])", r"\\", as_markdown(self.caption))
+        heading = f"# {as_markdown(self.title)}\n\n{caption}\n\n"
         write_text(folder / f"{self.name}.md", heading + self.markdown())
         write_text(folder / f"{self.name}.csv", self.csv())
         write_text(folder / f"{self.name}.tex", self.latex())
@@ -184,6 +187,19 @@ def _inert(cell: object) -> object:
     return f"'{cell}" if starts else cell
 
 
+def as_markdown(text: str) -> str:
+    """Return a text as Markdown shows it, in one line: only `backticks` are markup, and set code.
+
+    Names in it may be a stranger's: they bring no HTML, link or image of their own.
+    """
+    text = printable(" ".join(text.split())).replace("<", "&lt;")
+    parts = re.split(r"(?<!`)(`[^`]+`)(?!`)", text)
+    for k, part in enumerate(parts[::2]):
+        part = re.sub(r"\\|\](?=[(\[:])", r"\\\g<0>", part)
+        parts[2 * k] = part.replace("`", "&#96;")
+    return "".join(parts)
+
+
 _TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
@@ -194,7 +210,8 @@ _TEX = {
 
 def escaped(text: str) -> str:
     """Return a text as LaTeX sets it."""
-    return "".join(_TEX.get(letter, letter) for letter in text)
+    letters = printable(" ".join(text.split()))
+    return "".join(_TEX.get(letter, letter) for letter in letters)
 
 
 COLUMNS = (
@@ -226,7 +243,7 @@ def metrics_table(
     kept = [column.name for column in COLUMNS[1:]]
     for label, metrics in runs:
         rows.append({"network": label} | {c: metrics[f"{split}/{c}"] for c in kept})
-        if f"{split}/scaled/ece" in metrics:
+        if {f"{split}/scaled/ece", f"{split}/scaled/temperature"} <= metrics.keys():
             scaled = {c: metrics.get(f"{split}/scaled/{c}", metrics[f"{split}/{c}"]) for c in kept}
             found = f"{label}, T = {metrics[f'{split}/scaled/temperature']:.2f}"
             rows.append({"network": found, **scaled})

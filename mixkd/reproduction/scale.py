@@ -1,14 +1,19 @@
 """Scales: what stands for a paper's data, networks and lengths; files in experiments/scales/."""
 
 import os
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from mixkd.errors import UserError, nearest
+from mixkd.errors import Problem, UserError, first_fault, nearest, shortened
+from mixkd.inherit import is_trusted
+from mixkd.reading import Damaged, read_value
 from mixkd.report.cells import LeftOut, Subject
 from mixkd.shipped import experiments_dir
 
@@ -85,6 +90,18 @@ class Settings(_Section):
     corruptions: Words = Field(default_factory=list)
     features: Words = Field(default_factory=list)
     toy_epochs: Annotated[int, Field(ge=1)] = 40
+
+    def overrides(self) -> Iterator[str]:
+        """Yield every override in it."""
+        for data in self.datasets.values():
+            for words in (data.words, data.distill, *data.teachers.values()):
+                yield from words
+        for teacher in self.teachers.values():
+            yield from teacher.words
+        yield from (f"network={self.student.network}", *self.student.words)
+        for words in (self.launch, self.teaching, self.learning, self.baseline, self.vicinal,
+                      self.corruptions, self.features):  # fmt: skip
+            yield from words
 
     @model_validator(mode="after")
     def _leaves_out_what_there_is(self) -> "Settings":
@@ -178,22 +195,28 @@ def scale_names() -> list[str]:
     return usual + sorted(found - set(usual))
 
 
-def load_scale(name: str, protocol: str = "corrected", seeds: tuple[int, ...] = ()) -> Scale:
+def load_scale(
+    name: str,
+    protocol: str = "corrected",
+    seeds: tuple[int, ...] = (),
+    trust: Sequence[str] = (),
+) -> Scale:
     """Return a scale by its name, or from a file of the same form.
 
     Args:
-        name: of a shipped scale, or the path of a .yaml file.
+        name: of a shipped scale, or the path of a .yaml file, which may be a stranger's.
         protocol: corrected or parity.
         seeds: of the students; (): those of the file.
+        trust: packages whose callables the words of a file may name.
 
     Raises:
-        UserError: if there is no such scale, or its file is not of that form.
+        UserError: if there is no such scale, or its file is not of that form, or its words do
+            more than say what is trained, how and on what.
     """
-    path = experiments_dir() / "scales" / f"{name}.yaml"
-    if name.endswith((".yaml", ".yml")):
+    path, names = experiments_dir() / "scales" / f"{name}.yaml", scale_names()
+    if is_file := name.endswith((".yaml", ".yml")):
         path = Path(os.path.expanduser(name))
-    if not path.is_file():
-        names = scale_names()
+    if not (path.is_file() if is_file else name in names):
         raise UserError.of(
             "scale",
             f"got {name!r}; takes {', '.join(names)}, or a .yaml file{nearest(name, names)}",
@@ -204,15 +227,59 @@ def load_scale(name: str, protocol: str = "corrected", seeds: tuple[int, ...] = 
         )
         raise UserError.of("protocol", text)
     try:
-        settings = Settings.model_validate(yaml.safe_load(path.read_text()))
-    except (yaml.YAMLError, ValueError) as error:
-        raise UserError.of("scale", f"{path} is no scale: {_first(error)}") from error
+        # The user has named it: it may be a link.
+        settings = Settings.model_validate(read_value(path, Path(os.path.realpath(path)).parent))
+    except ValueError as error:
+        why = error.why if isinstance(error, Damaged) else first_fault(error)
+        raise UserError.of("scale", f"{path} is no scale: {why}") from error
+    words = settings.overrides() if is_file else ()  # of what is shipped all is known
+    if faults := [fault for word in words for fault in _acts(word, trust)]:
+        raise UserError(*(Problem("scale", f"{path}: {fault}") for fault in dict.fromkeys(faults)))
     # In order: "the first seed" is one and the same wherever a single one is shown.
     return Scale(path.stem, protocol, settings, tuple(sorted(seeds or settings.seeds)))
 
 
-def _first(error: Any) -> str:
-    if isinstance(error, ValidationError):
-        details = error.errors()[0]
-        return ": ".join(filter(None, [".".join(map(str, details["loc"])), details["msg"]]))
-    return " ".join(str(error).split())
+# Keys by which a word would do more: what Hydra reads, lines of shell, the trust itself.
+REFUSED = re.compile(r"hydra\b.*|launcher\.setup|trust|run\..*")
+
+
+def _acts(word: str, trust: Sequence[str]) -> Iterator[str]:
+    """Yield what an override of a stranger would do beyond setting plain values.
+
+    Args:
+        word: as Hydra takes it.
+        trust: packages whose callables it may name.
+    """
+    got = f"got {shortened(word)!r}"
+    # Hydra takes backslashes away. ${a.b} is the value of another key; anything else is called.
+    if "${" in re.sub(r"\$\{[\w.]+\}", "", word.replace("\\", "")):
+        yield f"{got}; a file's words may refer to other keys alone, ${{KEY}}"
+        return
+    try:
+        parsed = OverridesParser.create().parse_override(word)
+    except HydraException:
+        return  # whoever composes it says what is wrong
+    key = parsed.key_or_group
+    if REFUSED.fullmatch(key):
+        yield f"{got}; {key} is for the command line to say"
+    elif parsed.is_sweep_override():
+        yield f"{got}; takes one value"
+    elif "." not in key and ".." in re.split(r"[^\w.-]", str(parsed.value())):
+        yield f"{got}; takes a name"  # Hydra would read a file of another folder
+    else:
+        for factory in _factories(key.rpartition(".")[2], parsed.value()):
+            if not is_trusted(factory, list(trust)):
+                package = shortened(str(factory).partition(".")[0])
+                yield f"{got}, which names a callable; trust=[{package}] if you trust its package"
+
+
+def _factories(key: str, value: Any) -> Iterator[Any]:
+    """Yield the callables that a value names, at whatever depth."""
+    if key == "factory" and value is not None:
+        yield value
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _factories(str(name), inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _factories(key, inner)

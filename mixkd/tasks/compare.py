@@ -10,6 +10,7 @@ from mixkd.errors import UserError
 from mixkd.files import write_csv
 from mixkd.metrics.paired import compare as differences
 from mixkd.metrics.paired import lacking, same_images, unfit
+from mixkd.reading import Damaged, read_arrays
 from mixkd.words import by_key
 
 KEYS = {
@@ -73,14 +74,14 @@ def compare(words: Sequence[str]) -> str:
 def _predictions(given: dict[str, str], key: str, split: str) -> dict[str, np.ndarray]:
     if key not in given:
         raise UserError.of(key, f"is missing; takes {KEYS[key]}")
-    path = Path(os.path.expanduser(given[key])) / "predictions" / f"{split}.npz"
+    run = Path(os.path.expanduser(given[key]))
+    path = run / "predictions" / f"{split}.npz"
     try:
-        with np.load(path, allow_pickle=False) as saved:
-            found = {name: saved[name] for name in saved.files if name != "logits"}
+        found = read_arrays(path, run, without=("logits",))
     except FileNotFoundError as error:
         raise UserError.of(key, f"no {path}; takes the directory of a finished run") from error
-    except Exception as error:  # numpy, zipfile and zlib say in many ways that a file is damaged
-        raise UserError.of(key, f"{path} holds no predictions: {error}") from error
+    except Damaged as error:
+        raise UserError.of(key, f"{path} holds no predictions: {error.why}") from error
     if fault := unfit(found):
         raise UserError.of(key, f"{path} {fault}; takes those of a finished run")
     return found

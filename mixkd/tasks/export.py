@@ -1,14 +1,11 @@
 """`mixkd export`: a trained network for other tools, checked, with a model card."""
 
-import math
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from torch import Tensor
 
 from mixkd import config
@@ -22,6 +19,7 @@ from mixkd.export.record import about, record
 from mixkd.files import file_fingerprint, read_json, replacing_folder, write_json, write_text
 from mixkd.hiding import hidden
 from mixkd.networks import build_network, check_logits, read_tensors
+from mixkd.reading import Damaged, is_number, read_bytes
 
 # Of the largest logit, in size (at least 1). Another order of summation in float32 changes a
 # network's logits by some 1e-6 of that; a network that is built or fed otherwise, by far more. No
@@ -43,11 +41,12 @@ def export(cfg: config.Export) -> str:
     assert cfg.network.weights is not None
     run, weights = Path(cfg.network.run), Path(cfg.network.weights)
     ledger = _ledger(cfg)
-    metrics = {
-        name: float(value)
-        for name, value in _read(run / "metrics.json").items()
-        if isinstance(value, (int, float)) and math.isfinite(value)
-    }
+    try:
+        figure = _content(run / "figures" / "reliability-test.png", run, "network.run")
+    except FileNotFoundError:
+        figure = None
+    training, provenance = (_read(run / name) for name in ("config.yaml", "provenance.json"))
+    metrics = {n: float(v) for n, v in _read(run / "metrics.json").items() if is_number(v)}
     fingerprint = file_fingerprint(weights)
     name = run.resolve().name
     out = Path(cfg.out or f"export/{name}-{cfg.format}")
@@ -81,21 +80,20 @@ def export(cfg: config.Export) -> str:
                 f"whose largest is {scale:.3g}; takes {TOLERANCE:g} of that at most. Nothing was "
                 "written",
             )
-        figure = run / "figures" / "reliability-test.png"
-        if _is_own(figure, run):
-            shutil.copyfile(figure, folder / "reliability.png")
+        if figure is not None:
+            (folder / "reliability.png").write_bytes(figure)
         if ledger is not None:
-            shutil.copyfile(ledger, folder / "claims.md")
+            (folder / "claims.md").write_bytes(ledger)
         facts = Facts(
             name=cfg.push.rpartition("/")[2] if cfg.push else name,
             record=found,
-            training=_training(run),
+            training=training,
             metrics=metrics,
-            provenance=_read(run / "provenance.json"),
+            provenance=provenance,
             difference=apart,
             scale=scale,
             images=given,
-            figure=(folder / "reliability.png").is_file(),
+            figure=figure is not None,
             ledger=ledger is not None,
             license=cfg.license,
             address=cfg.push,
@@ -133,19 +131,28 @@ def _refuse_another(out: Path, weights: str, cfg: config.Export) -> None:
         raise UserError.of("out", f"{out} holds another export; force=true replaces it")
 
 
-def _ledger(cfg: config.Export) -> Path | None:
+def _ledger(cfg: config.Export) -> bytes | None:
     if cfg.report is None:
         return None
-    path = Path(cfg.report) / "claims.md"
-    if not _is_own(path, Path(cfg.report)):
-        raise UserError.of("report", f"got {cfg.report!r}; takes a folder of `mixkd report`")
-    return path
+    folder = Path(cfg.report)
+    try:
+        return _content(folder / "claims.md", folder, "report")
+    except FileNotFoundError as error:
+        text = f"got {cfg.report!r}; takes a folder of `mixkd report`"
+        raise UserError.of("report", text) from error
 
 
-def _is_own(path: Path, folder: Path) -> bool:
-    """Return whether a file is in a folder, and no link to another place."""
-    inside = path.resolve().is_relative_to(folder.resolve())
-    return os.path.isfile(path) and inside
+def _content(path: Path, folder: Path, key: str) -> bytes:
+    """Return what a file of a folder holds, which is no link to another place.
+
+    Raises:
+        UserError: naming `key`, if it is, or cannot be read.
+        FileNotFoundError: if there is none.
+    """
+    try:
+        return read_bytes(path, folder)
+    except Damaged as error:
+        raise UserError.of(key, str(error)) from error
 
 
 def _images(
@@ -179,11 +186,9 @@ def _images(
     return (size, size), None
 
 
-def _training(run: Path) -> dict[str, Any]:
-    return dict(yaml.safe_load((run / "config.yaml").read_text()))
-
-
 def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise UserError.of("network.run", f"{path.parent} has not finished: no {path.name}")
-    return read_json(path, "network.run")
+    try:
+        return read_json(path, "network.run")
+    except FileNotFoundError as error:
+        text = f"{path.parent} has not finished: no {path.name}"
+        raise UserError.of("network.run", text) from error

@@ -1,13 +1,14 @@
 """`mixkd list networks | datasets | artefacts | runs`. Imports nothing heavy."""
 
-import csv
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from mixkd.errors import UserError, nearest
-from mixkd.files import read_json
-from mixkd.run import is_held, read_status
+from mixkd.console import in_one_line
+from mixkd.errors import UserError, nearest, shortened
+from mixkd.reading import Damaged, folders_with, read_mapping, read_rows
+from mixkd.run import is_held
 from mixkd.shipped import artefacts, group_names
 
 WHAT = ("networks", "datasets", "artefacts", "runs")
@@ -36,35 +37,46 @@ def list_items(words: Sequence[str]) -> str:
 def runs(root: Path) -> list[tuple[str, str, str]]:
     """Return (directory, state, headline metrics) of each run under `root`, sorted by path."""
     found = []
-    for status in sorted(root.rglob("status.json")):
-        directory = status.parent
+    for directory in folders_with(("status.json",), root):
         try:
-            known, headline = read_status(directory), _headline(directory)
-        except (UserError, OSError, ValueError, TypeError, csv.Error):
-            found.append((str(directory), "damaged", ""))
+            known, headline = read_mapping(directory / "status.json"), _headline(directory)
+        except Damaged as error:
+            why = shortened(f"{error.path.name}: {error.why}")
+            found.append((str(directory), "damaged", why))
+            continue
+        except FileNotFoundError:
+            found.append((str(directory), "damaged", "status.json: it is a link to nothing"))
             continue
         state = str(known.get("state", "unknown"))
         if state == "running" and not is_held(directory):
             state = "interrupted"
         if "epoch" in known and state != "finished":
             state += f" {known['epoch']}/{known.get('max_epochs', '?')}"
-        found.append((str(directory), state, headline))
+        found.append((str(directory), shortened(state, 40), headline))
     return found
 
 
 def _headline(directory: Path) -> str:
     """Return accuracy and ECE: the run's own, or until then those of its last epoch."""
-    split, metrics = "test", {}
-    if (directory / "metrics.json").is_file():
-        metrics = read_json(directory / "metrics.json", "run.root")
-    elif (directory / "history.csv").is_file():
-        with open(directory / "history.csv", newline="") as file:
-            split, metrics = "val", (list(csv.DictReader(file)) or [{}])[-1]
+    metrics: dict[str, Any]
+    path, split = directory / "metrics.json", "test"
+    try:
+        metrics = read_mapping(path)
+    except FileNotFoundError:
+        path, split = directory / "history.csv", "val"
+        try:
+            metrics = dict((read_rows(path) or [{}])[-1])
+        except FileNotFoundError:
+            return ""
     kept = [f"{split}/{name}" for name in ("accuracy", "ece") if f"{split}/{name}" in metrics]
-    return "  ".join(f"{name} {float(metrics[name]):.4f}" for name in kept)
+    try:
+        return "  ".join(f"{name} {float(metrics[name]):.4f}" for name in kept)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise Damaged(path, error) from error
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> str:
+    rows = [[in_one_line(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     padded = ("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in rows)
     return "\n".join(line.rstrip() for line in padded)

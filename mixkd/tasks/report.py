@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 
+from mixkd.console import in_one_line
 from mixkd.errors import UserError, nearest
 from mixkd.files import write_text
 from mixkd.report.claims import Judged, judge, ledger_table
@@ -42,7 +43,8 @@ def report(words: Sequence[str]) -> str:
     root = Path(os.path.expanduser(given.get("runs", "runs")))
     if not root.is_dir():
         raise UserError.of("runs", f"got {str(root)!r}, which is no folder; takes {KEYS['runs']}")
-    known = sorted(root.glob("reproduction-*.json"), key=lambda path: path.stat().st_mtime)
+    plans = filter(os.path.exists, root.glob("reproduction-*.json"))
+    known = sorted(plans, key=lambda path: path.stat().st_mtime)
     if "scale" in given:
         path = manifest(root, given["scale"])
         names = [each.stem.removeprefix("reproduction-") for each in known]
@@ -84,14 +86,15 @@ def write_report(root: Path, reproduction: Reproduction | None, out: Path) -> st
         artefact, found = load_artefact(name), Comparison(results, reference, name)
         try:
             parts = artefact.render(found, folder)
+            if reproduction is not None or _has_numbers(parts):
+                sections.append(_written(artefact, found, parts, out))
+        except OSError:  # a full disk
+            raise
         except Exception as error:  # whatever a damaged run leads to, the others are reported
             if os.environ.get("HYDRA_FULL_ERROR") == "1":
                 raise
             fault = f"It could not be rendered: {error!r}. HYDRA_FULL_ERROR=1 shows where."
             sections.append(Section(name, artefact.title, faults=[fault]))
-            continue
-        if reproduction is not None or _has_numbers(parts):
-            sections.append(_written(artefact, found, parts, out))
     # Numbers of runs that have faults decide nothing, and those of one run count once.
     judged = judge(
         reference,
@@ -267,4 +270,5 @@ def _summary(
     faulty = {results.slots[slot].path for slot in results.notes if slot in results.slots}
     if faulty:
         lines.append(f"{len(faulty)} runs have faults: the page lists them")
+    lines += [f"{in_one_line(run.path)}: {text}" for run in results.found for text in run.damaged]
     return "\n".join(lines)

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from omegaconf import ListConfig
+
 from mixkd.compose import compose
 from mixkd.config import Local, SweepSettings, sweep_settings
 from mixkd.console import cores, say
@@ -49,7 +51,8 @@ def reproduce(words: Sequence[str]) -> tuple[str, int]:
         UserError: for an artefact or key that does not exist.
     """
     chosen, given, rest = _parsed(words)
-    scale = load_scale(given["scale"], given["protocol"], _seeds(given["seeds"]))
+    trust = _trusted(rest)
+    scale = load_scale(given["scale"], given["protocol"], _seeds(given["seeds"]), trust)
     launch = [word for word in rest if word.startswith(("launcher", "sweep."))]
     rest = [word for word in rest if word not in launch]
     study = Study(scale, _more(rest))
@@ -116,6 +119,13 @@ def _parsed(words: Sequence[str]) -> tuple[list[Artefact], dict[str, str], list[
     if "all" in names:
         names = list(artefacts())
     return [load_artefact(name) for name in dict.fromkeys(names)], usual, rest
+
+
+def _trusted(words: Sequence[str]) -> list[str]:
+    """Return the packages that the user trusts, of `trust=[...]` among the overrides."""
+    given = [word for word in words if word.partition("=")[0] == "trust"]
+    found = compose("finetune", given).trust if given else None
+    return list(map(str, found)) if isinstance(found, ListConfig) else []
 
 
 def _seeds(text: str) -> tuple[int, ...]:

@@ -182,6 +182,37 @@ def test_a_strangers_run_does_not_say_where_to_write(mixkd: Mixkd, run: Path) ->
     assert not Path("elsewhere").exists()
 
 
+def test_an_export_takes_nothing_from_elsewhere(mixkd: Mixkd, run: Path, capsys: Said) -> None:
+    Path("secret.json").write_text('{"git": "s3cret"}')
+    Path("report").mkdir()
+    Path("report/claims.md").symlink_to(Path("secret.json").absolute())
+    export = ["export", f"network.run={run}", "out=there"]
+    assert mixkd(*export, "report=report") == 2
+    assert "report: report/claims.md is damaged: it is a link out" in capsys.readouterr().err
+    for name in ("provenance.json", "metrics.json", "config.yaml", "weights.safetensors",
+                 "figures/reliability-test.png"):  # fmt: skip
+        file, kept = run / name, Path("kept")
+        file.parent.mkdir(exist_ok=True)
+        if was_there := file.exists():
+            file.rename(kept)
+        file.symlink_to(Path("secret.json").absolute())
+        assert mixkd(*export) == 2, name
+        said = capsys.readouterr().err
+        assert "a link out of its folder" in said
+        assert "s3cret" not in said
+        file.unlink()
+        if was_there:
+            kept.rename(file)
+    assert not Path("there").exists()
+    run.rename(strange := run.with_name("<img src=x>[a](http:b)\x1b[2J"))
+    assert mixkd("export", f"network.run={strange}", "out=there") == 0
+    said = capsys.readouterr()
+    assert "\x1b" not in said.out + said.err
+    readme = Path("there/README.md").read_text().partition("\n---\n")[2]
+    assert "# &lt;img src=x>[a\\](http:b)" in readme
+    assert "<img" not in readme
+
+
 class Page(HTMLParser):
     """Counts scripts and other elements, and keeps what could run or fetch."""
 

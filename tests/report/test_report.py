@@ -2,10 +2,11 @@ import csv
 import math
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from mixkd.report.reliability import Curve, read_curve, reliability_figure, save_figure
-from mixkd.report.table import Column, Number, Table, metrics_table
+from mixkd.report.table import Column, Number, Table, as_markdown, metrics_table
 
 METRICS = {
     "test/accuracy": 0.9733333, "test/confidence": 0.91, "test/ece": 0.0631, "test/nll": 0.12,
@@ -93,3 +94,34 @@ def test_temperature_scaling_has_a_row_of_its_own() -> None:
     assert [row["network"] for row in found.rows] == ["kd", "kd, T = 1.50", "erm"]
     assert found.rows[1]["ece"] == 0.01
     assert found.rows[1]["accuracy"] == METRICS["test/accuracy"]  # it changes no prediction
+
+
+STRANGE = [
+    ("<img src=x onerror=alert(1)>", "&lt;img src=x onerror=alert(1)>"),
+    ("[here](http://evil.example)", "[here\\](http://evil.example)"),
+    ("![x][y] [y]: z", "![x\\][y] [y\\]: z"),
+    ("[x\\](http://evil.example)", "[x\\\\\\](http://evil.example)"),
+    ("``[x](http://evil.example)`", "&#96;&#96;[x\\](http://evil.example)&#96;"),
+    ("a ` b", "a &#96; b"),
+    ("`[x](y)`", "`[x](y)`"),
+    ("`<b>`", "`&lt;b>`"),
+    ("a\n\n# b\x1b", "a # b\\\\x1b"),
+    ("0.5 > 0.4, [0.1, 0.2] kd_mixup", "0.5 > 0.4, [0.1, 0.2] kd_mixup"),
+]
+
+
+@pytest.mark.parametrize(("text", "shown"), STRANGE)
+def test_a_strangers_words_are_no_markup(text: str, shown: str) -> None:
+    assert as_markdown(text) == shown
+    table = Table("t", text, f"# {text}", [Column("a", "A")], [{"a": f"{text}|"}])
+    table.write(Path())
+    title, _, caption, *_, row = Path("t.md").read_text().splitlines()
+    assert title == f"# {shown}"
+    assert caption == f"\\# {shown}"
+    assert row == f"| {shown}\\| |"
+    assert "\x1b" not in Path("t.tex").read_text()
+
+
+def test_a_row_in_brackets_is_no_height_in_latex() -> None:
+    lines = Table("t", "", "", [Column("a", "A")], [{"a": "x"}, {"a": "[y]\n\nz"}]).latex()
+    assert "x \\\\\n{}[y] z \\\\\n" in lines

@@ -231,3 +231,82 @@ def test_a_data_set_that_is_left_out_takes_its_artefacts_along() -> None:
     study = Study(load_scale(written(given | {"leaves_out": [{"dataset": "imagenet"}]})))
     assert load_artefact("table4").runs(study) == []
     assert {run.subject.dataset for run in load_artefact("table2").runs(study)} == {"cifar10"}
+
+
+CALLS = "which names a callable; trust=[os] if you trust its package"
+KEYS_ALONE = "a file's words may refer to other keys alone, ${KEY}"
+
+
+@pytest.mark.parametrize(
+    ("word", "why"),
+    [
+        ("network.factory=os.system", CALLS),
+        ("++network.factory='os.system'", CALLS),
+        ("network.factory=str(os.system)", CALLS),
+        ("factory=os.system", CALLS),
+        ("baselines.a={factory: os.system}", CALLS),
+        ("baselines={a: {b: [{factory: os.system}]}}", CALLS),
+        ("network.factory=${data.name}", "which names a callable; trust=[${data]"),
+        ("network.name=${oc.env:HOME}", KEYS_ALONE),
+        ("network.name='x ${oc.env:HOME}'", KEYS_ALONE),
+        (r"network.name=$\{oc.env\:HOME\}", KEYS_ALONE),
+        ("network.args.a={b: ['${oc.env:HOME}']}", KEYS_ALONE),
+        ("data.root=${data.${oc.env:HOME}}", KEYS_ALONE),
+        ("network=../../evil", "takes a name"),
+        ("logger=[csv,../../evil]", "takes a name"),
+        ("network.factory=os.system,os.popen", "takes one value"),
+        ("hydra.searchpath=[file:///evil]", "hydra.searchpath is for the command line to say"),
+        ("launcher.setup=[ls]", "launcher.setup is for the command line to say"),
+        ("trust=[os]", "trust is for the command line to say"),
+        ("run.root=/elsewhere", "run.root is for the command line to say"),
+    ],
+)
+def test_a_file_of_a_stranger_does_no_more_than_set_values(
+    word: str, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "value-of-home")
+    with pytest.raises(UserError) as refused:
+        load_scale(written(MINE | {"teaching": [word]}))
+    assert str(refused.value).startswith("scale: mine.yaml: got ")
+    assert why in str(refused.value)
+    assert "value-of-home" not in str(refused.value)
+
+
+@pytest.mark.parametrize("place", ["launch", "datasets", "teachers", "student"])
+def test_words_of_every_place_are_looked_at(place: str) -> None:
+    word = "factory=os.system"
+    data, student = MINE["datasets"]["cifar10"], MINE["student"]  # type: ignore[index]
+    change: dict[str, object] = {
+        "launch": [word],
+        "datasets": {"cifar10": data | {"teachers": {"vit_b16": [word]}}},
+        "teachers": {"vit_b16": {"name": "x", "words": [word]}},
+        "student": student | {"words": [word]},
+    }
+    with pytest.raises(UserError, match=r"scale: mine.yaml: got 'factory=os.system'"):
+        load_scale(written(MINE | {place: change[place]}))
+
+
+def test_a_callable_is_named_by_a_file_whose_package_is_trusted() -> None:
+    words = ["network.factory=mynet.build", "network.name=${data.name}", "data.root=../images"]
+    own = written(MINE | {"teaching": words})
+    assert load_scale(own, trust=["mynet"]).settings.teaching == words
+    with pytest.raises(UserError, match=r"trust=\[mynet\]"):
+        load_scale(own, trust=["mynetwork"])
+    for safe in ("torchvision.models.resnet18", "mixkd.networks.mobilenetv2", "null"):
+        load_scale(written(MINE | {"teaching": [f"network.factory={safe}"]}))
+
+
+def test_a_file_is_a_strangers_however_it_is_named() -> None:
+    written(MINE | {"teaching": ["network.factory=os.system"]}, "evil.yaml")
+    Path("link.yaml").symlink_to("evil.yaml")
+    for name, why in (("evil.yaml", "callable"), ("link.yaml", "callable"), ("evil", "takes")):
+        for named in (name, str(Path(name).absolute())):
+            with pytest.raises(UserError, match=why):
+                load_scale(named)
+
+
+def test_a_bomb_is_no_scale() -> None:
+    lines = ["a0: &a0 [1, 1]"] + [f"a{k}: &a{k} [*a{k - 1}, *a{k - 1}]" for k in range(1, 40)]
+    Path("mine.yaml").write_text("\n".join(lines))
+    with pytest.raises(UserError, match=r"^scale: mine.yaml is no scale: it holds more than"):
+        load_scale("mine.yaml")

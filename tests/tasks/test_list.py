@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 from filelock import FileLock
@@ -20,10 +21,10 @@ def test_runs_are_listed_with_state_and_headline() -> None:
         lines = [line.split(maxsplit=1) for line in list_items(["runs"]).splitlines()]
     assert [Path(name).name for name, _ in lines] == ["a", "b", "c", "d"]
     assert lines[0][1].split() == ["finished", "test/accuracy", "0.5000", "test/ece", "0.2500"]
-    assert [rest.split() for _, rest in lines[1:]] == [
+    assert [rest.split()[:6] for _, rest in lines[1:3]] + [lines[3][1].split()[:3]] == [
         ["interrupted", "3/9", "val/accuracy", "0.7500", "val/ece", "0.1250"],
         ["running", "1/9"],
-        ["damaged"],
+        ["damaged", "status.json:", "Expecting"],
     ]  # fmt: skip
     assert list_items(["runs", "run.root=elsewhere"]) == "no runs under elsewhere/"
 
@@ -35,3 +36,40 @@ def test_what_there_is_to_choose_from_is_listed() -> None:
     names = [line.split()[0] for line in list_items(["artefacts"]).splitlines()]
     assert names == [*(f"table{k}" for k in range(1, 8)), *(f"fig{k}" for k in range(2, 11))]
     assert "Table 1: accuracy and calibration" in list_items(["artefacts"])
+
+
+def test_a_bad_run_is_told_in_a_line_and_the_others_are_listed() -> None:
+    root, outside = Path("runs/digits/finetune"), Path("outside.json")
+    outside.write_text('{"state": "finished"}')
+    finished = {"state": "finished"}
+    write_json(root / "good" / "status.json", finished)
+    for name in ("pipe", "link", "nothing", "wide"):
+        (root / name).mkdir()
+    os.mkfifo(root / "pipe" / "status.json")
+    (root / "link" / "status.json").symlink_to(outside.absolute())
+    (root / "nothing" / "status.json").symlink_to("nowhere")
+    write_text(root / "deep" / "status.json", '{"a":' * 100_000)
+    (root / "wide" / "status.json").write_bytes(b"")
+    os.truncate(root / "wide" / "status.json", 2**31)
+    write_json(root / "locked" / "status.json", {"state": "running"})
+    (root / "locked" / ".lock").symlink_to(outside.absolute())
+    for name, metrics in {"large": '1e999, "x": 1', "text": '"x"', "whole": "1" * 400}.items():
+        write_json(root / name / "status.json", finished)
+        write_text(root / name / "metrics.json", f'{{"test/ece": {metrics}}}')
+    write_json(root / "a\x1b[2J\nb" / "status.json", {"state": "\x1b[31m" * 1000, "epoch": "\n"})
+    lines = list_items(["runs"]).splitlines()
+    assert len(lines) == 11
+    told = {line.split()[0].rpartition("/")[2]: " ".join(line.split()[1:]) for line in lines}
+    assert told["good"] == "finished"
+    assert told["pipe"] == "damaged status.json: it is no regular file"
+    assert told["link"] == "damaged status.json: it is a link out of its folder"
+    assert told["nothing"] == "damaged status.json: it is a link to nothing"
+    assert told["deep"] == "damaged status.json: it is nested more than 50 deep"
+    assert told["wide"] == "damaged status.json: it is larger than 8 MiB"
+    assert told["locked"] == "interrupted"
+    assert told["large"] == "finished test/ece inf"
+    assert told["text"].startswith("damaged metrics.json: could not convert")
+    assert told["whole"] == "damaged metrics.json: it holds a whole number of more than 64 bits"
+    assert lines[0].split()[0].endswith(r"a\x1b[2J\nb")
+    assert len(lines[0]) < 200
+    assert outside.read_text() == '{"state": "finished"}'

@@ -13,8 +13,8 @@ from mixkd.launchers.job import Outcome
 from mixkd.reproduction import speed
 from mixkd.reproduction.artefact import Artefact
 from mixkd.reproduction.study import Wanted
-from mixkd.shipped import artefacts
-from mixkd.tasks.reproduce import _more, _parsed, _seeds, reproduce
+from mixkd.shipped import artefacts, experiments_dir
+from mixkd.tasks.reproduce import _more, _parsed, _seeds, _trusted, reproduce
 
 NAMES = "takes table1, table2, table3, table4, table5, table6, table7, fig2, fig3, fig4, fig5, fig6"
 KEYS = "takes scale, protocol, seeds, runs, out, plan"
@@ -217,3 +217,15 @@ def test_an_interruption_stops_it_though_runs_had_failed(monkeypatch: pytest.Mon
         reproduce(["fig2", "table5"])
     assert not Path("reports").exists()
     assert Path("runs/reproduction-smoke.json").is_file()
+
+
+def test_the_command_line_says_whom_a_scale_may_call() -> None:
+    text = (experiments_dir() / "scales" / "smoke.yaml").read_text()
+    text = text.replace("teaching: [", "teaching: [network.factory=os.system, ")
+    Path("evil.yaml").write_text(text)
+    for plan in ("runs", "true", "false"):
+        with pytest.raises(UserError, match=r"scale: evil.yaml: got .*os.system.*trust=\[os\]"):
+            reproduce(["table3", "scale=evil.yaml", f"plan={plan}"])
+    assert list(Path().iterdir()) == [Path("evil.yaml")]
+    assert _trusted(["seeds=0", "trust=[os, mynet]"]) == ["os", "mynet"]
+    assert _trusted(["seeds=0"]) == []

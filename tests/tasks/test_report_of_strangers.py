@@ -1,0 +1,88 @@
+"""The report on runs of which some are a stranger's, or damaged: each is told, none stops it."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from mixkd.errors import NotWritten, UserError
+from mixkd.tasks import report as task
+from mixkd.tasks.report import report
+
+GOOD = {
+    "config.yaml": "task: finetune\nseed: 0\ndata: {name: cifar100, selection: holdout}\n"
+    "network: {name: resnet18}\nmethod: {name: erm}\n",
+    "provenance.json": '{"fingerprints": {"data": "d", "weights": "w"}}',
+    "status.json": '{"state": "finished"}',
+    "metrics.json": '{"test/accuracy": 0.75, "test/confidence": 0.7, "test/ece": 0.05}',
+}
+
+
+def run(name: str, **files: str | None) -> Path:
+    """Write a run directory; `status_json` is what status.json holds, None: it is not there."""
+    folder = Path("runs", name)
+    folder.mkdir(parents=True)
+    for file, text in (GOOD | {k.replace("_", "."): v for k, v in files.items()}).items():
+        if text is not None:
+            (folder / file).write_text(text)
+    return folder
+
+
+def test_damaged_runs_are_told_in_a_line_each() -> None:
+    Path("secret.yaml").write_text("token: s3cret")
+    run("good")
+    run("deep", status_json='{"a":' * 100_000)
+    run("bomb", config_yaml="a: &a [*a]")
+    run("large", config_yaml=f"seed: 1{'0' * 400}")
+    os.mkfifo(run("pipe", metrics_json=None) / "metrics.json")
+    (run("link", config_yaml=None) / "config.yaml").symlink_to(Path("secret.yaml").absolute())
+    (run("rows") / "history.csv").symlink_to(Path("secret.yaml").absolute())
+    os.mkfifo(run("a\x1b[2J\nb", provenance_json=None) / "provenance.json")
+    other = '{"seeds": 3, "packages": [], "fingerprints": [], "command": [[1]]}'
+    types = {"config_yaml": "task: {}\nseed: []\ndata: 3\n", "status_json": '{"state": {"a": 1}}'}
+    run("types", **types, provenance_json=other)
+    run("surrogate", status_json='{"state": "failed", "error": "\\ud800\\u001b <b>"}')
+    said = report(["runs=runs", "out=out"]).splitlines()
+    assert {line.partition(": ")[0]: line.partition(": ")[2] for line in said[-6:]} == {
+        r"a\x1b[2J\nb": "provenance.json is damaged: it is no regular file",
+        "bomb": "config.yaml is damaged: *a is within what it stands for",
+        "deep": "status.json is damaged: it is nested more than 50 deep",
+        "large": "config.yaml is damaged: it holds a number of 401 letters",
+        "link": "config.yaml is damaged: it is a link out of its folder",
+        "pipe": "metrics.json is damaged: it is no regular file",
+    }
+    page = Path("out/index.html").read_text()
+    assert "s3cret" not in page
+    assert "history.csv is damaged" in page
+
+
+def test_a_part_that_cannot_be_drawn_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    run("good")
+
+    def fails(*_: object) -> None:
+        raise ValueError("no such symbol: \\frac")
+
+    monkeypatch.setattr(task, "_written", fails)
+    report(["runs=runs", "out=out"])
+    assert "It could not be rendered: ValueError" in Path("out/index.html").read_text()
+
+    def full(*_: object) -> None:
+        raise NotWritten("the disk is full")
+
+    monkeypatch.setattr(task, "_written", full)
+    with pytest.raises(NotWritten, match="the disk is full"):
+        report(["runs=runs", "out=out"])
+
+
+def test_a_plan_that_is_no_file_is_refused() -> None:
+    run("good")
+    os.mkfifo("runs/reproduction-a.json")
+    with pytest.raises(UserError, match=r"runs/reproduction-a.json is damaged \(it is no reg"):
+        report(["runs=runs", "out=out"])
+    Path("runs/reproduction-a.json").unlink()
+    Path("runs/reproduction-a.json").symlink_to("/dev/zero")
+    with pytest.raises(UserError, match=r"runs/reproduction-a.json is damaged \(it is a link out"):
+        report(["runs=runs", "out=out"])
+    Path("runs/reproduction-a.json").unlink()
+    Path("runs/reproduction-a.json").symlink_to("nowhere")
+    report(["runs=runs", "out=out"])
