@@ -30,6 +30,8 @@ from mixkd.inherit import NETWORKS, fill_from_runs
 
 # Marks a field that cannot change a result: it is left out of the experiment's hash.
 PLACE = "place"
+# Marks text that names a file or a folder: there `~` is the user's home.
+PATH = "path"
 
 
 def _existing_file(path: str) -> str:
@@ -62,12 +64,14 @@ Count = Annotated[int, takes("a whole number, 1 or more", ge=1)]
 Epochs = Annotated[int, takes("a whole number from 1 to 100000", ge=1, le=100_000)]
 Seed = Annotated[int, takes("a whole number from 0 to 2**63 - 1", ge=0, le=2**63 - 1)]
 Flag = Annotated[bool, takes("true or false")]
-File = Annotated[str, AfterValidator(_existing_file), takes("a file")]
+File = Annotated[str, PATH, AfterValidator(_existing_file), takes("a file")]
 Weights = Annotated[
-    str, AfterValidator(lambda path: path if path == "pretrained" else _existing_file(path))
+    str, PATH, AfterValidator(lambda path: path if path == "pretrained" else _existing_file(path))
 ]
 HubName = Annotated[str, takes("hf_hub:USER/NAME", pattern=r"^hf_hub:[\w.-]+/[\w.-]+$")]
-RunDir = Annotated[str, AfterValidator(_existing_run), takes("the directory of a finished run")]
+RunDir = Annotated[
+    str, PATH, AfterValidator(_existing_run), takes("the directory of a finished run")
+]
 Channels = Annotated[list[float], takes("three numbers", min_length=3, max_length=3)]
 
 
@@ -90,8 +94,8 @@ Splits = Annotated[
 class Run(Section):
     """Where a run is kept."""
 
-    dir: Annotated[str | None, PLACE, takes("a directory, or null")]
-    root: Annotated[str, PLACE, takes("a directory")]
+    dir: Annotated[str | None, PLACE, PATH, takes("a directory, or null")]
+    root: Annotated[str, PLACE, PATH, takes("a directory")]
     force: Annotated[Flag, PLACE]
 
 
@@ -106,7 +110,7 @@ class Data(Section):
 
     source: Literal["digits", "cifar10", "cifar100", "imagefolder", "imagenet"]
     name: Annotated[str, takes("letters, digits, _, - and .", pattern=r"^\w[\w.-]*$")]
-    root: Annotated[str | None, PLACE, takes("a folder")]
+    root: Annotated[str | None, PLACE, PATH, takes("a folder")]
     download: Annotated[Flag, PLACE]
     resident: Annotated[Flag, PLACE]
     workers: Annotated[
@@ -123,7 +127,7 @@ class Data(Section):
     limit_test: Annotated[Count | None, takes("a whole number, 1 or more, or null")]
     batch_size: Annotated[int, takes("a whole number, 2 or more", ge=2)]
     eval_batch_size: Annotated[Count, PLACE]
-    cache_dir: Annotated[str, PLACE, takes("a directory")]
+    cache_dir: Annotated[str, PLACE, PATH, takes("a directory")]
 
 
 class CorruptedData(Data):
@@ -152,7 +156,10 @@ class Network(Section):
     weights: Annotated[Weights | None, takes("a file of weights, pretrained, or null")]
     run: Annotated[RunDir | None, PLACE, takes("the directory of a finished run, or null")]
     export: Annotated[
-        str | None, PLACE, takes("a folder of `mixkd export`, hf_hub:USER/NAME[@REVISION], or null")
+        str | None,
+        PLACE,
+        PATH,
+        takes("a folder of `mixkd export`, hf_hub:USER/NAME[@REVISION], or null"),
     ]
     mean: Annotated[Channels | None, takes("three numbers, or null")]
     std: Annotated[
@@ -183,7 +190,7 @@ class Teacher(Network):
 
     auto: Annotated[Flag, PLACE]
     precision: Annotated[Precision | None, takes("float32, bf16, or null")]
-    tape: Annotated[str | None, PLACE, takes("a folder, or null")]
+    tape: Annotated[str | None, PLACE, PATH, takes("a folder, or null")]
     tape_precision: Literal["float16", "float32"]
     tape_gb: Annotated[Positive, PLACE]
 
@@ -475,7 +482,7 @@ class Vicinal(Section):
     n_pairs: Count
     lambdas: Annotated[int, takes("a whole number from 3 to 1001", ge=3, le=1001)]
     seed: Annotated[int, takes("a whole number from 0 to 4294967295", ge=0, le=2**32 - 1)]
-    pairs: Annotated[str | None, takes("a .npz file of pairs, or null")]
+    pairs: Annotated[str | None, PATH, takes("a .npz file of pairs, or null")]
 
 
 class Corruptions(Section):
@@ -483,7 +490,7 @@ class Corruptions(Section):
 
     enabled: Flag
     source: Literal["made", "cifar10_c", "cifar100_c", "imagenet_c"]
-    root: Annotated[str | None, PLACE, takes("a folder, or null")]
+    root: Annotated[str | None, PLACE, PATH, takes("a folder, or null")]
     names: Annotated[
         Literal["paper", "all"]
         | Annotated[list[str], Field(min_length=1), AfterValidator(_each_once)],
@@ -602,9 +609,9 @@ class Export(Section):
     network: Network
     data: Data
     format: Literal["safetensors", "onnx", "torch"]
-    out: Annotated[str | None, takes("a folder, or null")]
+    out: Annotated[str | None, PATH, takes("a folder, or null")]
     force: Flag
-    report: Annotated[str | None, takes("a folder of `mixkd report`, or null")]
+    report: Annotated[str | None, PATH, takes("a folder of `mixkd report`, or null")]
     license: Annotated[str | None, takes("a license's identifier, such as mit, or null")]
     push: Annotated[HubName | None, takes("hf_hub:USER/NAME, or null")]
     push_private: Flag

@@ -127,6 +127,13 @@ def takes_section(section: type[BaseModel] | None) -> str:
     return f"takes a section with {names}"
 
 
+def sections_of(annotation: Any) -> list[type[BaseModel]]:
+    """Return all sections in a type annotation."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [section for part in get_args(annotation) for section in sections_of(part)]
+
+
 def section_of(annotation: Any, raw: Any = None) -> type[BaseModel] | None:
     """Return the section that `raw` is meant for, among those in a type annotation."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
