@@ -23,10 +23,12 @@ from mixkd.errors import (
     nearest,
     schema_problem,
     section_of,
+    shortened,
     shown,
     takes_section,
 )
 from mixkd.inherit import NETWORKS, fill_from_runs
+from mixkd.void import void_problems
 
 # Marks a field that cannot change a result: it is left out of the experiment's hash.
 PLACE = "place"
@@ -72,6 +74,7 @@ HubName = Annotated[str, takes("hf_hub:USER/NAME", pattern=r"^hf_hub:[\w.-]+/[\w
 RunDir = Annotated[
     str, PATH, AfterValidator(_existing_run), takes("the directory of a finished run")
 ]
+Name = Annotated[str, takes("letters, digits, _, - and .", pattern=r"^\w[\w.-]*$")]
 Channels = Annotated[list[float], takes("three numbers", min_length=3, max_length=3)]
 
 
@@ -109,7 +112,7 @@ class Data(Section):
     """A data set, its split and its views. Sizes in pixels."""
 
     source: Literal["digits", "cifar10", "cifar100", "imagefolder", "imagenet"]
-    name: Annotated[str, takes("letters, digits, _, - and .", pattern=r"^\w[\w.-]*$")]
+    name: Name
     root: Annotated[str | None, PLACE, PATH, takes("a folder")]
     download: Annotated[Flag, PLACE]
     resident: Annotated[Flag, PLACE]
@@ -134,7 +137,7 @@ class CorruptedData(Data):
     """Corrupted test images: one corruption at one severity."""
 
     source: Literal["cifar10_c", "cifar100_c", "imagenet_c"]  # type: ignore[assignment]
-    corruption: Annotated[str, takes("the name of a corruption, such as fog")]
+    corruption: Annotated[Name, takes("the name of a corruption, such as fog")]
     severity: Annotated[int, takes("a whole number from 1 to 5", ge=1, le=5)]
 
 
@@ -323,13 +326,27 @@ class Stage1(Section):
     lr: Positive
 
 
-class Wandb(Section):
-    """Weights & Biases."""
+# What W&B takes as the name of a project or an entity, here before anything is trained.
+WANDB_NAME = r"^[^/\\#?%:]+$"
+WANDB_NAMED = r"a name of up to 128 letters, without / \ # ? % and :"
 
-    project: Annotated[str, takes("a name", min_length=1)]
-    entity: Annotated[str | None, takes("a name, or null")]
-    group: Annotated[str | None, takes("a name, or null")]
-    tags: Annotated[list[str], takes("a list of words")]
+
+class Wandb(Section):
+    """Weights & Biases: names as it takes them."""
+
+    project: Annotated[str, takes(WANDB_NAMED, pattern=WANDB_NAME, max_length=128)]
+    entity: Annotated[
+        Annotated[str, Field(pattern=WANDB_NAME, max_length=128)] | None,
+        takes(f"{WANDB_NAMED}, or null"),
+    ]
+    group: Annotated[
+        Annotated[str, Field(min_length=1, max_length=128)] | None,
+        takes("a name of up to 128 letters, or null"),
+    ]
+    tags: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=64)]],
+        takes("a list of words of up to 64 letters"),
+    ]
     mode: Literal["auto", "online", "offline"]
 
 
@@ -493,8 +510,8 @@ class Corruptions(Section):
     root: Annotated[str | None, PLACE, PATH, takes("a folder, or null")]
     names: Annotated[
         Literal["paper", "all"]
-        | Annotated[list[str], Field(min_length=1), AfterValidator(_each_once)],
-        takes("paper, all, or a list of names, each once"),
+        | Annotated[list[Name], Field(min_length=1), AfterValidator(_each_once)],
+        takes("paper, all, or a list of names such as fog, each once"),
     ]
     severities: Annotated[
         list[Annotated[int, Field(ge=1, le=5)]],
@@ -586,7 +603,7 @@ class Evaluate(Task):
 class NamedData(Section):
     """Data of which only the name is known."""
 
-    name: Annotated[str, takes("letters, digits, _, - and .", pattern=r"^\w[\w.-]*$")]
+    name: Name
 
 
 class EvaluateLogits(Section):
@@ -672,12 +689,13 @@ def validate(cfg: DictConfig) -> Config:
             problem = schema_problem(schema, raw, details)
             if problem.key == "data.source" and raw["data"].get("source") == "run":
                 continue  # what is wrong is the run that was to say it, or that there is none
-            if problem.key not in {p.key for p in problems}:
+            # Of a union pydantic names the whole, and then a part of it.
+            if not any(problem.key == p.key or problem.key.startswith(f"{p.key}[") for p in problems):
                 problems.append(problem)
     # A key is named once: by the section as a whole where that is what is wrong.
     for found in _contradictions(raw):
         if found.key not in known:
-            outside = (p for p in problems if not f"{p.key}.".startswith(f"{found.key}."))
+            outside = (p for p in problems if not re.match(rf"{re.escape(found.key)}([.[]|$)", p.key))
             problems = [*outside, found]
             known.add(found.key)
     if problems:
@@ -794,6 +812,7 @@ def _contradictions(raw: Mapping[str, Any]) -> Iterator[Problem]:
     if isinstance(network, dict):  # an export that has been found may not say of which data it is
         run = network.get("run") or (network.get("export") and not network.get("weights"))
     yield from _data_contradictions(raw["data"], raw["task"], run)
+    yield from void_problems(raw)
     if raw["data"].get("source") in CORRUPTED and raw.get("reestimate_batchnorm") is True:
         yield Problem("reestimate_batchnorm", "got true; corrupted data have no training images")
     if raw["data"].get("source") in CORRUPTED and raw.get("splits", ["test"]) != ["test"]:
@@ -822,7 +841,7 @@ def _contradictions(raw: Mapping[str, Any]) -> Iterator[Problem]:
         )
     elif expected and (method in ("erm", "kd")) != (raw["method"].get("mix") is None):
         yield Problem(
-            "method", f"{method} with mix={raw['method'].get('mix')}; take another method"
+            "method", f"{method} with mix={shortened(str(raw['method'].get('mix')))}; take another method"
         )
     weights = raw.get("method", {})
     if raw["task"] == "distill" and weights.get("alpha") == 0 == weights.get("beta"):
@@ -928,7 +947,7 @@ def _corruption_contradictions(
         yield Problem("corruptions", "got true on data that are corrupted already")
     if isinstance(names, list) and source == "made":
         for name in names:
-            if name not in STANDARD:
+            if isinstance(name, str) and name not in STANDARD:
                 yield Problem(
                     "corruptions.names",
                     f"got {name!r}; takes paper, all, or some of {', '.join(STANDARD)}"

@@ -27,6 +27,7 @@ from mixkd.config import (
 )
 from mixkd.data.corruption_names import FOLDERS
 from mixkd.files import file_fingerprint
+from mixkd.void import without_void
 
 IMAGE_EXTENSIONS = {
     ".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff", ".gif",
@@ -58,8 +59,10 @@ def experiment_hash(cfg: Config) -> str:
                 own["listing"] = listing_fingerprint(_published_files(cfg))
         if not (cfg.vicinal.enabled or cfg.corruptions.enabled):
             del named["baselines"]
-    if isinstance(cfg, Training) and not cfg.stage1_epochs:
-        del named["stage1"]
+    if isinstance(cfg, Training):
+        named = without_void(named)
+        if not cfg.stage1_epochs:
+            del named["stage1"]
     if isinstance(cfg, EvaluateLogits):
         named = {"logits": file_fingerprint(cfg.logits)}
     elif (files := data_files(cfg.data)) is not None:

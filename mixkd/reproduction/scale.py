@@ -3,12 +3,12 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from mixkd.errors import UserError, nearest
+from mixkd.errors import UserError, nearest, schema_problem
 from mixkd.report.cells import LeftOut, Subject
 from mixkd.shipped import experiments_dir
 
@@ -204,15 +204,13 @@ def load_scale(name: str, protocol: str = "corrected", seeds: tuple[int, ...] = 
         )
         raise UserError.of("protocol", text)
     try:
-        settings = Settings.model_validate(yaml.safe_load(path.read_text()))
+        raw = yaml.safe_load(path.read_text())
+        settings = Settings.model_validate(raw)
+    except ValidationError as error:
+        first = str(schema_problem(Settings, raw, error.errors()[0])).removeprefix(": ")
+        raise UserError.of("scale", f"{path} is no scale: {first}") from error
     except (yaml.YAMLError, ValueError) as error:
-        raise UserError.of("scale", f"{path} is no scale: {_first(error)}") from error
+        text = " ".join(str(error).split())
+        raise UserError.of("scale", f"{path} is no scale: {text}") from error
     # In order: "the first seed" is one and the same wherever a single one is shown.
     return Scale(path.stem, protocol, settings, tuple(sorted(seeds or settings.seeds)))
-
-
-def _first(error: Any) -> str:
-    if isinstance(error, ValidationError):
-        details = error.errors()[0]
-        return ": ".join(filter(None, [".".join(map(str, details["loc"])), details["msg"]]))
-    return " ".join(str(error).split())
