@@ -23,6 +23,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from mixkd.config import PATH, TASKS, EvaluateLogits, Export, validate, validate_export
 from mixkd.errors import Problem, UserError, nearest, sections_of, shortened
@@ -49,6 +50,7 @@ PRESETS = ("finetune", "distill")
 # What `mixkd evaluate NAME=true` does more; a key of one asks for it too.
 ANALYSES = ("vicinal", "corruptions", "features")
 
+
 @cache
 def text_keys(command: str) -> dict[str, frozenset[Any]]:
     """Return the keys of a command that take text, with the types and marks of their annotations.
@@ -56,16 +58,21 @@ def text_keys(command: str) -> dict[str, frozenset[Any]]:
     A key whose text is one of several words, or may be a list, is not among them: Hydra reads it.
     """
     schemas = {**TASKS, "export": Export}[command], *[EvaluateLogits] * (command == "evaluate")
-    return {key: own for schema in schemas for key, own in _annotations(schema) if _is_text(own)}
+    found = {}
+    for key, field in (item for schema in schemas for item in fields_of(schema)):
+        types = frozenset(_flat(field.annotation)) | {m for m in field.metadata if m == PATH}
+        if str in types and not {list, dict} & types:
+            found[key] = types
+    return found
 
 
-def _annotations(section: type[BaseModel], under: str = "") -> Iterator[tuple[str, frozenset[Any]]]:
-    """Yield every key of a section, and of those within it, with its types and marks."""
+def fields_of(section: type[BaseModel], under: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Yield every key of a section, and of those within it, with its field."""
     for name, field in section.model_fields.items():
-        own = frozenset(_flat(field.annotation)) | {m for m in field.metadata if m == PATH}
-        yield under + name, own
-        for inner in sections_of(field.annotation) if dict not in own else ():
-            yield from _annotations(inner, f"{under}{name}.")
+        yield under + name, field
+        if get_origin(field.annotation) is not dict:
+            for inner in sections_of(field.annotation):
+                yield from fields_of(inner, f"{under}{name}.")
 
 
 def _flat(annotation: Any) -> Iterator[Any]:
@@ -79,10 +86,6 @@ def _flat(annotation: Any) -> Iterator[Any]:
             yield from _flat(inner)
     else:
         yield get_origin(annotation) or annotation
-
-
-def _is_text(types: frozenset[Any]) -> bool:
-    return str in types and not {list, dict} & types
 
 
 def expand(command: str, overrides: Sequence[str], sweep: bool = False) -> list[str]:

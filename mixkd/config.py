@@ -690,12 +690,13 @@ def validate(cfg: DictConfig) -> Config:
             if problem.key == "data.source" and raw["data"].get("source") == "run":
                 continue  # what is wrong is the run that was to say it, or that there is none
             # Of a union pydantic names the whole, and then a part of it.
-            if not any(problem.key == p.key or problem.key.startswith(f"{p.key}[") for p in problems):
+            if not {problem.key, problem.key.partition("[")[0]} & {p.key for p in problems}:
                 problems.append(problem)
     # A key is named once: by the section as a whole where that is what is wrong.
     for found in _contradictions(raw):
         if found.key not in known:
-            outside = (p for p in problems if not re.match(rf"{re.escape(found.key)}([.[]|$)", p.key))
+            within = re.compile(rf"{re.escape(found.key)}([.\[]|$)")
+            outside = (p for p in problems if not within.match(p.key))
             problems = [*outside, found]
             known.add(found.key)
     if problems:
@@ -840,9 +841,8 @@ def _contradictions(raw: Mapping[str, Any]) -> Iterator[Problem]:
             "method", f"got {method}; `mixkd {raw['task']}` takes {' or '.join(expected)}"
         )
     elif expected and (method in ("erm", "kd")) != (raw["method"].get("mix") is None):
-        yield Problem(
-            "method", f"{method} with mix={shortened(str(raw['method'].get('mix')))}; take another method"
-        )
+        mix = shortened(str(raw["method"].get("mix")))
+        yield Problem("method", f"{method} with mix={mix}; take another method")
     weights = raw.get("method", {})
     if raw["task"] == "distill" and weights.get("alpha") == 0 == weights.get("beta"):
         yield Problem("method.beta", "got 0 with alpha=0, which leaves nothing to learn")

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterable
 from difflib import SequenceMatcher, get_close_matches
-from typing import Any, Literal, NamedTuple, get_args, get_origin
+from typing import Any, Literal, NamedTuple, Self, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -33,9 +33,13 @@ class UserError(Exception):
         self.problems = problems
 
     @classmethod
-    def of(cls, key: str, text: str) -> "UserError":
+    def of(cls, key: str, text: str) -> Self:
         """Return the error of a single problem."""
         return cls(Problem(key, text))
+
+
+class InUse(UserError):
+    """Another process works in the directory of a run."""
 
 
 class NotFinite(ValueError):
@@ -103,7 +107,8 @@ def schema_problem(schema: type[BaseModel], raw: Any, details: ErrorDetails) -> 
     if kind == "missing":
         return Problem(key, "is missing; a shipped conf/ file sets it")
     if kind == "value_error":
-        return Problem(key, f"{got}; {details['ctx']['error']}" if key else str(details["ctx"]["error"]))
+        text = str(details["ctx"]["error"])
+        return Problem(key, f"{got}; {text}" if key else text)
     if field is not None and get_origin(field.annotation) is Literal:
         valid = [str(choice) for choice in get_args(field.annotation)]
         close = nearest(str(details["input"]), valid)
@@ -127,8 +132,8 @@ def _in_quotes(key: str, got: str, raw: Any, details: ErrorDetails) -> tuple[str
             names = names.get(part, names)
     names = names if isinstance(names, list) else [details["input"]]
     quotes = json.dumps([n if isinstance(n, str) else shown(n) for n in names], ensure_ascii=False)
-    text = shortened(quotes.replace(", ", ","), 200)
-    return key, f"got {shortened(str(names))}", f"in quotes where it reads as a number: '{key}={text}'"
+    example = f"'{key}={shortened(quotes.replace(', ', ','), 200)}'"
+    return key, f"got {shortened(str(names))}", f"in quotes where it reads as a number: {example}"
 
 
 def _pydantics(text: str) -> str:

@@ -36,8 +36,10 @@ VOID = (
     ),
     Void(
         "method.mix.a",
-        lambda raw: value_of(raw, "method.mix.lam") == "uniform"
-        or _is_number(value_of(raw, "method.mix.lam")),
+        lambda raw: (
+            value_of(raw, "method.mix.lam") == "uniform"
+            or _is_number(value_of(raw, "method.mix.lam"))
+        ),
         "it is of Beta(a, a), which method.mix.lam=beta draws from; leave it out",
     ),
     Void(

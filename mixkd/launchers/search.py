@@ -99,12 +99,13 @@ def open_study(journal: Path, name: str, objectives: Sequence[str]) -> Any:
     if journal.is_file() and (written := journal.read_bytes()) and not written.endswith(b"\n"):
         os.truncate(journal, written.rfind(b"\n") + 1)
     try:
+        directions: Any = [DIRECTIONS[objective] for objective in objectives]
         unlocked: Any = _NoLock()
         backend = JournalFileBackend(str(journal), unlocked)
         study: Any = optuna.create_study(
             study_name=name,
             storage=optuna.storages.JournalStorage(backend),
-            directions=[DIRECTIONS[objective] for objective in objectives],
+            directions=directions,
             load_if_exists=True,
         )
     except (ValueError, LookupError, TypeError) as error:

@@ -125,11 +125,11 @@ NAMES = "takes smoke, laptop, paper, or a .yaml file"
         ),
         (
             of_file({"vicinl": []}),
-            "scale: mine.yaml is no scale: vicinl: no such key (did you mean vicinal?); takes about,",
+            "scale: mine.yaml is no scale: vicinl: no such key (did you mean vicinal?)",
         ),
         (
             of_file({"student": {"name": "x", "network": "y", "word": []}}),
-            "scale: mine.yaml is no scale: student.word: no such key (did you mean words?); takes name",
+            "scale: mine.yaml is no scale: student.word: no such key (did you mean",
         ),
         (of_file({"seeds": [0, -1]}), "scale: mine.yaml is no scale: seeds[1]: got -1; takes "),
         (of_file({"seeds": []}), "scale: mine.yaml is no scale: seeds: got []; takes at least 1"),
