@@ -699,6 +699,8 @@ def validate(cfg: DictConfig) -> Config:
             outside = (p for p in problems if not within.match(p.key))
             problems = [*outside, found]
             known.add(found.key)
+    told = {p.key for p in problems}
+    problems += [found for found in void_problems(raw) if found.key not in told]
     if problems:
         raise UserError(*problems)
     assert config is not None
@@ -813,7 +815,6 @@ def _contradictions(raw: Mapping[str, Any]) -> Iterator[Problem]:
     if isinstance(network, dict):  # an export that has been found may not say of which data it is
         run = network.get("run") or (network.get("export") and not network.get("weights"))
     yield from _data_contradictions(raw["data"], raw["task"], run)
-    yield from void_problems(raw)
     if raw["data"].get("source") in CORRUPTED and raw.get("reestimate_batchnorm") is True:
         yield Problem("reestimate_batchnorm", "got true; corrupted data have no training images")
     if raw["data"].get("source") in CORRUPTED and raw.get("splits", ["test"]) != ["test"]:
