@@ -58,4 +58,7 @@ def word(value: Any) -> str:
         return "[" + ",".join(map(word, value)) + "]"
     if not isinstance(value, str):
         return json.dumps(value)
-    return value if PLAIN.fullmatch(value) else quoted(value.replace("${", "\\${"))
+    if PLAIN.fullmatch(value):
+        return value
+    # What OmegaConf would take for an interpolation, and the backslashes before it.
+    return quoted(re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", value))

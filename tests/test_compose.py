@@ -7,7 +7,7 @@ from mixkd.config import PATH, TASKS, Export
 from mixkd.errors import UserError
 from mixkd.launchers.sweep import jobs_of
 from mixkd.shipped import group_names
-from mixkd.words import word
+from mixkd.words import word as written
 
 
 def test_teacher_and_student_choose_from_the_networks() -> None:
@@ -102,7 +102,9 @@ SPELT = ["2024_01", "1e5", "0x10", "-1", ".5", "007", "true", "yes", "nan", "inf
 def read(word: str) -> object:
     """Return the value of an override as a configuration holds it."""
     parsed = OverridesParser.create().parse_override(word)
-    return OmegaConf.create({"x": parsed.value()}).x
+    held = OmegaConf.to_container(OmegaConf.create({"x": parsed.value()}), resolve=True)
+    assert isinstance(held, dict)
+    return held["x"]
 
 
 @pytest.mark.parametrize("text", SPELT)
@@ -185,6 +187,6 @@ def test_a_sweep_over_text_has_a_job_for_each(values: str, each: list[str]) -> N
 
 @pytest.mark.parametrize("text", [*SPELT, "null", "a b", "runs/x", "${seed}", "\\${x}", "é"])
 def test_a_word_is_read_back_as_the_text_that_it_was(text: str) -> None:
-    assert read(f"x={word(text)}") == text
-    assert read(f"x={word([text, 1, None])}") == [text, 1, None]
-    assert read(f"x={word({'key': text})}") == {"key": text}
+    assert read(f"x={written(text)}") == text
+    assert read(f"x={written([text, 1, None])}") == [text, 1, None]
+    assert read(f"x={written({'key': text})}") == {"key": text}
