@@ -64,6 +64,7 @@ mixkd {version}: mixup-based knowledge distillation, and whether its confidence 
   --cfg job          print the composed configuration and stop
   --hydra-help       Hydra's own options
   --help, --version
+  -sc install=bash   completion for bash: eval "$(mixkd -sc install=bash)"
 
 Every key of a configuration can be set as KEY=VALUE; `mixkd distill --cfg job` shows them all.
 A run is kept under runs/, named by its experiment: the same command finds it again, and resumes it
@@ -73,7 +74,41 @@ or says that it has finished. HYDRA_FULL_ERROR=1 shows full tracebacks.
 
 def main() -> None:
     """Run one command line and exit: 0, 1 for a failure, 2 for a mistake in what was asked."""
+    _open_closed()
     words = sys.argv[1:]
+    try:
+        try:
+            _run(words)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # whoever read it, such as `head`, has enough
+        _discard()
+        sys.exit(1)
+    except OSError as error:  # a full disk, a folder that is closed to us
+        _discard()
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        tell(hide(f"mixkd {' '.join(words[:1])}: failed: {error}"), sys.stderr)
+        sys.exit(1)
+
+
+def _open_closed() -> None:
+    """Open what the shell has closed (`>&-`), so that no other file comes to stand there."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - as long as the process
+
+
+def _discard() -> None:
+    """Lose what is still to be written where nobody reads any more, or nothing can be written."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _run(words: list[str]) -> None:
     if not words or words[0] in ("--help", "-h", "help") or {"--help", "-h"} & set(words[1:]):
         print(HELP.format(version=__version__))
         sys.exit(0)
@@ -82,8 +117,14 @@ def main() -> None:
         sys.exit(0)
     if words[0] in ("-m", "--multirun"):  # before the command or after it
         words = [*words[1:2], words[0], *words[2:]]
+    completion = {"-sc", "--shell-completion"} & set(words[:2])
     command, rest = words[0], words[1:]
     try:
+        if completion:
+            from mixkd.completion import complete
+
+            print(complete([word for word in words if "=" in word]))
+            sys.exit(0)
         if command not in COMMANDS:
             raise UserError.of(
                 "command",
@@ -96,19 +137,11 @@ def main() -> None:
         text, status = said if isinstance(said, tuple) else (said, 0)
         tell(text)
         sys.exit(status)
-    except BrokenPipeError:  # whoever read it, such as `head`, has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
     except UserError as error:
         from mixkd.launchers.job import explain
 
         tell(explain(command, error), sys.stderr)
         sys.exit(2)
-    except OSError as error:  # a full disk, a folder that is closed to us
-        if os.environ.get("HYDRA_FULL_ERROR") == "1":
-            raise
-        tell(hide(f"mixkd {command}: failed: {error}"), sys.stderr)
-        sys.exit(1)
     except KeyboardInterrupt:
         print(f"mixkd {command}: interrupted; the same command continues it", file=sys.stderr)
         _leave(130)
@@ -201,11 +234,16 @@ def show(command: str, options: list[str], overrides: list[str]) -> None:
 
     # Hydra reads sys.argv, and with this variable raises what it would otherwise print.
     sys.argv = [sys.argv[0], *options, *expand(command, overrides)]
+    before = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         hydra.main(str(config_dir()), command, version_base="1.3")(refuse)()
     except REFUSALS as error:
         raise UserError(*diagnose(command, overrides, error)) from error
+    finally:
+        os.environ.pop("HYDRA_FULL_ERROR")
+        if before is not None:
+            os.environ["HYDRA_FULL_ERROR"] = before
 
 
 OPTIONS = "KEY=VALUE, -m, --cfg job, --hydra-help"

@@ -1,22 +1,34 @@
 """From command-line words to a composed Hydra configuration, with mixkd's error messages."""
 
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from functools import cache
 from itertools import accumulate, islice
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, IntervalSweep, Override
+from hydra.core.override_parser.types import (
+    ChoiceSweep,
+    Glob,
+    IntervalSweep,
+    Override,
+    Sweep,
+)
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
-from mixkd.config import validate, validate_export
-from mixkd.errors import Problem, UserError, nearest, shortened
+from mixkd.config import PATH, TASKS, EvaluateLogits, Export, validate, validate_export
+from mixkd.errors import Problem, UserError, nearest, sections_of, shortened
 from mixkd.shipped import config_dir
-from mixkd.words import quoted
+from mixkd.words import parted, quoted
 
 # What Hydra raises for words that it does not take.
 REFUSALS = (HydraException, OmegaConfBaseException, ValueError)
@@ -38,12 +50,42 @@ PRESETS = ("finetune", "distill")
 # What `mixkd evaluate NAME=true` does more; a key of one asks for it too.
 ANALYSES = ("vicinal", "corruptions", "features")
 
-# Keys that take a path, by their last word.
-PATHS = (
-    "root", "dir", "tape", "run", "weights", "pretrained", "cache_dir", "pairs", "logits", "export",
-)  # fmt: skip
-# And those that are keys by themselves.
-OWN_PATHS = ("logits", "out", "report", "push")
+
+@cache
+def text_keys(command: str) -> dict[str, frozenset[Any]]:
+    """Return the keys of a command that take text, with the types and marks of their annotations.
+
+    A key whose text is one of several words, or may be a list, is not among them: Hydra reads it.
+    """
+    schemas = {**TASKS, "export": Export}[command], *[EvaluateLogits] * (command == "evaluate")
+    found = {}
+    for key, field in (item for schema in schemas for item in fields_of(schema)):
+        types = frozenset(_flat(field.annotation)) | {m for m in field.metadata if m == PATH}
+        if str in types and not {list, dict} & types:
+            found[key] = types
+    return found
+
+
+def fields_of(section: type[BaseModel], under: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Yield every key of a section, and of those within it, with its field."""
+    for name, field in section.model_fields.items():
+        yield under + name, field
+        if get_origin(field.annotation) is not dict:
+            for inner in sections_of(field.annotation):
+                yield from fields_of(inner, f"{under}{name}.")
+
+
+def _flat(annotation: Any) -> Iterator[Any]:
+    """Yield the types and the marks in an annotation, such as str and None of `str | None`."""
+    if get_origin(annotation) is Annotated:
+        inner, *marks = get_args(annotation)
+        yield from _flat(inner)
+        yield from (mark for mark in marks if mark == PATH)
+    elif get_origin(annotation) in (Union, UnionType):
+        for inner in get_args(annotation):
+            yield from _flat(inner)
+    else:
+        yield get_origin(annotation) or annotation
 
 
 def expand(command: str, overrides: Sequence[str], sweep: bool = False) -> list[str]:
@@ -51,8 +93,8 @@ def expand(command: str, overrides: Sequence[str], sweep: bool = False) -> list[
 
     `teacher=NAME` and `student=NAME` choose from the group `network`, `protocol=NAME` from the
     command's own presets; `KEY.run=`, `KEY.export=` and `KEY.factory=` stand alone, so they clear
-    the network that KEY has by default, and `KEY=hf_hub:USER/NAME` is an export. Paths need no
-    quotes beyond the shell's; in a `sweep` commas part them.
+    the network that KEY has by default, and `KEY=hf_hub:USER/NAME` is an export. Paths and names
+    are taken as they are written, without quotes beyond the shell's; in a `sweep` commas part them.
     """
     groups = {key: key if key == "network" else f"network@{key}" for key in NETWORK_KEYS[command]}
     if command in PRESETS:
@@ -64,12 +106,12 @@ def expand(command: str, overrides: Sequence[str], sweep: bool = False) -> list[
             key = f"{key}.enabled"
         if key in NETWORK_KEYS[command] and value.startswith("hf_hub:"):
             key = f"{key}.export"
-        if equals and (key in OWN_PATHS or ("." in key and key.rpartition(".")[2] in PATHS)):
-            value = _path(key, value, sweep)
+        if equals and (types := text_keys(command).get(key.lstrip("+"))) is not None:
+            value = _text(key, value, types, sweep)
         if any(key == f"{n}.args" or key.startswith(f"{n}.args.") for n in NETWORK_KEYS[command]):
             key = f"++{key}"  # a callable's arguments are not known beforehand
         if key.startswith("baselines."):
-            key, value = f"++{key}", _path(key, value, sweep)
+            key, value = f"++{key}", _text(key, value, frozenset({str, PATH}), sweep)
         expanded.append(f"{groups.get(key, key)}{equals}{value}")
     for name in ANALYSES:
         asked = [o for o in expanded if o.startswith(f"{name}.")]
@@ -85,16 +127,28 @@ def expand(command: str, overrides: Sequence[str], sweep: bool = False) -> list[
     return expanded
 
 
-def _path(key: str, value: str, sweep: bool) -> str:
-    """Return a path as Hydra reads it: in quotes where it has letters that Hydra does not take."""
-    if sweep and "," in value and value[0] not in "'\"":
-        return ",".join(_path(key, part, sweep) for part in value.split(",") if part)
-    value = os.path.expanduser(value)
+def _text(key: str, value: str, types: frozenset[Any], sweep: bool) -> str:
+    """Return a text as Hydra reads it: in quotes, so that it is no number, list or function.
+
+    What is in Hydra's quotes already stays so; null and, where a key takes one, true and false stay
+    what they are; in a sweep commas part values, and functions such as `choice(a,b)` give them.
+    """
     try:
-        parsed = OverridesParser.create().parse_override(f"{key}={value}")
+        parsed = OverridesParser.create().parse_override(f"{key}={value}").value()
     except HydraException:
-        return quoted(value)
-    return value if sweep or not parsed.is_sweep_override() else quoted(value)
+        parsed = None
+    several = isinstance(parsed, Sweep)
+    if sweep and several and not (isinstance(parsed, ChoiceSweep) and parsed.simple_form):
+        return value
+    if sweep and len(parts := parted(value)) > 1:
+        return ",".join(_text(key, part, types, sweep=False) for part in parts if part)
+    taken = {"null", *(("true", "false") if bool in types else ())}
+    is_quoted = value[:1] in ("'", '"') and parsed is not None and not several
+    if is_quoted or value.lower() in taken:
+        return value
+    # What opens no interpolation that is closed is no interpolation.
+    value = re.sub(r"(?s)(?<!\\)\$\{(?!.*\})", r"\\${", value)
+    return quoted(os.path.expanduser(value) if PATH in types else value)
 
 
 def compose(command: str, overrides: Sequence[str] = ()) -> DictConfig:

@@ -23,13 +23,17 @@ from mixkd.errors import (
     nearest,
     schema_problem,
     section_of,
+    shortened,
     shown,
     takes_section,
 )
 from mixkd.inherit import NETWORKS, fill_from_runs
+from mixkd.void import void_problems
 
 # Marks a field that cannot change a result: it is left out of the experiment's hash.
 PLACE = "place"
+# Marks text that names a file or a folder: there `~` is the user's home.
+PATH = "path"
 
 
 def _existing_file(path: str) -> str:
@@ -62,12 +66,15 @@ Count = Annotated[int, takes("a whole number, 1 or more", ge=1)]
 Epochs = Annotated[int, takes("a whole number from 1 to 100000", ge=1, le=100_000)]
 Seed = Annotated[int, takes("a whole number from 0 to 2**63 - 1", ge=0, le=2**63 - 1)]
 Flag = Annotated[bool, takes("true or false")]
-File = Annotated[str, AfterValidator(_existing_file), takes("a file")]
+File = Annotated[str, PATH, AfterValidator(_existing_file), takes("a file")]
 Weights = Annotated[
-    str, AfterValidator(lambda path: path if path == "pretrained" else _existing_file(path))
+    str, PATH, AfterValidator(lambda path: path if path == "pretrained" else _existing_file(path))
 ]
 HubName = Annotated[str, takes("hf_hub:USER/NAME", pattern=r"^hf_hub:[\w.-]+/[\w.-]+$")]
-RunDir = Annotated[str, AfterValidator(_existing_run), takes("the directory of a finished run")]
+RunDir = Annotated[
+    str, PATH, AfterValidator(_existing_run), takes("the directory of a finished run")
+]
+Name = Annotated[str, takes("letters, digits, _, - and .", pattern=r"^\w[\w.-]*$")]
 Channels = Annotated[list[float], takes("three numbers", min_length=3, max_length=3)]
 
 
@@ -95,8 +102,8 @@ Splits = Annotated[
 class Run(Section):
     """Where a run is kept."""
 
-    dir: Annotated[str | None, PLACE, takes("a directory, or null")]
-    root: Annotated[str, PLACE, takes("a directory")]
+    dir: Annotated[str | None, PLACE, PATH, takes("a directory, or null")]
+    root: Annotated[str, PLACE, PATH, takes("a directory")]
     force: Annotated[Flag, PLACE]
 
 
@@ -110,8 +117,8 @@ class Data(Section):
     """A data set, its split and its views. Sizes in pixels."""
 
     source: Literal["digits", "cifar10", "cifar100", "imagefolder", "imagenet"]
-    name: Annotated[str, takes("letters, digits, _, - and .", pattern=r"^\w[\w.-]*$")]
-    root: Annotated[str | None, PLACE, takes("a folder")]
+    name: Name
+    root: Annotated[str | None, PLACE, PATH, takes("a folder")]
     download: Annotated[Flag, PLACE]
     resident: Annotated[Flag, PLACE]
     workers: Annotated[
@@ -128,14 +135,14 @@ class Data(Section):
     limit_test: Annotated[Count | None, takes("a whole number, 1 or more, or null")]
     batch_size: Annotated[int, takes("a whole number, 2 or more", ge=2)]
     eval_batch_size: Annotated[Count, PLACE]
-    cache_dir: Annotated[str, PLACE, takes("a directory")]
+    cache_dir: Annotated[str, PLACE, PATH, takes("a directory")]
 
 
 class CorruptedData(Data):
     """Corrupted test images: one corruption at one severity."""
 
     source: Literal["cifar10_c", "cifar100_c", "imagenet_c"]  # type: ignore[assignment]
-    corruption: Annotated[str, takes("the name of a corruption, such as fog")]
+    corruption: Annotated[Name, takes("the name of a corruption, such as fog")]
     severity: Annotated[int, takes("a whole number from 1 to 5", ge=1, le=5)]
 
 
@@ -157,7 +164,10 @@ class Network(Section):
     weights: Annotated[Weights | None, takes("a file of weights, pretrained, or null")]
     run: Annotated[RunDir | None, PLACE, takes("the directory of a finished run, or null")]
     export: Annotated[
-        str | None, PLACE, takes("a folder of `mixkd export`, hf_hub:USER/NAME[@REVISION], or null")
+        str | None,
+        PLACE,
+        PATH,
+        takes("a folder of `mixkd export`, hf_hub:USER/NAME[@REVISION], or null"),
     ]
     mean: Annotated[Channels | None, takes("three numbers, or null")]
     std: Annotated[
@@ -188,7 +198,7 @@ class Teacher(Network):
 
     auto: Annotated[Flag, PLACE]
     precision: Annotated[Precision | None, takes("float32, bf16, or null")]
-    tape: Annotated[str | None, PLACE, takes("a folder, or null")]
+    tape: Annotated[str | None, PLACE, PATH, takes("a folder, or null")]
     tape_precision: Literal["float16", "float32"]
     tape_gb: Annotated[Positive, PLACE]
 
@@ -330,13 +340,27 @@ class Stage1(Section):
     lr: Positive
 
 
-class Wandb(Section):
-    """Weights & Biases."""
+# What W&B takes as the name of a project or an entity, here before anything is trained.
+WANDB_NAME = r"^[^/\\#?%:]+$"
+WANDB_NAMED = r"a name of up to 128 letters, without / \ # ? % and :"
 
-    project: Annotated[str, takes("a name", min_length=1)]
-    entity: Annotated[str | None, takes("a name, or null")]
-    group: Annotated[str | None, takes("a name, or null")]
-    tags: Annotated[list[str], takes("a list of words")]
+
+class Wandb(Section):
+    """Weights & Biases: names as it takes them."""
+
+    project: Annotated[str, takes(WANDB_NAMED, pattern=WANDB_NAME, max_length=128)]
+    entity: Annotated[
+        Annotated[str, Field(pattern=WANDB_NAME, max_length=128)] | None,
+        takes(f"{WANDB_NAMED}, or null"),
+    ]
+    group: Annotated[
+        Annotated[str, Field(min_length=1, max_length=128)] | None,
+        takes("a name of up to 128 letters, or null"),
+    ]
+    tags: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=64)]],
+        takes("a list of words of up to 64 letters"),
+    ]
     mode: Literal["auto", "online", "offline"]
 
 
@@ -494,7 +518,7 @@ class Vicinal(Section):
     n_pairs: Count
     lambdas: Annotated[int, takes("a whole number from 3 to 1001", ge=3, le=1001)]
     seed: Annotated[int, takes("a whole number from 0 to 4294967295", ge=0, le=2**32 - 1)]
-    pairs: Annotated[str | None, takes("a .npz file of pairs, or null")]
+    pairs: Annotated[str | None, PATH, takes("a .npz file of pairs, or null")]
 
 
 class Corruptions(Section):
@@ -502,11 +526,11 @@ class Corruptions(Section):
 
     enabled: Flag
     source: Literal["made", "cifar10_c", "cifar100_c", "imagenet_c"]
-    root: Annotated[str | None, PLACE, takes("a folder, or null")]
+    root: Annotated[str | None, PLACE, PATH, takes("a folder, or null")]
     names: Annotated[
         Literal["paper", "all"]
-        | Annotated[list[str], Field(min_length=1), AfterValidator(_each_once)],
-        takes("paper, all, or a list of names, each once"),
+        | Annotated[list[Name], Field(min_length=1), AfterValidator(_each_once)],
+        takes("paper, all, or a list of names such as fog, each once"),
     ]
     severities: Annotated[
         list[Annotated[int, Field(ge=1, le=5)]],
@@ -599,7 +623,7 @@ class Evaluate(Task):
 class NamedData(Section):
     """Data of which only the name is known."""
 
-    name: Annotated[str, takes("letters, digits, _, - and .", pattern=r"^\w[\w.-]*$")]
+    name: Name
 
 
 class EvaluateLogits(Section):
@@ -622,9 +646,9 @@ class Export(Section):
     network: Network
     data: Data
     format: Literal["safetensors", "onnx", "torch"]
-    out: Annotated[str | None, takes("a folder, or null")]
+    out: Annotated[str | None, PATH, takes("a folder, or null")]
     force: Flag
-    report: Annotated[str | None, takes("a folder of `mixkd report`, or null")]
+    report: Annotated[str | None, PATH, takes("a folder of `mixkd report`, or null")]
     license: Annotated[str | None, takes("a license's identifier, such as mit, or null")]
     push: Annotated[HubName | None, takes("hf_hub:USER/NAME, or null")]
     push_private: Flag
@@ -685,14 +709,18 @@ def validate(cfg: DictConfig) -> Config:
             problem = schema_problem(schema, raw, details)
             if problem.key == "data.source" and raw["data"].get("source") == "run":
                 continue  # what is wrong is the run that was to say it, or that there is none
-            if problem.key not in {p.key for p in problems}:
+            # Of a union pydantic names the whole, and then a part of it.
+            if not {problem.key, problem.key.partition("[")[0]} & {p.key for p in problems}:
                 problems.append(problem)
     # A key is named once: by the section as a whole where that is what is wrong.
     for found in _contradictions(raw):
         if found.key not in known:
-            outside = (p for p in problems if not f"{p.key}.".startswith(f"{found.key}."))
+            within = re.compile(rf"{re.escape(found.key)}([.\[]|$)")
+            outside = (p for p in problems if not within.match(p.key))
             problems = [*outside, found]
             known.add(found.key)
+    told = {p.key for p in problems}
+    problems += [found for found in void_problems(raw) if found.key not in told]
     if problems:
         raise UserError(*problems)
     assert config is not None
@@ -838,9 +866,8 @@ def _contradictions(raw: Mapping[str, Any]) -> Iterator[Problem]:
             "method", f"got {method}; `mixkd {raw['task']}` takes {' or '.join(expected)}"
         )
     elif expected and (method in ("erm", "kd")) != (raw["method"].get("mix") is None):
-        yield Problem(
-            "method", f"{method} with mix={raw['method'].get('mix')}; take another method"
-        )
+        mix = shortened(str(raw["method"].get("mix")))
+        yield Problem("method", f"{method} with mix={mix}; take another method")
     weights = raw.get("method", {})
     if raw["task"] == "distill" and weights.get("alpha") == 0 == weights.get("beta"):
         yield Problem("method.beta", "got 0 with alpha=0, which leaves nothing to learn")
@@ -945,7 +972,7 @@ def _corruption_contradictions(
         yield Problem("corruptions", "got true on data that are corrupted already")
     if isinstance(names, list) and source == "made":
         for name in names:
-            if name not in STANDARD:
+            if isinstance(name, str) and name not in STANDARD:
                 yield Problem(
                     "corruptions.names",
                     f"got {name!r}; takes paper, all, or some of {', '.join(STANDARD)}"

@@ -1,8 +1,10 @@
 """A user's mistakes: reported as a message, never as a traceback."""
 
+import json
+import re
 from collections.abc import Iterable
 from difflib import SequenceMatcher, get_close_matches
-from typing import Any, Literal, NamedTuple, get_args, get_origin
+from typing import Any, Literal, NamedTuple, Self, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -31,9 +33,13 @@ class UserError(Exception):
         self.problems = problems
 
     @classmethod
-    def of(cls, key: str, text: str) -> "UserError":
+    def of(cls, key: str, text: str) -> Self:
         """Return the error of a single problem."""
         return cls(Problem(key, text))
+
+
+class InUse(UserError):
+    """Another process works in the directory of a run."""
 
 
 class NotFinite(ValueError):
@@ -94,19 +100,54 @@ def schema_problem(schema: type[BaseModel], raw: Any, details: ErrorDetails) -> 
         got = details["ctx"]["tag"]
         text = f"got {got!r}; takes {', '.join(valid)}{nearest(got, valid)}"
         return Problem(f"{key}.{name}", text)
-    if kind == "model_type" and field is not None:
-        return Problem(key, f"{got}; {takes_section(section_of(field.annotation))}")
+    if kind == "union_tag_not_found" and field is not None:
+        name = details["ctx"]["discriminator"].strip("'")
+        kinds = (s.model_fields[name].annotation for s in sections_of(field.annotation))
+        valid = [str(tag) for annotation in kinds for tag in get_args(annotation)]
+        return Problem(key, f"{got}; takes a section with {name}: {', '.join(valid)}")
+    if kind == "string_type" and isinstance(details["input"], (int, float)):
+        key, got, hint = _in_quotes(key, got, raw, details)
+        takes = field.description if field is not None and field.description else "text"
+        return Problem(key, f"{got}; takes {takes}; {hint}")
+    if kind == "model_type":
+        section = schema if field is None else section_of(field.annotation)
+        return Problem(key, f"{got}; {takes_section(section)}")
     if kind == "missing":
         return Problem(key, "is missing; a shipped conf/ file sets it")
     if kind == "value_error":
-        return Problem(key, f"{got}; {details['ctx']['error']}")
+        text = str(details["ctx"]["error"])
+        return Problem(key, f"{got}; {text}" if key else text)
     if field is not None and get_origin(field.annotation) is Literal:
         valid = [str(choice) for choice in get_args(field.annotation)]
         close = nearest(str(details["input"]), valid)
         return Problem(key, f"{got}; takes {', '.join(valid)}{close}")
     if field is not None and field.description:
         return Problem(key, f"{got}; takes {field.description}")
-    return Problem(key, f"{got}; {details['msg']}")
+    return Problem(key, f"{got}; {_pydantics(details['msg'])}")
+
+
+def _in_quotes(key: str, got: str, raw: Any, details: ErrorDetails) -> tuple[str, str, str]:
+    """Return key, what was got, and how a name is written that reads as a number or a flag.
+
+    Of a list there is one message, of the list.
+    """
+    if not isinstance(details["loc"][-1], int):
+        return key, got, "in quotes where it reads as a number"
+    key = key.rpartition("[")[0]
+    names = raw
+    for part in details["loc"][:-1]:
+        if isinstance(names, dict):  # not so by the tag of a union
+            names = names.get(part, names)
+    names = names if isinstance(names, list) else [details["input"]]
+    quotes = json.dumps([n if isinstance(n, str) else shown(n) for n in names], ensure_ascii=False)
+    example = f"'{key}={shortened(quotes.replace(', ', ','), 200)}'"
+    return key, f"got {shortened(str(names))}", f"in quotes where it reads as a number: {example}"
+
+
+def _pydantics(text: str) -> str:
+    """Return what pydantic says of a field that has no description, as `takes ...`."""
+    text = re.sub("^(Input|List|String|Dictionary|Value) should (be |have )?", "takes ", text)
+    return text.replace("a valid ", "a ")
 
 
 def _locate(
@@ -133,6 +174,13 @@ def takes_section(section: type[BaseModel] | None) -> str:
     """Return what a key takes that is for a section."""
     names = ", ".join(section.model_fields) if section else "its keys"
     return f"takes a section with {names}"
+
+
+def sections_of(annotation: Any) -> list[type[BaseModel]]:
+    """Return all sections in a type annotation."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [section for part in get_args(annotation) for section in sections_of(part)]
 
 
 def section_of(annotation: Any, raw: Any = None) -> type[BaseModel] | None:

@@ -28,6 +28,7 @@ from mixkd.data.contents import contents, split_contents, summary, to_unpack
 from mixkd.data.corruption_names import FOLDERS
 from mixkd.data.listing import image_files
 from mixkd.files import file_fingerprint
+from mixkd.void import without_void
 
 # Of keys of a training's `trainer` that once named no experiment, the values that still do not.
 AS_BEFORE = {"channels_last": True, "compile": False}
@@ -66,8 +67,9 @@ def experiment_hash(cfg: Config, images: Mapping[str, str] | None = None) -> str
         for key, value in AS_BEFORE.items():
             if named["trainer"][key] == value:
                 del named["trainer"][key]
-    if isinstance(cfg, Training) and not cfg.stage1_epochs:
-        del named["stage1"]
+        named = without_void(named)
+        if not cfg.stage1_epochs:
+            del named["stage1"]
     if isinstance(cfg, EvaluateLogits):
         named = {"logits": file_fingerprint(cfg.logits)}
     elif images:

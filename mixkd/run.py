@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -27,7 +28,7 @@ from mixkd.config import (
 )
 from mixkd.console import is_leader, on_signal, say
 from mixkd.data.contents import IMAGES
-from mixkd.errors import UserError, shortened, shown
+from mixkd.errors import InUse, UserError, shortened, shown
 from mixkd.files import read_json, write_json, write_text
 from mixkd.fingerprints import experiment_hash, images_of
 from mixkd.hiding import hidden
@@ -120,12 +121,8 @@ class Run:
             if not os.access(self.path, os.W_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         except Timeout:
-            by = (
-                f"process {pid}"
-                if (pid := read_status(self.path).get("pid"))
-                else "another process"
-            )
-            raise UserError.of("run.dir", f"{self.path} is in use by {by}") from None
+            text = f"{self.path} is in use by {worker(self.path)}"
+            raise InUse.of("run.dir", text) from None
         except OSError as error:
             lock.release()
             raise UserError.of(
@@ -311,6 +308,20 @@ def write_status(directory: Path, state: str, **more: Any) -> None:
     before = read_status(directory)
     known |= {k: before[k] for k in ("started", "stage", "epoch", "max_epochs") if k in before}
     write_json(directory / "status.json", known | hidden(more))
+
+
+def worker(directory: Path) -> str:
+    """Return what is said of the process that works in a run directory."""
+    pid = read_status(directory).get("pid")
+    return f"process {pid}" if pid else "another process"
+
+
+def wait_until_free(directory: Path) -> None:
+    """Wait as long as a living process works in a run directory; say so once."""
+    if is_held(directory):
+        say(f"waiting for {directory}, which {worker(directory)} makes")
+    while is_held(directory):
+        time.sleep(1)
 
 
 def is_held(directory: Path) -> bool:

@@ -29,6 +29,27 @@ def quoted(text: str) -> str:
     return f"'{text}'"
 
 
+def parted(text: str) -> list[str]:
+    """Return the values of a sweep's word: parted by commas outside of quotes and brackets."""
+    parts, depth, quote = [""], 0, ""
+    for letter in text:
+        if letter == "," and not depth and not quote:
+            parts.append("")
+            continue
+        if quote:
+            quote = "" if letter == quote else quote
+        elif letter in "'\"" and not parts[-1]:  # elsewhere it is a letter like any other
+            quote = letter
+        else:
+            depth = max(depth + (letter in "([{") - (letter in ")]}"), 0)
+        parts[-1] += letter
+    return text.split(",") if depth or quote else parts
+
+
+# What Hydra reads as a text without quotes: it begins as a word, and means nothing else.
+PLAIN = re.compile(r"(?!(?i:null|true|false|nan|inf)$)[A-Za-z_/][A-Za-z0-9/_.-]*", re.ASCII)
+
+
 def word(value: Any) -> str:
     """Return any value as an override takes it, in quotes only where it has to be."""
     if isinstance(value, dict):
@@ -37,5 +58,7 @@ def word(value: Any) -> str:
         return "[" + ",".join(map(word, value)) + "]"
     if not isinstance(value, str):
         return json.dumps(value)
-    plain = re.sub(r"[/_.-]", "", value)
-    return value if plain.isalnum() and plain.isascii() and not plain.isdigit() else quoted(value)
+    if PLAIN.fullmatch(value):
+        return value
+    # What OmegaConf would take for an interpolation, and the backslashes before it.
+    return quoted(re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", value))

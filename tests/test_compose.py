@@ -1,8 +1,13 @@
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 
-from mixkd.compose import compose, expand
+from mixkd.compose import compose, expand, fields_of, text_keys
+from mixkd.config import PATH, TASKS, Export
 from mixkd.errors import UserError
+from mixkd.launchers.sweep import jobs_of
 from mixkd.shipped import group_names
+from mixkd.words import word as written
 
 
 def test_teacher_and_student_choose_from_the_networks() -> None:
@@ -88,6 +93,60 @@ def test_paths_need_no_quotes(path: str) -> None:
     assert compose("distill", [f"teacher.run={path}"]).teacher.run == path
 
 
+# What Hydra would read as a number, a flag, a list, a function, or something else than it says.
+SPELT = ["2024_01", "1e5", "0x10", "-1", ".5", "007", "true", "yes", "nan", "inf", "[a,b]", "[0]",
+         "{a: 1}", "a:b", "str(3)", "choice(a,b)", "range(3)", "glob(*)", " a", "a\\ b", "a\\",
+         "a.", "$x", "${x", "it's, that's", "'", '"', "a[1,2](3)"]  # fmt: skip
+
+
+def read(word: str) -> object:
+    """Return the value of an override as a configuration holds it."""
+    parsed = OverridesParser.create().parse_override(word)
+    held = OmegaConf.to_container(OmegaConf.create({"x": parsed.value()}), resolve=True)
+    assert isinstance(held, dict)
+    return held["x"]
+
+
+@pytest.mark.parametrize("text", SPELT)
+def test_text_is_text_whatever_it_spells(text: str) -> None:
+    """In every key that takes a path or a name."""
+    for command in ("finetune", "distill", "evaluate", "export"):
+        for key, types in text_keys(command).items():
+            if text != "true" or bool not in types:
+                assert read(expand(command, [f"{key}={text}"])[0]) == text, key
+    words = [f"{key}={text}" for key in ("data.root", "run.dir", "network.name", "sweep.name")]
+    cfg = compose("finetune", ["network=timm", *words, f"++data.name={text}"])
+    assert [cfg.data.root, cfg.run.dir, cfg.network.name, cfg.sweep.name, cfg.data.name] == 5 * [
+        text
+    ]
+    assert read(expand("evaluate", [f"baselines.erm={text}"])[0]) == text
+
+
+def test_the_keys_that_take_text_are_those_of_the_schema() -> None:
+    for command, schema in {**TASKS, "export": Export}.items():
+        for key, field in fields_of(schema):
+            plain = field.annotation in (str, str | None)
+            assert (key in text_keys(command)) >= plain, key
+    lists = {"trust", "logger.wandb.tags", "launcher.setup", "corruptions.names", "splits"}
+    assert not lists & text_keys("evaluate").keys()
+    paths = {key for key, types in text_keys("distill").items() if PATH in types}
+    named = ("dir", "root", "cache_dir", "pretrained", "weights", "run", "export", "tape")
+    assert paths == {key for key in text_keys("distill") if key.rpartition(".")[2] in named}
+
+
+def test_null_flags_and_other_keys_stay_what_they_are() -> None:
+    words = [
+        "network=resnet20",
+        "run.dir=null",
+        "network.pretrained=false",
+        "data.root=${run.root}",
+    ]
+    cfg = compose("finetune", [*words, "++data.name=2024", "seed=3", "run.root='null'"])
+    assert (cfg.run.dir, cfg.network.pretrained, cfg.data.root) == (None, False, "null")
+    assert (cfg.data.name, cfg.seed, cfg.run.root) == ("2024", 3, "null")
+    assert compose("finetune", [r"data.root=a\${seed}"]).data.root == "a${seed}"
+
+
 def test_home_is_expanded_and_quoted_paths_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/someone")
     assert compose("finetune", ["data.root=~/images"]).data.root == "/home/someone/images"
@@ -95,9 +154,9 @@ def test_home_is_expanded_and_quoted_paths_are_left_alone(monkeypatch: pytest.Mo
 
 
 def test_paths_of_a_sweep_stay_apart() -> None:
-    assert expand("evaluate", ["network.run=a,b"], sweep=True)[0] == "network.run=a,b"
+    assert expand("evaluate", ["network.run=a,b"], sweep=True)[0] == "network.run='a','b'"
     quoted = expand("evaluate", ["network.run=a(1),b c"], sweep=True)[0]
-    assert quoted == "network.run='a(1)',b c"
+    assert quoted == "network.run='a(1)','b c'"
 
 
 def test_loggers_are_one_or_several_and_a_wrong_one_is_named() -> None:
@@ -106,3 +165,28 @@ def test_loggers_are_one_or_several_and_a_wrong_one_is_named() -> None:
     assert compose("evaluate", ["logger=csv"]).logger.wandb is None
     with pytest.raises(UserError, match=r"logger: got 'wandbb'.*did you mean wandb"):
         compose("finetune", ["network=resnet20", "logger=[csv,wandbb]"])
+
+
+@pytest.mark.parametrize(
+    ("values", "each"),
+    [
+        ("1e5,2024_01", ["1e5", "2024_01"]),
+        ("'a,b',c", ["a,b", "c"]),
+        ("a[1,2],{b,c}", ["a[1,2]", "{b,c}"]),
+        ("it's,that's", ["it's", "that's"]),
+        ("a(1,b", ["a(1", "b"]),
+        ("true", ["true"]),
+        ("range(2)", ["0", "1"]),
+        ("choice(a,1)", ["a", "1"]),
+    ],
+)
+def test_a_sweep_over_text_has_a_job_for_each(values: str, each: list[str]) -> None:
+    jobs = jobs_of("finetune", [f"run.root={values}", "seed=0,1"])
+    assert [compose("finetune", job).run.root for job in jobs[::2]] == each
+
+
+@pytest.mark.parametrize("text", [*SPELT, "null", "a b", "runs/x", "${seed}", "\\${x}", "é"])
+def test_a_word_is_read_back_as_the_text_that_it_was(text: str) -> None:
+    assert read(f"x={written(text)}") == text
+    assert read(f"x={written([text, 1, None])}") == [text, 1, None]
+    assert read(f"x={written({'key': text})}") == {"key": text}

@@ -112,6 +112,24 @@ def test_a_missing_folder_is_named() -> None:
         (["callbacks.linearity=null"], "callbacks.linearity: got null; takes a section with"),
         (["callbacks.linearity.n_pairs=1", "trainer.devices=2"], "n_pairs: got 1; takes a pair a"),
         (["data.batch_size=63", "trainer.devices=2"], "63, which 2 devices cannot share equally"),
+        (["schedule=piecewise", "optimizer.lr=0.1"],
+         "optimizer.lr: got 0.1, which changes nothing: schedule=piecewise has rates of its own"),
+        (["schedule=piecewise", "schedule.stretch=false", "schedule.length=9"],
+         "schedule.length: got 9, which changes nothing"),
+        (["method=mixup", "method.mix.a=0.4"], "method.mix.a: got 0.4, which changes nothing"),
+        (["method=mixup", "method.mix.lam=0.5", "method.mix.per=batch"],
+         "method.mix.per: got 'batch', which changes nothing: a fixed method.mix.lam"),
+        (["logger=wandb", "logger.wandb.project=me/kd"],
+         "project: got 'me/kd'; takes a name of up to 128 letters, without / \\ # ? % and :"),
+        (["logger=wandb", f"logger.wandb.project={'x' * 129}"], "takes a name of up to 128"),
+        (["logger=wandb", "logger.wandb.entity=me/you"], "entity: got 'me/you'; takes a name"),
+        (["logger=wandb", f"logger.wandb.tags=[kd,{'x' * 70}]"],
+         "tags[1]: got 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx'; "
+         "takes a list of words of up to 64 letters"),
+        (["logger=wandb", "logger.wandb.tags=[kd,2024,true]"],
+         "tags: got ['kd', 2024, True]; takes a list of words of up to 64 letters; in quotes where "
+         "it reads as a number: 'logger.wandb.tags=[\"kd\",\"2024\",\"true\"]'"),
+        (["trust=[1]"], "trust: got [1]; takes a list of package names; in quotes"),
     ],
 )  # fmt: skip
 def test_contradictions_get_one_message(words: list[str], message: str) -> None:
@@ -123,6 +141,26 @@ def test_contradictions_get_one_message(words: list[str], message: str) -> None:
 def test_a_loss_of_nothing_is_refused() -> None:
     with pytest.raises(UserError, match=r"method.beta: got 0 with alpha=0"):
         distill("method.alpha=0", "method.beta=0")
+
+
+def test_names_of_digits_want_quotes() -> None:
+    words = [f"network.run={saved_run()}", "features.classes=[0,1]"]
+    with pytest.raises(UserError) as caught:
+        validate(compose("evaluate", words))
+    assert len(caught.value.problems) == 1
+    assert caught.value.problems[0].text.endswith("""'features.classes=["0","1"]'""")
+    quoted = validate(compose("evaluate", [words[0], 'features.classes=["0","1"]']))
+    assert quoted.features.classes == ["0", "1"]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("source", ["made", "cifar10_c"])
+def test_a_corruption_is_no_path(source: str) -> None:
+    words = ["corruptions.names=['../x']", f"corruptions.source={source}"]
+    with pytest.raises(
+        UserError, match=r"^corruptions.names: got .*'\.\./x'.*; takes paper, all"
+    ) as caught:
+        validate(compose("evaluate", [f"network.run={saved_run()}", *words]))
+    assert len(caught.value.problems) == 1
 
 
 def test_splits_are_named_once() -> None:
@@ -186,6 +224,25 @@ def test_places_do_not_name_an_experiment(word: str) -> None:
 )  # fmt: skip
 def test_all_else_does(word: str) -> None:
     assert experiment_hash(finetune(word)) != experiment_hash(finetune())
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (["schedule=piecewise"], ["schedule=piecewise", "optimizer.lr=1e-4"]),  # of sgd_slow
+        (["stream.seed=null", "seed=3"], ["stream.seed=3", "seed=3"]),
+    ],
+)
+def test_what_changes_nothing_names_nothing(one: list[str], other: list[str]) -> None:
+    assert experiment_hash(finetune(*one)) == experiment_hash(finetune(*other))
+
+
+@pytest.mark.parametrize("temperature", ["sigma", "1"])
+def test_the_square_of_no_temperature_names_nothing(temperature: str) -> None:
+    words = [f"temperature={temperature}"]
+    other = distill(*words, "method.t_squared=false")
+    assert experiment_hash(distill(*words)) == experiment_hash(other)
+    assert experiment_hash(distill()) != experiment_hash(distill("method.t_squared=false"))
 
 
 def test_weights_count_by_content_not_by_path() -> None:

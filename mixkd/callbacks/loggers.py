@@ -92,7 +92,11 @@ def _wandb(own: config.Wandb, cfg: config.Training | config.Evaluate, run: Run) 
     except wandb.Error as error:
         say(f"wandb: {str(error).splitlines()[0]}; logging offline")
         wandb.teardown()  # the first try still holds the run
-        experiment = wandb.init(**known, mode="offline")
+        try:
+            experiment = wandb.init(**known, mode="offline")
+        except wandb.Error as refused:  # of what WANDB_* in the environment say
+            text = f"W&B refuses: {str(refused).splitlines()[0]}"
+            raise UserError.of("logger.wandb", text) from refused
     experiment.define_metric("trainer/global_step")
     experiment.define_metric("*", step_metric="trainer/global_step", step_sync=True)
     return WandbLogger(experiment=experiment, save_dir=run.path)

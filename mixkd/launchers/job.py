@@ -14,9 +14,9 @@ from typing import Literal
 from mixkd.compose import compose
 from mixkd.config import validate
 from mixkd.console import say, tell
-from mixkd.errors import NotFinite, UserError
+from mixkd.errors import InUse, NotFinite, UserError
 from mixkd.hiding import hide
-from mixkd.run import Metrics, read_status
+from mixkd.run import Metrics, read_status, wait_until_free
 from mixkd.tasks.opening import open_run
 
 State = Literal["finished", "skipped", "submitted", "failed", "refused", "interrupted"]
@@ -94,7 +94,11 @@ class Outcome:
 
 
 def run_job(
-    command: str, words: Sequence[str], full: bool = False, makes_teacher: bool = True
+    command: str,
+    words: Sequence[str],
+    full: bool = False,
+    makes_teacher: bool = True,
+    waits: bool = False,
 ) -> Outcome:
     """Run one job in this process.
 
@@ -104,6 +108,8 @@ def run_job(
         full: whether a user's mistake comes with its traceback.
         makes_teacher: whether a teacher that is missing is trained first where `teacher.auto` asks
             for it; one of several processes does not.
+        waits: whether it waits for another process that works on the same run, and takes what that
+            one made or, if it ended without, goes on from there: for what several commands need.
     """
     path = ""
     try:
@@ -116,16 +122,23 @@ def run_job(
             if not (wanted and makes_teacher):
                 raise
             say(f"teacher.auto: mixkd finetune {shlex.join(remedy)}")
-            made = run_job("finetune", remedy, full)
+            made = run_job("finetune", remedy, full, waits=True)
             if made.status:
                 return made
             config = validate(cfg)
         run = open_run(config)
         path = str(run.path)
-        if (metrics := run.finished_metrics()) is not None:
-            return Outcome("skipped", path, metrics)
-        task = getattr(_imported(f"mixkd.tasks.{command}"), command)
-        return Outcome("finished", path, task(config, run))
+        while True:
+            if waits:
+                wait_until_free(run.path)
+            if (metrics := run.finished_metrics()) is not None:
+                return Outcome("skipped", path, metrics)
+            task = getattr(_imported(f"mixkd.tasks.{command}"), command)
+            try:
+                return Outcome("finished", path, task(config, run))
+            except InUse:  # since just now
+                if not waits:
+                    raise
     except UserError as error:
         return Outcome("refused", path, text=explain(command, error, full))
     except KeyboardInterrupt:

@@ -42,6 +42,7 @@ class Job:
         label: put before each line that it prints, where there are several jobs.
         more: overrides beside the user's, such as the sweep's name.
         path: of its run directory, where that is known.
+        waits: as in `run_job`.
     """
 
     command: str
@@ -50,6 +51,7 @@ class Job:
     label: str = ""
     more: tuple[str, ...] = ()
     path: str = ""
+    waits: bool = False
 
 
 @dataclass
@@ -312,7 +314,8 @@ def _work(job: Job, place: _Place, environment: dict[str, str], parent: Connecti
     sys.argv = ["mixkd", job.command, *job.words]  # for provenance.json: what to type again
     _take_share(place)
     full = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    outcome = run_job(job.command, [*job.words, *job.more], full, makes_teacher=False)
+    words = [*job.words, *job.more]
+    outcome = run_job(job.command, words, full, makes_teacher=False, waits=job.waits)
     for stream in streams:
         stream.end()
     if "wandb" in sys.modules:  # a process of this kind leaves without calling what is registered

@@ -4,6 +4,7 @@
 `int(interval(a,b))` over whole numbers), `KEY=a,b,c` and ranges over their values.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -34,7 +35,6 @@ def run_search(command: str, words: Sequence[str]) -> int:
     """
     try:
         import optuna
-        from optuna.storages.journal import JournalFileBackend
     except ModuleNotFoundError as error:
         raise UserError.of(
             "sweep.trials", "Optuna is not installed; pip install 'mixkd[optuna]'"
@@ -51,22 +51,10 @@ def run_search(command: str, words: Sequence[str]) -> int:
     at_once = settings.launcher.parallel  # what Optuna has not heard of it cannot learn from
     outcomes: list[Outcome | None] = []
     with held(Path(settings.run.root), name):
-        backend = JournalFileBackend(str(folder / f"{name}.log"))
-        directions: Any = [DIRECTIONS[objective] for objective in objectives]
-        study: Any = optuna.create_study(
-            study_name=name,
-            storage=optuna.storages.JournalStorage(backend),
-            directions=directions,
-            load_if_exists=True,
-        )
-        for stale in study.get_trials(states=[optuna.trial.TrialState.RUNNING]):
-            study.tell(stale.number, state=optuna.trial.TrialState.FAIL)
-            study.enqueue_trial(stale.params)  # its run is continued
+        study = open_study(folder / f"{name}.log", name, objectives)
         # Failed ones do not count, but are no reason to try for ever.
         while (done := len(completed(study))) < trials and len(outcomes) < 2 * trials:
-            # Seeded by how many came before: the same search again makes the same choices.
-            study.sampler = optuna.samplers.TPESampler(seed=len(study.trials))
-            batch = [study.ask(searched) for _ in range(min(at_once, trials - done))]
+            batch = next_batch(study, searched, at_once, trials - done)
             chosen = [(*fixed, *(f"{k}={v}" for k, v in trial.params.items())) for trial in batch]
             again = partial(plan_jobs, command, chosen, name, done, trials)
             rows = carry_out(again(), settings, again)
@@ -88,6 +76,77 @@ def run_search(command: str, words: Sequence[str]) -> int:
         tell(as_text(rows_of_study), sys.stderr)
         tell(f"{folder / name}.csv")
     return worst(outcomes)
+
+
+class _NoLock:
+    """Stands for Optuna's lock of a journal."""
+
+    def acquire(self) -> bool:
+        return True
+
+    def release(self) -> None:
+        pass
+
+
+def open_study(journal: Path, name: str, objectives: Sequence[str]) -> Any:
+    """Return the search that a journal holds: no trials where there is none.
+
+    Who holds the sweep is the journal's only writer: it takes no lock of Optuna's, which would
+    outlive a process that is killed. A line that one was killed in the middle of is taken out.
+    """
+    import optuna
+    from optuna.storages.journal import JournalFileBackend
+
+    if journal.is_file() and (written := journal.read_bytes()) and not written.endswith(b"\n"):
+        os.truncate(journal, written.rfind(b"\n") + 1)
+    try:
+        directions: Any = [DIRECTIONS[objective] for objective in objectives]
+        unlocked: Any = _NoLock()
+        backend = JournalFileBackend(str(journal), unlocked)
+        study: Any = optuna.create_study(
+            study_name=name,
+            storage=optuna.storages.JournalStorage(backend),
+            directions=directions,
+            load_if_exists=True,
+        )
+    except (ValueError, LookupError, TypeError) as error:
+        text = f"{journal} is damaged ({error}); take it away: its runs are found again"
+        raise UserError.of("sweep.trials", text) from error
+    return study
+
+
+def next_batch(study: Any, searched: dict[str, Any], at_once: int, most: int) -> list[Any]:
+    """Return the trials to run next, `most` of them at most: those begun, and new ones.
+
+    Trials are in batches of `at_once` by their numbers; what a trial tries depends on its number
+    and on the trials of the batches before, however often the search was interrupted between.
+    """
+    import optuna
+
+    running = optuna.trial.TrialState.RUNNING
+    begun = study.get_trials(states=[running])[:most]
+    while len(begun) < most:
+        number = len(study.trials)
+        first = number - number % at_once
+        if begun and begun[0].number < first:
+            break  # the next batch learns from this one
+        params = proposed(study, searched, number, first)
+        made = optuna.create_trial(state=running, params=params, distributions=searched)
+        study.add_trial(made)
+        begun.append(study.trials[number])
+    return [optuna.Trial(study, trial._trial_id) for trial in begun]
+
+
+def proposed(study: Any, searched: dict[str, Any], number: int, first: int) -> dict[str, Any]:
+    """Return what trial `number` tries, knowing the trials before `first`."""
+    import optuna
+
+    known: Any = optuna.create_study(
+        directions=study.directions, sampler=optuna.samplers.TPESampler(seed=number)
+    )
+    known.add_trials([trial for trial in completed(study) if trial.number < first])
+    params: dict[str, Any] = known.ask(searched).params
+    return params
 
 
 def completed(study: Any) -> list[Any]:

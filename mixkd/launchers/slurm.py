@@ -81,7 +81,8 @@ class SlurmJob:
         sys.argv = ["mixkd", self.job.command, *self.job.words]
         full = os.environ.get("HYDRA_FULL_ERROR") == "1"
         words = [*self.job.words, *self.job.more]
-        outcome = run_job(self.job.command, words, full, makes_teacher=False)
+        waits = self.job.waits
+        outcome = run_job(self.job.command, words, full, makes_teacher=False, waits=waits)
         if out_of_time := "timed-out too many times" in outcome.text:
             said = f"{OUT_OF_TIME}; {to_continue(self.job.words, self.job.path)}"
             outcome = replace(outcome, text=f"mixkd {self.job.command}: failed: {said}")

@@ -206,7 +206,7 @@ def run_alone(command: str, words: Sequence[str]) -> Outcome:
     """Run a single job of several devices, and before it its teacher where that is missing."""
     planned = look(Job(command, tuple(words)))
     if planned.teacher:
-        (made,) = run_jobs([Job("finetune", planned.teacher)])
+        (made,) = run_jobs([Job("finetune", planned.teacher, waits=True)])
         assert made is not None
         if made.status:
             return made
@@ -230,7 +230,7 @@ def carry_out(
     """
     if teachers := list(dict.fromkeys(planned.teacher for planned in plan if planned.teacher)):
         jobs = [
-            Job("finetune", words, label=f"[teacher {k}/{len(teachers)}] ")
+            Job("finetune", words, label=f"[teacher {k}/{len(teachers)}] ", waits=True)
             for k, words in enumerate(teachers, start=1)
         ]
         made = _launch(jobs, settings, waits=True)

@@ -90,7 +90,8 @@ def make(wanted: Sequence[Wanted], root: Path, name: str, settings: SweepSetting
             paths = {key: done[used.job].path for key, used in each.uses}
             planned = _look(each, paths, root, f"[{depth + 1}: {number}/{len(ready)}] ")
             more = (f"sweep.name={name}",)
-            plan.append(replace(planned, job=replace(planned.job, more=more)))
+            # Another reproduction, or a user, may be at it: what it makes is taken.
+            plan.append(replace(planned, job=replace(planned.job, more=more, waits=True)))
         plan = with_twins(plan)
         if not any(outcome.status == 0 for outcome in done.values()):
             _refuse_all(plan)  # nothing is lost

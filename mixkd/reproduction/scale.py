@@ -5,13 +5,13 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from mixkd.errors import Problem, UserError, first_fault, nearest, shortened
+from mixkd.errors import Problem, UserError, nearest, schema_problem, shortened
 from mixkd.inherit import is_trusted
 from mixkd.reading import Damaged, read_value
 from mixkd.report.cells import LeftOut, Subject
@@ -228,10 +228,14 @@ def load_scale(
         raise UserError.of("protocol", text)
     try:
         # The user has named it: it may be a link.
-        settings = Settings.model_validate(read_value(path, Path(os.path.realpath(path)).parent))
-    except ValueError as error:
-        why = error.why if isinstance(error, Damaged) else first_fault(error)
-        raise UserError.of("scale", f"{path} is no scale: {why}") from error
+        raw = read_value(path, Path(os.path.realpath(path)).parent)
+    except Damaged as error:
+        raise UserError.of("scale", f"{path} is no scale: {error.why}") from error
+    try:
+        settings = Settings.model_validate(raw)
+    except ValidationError as error:
+        first = str(schema_problem(Settings, raw, error.errors()[0])).removeprefix(": ")
+        raise UserError.of("scale", f"{path} is no scale: {first}") from error
     words = settings.overrides() if is_file else ()  # of what is shipped all is known
     if faults := [fault for word in words for fault in _acts(word, trust)]:
         raise UserError(*(Problem("scale", f"{path}: {fault}") for fault in dict.fromkeys(faults)))

@@ -1,11 +1,13 @@
 """`mixkd dashboard`: the paper's panels in W&B, and a sweep file for W&B's agents."""
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from mixkd.compose import compose
-from mixkd.errors import UserError, nearest
+from mixkd.config import WANDB_NAME, WANDB_NAMED
+from mixkd.errors import UserError, nearest, shown
 from mixkd.files import write_text
 
 KEYS = {
@@ -33,6 +35,9 @@ def dashboard(words: Sequence[str]) -> str:
             "dashboard",
             f"got {wrong}; takes {', '.join(f'{k}=' for k in KEYS)}{nearest(wrong, KEYS)}",
         )
+    for key in given.keys() & {"entity", "project"}:
+        if not re.search(WANDB_NAME, given[key]) or len(given[key]) > 128:
+            raise UserError.of(key, f"got {shown(given[key])}; takes {WANDB_NAMED}")
     try:
         from mixkd.report.dashboard import as_json, sweep_file, workspace
     except ModuleNotFoundError as error:

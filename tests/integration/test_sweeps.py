@@ -80,7 +80,7 @@ def test_words_become_jobs() -> None:
     assert sweep_name("distill", words) != sweep_name("distill", words[1:])
     # Paths are parted by commas, and keep their other letters.
     assert jobs_of("evaluate", ["network.run=a b,c=d"]) == [
-        ("network.run=a\\ b",), ("network.run='c=d'",),
+        ("network.run='a b'",), ("network.run='c=d'",),
     ]  # fmt: skip
 
 

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState
 
 from mixkd.errors import UserError
 from mixkd.launchers import search
 from mixkd.launchers.job import Outcome
 from mixkd.launchers.local import Job
-from mixkd.launchers.search import run_search, space_of
+from mixkd.launchers.search import open_study, run_search, space_of
 
 WORDS = ["network=resnet20", "sweep.trials=6", "optimizer.lr=tag(log,interval(0.001,0.1))",
          "method=erm,mixup"]  # fmt: skip
@@ -104,3 +105,43 @@ def test_an_interrupted_trial_is_continued(jobs: list[tuple[str, ...]]) -> None:
     assert len(jobs) == 4
     assert run_search("finetune", [*words[:-1], "sweep.trials=4"]) == 0  # one more of the same
     assert len(jobs) == 5
+
+
+def chosen(jobs: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Return what was tried, in order, each once: an interrupted job is run again."""
+    return list(dict.fromkeys(own[-1:] for own in jobs))
+
+
+@pytest.mark.parametrize(("at_once", "at"), [(1, 12), (2, 12)])
+def test_an_interrupted_search_chooses_what_a_whole_one_does(
+    jobs: list[tuple[str, ...]], at_once: int, at: int
+) -> None:
+    """Past the first ten trials, which are drawn without looking at others."""
+    words = [*WORDS[:1], WORDS[2], "sweep.trials=13", f"launcher.parallel={at_once}"]
+    run_search("finetune", [*words, "run.root=whole"])
+    whole = chosen(jobs)
+    jobs.clear()
+    stop["at"] = at
+    assert run_search("finetune", [*words, "run.root=resumed"]) == 130
+    stop.clear()
+    assert run_search("finetune", [*words, "run.root=resumed"]) == 0
+    assert chosen(jobs) == whole
+    assert len(whole) == 13
+    (journal,) = Path("resumed/.sweep").glob("*.log")
+    again = open_study(journal, journal.stem, ["accuracy", "ece"])
+    assert [trial.state for trial in again.trials] == [TrialState.COMPLETE] * 13
+
+
+def test_a_search_that_was_killed_while_it_wrote_goes_on(jobs: list[tuple[str, ...]]) -> None:
+    words = [*WORDS[:1], WORDS[2], "sweep.trials=3"]
+    assert run_search("finetune", words) == 0
+    (journal,) = Path("runs/.sweep").glob("*.log")
+    whole = journal.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    journal.write_bytes(b"".join(lines[:-1]) + lines[-1][:9])  # half of its last line
+    Path(f"{journal}.lock").symlink_to(journal)  # Optuna's own lock, which nobody holds
+    assert run_search("finetune", words) == 0
+    assert len(chosen(jobs)) == 3
+    journal.write_bytes(b"nothing\n" + whole)
+    with pytest.raises(UserError, match=r"sweep.trials: .*\.log is damaged"):
+        run_search("finetune", words)

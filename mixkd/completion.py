@@ -1,0 +1,93 @@
+"""Completion of command lines in bash."""
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, get_args, get_origin
+
+from mixkd.cli import COMMANDS
+from mixkd.compose import NETWORK_KEYS, PRESETS, fields_of
+from mixkd.config import TASKS, Export
+from mixkd.errors import UserError
+from mixkd.shipped import artefacts, config_dir, group_names
+from mixkd.tasks.list import WHAT
+
+# Bash parts words at `=`, and then takes what comes after it alone.
+INSTALL = """\
+_mixkd() {
+    local word="${COMP_LINE:0:COMP_POINT}" IFS=$'\\n'
+    word="${word##* }"
+    COMPREPLY=($(COMP_LINE="$COMP_LINE" COMP_POINT="$COMP_POINT" mixkd -sc query=bash 2>/dev/null))
+    if [[ $word == *=* && $COMP_WORDBREAKS == *=* ]]; then
+        COMPREPLY=("${COMPREPLY[@]#"${word%%=*}="}")
+    fi
+}
+complete -o nospace -o bashdefault -o default -F _mixkd mixkd"""
+UNINSTALL = "complete -r mixkd; unset -f _mixkd"
+
+
+def complete(words: Sequence[str]) -> str:
+    """Return what `mixkd -sc install=bash`, `uninstall=bash` or `query=bash` prints.
+
+    A query answers for COMP_LINE up to COMP_POINT, which bash sets, a word a line.
+
+    Raises:
+        UserError: for anything else.
+    """
+    match list(words):
+        case ["install=bash"]:
+            return INSTALL
+        case ["uninstall=bash"]:
+            return UNINSTALL
+        case ["query=bash"]:
+            line = os.environ.get("COMP_LINE", "")
+            point = os.environ.get("COMP_POINT", "")
+            return "\n".join(candidates(line[: int(point)] if point.isdecimal() else line))
+    got = " ".join(words) or "nothing"
+    raise UserError.of("options", f"got -sc with {got}; takes -sc install=bash or uninstall=bash")
+
+
+def candidates(line: str) -> list[str]:
+    """Return what the last word of a command line may become: keys up to their next part."""
+    _, *before = line.split(" ")
+    before, last = [word for word in before[:-1] if word], before[-1] if before else ""
+    command = next((word for word in before if not word.startswith("-")), None)
+    found: Iterable[str] = ()
+    if command is None:
+        found = [*COMMANDS, "--help", "--version"]
+    elif command == "list":
+        found = WHAT
+    elif command == "reproduce":
+        found = [*artefacts(), "all"]
+    elif command in NETWORK_KEYS:
+        key, equals, _ = last.partition("=")
+        values = _values(command)
+        found = [f"{key}={v}" for v in values.get(key, ())] if equals else _keys(values, last)
+    return sorted({word for word in found if word.startswith(last)})
+
+
+def _keys(values: Iterable[str], last: str) -> list[str]:
+    """Return keys, each up to the next dot after what has been typed."""
+    parts = ((key, key[len(last) :].find(".")) for key in values if key.startswith(last))
+    return [f"{key}=" if dot < 0 else key[: len(last) + dot + 1] for key, dot in parts]
+
+
+def _values(command: str) -> dict[str, list[str]]:
+    """Return what each key of a command takes: none where that cannot be enumerated."""
+    schema = {**TASKS, "export": Export}[command]
+    found = {key: _choices(field.annotation) for key, field in fields_of(schema)}
+    groups = {path.name for path in config_dir().iterdir() if path.is_dir()}
+    for name in groups & schema.model_fields.keys() - set(NETWORK_KEYS[command]):
+        found[name] = list(group_names(name))
+    for name in NETWORK_KEYS[command]:
+        found[name] = list(group_names("network"))
+    if command in PRESETS:
+        found["protocol"] = list(group_names(f"protocol/{command}"))
+    return found
+
+
+def _choices(annotation: Any) -> list[str]:
+    if annotation is bool:
+        return ["true", "false"]
+    if get_origin(annotation) is Literal:
+        return [str(choice) for choice in get_args(annotation)]
+    return [choice for inner in get_args(annotation) for choice in _choices(inner)]
