@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn
 
 from mixkd import __version__
+from mixkd.console import forget_notes
 from mixkd.errors import UserError, nearest
 from mixkd.hiding import hide
 
@@ -82,6 +83,7 @@ def main() -> None:
     if words[0] in ("-m", "--multirun"):  # before the command or after it
         words = [*words[1:2], words[0], *words[2:]]
     command, rest = words[0], words[1:]
+    forget_notes()
     try:
         if command not in COMMANDS:
             raise UserError.of(

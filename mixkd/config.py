@@ -77,7 +77,8 @@ class Section(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-PIXELS = takes("a whole number of pixels from 8 to 4096, or null", ge=8, le=4096)
+MOST_SIDE = 4096
+PIXELS = takes(f"a whole number of pixels from 8 to {MOST_SIDE}, or null", ge=8, le=MOST_SIDE)
 
 
 Splits = Annotated[

@@ -3,14 +3,12 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
-import numpy as np
-
+from mixkd.arrays import NotArrays, read_npz
 from mixkd.config import (
     PLACE,
     Config,
@@ -26,11 +24,8 @@ from mixkd.config import (
     Vicinal,
 )
 from mixkd.data.corruption_names import FOLDERS
+from mixkd.data.listing import image_files
 from mixkd.files import file_fingerprint
-
-IMAGE_EXTENSIONS = {
-    ".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff", ".gif",
-}  # fmt: skip
 
 
 def experiment_hash(cfg: Config) -> str:
@@ -105,39 +100,6 @@ def _published_files(cfg: Evaluate) -> Iterator[tuple[str, Path]]:
                     yield file
 
 
-def image_files(
-    folder: Path, under: str = "", above: frozenset[str] = frozenset()
-) -> Iterator[tuple[str, Path]]:
-    """Yield (name, path) of what has the name of an image in a folder and those below it.
-
-    Links are followed, but never back into a folder that they are in. What is hidden is left out.
-
-    Args:
-        folder: where to look.
-        under: put before each name.
-        above: the real paths of the folders that this one is in.
-    """
-    real = os.path.realpath(folder)
-    if real in above:
-        return
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name[0] == ".":
-                continue
-            name = under + entry.name
-            if _is(entry.is_dir):
-                yield from image_files(Path(entry.path), f"{name}/", above | {real})
-            elif os.path.splitext(entry.name)[1].lower() in IMAGE_EXTENSIONS:
-                yield name, Path(entry.path)
-
-
-def _is(kind: Callable[[], bool]) -> bool:
-    try:
-        return kind()
-    except OSError:  # a link that leads in a circle
-        return False
-
-
 def listing_fingerprint(files: Iterable[tuple[str, Path]]) -> str:
     """Return the sha256 of files' names and sizes, not of their contents."""
     digest = hashlib.sha256()
@@ -160,9 +122,8 @@ def _pairs_fingerprint(cfg: Vicinal) -> str:
 def are_drawn_pairs(path: Path, seed: int, count: int) -> bool:
     """Return whether a file of pairs says that it was drawn by mixkd with a seed and a count."""
     try:
-        with np.load(path, allow_pickle=False) as saved:
-            return "drawn" in saved.files and saved["drawn"].tolist() == [seed, count]
-    except (OSError, ValueError, EOFError, AttributeError, BadZipFile):
+        return bool(read_npz(path, ("drawn",))["drawn"].tolist() == [seed, count])
+    except (NotArrays, KeyError):
         return False  # whoever reads it says what is wrong
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
-from mixkd.console import cores, on_signal
+from mixkd.console import NOTE, cores, note, on_signal
 from mixkd.launchers.job import Outcome, run_job, was_stopped
 from mixkd.run import is_held, read_status, write_status
 
@@ -174,6 +174,8 @@ def _hear(own: _Running, rank: int) -> None:
         return
     if kind == "outcome":
         own.outcomes[rank] = content
+    elif kind == "err" and content.startswith(NOTE):  # each job has the same to say
+        note(content.removeprefix(NOTE))
     else:
         stream = sys.stdout if kind == "out" else sys.stderr
         print(f"{own.job.label}{content}", file=stream, flush=True)

@@ -11,6 +11,10 @@ from mixkd.metrics import BINS
 
 Predictions = Mapping[str, np.ndarray]
 
+# What predictions/<split>.npz holds of each image, as far as it is used here.
+NEEDED = ("index", "label", "prediction", "confidence", "nll")
+NAMES = (*NEEDED, "brier")
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -38,7 +42,7 @@ class Difference:
 
 def unfit(found: Predictions) -> str:
     """Return what is wrong with saved predictions, arrays by name; an empty text if nothing is."""
-    if missing := {"index", "label", "prediction", "confidence", "nll"} - found.keys():
+    if missing := {*NEEDED} - found.keys():
         return f"lacks {', '.join(sorted(missing))}"
     for name, array in found.items():
         if array.dtype.kind not in "iuf" or array.shape != (len(found["label"]),) or not array.size:

@@ -4,7 +4,7 @@ import csv
 import json
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 import yaml
 
+from mixkd.arrays import NotArrays, read_npz
 from mixkd.metrics.feasible import impossible, is_possible
-from mixkd.metrics.paired import Predictions, expected_calibration_error, unfit
+from mixkd.metrics.paired import NAMES, Predictions, expected_calibration_error, unfit
 
 TRAININGS = ("finetune", "distill")
 PREDICTIONS = "predictions/test.npz"
+FEATURES = ("tsne", "position", "classes")  # what is shown of features.npz
 TOLERANCE = 1e-4  # between metrics and what the saved float32 confidences give
 
 # What CSV files hold at least: texts, and numbers.
@@ -148,7 +150,7 @@ class FoundRun:
     @cached_property
     def predictions(self) -> Predictions | None:
         """predictions/test.npz, or None where there is none that can be read."""
-        found = self.arrays(PREDICTIONS, without="logits")
+        found = self.arrays(PREDICTIONS, NAMES)
         return None if unfit(found) else found
 
     def rows(self, name: str) -> list[dict[str, Any]]:
@@ -167,17 +169,16 @@ class FoundRun:
         # None is the key of what a line has beyond the columns.
         return [{k: _number(v) for k, v in row.items() if k is not None} for row in rows]
 
-    def arrays(self, name: str, without: str = "") -> dict[str, np.ndarray]:
-        """Return the arrays of one of its npz files; none where it is missing or damaged.
+    def arrays(self, name: str, wanted: Sequence[str]) -> dict[str, np.ndarray]:
+        """Return arrays of one of its npz files; none where it is missing or damaged.
 
         Args:
             name: of the file.
-            without: an array that is left out.
+            wanted: the names of the arrays, those that it does not have among them.
         """
         try:
-            with np.load(self.folder / self.path / name, allow_pickle=False) as saved:
-                return {key: saved[key] for key in saved.files if key != without}
-        except Exception:  # numpy, zipfile and zlib say in many ways that a file is damaged
+            return read_npz(self.folder / self.path / name, wanted)
+        except NotArrays:
             return {}
 
     @property
@@ -203,7 +204,7 @@ class FoundRun:
         """Return which of its files are there but cannot be used."""
         place = self.folder / self.path
         found = [name for name in COLUMNS if (place / name).is_file() and not self._is_sound(name)]
-        if (place / "features.npz").is_file() and not self.arrays("features.npz"):
+        if (place / "features.npz").is_file() and not self.arrays("features.npz", FEATURES):
             found.append("features.npz")
         return [f"{name} is damaged" for name in found]
 

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from mixkd.arrays import NotArrays, read_npz
 from mixkd.errors import UserError
 from mixkd.files import write_csv
+from mixkd.metrics.paired import NAMES, same_images, unfit
 from mixkd.metrics.paired import compare as differences
-from mixkd.metrics.paired import same_images, unfit
 from mixkd.words import by_key
 
 KEYS = {
@@ -71,12 +72,11 @@ def _predictions(given: dict[str, str], key: str, split: str) -> dict[str, np.nd
     if key not in given:
         raise UserError.of(key, f"is missing; takes {KEYS[key]}")
     path = Path(os.path.expanduser(given[key])) / "predictions" / f"{split}.npz"
+    if not path.exists():
+        raise UserError.of(key, f"no {path}; takes the directory of a finished run")
     try:
-        with np.load(path, allow_pickle=False) as saved:
-            found = {name: saved[name] for name in saved.files if name != "logits"}
-    except FileNotFoundError as error:
-        raise UserError.of(key, f"no {path}; takes the directory of a finished run") from error
-    except Exception as error:  # numpy, zipfile and zlib say in many ways that a file is damaged
+        found = read_npz(path, NAMES)
+    except NotArrays as error:
         raise UserError.of(key, f"{path} holds no predictions: {error}") from error
     if fault := unfit(found):
         raise UserError.of(key, f"{path} {fault}; takes those of a finished run")
