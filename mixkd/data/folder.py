@@ -94,7 +94,7 @@ def list_splits(
         )
     if rename:
         text = f"{root} holds a split by another name, which would not be read"
-        raise UserError.of("data.root", text + to_rename(rename, "; or move it elsewhere"))
+        raise UserError.of("data.root", text + to_rename(rename, ", or move it elsewhere"))
     left_out = LeftOut()
     classes = class_folders(root / "train")
     problems: list[str] = []

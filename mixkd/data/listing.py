@@ -30,7 +30,7 @@ SYSTEM = frozenset({
     "ehthumbs_vista.db", "desktop.ini", "__pycache__", "_vti_cnf",
 })  # fmt: skip
 
-MOST_KINDS = 5
+MOST_KINDS = 8
 
 # The words by which data sets call their splits.
 SPLIT_WORDS = {

@@ -8,7 +8,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mixkd.report.reliability import COLOURS, add_legend, not_measured
+from mixkd.report.reliability import COLOURS, PlainFigure, add_legend, not_measured
 
 LINES = ("-", "--", "-.", ":")
 LAMBDA = "λ, weight of the first image"
@@ -31,7 +31,7 @@ def vicinal_figure(
         stacked: one above the other, as the paper's Fig. 4, in place of side by side.
     """
     size = (4.8, 6.8) if stacked else (9.6, 3.2)
-    figure = Figure(figsize=size, layout="constrained")
+    figure = PlainFigure(figsize=size, layout="constrained")
     panels = figure.subplots(
         *((3, 1) if stacked else (1, 3)), squeeze=False, sharex=stacked
     ).flatten()
@@ -79,7 +79,7 @@ def linearity_gain_figure(
         printed: teacher -> the peak that the paper prints; shown at lambda = 0.5.
     """
     printed = printed or {}
-    figure = Figure(figsize=(5.4, 4.2), layout="constrained")
+    figure = PlainFigure(figsize=(5.4, 4.2), layout="constrained")
     axes = figure.subplots()
     axes.axhline(0, color="grey", linewidth=0.8)
     peaks: list[tuple[float, float, int]] = []  # nats, lambda, position
@@ -96,7 +96,7 @@ def linearity_gain_figure(
         not_measured(axes)
     if printed:
         axes.plot([], [], "o", color="black", markerfacecolor="white", label="peak in the paper")
-    axes.set(xlabel=LAMBDA, ylabel="gain in linearity $Δ_{lin}$ (nats)", xlim=(0, 1))
+    axes.set(xlabel=LAMBDA, ylabel="gain in linearity Δₗᵢₙ (nats)", xlim=(0, 1))
     axes.spines[["top", "right"]].set_visible(False)
     _label_peaks(axes, peaks)
     add_legend(figure, _handles(axes))
