@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from mixkd.data.corruption_names import PAPER, STANDARD
+from mixkd.data.listing import renamings, to_rename
 from mixkd.errors import (
     Problem,
     UserError,
@@ -896,7 +897,8 @@ def _data_contradictions(data: Mapping[str, Any], task: str, run: Any) -> Iterat
         text = (
             f"got {shown(root)}, which holds no train/; takes a folder of train/ with val/, test/"
         )
-        yield Problem("data.root", f"{text} or both")
+        rename = renamings(Path(str(root)), ("train", "val", "test"))
+        yield Problem("data.root", f"{text} or both{to_rename(rename)}")
     size, resize, resident = data.get("size"), data.get("resize"), data.get("resident")
     if resident is False and source not in (*ON_DISK, *CORRUPTED):
         yield Problem("data.resident", f"got false; {source} lives in memory, and takes true")

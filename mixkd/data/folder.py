@@ -28,6 +28,7 @@ from mixkd.data.listing import (
     class_folders,
     image_files,
     renamings,
+    to_rename,
     unread_folders,
 )
 from mixkd.errors import NotWritten, Problem, UserError
@@ -102,11 +103,6 @@ def list_splits(
     raise_all(problems)
     tell_left_out(root, left_out, unread_folders(root, splits))
     return listings, classes
-
-
-def to_rename(renaming: list[str], more: str = "") -> str:
-    """Return the end of a message: what to rename, if anything."""
-    return f"; rename {', '.join(renaming)}{more}" if renaming else ""
 
 
 def tell_left_out(root: Path, left_out: LeftOut, folders: Sequence[str] = ()) -> None:

@@ -131,8 +131,8 @@ def split_meant(name: str) -> str | None:
 def renamings(root: Path, splits: tuple[str, ...]) -> list[str]:
     """Return what to rename of a folder's folders so that they are read, such as `valid/ to val/`.
 
-    Only those that hold folders of images, of `train/`'s classes where there is one, for a split
-    that is not there.
+    Only those for a split that is not there; of folders of `train/`'s classes, or of images where
+    there is no such folder.
     """
     classes = {*class_folders(root / "train")} if (root / "train").is_dir() else set()
     wanted = []
@@ -140,30 +140,44 @@ def renamings(root: Path, splits: tuple[str, ...]) -> list[str]:
         split = split_meant(name)
         if split is None or split not in splits or name in splits or (root / split).is_dir():
             continue
-        held = {*class_folders(root / name)}
-        if held & classes if classes else held:
+        inner = _open_folders(root / name)
+        if {*inner} & classes if classes else any(_holds_images(root / name / i) for i in inner):
             wanted.append(f"{name}/ to {split}/")
     return wanted
 
 
 def unread_folders(root: Path, splits: tuple[str, ...]) -> list[str]:
     """Return the folders beside the splits that hold images, or folders of images."""
-
-    def holds_images(folder: Path) -> bool:
-        return any(
-            _passed_over(path.name, path.is_dir()) is None and not path.is_dir()
-            for path in folder.iterdir()
-        )
-
     return [
         name
         for name in class_folders(root)
         if name not in splits
         and (
-            holds_images(root / name)
-            or any(holds_images(root / name / inner) for inner in class_folders(root / name))
+            _holds_images(root / name)
+            or any(_holds_images(root / name / inner) for inner in _open_folders(root / name))
         )
     ]
+
+
+def to_rename(renaming: list[str], more: str = "") -> str:
+    """Return the end of a message: what to rename, if anything."""
+    return f"; rename {', '.join(renaming)}{more}" if renaming else ""
+
+
+def _is_open(folder: Path) -> bool:
+    """Return whether we may look into a folder; of what is not read, it is no matter."""
+    return os.access(folder, os.R_OK | os.X_OK)
+
+
+def _open_folders(folder: Path) -> tuple[str, ...]:
+    return class_folders(folder) if _is_open(folder) else ()
+
+
+def _holds_images(folder: Path) -> bool:
+    return _is_open(folder) and any(
+        _passed_over(path.name, is_folder=False) is None and not path.is_dir()
+        for path in folder.iterdir()
+    )
 
 
 def _passed_over(name: str, is_folder: bool) -> str | None:

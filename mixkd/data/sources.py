@@ -24,9 +24,9 @@ from torchvision.datasets import imagenet as devkit
 
 from mixkd.config import Data
 from mixkd.console import say
-from mixkd.data.folder import load_folder, to_rename
+from mixkd.data.folder import load_folder
 from mixkd.data.images import AnyImages, Images
-from mixkd.data.listing import renamings
+from mixkd.data.listing import renamings, to_rename
 from mixkd.errors import UserError
 from mixkd.files import writing
 

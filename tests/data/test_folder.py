@@ -178,7 +178,9 @@ def test_a_split_by_another_name_is_to_be_renamed(image_folder: Path) -> None:
     with pytest.raises(UserError, match=r"rename Testing/ to test/"):
         load(image_folder)
     (image_folder / "train").rename(image_folder / "Train")
-    with pytest.raises(UserError, match=r"takes train/ with.*rename Testing/ to test/, Train/ to"):
+    with pytest.raises(
+        UserError, match=r"holds no train/; .*; rename Testing/ to test/, Train/ to"
+    ):
         load(image_folder)
 
 

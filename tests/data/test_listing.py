@@ -84,3 +84,8 @@ def test_only_a_split_that_is_not_there_is_renamed() -> None:
     assert renamings(Path(), ("train", "val")) == ["valid/ to val/"]
     put("val/a/0.jpg")
     assert renamings(Path(), splits) == ["testing/ to test/"]
+
+
+def test_without_a_train_folder_only_folders_of_images_are_renamed() -> None:
+    put("dev/pts/0", "Train/a/0.jpg", "test/a/0.jpg", "TestSet/a/0.jpg")
+    assert renamings(Path(), ("train", "val", "test")) == ["Train/ to train/"]
