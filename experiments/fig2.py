@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 CLASSES = ("a", "b", "c")
 METHODS = ("erm", "mixup", "kd", "kd_mixup")
+ARRAYS = ("epochs", "points", "labels", "teacher", *METHODS)  # that are kept
 SIDE = 300  # points of the plane, each way
 
 
@@ -61,7 +62,7 @@ def make(scale: Scale, folder: Path) -> None:
 def render(found: Comparison, folder: Path) -> Iterator[Table | Drawing]:
     """Yield the figure, and the mean confidences in it."""
     arrays = _saved(folder / "fig2.npz")
-    if not {"epochs", "points", "labels", "teacher", *METHODS} <= arrays.keys():
+    if not {*ARRAYS} <= arrays.keys():
         return
     points, labels, epochs = (arrays.pop(name) for name in ("points", "labels", "epochs"))
     about = f"A toy problem of three classes; {epochs} epochs, one seed."
@@ -77,7 +78,8 @@ def render(found: Comparison, folder: Path) -> Iterator[Table | Drawing]:
 def _saved(path: Path) -> dict[str, np.ndarray]:
     """Return what was kept; nothing where it is missing or damaged."""
     try:
-        return read_arrays(path, path.parent.parent)  # a link would be out of the folder of runs
+        # A link would be out of the folder of runs.
+        return read_arrays(path, ARRAYS, path.parent.parent)
     except (FileNotFoundError, Damaged):
         return {}
 

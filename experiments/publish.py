@@ -22,6 +22,7 @@ import numpy as np
 from mixkd.console import printable, say, tell
 from mixkd.errors import UserError
 from mixkd.files import replacing, replacing_folder, write_json, write_text
+from mixkd.metrics.paired import NEEDED
 from mixkd.reading import Damaged, read_arrays, read_mapping, read_text
 from mixkd.report.results import Expected, Reproduction, manifest
 from mixkd.reproduction.artefact import load_artefact
@@ -37,7 +38,11 @@ KEYS = {
 KEPT = ("config.yaml", "provenance.json", "metrics.json", "history.csv", "vicinal.csv")
 OF_TRAINING = "reliability.csv"  # an evaluation of the same network has it again
 PREDICTIONS, FEATURES = "predictions/test.npz", "features.npz"
-LEFT = ("logits", "features", "brier")  # arrays that are large, or in no table
+# Their arrays, without those that are large, or in no table.
+ARRAYS = {
+    PREDICTIONS: NEEDED,
+    FEATURES: ("index", "label", "position", "cluster", "tsne", "classes"),
+}
 SHOWN = {".md", ".csv", ".png"}  # of a report
 OF_ALL = {"claims", "networks", "bounds"}  # a report's tables that are no artefact's
 OF_ONE_SEED = "Predictions are kept of first seeds: paired tests are of those alone."
@@ -124,7 +129,7 @@ def keep(run: Path, place: Path, is_training: bool, with_predictions: bool) -> N
     status = read_mapping(run / "status.json")
     write_json(place / "status.json", {k: v for k, v in status.items() if k not in NOT_KEPT})
     for name in [FEATURES, *([PREDICTIONS] if with_predictions else [])]:
-        found = sound(partial(read_arrays, within=run, without=LEFT), run / name)
+        found = sound(partial(read_arrays, names=ARRAYS[name], within=run), run / name)
         if found is not None:
             arrays = {key: smaller(array) for key, array in found.items()}
             with replacing(place / name) as temporary, open(temporary, "wb") as file:

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn
 
 from mixkd import __version__
-from mixkd.console import tell
+from mixkd.console import forget_notes, tell
 from mixkd.errors import UserError, nearest
 from mixkd.hiding import hide
 
@@ -119,6 +119,7 @@ def _run(words: list[str]) -> None:
         words = [*words[1:2], words[0], *words[2:]]
     completion = {"-sc", "--shell-completion"} & set(words[:2])
     command, rest = words[0], words[1:]
+    forget_notes()
     try:
         if completion:
             from mixkd.completion import complete

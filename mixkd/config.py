@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from mixkd.data.corruption_names import PAPER, STANDARD
+from mixkd.data.listing import renamings, to_rename
 from mixkd.errors import (
     Problem,
     UserError,
@@ -89,7 +90,8 @@ def places(section: type[Section]) -> Iterator[str]:
     return (key for key, field in section.model_fields.items() if PLACE in field.metadata)
 
 
-PIXELS = takes("a whole number of pixels from 8 to 4096, or null", ge=8, le=4096)
+MOST_SIDE = 4096
+PIXELS = takes(f"a whole number of pixels from 8 to {MOST_SIDE}, or null", ge=8, le=MOST_SIDE)
 
 
 Splits = Annotated[
@@ -946,7 +948,8 @@ def _data_contradictions(data: Mapping[str, Any], task: str, run: Any) -> Iterat
         text = (
             f"got {shown(root)}, which holds no train/; takes a folder of train/ with val/, test/"
         )
-        yield Problem("data.root", f"{text} or both")
+        rename = renamings(Path(str(root)), ("train", "val", "test"))
+        yield Problem("data.root", f"{text} or both{to_rename(rename)}")
     size, resize, resident = data.get("size"), data.get("resize"), data.get("resident")
     if resident is False and source not in (*ON_DISK, *CORRUPTED):
         yield Problem("data.resident", f"got false; {source} lives in memory, and takes true")

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TextIO
 
 from mixkd.hiding import hide
@@ -43,6 +44,53 @@ def printable(text: str) -> str:
 def in_one_line(text: object) -> str:
     """Return a text for a cell of a table: printable, its line breaks too."""
     return printable(str(text)).replace("\n", "\\n").replace("\t", "\\t")
+
+
+# What begins a line that is told once, however many jobs and processes have the same to say.
+NOTE = "note: "
+_noted: set[str] = set()
+
+
+def note(text: str, about: str = "") -> None:
+    """Print a line about what was given, once a command, from the first process only.
+
+    Args:
+        text: the line.
+        about: what it is about, if more lines about that are to stay away too.
+    """
+    if (about or text) not in _noted:
+        _noted.add(about or text)
+        say(NOTE + text)
+
+
+def forget_notes() -> None:
+    """Let notes be told again, by the next command."""
+    _noted.clear()
+
+
+def available_memory() -> int:
+    """Return how many bytes of memory this process may yet take."""
+    return min(_memory_of_machine(), _memory_of_group())
+
+
+def _memory_of_machine() -> int:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        found = dict(line.split(":", 1) for line in lines)
+        return int(found["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError):  # not Linux: all that there is
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _memory_of_group() -> int:
+    """Return what a container's limit leaves; files that are cached can be let go of."""
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit, used = ((group / f"memory.{name}").read_text() for name in ("max", "current"))
+        stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        return int(limit) - int(used) + int(stat.get("file", 0))
+    except (OSError, ValueError):  # no limit, "max", or no such group
+        return sys.maxsize
 
 
 def cores() -> int:

@@ -6,10 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
-import numpy as np
-
+from mixkd.arrays import NotArrays, read_npz
 from mixkd.config import (
     PLACE,
     Config,
@@ -164,9 +162,8 @@ def _pairs_fingerprint(cfg: Vicinal) -> str:
 def are_drawn_pairs(path: Path, seed: int, count: int) -> bool:
     """Return whether a file of pairs says that it was drawn by mixkd with a seed and a count."""
     try:
-        with np.load(path, allow_pickle=False) as saved:
-            return "drawn" in saved.files and saved["drawn"].tolist() == [seed, count]
-    except (OSError, ValueError, EOFError, AttributeError, BadZipFile):
+        return bool(read_npz(path, ("drawn",))["drawn"].tolist() == [seed, count])
+    except (NotArrays, KeyError):
         return False  # whoever reads it says what is wrong
 
 

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 MOST = {".json": 2**23, ".yaml": 2**20, ".yml": 2**20, ".csv": 2**24}
 MOST_OTHER = 2**26
 MOST_CELLS = 2**22  # of a CSV file
-MOST_ARRAYS = 2**27  # bytes of a npz file's arrays
 MOST_NODES = 50_000  # of a YAML file, where aliases stand for what they repeat
 DEEPEST = 50  # mappings and lists within one another
 LARGEST = 2**64  # of whole numbers, in size
@@ -177,30 +176,25 @@ def read_rows(path: Path, within: Path | None = None) -> list[dict[str, str | No
 
 
 def read_arrays(
-    path: Path, within: Path | None = None, without: Collection[str] = ()
+    path: Path, names: Sequence[str], within: Path | None = None
 ) -> dict[str, "np.ndarray"]:
-    """Return the arrays of a npz file by name; nothing in it is unpickled.
+    """Return those arrays of an .npz file, of the names, that are there; the rest is not read.
 
     Args:
         path: the file.
+        names: of arrays.
         within: as `opened` takes it.
-        without: arrays that are left out.
 
     Raises:
-        FileNotFoundError, Damaged: as `opened` does, and for what is no npz file, or too large.
+        FileNotFoundError, Damaged: as `opened` does, and as `arrays.read_npz` refuses.
     """
-    import numpy as np  # `mixkd list` needs this module, and no arrays
+    from mixkd.arrays import NotArrays, read_npz  # `mixkd list` needs this module, and no arrays
 
-    with opened(path, within) as file:
-        try:
-            with np.load(file, allow_pickle=False) as saved:
-                names = [name for name in saved.files if name not in without]
-                sizes = {i.filename.removesuffix(".npy"): i.file_size for i in saved.zip.infolist()}
-                if sum(sizes.get(name, 0) for name in names) > MOST_ARRAYS:
-                    raise ValueError(f"its arrays are larger than {MOST_ARRAYS / 2**20:g} MiB")
-                return {name: saved[name] for name in names}
-        except Exception as error:  # numpy, zipfile and zlib say in many ways that it is damaged
-            raise Damaged(path, str(error) or type(error).__name__) from error
+    opened(path, within).close()
+    try:
+        return read_npz(path, names)
+    except NotArrays as error:
+        raise Damaged(path, error) from error
 
 
 def folders_with(names: Collection[str], root: Path) -> list[Path]:

@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 from lightning.pytorch import Trainer
 from torch import Tensor
 
+from mixkd.arrays import map_npy
 from mixkd.console import say
 from mixkd.errors import UserError
 from mixkd.files import temporary_beside, write_array, write_json, writing
@@ -180,10 +181,10 @@ class Tape:
             UserError: if it is damaged; what is no array is never unpickled.
         """
         try:
-            array: np.ndarray = np.load(path, mmap_mode=mode, allow_pickle=False)
+            array: np.ndarray = map_npy(path, mode)
             if (array.shape, array.dtype) != (self.shape, self.dtype):
                 raise ValueError(f"it holds {array.dtype} {list(array.shape)}")
-        except (AttributeError, EOFError, OSError, ValueError) as error:
+        except ValueError as error:
             text = f"{path} is damaged ({error}); remove {self.folder}"
             raise UserError.of("teacher.tape", text) from error
         return array

@@ -126,7 +126,7 @@ def replay(loggers: Iterable[Logger], rows: Iterable[Mapping[str, Any]]) -> None
 def log_picture(loggers: Iterable[Logger], name: str, path: Path, step: int) -> None:
     """Send a PNG file to the loggers that take pictures, under a name."""
     for logger in loggers if is_leader() else []:
-        with Image.open(path) as file:
+        with Image.open(path, formats=["PNG"]) as file:
             image = file.convert("RGB")
         if isinstance(logger, TensorBoardLogger):
             logger.experiment.add_image(name, np.asarray(image), step, dataformats="HWC")

@@ -16,11 +16,13 @@ import torch
 from torch import Tensor
 from torchvision.datasets.utils import download_and_extract_archive
 
+from mixkd.arrays import NotArrays, map_npy
 from mixkd.config import CorruptedData
 from mixkd.data.class_names import CIFAR10, CIFAR100
 from mixkd.data.corruption_names import SEVERITIES
-from mixkd.data.folder import class_folders, list_classes, raise_all, read_listings
+from mixkd.data.folder import list_classes, raise_all, read_listings, tell_left_out
 from mixkd.data.images import AnyImages, StoredImages
+from mixkd.data.listing import LeftOut, class_folders
 from mixkd.data.sources import alone, beside, inside
 from mixkd.errors import UserError, nearest
 from mixkd.files import file_fingerprint
@@ -146,8 +148,10 @@ def read_folders(
         raise UserError.of("data.severity", f"got {cfg.severity}; there is no {root / place}")
     problems: list[str] = []
     classes = class_folders(root / place)
-    listing = list_classes(root, place.as_posix(), classes, problems)
+    left_out = LeftOut()
+    listing = list_classes(root, place.as_posix(), classes, problems, left_out)
     raise_all(problems)
+    tell_left_out(root, left_out)
     images = read_listings(cfg, root, {"test": listing}, by_content=by_content)
     return images["test"], classes
 
@@ -185,15 +189,12 @@ def _array(path: Path) -> np.ndarray:
     Raises:
         UserError: if it is absent, damaged, or holds Python objects, which are never unpickled.
     """
+    if not path.exists():
+        raise UserError.of("data.root", f"{path} is missing")
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError as error:
-        raise UserError.of("data.root", f"{path} is missing") from error
-    except (ValueError, OSError, EOFError) as error:
+        return map_npy(path)
+    except NotArrays as error:
         raise UserError.of("data.root", f"{path} cannot be read as an array: {error}") from error
-    if not isinstance(array, np.ndarray):
-        raise UserError.of("data.root", f"{path} is an archive of arrays; takes one array")
-    return array
 
 
 def make_arrays(cfg: CorruptedData) -> Path:

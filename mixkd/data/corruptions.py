@@ -405,7 +405,7 @@ def texture(number: int, thin: int, height: int, width: int) -> np.ndarray:
     Returns:
         uint8, shape [at least height, at least width, 3].
     """
-    with Image.open(FROST / TEXTURES[number]) as file:
+    with Image.open(FROST / TEXTURES[number], formats=["JPEG", "PNG"]) as file:
         picture = np.asarray(file.convert("RGB"))[thin // 2 :: thin, thin // 2 :: thin]
     scale = max(height / picture.shape[0], width / picture.shape[1])
     if scale <= 1:
@@ -542,7 +542,7 @@ def jpeg_compression(pixels: np.ndarray, draws: Draws, quality: float) -> np.nda
     for k, image in enumerate(pixels):
         with io.BytesIO() as file:
             Image.fromarray(image).save(file, "JPEG", quality=int(quality))
-            result[k] = np.asarray(Image.open(file))
+            result[k] = np.asarray(Image.open(file, formats=["JPEG"]))
     return result
 
 

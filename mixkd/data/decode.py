@@ -3,40 +3,97 @@
 import hashlib
 import io
 import os
+import threading
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, UnidentifiedImageError
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 
-from mixkd.errors import UserError
+from mixkd.data.listing import FORMATS
+from mixkd.errors import UserError, shortened
 
 # Part of what names decoded images in a cache: raise it when their pixels come out anew.
 DECODING = 2
+
+# Of an image, Pillow's own limit: with more, a decoded one alone would take a gigabyte.
+MOST_PIXELS = 89_478_485
+MOST_BYTES = 2**30  # more than as many pixels take in any format
+# With more than so many, one image of a process is decoded at a time.
+MANY_PIXELS = 2**24
+_turn = threading.Lock()
+
+# What EXIF says of how the camera was held.
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+SIDEWAYS = {UPRIGHT[value] for value in (5, 6, 7, 8)}
 
 
 def decode(path: Path, size: int | None) -> Tensor | str:
     """Return an image as uint8 [3, height, width], upright; or what is wrong with the file.
 
     Args:
-        path: of any format that Pillow reads; grey, palette and CMYK images become RGB.
+        path: of one of `listing.FORMATS`, up to `MOST_PIXELS`; grey, palette and CMYK images become
+            RGB, and of several frames the first is taken.
         size: pixels of a side; the middle square of the image is resized to it. None: as it is.
     """
     try:
+        if path.stat().st_size > MOST_BYTES:
+            raise ValueError(f"it is of {path.stat().st_size:,} bytes; takes up to {MOST_BYTES:,}")
         with open(path, "rb") as opened:
             data = opened.read()
-        with Image.open(io.BytesIO(data)) as file:  # reads the header, and refuses immense images
-            is_upright = file.getexif().get(ExifTags.Base.Orientation, 1) == 1
-            pixels = _jpeg(data) if file.format == "JPEG" and is_upright else None
-            if pixels is None:
-                pixels = _pixels(file)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        return f"{path} cannot be decoded: {error}"
-    return pixels if size is None else _fitted(pixels, size)
+        with open_image(io.BytesIO(data)) as file:
+            many = file.width * file.height > MANY_PIXELS
+            with _turn if many else nullcontext():
+                pixels = _pixels(file, data)
+                return pixels if size is None else _fitted(pixels, size)
+    except UnidentifiedImageError:  # its message has the address of the buffer
+        why = f"it is none of {', '.join(FORMATS)}, or its beginning is damaged"
+    except Exception as error:  # Pillow's plugins say in a dozen ways that a file is damaged
+        kind = "" if isinstance(error, (OSError, SyntaxError, ValueError)) else type(error).__name__
+        why = " ".join(f"{kind} {getattr(error, 'strerror', None) or error}".split())
+    return f"{path} cannot be decoded: {shortened(why) or 'it is damaged'}"
+
+
+def open_image(file: IO[bytes]) -> Image.Image:
+    """Read the header of an image: its size, and what it takes to decode it.
+
+    Raises:
+        UnidentifiedImageError: if it is of none of the formats that are read.
+        ValueError: if it has too many pixels.
+        Exception: of many kinds, if it is damaged.
+    """
+    image = Image.open(file, formats=list(FORMATS))
+    if image.width * image.height > MOST_PIXELS:
+        raise ValueError(
+            f"it has {image.width} x {image.height} pixels; takes up to {MOST_PIXELS:,}"
+        )
+    return image
+
+
+def measure(path: Path) -> tuple[int, int] | None:
+    """Return the height and width that an image has upright, by its header; None if damaged."""
+    try:
+        with open(path, "rb") as opened, open_image(opened) as file:
+            # Pillow gives a TIFF file's as they are upright, and decodes a PNG file for late tags.
+            turns = file.format not in ("TIFF", "PNG") or "exif" in file.info
+            is_lying = turns and _turning(file) in SIDEWAYS
+            return (file.width, file.height) if is_lying else (file.height, file.width)
+    except Exception:  # whoever decodes it says why
+        return None
 
 
 def _jpeg(data: bytes) -> Tensor | None:
@@ -49,11 +106,40 @@ def _jpeg(data: bytes) -> Tensor | None:
     return pixels
 
 
-def _pixels(file: Image.Image) -> Tensor:
-    image = ImageOps.exif_transpose(file)
-    if image.mode == "F" or image.mode.startswith("I"):
-        image = _eight_bits(image)
-    return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+def _pixels(file: Image.Image, data: bytes) -> Tensor:
+    # Before its pixels: else Pillow turns a TIFF file itself, and fails where it cannot write its
+    # tags anew. A PNG file's tags may come after its pixels.
+    turning = None if file.format == "PNG" else _turning(file)
+    if file.format == "JPEG" and turning is None and (pixels := _jpeg(data)) is not None:
+        return pixels
+    file.load()
+    turning = _turning(file) if file.format == "PNG" else turning
+    image = file if turning is None else file.transpose(turning)
+    values = np.empty((image.height, image.width, 3), np.uint8)
+    rows = max(MANY_PIXELS // image.width, 1)
+    for top in range(0, image.height, rows):  # most images are of one part
+        part = image.crop((0, top, image.width, min(top + rows, image.height)))
+        if part.mode == "F" or part.mode.startswith("I"):
+            part = _eight_bits(part)
+        values[top : top + rows] = np.asarray(part.convert("RGB"))
+    return torch.from_numpy(values).permute(2, 0, 1)
+
+
+def _turning(file: Image.Image) -> Image.Transpose | None:
+    """Return what turns an image upright; let go of its tags, which Pillow would look into later.
+
+    Tags that cannot be read say nothing: cameras and editors write any nonsense into them, and the
+    pixels are whole all the same.
+    """
+    exif, turning = Image.Exif(), None
+    try:
+        exif = file.getexif()
+        turning = UPRIGHT.get(exif.get(ExifTags.Base.Orientation, 1))
+    except Exception:  # of a dozen kinds
+        exif = file.getexif()  # as far as it was read
+    for tag in list(exif):
+        del exif[tag]
+    return turning
 
 
 def _fitted(pixels: Tensor, size: int) -> Tensor:

@@ -8,26 +8,36 @@ needed.
 import hashlib
 import json
 import os
+import unicodedata
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from mixkd.config import Data
-from mixkd.console import say
+from mixkd.arrays import NotArrays, map_npy
+from mixkd.config import MOST_SIDE, Data
+from mixkd.console import available_memory, note, say
 from mixkd.data.contents import File, contents, first_bytes, summary
-from mixkd.data.decode import DECODING, Files, decode
+from mixkd.data.decode import DECODING, Files, decode, measure
 from mixkd.data.images import AnyImages, Images, StoredImages
-from mixkd.data.listing import image_files
+from mixkd.data.listing import (
+    FORMATS,
+    LeftOut,
+    class_folders,
+    image_files,
+    renamings,
+    to_rename,
+    unread_folders,
+)
 from mixkd.errors import NotWritten, Problem, UserError
 from mixkd.files import replacing
 
 SPLITS = ("train", "val", "test")
 MOST_SHOWN = 5
+LARGE = 1e9  # bytes of memory from which on it is told
 
 
 class Listing(NamedTuple):
@@ -94,31 +104,59 @@ def list_splits(
 ) -> tuple[dict[str, Listing], tuple[str, ...]]:
     """Return the files of each split, sorted by class and name, and the class names."""
     folders = [split for split in splits if (root / split).is_dir()]
+    rename = renamings(root, splits)
     if "train" not in folders or len(folders) < 2:
         found = sorted(p.name for p in root.iterdir() if p.is_dir())[:MOST_SHOWN]
         raise UserError.of(
             "data.root",
             f"{root} holds {', '.join(found) or 'no folders'}; takes train/ with val/, test/ or "
-            "both, each with a folder for every class",
+            f"both, each with a folder for every class{to_rename(rename)}",
         )
+    if rename:
+        text = f"{root} holds a split by another name, which would not be read"
+        raise UserError.of("data.root", text + to_rename(rename, ", or move it elsewhere"))
+    left_out = LeftOut()
     classes = class_folders(root / "train")
     problems: list[str] = []
-    listings = {s: list_classes(root, s, classes, problems) for s in folders}
+    listings = {s: list_classes(root, s, classes, problems, left_out) for s in folders}
     raise_all(problems)
+    tell_left_out(root, left_out, unread_folders(root, splits))
     return listings, classes
 
 
-def class_folders(folder: Path) -> tuple[str, ...]:
-    """Return the names of the folders in a folder, sorted, hidden ones left out."""
-    return tuple(sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name[0] != "."))
+def tell_left_out(root: Path, left_out: LeftOut, folders: Sequence[str] = ()) -> None:
+    """Say in one line, once a command, what is not read of a folder."""
+    parts = [f"{left_out} (images are {', '.join(FORMATS)})"] if left_out.kinds else []
+    if folders:
+        more = f" and {len(folders) - MOST_SHOWN} more" if len(folders) > MOST_SHOWN else ""
+        parts.append(f"beside train/: {', '.join(f'{f!r}' for f in folders[:MOST_SHOWN])}{more}")
+    if parts:
+        note(f"data.root: not read in {root}: {'; '.join(parts)}", about=f"left out of {root}")
 
 
-def list_classes(root: Path, place: str, classes: tuple[str, ...], problems: list[str]) -> Listing:
-    """Return the image files of each class under ROOT/PLACE; add to `problems` what is wrong."""
+def list_classes(
+    root: Path, place: str, classes: tuple[str, ...], problems: list[str], left_out: LeftOut
+) -> Listing:
+    """Return the image files of each class under ROOT/PLACE.
+
+    Args:
+        root: the folder of the data set.
+        place: of a split in it.
+        classes: the names of the classes.
+        problems: where to add what is wrong.
+        left_out: where to count what is not read.
+    """
     folder = root / place
-    here = set(class_folders(folder))
-    if len(classes) < 2 and not problems:  # told once, not of each split
-        problems.append(f"{folder} holds {len(classes)} class folders; takes 2 or more")
+    here = set(class_folders(folder, left_out))
+    if not problems:  # told once, not of each split
+        if len(classes) < 2:
+            problems.append(f"{folder} holds {len(classes)} class folders; takes 2 or more")
+        problems += [
+            f"{folder} holds a class folder {os.fsencode(name)!r}; takes names in UTF-8 without "
+            "control characters: rename it"
+            for name in classes
+            if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name)
+        ]
     if not here and any(image_files(folder)):
         problems.append(f"{folder} holds images; takes a folder for each class, with its images")
         return Listing(np.array([]), np.array([]))
@@ -129,12 +167,15 @@ def list_classes(root: Path, place: str, classes: tuple[str, ...], problems: lis
     for label, name in enumerate(classes):
         if name not in here:
             continue
-        found = sorted(image_files(folder / name))
+        others = LeftOut()
+        found = sorted(image_files(folder / name, f"{place}/{name}/", left_out=others))
         problems += [f"{path} is no file" for _, path in found if not path.is_file()]
         images = [image for image, _ in found]
         if not images:
-            problems.append(f"{folder / name}: no images in this class folder")
-        names += [os.fsencode(f"{place}/{name}/{image}") for image in images]
+            instead = f", but {others}" if others.kinds else ""
+            problems.append(f"{folder / name}: no images in this class folder{instead}")
+        left_out.include(others)
+        names += [os.fsencode(image) for image in images]
         labels += [label] * len(images)
     return Listing(np.array(names), np.array(labels, dtype=np.int64))
 
@@ -165,31 +206,88 @@ def _decoded(
     key = hashlib.sha256(json.dumps([DECODING, side]).encode() + found.tobytes())
     cache = Path(cfg.cache_dir) / f"{key.hexdigest()[:24]}.npy"
     try:
-        cached: np.ndarray = np.load(cache, mmap_mode="r", allow_pickle=False)
-        return cached
-    except FileNotFoundError:
-        pass
-    except (ValueError, EOFError, OSError):
+        cached = map_npy(cache) if cache.exists() else None
+        if cached is not None and (cached.dtype != np.uint8 or len(cached) != len(files)):
+            raise NotArrays(f"it holds {cached.dtype} {list(cached.shape)}")
+    except NotArrays:
         say(f"{cache} is damaged; making it anew")
-    say(f"decoding {len(paths):,} images of {root} (once; kept in {cache})")
-    with ThreadPoolExecutor() as pool:
-        results = list(pool.map(lambda path: decode(path, side), paths))
-    raise_all([result for result in results if isinstance(result, str)])
-    images = [result for result in results if isinstance(result, Tensor)]
-    sizes = sorted({tuple(image.shape[1:]) for image in images})
-    if len(sizes) > 1:
-        (small, large) = sizes[0], sizes[-1]
-        raise UserError.of(
-            "data.size",
-            f"images have {len(sizes)} sizes, from {small[1]}x{small[0]} to {large[1]}x{large[0]}; "
-            "takes the number of pixels to resize and crop them all to",
-        )
+        cached = None
+    shape = (side, side) if side else _size_of_all(paths) if cached is None else cached.shape[1:3]
+    memory = _check_memory(len(paths), *shape, is_resized=side is not None)
+    if cached is not None:
+        return cached
+    say(f"decoding {len(paths):,} images of {root}{memory} (once; kept in {cache})")
+    pixels = _decode_all(paths, side, shape)
     if not np.array_equal(contents(files, cfg.cache_dir, root), found):
         raise UserError.of("data.root", f"files in {root} changed while they were read; try again")
-    pixels = torch.stack([image.permute(1, 2, 0) for image in images]).numpy()
     try:
         with replacing(cache, others="[0-9a-f]{24}") as temporary, open(temporary, "wb") as file:
             np.save(file, pixels, allow_pickle=False)
     except NotWritten as error:  # the next start decodes them again
         say(f"{error} (data.cache_dir); going on without")
+        return pixels
+    return map_npy(cache)  # which takes no memory beside what is made of it
+
+
+def _decode_all(paths: list[Path], side: int | None, shape: tuple[int, int]) -> np.ndarray:
+    """Return images of a height and width, uint8 [n, height, width, 3].
+
+    Raises:
+        UserError: if some cannot be decoded, or have another size.
+    """
+    pixels = np.empty((len(paths), *shape, 3), np.uint8)
+    problems = []
+    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
+        warnings.filterwarnings("ignore", module="PIL")  # of tags; they name no file
+        for row, result in enumerate(pool.map(lambda path: decode(path, side), paths)):
+            if isinstance(result, str):
+                problems.append(result)
+            elif result.shape[1:] == shape:
+                pixels[row] = result.permute(1, 2, 0).numpy()
+            else:
+                pool.shutdown(cancel_futures=True)
+                sizes = sorted({size for path in paths if (size := measure(path))})
+                (small, large) = sizes[0], sizes[-1]
+                raise UserError.of(
+                    "data.size",
+                    f"images have {len(sizes)} sizes, from {small[1]}x{small[0]} to "
+                    f"{large[1]}x{large[0]}; takes the number of pixels to resize and crop them "
+                    "all to",
+                )
+    raise_all(problems)
     return pixels
+
+
+def _size_of_all(paths: list[Path]) -> tuple[int, int]:
+    """Return the height and width of the first image that has any: all need the same.
+
+    Raises:
+        UserError: if they are larger than `data.size` may be.
+    """
+    for path in paths:
+        height, width = measure(path) or (0, 0)
+        if max(height, width) > MOST_SIDE:
+            text = f"{path} has {width}x{height} pixels; takes a size up to {MOST_SIDE} for all"
+            raise UserError.of("data.size", text)
+        if not isinstance(image := decode(path, None), str):
+            return image.shape[1], image.shape[2]
+    return 1, 1  # what is wrong is told of each
+
+
+def _check_memory(count: int, height: int, width: int, *, is_resized: bool) -> str:
+    """Return what is said of the memory that images take; nothing of little.
+
+    Raises:
+        UserError: if that is more than is available.
+    """
+    size, available = count * height * width * 3, available_memory()
+    if size > available:
+        remedy = "data.resident=false, which leaves them on disk" + (
+            "" if is_resized else ", with data.size=PIXELS, or that alone, which resizes them"
+        )
+        raise UserError.of(
+            "data.resident",
+            f"{count:,} images of {width}x{height} take {size / 1e9:,.1f} GB of memory, "
+            f"{available / 1e9:,.1f} GB are available; takes {remedy}",
+        )
+    return f", {size / 1e9:,.1f} GB of memory," if size > LARGE else ""

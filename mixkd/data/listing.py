@@ -1,38 +1,195 @@
-"""Which files of a folder are images."""
+"""Which files of a folder are images, and what is left out: one rule for all that reads folders."""
 
 import os
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-IMAGE_EXTENSIONS = {
-    ".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff", ".gif",
+from mixkd.errors import shortened
+
+# Pillow's names of the formats that are opened, whatever a file's name says, and what the names of
+# such files end in. No others: Pillow starts programs for some (Ghostscript for EPS).
+FORMATS = {
+    "BMP": (".bmp", ".dib"),
+    "GIF": (".gif",),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif"),
+    "PNG": (".png", ".apng"),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "TIFF": (".tif", ".tiff"),
+    "WEBP": (".webp",),
+}
+IMAGE_EXTENSIONS = frozenset(extension for own in FORMATS.values() for extension in own)
+
+# What file managers, storage devices and archives put beside a user's files. (Hidden ones, such as
+# .DS_Store, ._0.jpg and .ipynb_checkpoints, begin with a dot.)
+SYSTEM = frozenset({
+    "@eadir", "@tmp", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "$recycle.bin",
+    "recycler", "recycled", "system volume information", "found.000", "lost+found", "__macosx",
+    "network trash folder", "temporary items", "icon\r", "thumbs.db", "ehthumbs.db",
+    "ehthumbs_vista.db", "desktop.ini", "__pycache__", "_vti_cnf",
+})  # fmt: skip
+
+MOST_KINDS = 8
+
+# The words by which data sets call their splits.
+SPLIT_WORDS = {
+    "train": ("train", "training", "trn"),
+    "val": ("val", "valid", "validate", "validation", "dev", "devel", "development", "eval",
+            "evaluate", "evaluation", "holdout", "heldout"),
+    "test": ("test", "tests", "testing", "tst"),
 }  # fmt: skip
+FILLERS = {"", "set", "data", "dataset", "image", "images", "img", "imgs", "split"}
+
+
+class LeftOut:
+    """What is not read of some folders: how many entries of each kind, and the first of them."""
+
+    def __init__(self) -> None:
+        self.kinds: Counter[str] = Counter()
+        self.example = ""
+
+    def add(self, kind: str, name: str) -> None:
+        """Count an entry, by its name under the folder that was asked for."""
+        self.kinds[kind] += 1
+        self.example = self.example or name
+
+    def include(self, other: "LeftOut") -> None:
+        """Count what another has counted."""
+        self.kinds += other.kinds
+        self.example = self.example or other.example
+
+    def __str__(self) -> str:
+        """Return such as `3 .avif, 1 hidden, such as 'train/red/0.avif'`; "" where all is read."""
+        if not self.kinds:
+            return ""
+        parts = [f"{n:,} {kind}" for kind, n in self.kinds.most_common(MOST_KINDS)]
+        if (rest := self.kinds.total() - sum(n for _, n in self.kinds.most_common(MOST_KINDS))) > 0:
+            parts.append(f"{rest:,} others")
+        return f"{', '.join(parts)}, such as {shortened(repr(self.example))}"
 
 
 def image_files(
-    folder: Path, under: str = "", above: frozenset[str] = frozenset()
+    folder: Path,
+    under: str = "",
+    above: frozenset[str] = frozenset(),
+    left_out: LeftOut | None = None,
 ) -> Iterator[tuple[str, Path]]:
     """Yield (name, path) of what has the name of an image in a folder and those below it.
 
-    Links are followed, but never back into a folder that they are in. What is hidden is left out.
+    Links are followed, but never back into a folder that they are in. What is hidden, or a
+    system's own, is left out.
 
     Args:
         folder: where to look.
         under: put before each name.
         above: the real paths of the folders that this one is in.
+        left_out: where to count everything else.
     """
     real = os.path.realpath(folder)
     if real in above:
         return
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name[0] == ".":
-                continue
             name = under + entry.name
-            if _is(entry.is_dir):
-                yield from image_files(Path(entry.path), f"{name}/", above | {real})
-            elif os.path.splitext(entry.name)[1].lower() in IMAGE_EXTENSIONS:
+            is_folder = _is(entry.is_dir)
+            if (kind := _passed_over(entry.name, is_folder)) is not None:
+                if left_out is not None:
+                    left_out.add(kind, name)
+            elif is_folder:
+                yield from image_files(Path(entry.path), f"{name}/", above | {real}, left_out)
+            else:
                 yield name, Path(entry.path)
+
+
+def class_folders(folder: Path, left_out: LeftOut | None = None) -> tuple[str, ...]:
+    """Return the names of the folders in a folder, sorted; hidden and a system's own left out.
+
+    Args:
+        folder: of a split.
+        left_out: where to count everything else, images in no folder of a class among it.
+    """
+    names = []
+    for path in folder.iterdir():
+        is_folder = path.is_dir()
+        kind = _passed_over(path.name, is_folder)
+        if kind is None and is_folder:
+            names.append(path.name)
+        elif left_out is not None:
+            left_out.add(kind or "in no class folder", f"{folder.name}/{path.name}")
+    return tuple(sorted(names))
+
+
+def split_meant(name: str) -> str | None:
+    """Return the split that a folder's name stands for elsewhere, such as val for `valid`."""
+    words = re.findall("[a-z]+", name.lower())
+    kept = {re.sub("(?<=.)(set|data)$", "", word) for word in words} - FILLERS
+    matching = [split for split, own in SPLIT_WORDS.items() if len(kept) == 1 and kept <= {*own}]
+    return matching[0] if matching else None
+
+
+def renamings(root: Path, splits: tuple[str, ...]) -> list[str]:
+    """Return what to rename of a folder's folders so that they are read, such as `valid/ to val/`.
+
+    Only those for a split that is not there; of folders of `train/`'s classes, or of images where
+    there is no such folder.
+    """
+    classes = {*class_folders(root / "train")} if (root / "train").is_dir() else set()
+    wanted = []
+    for name in class_folders(root):
+        split = split_meant(name)
+        if split is None or split not in splits or name in splits or (root / split).is_dir():
+            continue
+        inner = _open_folders(root / name)
+        if {*inner} & classes if classes else any(_holds_images(root / name / i) for i in inner):
+            wanted.append(f"{name}/ to {split}/")
+    return wanted
+
+
+def unread_folders(root: Path, splits: tuple[str, ...]) -> list[str]:
+    """Return the folders beside the splits that hold images, or folders of images."""
+    return [
+        name
+        for name in class_folders(root)
+        if name not in splits
+        and (
+            _holds_images(root / name)
+            or any(_holds_images(root / name / inner) for inner in _open_folders(root / name))
+        )
+    ]
+
+
+def to_rename(renaming: list[str], more: str = "") -> str:
+    """Return the end of a message: what to rename, if anything."""
+    return f"; rename {', '.join(renaming)}{more}" if renaming else ""
+
+
+def _is_open(folder: Path) -> bool:
+    """Return whether we may look into a folder; of what is not read, it is no matter."""
+    return os.access(folder, os.R_OK | os.X_OK)
+
+
+def _open_folders(folder: Path) -> tuple[str, ...]:
+    return class_folders(folder) if _is_open(folder) else ()
+
+
+def _holds_images(folder: Path) -> bool:
+    return _is_open(folder) and any(
+        _passed_over(path.name, is_folder=False) is None and not path.is_dir()
+        for path in folder.iterdir()
+    )
+
+
+def _passed_over(name: str, is_folder: bool) -> str | None:
+    """Return what kind of thing is left out; None for a folder to look into, or an image."""
+    if name.casefold() in SYSTEM:
+        return "of the system"
+    if name[0] == ".":
+        return "hidden"
+    extension = os.path.splitext(name)[1].lower()
+    if is_folder or extension in IMAGE_EXTENSIONS:
+        return None
+    return shortened(extension, 12) if extension.isprintable() and extension else "of no extension"
 
 
 def _is(kind: Callable[[], bool]) -> bool:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from mixkd.arrays import map_npy
 from mixkd.config import Data
 from mixkd.console import say
 from mixkd.data.corruption_names import SEVERITIES
@@ -93,10 +94,11 @@ def _write_arrays(
         np.save(temporary, labels, allow_pickle=False)
     with replacing(folder / f"{name}.npy") as temporary:
         write_array(temporary, (SEVERITIES * n, *images.stored, 3), np.uint8(0))
-        out = np.load(temporary, mmap_mode="r+", allow_pickle=False)
+        out = map_npy(temporary, "r+")
         for severity, at, pixels in _corrupted(images, name, parameters, seed):
             start = (severity - 1) * n
             out[start + at.start : start + at.stop] = pixels
+        assert isinstance(out, np.memmap)
         out.flush()
 
 

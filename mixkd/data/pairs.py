@@ -2,10 +2,10 @@
 
 from pathlib import Path
 from typing import NamedTuple
-from zipfile import BadZipFile
 
 import numpy as np
 
+from mixkd.arrays import NotArrays, read_npz
 from mixkd.errors import UserError
 from mixkd.files import replacing
 from mixkd.fingerprints import are_drawn_pairs
@@ -54,15 +54,12 @@ def load_pairs(path: Path, sizes: dict[str, int], count: int, seed: int) -> dict
             np.savez(file, i=last.i, j=last.j, drawn=np.array([seed, count]), **arrays)
         return drawn
     try:
-        with np.load(path, allow_pickle=False) as saved:
-            arrays = {name: saved[name] for name in saved.files}
+        arrays = read_npz(path, ["i", "j", *(f"{s}_{name}" for s in sizes for name in "ij")])
         pairs = {
             s: ImagePairs(*(arrays.get(f"{s}_{name}", arrays[name]) for name in "ij"))
             for s in sizes
         }
-    except (
-        OSError, ValueError, KeyError, EOFError, AttributeError, TypeError, BadZipFile,
-    ) as error:  # fmt: skip
+    except (NotArrays, KeyError) as error:
         raise UserError.of("vicinal.pairs", f"{path} holds no pairs: {error}") from error
     for split, own in pairs.items():
         _check(own, split, sizes[split], path)

@@ -27,6 +27,7 @@ from mixkd.console import say
 from mixkd.data.contents import ARCHIVES, to_unpack
 from mixkd.data.folder import load_folder
 from mixkd.data.images import AnyImages, Images
+from mixkd.data.listing import renamings, to_rename
 from mixkd.errors import UserError
 from mixkd.files import writing
 
@@ -118,7 +119,8 @@ def imagenet(cfg: Data) -> Source:
             "data.root",
             f"{root} lacks {' and '.join(f'{split}/' for split in missing)}; takes the folder that "
             f"holds train/ and val/, or the archives {', '.join((*ARCHIVES.values(), DEVKIT))} "
-            "(https://image-net.org/download, after registering)",
+            "(https://image-net.org/download, after registering)"
+            + to_rename(renamings(root, ("train", "val"))),
         )
     parts, classes = load_folder(cfg, ("train", "val"))
     return Source(parts["train"], parts["val"], classes)

@@ -22,7 +22,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
-from mixkd.console import cores, on_signal, tell
+from mixkd.console import NOTE, cores, note, on_signal, tell
 from mixkd.launchers.job import Outcome, run_job, was_stopped
 from mixkd.run import is_held, read_status, write_status
 
@@ -176,6 +176,8 @@ def _hear(own: _Running, rank: int) -> None:
         return
     if kind == "outcome":
         own.outcomes[rank] = content
+    elif kind == "err" and content.startswith(NOTE):  # each job has the same to say
+        note(content.removeprefix(NOTE))
     else:
         stream = sys.stdout if kind == "out" else sys.stderr
         shown = content.rstrip("\r").rpartition("\r")[2]  # of a progress bar the last state

@@ -11,7 +11,10 @@ from mixkd.metrics import BINS
 
 Predictions = Mapping[str, np.ndarray]
 
-OPTIONAL = ("brier",)  # what predictions may lack
+# What predictions/<split>.npz holds of each image, as far as it is used here.
+NEEDED = ("index", "label", "prediction", "confidence", "nll")
+OPTIONAL = ("brier",)
+NAMES = (*NEEDED, *OPTIONAL)
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Difference:
 
 def unfit(found: Predictions) -> str:
     """Return what is wrong with saved predictions, arrays by name; an empty text if nothing is."""
-    if missing := {"index", "label", "prediction", "confidence", "nll"} - found.keys():
+    if missing := {*NEEDED} - found.keys():
         return f"lacks {', '.join(sorted(missing))}"
     for name, array in found.items():
         if array.dtype.kind not in "iuf" or array.shape != (len(found["label"]),) or not array.size:

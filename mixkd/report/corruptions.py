@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
-from mixkd.report.reliability import COLOURS, add_legend, not_measured, panel_grid
+from mixkd.report.reliability import COLOURS, PlainFigure, add_legend, not_measured, panel_grid
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
@@ -71,7 +71,9 @@ def corruption_gains_figure(
     names = list(
         dict.fromkeys(name for own in (*gains.values(), *printed.values()) for name in own)
     )
-    figure = Figure(figsize=(min(max(4.8, 1.2 * len(names) + 1), 13), 3.8), layout="constrained")
+    figure = PlainFigure(
+        figsize=(min(max(4.8, 1.2 * len(names) + 1), 13), 3.8), layout="constrained"
+    )
     axes = figure.subplots()
     axes.axhline(0, color="black", linewidth=0.8)
     width = 0.84 / max(1, len(gains))

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mixkd.report.reliability import COLOURS, add_legend, not_measured
+from mixkd.report.reliability import COLOURS, PlainFigure, add_legend, not_measured
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 TITLE = 30  # characters of a panel's title in a line
@@ -46,7 +46,7 @@ def features_figure(
         names: of the classes.
         v_measure: of the clusters of the features, for the title.
     """
-    figure = Figure(figsize=(4.8, 4.2), layout="constrained")
+    figure = PlainFigure(figsize=(4.8, 4.2), layout="constrained")
     axes = figure.subplots()
     _scatter(axes, tsne, label, names, size=10)
     axes.set(xlabel="t-SNE 1", ylabel="t-SNE 2")
@@ -64,7 +64,7 @@ def feature_grid_figure(rows: Mapping[str, Sequence[FeaturePanel]], names: Seque
     """
     columns = max((len(panels) for panels in rows.values()), default=1)
     lines = max(1, len(rows))
-    figure = Figure(figsize=(2.2 * columns + 0.4, 2.7 * lines + 0.4), layout="constrained")
+    figure = PlainFigure(figsize=(2.2 * columns + 0.4, 2.7 * lines + 0.4), layout="constrained")
     grid = figure.subplots(lines, columns, squeeze=False)
     for axes in grid.flatten():
         axes.set(xticks=[], yticks=[])

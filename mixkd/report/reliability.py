@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from mixkd.files import replacing
 from mixkd.reading import read_rows
@@ -43,6 +45,18 @@ class Pair(NamedTuple):
     printed: tuple[float, float] | None = None
 
 
+class PlainFigure(Figure):
+    """A figure whose texts are shown as they are: a `$` in a name begins no formula."""
+
+    def draw(self, renderer: RendererBase) -> None:
+        """Draw the figure."""
+        with rc_context({"text.parse_math": False}):  # of ticks, which are made as they are drawn
+            for text in self.findobj(Text):
+                assert isinstance(text, Text)
+                text.set_parse_math(False)
+            super().draw(renderer)
+
+
 def panel_grid(
     count: int, columns: int, width: float, height: float, share: bool = True
 ) -> tuple[Figure, list[Axes]]:
@@ -58,7 +72,7 @@ def panel_grid(
     columns = max(1, min(count, columns))
     lines = max(1, math.ceil(count / columns))
     size = (width * columns + 0.6, height * lines + 0.6)
-    figure = Figure(figsize=size, layout="constrained")
+    figure = PlainFigure(figsize=size, layout="constrained")
     panels = figure.subplots(lines, columns, squeeze=False, sharex=share, sharey=share).flatten()
     for axes in panels[count:]:
         axes.set_visible(False)

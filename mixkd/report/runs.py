@@ -3,7 +3,7 @@
 import json
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,11 +14,12 @@ import numpy as np
 from mixkd.config import Data, Network, Section, Trainer, places
 from mixkd.fingerprints import AS_BEFORE
 from mixkd.metrics.feasible import impossible, is_possible
-from mixkd.metrics.paired import Predictions, expected_calibration_error, unfit
+from mixkd.metrics.paired import NAMES, Predictions, expected_calibration_error, unfit
 from mixkd.reading import Damaged, folders_with, is_number, read_arrays, read_mapping, read_rows
 
 TRAININGS = ("finetune", "distill")
 PREDICTIONS = "predictions/test.npz"
+FEATURES = ("tsne", "position", "classes")  # what is shown of features.npz
 TOLERANCE = 1e-4  # between metrics and what the saved float32 confidences give
 
 # What CSV files hold at least: texts, and numbers.
@@ -160,7 +161,7 @@ class FoundRun:
     @cached_property
     def predictions(self) -> Predictions | None:
         """predictions/test.npz, or None where there is none that can be read."""
-        found = self.arrays(PREDICTIONS, without="logits")
+        found = self.arrays(PREDICTIONS, NAMES)
         return None if unfit(found) else found
 
     def rows(self, name: str) -> list[dict[str, Any]]:
@@ -177,16 +178,16 @@ class FoundRun:
             return []
         return [{k: _number(v) for k, v in row.items()} for row in rows]
 
-    def arrays(self, name: str, without: str = "") -> dict[str, np.ndarray]:
-        """Return the arrays of one of its npz files; none where it is missing or damaged.
+    def arrays(self, name: str, wanted: Sequence[str]) -> dict[str, np.ndarray]:
+        """Return arrays of one of its npz files; none where it is missing or damaged.
 
         Args:
             name: of the file.
-            without: an array that is left out.
+            wanted: the names of the arrays, those that it does not have among them.
         """
         place = self.folder / self.path
         try:
-            return read_arrays(place / name, place, (without,))
+            return read_arrays(place / name, wanted, place)
         except (FileNotFoundError, Damaged):
             return {}
 
@@ -222,7 +223,7 @@ class FoundRun:
         """Return which of its files are there but cannot be used."""
         place = self.folder / self.path
         found = [n for n in COLUMNS if os.path.lexists(place / n) and not self._is_sound(n)]
-        if os.path.lexists(place / "features.npz") and not self.arrays("features.npz"):
+        if os.path.lexists(place / "features.npz") and not self.arrays("features.npz", FEATURES):
             found.append("features.npz")
         return [f"{name} is damaged" for name in found]
 

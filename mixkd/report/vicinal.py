@@ -9,7 +9,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mixkd.report.reliability import COLOURS, add_legend, not_measured
+from mixkd.report.reliability import COLOURS, PlainFigure, add_legend, not_measured
 
 LINES = ("-", "--", "-.", ":")
 LAMBDA = "λ, weight of the first image"
@@ -32,7 +32,7 @@ def vicinal_figure(
         stacked: one above the other, as the paper's Fig. 4, in place of side by side.
     """
     size = (4.8, 6.8) if stacked else (9.6, 3.2)
-    figure = Figure(figsize=size, layout="constrained")
+    figure = PlainFigure(figsize=size, layout="constrained")
     panels = figure.subplots(
         *((3, 1) if stacked else (1, 3)), squeeze=False, sharex=stacked
     ).flatten()
@@ -96,7 +96,7 @@ def linearity_gain_figure(
         errors: teacher -> lambda -> standard error; a band of two is drawn where they are known.
     """
     printed, errors = printed or {}, errors or {}
-    figure = Figure(figsize=(5.8, 4.2), layout="constrained")
+    figure = PlainFigure(figsize=(5.8, 4.2), layout="constrained")
     axes = figure.subplots()
     axes.axhline(0, color="grey", linewidth=0.8)
     halfway: list[tuple[float, float, float, int]] = []  # nats, standard error, lambda, position
@@ -121,7 +121,7 @@ def linearity_gain_figure(
     if printed:
         axes.plot([], [], "o", color="black", markerfacecolor="white", label="peak in the paper")
     spread = " ± 2 s.e." if any(errors.values()) else ""
-    axes.set(xlabel=LAMBDA, ylabel=f"gain in linearity $Δ_{{lin}}${spread} (nats)", xlim=(0, 1))
+    axes.set(xlabel=LAMBDA, ylabel=f"gain in linearity Δₗᵢₙ{spread} (nats)", xlim=(0, 1))
     axes.spines[["top", "right"]].set_visible(False)
     _label_halfway(axes, halfway)
     add_legend(figure, _handles(axes))

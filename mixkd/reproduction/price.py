@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from mixkd.compose import compose
 from mixkd.data.corruption_names import PAPER, STANDARD
-from mixkd.data.listing import image_files
+from mixkd.data.listing import FORMATS, class_folders, image_files
 from mixkd.errors import UserError
 from mixkd.reproduction.study import Wanted
 
@@ -227,7 +227,7 @@ def _counts(data: Raw) -> tuple[int, int, int, int, int]:
         number = {name: sum(1 for _ in image_files(root / name)) for name in parts}
         train, test = number["train"], number.get("test", number.get("val", 0))
         own = number.get("val") if "test" in number else None
-        classes = sum(path.is_dir() for path in (root / "train").iterdir())
+        classes = len(class_folders(root / "train"))
         side = _side(root / "train")
     else:
         raise UserError.of("data.root", f"got {data.get('root')!r}; takes a folder with train/")
@@ -249,6 +249,6 @@ def _side(folder: Path) -> int:
     from PIL import Image
 
     for _, path in image_files(folder):
-        with Image.open(path) as image:
+        with Image.open(path, formats=list(FORMATS)) as image:
             return max(image.size)
     raise UserError.of("data.root", f"no images in {folder}")

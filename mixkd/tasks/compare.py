@@ -8,8 +8,8 @@ import numpy as np
 
 from mixkd.errors import UserError
 from mixkd.files import write_csv
+from mixkd.metrics.paired import NAMES, lacking, same_images, unfit
 from mixkd.metrics.paired import compare as differences
-from mixkd.metrics.paired import lacking, same_images, unfit
 from mixkd.reading import Damaged, read_arrays
 from mixkd.words import by_key
 
@@ -77,7 +77,7 @@ def _predictions(given: dict[str, str], key: str, split: str) -> dict[str, np.nd
     run = Path(os.path.expanduser(given[key]))
     path = run / "predictions" / f"{split}.npz"
     try:
-        found = read_arrays(path, run, without=("logits",))
+        found = read_arrays(path, NAMES, run)
     except FileNotFoundError as error:
         raise UserError.of(key, f"no {path}; takes the directory of a finished run") from error
     except Damaged as error:

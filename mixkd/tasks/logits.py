@@ -1,14 +1,15 @@
 """`mixkd evaluate logits=FILE`: measure logits that come from elsewhere."""
 
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from mixkd.arrays import Archive, NotArrays, opened
 from mixkd.config import EvaluateLogits
-from mixkd.errors import UserError
+from mixkd.console import note
+from mixkd.errors import UserError, shortened
 from mixkd.files import file_fingerprint, write_csv, write_json
 from mixkd.metrics.calibration import TemperatureFit
 from mixkd.metrics.measurement import Measurement
@@ -17,6 +18,7 @@ from mixkd.run import Metrics, Run
 from mixkd.tasks.measure import record
 
 BATCH = 1000
+ROUNDING = 0.01  # of what rows of probabilities sum to, in float16 or as printed
 
 
 def evaluate_logits(cfg: EvaluateLogits, run: Run | None = None) -> Metrics:
@@ -34,21 +36,21 @@ def evaluate_logits(cfg: EvaluateLogits, run: Run | None = None) -> Metrics:
     if finished is not None:
         return finished
     path = Path(cfg.logits)
-    arrays = _read(path)
-    logits, label = _checked(path, arrays, "")
-    index = arrays.get("index", np.arange(len(label)))
-    if index.dtype.kind not in "iu" or len(np.unique(index)) != len(index) or index.ndim != 1:
-        raise UserError.of("logits", f"{path}: index takes each image once, integers [n]")
-    if len(index) != len(label):
-        raise UserError.of("logits", f"{path}: {len(index)} of index for {len(label)} images")
+    try:
+        with opened(path) as archive:
+            logits, label = _read(path, archive, "")
+            index = _read_index(path, archive, len(label))
+            held_out = _read(path, archive, "val_") if "val_logits" in archive.names else None
+    except NotArrays as error:
+        raise UserError.of("logits", f"{path} is no npz of arrays: {error}") from error
     temperature = None
-    if "val_logits" in arrays:
+    if held_out is not None:
         fit = TemperatureFit()
-        val_logits, val_label = _checked(path, arrays, "val_")
-        if val_logits.shape[1] != logits.shape[1]:
-            text = f"val_logits are of {val_logits.shape[1]} classes, logits of {logits.shape[1]}"
+        if held_out[0].shape[1] != logits.shape[1]:
+            text = f"val_logits are of {held_out[0].shape[1]} classes, logits of {logits.shape[1]}"
             raise UserError.of("logits", f"{path}: {text}")
-        fit.update(val_logits, val_label)
+        for part in zip(*(torch.split(x, BATCH) for x in held_out), strict=True):
+            fit.update(*part)
         temperature = fitted_temperature(fit)
     measurement = Measurement(logits.shape[1], temperature)
     batches = (
@@ -64,38 +66,53 @@ def evaluate_logits(cfg: EvaluateLogits, run: Run | None = None) -> Metrics:
     return metrics
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as saved:
-            arrays = {name: saved[name] for name in saved.files}
-    except (OSError, ValueError, EOFError, AttributeError, TypeError, BadZipFile) as error:
-        raise UserError.of("logits", f"{path} is no npz of arrays: {error}") from error
-    for name in ("label", "val_label"):  # the plural is as common
-        if f"{name}s" in arrays:
-            arrays.setdefault(name, arrays.pop(f"{name}s"))
-    return arrays
-
-
-def _checked(path: Path, arrays: dict[str, np.ndarray], part: str) -> tuple[Tensor, Tensor]:
-    """Return logits, float [n, classes], and labels, int64 [n]."""
-    missing = [name for name in (f"{part}logits", f"{part}label") if name not in arrays]
-    if missing:
-        has = ", ".join(sorted(arrays)) or "nothing"
+def _read(path: Path, archive: Archive, part: str) -> tuple[Tensor, Tensor]:
+    """Return logits, float [n, classes], and labels, int64 [n], once their shapes are right."""
+    plural = f"{part}labels" in archive.names and f"{part}label" not in archive.names
+    names = f"{part}logits", f"{part}labels" if plural else f"{part}label"
+    if missing := [name for name in names if name not in archive.names]:
+        has = shortened(", ".join(sorted(archive.names)) or "nothing")
         raise UserError.of("logits", f"{path} lacks {' and '.join(missing)}; it has {has}")
-    logits, label = arrays[f"{part}logits"], arrays[f"{part}label"]
-    if logits.ndim != 2 or logits.dtype.kind != "f" or 0 in logits.shape or logits.shape[1] < 2:
-        got = f"{logits.dtype} {list(logits.shape)}"
-        raise UserError.of("logits", f"{path}: {part}logits is {got}; takes floats [n, classes]")
-    n, classes = logits.shape
-    if label.dtype.kind not in "iu" or label.shape != (n,):
-        got = f"{label.dtype} {list(label.shape)}"
-        raise UserError.of("logits", f"{path}: {part}label is {got}; takes integers [{n}]")
+    of_logits, of_label = map(archive.header, names)
+    shape = of_logits.shape
+    if len(shape) != 2 or of_logits.dtype.kind != "f" or 0 in shape or shape[1] < 2:
+        got = f"{part}logits is {of_logits}"
+        raise UserError.of("logits", f"{path}: {got}; takes floats [n, classes]")
+    n, classes = shape
+    if of_label.dtype.kind not in "iu" or of_label.shape != (n,):
+        got = f"{part}label is {of_label}"
+        raise UserError.of("logits", f"{path}: {got}; takes integers [{n}]")
+    logits, label = map(archive.read, names)
     if label.min() < 0 or label.max() >= classes:
         raise UserError.of(
             "logits",
             f"{path}: {part}label goes from {label.min()} to {label.max()}; {classes} logits take "
             f"0 to {classes - 1}",
         )
-    if not np.isfinite(logits).all():
+    lowest, highest = logits.min(), logits.max()
+    if not np.isfinite([lowest, highest]).all():
         raise UserError.of("logits", f"{path}: {part}logits are not all finite")
+    if lowest >= 0 and highest <= 1 + ROUNDING:
+        sums = logits.sum(axis=1, dtype=np.float64)
+        rows = ", in rows that sum to 1" if abs(sums - 1).max() <= ROUNDING else ""
+        note(
+            f"logits: {path}: {part}logits go from {lowest:.3g} to {highest:.3g}{rows}, as "
+            "probabilities do; they are measured as logits, after a softmax. If they are "
+            "probabilities, give their logarithms"
+        )
     return torch.from_numpy(logits), torch.from_numpy(label.astype(np.int64))
+
+
+def _read_index(path: Path, archive: Archive, n: int) -> np.ndarray:
+    """Return which images they are, integers [n]: in order where the file does not say."""
+    if "index" not in archive.names:
+        return np.arange(n)
+    header = archive.header("index")
+    if header.dtype.kind not in "iu" or len(header.shape) != 1:
+        raise UserError.of("logits", f"{path}: index is {header}; takes integers [{n}]")
+    if header.shape != (n,):
+        raise UserError.of("logits", f"{path}: {header.shape[0]} of index for {n} images")
+    index = archive.read("index")
+    if len(np.unique(index)) != n or index.max() > np.iinfo(np.int64).max:
+        raise UserError.of("logits", f"{path}: index takes each image once, integers [n]")
+    return index

@@ -1,15 +1,17 @@
 """JPEG files are decoded by torchvision, all others by Pillow: nobody can tell by the pixels."""
 
+import io
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
-from mixkd.data import decode as module
-from mixkd.data.decode import decode
+from mixkd.data.decode import decode, measure
 
 ROTATED = Image.Exif()
 ROTATED[0x0112] = 6  # shown a quarter turn to the right
@@ -45,11 +47,11 @@ def test_jpeg_files_have_the_pixels_that_pillow_reads(
     with Image.open(tmp_path / "a.jpg") as file:
         expected = np.asarray(ImageOps.exif_transpose(file).convert("RGB"))
 
-    def never(file: Image.Image) -> torch.Tensor:
+    def never(file: Image.Image) -> None:
         raise AssertionError("Pillow decoded a JPEG file")
 
     if form != "turned":
-        monkeypatch.setattr(module, "_pixels", never)
+        monkeypatch.setattr(ImageFile.ImageFile, "load", never)
     found = decode(tmp_path / "a.jpg", None)
     assert isinstance(found, torch.Tensor)
     assert torch.equal(found.permute(1, 2, 0), torch.from_numpy(expected.copy()))
@@ -109,3 +111,155 @@ def test_rare_images_are_read_as_they_look(tmp_path: Path) -> None:
     assert torch.equal(read(Image.fromarray(levels.astype(np.uint8)).convert("LA"), "la.png"), grey)
     bits = Image.fromarray((levels > 127).astype(np.uint8) * 255).convert("1")
     assert torch.equal(read(bits, "bits.png"), (grey > 127).to(torch.uint8) * 255)
+
+
+def encoded(form: str, mode: str = "RGB", **options: Any) -> bytes:
+    held = io.BytesIO()
+    picture(mode).save(held, form, **options)
+    return held.getvalue()
+
+
+def test_a_photograph_whose_tags_cannot_be_written_back_is_upright(tmp_path: Path) -> None:
+    half = np.zeros((16, 24, 3), np.uint8)
+    half[:8] = 255  # white above; the tag turns it a quarter to the right
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif[0x010E] = "x" * 40
+    for form in ("JPEG", "PNG", "WEBP", "TIFF"):
+        held = io.BytesIO()
+        Image.fromarray(half).save(
+            held, form, exif=exif, **({"quality": 100} if form[0] in "JW" else {})
+        )
+        data = bytearray(held.getvalue())
+        at = data.index(struct.pack("<H", 0x010E) if b"II*\0" in data else b"\x01\x0e")
+        order = "<" if b"II*\0" in data else ">"
+        # The description becomes a number, which Pillow cannot write as the text that it should be;
+        # in a TIFF file one where it looks for a place in the file.
+        tag = 0x8825 if form == "TIFF" else 0x010E
+        data[at : at + 12] = struct.pack(f"{order}HHII", tag, 11, 1, 0x7F800000)
+        if form == "PNG":
+            data = bytearray(with_checksums(bytes(data)))
+        (tmp_path / "a").write_bytes(data)
+        found = decode(tmp_path / "a", None)
+        assert isinstance(found, torch.Tensor), found
+        assert found.shape == (3, 24, 16), form
+        assert found[:, :, 8:].float().mean() > 250, form
+        assert measure(tmp_path / "a") == (24, 16)
+
+
+def with_checksums(data: bytes) -> bytes:
+    """Return a PNG file whose chunks have the checksums of what they hold."""
+    parts, at = [data[:8]], 8
+    while at < len(data):
+        (size,) = struct.unpack(">I", data[at : at + 4])
+        chunk = data[at + 4 : at + 8 + size]
+        parts.append(data[at : at + 4] + chunk + struct.pack(">I", zlib.crc32(chunk)))
+        at += 12 + size
+    return b"".join(parts)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_nonsense_among_the_tags_costs_no_photograph(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010E], exif[0x011A] = 1, "hello", 72.0
+    rng = np.random.default_rng(0)
+    for form in ("JPEG", "PNG", "WEBP"):
+        whole = encoded(form, exif=exif)
+        first = whole.index(b"MM\0*" if b"MM\0*" in whole else b"II*\0")
+        for _ in range(100):
+            data = bytearray(whole)
+            for at in rng.integers(first, first + 60, 3):
+                data[at] = rng.choice([0, 1, 2, 255, rng.integers(256)])
+            path = tmp_path / "a"
+            path.write_bytes(with_checksums(bytes(data)) if form == "PNG" else data)
+            assert isinstance(decode(path, None), torch.Tensor)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_any_change_of_a_file_gives_an_image_or_a_message(tmp_path: Path) -> None:
+    wholes = [
+        encoded("JPEG", exif=ROTATED), encoded("PNG", exif=ROTATED), encoded("TIFF", exif=ROTATED),
+        encoded("TIFF", compression="tiff_deflate"), encoded("WEBP", exif=ROTATED),
+        encoded("GIF", "P"), encoded("BMP"), encoded("PPM"), encoded("PNG", "P", transparency=3),
+        b"P2\n3 3\n255\n1 2 3 4 5 6 7 8 9\n",
+    ]  # fmt: skip
+    rng, path = np.random.default_rng(0), tmp_path / "a"
+    for whole in wholes:
+        for _ in range(40):
+            data = bytearray(whole)
+            for at in rng.integers(0, min(len(data), int(rng.choice([32, 200, 10**6]))), 3):
+                data[at] = rng.choice([0, 1, 255, rng.integers(256)])
+            path.write_bytes(data[: rng.integers(len(data))] if rng.random() < 0.1 else data)
+            found = decode(path, 8)
+            if isinstance(found, str):
+                assert found.startswith(f"{path} cannot be decoded: ")
+                assert " at 0x" not in found
+            else:
+                assert found.shape == (3, 8, 8)
+
+
+def test_only_the_formats_that_are_documented_are_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*args: Any, **more: Any) -> None:
+        raise AssertionError("a program was started")
+
+    monkeypatch.setattr("subprocess.Popen", never)
+    monkeypatch.setattr("subprocess.check_call", never)
+    path = tmp_path / "0.png"
+    for form in ("EPS", "PDF", "PCX", "TGA", "ICO", "SGI", "JPEG2000"):
+        path.write_bytes(encoded(form))
+        found = decode(path, None)
+        assert isinstance(found, str), form
+        assert "none of BMP, GIF, JPEG, PNG, PPM, TIFF, WEBP" in found
+        assert measure(path) is None
+
+
+def png_header(width: int, height: int) -> bytes:
+    data = bytearray(encoded("PNG"))
+    data[16:24] = struct.pack(">II", width, height)
+    return with_checksums(bytes(data))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("size", [(9460, 9460), (13000, 13000), (10**6, 10**6)])
+def test_too_many_pixels_are_told_by_the_header(tmp_path: Path, size: tuple[int, int]) -> None:
+    (tmp_path / "a.png").write_bytes(png_header(*size))
+    found = decode(tmp_path / "a.png", 32)
+    assert isinstance(found, str)
+    assert "pixels" in found
+
+
+def test_too_many_bytes_are_not_read(tmp_path: Path) -> None:
+    with open(tmp_path / "a.png", "wb") as file:
+        file.write(encoded("PNG"))
+        file.truncate(2**30 + 1)
+    found = decode(tmp_path / "a.png", None)
+    assert isinstance(found, str)
+    assert "it is of 1,073,741,825 bytes; takes up to 1,073,741,824" in found
+
+
+def test_an_image_in_parts_has_the_pixels_of_the_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, form, mode in (("a", "PNG", "P"), ("b", "TIFF", "CMYK"), ("c", "GIF", "L")):
+        (tmp_path / name).write_bytes(
+            encoded(form, mode, exif=ROTATED) if form != "GIF" else encoded(form, mode)
+        )
+        whole = decode(tmp_path / name, None)
+        with monkeypatch.context() as patched:
+            patched.setattr("mixkd.data.decode.MANY_PIXELS", 100)
+            parts = decode(tmp_path / name, None)
+        assert isinstance(whole, torch.Tensor)
+        assert isinstance(parts, torch.Tensor)
+        assert torch.equal(whole, parts)
+
+
+@pytest.mark.parametrize("form", ["GIF", "TIFF", "WEBP", "PNG"])
+def test_of_several_frames_the_first_is_read(tmp_path: Path, form: str) -> None:
+    frames = [Image.new("RGB", (16, 16), (k, k, k)) for k in (255, 0, 90)]
+    more = {"lossless": True} if form == "WEBP" else {}
+    frames[0].save(tmp_path / "a", form, save_all=True, append_images=frames[1:], **more)
+    found = decode(tmp_path / "a", None)
+    assert isinstance(found, torch.Tensor)
+    assert (found == 255).all()

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from mixkd import console
 from mixkd.compose import compose
 from mixkd.config import validate
 from mixkd.data.datamodule import load_splits
@@ -141,3 +142,91 @@ def test_a_folder_without_splits_is_refused(tmp_path: Path) -> None:
     (tmp_path / "cats").mkdir()
     with pytest.raises(UserError, match=r"holds no train/; takes a folder of train/ with val/"):
         load(tmp_path)
+
+
+def test_what_is_not_read_is_told_once_in_one_line(
+    image_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    console.forget_notes()
+    load(image_folder)
+    assert "not read" not in capsys.readouterr().err
+    red = image_folder / "train" / "red"
+    for name in ("a.avif", "b.avif", "notes.txt", ".DS_Store"):
+        (red / name).write_bytes(b"")
+    shutil.copytree(red, red / "@eaDir")
+    shutil.copy(red / "0000.jpg", image_folder / "train" / "stray.jpg")
+    shutil.copy(red / "0000.jpg", red / "0000.JFIF")
+    shutil.copytree(image_folder / "test", image_folder / "unlabelled")
+    for _ in range(2):
+        assert len(load(image_folder).train) + len(load(image_folder).val) == 61
+    (line,) = (x for x in capsys.readouterr().err.splitlines() if "not read" in x)
+    assert line.startswith(f"note: data.root: not read in {image_folder}: 2 .avif, ")
+    for part in ("1 .txt", "1 hidden", "1 of the system", "1 in no class folder", "such as 'train/",
+                 "beside train/: 'unlabelled'"):  # fmt: skip
+        assert part in line
+    console.forget_notes()
+    load(image_folder)
+    assert line in capsys.readouterr().err
+
+
+def test_a_split_by_another_name_is_to_be_renamed(image_folder: Path) -> None:
+    shutil.copytree(image_folder / "test", image_folder / "valid")
+    with pytest.raises(UserError, match=r"data.root: .*; rename valid/ to val/, or move it"):
+        load(image_folder)
+    (image_folder / "valid").rename(image_folder / "val")
+    (image_folder / "test").rename(image_folder / "Testing")
+    with pytest.raises(UserError, match=r"rename Testing/ to test/"):
+        load(image_folder)
+    (image_folder / "train").rename(image_folder / "Train")
+    with pytest.raises(
+        UserError, match=r"holds no train/; .*; rename Testing/ to test/, Train/ to"
+    ):
+        load(image_folder)
+
+
+def test_class_names_that_no_file_could_hold_are_refused(image_folder: Path) -> None:
+    for name in (b"caf\xe9", b"a\x1b[31m"):
+        for split in ("train", "test"):
+            os.rename(image_folder / split / "red", os.fsencode(image_folder / split) + b"/" + name)
+        with pytest.raises(UserError) as caught:
+            load(image_folder)
+        assert len(caught.value.problems) == 1
+        assert f"holds a class folder {name!r}; takes names in UTF-8" in str(caught.value)
+        for split in ("train", "test"):
+            os.rename(os.fsencode(image_folder / split) + b"/" + name, image_folder / split / "red")
+
+
+def test_a_class_of_files_that_are_not_read_says_so(image_folder: Path) -> None:
+    for file in (image_folder / "train" / "green").iterdir():
+        file.rename(file.with_suffix(".heic"))
+    with pytest.raises(UserError, match=r"no images in this class folder, but 20 .heic, such as"):
+        load(image_folder)
+
+
+def test_memory_that_images_take_is_known_before_they_are_decoded(
+    image_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("mixkd.data.folder.LARGE", 50_000)
+    load(image_folder)
+    assert "decoding 78 images of" in (said := capsys.readouterr().err)
+    assert "0.0 GB of memory" in said
+    for available in (59_904, 59_903):  # 78 * 16 * 16 * 3
+        monkeypatch.setattr("mixkd.data.folder.available_memory", lambda a=available: a)
+        if available == 59_904:
+            load(image_folder)
+            shutil.rmtree(image_folder.parent / "cache")
+        monkeypatch.setattr("mixkd.data.folder._decode_all", None)
+    with pytest.raises(UserError, match=r"data.resident: 78 images of 16x16 take .*data.size=PIX"):
+        load(image_folder)
+    with pytest.raises(UserError, match=r"data.resident: 78 images of 64x64 take"):
+        load(image_folder, size=64)
+
+
+def test_images_larger_than_any_size_are_refused_by_their_headers(
+    image_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("1", (5000, 5000)).save(image_folder / "train" / "blue" / "0000.png")
+    (image_folder / "train" / "blue" / "0000.jpg").unlink()
+    monkeypatch.setattr("mixkd.data.folder.decode", None)
+    with pytest.raises(UserError, match=r"data.size: .*0000.png has 5000x5000 pixels; takes a siz"):
+        load(image_folder)

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import shutil
 import tarfile
 from collections import namedtuple
 from collections.abc import Callable
@@ -313,6 +314,26 @@ def test_imagenet_c_is_folders_of_a_corruption_and_a_severity(
     ):
         with pytest.raises(UserError, match=message):
             load_splits(imagenet_c(tmp_path / "c", *words).data)
+
+
+def test_what_is_not_read_of_corrupted_folders_is_told_once(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for severity in "12":
+        shutil.copytree(root / "val", tmp_path / "c" / "fog" / severity)
+        (tmp_path / "c" / "fog" / severity / WNIDS[0] / "0.heic").touch()
+    for severity in (1, 2):
+        words = "data.corruption=fog", f"data.severity={severity}"
+        load_splits(imagenet_c(tmp_path / "c", *words).data)
+    said = [line for line in capsys.readouterr().err.splitlines() if "not read" in line]
+    assert len(said) == 1
+    assert f"1 .heic, such as 'fog/1/{WNIDS[0]}/0.heic'" in said[0]
+
+
+def test_a_split_by_another_name_is_to_be_renamed(root: Path) -> None:
+    (root / "val").rename(root / "validation")
+    with pytest.raises(UserError, match=r"lacks val/; .*; rename validation/ to val/"):
+        load_splits(finetune(root).data)
 
 
 def test_positions_are_plain(root: Path) -> None:

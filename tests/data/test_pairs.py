@@ -6,6 +6,7 @@ import pytest
 
 from mixkd.data.pairs import draw_pairs, load_pairs
 from mixkd.errors import UserError
+from mixkd.fingerprints import are_drawn_pairs
 
 
 def test_pairs_share_no_image() -> None:
@@ -79,3 +80,15 @@ def test_a_file_that_is_no_archive_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "q.npy", np.zeros(3))
     with pytest.raises(UserError, match="holds no pairs"):
         load_pairs(tmp_path / "q.npy", {"test": 30}, 5, seed=0)
+
+
+def test_pairs_of_another_order_of_bytes_are_the_same(tmp_path: Path) -> None:
+    path, sizes = tmp_path / "pairs.npz", {"test": 30}
+    drawn = load_pairs(path, sizes, 10, seed=0)
+    with np.load(path) as saved:
+        arrays = {name: saved[name].astype(">i8") for name in saved.files}
+    np.savez(path, junk=np.zeros((2, 2)), **arrays)
+    again = load_pairs(path, sizes, 10, seed=0)
+    assert again["test"].i.dtype.isnative
+    assert np.array_equal(again["test"], drawn["test"])
+    assert are_drawn_pairs(path, 0, 10)

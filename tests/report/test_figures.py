@@ -1,6 +1,8 @@
 """What is in the axes of the paper's figures."""
 
+import html
 import math
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,15 @@ from PIL import Image
 
 from mixkd.report.corruptions import Gain, corruption_gains_figure, corruptions_figure
 from mixkd.report.curves import Break, accuracy_curves_figure, choose_break
-from mixkd.report.features import FeaturePanel, feature_grid_figure
-from mixkd.report.reliability import COLOURS, Pair, calibration_curves_figure, save_figure
+from mixkd.report.features import FeaturePanel, feature_grid_figure, features_figure
+from mixkd.report.reliability import (
+    COLOURS,
+    Curve,
+    Pair,
+    calibration_curves_figure,
+    reliability_figure,
+    save_figure,
+)
 from mixkd.report.vicinal import (
     linearity_gain,
     linearity_gain_errors,
@@ -474,3 +483,37 @@ def test_a_teacher_without_curves_is_said_to_be_unmeasured() -> None:
     figure = accuracy_curves_figure({"one": {}, "two": {"a": [NAN]}, "three": {"a": []}})
     assert [texts(axes) for axes in shown(figure)] == [["not measured"]] * 3
     assert entries(accuracy_curves_figure({"one": {}})) == []
+
+
+NO_FORMULA = r"$\frac{$ $x_1$"
+
+
+def names_in_every_figure() -> Iterable[Figure]:
+    """Yield figures with `NO_FORMULA` wherever a user's words go."""
+    x = NO_FORMULA
+    tsne, label = np.zeros((4, 2)), np.array([0, 1, 0, 1])
+    yield features_figure(tsne, label, [x, "b"], 0.5)
+    yield feature_grid_figure({x: [FeaturePanel(x, tsne, label, 0.5)]}, [x, "b"])
+    row = {"count": 3, "confidence": 0.5, "accuracy": 0.5}
+    yield reliability_figure([Curve(x, [row], 0.1)])
+    yield calibration_curves_figure([Pair(x, [row], [row])])
+    at = [{"lam": lam, "nl": 1.0, "entropy": 1.0, "dominance": 1.0} for lam in (0, 0.5, 1)]
+    yield vicinal_figure({x: at, "b": at})
+    yield linearity_gain_figure({x: {0.5: 0.1}, "b": {0.5: 0.2}}, {x: 0.1})
+    rows = [
+        {"network": n, "corruption": c, "severity": s, "accuracy": 0.5}
+        for n in (x, "b") for c, s in (("clean", 0), (x, 1))
+    ]  # fmt: skip
+    yield corruptions_figure(rows, "accuracy", x)
+    yield corruption_gains_figure({x: {x: Gain(0.1)}}, baseline=x)
+    yield accuracy_curves_figure({x: {x: [0.1, 0.2]}}, label=x)
+
+
+def test_names_are_shown_as_they_are_and_never_as_formulas(tmp_path: Path) -> None:
+    for figure in names_in_every_figure():
+        figure.savefig(tmp_path / "a.svg")
+        for suffix in ("png", "svg"):  # again, by our own way
+            save_figure(figure, tmp_path / "b")
+            assert (tmp_path / f"b.{suffix}").stat().st_size > 1000
+        comments = re.findall("<!-- (.*?) -->", (tmp_path / "b.svg").read_text())
+        assert any(NO_FORMULA in html.unescape(text) for text in comments)

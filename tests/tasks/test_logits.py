@@ -9,6 +9,7 @@ import pytest
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
+from mixkd.arrays import Archive
 from mixkd.tasks.compare import compare
 
 Mixkd = Callable[..., int]
@@ -136,3 +137,50 @@ def test_what_does_not_go_with_logits_is_said(
     np.savez("a.npz", logits=logits, label=label)
     assert mixkd("evaluate", "logits=a.npz", word) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", [">f4", ">f8", np.longdouble, ">f2"])
+def test_logits_of_any_machine_are_measured_alike(mixkd: Mixkd, kind: str) -> None:
+    logits, label = case()
+    logits = logits.astype(np.float16).astype(np.float32)
+    np.savez("plain.npz", logits=logits, label=label)
+    np.savez("other.npz", logits=logits.astype(kind), label=label.astype(">u2"))
+    found = []
+    for name in ("plain", "other"):
+        assert mixkd("evaluate", f"logits={name}.npz") == 0
+        found.append(measured(f"{name}-*")[1])
+    assert found[0] == pytest.approx(found[1], rel=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("part", ["", "val_"])
+def test_probabilities_are_noticed(
+    mixkd: Mixkd, capsys: pytest.CaptureFixture[str], kind: str, part: str
+) -> None:
+    logits, label = case()
+    p = np.exp(log_softmax(logits, axis=1)).astype(kind)
+    arrays = {"logits": logits, "label": label, "val_logits": logits, "val_label": label}
+    np.savez("a.npz", **arrays | {f"{part}logits": p})
+    assert mixkd("evaluate", "logits=a.npz") == 0
+    (line,) = (x for x in capsys.readouterr().err.splitlines() if x.startswith("note: "))
+    assert f"{part}logits go from" in line
+    assert "in rows that sum to 1, as probabilities do; they are measured as logits" in line
+    np.savez("b.npz", **arrays)
+    assert mixkd("evaluate", "logits=b.npz") == 0
+    assert "probabilities" not in capsys.readouterr().err
+
+
+def test_only_what_is_needed_is_read_and_only_where_shapes_agree(
+    mixkd: Mixkd, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logits, label = case()
+    read: list[str] = []
+    true = Archive.read
+    monkeypatch.setattr(Archive, "read", lambda self, name: read.append(name) or true(self, name))
+    np.savez("a.npz", logits=logits, label=label, features=np.zeros((600, 9)), index=label[:-1])
+    assert mixkd("evaluate", "logits=a.npz") == 2
+    assert "599 of index for 600 images" in capsys.readouterr().err
+    assert read == ["logits", "label"]
+    np.savez("a.npz", logits=logits, label=label[:-1])
+    assert mixkd("evaluate", "logits=a.npz") == 2
+    assert read == ["logits", "label"]

@@ -1,0 +1,213 @@
+"""Array files from anywhere, .npy and .npz: looked at before they are read, never unpickled."""
+
+import io
+import math
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Literal, NamedTuple
+from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
+
+import numpy as np
+
+from mixkd.console import available_memory
+from mixkd.errors import shortened
+
+HEADER = 12 + 10_000  # bytes, at most, that NumPy takes for a header, and that are read for it
+LARGE = 2**28  # bytes from which on an array has to be what it says
+COMPRESSION = 100  # of a large array at most: measurements do not shrink so far, zeros do
+CHUNK = 2**20
+
+
+class NotArrays(ValueError):
+    """A file does not hold arrays that can be used; the message says why, without its name."""
+
+
+class Header(NamedTuple):
+    """What an array says that it is.
+
+    Attributes:
+        shape: of the array.
+        dtype: as it is stored; what is read is in the machine's order of bytes.
+        is_fortran: whether its first axis is the one that runs fastest.
+        start: bytes before its data.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    is_fortran: bool
+    start: int
+
+    @property
+    def bytes(self) -> int:
+        """The size of its data."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def __str__(self) -> str:
+        """Return such as `float32 [600, 5]`."""
+        return f"{self.dtype} {list(self.shape)}"
+
+
+class Archive:
+    """An open .npz file.
+
+    Attributes:
+        names: of its arrays.
+    """
+
+    def __init__(self, file: ZipFile, size: int) -> None:
+        self._file, self._size = file, size
+        self._members = {
+            info.filename.removesuffix(".npy"): info
+            for info in file.infolist()
+            if info.filename.endswith(".npy")
+        }
+        self.names = list(self._members)
+
+    def header(self, name: str) -> Header:
+        """Return what an array is, without reading it.
+
+        Raises:
+            NotArrays: if it is damaged, of Python objects, or cannot be what it says.
+        """
+        info = self._members[name]
+        if info.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
+            raise NotArrays(f"{name} is compressed as numpy.savez does not")
+        with reading(name), self._file.open(info) as member:
+            header = _header(member)
+        if header.start + header.bytes != info.file_size or info.compress_size > self._size:
+            raise NotArrays(f"{name} says that it is {header}, and is not")
+        if header.bytes > max(LARGE, COMPRESSION * info.compress_size):
+            raise NotArrays(
+                f"{name}, {header}, is {header.bytes / 1e9:.3g} GB in {info.compress_size:,} bytes "
+                "of the file; takes no array that compresses so far"
+            )
+        return header
+
+    def read(self, name: str) -> np.ndarray:
+        """Return an array: native byte order, and float64 in place of longer floats.
+
+        Raises:
+            NotArrays: as `header`, or if memory does not hold it.
+        """
+        header = self.header(name)
+        check_memory(header.bytes, f"{name}, {header},")
+        with reading(name), self._file.open(self._members[name]) as member:
+            member.read(header.start)
+            data = np.empty(header.bytes, np.uint8)
+            for start in range(0, header.bytes, CHUNK):
+                part = data[start : start + CHUNK]
+                part[:] = np.frombuffer(member.read(len(part)), np.uint8)
+            order: Literal["F", "C"] = "F" if header.is_fortran else "C"
+            return native(data.view(header.dtype).reshape(header.shape, order=order))
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Archive]:
+    """Open an .npz file.
+
+    Raises:
+        NotArrays: if it is none, or is not there.
+    """
+    with reading():
+        size, head = _regular(path)
+        if head.startswith(np.lib.format.MAGIC_PREFIX):
+            raise NotArrays("it is an .npy file of one array; takes an .npz file")
+        file = ZipFile(path)
+    with file:
+        yield Archive(file, size)
+
+
+def read_npz(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return those arrays of an .npz file, of the names, that are there; the rest is not read.
+
+    Raises:
+        NotArrays: if one of them cannot be read, or memory does not hold them.
+    """
+    with opened(path) as archive:
+        wanted = [name for name in names if name in archive.names]
+        check_memory(sum(archive.header(name).bytes for name in wanted), "it")
+        return {name: archive.read(name) for name in wanted}
+
+
+def map_npy(path: Path, mode: Literal["r", "r+"] = "r") -> np.ndarray:
+    """Map an .npy file into memory, in the order of bytes that it has.
+
+    Raises:
+        NotArrays: if it is none, or is not there.
+    """
+    with reading():
+        size, head = _regular(path)
+        if head.startswith(b"PK"):
+            raise NotArrays("it is an archive of arrays; takes one array")
+        with open(path, "rb") as file:
+            header = _header(file)
+        if header.start + header.bytes > size:
+            raise NotArrays(f"it says that it is {header}, which its {size:,} bytes do not hold")
+        if not header.bytes:
+            return np.empty(header.shape, header.dtype)
+        order: Literal["F", "C"] = "F" if header.is_fortran else "C"
+        return np.memmap(path, header.dtype, mode, header.start, header.shape, order)
+
+
+def native(array: np.ndarray) -> np.ndarray:
+    """Return an array in the machine's order of bytes; floats longer than float64 in float64."""
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8:
+        with np.errstate(over="ignore"):  # infinite, then, which whoever takes it says
+            return array.astype(np.float64)
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def check_memory(size: int, what: str) -> None:
+    """Refuse what takes more memory than there is.
+
+    Raises:
+        NotArrays: if it does.
+    """
+    if size > (available := available_memory()):
+        raise NotArrays(
+            f"{what} takes {size / 1e9:.3g} GB of memory; {available / 1e9:.3g} GB are available"
+        )
+
+
+@contextmanager
+def reading(what: str = "") -> Iterator[None]:
+    """Turn all that NumPy, zipfile and zlib raise of a damaged file into NotArrays.
+
+    Theirs are a dozen kinds, which change with versions: struct.error, tokenize.TokenError, ...
+
+    Args:
+        what: the array that is read, for the message.
+    """
+    try:
+        yield
+    except NotArrays:
+        raise
+    except Exception as error:
+        said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        said = shortened(" ".join(said.split()))
+        raise NotArrays(f"{what}: {said}" if what else said) from error
+
+
+def _regular(path: Path) -> tuple[int, bytes]:
+    """Return the size of a file and its first bytes; a pipe would be waited for."""
+    if not path.is_file():
+        raise NotArrays("no such file" if not path.exists() else "it is no file")
+    with open(path, "rb") as file:
+        return os.fstat(file.fileno()).st_size, file.read(6)
+
+
+def _header(file: IO[bytes]) -> Header:
+    """Read a header; of what says that it is long, no more than NumPy takes."""
+    head = io.BytesIO(file.read(HEADER))
+    version = np.lib.format.read_magic(head)
+    if version == (1, 0):
+        shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(head)
+    elif version == (2, 0):
+        shape, is_fortran, dtype = np.lib.format.read_array_header_2_0(head)
+    else:
+        raise ValueError(f"it is of version {version} of NumPy's format, for arrays of records")
+    if dtype.kind not in "biufcUS" or not dtype.itemsize or min(shape, default=0) < 0:
+        raise ValueError(f"it holds {dtype} {list(shape)}; takes numbers or text")
+    return Header(shape, dtype, is_fortran, head.tell())
