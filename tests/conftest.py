@@ -1,5 +1,6 @@
 """Fixtures: small image folders of the true form, and commands run as the shell runs them."""
 
+import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -13,6 +14,10 @@ from playwright.sync_api import Browser, sync_playwright
 
 from mixkd import cli
 from mixkd.console import on_signal
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes: a thread each, as children have
+    torch.set_num_threads(1)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(autouse=True)
