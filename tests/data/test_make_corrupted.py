@@ -141,9 +141,9 @@ def test_images_on_disk_are_made_anew_for_another_size_or_content(image_folder: 
     small, large = made(image_folder, 16), made(image_folder, 80)
     assert made(copy, 16) == small != large
     file = next((copy / "test" / "red").glob("*.jpg"))
-    data, times = bytearray(file.read_bytes()), file.stat()
-    data[data.index(b"\xff\xdb") + 5] += 9  # of equal name, size and time
-    file.write_bytes(data)
+    coded, times = bytearray(file.read_bytes()), file.stat()
+    coded[coded.index(b"\xff\xdb") + 5] += 9  # of equal name, size and time
+    file.write_bytes(coded)
     os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
     other = made(copy, 16)
     assert other not in (small, large)

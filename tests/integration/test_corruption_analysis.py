@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -139,8 +140,11 @@ def test_a_temperature_beside_weights_of_a_file_may_be_too_low_and_it_says_so(
     assert mixkd("evaluate", "network.run=one", *FEW[:1]) == 0
     assert "too low" not in capsys.readouterr().err
     words = [word for word in TRAIN[1:] if word.startswith(("network", "data", "trainer.acc"))]
-    weights = ["data=digits", *words, "network.weights=one/weights.safetensors"]
-    assert mixkd("evaluate", *weights) == 0
+    weights = ["evaluate", "data=digits", *words]
+    assert mixkd(*weights, "network.weights=one/weights.safetensors") == 0
+    assert "too low" not in capsys.readouterr().err  # beside it stands what it has seen
+    shutil.copy("one/weights.safetensors", "alone.safetensors")
+    assert mixkd(*weights, "network.weights=alone.safetensors", "run.dir=alone") == 0
     assert "network: if these weights have seen the held-out images" in capsys.readouterr().err
 
 
