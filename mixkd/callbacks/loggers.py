@@ -14,7 +14,7 @@ from PIL import Image
 
 from mixkd import config
 from mixkd.console import is_leader, say
-from mixkd.errors import UserError
+from mixkd.errors import UserError, shortened
 from mixkd.files import write_text
 from mixkd.hiding import hidden
 from mixkd.provenance import git_revision
@@ -89,13 +89,13 @@ def _wandb(own: config.Wandb, cfg: config.Training | config.Evaluate, run: Run) 
     }
     try:
         experiment = wandb.init(**known, mode=mode)
-    except wandb.Error as error:
-        say(f"wandb: {str(error).splitlines()[0]}; logging offline")
+    except (wandb.Error, ValueError) as error:
+        say(f"wandb: {_in_a_line(error)}; logging offline")
         wandb.teardown()  # the first try still holds the run
         try:
             experiment = wandb.init(**known, mode="offline")
-        except wandb.Error as refused:  # of what WANDB_* in the environment say
-            text = f"W&B refuses: {str(refused).splitlines()[0]}"
+        except (wandb.Error, ValueError) as refused:  # for what WANDB_* in the environment say
+            text = f"W&B refuses what its environment variables say: {_in_a_line(refused)}"
             raise UserError.of("logger.wandb", text) from refused
     experiment.define_metric("trainer/global_step")
     experiment.define_metric("*", step_metric="trainer/global_step", step_sync=True)
@@ -108,6 +108,10 @@ def _kept_id(path: Path) -> str:
         return read_text(path).strip()
     except Damaged as error:
         raise UserError.of("run.dir", str(error)) from error
+
+
+def _in_a_line(error: Exception) -> str:
+    return shortened(" ".join(str(error).split()), 300)
 
 
 def replay(loggers: Iterable[Logger], rows: Iterable[Mapping[str, Any]]) -> None:

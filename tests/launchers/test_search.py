@@ -117,19 +117,24 @@ def test_an_interrupted_search_chooses_what_a_whole_one_does(
     jobs: list[tuple[str, ...]], at_once: int, at: int
 ) -> None:
     """Past the first ten trials, which are drawn without looking at others."""
-    words = [*WORDS[:1], WORDS[2], "sweep.trials=13", f"launcher.parallel={at_once}"]
-    run_search("finetune", [*words, "run.root=whole"])
+    words = [*WORDS[:1], WORDS[2], f"launcher.parallel={at_once}"]
+    asked = [*words, "sweep.trials=13"]
+    run_search("finetune", [*asked, "run.root=whole"])
     whole = chosen(jobs)
     jobs.clear()
     stop["at"] = at
-    assert run_search("finetune", [*words, "run.root=resumed"]) == 130
+    assert run_search("finetune", [*asked, "run.root=resumed"]) == 130
     stop.clear()
-    assert run_search("finetune", [*words, "run.root=resumed"]) == 0
+    assert run_search("finetune", [*asked, "run.root=resumed"]) == 0
     assert chosen(jobs) == whole
     assert len(whole) == 13
     (journal,) = Path("resumed/.sweep").glob("*.log")
     again = open_study(journal, journal.stem, ["accuracy", "ece"])
     assert [trial.state for trial in again.trials] == [TrialState.COMPLETE] * 13
+    jobs.clear()
+    for trials in ("sweep.trials=11", "sweep.trials=13"):
+        assert run_search("finetune", [*words, trials, "run.root=grown"]) == 0
+    assert chosen(jobs) == whole
 
 
 def test_a_search_that_was_killed_while_it_wrote_goes_on(jobs: list[tuple[str, ...]]) -> None:
