@@ -376,7 +376,7 @@ def _first_line(error: Exception) -> str:
 def _described(answer: Any) -> str:
     """Return what a network returned, in few words."""
     if isinstance(answer, Tensor):
-        return f"{str(answer.dtype).removeprefix('torch.')} {tuple(answer.shape)}"
+        return f"{answer.dtype} {tuple(answer.shape)}"
     count = f" of {len(answer)}" if isinstance(answer, Sized) else ""
     return f"a {type(answer).__name__}{count}"
 
@@ -564,10 +564,10 @@ def head_of(network: Network, key: str) -> nn.Module:
     Raises:
         UserError: if it is not known, as for a factory that is not timm's.
     """
-    name = _head_name(network.core)
-    if name is None:
+    parts = [network.core.get_submodule(name) for name in _head_names(network.core)]
+    if not parts:
         raise UserError.of(key, "only timm networks say which part is their head; takes 0")
-    return network.core.get_submodule(name)
+    return parts[0] if len(parts) == 1 else nn.ModuleList(parts)
 
 
 def last_layer(network: Network) -> nn.Module:

@@ -22,6 +22,7 @@ from mixkd.networks import (
     build_network,
     check_logits,
     check_training,
+    head_of,
     load_weights,
     read_tensors,
     save_weights,
@@ -430,7 +431,7 @@ def test_auxiliary_logits_are_left_and_named(kind: str, capsys: pytest.CaptureFi
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
-        ("features first", r"gives float32 \(2, 3, 8, 8\) for two images while it trains"),
+        ("features first", r"gives torch.float32 \(2, 3, 8, 8\) for two images while it trains"),
         ("fails", r"fails in training on 16 images of 8x8: KeyError: 'target'"),
         ("in place", r"fails in training on 16 images of 8x8: RuntimeError: .*inplace"),
         ("detached", r"gives logits that depend on no parameter that learns"),
@@ -526,3 +527,11 @@ def test_a_run_has_nothing_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     with pytest.raises(UserError, match="no network here"):
         build_network(own, names, "network")
     assert len(asked) == 1
+
+
+def test_a_head_may_be_several_layers() -> None:
+    words = ["network=timm", "network.name=deit_tiny_distilled_patch16_224"]
+    network = build(*words, "network.args={depth: 1}")
+    core = network.core
+    expected = {id(p) for p in (*core.head.parameters(), *core.head_dist.parameters())}  # type: ignore[operator, union-attr]
+    assert {id(p) for p in head_of(network, "k").parameters()} == expected
