@@ -107,7 +107,7 @@ def fill_network(raw: dict[str, Any], section: str, network: dict[str, Any]) -> 
     if raw["task"] in ("evaluate", "export") and section == "network" and saved["data"]:
         yield from _inherit_data(raw, saved, path.parent)
     # Of a folder, the images tell, when they have been read.
-    by_settings = raw["data"].get("source") not in SPLITS
+    by_settings = str(raw["data"].get("source")) not in SPLITS
     distilled = section == "teacher" and raw["task"] == "distill"
     if distilled and by_settings and (differs := other_split(saved["data"], raw["data"])):
         yield Problem(
@@ -317,8 +317,9 @@ def _find_teacher(raw: dict[str, Any]) -> Iterator[Problem]:
     root = Path(str(raw["run"]["root"]))
     named = [run for run in sorted(root.glob("*/finetune/*")) if _fits(run, raw)]
     found = named
-    if named and data["source"] in SPLITS:
-        here = split_contents(data["source"], data.get("root"), str(data.get("cache_dir")))
+    source, where = str(data["source"]), data.get("root")
+    if named and source in SPLITS and isinstance(where, str):
+        here = split_contents(source, where, str(data.get("cache_dir")))
         found = [run for run in named if same_images(recorded_images(run), here)]
     if len(found) == 1:
         teacher["run"] = str(found[0])

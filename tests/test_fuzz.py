@@ -163,7 +163,7 @@ def command_lines(draw: st.DrawFn) -> list[str]:
 
 def outcome(line: list[str]) -> tuple[int, str]:
     """Return the status of a command line, and what it says on standard error; it runs no task."""
-    task = SimpleNamespace(**{line[0]: lambda cfg: {}})
+    task = SimpleNamespace(**{line[0]: lambda cfg, run: {}})
     done = Outcome("finished", "there")
     said = io.StringIO()
     with ExitStack() as stack:

@@ -30,7 +30,7 @@ class Task:
     def __init__(self, *errors: Exception) -> None:
         self.began, self.errors = 0, list(errors)
 
-    def finetune(self, cfg: object) -> dict[str, float]:
+    def finetune(self, cfg: object, run: Run) -> dict[str, float]:
         self.began += 1
         if self.errors:
             raise self.errors.pop(0)
