@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from filelock import FileLock, Timeout
@@ -32,6 +32,9 @@ from mixkd.files import read_json, write_json, write_text
 from mixkd.fingerprints import experiment_hash, images_of
 from mixkd.hiding import hidden
 from mixkd.provenance import provenance
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Metrics = dict[str, float]
 
@@ -59,6 +62,7 @@ class Run:
         self.cfg = cfg
         self.images = images_of(cfg)
         self.experiment = experiment_hash(cfg, self.images)
+        self.trained_on: np.ndarray | None = None  # marks of images, which a training sets
         name = f"{readable_name(cfg)}-{self.experiment}"
         self.path = Path(cfg.run.dir or Path(cfg.run.root) / cfg.data.name / cfg.task / name)
 
