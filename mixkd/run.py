@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from filelock import FileLock, Timeout
@@ -34,6 +34,9 @@ from mixkd.fingerprints import experiment_hash, images_of
 from mixkd.hiding import hidden
 from mixkd.provenance import provenance
 from mixkd.reading import is_number
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Metrics = dict[str, float]
 
@@ -61,6 +64,7 @@ class Run:
         self.cfg = cfg
         self.images = images_of(cfg)
         self.experiment = experiment_hash(cfg, self.images)
+        self.trained_on: np.ndarray | None = None  # marks of images, which a training sets
         name = f"{readable_name(cfg)}-{self.experiment}"
         self.path = Path(cfg.run.dir or Path(cfg.run.root) / cfg.data.name / cfg.task / name)
 

@@ -49,7 +49,7 @@ def distill(cfg: config.Distill, run: Run | None = None) -> Metrics:
     splits = load_splits(cfg.data)
     run.refuse_changed()
     networks = {"teacher": cfg.teacher, "student": cfg.student}
-    trained_on = refuse_leaks(networks, cfg.data, run.images, splits)
+    run.trained_on = refuse_leaks(networks, cfg.data, run.images, splits)
     classes = splits.classes
     if cfg.temperature == "sigma" and len(classes) == 2:
         raise UserError.of(
@@ -93,7 +93,7 @@ def distill(cfg: config.Distill, run: Run | None = None) -> Metrics:
     fingerprints = {**splits.fingerprints, "teacher": taught}
     if cfg.student.weights or cfg.student.pretrained:
         fingerprints["start"] = weights_fingerprint(student.core, cfg.student)
-    return fit(cfg, run, stages(cfg, learner, stream, splits), data, fingerprints, trained_on)
+    return fit(cfg, run, stages(cfg, learner, stream, splits), data, fingerprints)
 
 
 def _deck(cfg: config.Distill, splits: Splits, stream: VicinalStream, taught: str) -> Deck:

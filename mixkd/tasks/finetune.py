@@ -30,7 +30,7 @@ def finetune(cfg: config.Finetune, run: Run | None = None) -> Metrics:
         return finished
     splits = load_splits(cfg.data)
     run.refuse_changed()
-    trained_on = refuse_leaks({"network": cfg.network}, cfg.data, run.images, splits)
+    run.trained_on = refuse_leaks({"network": cfg.network}, cfg.data, run.images, splits)
     stream = make_stream(
         cfg.data, splits, cfg.method.mix, stream_seed(cfg), devices=cfg.trainer.devices
     )
@@ -50,4 +50,4 @@ def finetune(cfg: config.Finetune, run: Run | None = None) -> Metrics:
     fingerprints = dict(splits.fingerprints)
     if cfg.network.weights or cfg.network.pretrained:
         fingerprints["start"] = weights_fingerprint(network.core, cfg.network)
-    return fit(cfg, run, stages(cfg, learner, stream, splits), data, fingerprints, trained_on)
+    return fit(cfg, run, stages(cfg, learner, stream, splits), data, fingerprints)

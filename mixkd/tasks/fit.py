@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import Callback, Trainer
@@ -226,7 +225,6 @@ def fit(
     stages: Sequence[Stage],
     data: ImageDataModule,
     fingerprints: Mapping[str, str],
-    trained_on: np.ndarray,
 ) -> Metrics:
     """Train, from the last checkpoint if there is one; write the run directory; return metrics.
 
@@ -238,7 +236,6 @@ def fit(
         stages: what is trained, in order; the last one's outcome is measured and kept.
         data: what it trains on, is selected by and reported on.
         fingerprints: sha256 of the data and weights that go in, by name.
-        trained_on: marks of the images that the outcome will have seen, uint64 [n, 2].
     """
     learner = stages[-1].learner
     sizes = {name: len(data.splits[name]) for name in ("train", "val", "test")}
@@ -267,8 +264,8 @@ def fit(
         open_loggers(cfg, run) as loggers,
     ):
         say(f"{cfg.task}: {run.path}")
-        if trainer.is_global_zero:
-            write_marks(run.path, trained_on)
+        if trainer.is_global_zero and run.trained_on is not None:
+            write_marks(run.path, run.trained_on)
         say(", ".join(f"{n:,} {name} images" for name, n in sizes.items()))
         if cfg.data.selection == "test":
             say("selecting on the test images: test metrics will be optimistic")

@@ -459,6 +459,8 @@ def test_a_network_of_other_classes_is_not_evaluated(
     for split in ("train", "test"):
         (image_folder / split / "red").rename(image_folder / split / "yellow")
     assert mixkd("evaluate", f"network.run={run}") == 2
+    assert "holds other images in train/, test/ than" in capsys.readouterr().err
+    assert mixkd("evaluate", f"network.run={run}", *folder) == 2
     assert "was trained on the 3 classes blue, green, red; the data has" in capsys.readouterr().err
 
 
