@@ -210,10 +210,11 @@ class Poisoned(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.linear, self.steps = nn.Linear(3 * 16 * 16, 3), 0
+        self.linear = nn.Linear(3 * 16 * 16, 3)
+        self.register_buffer("steps", torch.tensor(0), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        self.steps += self.training
+        self.steps += int(self.training)
         logits: Tensor = self.linear(x.flatten(1))
         return logits * math.inf if self.training and self.steps == 5 else logits
 
