@@ -48,8 +48,8 @@ OF_ALL = {"claims", "networks", "bounds"}  # a report's tables that are no artef
 OF_ONE_SEED = "Predictions are kept of first seeds: paired tests are of those alone."
 Content = TypeVar("Content")
 
-# What is of one machine and moment.
-NOT_KEPT = {"pid", "host"}
+# Of status.json, what is not of one machine and moment.
+KEPT_STATUS = ("state", "started", "ended", "stage", "epoch", "max_epochs")
 
 
 def main(words: Sequence[str]) -> str:
@@ -127,7 +127,8 @@ def keep(run: Path, place: Path, is_training: bool, with_predictions: bool) -> N
         if (text := sound(read_text, run / name)) is not None:
             write_text(place / name, home.sub("~/", text))
     status = read_mapping(run / "status.json")
-    write_json(place / "status.json", {k: v for k, v in status.items() if k not in NOT_KEPT})
+    plain = {k: status[k] for k in KEPT_STATUS if isinstance(status.get(k), str | int)}
+    write_json(place / "status.json", plain)
     for name in [FEATURES, *([PREDICTIONS] if with_predictions else [])]:
         found = sound(partial(read_arrays, names=ARRAYS[name], within=run), run / name)
         if found is not None:

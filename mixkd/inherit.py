@@ -10,6 +10,7 @@ from typing import Any
 
 from mixkd.console import say
 from mixkd.data.contents import IMAGES, SPLITS, split_contents, to_unpack
+from mixkd.data.corruption_names import FOLDERS
 from mixkd.errors import Problem, UserError, shortened, shown
 from mixkd.export.hub import fetched
 from mixkd.files import file_fingerprint, read_json
@@ -131,6 +132,9 @@ def _inherit_data(raw: dict[str, Any], saved: dict[str, Any], of: Path) -> Itera
     data = raw["data"]
     is_same, root_is_theirs = data.get("source") == "run", data.get("root") == "run"
     source = str(saved["data"].get("source"))
+    if source in (*FOLDERS, "imagenet_c"):
+        yield Problem("data", f"{of} says {source}, which no network is trained on; take data=NAME")
+        return
     # For keys that an older run did not have, and the places that an export does not have.
     usual = shipped_values("data", source if source in group_names("data") else "digits")
     for key, value in data.items():
@@ -140,7 +144,10 @@ def _inherit_data(raw: dict[str, Any], saved: dict[str, Any], of: Path) -> Itera
     if root_is_theirs and data.get("download") is True and usual.get("download") is True:
         data["root"] = root = usual["root"]  # what is fetched goes to the usual place
     elif (
-        root_is_theirs and isinstance(root, str) and not os.path.isabs(root) and root != "datasets"
+        root_is_theirs
+        and isinstance(root, str)
+        and not os.path.isabs(root)
+        and (root != "datasets" or source in SPLITS)
     ):
         text = f"{of} says {shown(root)}, which is of an unknown folder; say where they are"
         yield Problem("data.root", f"{text}, data.root=DIR")
@@ -150,7 +157,7 @@ def _inherit_data(raw: dict[str, Any], saved: dict[str, Any], of: Path) -> Itera
     if root_is_theirs and source == "imagenet" and (archives := to_unpack(Path(root))):
         text = f"{of} says {shown(root)}, where {' and '.join(archives)} would be unpacked"
         yield Problem("data.root", f"{text}; data.root=DIR unpacks there")
-    elif raw["task"] == "evaluate" and isinstance(data.get("cache_dir"), str):
+    elif isinstance(data.get("cache_dir"), str):
         problems = _other_images(data, saved["images"], of)
         if "weights" in saved:  # an export has no root: the user has said where images are
             for problem in problems:

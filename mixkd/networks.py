@@ -629,8 +629,10 @@ def read_tensors(path: Path, key: str) -> tuple[Any, list[str] | None]:
         if path.suffix == ".safetensors":
             found = safetensors.torch.load_file(path)
             with safe_open(path, "pt") as file:
-                saved = (file.metadata() or {}).get("classes")
-            return found, None if saved is None else list(map(str, json.loads(saved)))
+                saved = json.loads((file.metadata() or {}).get("classes", "null"))
+            if saved is not None and not is_list_of_texts(saved):
+                raise ValueError("its class names are no list of texts")
+            return found, saved
         zipped = zipfile.is_zipfile(path)
         if zipped:  # torch compresses nothing
             with zipfile.ZipFile(path) as archive:
@@ -646,6 +648,11 @@ def read_tensors(path: Path, key: str) -> tuple[Any, list[str] | None]:
         raise UserError.of(
             key, f"{path} cannot be read as safetensors or a plain state dict: {said}"
         ) from error
+
+
+def is_list_of_texts(value: object) -> bool:
+    """Return whether a value of a file is a list of texts."""
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
 def _needed_globals(path: Path) -> str | None:

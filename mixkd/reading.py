@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 # Bytes: many times what mixkd writes.
-MOST = {".json": 2**23, ".yaml": 2**20, ".yml": 2**20, ".csv": 2**24}
+MOST = {".json": 2**23, ".yaml": 2**20, ".yml": 2**20, ".csv": 2**22}
 MOST_OTHER = 2**26
-MOST_CELLS = 2**22  # of a CSV file
+MOST_CELLS = 2**20  # of a CSV file
 MOST_NODES = 50_000  # of a YAML file, where aliases stand for what they repeat
 DEEPEST = 50  # mappings and lists within one another
 LARGEST = 2**64  # of whole numbers, in size
@@ -165,10 +165,11 @@ def read_rows(path: Path, within: Path | None = None) -> list[dict[str, str | No
     rows: list[dict[str, str | None]] = []
     reader = csv.DictReader(io.StringIO(read_text(path, within), newline=""))
     try:
+        columns = len(reader.fieldnames or ())
         for row in reader:
             row.pop(None, None)  # what there is beyond the columns
             rows.append(row)
-            if len(rows) * len(row) > MOST_CELLS:
+            if len(rows) * columns > MOST_CELLS:
                 raise Damaged(path, f"it has more than {MOST_CELLS:,} cells")
     except csv.Error as error:
         raise Damaged(path, error) from error

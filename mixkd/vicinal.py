@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-FLOAT32 = 2.0**-24  # by which a lambda may be off: 0.36 cuts eight pixels of ten, not seven
+FLOAT32 = 2.0**-24  # share by which a lambda may be off: 0.36 cuts eight pixels of ten, not seven
 
 # What a random draw is for; part of its seed, so that draws do not depend on one another.
 ORDER, STEP = 0, 1
@@ -226,7 +226,7 @@ def cut(view: Tensor, partner_view: Tensor, lam: Tensor, centre: Tensor) -> tupl
     """
     inside = []
     for axis, size in enumerate(view.shape[-2:]):
-        side = ((1 - lam.double() + FLOAT32).sqrt() * size).floor()
+        side = ((1 - lam.double() * (1 - FLOAT32)).sqrt() * size).floor()
         half = (side / 2).floor()
         middle = (centre[:, axis] * size).floor()
         at = torch.arange(size, device=view.device)

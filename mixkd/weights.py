@@ -235,7 +235,7 @@ def checked(
         name = shapes[-1]
         theirs, ours = tuple(found[name].shape), tuple(own[name].shape)
         text = f"{path} is of another shape: {name} is {theirs}, here {ours}"
-        if theirs[1:] == ours[1:] and len(shapes) <= 2:
+        if theirs and ours and theirs[1:] == ours[1:] and len(shapes) <= 2:
             text = f"{path} was trained on {theirs[0]} classes; the data has {ours[0]}"
         raise UserError.of(key, text)
     # Detached by torch's own function: a pickle can give a tensor attributes that hide its methods.

@@ -161,10 +161,13 @@ def test_a_download_of_the_hub_is_links_to_its_blobs() -> None:
 
 def test_tables_are_of_bounded_size() -> None:
     wide = ",".join(f"c{k}" for k in range(3000)) + "\n" + "1\n" * 3000
-    with pytest.raises(Damaged, match="more than 4,194,304 cells"):
+    with pytest.raises(Damaged, match="more than 1,048,576 cells"):
         read_rows(written("x.csv", wide))
-    with pytest.raises(Damaged, match="larger than 16 MiB"):
+    with pytest.raises(Damaged, match="larger than 4 MiB"):
         read_rows(sparse("y.csv"))
+    twice = "a," * 2000 + "\n" + "1\n" * 1000  # columns of one name count each
+    with pytest.raises(Damaged, match="more than 1,048,576 cells"):
+        read_rows(written("w.csv", twice))
     with pytest.raises(Damaged, match="field larger"):
         read_rows(written("z.csv", "a\n" + "x" * 200_000))
 

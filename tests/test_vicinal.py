@@ -136,7 +136,9 @@ def test_cutmix_pastes_a_box_by_hand() -> None:
 def test_cutmix_boxes_are_those_of_the_published_code(shape: tuple[int, int]) -> None:
     """`rand_bbox` of the authors' train.py: int(side * sqrt(1 - lam)), halved by //, clipped."""
     rng = np.random.default_rng(0)
-    given = np.concatenate([rng.random(200), [0, 0.19, 0.36, 0.64, 0.75, 0.96, 0.99, 1]])
+    given = np.concatenate(
+        [rng.random(200), [0, 1e-12, 3e-8, 0.19, 0.36, 0.64, 0.75, 0.96, 0.99, 1]]
+    )
     centre = torch.from_numpy(rng.random((len(given), 2))).float()
     view, partner = (torch.full((len(given), 1, *shape), value) for value in (0.0, 1.0))
     mixed, share = cut(view, partner, torch.from_numpy(given).float(), centre)

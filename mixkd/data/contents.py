@@ -31,6 +31,8 @@ READERS = 16  # at once: more than cores, as files may come over a network
 # count time in steps, of up to this many nanoseconds.
 STEP = 2 * 10**9
 
+MOST_BYTES = 2**30  # of an image's file: more than as many pixels as are read take in any format
+
 STATE, CONTENT = 16, 32  # bytes of a row of the cache
 
 # The folders of a root that hold the images of a source; what else lies in the root is no data.
@@ -151,7 +153,7 @@ def _content(path: Path) -> bytes:
 def _states(files: Sequence[File]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return what tells files from others, uint8 [n, 16]; sizes in bytes; times of change in ns.
 
-    The size of what is no file, such as a pipe, which must not be read, is -1.
+    The size of what is not to be read, such as a pipe or a file too large for an image, is -1.
     """
     states = bytearray()
     sizes = np.full(len(files), -1, dtype=np.int64)
@@ -166,7 +168,7 @@ def _states(files: Sequence[File]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         numbers = (known.st_size, known.st_mtime_ns, known.st_ctime_ns, known.st_ino, known.st_dev)
         states += hashlib.sha256(os.fsencode(name) + f"\0{numbers}".encode()).digest()[:STATE]
         changed[row] = known.st_ctime_ns
-        if stat.S_ISREG(known.st_mode):
+        if stat.S_ISREG(known.st_mode) and known.st_size <= MOST_BYTES:
             sizes[row] = known.st_size
     return np.frombuffer(bytes(states), dtype=np.uint8).reshape(-1, STATE), sizes, changed
 

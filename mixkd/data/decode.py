@@ -16,6 +16,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 
+from mixkd.data.contents import MOST_BYTES
 from mixkd.data.listing import FORMATS
 from mixkd.errors import UserError, shortened
 
@@ -24,7 +25,6 @@ DECODING = 2
 
 # Of an image, Pillow's own limit: with more, a decoded one alone would take a gigabyte.
 MOST_PIXELS = 89_478_485
-MOST_BYTES = 2**30  # more than as many pixels take in any format
 # With more than so many, one image of a process is decoded at a time.
 MANY_PIXELS = 2**24
 _turn = threading.Lock()

@@ -32,7 +32,7 @@ from mixkd.data.listing import (
     to_rename,
     unread_folders,
 )
-from mixkd.errors import NotWritten, Problem, UserError
+from mixkd.errors import Problem, UserError
 from mixkd.files import replacing
 
 SPLITS = ("train", "val", "test")
@@ -223,7 +223,7 @@ def _decoded(
     try:
         with replacing(cache, others="[0-9a-f]{24}") as temporary, open(temporary, "wb") as file:
             np.save(file, pixels, allow_pickle=False)
-    except NotWritten as error:  # the next start decodes them again
+    except OSError as error:  # the next start decodes them again
         say(f"{error} (data.cache_dir); going on without")
         return pixels
     return map_npy(cache)  # which takes no memory beside what is made of it

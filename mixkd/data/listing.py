@@ -11,7 +11,7 @@ from mixkd.errors import shortened
 # Pillow's names of the formats that are opened, whatever a file's name says, and what the names of
 # such files end in. No others: Pillow starts programs for some (Ghostscript for EPS).
 FORMATS = {
-    "BMP": (".bmp", ".dib"),
+    "BMP": (".bmp",),
     "GIF": (".gif",),
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif"),
     "PNG": (".png", ".apng"),
@@ -29,6 +29,9 @@ SYSTEM = frozenset({
     "network trash folder", "temporary items", "icon\r", "thumbs.db", "ehthumbs.db",
     "ehthumbs_vista.db", "desktop.ini", "__pycache__", "_vti_cnf",
 })  # fmt: skip
+
+# Folders of previews that storage devices, catalogues and file managers make.
+SYSTEM_FOLDER = re.compile(r"@.*|.*\.lrdata|[_-]*thumb(s|nails?)?")
 
 MOST_KINDS = 8
 
@@ -182,7 +185,7 @@ def _holds_images(folder: Path) -> bool:
 
 def _passed_over(name: str, is_folder: bool) -> str | None:
     """Return what kind of thing is left out; None for a folder to look into, or an image."""
-    if name.casefold() in SYSTEM:
+    if name.casefold() in SYSTEM or (is_folder and SYSTEM_FOLDER.fullmatch(name.casefold())):
         return "of the system"
     if name[0] == ".":
         return "hidden"

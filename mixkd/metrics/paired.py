@@ -77,7 +77,8 @@ def compare(
 
     Without brier where one of them lacks it; see `lacking`. The bootstrap draws images, the same
     ones for every seed: it says what other test images would have changed, not what other seeds
-    would have. It does not depend on the order of the images.
+    would have. It does not depend on the order of the images, and differs in sign alone where the
+    networks change places.
 
     Args:
         first: of each seed, `label`, `prediction`, `confidence`, `nll` and, where known, `brier` of
@@ -87,7 +88,7 @@ def compare(
         seed: of the bootstrap.
     """
     n = len(first[0]["label"])
-    positions = _order([*first, *second])
+    positions = _order([first, second])
     first, second = (
         [{name: values[positions] for name, values in own.items()} for own in both]
         for both in (first, second)
@@ -161,10 +162,12 @@ def _means(of_seeds: Sequence[Predictions]) -> dict[str, np.ndarray]:
     return {k: np.asarray(stack.mean(axis=0, dtype=np.float64)) for k, stack in stacks.items()}
 
 
-def _order(all_of: Sequence[Predictions]) -> np.ndarray:
-    """Return an order of the images that does not depend on the one in which they came."""
+def _order(networks: Sequence[Sequence[Predictions]]) -> np.ndarray:
+    """Return an order of the images: not that in which they came, whichever network is first."""
     names = ("nll", "confidence", "prediction", "label", *OPTIONAL)
-    return np.lexsort([own[name] for own in all_of for name in names if name in own])
+    columns = [[own[name] for own in seeds for name in names if name in own] for seeds in networks]
+    columns.sort(key=lambda values: [np.sort(column).tobytes() for column in values])
+    return np.lexsort([column for values in columns for column in values])
 
 
 def _gaps(own: Predictions) -> tuple[np.ndarray, np.ndarray]:

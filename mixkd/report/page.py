@@ -4,6 +4,7 @@ The page needs no server and no network; its policy forbids it to fetch anything
 """
 
 import math
+import os
 import re
 from base64 import b64encode
 from collections import Counter, defaultdict
@@ -139,7 +140,7 @@ class RunRecord:
     @property
     def anchor(self) -> str:
         """The id in the page; the same for the same path."""
-        return f"run-{sha256(self.path.encode()).hexdigest()[:10]}"
+        return f"run-{sha256(os.fsencode(self.path)).hexdigest()[:10]}"
 
 
 def page(

@@ -13,7 +13,7 @@ from mixkd.report.feasible import infeasible
 from mixkd.report.features import FeaturePanel, feature_grid_figure
 from mixkd.report.reference import Reference
 from mixkd.report.results import Results
-from mixkd.report.runs import FEATURES, TRAININGS
+from mixkd.report.runs import TRAININGS
 from mixkd.report.table import Column, Number, Table, Value
 
 DRAWS = 1000  # of the bootstrap
@@ -384,9 +384,9 @@ def feature_parts(
             printed = found.printed_pair((subject, metrics[0]), (subject, metrics[1]))
             seen = found.results.runs(subject, "features")
             seed, run = next(iter(seen.items()), (0, None))
-            arrays = run.arrays("features.npz", FEATURES) if run else {}
+            arrays = run.features if run else {}
             panel = FeaturePanel(label, printed=printed)
-            if run is not None and {*FEATURES} <= arrays.keys():
+            if run is not None and arrays:
                 classes = [str(each) for each in arrays["classes"]]
                 cell = found.results.cell(subject, "test/accuracy")
                 accuracy = cell.by_seed.get(seed, math.nan) if cell else math.nan

@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -191,6 +192,23 @@ class FoundRun:
         except (FileNotFoundError, Damaged):
             return {}
 
+    @cached_property
+    def features(self) -> dict[str, np.ndarray]:
+        """What is shown of features.npz; nothing where it is missing or no such thing."""
+        found = self.arrays("features.npz", FEATURES)
+        if {*FEATURES} - found.keys():
+            return {}
+        tsne, position, classes = (found[name] for name in FEATURES)
+        is_sound = (
+            tsne.ndim == 2 and tsne.shape[1] == 2 and tsne.dtype.kind == "f"
+            and position.shape == (len(tsne),) and position.dtype.kind in "iu"
+            and classes.ndim == 1 and classes.dtype.kind == "U" and len(classes) <= len(tsne)
+            and np.isfinite(tsne).all()
+            and ((position >= 0) & (position < len(classes))).all()
+            and (classes.view(np.uint32) <= sys.maxunicode).all()
+        )  # fmt: skip
+        return found if is_sound else {}
+
     @property
     def setting(self) -> str:
         """What its experiment is, whatever the seed: equal for the seeds of one row."""
@@ -223,7 +241,7 @@ class FoundRun:
         """Return which of its files are there but cannot be used."""
         place = self.folder / self.path
         found = [n for n in COLUMNS if os.path.lexists(place / n) and not self._is_sound(n)]
-        if os.path.lexists(place / "features.npz") and not self.arrays("features.npz", FEATURES):
+        if os.path.lexists(place / "features.npz") and not self.features:
             found.append("features.npz")
         return [f"{name} is damaged" for name in found]
 

@@ -244,7 +244,7 @@ def load_scale(
 
 
 # Keys by which a word would do more: what Hydra reads, lines of shell, the trust itself.
-REFUSED = re.compile(r"hydra\b.*|launcher\.setup|trust|run\..*")
+REFUSED = re.compile(r"hydra\b.*|launcher\.setup|trust|run(\..*)?|data\.cache_dir|logger(\..*)?")
 
 
 def _acts(word: str, trust: Sequence[str]) -> Iterator[str]:
@@ -264,8 +264,10 @@ def _acts(word: str, trust: Sequence[str]) -> Iterator[str]:
     except HydraException:
         return  # whoever composes it says what is wrong
     key = parsed.key_or_group
-    if REFUSED.fullmatch(key):
-        yield f"{got}; {key} is for the command line to say"
+    acting = [path for path in _paths(key, parsed.value()) if REFUSED.fullmatch(path)]
+    if acting or parsed.package is not None:
+        path = acting[0] if acting else f"{key}@{parsed.package}"
+        yield f"{got}; {shortened(path)} is for the command line to say"
     elif parsed.is_sweep_override():
         yield f"{got}; takes one value"
     elif "." not in key and ".." in re.split(r"[^\w.-]", str(parsed.value())):
@@ -275,6 +277,14 @@ def _acts(word: str, trust: Sequence[str]) -> Iterator[str]:
             if not is_trusted(factory, list(trust)):
                 package = shortened(str(factory).partition(".")[0])
                 yield f"{got}, which names a callable; trust=[{package}] if you trust its package"
+
+
+def _paths(key: str, value: Any) -> Iterator[str]:
+    """Yield a key, and those that a mapping sets below it."""
+    yield key
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _paths(f"{key}.{name}", inner)
 
 
 def _factories(key: str, value: Any) -> Iterator[Any]:

@@ -1,12 +1,13 @@
 """`mixkd compare`: paired differences of two runs, from their saved predictions. Needs no torch."""
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from mixkd.errors import UserError
+from mixkd.errors import UserError, shortened
 from mixkd.files import write_csv
 from mixkd.metrics.paired import NAMES, lacking, same_images, unfit
 from mixkd.metrics.paired import compare as differences
@@ -17,9 +18,10 @@ KEYS = {
     "network.run": "the directory of a run",
     "other.run": "the directory of another run",
     "split": "a split that both have predictions of; test unless given",
-    "draws": "bootstrap samples, 100 or more; 2000 unless given",
+    "draws": "bootstrap samples, 100 to 100000; 2000 unless given",
     "out": "a .csv file to write the table to",
 }
+MOST_DRAWS = 100_000
 COLUMNS = ("metric", "network", "other", "difference", "95% low", "95% high", "p")
 
 
@@ -34,9 +36,11 @@ def compare(words: Sequence[str]) -> str:
     """
     given = by_key(words, KEYS)
     draws = given.get("draws", "2000")
-    if not draws.isdecimal() or int(draws) < 100:
-        raise UserError.of("draws", f"got {draws}; takes a whole number, 100 or more")
-    if Path(given.get("out", "x.csv")).is_dir():
+    if not re.fullmatch("[0-9]{3,6}", draws) or not 100 <= int(draws) <= MOST_DRAWS:
+        text = f"got {shortened(draws)}; takes a whole number from 100 to {MOST_DRAWS}"
+        raise UserError.of("draws", text)
+    out = Path(os.path.expanduser(given["out"])) if "out" in given else None
+    if out is not None and out.is_dir():
         raise UserError.of("out", f"got {given['out']!r}, a folder; takes {KEYS['out']}")
     split = given.get("split", "test")
     first, second = (_predictions(given, key, split) for key in ("network.run", "other.run"))
@@ -55,8 +59,8 @@ def compare(words: Sequence[str]) -> str:
         )
         for r in rows
     ]
-    if "out" in given:
-        write_csv(Path(os.path.expanduser(given["out"])), table)
+    if out is not None:
+        write_csv(out, table)
     lines = [
         f"{len(first['label']):,} {split} images, network minus other; {draws} bootstrap samples"
     ]

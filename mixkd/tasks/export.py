@@ -174,8 +174,8 @@ def _images(
             )
             return views.shape, views.evaluation(pixels)
         missing = "they have other classes"
-    except UserError as error:
-        missing = error.problems[0].text
+    except (UserError, OSError) as error:
+        missing = error.problems[0].text if isinstance(error, UserError) else str(error)
     size = data.size or input_size
     if size is None:
         raise UserError.of(

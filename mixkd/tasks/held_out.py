@@ -27,7 +27,7 @@ def leak(network: Network, data: Data, images: Mapping[str, str], splits: Splits
         images: the sha256 of the images of each split, where they are files.
         splits: the images themselves.
     """
-    if network.weights is None:
+    if (file := _started_from(network)) is None:
         return ""
     saved = saved_of(network.model_dump())
     one_source = saved is not None and saved["data"].get("source") == data.source
@@ -37,20 +37,30 @@ def leak(network: Network, data: Data, images: Mapping[str, str], splits: Splits
             return f"may have trained on the images that select here: its {differs}" * bool(differs)
         if not differs and same_images(saved["images"], images):
             return ""
-    trained = read_marks(network.weights)
+    trained = read_marks(file)
     if trained is not None:
-        marks = image_marks(splits.val)
+        marks, others = image_marks(splits.val), image_marks(splits.train)
         # What is among the training images too selects no better without such a network.
-        count = int((seen(marks, trained) & ~seen(marks, image_marks(splits.train))).sum())
-        return f"was trained on {count} of the {len(marks)} images that select here" * (count > 0)
-    if saved is None:
+        count = int((seen(marks, trained) & ~seen(marks, others)).sum())
+        if count:
+            return f"was trained on {count} of the {len(marks)} images that select here"
+        # Copies in another format are known by their pixels, of one size and in memory alone.
+        before = {} if saved is None else saved["data"]
+        is_one_size = all(before.get(key) == getattr(data, key) for key in ("size", "resize"))
+        is_known = is_one_size and bool(marks[:, 1].all() and trained[:, 1].all())
+        return "" if is_known or seen(others, trained).any() else None
+    if saved is None or not one_source:
         return None
-    if one_source and data.selection != "test":
-        return (
-            "may have trained on images that select here: it is of another folder or of another "
-            "split, and does not say which images those were"
-        )
-    return ""
+    return (
+        "may have trained on images that select here: it is of another folder or of another "
+        "split, and does not say which images those were"
+    )
+
+
+def _started_from(network: Network) -> str | None:
+    """Return the file that a network has its weights from; None of timm's own, and of new ones."""
+    files = (network.weights, network.pretrained)
+    return next((file for file in files if isinstance(file, str) and file != "pretrained"), None)
 
 
 def tell_seen_tests(key: str, network: Network, splits: Splits) -> None:
@@ -82,12 +92,14 @@ def refuse_leaks(
     for key, network in networks.items():
         said = leak(network, data, images, splits)
         if said:
-            kind = next((k for k in ("run", "export") if getattr(network, k)), "weights")
+            kinds = ("run", "export", "weights", "pretrained")
+            kind = next(kind for kind in kinds if getattr(network, kind))
             text = f"{getattr(network, kind)} {said}; take the same images and split, or a network "
             problems.append(Problem(f"{key}.{kind}", f"{text}that `mixkd finetune` makes of these"))
         elif said is None:
             say(f"{key}: {UNKNOWN} they select too well")
-        if network.weights is not None and (trained := read_marks(network.weights)) is not None:
+        file = _started_from(network)
+        if file is not None and (trained := read_marks(file)) is not None:
             marks.append(np.asarray(trained))
     if problems:
         raise UserError(*problems)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from mixkd.console import in_one_line
+from mixkd.console import in_one_line, say
 from mixkd.errors import UserError, nearest
 from mixkd.files import write_text
 from mixkd.report.claims import Judged, judge, ledger_table
@@ -55,11 +55,24 @@ def report(words: Sequence[str]) -> str:
                 f"{', '.join(names) or 'none'}{nearest(given['scale'], names)}",
             )
         known = [path]
-    reproduction = Reproduction.read(known[-1]) if known else None
-    if (at := Path(given.get("out", "."))).exists() and not at.is_dir():
-        raise UserError.of("out", f"got {str(at)!r}, which is a file; takes {KEYS['out']}")
+    reproduction = _latest(known, tells="scale" not in given)
     usual = f"reports/{reproduction.scale if reproduction else 'runs'}"
-    return write_report(root, reproduction, Path(os.path.expanduser(given.get("out", usual))))
+    out = Path(os.path.expanduser(given.get("out", usual)))
+    if out.exists() and not out.is_dir():
+        raise UserError.of("out", f"got {str(out)!r}, which is a file; takes {KEYS['out']}")
+    return write_report(root, reproduction, out)
+
+
+def _latest(plans: Sequence[Path], tells: bool) -> Reproduction | None:
+    """Return the latest plan that can be read, if any; of damaged ones tell, or raise it."""
+    for path in reversed(plans):
+        try:
+            return Reproduction.read(path)
+        except UserError as error:
+            if not tells:
+                raise
+            say(f"passed over: {error.problems[0].text}")
+    return None
 
 
 def place_of(root: Path, scale: str) -> Path:
@@ -270,5 +283,5 @@ def _summary(
     faulty = {results.slots[slot].path for slot in results.notes if slot in results.slots}
     if faulty:
         lines.append(f"{len(faulty)} runs have faults: the page lists them")
-    lines += [f"{in_one_line(run.path)}: {text}" for run in results.found for text in run.damaged]
+    lines += [in_one_line(f"{run.path}: {text}") for run in results.found for text in run.damaged]
     return "\n".join(lines)

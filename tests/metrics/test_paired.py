@@ -99,6 +99,14 @@ def test_the_order_of_images_changes_no_interval() -> None:
         assert [one.low, one.high] == pytest.approx([other.low, other.high], abs=1e-12)
 
 
+def test_networks_that_change_places_change_the_sign_alone() -> None:
+    first, second, label = case()
+    a, b = (predictions(z, label) for z in (first, second))
+    for one, other in zip(compare([a], [b], 200), compare([b], [a], 200), strict=True):
+        assert [one.low, one.high] == pytest.approx([-other.high, -other.low], abs=1e-12)
+        assert one.p == other.p or one.metric == "ece"
+
+
 def test_ece_has_no_p_value() -> None:
     """Noise alone tells two calibrated networks' ECE apart: it would be next to 0."""
     first, second, label = case()

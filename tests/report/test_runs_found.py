@@ -321,8 +321,22 @@ def test_a_table_that_lacks_a_column_has_no_rows_and_is_named(name: str) -> None
 
 
 def test_damaged_features_are_named() -> None:
-    path = save({"tsne": np.zeros((3, 2))}, "features.npz")
+    sound = {
+        "tsne": np.zeros((3, 2)), "position": np.array([0, 1, 1]), "classes": np.array(["a", "b"]),
+    }  # fmt: skip
+    path = save(sound, "features.npz")
     assert run().faults == []
+    broken = {
+        "tsne": [np.zeros((3, 1)), np.full((3, 2), np.nan)],
+        "position": [np.array([0, 1]), np.array([0, 1, 2])],
+        "classes": [np.array([1, 2]), np.full(2, 2**32 - 1, np.uint32).view("<U1")],
+    }
+    for name, arrays in broken.items():
+        for array in arrays:
+            save(sound | {name: array}, "features.npz")
+            assert run().faults == ["features.npz is damaged"]
+    save({"tsne": np.zeros((3, 2))}, "features.npz")
+    assert run().faults == ["features.npz is damaged"]
     path.write_bytes(path.read_bytes()[:100])
     assert run().faults == ["features.npz is damaged"]
 

@@ -72,7 +72,8 @@ def test_it_needs_no_torch() -> None:
         (["network.run=a", "other.run=c"], "other.run: no c/predictions/test.npz"),
         ([*WORDS, "split=train"], "network.run: no a/predictions/train.npz"),
         ([*WORDS, "drws=3"], r"drws: no such key \(did you mean draws\?\)"),
-        ([*WORDS, "draws=3"], "draws: got 3; takes a whole number, 100 or more"),
+        ([*WORDS, f"draws={9 * 10**20}"], f"draws: got {9 * 10**20}; takes a whole number from"),
+        ([*WORDS, "draws=3"], "draws: got 3; takes a whole number from 100 to 100000"),
     ],
 )
 def test_mistakes_get_one_message(words: list[str], message: str) -> None:
