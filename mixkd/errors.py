@@ -122,7 +122,9 @@ def schema_problem(schema: type[BaseModel], raw: Any, details: ErrorDetails) -> 
         close = nearest(str(details["input"]), valid)
         return Problem(key, f"{got}; takes {', '.join(valid)}{close}")
     if field is not None and field.description:
-        return Problem(key, f"{got}; takes {field.description}")
+        valid = re.findall("'([^']*)'", str(details.get("ctx", {}).get("expected", "")))
+        close = nearest(str(details["input"]), valid)  # of a list's or a union's choices
+        return Problem(key, f"{got}; takes {field.description}{close}")
     return Problem(key, f"{got}; {_pydantics(details['msg'])}")
 
 

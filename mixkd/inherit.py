@@ -3,7 +3,7 @@
 import os
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -158,7 +158,10 @@ def _inherit_data(raw: dict[str, Any], saved: dict[str, Any], of: Path) -> Itera
         text = f"{of} says {shown(root)}, where {' and '.join(archives)} would be unpacked"
         yield Problem("data.root", f"{text}; data.root=DIR unpacks there")
     elif isinstance(data.get("cache_dir"), str):
-        problems = _other_images(data, saved["images"], of)
+        # An export looks at test images alone.
+        reported = "test" if "test" in saved["images"] else "val"
+        splits = SPLITS[source] if raw["task"] == "evaluate" else (reported,)
+        problems = _other_images(data, saved["images"], of, splits)
         if "weights" in saved:  # an export has no root: the user has said where images are
             for problem in problems:
                 say(str(problem))
@@ -166,16 +169,18 @@ def _inherit_data(raw: dict[str, Any], saved: dict[str, Any], of: Path) -> Itera
             yield from problems
 
 
-def _other_images(data: dict[str, Any], recorded: dict[str, str], of: Path) -> Iterator[Problem]:
+def _other_images(
+    data: dict[str, Any], recorded: dict[str, str], of: Path, splits: Sequence[str]
+) -> Iterator[Problem]:
     """Yield what is wrong where the images in a folder are not those of a run or an export."""
     source, root = data["source"], data["root"]
     if not recorded:
         say(f"{of} does not say which images it is of: those in {root} are taken to be the same")
         return
     here = split_contents(source, root, data["cache_dir"])
-    if here == recorded:
+    places = [split for split in splits if here.get(split) != recorded.get(split)]
+    if not places:
         return
-    places = [split for split in SPLITS[source] if here.get(split) != recorded.get(split)]
     size = "" if data.get("size") is None else f" data.size={data['size']}"
     yield Problem(
         "data.root",

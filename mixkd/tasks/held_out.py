@@ -45,9 +45,11 @@ def leak(network: Network, data: Data, images: Mapping[str, str], splits: Splits
         if count:
             return f"was trained on {count} of the {len(marks)} images that select here"
         # Copies in another format are known by their pixels, of one size and in memory alone.
-        before = {} if saved is None else saved["data"]
-        is_one_size = all(before.get(key) == getattr(data, key) for key in ("size", "resize"))
-        is_known = is_one_size and bool(marks[:, 1].all() and trained[:, 1].all())
+        is_known = (
+            saved is not None
+            and all(saved["data"].get(key) == getattr(data, key) for key in ("size", "resize"))
+            and bool(marks[:, 1].all() and trained[:, 1].all())
+        )
         return "" if is_known or seen(others, trained).any() else None
     if saved is None or not one_source:
         return None

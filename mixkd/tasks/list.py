@@ -10,6 +10,7 @@ from mixkd.errors import UserError, nearest, shortened
 from mixkd.reading import Damaged, folders_with, read_mapping, read_rows
 from mixkd.run import is_held
 from mixkd.shipped import artefacts, group_names
+from mixkd.words import by_key
 
 WHAT = ("networks", "datasets", "artefacts", "runs")
 
@@ -20,8 +21,8 @@ def list_items(words: Sequence[str]) -> str:
     Raises:
         UserError: if it is not known what to list.
     """
-    root = next((w.partition("=")[2] for w in words if w.startswith("run.root=")), "runs")
-    names = [word for word in words if not word.startswith("run.root=")]
+    root = by_key([word for word in words if "=" in word], ["run.root"]).get("run.root", "runs")
+    names = [word for word in words if "=" not in word]
     if len(names) != 1 or names[0] not in WHAT:
         got = " ".join(names) or "nothing"
         raise UserError.of("list", f"got {got}; takes {', '.join(WHAT)}{nearest(got, WHAT)}")
