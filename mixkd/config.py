@@ -105,7 +105,7 @@ class Run(Section):
     """Where a run is kept."""
 
     dir: Annotated[str | None, PLACE, PATH, takes("a directory, or null")]
-    root: Annotated[str, PLACE, PATH, takes("a directory")]
+    root: Annotated[str, PLACE, PATH, takes("a directory", min_length=1)]
     force: Annotated[Flag, PLACE]
 
 

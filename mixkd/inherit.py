@@ -13,7 +13,7 @@ from mixkd.data.contents import IMAGES, SPLITS, split_contents, to_unpack
 from mixkd.data.corruption_names import FOLDERS
 from mixkd.errors import Problem, UserError, shortened, shown
 from mixkd.export.hub import fetched
-from mixkd.files import file_fingerprint, read_json
+from mixkd.files import file_fingerprint
 from mixkd.reading import Damaged, read_mapping, refuse_link_out
 from mixkd.shipped import group_names, shipped_values
 from mixkd.words import word
@@ -249,15 +249,22 @@ def _saved_config(path: Path) -> dict[str, Any] | str:
     if strange := network.keys() - shipped_values("network", "_none").keys():
         other = min(map(str, strange))
         return f"is of another version of mixkd, where there is a {learner}.{other}"
-    return {"network": network, "data": data, "images": recorded_images(path.parent)}
+    try:
+        return {"network": network, "data": data, "images": recorded_images(path.parent)}
+    except Damaged as error:
+        return f"has no sound record beside it: {error}"
 
 
 def recorded_images(run: Path) -> dict[str, str]:
-    """Return the sha256 of the images of each split, as a run has kept them; none where not."""
+    """Return the sha256 of the images of each split, as a run has kept them; none where not.
+
+    Raises:
+        Damaged: if its record cannot be read.
+    """
     try:
-        prints = read_json(run / "provenance.json", "run")["fingerprints"]
+        prints = read_mapping(run / "provenance.json")["fingerprints"]
         return {key.removeprefix(IMAGES): str(prints[key]) for key in prints if IMAGES in key}
-    except (UserError, OSError, LookupError, TypeError, AttributeError, RecursionError):
+    except (FileNotFoundError, LookupError, TypeError):
         return {}
 
 
@@ -332,7 +339,7 @@ def _find_teacher(raw: dict[str, Any]) -> Iterator[Problem]:
     source, where = str(data["source"]), data.get("root")
     if named and source in SPLITS and isinstance(where, str):
         here = split_contents(source, where, str(data.get("cache_dir")))
-        found = [run for run in named if same_images(recorded_images(run), here)]
+        found = [run for run in named if _is_of(run, here)]
     if len(found) == 1:
         teacher["run"] = str(found[0])
     elif found:
@@ -379,6 +386,14 @@ def _fits(run: Path, raw: dict[str, Any]) -> bool:
 @cache
 def _tell_once(text: str) -> None:
     say(text)
+
+
+def _is_of(run: Path, images: dict[str, str]) -> bool:
+    try:
+        return same_images(recorded_images(run), images)
+    except Damaged as error:
+        _tell_once(f"passed over: {error}")
+        return False
 
 
 def _without_file(network: dict[str, Any]) -> dict[str, Any]:

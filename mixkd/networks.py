@@ -49,12 +49,13 @@ RESERVED = {
 
 
 def logits_of(answer: Any) -> Any:
-    """Return the logits among what a network returns: the first tensor, or what is named `logits`.
+    """Return the logits among what a network returns: what is named so, else the first tensor.
 
     Others return auxiliary logits beside them while they train, as GoogLeNet does.
     """
-    if isinstance(answer, Mapping):  # of a transformers network, too
-        return answer.get("logits", next(iter(answer.values()), None))
+    if isinstance(answer, Mapping):  # `logits` of a transformers network, `out` of torchvision's
+        named = (answer[name] for name in ("logits", "out") if name in answer)
+        return next(named, next(iter(answer.values()), None))
     if isinstance(answer, (tuple, list)):
         return getattr(answer, "logits", next((a for a in answer if isinstance(a, Tensor)), answer))
     return answer if isinstance(answer, Tensor) else getattr(answer, "logits", answer)

@@ -1,5 +1,6 @@
 """`teacher=NAME`: the finished finetune run of (data, NAME)."""
 
+import os
 import shlex
 import shutil
 from pathlib import Path
@@ -109,6 +110,20 @@ def test_a_teacher_may_have_started_from_a_file() -> None:
     assert distill("teacher=resnet10t", "teacher.pretrained=true").teacher.run == str(run)
     with pytest.raises(UserError, match="no finished run"):
         distill("teacher=resnet10t", "teacher.pretrained=false")
+
+
+def test_a_damaged_record_is_no_record_of_other_images() -> None:
+    run = saved("network=resnet20")
+    record = run / "provenance.json"
+    record.unlink(missing_ok=True)
+    for text in ("{", '{"a":' * 100):
+        record.write_text(text)
+        with pytest.raises(UserError, match=r"config.yaml has no sound record beside it: .*prov"):
+            distill("teacher=resnet20", f"teacher.run={run}")
+    record.unlink()
+    os.mkfifo(record)
+    with pytest.raises(UserError, match="it is no regular file"):
+        distill("teacher=resnet20", f"teacher.run={run}")
 
 
 def test_a_damaged_run_is_passed_over_and_told_once(capsys: pytest.CaptureFixture[str]) -> None:
