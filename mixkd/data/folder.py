@@ -27,6 +27,7 @@ from mixkd.data.listing import (
     FORMATS,
     LeftOut,
     class_folders,
+    count_stray,
     image_files,
     renamings,
     to_rename,
@@ -120,6 +121,7 @@ def list_splits(
     problems: list[str] = []
     listings = {s: list_classes(root, s, classes, problems, left_out) for s in folders}
     raise_all(problems)
+    count_stray(root, left_out)
     tell_left_out(root, left_out, unread_folders(root, splits))
     return listings, classes
 

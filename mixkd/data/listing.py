@@ -162,6 +162,13 @@ def unread_folders(root: Path, splits: tuple[str, ...]) -> list[str]:
     ]
 
 
+def count_stray(root: Path, left_out: LeftOut) -> None:
+    """Count the images that lie beside the splits, in none of them."""
+    for path in sorted(root.iterdir()):
+        if path.is_file() and _passed_over(path.name, is_folder=False) is None:
+            left_out.add("in no split", path.name)
+
+
 def to_rename(renaming: list[str], more: str = "") -> str:
     """Return the end of a message: what to rename, if anything."""
     return f"; rename {', '.join(renaming)}{more}" if renaming else ""

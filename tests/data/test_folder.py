@@ -155,14 +155,18 @@ def test_what_is_not_read_is_told_once_in_one_line(
         (red / name).write_bytes(b"")
     shutil.copytree(red, red / "@eaDir")
     shutil.copy(red / "0000.jpg", image_folder / "train" / "stray.jpg")
+    shutil.copy(red / "0000.jpg", image_folder / "lost.jpg")
     shutil.copy(red / "0000.jpg", red / "0000.JFIF")
     shutil.copytree(image_folder / "test", image_folder / "unlabelled")
     for _ in range(2):
         assert len(load(image_folder).train) + len(load(image_folder).val) == 61
     (line,) = (x for x in capsys.readouterr().err.splitlines() if "not read" in x)
     assert line.startswith(f"note: data.root: not read in {image_folder}: 2 .avif, ")
-    for part in ("1 .txt", "1 hidden", "1 of the system", "1 in no class folder", "such as 'train/",
-                 "beside train/: 'unlabelled'"):  # fmt: skip
+    parts = (
+        "1 .txt", "1 hidden", "1 of the system", "1 in no class folder", "1 in no split",
+        "such as 'train/", "beside train/: 'unlabelled'",
+    )  # fmt: skip
+    for part in parts:
         assert part in line
     console.forget_notes()
     load(image_folder)
