@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mixkd.console import say
+from mixkd.console import in_one_line, say
 from mixkd.errors import UserError, shortened
 
 # BatchNorm's counters of batches, which old checkpoints lack; with a momentum they are not used.
@@ -54,7 +54,7 @@ class Candidate:
     def place(self) -> str:
         """Where they are in the file, as state_dict/student.* is."""
         parts = [*self.path, *([f"{self.prefix}*"] if self.prefix else [])]
-        return "/".join(map(printable, parts)) or "what has no prefix"
+        return "/".join(map(brief, parts)) or "what has no prefix"
 
     @property
     def rank(self) -> tuple[bool, bool, int]:
@@ -262,15 +262,15 @@ def check_kind(name: str, value: Tensor, own: Tensor, path: Path, key: str) -> N
         wrong = f"{value.dtype}" if value.is_complex() or not whole else None
     if wrong is not None:
         wrong = wrong.removeprefix("torch.")
-        raise UserError.of(key, f"{path} holds {printable(name)} as {wrong}; takes {takes}")
+        raise UserError.of(key, f"{path} holds {brief(name)} as {wrong}; takes {takes}")
 
 
-def printable(name: str) -> str:
-    """Return a name of a file as it may be shown: short, and without control characters."""
-    return shortened(name if name.isprintable() else repr(name), 80)
+def brief(name: str) -> str:
+    """Return a name of a file as it may be shown: short, in one line."""
+    return shortened(in_one_line(name), 80)
 
 
 def some(names: Sequence[str], most: int = 3) -> str:
     """Return the first of names, and how many more there are."""
-    shown = ", ".join(map(printable, names[:most])) or "nothing"
+    shown = ", ".join(map(brief, names[:most])) or "nothing"
     return shown + (f" and {len(names) - most} more" if len(names) > most else "")
