@@ -170,16 +170,21 @@ def test_a_strangers_configuration_calls_nothing(
     assert was_executed()
 
 
-def test_a_strangers_run_does_not_say_where_to_write(mixkd: Mixkd, run: Path) -> None:
+def test_a_strangers_run_does_not_say_where_to_write(mixkd: Mixkd, run: Path, capsys: Said) -> None:
     config = yaml.safe_load((run / "config.yaml").read_text())
     config["data"]["cache_dir"] = "elsewhere"
     (run / "config.yaml").write_text(yaml.safe_dump(config))
     assert mixkd("evaluate", f"network.run={run}") == 0
     assert not Path("elsewhere").exists()
-    scale = {"scale": "../../elsewhere", "expected": []}
-    Path("runs/reproduction-x.json").write_text(json.dumps(scale))
-    assert mixkd("report", "runs=runs") == 2
+    record = {"scale": "../../elsewhere", "protocol": "corrected", "artefacts": [], "data": {}}
+    record |= {"about": "", "datasets": {}, "teachers": {}, "student": "", "expected": []}
+    Path("runs/reproduction-x.json").write_text(json.dumps(record))
+    assert mixkd("report", "runs=runs") == 0
+    assert "passed over: runs/reproduction-x.json is damaged" in capsys.readouterr().err
+    assert mixkd("report", "runs=runs", "scale=x") == 2
+    assert "its scale is '../../elsewhere'" in capsys.readouterr().err
     assert not Path("elsewhere").exists()
+    assert not list(Path().glob("**/elsewhere*"))
 
 
 def test_an_export_takes_nothing_from_elsewhere(mixkd: Mixkd, run: Path, capsys: Said) -> None:
