@@ -1,6 +1,6 @@
 """What `mkdocs build` adds to the pages: equations as MathML, and tables of every key.
 
-The tables are made of the schema (mixkd/config.py) and of conf/, so that they cannot go stale.
+The tables are made of the schema (mixkd/config/) and of conf/, so that they cannot go stale.
 """
 
 import html
@@ -19,9 +19,9 @@ from pydantic.fields import FieldInfo
 
 from mixkd import __version__
 from mixkd.cli import HELP
-from mixkd.compose import compose
-from mixkd.config import PLACE, TASKS, Export
-from mixkd.shipped import config_dir, group_names, shipped_values
+from mixkd.config.compose import compose
+from mixkd.config.schema import PLACE, TASKS, Export
+from mixkd.config.shipped import config_dir, group_names, shipped_values
 from mixkd.tasks.compare import KEYS as COMPARE
 from mixkd.tasks.dashboard import KEYS as DASHBOARD
 from mixkd.tasks.report import KEYS as REPORT

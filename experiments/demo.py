@@ -8,13 +8,13 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mixkd.compose import compose
-from mixkd.config import Distill, Evaluate, Finetune, validate
+from mixkd.config.compose import compose
+from mixkd.config.schema import Distill, Evaluate, Finetune, validate
 from mixkd.console import say
-from mixkd.reading import read_mapping
-from mixkd.report.reliability import read_curve, reliability_figure, save_figure
+from mixkd.files.reading import read_mapping
+from mixkd.plots.reliability import read_curve, reliability_figure, save_figure
 from mixkd.report.table import metrics_table
-from mixkd.run import Run
+from mixkd.runs.run import Run
 from mixkd.tasks.distill import distill
 from mixkd.tasks.evaluate import evaluate
 from mixkd.tasks.finetune import finetune

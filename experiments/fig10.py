@@ -8,9 +8,9 @@ quantities: what is left there is not a matter of confidence alone.
 
 from collections.abc import Iterator
 
+from mixkd.plots.scatter import Points, scatter_figure
 from mixkd.report.cells import Subject
 from mixkd.report.rows import NOTES, Comparison, Drawing
-from mixkd.report.scatter import Points, scatter_figure
 from mixkd.report.table import Column, Number, Table, Value
 from mixkd.reproduction.study import Study, Wanted
 

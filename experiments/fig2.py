@@ -18,9 +18,9 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from mixkd.console import say
-from mixkd.files import replacing
-from mixkd.reading import Damaged, read_arrays
-from mixkd.report.reliability import COLOURS
+from mixkd.files.reading import Damaged, read_arrays
+from mixkd.files.writing import replacing
+from mixkd.plots.reliability import COLOURS
 from mixkd.report.rows import Comparison, Drawing
 from mixkd.report.table import Column, Table, Value
 from mixkd.reproduction.scale import Scale
@@ -28,7 +28,7 @@ from mixkd.reproduction.study import Study, Wanted
 
 if TYPE_CHECKING:
     from mixkd.data.images import Splits
-    from mixkd.networks import Network
+    from mixkd.networks.network import Network
 
 CLASSES = ("a", "b", "c")
 METHODS = ("erm", "mixup", "kd", "kd_mixup")
@@ -116,15 +116,15 @@ def train(
     import torch
     from torch import nn
 
-    from mixkd.compose import compose
-    from mixkd.config import Finetune, Mix, validate
-    from mixkd.data.datamodule import ImageDataModule, make_stream
+    from mixkd.config.compose import compose
+    from mixkd.config.schema import Finetune, Mix, validate
+    from mixkd.data.module import ImageDataModule, make_stream
     from mixkd.modules.distillation import Distillation
     from mixkd.modules.learner import Learner
     from mixkd.modules.supervised import Supervised
-    from mixkd.networks import FrozenTeacher, Network
-    from mixkd.optimization import FixedSchedule, Optimization, half_cosine
-    from mixkd.tasks.fit import make_trainer
+    from mixkd.networks.network import FrozenTeacher, Network
+    from mixkd.training.fit import make_trainer
+    from mixkd.training.optimization import FixedSchedule, Optimization, half_cosine
 
     say(f"{method}, {width} units")
     torch.manual_seed(0)

@@ -5,8 +5,8 @@ The bins of the ECE as curves, of the first seed: on the diagonal, confidence is
 
 from collections.abc import Iterator
 
+from mixkd.plots.reliability import Pair, calibration_curves_figure
 from mixkd.report.cells import Subject
-from mixkd.report.reliability import Pair, calibration_curves_figure
 from mixkd.report.rows import NOTES, Comparison, Drawing, pair_of_columns
 from mixkd.report.table import Column, Table, Value
 from mixkd.reproduction.study import Study, Wanted

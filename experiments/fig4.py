@@ -7,10 +7,10 @@ non-linearity, and dominance at most 1: the entropy's rise is given beside the n
 
 from collections.abc import Iterator
 
+from mixkd.plots.vicinal import vicinal_figure
 from mixkd.report.cells import Subject
 from mixkd.report.rows import NOTES, Comparison, Drawing
 from mixkd.report.table import Column, Table, Value
-from mixkd.report.vicinal import vicinal_figure
 from mixkd.reproduction.study import Study, Wanted
 
 DATASET = "cifar100"

@@ -9,10 +9,10 @@ the mean over lambda and the gain at lambda = 0.5 are not, and have standard err
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import mean
 
+from mixkd.plots.vicinal import linearity_gain, linearity_gain_errors, linearity_gain_figure
 from mixkd.report.cells import Cell, Subject
 from mixkd.report.rows import NOTES, SEEDS, Comparison, Drawing, as_number, pair_of_columns
 from mixkd.report.table import Column, Table, Value
-from mixkd.report.vicinal import linearity_gain, linearity_gain_errors, linearity_gain_figure
 from mixkd.reproduction.study import Study, Wanted
 
 DATASET = "cifar100"

@@ -10,8 +10,8 @@ from math import sqrt
 from statistics import stdev
 
 from mixkd.data.corruption_names import PAPER
+from mixkd.plots.corruptions import Gain, corruption_gains_figure
 from mixkd.report.cells import Subject
-from mixkd.report.corruptions import Gain, corruption_gains_figure
 from mixkd.report.rows import NOTES, SEEDS, Comparison, Drawing, pair_of_columns
 from mixkd.report.table import Column, Table, Value
 from mixkd.reproduction.study import Study, Wanted, for_seed

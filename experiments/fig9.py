@@ -7,8 +7,8 @@ the paper, that on test images.
 
 from collections.abc import Iterator
 
+from mixkd.plots.curves import accuracy_curves_figure
 from mixkd.report.cells import Subject
-from mixkd.report.curves import accuracy_curves_figure
 from mixkd.report.rows import NOTES, SEEDS, Comparison, Drawing, pair_of_columns
 from mixkd.report.table import Column, Table, Value
 from mixkd.reproduction.study import Study, Wanted

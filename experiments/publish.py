@@ -19,16 +19,16 @@ from typing import TypeVar
 
 import numpy as np
 
+from mixkd.config.overrides import by_key
+from mixkd.config.shipped import artefacts
 from mixkd.console import printable, say, tell
 from mixkd.errors import UserError
-from mixkd.files import replacing, replacing_folder, write_json, write_text
+from mixkd.files.reading import Damaged, read_arrays, read_mapping, read_text
+from mixkd.files.writing import replacing, replacing_folder, write_json, write_text
 from mixkd.metrics.paired import NEEDED
-from mixkd.reading import Damaged, read_arrays, read_mapping, read_text
 from mixkd.report.results import Expected, Reproduction, manifest
 from mixkd.reproduction.artefact import load_artefact
-from mixkd.shipped import artefacts
 from mixkd.tasks.report import write_report
-from mixkd.words import by_key
 
 KEYS = {
     "scale": "the name of the reproduction's scale",

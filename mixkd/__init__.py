@@ -17,10 +17,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mixkd.analysis import Linearity, fit_temperature, measure_calibration, measure_linearity
-    from mixkd.data.datamodule import vicinal_batches
+    from mixkd.data.module import vicinal_batches
+    from mixkd.evaluation.library import (
+        Linearity,
+        fit_temperature,
+        measure_calibration,
+        measure_linearity,
+    )
     from mixkd.export.load import load_network
-    from mixkd.losses import Losses, distillation, distillation_kl, mixed_cross_entropy, soften
+    from mixkd.losses.distillation import (
+        Losses,
+        distillation,
+        distillation_kl,
+        mixed_cross_entropy,
+        soften,
+    )
     from mixkd.metrics.calibration import Calibration, ClasswiseECE, TemperatureFit
     from mixkd.metrics.vicinal import Line, pair_values
     from mixkd.vicinal import Mixing, VicinalBatch, VicinalStream, mix
@@ -51,10 +62,21 @@ __all__ = [
 ]
 
 _HOMES = {
-    "analysis": ("Linearity", "fit_temperature", "measure_calibration", "measure_linearity"),
-    "data.datamodule": ("vicinal_batches",),
+    "evaluation.library": (
+        "Linearity",
+        "fit_temperature",
+        "measure_calibration",
+        "measure_linearity",
+    ),
+    "data.module": ("vicinal_batches",),
     "export.load": ("load_network",),
-    "losses": ("Losses", "distillation", "distillation_kl", "mixed_cross_entropy", "soften"),
+    "losses.distillation": (
+        "Losses",
+        "distillation",
+        "distillation_kl",
+        "mixed_cross_entropy",
+        "soften",
+    ),
     "metrics.calibration": ("Calibration", "ClasswiseECE", "TemperatureFit"),
     "metrics.vicinal": ("Line", "pair_values"),
     "vicinal": ("Mixing", "VicinalBatch", "VicinalStream", "mix"),

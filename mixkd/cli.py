@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 from mixkd import __version__
 from mixkd.console import forget_notes, tell
 from mixkd.errors import UserError, nearest
-from mixkd.hiding import hide
+from mixkd.redact import hide
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -191,7 +191,7 @@ def run_single(command: str, overrides: list[str]) -> int:
     """Run one job: here, or where it is of several devices in as many processes."""
     from omegaconf import OmegaConf
 
-    from mixkd.compose import compose
+    from mixkd.config.compose import compose
     from mixkd.console import is_leader, on_signal
     from mixkd.launchers.job import run_job
 
@@ -215,8 +215,8 @@ def run_single(command: str, overrides: list[str]) -> int:
 
 def run_export(overrides: list[str]) -> int:
     """Export a network; print where to, and how well it agrees."""
-    from mixkd.compose import compose
-    from mixkd.config import validate_export
+    from mixkd.config.compose import compose
+    from mixkd.config.schema import validate_export
 
     cfg = validate_export(compose("export", overrides))
     tell(import_module("mixkd.tasks.export").export(cfg))
@@ -227,8 +227,8 @@ def show(command: str, options: list[str], overrides: list[str]) -> None:
     """Let Hydra print what its own options ask for, such as `--cfg job`."""
     import hydra
 
-    from mixkd.compose import REFUSALS, diagnose, expand
-    from mixkd.shipped import config_dir
+    from mixkd.config.compose import REFUSALS, diagnose, expand
+    from mixkd.config.shipped import config_dir
 
     def refuse(cfg: DictConfig) -> None:
         raise UserError.of("options", f"got {shlex.join(options)}; takes {OPTIONS}")

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal, get_args, get_origin
 
 from mixkd.cli import COMMANDS
-from mixkd.compose import NETWORK_KEYS, PRESETS, fields_of
-from mixkd.config import TASKS, Export
+from mixkd.config.compose import NETWORK_KEYS, PRESETS, fields_of
+from mixkd.config.schema import TASKS, Export
+from mixkd.config.shipped import artefacts, config_dir, group_names
 from mixkd.errors import UserError
-from mixkd.shipped import artefacts, config_dir, group_names
 from mixkd.tasks.list import WHAT
 
 # Bash parts words at `=`, and then takes what comes after it alone.

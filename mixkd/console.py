@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from mixkd.hiding import hide
+from mixkd.redact import hide
 
 
 def is_leader() -> bool:

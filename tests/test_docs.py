@@ -16,8 +16,9 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from mixkd import cli
-from mixkd.compose import compose
-from mixkd.config import TASKS, Export, validate, validate_export
+from mixkd.config.compose import compose
+from mixkd.config.overrides import by_key
+from mixkd.config.schema import TASKS, Export, validate, validate_export
 from mixkd.errors import Problem, UserError
 from mixkd.launchers.search import space_of, values_of
 from mixkd.launchers.sweep import jobs_of
@@ -27,7 +28,6 @@ from mixkd.tasks.compare import KEYS as COMPARE
 from mixkd.tasks.dashboard import KEYS as DASHBOARD
 from mixkd.tasks.list import WHAT
 from mixkd.tasks.report import KEYS as REPORT
-from mixkd.words import by_key
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
@@ -82,7 +82,7 @@ def places(monkeypatch: pytest.MonkeyPatch) -> None:
     own = {name: saved[name] for name in ("network", "data")}
     weights = hashlib.sha256(b"").hexdigest()
     Path("hub/config.json").write_text(json.dumps({"mixkd": own | {"weights": weights}}))
-    monkeypatch.setattr("mixkd.inherit.fetched", lambda given, key: Path("hub"))
+    monkeypatch.setattr("mixkd.networks.origin.fetched", lambda given, key: Path("hub"))
 
 
 def check_task(command: str, words: Sequence[str]) -> None:

@@ -18,11 +18,11 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel
 
 from mixkd import cli
-from mixkd.compose import compose
-from mixkd.config import TASKS, Export, validate, validate_export
+from mixkd.config.compose import compose
+from mixkd.config.schema import TASKS, Export, validate, validate_export
 from mixkd.errors import Problem, UserError
 from mixkd.launchers.job import Outcome
-from mixkd.run import Run
+from mixkd.runs.run import Run
 
 usual = settings(
     deadline=None,

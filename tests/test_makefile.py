@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mixkd.shipped import artefacts
+from mixkd.config.shipped import artefacts
 
 ROOT = Path(__file__).parents[1]
 

@@ -8,10 +8,10 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from mixkd.compose import compose
-from mixkd.config import Distill, Finetune, validate
+from mixkd.config.compose import compose
+from mixkd.config.schema import Distill, Finetune, validate
+from mixkd.config.shipped import config_dir
 from mixkd.errors import UserError
-from mixkd.shipped import config_dir
 
 TEACHER = ["teacher.run=teacher"]
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from mixkd.data.datamodule import vicinal_batch
 from mixkd.data.images import Images
+from mixkd.data.module import vicinal_batch
 from mixkd.data.views import Views
 from mixkd.vicinal import Mixing, Plan, VicinalStream, cut, draw_lam, mix
 

@@ -12,7 +12,7 @@ import torch
 
 from experiments.bench.timing import Figure
 from mixkd.console import cores, say
-from mixkd.files import write_csv, write_text
+from mixkd.files.writing import write_csv, write_text
 
 COMPARISONS = ("training", "sweep", "vicinal", "inputs", "corruptions", "start", "settings")
 OUT = Path("reports/bench")

@@ -10,10 +10,10 @@ import torch
 from experiments.bench.parts import configured, random_images, random_splits, timm_network
 from experiments.bench.timing import Figure, in_turn, ratios, timed
 from mixkd.data.corrupted import read_arrays
-from mixkd.data.datamodule import ImageDataModule
 from mixkd.data.images import Splits
-from mixkd.modules.corruption_probe import CorruptionProbe
-from mixkd.tasks.fit import make_trainer
+from mixkd.data.module import ImageDataModule
+from mixkd.evaluation.corruption_probe import CorruptionProbe
+from mixkd.training.fit import make_trainer
 
 IMAGES, BATCH = 10_000, 500  # of a severity, as in CIFAR-10-C, and at once
 

@@ -4,13 +4,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from mixkd.compose import compose
-from mixkd.config import Finetune, validate
-from mixkd.data.datamodule import ImageDataModule, make_stream
+from mixkd.config.compose import compose
+from mixkd.config.schema import Finetune, validate
 from mixkd.data.images import Images, Splits
+from mixkd.data.module import ImageDataModule, make_stream
 from mixkd.modules.learner import Learner
-from mixkd.networks import Network, timm_core
-from mixkd.tasks.fit import make_trainer, prepare
+from mixkd.networks.network import Network, timm_core
+from mixkd.training.fit import make_trainer, prepare
 from mixkd.vicinal import VicinalStream
 
 

@@ -11,7 +11,7 @@ from experiments.bench.parts import configured, mixed_stream, random_splits, tim
 from experiments.bench.timing import Figure, in_turn, ratios
 from mixkd.console import cores
 from mixkd.modules.supervised import Supervised
-from mixkd.optimization import Optimization
+from mixkd.training.optimization import Optimization
 
 BATCH, STEPS = 64, 8
 CHOICES = {

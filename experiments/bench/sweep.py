@@ -11,13 +11,13 @@ import torch
 
 from experiments.bench.parts import configured, mixed_stream, random_splits, timm_network, train
 from experiments.bench.timing import Figure, in_turn
-from mixkd.data.datamodule import make_views, vicinal_batch
 from mixkd.data.images import Images
+from mixkd.data.module import make_views, vicinal_batch
 from mixkd.modules.distillation import Distillation
 from mixkd.modules.supervised import Supervised
-from mixkd.networks import FrozenTeacher
-from mixkd.optimization import Optimization
-from mixkd.tape import Deck, Tape
+from mixkd.networks.network import FrozenTeacher
+from mixkd.training.optimization import Optimization
+from mixkd.training.tape import Deck, Tape
 
 SIDE, BATCH, STEPS, TEMPERATURES = 64, 32, 6, 6
 

@@ -8,12 +8,12 @@ from torch import Tensor
 
 from experiments.bench.parts import configured, random_splits, timm_network
 from experiments.bench.timing import Figure, in_turn, ratios, timed
-from mixkd.data.datamodule import ImageDataModule
 from mixkd.data.images import Images
+from mixkd.data.module import ImageDataModule
 from mixkd.data.pairs import draw_pairs
+from mixkd.evaluation.vicinal_probe import VicinalProbe
 from mixkd.metrics.vicinal import Line, pair_values
-from mixkd.modules.probe import VicinalProbe
-from mixkd.tasks.fit import make_trainer
+from mixkd.training.fit import make_trainer
 from mixkd.vicinal import mix
 
 PAIRS, LAMBDAS, BATCH = 256, 21, 128

@@ -12,14 +12,14 @@ import numpy as np
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from PIL import Image
 
-from mixkd import config
+from mixkd.config import schema as config
 from mixkd.console import is_leader, say
 from mixkd.errors import UserError, shortened
-from mixkd.files import write_text
-from mixkd.hiding import hidden
-from mixkd.provenance import git_revision
-from mixkd.reading import Damaged, read_text
-from mixkd.run import Run
+from mixkd.files.reading import Damaged, read_text
+from mixkd.files.writing import write_text
+from mixkd.redact import hidden
+from mixkd.runs.provenance import git_revision
+from mixkd.runs.run import Run
 
 TABLES = ("reliability", "vicinal", "corruptions")
 

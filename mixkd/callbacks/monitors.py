@@ -7,15 +7,15 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from mixkd.callbacks.loggers import log_picture
-from mixkd.config import LinearityMonitor as LinearityConfig
-from mixkd.data.datamodule import ImageDataModule
+from mixkd.config.schema import LinearityMonitor as LinearityConfig
+from mixkd.data.module import ImageDataModule
 from mixkd.data.pairs import draw_pairs
+from mixkd.evaluation.vicinal_probe import VicinalProbe
 from mixkd.modules.distillation import Distillation
 from mixkd.modules.learner import Learner
-from mixkd.modules.probe import VicinalProbe
-from mixkd.report.reliability import Curve, reliability_figure, save_figure
-from mixkd.report.vicinal import vicinal_figure
-from mixkd.run import Run
+from mixkd.plots.reliability import Curve, reliability_figure, save_figure
+from mixkd.plots.vicinal import vicinal_figure
+from mixkd.runs.run import Run
 
 
 def is_due(trainer: Trainer, every_n_epochs: int) -> bool:

@@ -11,11 +11,11 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-from mixkd.config import Training
+from mixkd.config.schema import Training
 from mixkd.console import say
-from mixkd.files import replacing, write_csv
+from mixkd.files.writing import replacing, write_csv
 from mixkd.modules.learner import Learner
-from mixkd.run import Run
+from mixkd.runs.run import Run
 
 Select = Literal["accuracy", "nll", "ece", "last"]
 

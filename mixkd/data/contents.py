@@ -19,7 +19,7 @@ import numpy as np
 from mixkd.console import say
 from mixkd.data.listing import image_files
 from mixkd.errors import NotWritten
-from mixkd.files import file_fingerprint, replacing
+from mixkd.files.writing import file_fingerprint, replacing
 
 File = tuple[str, Path]  # a name, and where it is
 

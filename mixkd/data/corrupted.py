@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 from torchvision.datasets.utils import download_and_extract_archive
 
-from mixkd.arrays import NotArrays, map_npy
-from mixkd.config import CorruptedData
+from mixkd.config.schema import CorruptedData
 from mixkd.data.class_names import CIFAR10, CIFAR100
 from mixkd.data.corruption_names import SEVERITIES
 from mixkd.data.folder import list_classes, raise_all, read_listings, tell_left_out
@@ -25,8 +24,9 @@ from mixkd.data.images import AnyImages, StoredImages
 from mixkd.data.listing import LeftOut, class_folders
 from mixkd.data.sources import alone, beside, inside
 from mixkd.errors import UserError, nearest
-from mixkd.files import file_fingerprint
-from mixkd.fingerprints import arrays_folder
+from mixkd.files.arrays import NotArrays, map_npy
+from mixkd.files.writing import file_fingerprint
+from mixkd.runs.identity import arrays_folder
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mixkd.arrays import NotArrays, map_npy
-from mixkd.config import MOST_SIDE, Data
+from mixkd.config.schema import MOST_SIDE, Data
 from mixkd.console import available_memory, note, say
 from mixkd.data.contents import File, contents, first_bytes, summary
 from mixkd.data.decode import DECODING, Files, decode, measure
@@ -34,7 +33,8 @@ from mixkd.data.listing import (
     unread_folders,
 )
 from mixkd.errors import Problem, UserError
-from mixkd.files import replacing
+from mixkd.files.arrays import NotArrays, map_npy
+from mixkd.files.writing import replacing
 
 SPLITS = ("train", "val", "test")
 MOST_SHOWN = 5

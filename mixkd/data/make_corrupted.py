@@ -15,14 +15,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-from mixkd.arrays import map_npy
-from mixkd.config import Data
+from mixkd.config.schema import Data
 from mixkd.console import say
 from mixkd.data.corruption_names import SEVERITIES
 from mixkd.data.corruptions import PARAMETERS, Parameters, corrupt, parameters_for
 from mixkd.data.images import AnyImages, Images, StoredImages
 from mixkd.data.sources import alone, beside
-from mixkd.files import replacing, write_array, write_json
+from mixkd.files.arrays import map_npy
+from mixkd.files.writing import replacing, write_array, write_json
 
 # Part of the cache's key, with the parameters: raise it when corruptions.py defines one anew.
 DEFINITIONS = 1

@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mixkd.arrays import NotArrays, read_npz
 from mixkd.errors import UserError
-from mixkd.files import replacing
-from mixkd.fingerprints import are_drawn_pairs
+from mixkd.files.arrays import NotArrays, read_npz
+from mixkd.files.writing import replacing
+from mixkd.runs.identity import are_drawn_pairs
 
 
 class ImagePairs(NamedTuple):

@@ -22,14 +22,14 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torchvision.datasets import imagenet as devkit
 
-from mixkd.config import Data
+from mixkd.config.schema import Data
 from mixkd.console import say
 from mixkd.data.contents import ARCHIVES, to_unpack
 from mixkd.data.folder import load_folder
 from mixkd.data.images import AnyImages, Images
 from mixkd.data.listing import renamings, to_rename
 from mixkd.errors import UserError
-from mixkd.files import writing
+from mixkd.files.writing import writing
 
 
 @dataclass(frozen=True)

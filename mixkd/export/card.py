@@ -11,9 +11,9 @@ from typing import Any
 from mixkd import __version__
 from mixkd.console import printable
 from mixkd.export.hub import PREFIX
-from mixkd.hiding import hide
-from mixkd.provenance import PACKAGES
+from mixkd.redact import hide
 from mixkd.report.table import as_markdown, metrics_table
+from mixkd.runs.provenance import PACKAGES
 
 METRICS = {
     "accuracy": "Accuracy",

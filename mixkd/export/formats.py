@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from mixkd.errors import UserError
 from mixkd.export.load import load_network
-from mixkd.networks import Network, logits_of
+from mixkd.networks.network import Network, logits_of
 
 Ask = Callable[[Tensor], Tensor]
 

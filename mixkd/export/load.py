@@ -6,12 +6,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from mixkd import config
+from mixkd.config import schema as config
+from mixkd.config.shipped import shipped_values
 from mixkd.errors import UserError, schema_problem
-from mixkd.inherit import fill_network, label_names
-from mixkd.networks import Network, build_network, read_tensors
-from mixkd.reading import read_mapping
-from mixkd.shipped import shipped_values
+from mixkd.files.reading import read_mapping
+from mixkd.networks.network import Network, build_network, read_tensors
+from mixkd.networks.origin import fill_network, label_names
 
 
 def load_network(export: str, trust: Sequence[str] = ()) -> tuple[Network, list[str]]:

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from mixkd import __version__, config
-from mixkd.inherit import SAME_NETWORK, recorded_images
-from mixkd.networks import Network
+from mixkd import __version__
+from mixkd.config import schema as config
+from mixkd.networks.network import Network
+from mixkd.networks.origin import SAME_NETWORK, recorded_images
 
 # timm builds these by their names; any other factory is mixkd's or the user's.
 BY_NAME = (None, "mixkd.networks.mobilenetv2")

@@ -11,13 +11,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Literal
 
-from mixkd.compose import compose
-from mixkd.config import validate
+from mixkd.config.compose import compose
+from mixkd.config.schema import validate
 from mixkd.console import say, tell
 from mixkd.errors import InUse, NotFinite, UserError
-from mixkd.hiding import hide
-from mixkd.run import Metrics, read_status, wait_until_free
-from mixkd.tasks.opening import open_run
+from mixkd.redact import hide
+from mixkd.runs.opening import open_run
+from mixkd.runs.run import Metrics, read_status, wait_until_free
 
 State = Literal["finished", "skipped", "submitted", "failed", "refused", "interrupted"]
 STATUS = {

@@ -15,10 +15,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep
 from hydra.errors import HydraException
 
-from mixkd.compose import diagnose, expand
+from mixkd.config.compose import diagnose, expand
 from mixkd.console import tell
 from mixkd.errors import UserError
-from mixkd.files import write_csv
+from mixkd.files.writing import write_csv
 from mixkd.launchers.job import Outcome
 from mixkd.launchers.sweep import carry_out, held, plan_jobs, settings_of, sweep_name, worst
 

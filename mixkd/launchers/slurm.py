@@ -20,13 +20,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from mixkd.config import Slurm
+from mixkd.config.schema import Slurm
 from mixkd.console import is_leader, tell
 from mixkd.errors import UserError
-from mixkd.files import read_json, write_json
+from mixkd.files.writing import read_json, write_json
 from mixkd.launchers.job import Outcome, continuing, run_job, to_continue, was_stopped
 from mixkd.launchers.local import Job
-from mixkd.run import is_held, read_status, write_status
+from mixkd.runs.run import is_held, read_status, write_status
 
 NAME = "mixkd"
 POLL = 10.0  # seconds between looks at the queue

@@ -15,15 +15,15 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, IntervalSweep
 from hydra.errors import HydraException
 
-from mixkd.compose import compose, diagnose, expand
-from mixkd.config import EvaluateLogits, Slurm, SweepSettings, sweep_settings, validate
+from mixkd.config.compose import compose, diagnose, expand
+from mixkd.config.schema import EvaluateLogits, Slurm, SweepSettings, sweep_settings, validate
 from mixkd.console import tell
 from mixkd.errors import UserError
-from mixkd.fingerprints import lacks_data
-from mixkd.hiding import hide
 from mixkd.launchers.job import Outcome, explain
 from mixkd.launchers.local import Job, interrupted, run_jobs
-from mixkd.run import Run
+from mixkd.redact import hide
+from mixkd.runs.identity import lacks_data
+from mixkd.runs.run import Run
 
 MOST_JOBS = 10_000  # of a sweep
 

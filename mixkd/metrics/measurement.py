@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from mixkd.losses import soften
+from mixkd.losses.distillation import soften
 from mixkd.metrics.calibration import (
     Calibration,
     ClasswiseECE,

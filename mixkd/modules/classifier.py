@@ -6,10 +6,10 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from mixkd.console import say
-from mixkd.data.datamodule import EvaluationBatch, ImageDataModule
+from mixkd.data.module import EvaluationBatch, ImageDataModule
 from mixkd.metrics.calibration import Calibration, TemperatureFit
 from mixkd.metrics.measurement import Measurement
-from mixkd.networks import Network
+from mixkd.networks.network import Network
 
 
 class Classifier(LightningModule):

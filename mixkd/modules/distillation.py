@@ -2,11 +2,17 @@
 
 from torch import Tensor
 
-from mixkd.losses import Losses, Temperature, distillation, distillation_kl, mixed_cross_entropy
+from mixkd.losses.distillation import (
+    Losses,
+    Temperature,
+    distillation,
+    distillation_kl,
+    mixed_cross_entropy,
+)
 from mixkd.modules.learner import TEACHER, Learner
-from mixkd.networks import FrozenTeacher, Network
-from mixkd.optimization import Optimization
-from mixkd.tape import Deck
+from mixkd.networks.network import FrozenTeacher, Network
+from mixkd.training.optimization import Optimization
+from mixkd.training.tape import Deck
 from mixkd.vicinal import VicinalBatch
 
 

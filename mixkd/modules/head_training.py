@@ -3,8 +3,8 @@
 from torch import nn
 
 from mixkd.modules.supervised import Supervised
-from mixkd.networks import Network
-from mixkd.optimization import Optimization
+from mixkd.networks.network import Network
+from mixkd.training.optimization import Optimization
 
 
 class HeadTraining(Supervised):

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from mixkd.data.datamodule import ImageDataModule
+from mixkd.data.module import ImageDataModule
 from mixkd.errors import NotFinite
-from mixkd.losses import Losses
+from mixkd.losses.distillation import Losses
 from mixkd.modules.classifier import Classifier
-from mixkd.modules.finite import FiniteWatch
-from mixkd.networks import Network
-from mixkd.optimization import Optimization
+from mixkd.networks.network import Network
+from mixkd.training.finite import FiniteWatch
+from mixkd.training.optimization import Optimization
 from mixkd.vicinal import VicinalBatch
 
 LOGITS, TEACHER, LOSS = "the network's logits", "the teacher's answers", "the loss"

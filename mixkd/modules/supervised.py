@@ -1,9 +1,9 @@
 """Learning from labels: ERM, and mixup where the stream mixes."""
 
-from mixkd.losses import Losses, mixed_cross_entropy
+from mixkd.losses.distillation import Losses, mixed_cross_entropy
 from mixkd.modules.learner import Learner
-from mixkd.networks import Network
-from mixkd.optimization import Optimization
+from mixkd.networks.network import Network
+from mixkd.training.optimization import Optimization
 from mixkd.vicinal import VicinalBatch
 
 

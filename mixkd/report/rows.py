@@ -8,13 +8,13 @@ from statistics import stdev
 from matplotlib.figure import Figure
 
 from mixkd.metrics.paired import compare, same_images
+from mixkd.plots.features import FeaturePanel, feature_grid_figure
 from mixkd.report.cells import Cell, Cells, Subject
 from mixkd.report.feasible import infeasible
-from mixkd.report.features import FeaturePanel, feature_grid_figure
 from mixkd.report.reference import Reference
 from mixkd.report.results import Results
-from mixkd.report.runs import TRAININGS
 from mixkd.report.table import Column, Number, Table, Value
+from mixkd.runs.read import TRAININGS
 
 DRAWS = 1000  # of the bootstrap
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mixkd.console import printable
-from mixkd.files import write_text
+from mixkd.files.writing import write_text
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+from mixkd.config.shipped import artefacts, experiments_dir
 from mixkd.errors import UserError, nearest
 from mixkd.report.rows import Comparison, Drawing
 from mixkd.report.table import Table
 from mixkd.reproduction.study import Study, Wanted
-from mixkd.shipped import artefacts, experiments_dir
 
 
 @dataclass(frozen=True)

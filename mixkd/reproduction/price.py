@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, cast
 
 from omegaconf import OmegaConf
 
-from mixkd.compose import compose
+from mixkd.config.compose import compose
 from mixkd.data.corruption_names import PAPER, STANDARD
 from mixkd.data.listing import FORMATS, class_folders, image_files
 from mixkd.errors import UserError

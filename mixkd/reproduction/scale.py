@@ -11,11 +11,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from mixkd.config.shipped import experiments_dir
 from mixkd.errors import Problem, UserError, nearest, schema_problem, shortened
-from mixkd.inherit import is_trusted
-from mixkd.reading import Damaged, read_value
+from mixkd.files.reading import Damaged, read_value
+from mixkd.networks.origin import is_trusted
 from mixkd.report.cells import LeftOut, Subject
-from mixkd.shipped import experiments_dir
 
 Words = list[str]
 

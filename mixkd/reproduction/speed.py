@@ -7,8 +7,8 @@ import torch
 import yaml
 from torch import nn
 
-from mixkd import config
-from mixkd.networks import build_network, check_logits, use_channels_last
+from mixkd.config import schema as config
+from mixkd.networks.network import build_network, check_logits, use_channels_last
 from mixkd.reproduction.price import Model, Speed
 
 LEAST = 1.0  # seconds that are timed at least, after a first step that is not

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from mixkd.config.overrides import by_key
 from mixkd.errors import UserError, shortened
-from mixkd.files import write_csv
+from mixkd.files.reading import Damaged, read_arrays
+from mixkd.files.writing import write_csv
 from mixkd.metrics.paired import NAMES, lacking, same_images, unfit
 from mixkd.metrics.paired import compare as differences
-from mixkd.reading import Damaged, read_arrays
-from mixkd.words import by_key
 
 KEYS = {
     "network.run": "the directory of a run",

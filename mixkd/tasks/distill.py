@@ -4,25 +4,25 @@ from pathlib import Path
 
 import torch
 
-from mixkd import config
-from mixkd.data.datamodule import ImageDataModule, load_splits, make_stream, make_views
+from mixkd.config import schema as config
 from mixkd.data.images import Splits
+from mixkd.data.module import ImageDataModule, load_splits, make_stream, make_views
 from mixkd.errors import UserError
-from mixkd.files import file_fingerprint
+from mixkd.files.writing import file_fingerprint
 from mixkd.modules.distillation import Distillation
-from mixkd.networks import (
+from mixkd.networks.network import (
     FrozenTeacher,
     Network,
     build_network,
     weights_fingerprint,
 )
-from mixkd.optimization import Optimization
-from mixkd.provenance import stream_seed
-from mixkd.run import Metrics, Run
-from mixkd.tape import Deck, Tape
-from mixkd.tasks.fit import fit, prepare, stages
-from mixkd.tasks.held_out import refuse_leaks
-from mixkd.tasks.opening import open_run
+from mixkd.runs.held_out import refuse_leaks
+from mixkd.runs.opening import open_run
+from mixkd.runs.provenance import stream_seed
+from mixkd.runs.run import Metrics, Run
+from mixkd.training.fit import fit, prepare, stages
+from mixkd.training.optimization import Optimization
+from mixkd.training.tape import Deck, Tape
 from mixkd.vicinal import VicinalStream
 
 # The learner of each method.

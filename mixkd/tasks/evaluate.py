@@ -4,25 +4,25 @@ from dataclasses import replace
 
 import numpy as np
 
-from mixkd import config
 from mixkd.callbacks.loggers import log_results, open_loggers
+from mixkd.config import schema as config
 from mixkd.console import say
-from mixkd.data.datamodule import ImageDataModule, load_splits, make_views
 from mixkd.data.images import Splits
+from mixkd.data.module import ImageDataModule, load_splits, make_views
 from mixkd.errors import UserError
-from mixkd.files import write_json
-from mixkd.modules.batchnorm import BatchNormEstimation
+from mixkd.evaluation.batchnorm import BatchNormEstimation
+from mixkd.evaluation.calibration import can_fit, measure
+from mixkd.evaluation.corruptions import corrupt_and_measure, made_images, published_images
+from mixkd.evaluation.features import choose_images, look
+from mixkd.evaluation.logits import evaluate_logits
+from mixkd.evaluation.vicinal import analyse, choose_pairs
+from mixkd.files.writing import write_json
 from mixkd.modules.classifier import Classifier
-from mixkd.networks import Network, build_network, weights_fingerprint
-from mixkd.run import Metrics, Run
-from mixkd.tasks.corruptions import corrupt_and_measure, made_images, published_images
-from mixkd.tasks.features import choose_images, look
-from mixkd.tasks.fit import check_shares, describe_device, make_trainer, prepare
-from mixkd.tasks.held_out import UNKNOWN, leak, tell_seen_tests
-from mixkd.tasks.logits import evaluate_logits
-from mixkd.tasks.measure import can_fit, measure
-from mixkd.tasks.opening import open_run
-from mixkd.tasks.vicinal import analyse, choose_pairs
+from mixkd.networks.network import Network, build_network, weights_fingerprint
+from mixkd.runs.held_out import UNKNOWN, leak, tell_seen_tests
+from mixkd.runs.opening import open_run
+from mixkd.runs.run import Metrics, Run
+from mixkd.training.fit import check_shares, describe_device, make_trainer, prepare
 
 
 def evaluate(cfg: config.Evaluate | config.EvaluateLogits, run: Run | None = None) -> Metrics:

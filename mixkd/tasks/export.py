@@ -8,18 +8,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mixkd import config
-from mixkd.data.datamodule import load_splits, make_views
+from mixkd.config import schema as config
 from mixkd.data.images import Images
+from mixkd.data.module import load_splits, make_views
 from mixkd.errors import UserError, shortened
 from mixkd.export import hub
 from mixkd.export.card import Facts, card
 from mixkd.export.formats import Program, difference, save_onnx, save_safetensors, save_torch
 from mixkd.export.record import about, record
-from mixkd.files import file_fingerprint, read_json, replacing_folder, write_json, write_text
-from mixkd.hiding import hidden
-from mixkd.networks import build_network, check_logits, read_tensors
-from mixkd.reading import Damaged, is_number, read_bytes
+from mixkd.files.reading import Damaged, is_number, read_bytes
+from mixkd.files.writing import (
+    file_fingerprint,
+    read_json,
+    replacing_folder,
+    write_json,
+    write_text,
+)
+from mixkd.networks.network import build_network, check_logits, read_tensors
+from mixkd.redact import hidden
 
 # Of the largest logit, in size (at least 1). Another order of summation in float32 changes a
 # network's logits by some 1e-6 of that; a network that is built or fed otherwise, by far more. No

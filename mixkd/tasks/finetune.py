@@ -2,16 +2,16 @@
 
 import torch
 
-from mixkd import config
-from mixkd.data.datamodule import ImageDataModule, load_splits, make_stream, make_views
+from mixkd.config import schema as config
+from mixkd.data.module import ImageDataModule, load_splits, make_stream, make_views
 from mixkd.modules.supervised import Supervised
-from mixkd.networks import build_network, weights_fingerprint
-from mixkd.optimization import Optimization
-from mixkd.provenance import stream_seed
-from mixkd.run import Metrics, Run
-from mixkd.tasks.fit import fit, prepare, stages
-from mixkd.tasks.held_out import refuse_leaks
-from mixkd.tasks.opening import open_run
+from mixkd.networks.network import build_network, weights_fingerprint
+from mixkd.runs.held_out import refuse_leaks
+from mixkd.runs.opening import open_run
+from mixkd.runs.provenance import stream_seed
+from mixkd.runs.run import Metrics, Run
+from mixkd.training.fit import fit, prepare, stages
+from mixkd.training.optimization import Optimization
 
 
 def finetune(cfg: config.Finetune, run: Run | None = None) -> Metrics:

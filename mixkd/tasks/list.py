@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mixkd.config.overrides import by_key
+from mixkd.config.shipped import artefacts, group_names
 from mixkd.console import in_one_line
 from mixkd.errors import UserError, nearest, shortened
-from mixkd.reading import Damaged, folders_with, read_mapping, read_rows
-from mixkd.run import is_held
-from mixkd.shipped import artefacts, group_names
-from mixkd.words import by_key
+from mixkd.files.reading import Damaged, folders_with, read_mapping, read_rows
+from mixkd.runs.run import is_held
 
 WHAT = ("networks", "datasets", "artefacts", "runs")
 

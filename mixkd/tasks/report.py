@@ -7,21 +7,21 @@ from pathlib import Path
 
 import yaml
 
+from mixkd.config.overrides import by_key
+from mixkd.config.shipped import artefacts, experiments_dir
 from mixkd.console import in_one_line, say
 from mixkd.errors import UserError, nearest
-from mixkd.files import write_text
+from mixkd.files.writing import write_text
+from mixkd.plots.reliability import save_figure
 from mixkd.report.claims import Judged, judge, ledger_table
 from mixkd.report.feasible import infeasible
 from mixkd.report.page import Claim, Finding, Picture, RunRecord, Section, page
 from mixkd.report.reference import Reference, load_reference
-from mixkd.report.reliability import save_figure
 from mixkd.report.results import Reproduction, Results, manifest, read_results, title
 from mixkd.report.rows import NOTES, SEEDS, Comparison, Drawing, as_number
-from mixkd.report.runs import FoundRun
 from mixkd.report.table import COLUMNS, Column, Number, Table, Value
 from mixkd.reproduction.artefact import Artefact, load_artefact
-from mixkd.shipped import artefacts, experiments_dir
-from mixkd.words import by_key
+from mixkd.runs.read import FoundRun
 
 KEYS = {
     "runs": "a folder of runs; runs unless given",

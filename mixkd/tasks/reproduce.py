@@ -10,18 +10,18 @@ from typing import Any
 
 from omegaconf import ListConfig
 
-from mixkd.compose import compose
-from mixkd.config import Local, SweepSettings, sweep_settings
+from mixkd.config.compose import compose
+from mixkd.config.schema import Local, SweepSettings, sweep_settings
+from mixkd.config.shipped import artefacts
 from mixkd.console import cores, say
 from mixkd.errors import UserError, nearest
-from mixkd.files import write_json
+from mixkd.files.writing import write_json
 from mixkd.launchers.sweep import held, worst
 from mixkd.report.results import Expected, Reproduction, manifest
 from mixkd.reproduction.artefact import Artefact, load_artefact
 from mixkd.reproduction.carry_out import Done, distinct, look_at, make, words_of
 from mixkd.reproduction.scale import Scale, load_scale
 from mixkd.reproduction.study import Study, Wanted
-from mixkd.shipped import artefacts
 from mixkd.tasks.report import place_of, write_report
 
 COMMANDS = ("finetune", "distill", "evaluate")

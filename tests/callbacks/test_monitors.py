@@ -136,9 +136,9 @@ def test_a_continued_run_keeps_its_identity_and_its_curves(
 def test_nothing_secret_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """How a run is launched may hold what is not for everyone."""
     from mixkd.callbacks.loggers import open_loggers
-    from mixkd.compose import compose
-    from mixkd.config import Finetune, validate
-    from mixkd.run import Run
+    from mixkd.config.compose import compose
+    from mixkd.config.schema import Finetune, validate
+    from mixkd.runs.run import Run
 
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("MY_TOKEN", "hush-1")

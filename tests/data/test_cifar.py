@@ -16,10 +16,10 @@ import pytest
 import torch
 import torchvision
 
-from mixkd.compose import compose
-from mixkd.config import validate
-from mixkd.data.datamodule import load_splits
+from mixkd.config.compose import compose
+from mixkd.config.schema import validate
 from mixkd.data.images import Splits
+from mixkd.data.module import load_splits
 from mixkd.errors import UserError
 
 

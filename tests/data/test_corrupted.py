@@ -17,12 +17,12 @@ import numpy as np
 import pytest
 import torch
 
-from mixkd.compose import compose
-from mixkd.config import CorruptedData, Evaluate, validate
+from mixkd.config.compose import compose
+from mixkd.config.schema import CorruptedData, Evaluate, validate
 from mixkd.data import corrupted
 from mixkd.data.class_names import CIFAR10, CIFAR100
-from mixkd.data.datamodule import load_splits
 from mixkd.data.images import StoredImages
+from mixkd.data.module import load_splits
 from mixkd.errors import UserError
 
 N = 12  # images a severity
@@ -192,9 +192,9 @@ MEASURE = """
 import json, resource, sys
 import numpy as np
 import mixkd.tasks.evaluate
-from mixkd.compose import compose
-from mixkd.config import validate
-from mixkd.data.datamodule import load_splits
+from mixkd.config.compose import compose
+from mixkd.config.schema import validate
+from mixkd.data.module import load_splits
 words = ["network=resnet20", "network.weights=w.pth", "data=cifar100_c", "data.corruption=fog",
          "data.severity=3", *sys.argv[1:]]
 splits = load_splits(validate(compose("evaluate", words)).data)

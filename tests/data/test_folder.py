@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 
 from mixkd import console
-from mixkd.compose import compose
-from mixkd.config import validate
-from mixkd.data.datamodule import load_splits
+from mixkd.config.compose import compose
+from mixkd.config.schema import validate
 from mixkd.data.images import Splits
+from mixkd.data.module import load_splits
 from mixkd.errors import UserError
 from tests.conftest import write_images
 

@@ -17,9 +17,11 @@ from scipy.io import savemat
 from torchvision.datasets import imagenet as devkit
 from torchvision.transforms import functional
 
-from mixkd.compose import compose
-from mixkd.config import Evaluate, Finetune, validate
-from mixkd.data.datamodule import (
+from mixkd.config.compose import compose
+from mixkd.config.schema import Evaluate, Finetune, validate
+from mixkd.data.decode import decode
+from mixkd.data.images import Images, Splits, StoredImages
+from mixkd.data.module import (
     Fetched,
     ImageDataModule,
     Range,
@@ -28,8 +30,6 @@ from mixkd.data.datamodule import (
     make_stream,
     make_views,
 )
-from mixkd.data.decode import decode
-from mixkd.data.images import Images, Splits, StoredImages
 from mixkd.errors import UserError
 
 Write = Callable[[Path], Path]

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from mixkd.compose import compose
-from mixkd.config import Data, validate
-from mixkd.data.datamodule import load_splits, make_stream
+from mixkd.config.compose import compose
+from mixkd.config.schema import Data, validate
 from mixkd.data.images import Images, stratified
+from mixkd.data.module import load_splits, make_stream
 from mixkd.errors import UserError
 
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from mixkd.compose import compose
-from mixkd.config import CorruptedData, Data, Evaluate, validate
+from mixkd.config.compose import compose
+from mixkd.config.schema import CorruptedData, Data, Evaluate, validate
 from mixkd.data import make_corrupted as module
 from mixkd.data.class_names import CIFAR10
 from mixkd.data.corrupted import load_corrupted, read_arrays, read_folders
@@ -97,7 +97,7 @@ def test_what_is_made_is_kept_and_only_what_is_missing_is_made() -> None:
 
 
 def test_images_on_disk_become_folders_as_imagenet_c(image_folder: Path) -> None:
-    from mixkd.data.datamodule import load_splits
+    from mixkd.data.module import load_splits
 
     words = ["data=imagefolder", f"data.root={image_folder}", "data.resident=false"]
     cfg = data(*words, "data.size=80")  # above 64 pixels: ImageNet's parameters
@@ -128,7 +128,7 @@ def test_images_on_disk_become_folders_as_imagenet_c(image_folder: Path) -> None
 
 
 def test_images_on_disk_are_made_anew_for_another_size_or_content(image_folder: Path) -> None:
-    from mixkd.data.datamodule import load_splits
+    from mixkd.data.module import load_splits
 
     def made(root: Path, size: int) -> Path:
         words = ["data=imagefolder", f"data.root='{root}'", "data.resident=false"]

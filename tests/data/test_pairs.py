@@ -6,7 +6,7 @@ import pytest
 
 from mixkd.data.pairs import draw_pairs, load_pairs
 from mixkd.errors import UserError
-from mixkd.fingerprints import are_drawn_pairs
+from mixkd.runs.identity import are_drawn_pairs
 
 
 def test_pairs_share_no_image() -> None:

@@ -20,7 +20,7 @@ import safetensors.torch
 import torch
 from PIL import Image
 
-from mixkd.cifar_resnet import CifarResNet
+from mixkd.networks.cifar.resnet import CifarResNet
 
 
 class Bad(NamedTuple):

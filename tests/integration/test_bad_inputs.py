@@ -12,7 +12,7 @@ import torch
 from bad_inputs import BAD, LEARN, TRAIN, Bad
 
 from mixkd import cli
-from mixkd.cifar_resnet import CifarResNet
+from mixkd.networks.cifar.resnet import CifarResNet
 
 pytestmark = pytest.mark.integration
 

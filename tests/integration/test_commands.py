@@ -16,7 +16,7 @@ import torch
 import yaml
 from torch import nn
 
-from mixkd.cifar_resnet import CifarResNet
+from mixkd.networks.cifar.resnet import CifarResNet
 
 pytestmark = pytest.mark.integration
 
@@ -491,7 +491,7 @@ def test_a_teacher_of_other_classes_is_refused(
 
 
 def test_methods_with_one_stream_see_the_same_images(mixkd: Mixkd, folder: list[str]) -> None:
-    from mixkd.data import datamodule
+    from mixkd.data import module as datamodule
 
     seen: dict[str, list[torch.Tensor]] = {}
     original = datamodule.vicinal_batch

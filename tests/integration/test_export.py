@@ -17,14 +17,14 @@ from huggingface_hub import ModelCard
 from torch import Tensor
 
 from mixkd import load_network
-from mixkd.cifar_resnet import CifarResNet
-from mixkd.compose import compose
-from mixkd.config import validate
+from mixkd.config.compose import compose
+from mixkd.config.schema import validate
 from mixkd.errors import UserError
 from mixkd.export.card import without_places
 from mixkd.export.formats import Program, resizing
 from mixkd.launchers.job import run_job
-from mixkd.networks import Network
+from mixkd.networks.cifar.resnet import CifarResNet
+from mixkd.networks.network import Network
 
 pytestmark = pytest.mark.integration
 

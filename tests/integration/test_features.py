@@ -10,11 +10,11 @@ import timm
 import torch
 from sklearn.metrics import v_measure_score
 
-from mixkd.cifar_resnet import CifarResNet
-from mixkd.compose import compose
-from mixkd.config import validate
+from mixkd.config.compose import compose
+from mixkd.config.schema import validate
 from mixkd.metrics.features import clusters, embedding, v_measure
-from mixkd.networks import BottleneckHead, Network, last_layer
+from mixkd.networks.cifar.resnet import CifarResNet
+from mixkd.networks.network import BottleneckHead, Network, last_layer
 
 Mixkd = Callable[..., int]
 WORDS = ["network=resnet20", "network.args.depth=8", "network.weights=w.pt", "data=digits",
@@ -100,7 +100,7 @@ def test_clusters_of_parted_classes_are_the_classes() -> None:
     ],
 )
 def test_the_last_layer_is_known(words: list[str], features: int) -> None:
-    from mixkd.networks import build_network
+    from mixkd.networks.network import build_network
 
     cfg = validate(compose("finetune", words))
     with torch.device("meta"):

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from experiments.fig2 import make, render, toy_splits, train
+from mixkd.config.shipped import experiments_dir
 from mixkd.data.images import Images
 from mixkd.report.reference import load_reference
 from mixkd.report.results import Results
 from mixkd.report.rows import Comparison, Drawing
 from mixkd.report.table import Table
 from mixkd.reproduction.scale import load_scale
-from mixkd.shipped import experiments_dir
 
 pytestmark = pytest.mark.integration
 

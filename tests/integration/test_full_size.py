@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 
 from mixkd.callbacks.recorder import Recorder
-from mixkd.compose import compose
-from mixkd.config import validate
+from mixkd.config.compose import compose
+from mixkd.config.schema import validate
 from mixkd.data.class_names import CIFAR10
-from mixkd.networks import build_network, save_weights
+from mixkd.networks.network import build_network, save_weights
 
 pytestmark = pytest.mark.integration
 

@@ -6,11 +6,11 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.profiler import ProfilerActivity, profile
 
 from experiments.bench.parts import configured, mixed_stream, random_splits, timm_network
-from mixkd.data.datamodule import ImageDataModule
+from mixkd.data.module import ImageDataModule
 from mixkd.modules.distillation import Distillation
-from mixkd.networks import FrozenTeacher
-from mixkd.optimization import Optimization
-from mixkd.tasks.fit import make_trainer
+from mixkd.networks.network import FrozenTeacher
+from mixkd.training.fit import make_trainer
+from mixkd.training.optimization import Optimization
 
 pytestmark = [
     pytest.mark.integration,

@@ -14,14 +14,14 @@ import numpy as np, torch
 from torch import nn
 from types import SimpleNamespace
 from pathlib import Path
-from mixkd.compose import compose
-from mixkd.config import validate
-from mixkd.data.datamodule import ImageDataModule
+from mixkd.config.compose import compose
+from mixkd.config.schema import validate
+from mixkd.data.module import ImageDataModule
 from mixkd.data.images import Images, Splits
 from mixkd.modules.classifier import Classifier
-from mixkd.networks import Network
-from mixkd.tasks.fit import make_trainer
-from mixkd.tasks.measure import measure
+from mixkd.networks.network import Network
+from mixkd.training.fit import make_trainer
+from mixkd.evaluation.calibration import measure
 
 n, classes = int(sys.argv[1]), 1000
 rng = np.random.default_rng(0)

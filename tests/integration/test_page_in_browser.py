@@ -8,8 +8,8 @@ import pytest
 from matplotlib.figure import Figure
 from playwright.sync_api import Browser, Page
 
+from mixkd.plots.reliability import save_figure
 from mixkd.report.page import Claim, Finding, Picture, RunRecord, Section, page
-from mixkd.report.reliability import save_figure
 from mixkd.report.table import Column, Number, Table
 
 pytestmark = pytest.mark.integration

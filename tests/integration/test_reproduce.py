@@ -16,8 +16,8 @@ import yaml
 from PIL import Image
 from playwright.sync_api import Browser
 
+from mixkd.config.shipped import artefacts
 from mixkd.report.results import Reproduction, Results, manifest, read_results
-from mixkd.shipped import artefacts
 from mixkd.tasks.report import report
 
 pytestmark = pytest.mark.integration

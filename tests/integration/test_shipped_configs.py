@@ -7,7 +7,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from mixkd.shipped import config_dir
+from mixkd.config.shipped import config_dir
 
 pytestmark = pytest.mark.integration
 

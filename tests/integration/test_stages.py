@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mixkd.callbacks.recorder import Recorder
-from mixkd.run import Run
+from mixkd.runs.run import Run
 
 pytestmark = pytest.mark.integration
 

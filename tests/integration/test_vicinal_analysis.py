@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from mixkd.cifar_resnet import CifarResNet
-from mixkd.networks import Network
+from mixkd.networks.cifar.resnet import CifarResNet
+from mixkd.networks.network import Network
 
 pytestmark = pytest.mark.integration
 
@@ -68,9 +68,9 @@ def test_a_pair_is_measured_as_in_plain_pytorch(
     val = 10  # at least one a class
     assert sum(asked) == 2 * 2 * 5 * 25 + 61 + 2 * val
 
-    from mixkd.compose import compose
-    from mixkd.config import validate
-    from mixkd.data.datamodule import load_splits
+    from mixkd.config.compose import compose
+    from mixkd.config.schema import validate
+    from mixkd.data.module import load_splits
 
     splits = load_splits(validate(compose("evaluate", [*DATA, *NETWORK])).data)
     pairs = np.load("pairs.npz")

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import torch
 
-from mixkd.compose import compose
-from mixkd.config import validate
+from mixkd.config.compose import compose
+from mixkd.config.schema import validate
 from mixkd.modules.learner import Learner
-from mixkd.networks import FrozenTeacher
+from mixkd.networks.network import FrozenTeacher
 from mixkd.tasks import distill, finetune
 
 out, command, words = Path(sys.argv[1]), sys.argv[2], sys.argv[3:]

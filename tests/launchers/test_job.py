@@ -8,12 +8,12 @@ from types import SimpleNamespace
 import pytest
 from filelock import FileLock
 
-from mixkd.compose import compose
-from mixkd.config import validate
+from mixkd.config.compose import compose
+from mixkd.config.schema import validate
 from mixkd.errors import InUse
 from mixkd.launchers import job
 from mixkd.launchers.job import run_job
-from mixkd.run import Run
+from mixkd.runs.run import Run
 
 WORDS = ["network=resnet20", "trainer.max_epochs=1"]
 MADE = {"test/accuracy": 1.0}
@@ -53,7 +53,7 @@ def working(run: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             then(run.path)
             lock.release()
 
-        monkeypatch.setattr("mixkd.run.time", SimpleNamespace(sleep=ends))
+        monkeypatch.setattr("mixkd.runs.run.time", SimpleNamespace(sleep=ends))
         lock.acquire()
         (run.path / "status.json").write_text(json.dumps({"state": "running", "pid": 123}))
         (run.path / "provenance.json").write_text(json.dumps({"experiment": run.experiment}))

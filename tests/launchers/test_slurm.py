@@ -11,15 +11,15 @@ from typing import Any
 import cloudpickle
 import pytest
 
-from mixkd.compose import compose
-from mixkd.config import Slurm, sweep_settings
+from mixkd.config.compose import compose
+from mixkd.config.schema import Slurm, sweep_settings
 from mixkd.errors import UserError
-from mixkd.files import write_json
+from mixkd.files.writing import write_json
 from mixkd.launchers import slurm
 from mixkd.launchers.job import Outcome, was_stopped
 from mixkd.launchers.local import Job
 from mixkd.launchers.slurm import SlurmJob, make_executor, submit_jobs
-from mixkd.run import write_status
+from mixkd.runs.run import write_status
 
 submitit = pytest.importorskip("submitit")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mixkd.metrics.correlation import rank_correlation
-from mixkd.report.scatter import Points, scatter_figure
+from mixkd.plots.scatter import Points, scatter_figure
 from mixkd.report.table import Number
 
 

@@ -8,15 +8,15 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
-from mixkd.config import Data
-from mixkd.data.datamodule import ImageDataModule
+from mixkd.config.schema import Data
 from mixkd.data.images import Images, Splits
-from mixkd.losses import Losses
+from mixkd.data.module import ImageDataModule
+from mixkd.losses.distillation import Losses
 from mixkd.modules.distillation import Distillation
 from mixkd.modules.learner import in_format_of
 from mixkd.modules.supervised import Supervised
-from mixkd.networks import FrozenTeacher, Network
-from mixkd.optimization import FixedSchedule, Optimization
+from mixkd.networks.network import FrozenTeacher, Network
+from mixkd.training.optimization import FixedSchedule, Optimization
 from mixkd.vicinal import Mixing, VicinalBatch, VicinalStream
 
 SGD = partial(torch.optim.SGD, lr=0.0)

@@ -11,16 +11,16 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
-from mixkd.config import Data, Plateau
-from mixkd.data.datamodule import ImageDataModule, Step, vicinal_batch
+from mixkd.config.schema import Data, Plateau
 from mixkd.data.images import Images, Splits
+from mixkd.data.module import ImageDataModule, Step, vicinal_batch
 from mixkd.data.views import Views
-from mixkd.losses import distillation_kl
+from mixkd.losses.distillation import distillation_kl
 from mixkd.modules.classifier import Classifier
 from mixkd.modules.distillation import Distillation
 from mixkd.modules.supervised import Supervised
-from mixkd.networks import FrozenTeacher, Network
-from mixkd.optimization import FixedSchedule, Optimization, PlateauSchedule, Schedule
+from mixkd.networks.network import FrozenTeacher, Network
+from mixkd.training.optimization import FixedSchedule, Optimization, PlateauSchedule, Schedule
 from mixkd.vicinal import Mixing, VicinalBatch, VicinalStream
 
 SGD = partial(torch.optim.SGD, lr=0.0)

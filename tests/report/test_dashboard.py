@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mixkd.compose import compose
-from mixkd.config import validate
+from mixkd.config.compose import compose
+from mixkd.config.schema import validate
 from mixkd.report.dashboard import CURVES, FINAL, LINEARITY, PICTURES, as_json, workspace
 
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from mixkd.errors import UserError
-from mixkd.files import write_json
+from mixkd.files.writing import write_json
 from mixkd.report.cells import Cell, LeftOut, Subject
 from mixkd.report.results import (
     Expected,

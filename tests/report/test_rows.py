@@ -11,6 +11,7 @@ import pytest
 from experiments.fig5 import render as fig5_of
 from experiments.fig10 import of_one_seed
 from experiments.table6 import render as table6_of
+from mixkd.config.shipped import experiments_dir
 from mixkd.metrics.paired import compare
 from mixkd.report.cells import Subject
 from mixkd.report.reference import load_reference
@@ -24,9 +25,8 @@ from mixkd.report.rows import (
     paired_table,
     teachers_and_students,
 )
-from mixkd.report.runs import FoundRun
 from mixkd.report.table import Column, Number
-from mixkd.shipped import experiments_dir
+from mixkd.runs.read import FoundRun
 
 C = "cifar100"
 REFERENCE = load_reference(experiments_dir() / "reference.yaml")

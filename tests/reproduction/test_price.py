@@ -9,14 +9,14 @@ import pytest
 import torch
 import yaml
 
-from mixkd.compose import compose
-from mixkd.config import Finetune, Network, validate
-from mixkd.data.datamodule import load_splits
+from mixkd.config.compose import compose
+from mixkd.config.schema import Finetune, Network, validate
+from mixkd.data.module import load_splits
 from mixkd.reproduction import speed
 from mixkd.reproduction.price import Model, Price, Speed, Work, price, work_of
 from mixkd.reproduction.scale import load_scale
 from mixkd.reproduction.study import Study, Wanted
-from mixkd.run import Run
+from mixkd.runs.run import Run
 from mixkd.tasks.finetune import finetune
 
 C = "cifar100"

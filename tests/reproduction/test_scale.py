@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mixkd.compose import compose
-from mixkd.config import Finetune, validate
+from mixkd.config.compose import compose
+from mixkd.config.schema import Finetune, validate
+from mixkd.config.shipped import artefacts, experiments_dir
 from mixkd.errors import UserError
-from mixkd.networks import build_network
+from mixkd.networks.network import build_network
 from mixkd.report.reference import load_reference
 from mixkd.reproduction.artefact import load_artefact
 from mixkd.reproduction.carry_out import distinct
 from mixkd.reproduction.scale import Scale, load_scale, scale_names
 from mixkd.reproduction.study import Study
-from mixkd.shipped import artefacts, experiments_dir
 
 REFERENCE = load_reference(experiments_dir() / "reference.yaml")
 C = "cifar100"

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from mixkd.config.shipped import artefacts, experiments_dir
 from mixkd.errors import UserError
 from mixkd.launchers.job import Outcome
 from mixkd.reproduction import speed
 from mixkd.reproduction.artefact import Artefact
 from mixkd.reproduction.study import Wanted
-from mixkd.shipped import artefacts, experiments_dir
 from mixkd.tasks.reproduce import _more, _parsed, _seeds, _trusted, reproduce
 
 NAMES = "takes table1, table2, table3, table4, table5, table6, table7, fig2, fig3, fig4, fig5, fig6"

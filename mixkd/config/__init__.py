@@ -1,0 +1,1 @@
+"""The configuration: schema, composition, messages, overrides."""

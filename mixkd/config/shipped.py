@@ -1,0 +1,72 @@
+"""The configuration files that mixkd ships."""
+
+import ast
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+# In a preset: ${lookup:VALUE,{KEY:FOUND, ...},OTHERWISE} and ${scale:VALUE,NUMERATOR,DENOMINATOR}.
+OmegaConf.register_new_resolver(
+    "lookup", lambda value, table, otherwise: table.get(value, otherwise), replace=True
+)
+OmegaConf.register_new_resolver(
+    "scale", lambda value, a, b: None if value is None else round(value * a / b), replace=True
+)
+
+
+def config_dir() -> Path:
+    """Return the folder of the shipped Hydra groups, in a checkout or in an installed wheel."""
+    here = Path(__file__).resolve().parents[1]
+    return next(path for path in (here / "_conf", here.parent / "conf") if path.is_dir())
+
+
+def experiments_dir() -> Path:
+    """Return the folder of the shipped experiments, in a checkout or in an installed wheel."""
+    here = Path(__file__).resolve().parents[1]
+    places = (here / "_experiments", here.parent / "experiments")
+    return next(path for path in places if path.is_dir())
+
+
+def artefacts() -> dict[str, str]:
+    """Return {name: title} of every file of experiments/ that is an artefact. Runs none of them."""
+    found = {}
+    for path in sorted(experiments_dir().glob("*.py")):
+        tree = ast.parse(path.read_text())
+        functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+        if {"runs", "render"} <= functions:
+            found[path.stem] = (ast.get_docstring(tree) or path.stem).splitlines()[0].rstrip(".")
+    return dict(sorted(found.items(), key=lambda item: _by_kind(item[0])))
+
+
+def _by_kind(name: str) -> tuple[bool, str, int]:
+    """Sort tables before figures, table2 before table10."""
+    letters = name.rstrip("0123456789")
+    return (letters != "table", letters, int(name[len(letters) :] or 0))
+
+
+def group_names(group: str) -> dict[str, str]:
+    """Return {name: first comment line} of the shipped files of a group, sorted by name."""
+    files = sorted((config_dir() / group).glob("*.yaml"))
+    lines = {file.stem: file.read_text().splitlines()[0].removeprefix("# ") for file in files}
+    return {name: line for name, line in lines.items() if name[0] != "_"}
+
+
+def shipped_values(group: str, name: str, resolve: bool = True) -> dict[str, Any]:
+    """Return the values of a shipped file, over those of the files of its group that it builds on.
+
+    Choices from other groups are left out; nothing where there is no such file. Interpolations
+    stay as they are written unless they are resolved.
+    """
+    values = OmegaConf.to_container(_merged(group, name), resolve=resolve)
+    return dict(cast(dict[str, Any], values))
+
+
+def _merged(group: str, name: str) -> DictConfig:
+    path = config_dir() / group / f"{name}.yaml"
+    values = yaml.safe_load(path.read_text()) if path.is_file() else {}
+    below = [each for each in values.pop("defaults", []) if isinstance(each, str)]
+    merged = OmegaConf.merge(*(_merged(group, each) for each in below), values)
+    assert isinstance(merged, DictConfig)
+    return merged

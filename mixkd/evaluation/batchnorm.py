@@ -1,0 +1,58 @@
+"""BatchNorm's statistics, estimated anew on images that are not mixed."""
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import nn
+
+from mixkd.data.module import EvaluationBatch
+from mixkd.networks.network import Network
+
+Norm = nn.modules.batchnorm._BatchNorm
+
+
+class BatchNormEstimation(LightningModule):
+    """Replaces BatchNorm's running statistics by the mean of those of the batches it is shown.
+
+    A network that learned on mixed images has the statistics of mixed images, whose variance is
+    about two thirds of the clean ones'. Everything but BatchNorm stays in eval mode. As torch's
+    `update_bn`, but also over several processes.
+
+    Args:
+        network: changed in place.
+
+    Raises:
+        ValueError: if it has no BatchNorm with running statistics.
+    """
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+        self._norms = [
+            module
+            for module in network.modules()
+            if isinstance(module, Norm) and module.track_running_stats
+        ]
+        if not self._norms:
+            raise ValueError("the network has no BatchNorm with running statistics")
+        self._momenta: list[float | None] = []
+
+    def on_test_epoch_start(self) -> None:
+        """Forget the statistics; take a plain mean of those to come."""
+        self._momenta = [norm.momentum for norm in self._norms]
+        for norm in self._norms:
+            norm.reset_running_stats()
+            norm.momentum = None
+            norm.train()
+
+    def test_step(self, batch: EvaluationBatch, batch_idx: int) -> None:
+        """Show the network a batch."""
+        self.network(batch.view)
+
+    def on_test_epoch_end(self) -> None:
+        """Share what all processes found."""
+        for norm, momentum in zip(self._norms, self._momenta, strict=True):
+            norm.momentum = momentum
+            norm.eval()
+            for statistic in (norm.running_mean, norm.running_var):
+                assert isinstance(statistic, torch.Tensor)
+                statistic.copy_(self.trainer.strategy.reduce(statistic, reduce_op="mean"))

@@ -1,0 +1,118 @@
+"""`mixkd evaluate logits=FILE`: measure logits that come from elsewhere."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mixkd.config.schema import EvaluateLogits
+from mixkd.console import note
+from mixkd.errors import UserError, shortened
+from mixkd.evaluation.calibration import record
+from mixkd.files.arrays import Archive, NotArrays, opened
+from mixkd.files.writing import file_fingerprint, write_csv, write_json
+from mixkd.metrics.calibration import TemperatureFit
+from mixkd.metrics.measurement import Measurement
+from mixkd.modules.classifier import fitted_temperature
+from mixkd.runs.run import Metrics, Run
+
+BATCH = 1000
+ROUNDING = 0.01  # of what rows of probabilities sum to, in float16 or as printed
+
+
+def evaluate_logits(cfg: EvaluateLogits, run: Run | None = None) -> Metrics:
+    """Return `test/<metric>` of logits in a file; write predictions, reliability.csv, a figure.
+
+    The file is an npz of `logits` [n, classes] and `label` [n], such as `predictions/test.npz` of a
+    run with `save_logits=true`. `index` [n] says which images they are, else they are in order.
+    With `val_logits` and `val_label` of held-out images, temperature scaling is fitted on those.
+
+    Raises:
+        UserError: if the file holds anything else.
+    """
+    run = run or Run(cfg)
+    finished = run.finished_metrics()
+    if finished is not None:
+        return finished
+    path = Path(cfg.logits)
+    try:
+        with opened(path) as archive:
+            logits, label = _read(path, archive, "")
+            index = _read_index(path, archive, len(label))
+            held_out = _read(path, archive, "val_") if "val_logits" in archive.names else None
+    except NotArrays as error:
+        raise UserError.of("logits", f"{path} is no npz of arrays: {error}") from error
+    temperature = None
+    if held_out is not None:
+        fit = TemperatureFit()
+        if held_out[0].shape[1] != logits.shape[1]:
+            text = f"val_logits are of {held_out[0].shape[1]} classes, logits of {logits.shape[1]}"
+            raise UserError.of("logits", f"{path}: {text}")
+        for part in zip(*(torch.split(x, BATCH) for x in held_out), strict=True):
+            fit.update(*part)
+        temperature = fitted_temperature(fit)
+    measurement = Measurement(logits.shape[1], temperature)
+    batches = (
+        torch.split(x, BATCH) for x in (logits, label, torch.from_numpy(index.astype(np.int64)))
+    )
+    for batch in zip(*batches, strict=True):
+        measurement.update(*batch)
+    fingerprints = {"logits": file_fingerprint(path)}
+    with run.started(fingerprints, device="1 x cpu"):
+        metrics, rows = record(measurement, "test", run, writes=True)
+        write_csv(run.path / "reliability.csv", rows)
+        write_json(run.path / "metrics.json", metrics)
+    return metrics
+
+
+def _read(path: Path, archive: Archive, part: str) -> tuple[Tensor, Tensor]:
+    """Return logits, float [n, classes], and labels, int64 [n], once their shapes are right."""
+    plural = f"{part}labels" in archive.names and f"{part}label" not in archive.names
+    names = f"{part}logits", f"{part}labels" if plural else f"{part}label"
+    if missing := [name for name in names if name not in archive.names]:
+        has = shortened(", ".join(sorted(archive.names)) or "nothing")
+        raise UserError.of("logits", f"{path} lacks {' and '.join(missing)}; it has {has}")
+    of_logits, of_label = map(archive.header, names)
+    shape = of_logits.shape
+    if len(shape) != 2 or of_logits.dtype.kind != "f" or 0 in shape or shape[1] < 2:
+        got = f"{part}logits is {of_logits}"
+        raise UserError.of("logits", f"{path}: {got}; takes floats [n, classes]")
+    n, classes = shape
+    if of_label.dtype.kind not in "iu" or of_label.shape != (n,):
+        got = f"{part}label is {of_label}"
+        raise UserError.of("logits", f"{path}: {got}; takes integers [{n}]")
+    logits, label = map(archive.read, names)
+    if label.min() < 0 or label.max() >= classes:
+        raise UserError.of(
+            "logits",
+            f"{path}: {part}label goes from {label.min()} to {label.max()}; {classes} logits take "
+            f"0 to {classes - 1}",
+        )
+    lowest, highest = logits.min(), logits.max()
+    if not np.isfinite([lowest, highest]).all():
+        raise UserError.of("logits", f"{path}: {part}logits are not all finite")
+    if lowest >= 0 and highest <= 1 + ROUNDING:
+        sums = logits.sum(axis=1, dtype=np.float64)
+        rows = ", in rows that sum to 1" if abs(sums - 1).max() <= ROUNDING else ""
+        note(
+            f"logits: {path}: {part}logits go from {lowest:.3g} to {highest:.3g}{rows}, as "
+            "probabilities do; they are measured as logits, after a softmax. If they are "
+            "probabilities, give their logarithms"
+        )
+    return torch.from_numpy(logits), torch.from_numpy(label.astype(np.int64))
+
+
+def _read_index(path: Path, archive: Archive, n: int) -> np.ndarray:
+    """Return which images they are, integers [n]: in order where the file does not say."""
+    if "index" not in archive.names:
+        return np.arange(n)
+    header = archive.header("index")
+    if header.dtype.kind not in "iu" or len(header.shape) != 1:
+        raise UserError.of("logits", f"{path}: index is {header}; takes integers [{n}]")
+    if header.shape != (n,):
+        raise UserError.of("logits", f"{path}: {header.shape[0]} of index for {n} images")
+    index = archive.read("index")
+    if len(np.unique(index)) != n or index.max() > np.iinfo(np.int64).max:
+        raise UserError.of("logits", f"{path}: index takes each image once, integers [n]")
+    return index

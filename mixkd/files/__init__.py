@@ -1,0 +1,1 @@
+"""Files: read in bounded time and memory, written whole or not at all."""

@@ -1,0 +1,67 @@
+"""Networks as points: one quantity against another."""
+
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+
+from mixkd.metrics.correlation import LEAST, rank_correlation
+from mixkd.plots.reliability import COLOURS, add_legend, not_measured, panel_grid
+from mixkd.report.table import Number
+
+MARKERS = "osD^vPX"
+
+
+class Points:
+    """Networks by two quantities, in groups.
+
+    Args:
+        x: what the first quantity is.
+        y: what the second one is.
+    """
+
+    def __init__(self, x: str, y: str) -> None:
+        self.x, self.y = x, y
+        self.groups: dict[str, list[tuple[float, float]]] = {}
+
+    def add(self, group: str, x: Number | None, y: Number | None) -> None:
+        """Add a network to a group, if both quantities are known."""
+        own = self.groups.setdefault(group, [])
+        if x is not None and y is not None:
+            own.append((x.value, y.value))
+
+    @property
+    def correlation(self) -> str:
+        """How alike both quantities rank the networks of all groups, in words."""
+        both = [pair for group in self.groups.values() for pair in group]
+        found = rank_correlation([x for x, _ in both], [y for _, y in both])
+        if found is None:
+            return f"{len(both)} networks; a rank correlation takes {LEAST} of different values"
+        p = "< 0.001" if found.p < 0.001 else f"{found.p:.3f}"
+        interval = f"[{found.low:+.2f}, {found.high:+.2f}]"
+        return f"Kendall's tau {found.tau:+.2f} {interval}, p {p}, {found.n} networks"
+
+
+def scatter_figure(panels: Sequence[Points]) -> Figure:
+    """Draw a panel each: a dot a network, a colour and shape a group."""
+    figure, grid = panel_grid(len(panels), 2, 3.6, 3.0, share=False)
+    handles = {}
+    for axes, points in zip(grid, panels, strict=True):
+        for number, (group, pairs) in enumerate(points.groups.items()):
+            if pairs:
+                x, y = zip(*pairs, strict=True)
+                handles[group] = axes.scatter(
+                    x,
+                    y,
+                    s=28,
+                    color=COLOURS[number % len(COLOURS)],
+                    marker=MARKERS[number % len(MARKERS)],
+                    alpha=0.85,
+                    linewidths=0,
+                )
+        if not any(points.groups.values()):
+            not_measured(axes)
+        axes.set(xlabel=points.x, ylabel=points.y)
+        axes.set_title(points.correlation, fontsize="x-small")
+        axes.spines[["top", "right"]].set_visible(False)
+    add_legend(figure, handles)
+    return figure

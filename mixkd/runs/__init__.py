@@ -1,0 +1,1 @@
+"""A run directory: identity, writing, reading, provenance."""

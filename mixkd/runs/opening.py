@@ -1,0 +1,31 @@
+"""A run, once its data are there."""
+
+from mixkd.config.schema import Config, CorruptedData, Evaluate, EvaluateLogits
+from mixkd.runs.identity import lacks_data
+from mixkd.runs.run import Run
+
+
+def open_run(cfg: Config) -> Run:
+    """Return the run of a configuration; first fetch or unpack the data that name it.
+
+    Raises:
+        UserError: if they cannot be.
+    """
+    if lacks_data(cfg):
+        _make_data(cfg)
+    return Run(cfg)
+
+
+def _make_data(cfg: Config) -> None:
+    from mixkd.data.corrupted import make_arrays  # these take seconds to import
+    from mixkd.data.module import load_splits
+    from mixkd.data.sources import unpack_imagenet
+    from mixkd.evaluation.corruptions import published_images
+
+    assert not isinstance(cfg, EvaluateLogits)
+    if isinstance(cfg.data, CorruptedData):
+        make_arrays(cfg.data)
+    elif cfg.data.source == "imagenet":
+        unpack_imagenet(cfg.data)
+    if isinstance(cfg, Evaluate) and lacks_data(cfg):
+        published_images(cfg, load_splits(cfg.data))  # it refuses those of other classes first

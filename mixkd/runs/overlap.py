@@ -1,0 +1,57 @@
+"""Which images a network was trained on, and whether those that select are among them.
+
+A training leaves two marks of each of its images in its run directory: the first bytes of the
+sha256 of its file, and of its pixels as they were in memory, which are the same in another format
+that loses nothing.
+"""
+
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+
+from mixkd.data.images import AnyImages, Images
+from mixkd.files.writing import replacing
+
+TRAINED_ON = "trained_on.npy"
+NONE = np.zeros((0, 2), dtype=np.uint64)
+
+
+def image_marks(images: AnyImages) -> np.ndarray:
+    """Return the marks of images: uint64 [n, 2], of file and pixels; 0 where there is none."""
+    marks = np.zeros((len(images), 2), dtype=np.uint64)
+    if images.files is not None:
+        marks[:, 0] = images.files
+    if isinstance(images, Images):
+        shape = str(tuple(images.pixels.shape[1:])).encode()
+        for row, pixels in enumerate(images.pixels.numpy()):
+            digest = hashlib.sha256(shape + np.ascontiguousarray(pixels).tobytes()).digest()
+            marks[row, 1] = int.from_bytes(digest[:8], "big")
+    return marks
+
+
+def write_marks(folder: Path, marks: np.ndarray) -> None:
+    """Write into a run directory which images its network has seen: uint64 [n, 2]."""
+    with replacing(folder / TRAINED_ON) as temporary, open(temporary, "wb") as file:
+        np.save(file, marks, allow_pickle=False)
+
+
+def read_marks(weights: str | Path) -> np.ndarray | None:
+    """Return what lies beside a file of weights on what they have seen; None where nothing does."""
+    path = Path(weights).with_name(TRAINED_ON)
+    if not os.path.isfile(path):
+        return None
+    try:
+        marks = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    sound = isinstance(marks, np.ndarray) and marks.dtype == np.uint64
+    return marks if sound and marks.ndim == 2 and marks.shape[1] == 2 else None
+
+
+def seen(marks: np.ndarray, trained: np.ndarray) -> np.ndarray:
+    """Return which images, by their marks [n, 2], are among those trained on: bool [n]."""
+    one, other = ((marks[:, k] != 0) & np.isin(marks[:, k], trained[:, k]) for k in (0, 1))
+    either: np.ndarray = one | other
+    return either

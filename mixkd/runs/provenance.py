@@ -1,0 +1,58 @@
+"""Where a result comes from: command, revision, packages, machine, seeds."""
+
+import platform
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from mixkd.config.schema import Config, EvaluateLogits, Training
+from mixkd.redact import hidden
+
+PACKAGES = (
+    "mixkd",
+    "torch",
+    "torchvision",
+    "lightning",
+    "timm",
+    "torchmetrics",
+    "hydra-core",
+    "numpy",
+)
+
+
+def provenance(cfg: Config) -> dict[str, Any]:
+    """Return what is known of a run before it starts, ready for JSON."""
+    known: dict[str, Any] = {
+        "command": hidden([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "git": git_revision(),
+        "packages": {name: version(name) for name in PACKAGES},
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "seeds": {"seed": cfg.seed},
+    }
+    if not isinstance(cfg, EvaluateLogits):
+        known["seeds"]["split_seed"] = cfg.data.split_seed
+        known["selection"] = cfg.data.selection
+    if isinstance(cfg, Training):
+        known["seeds"]["stream"] = stream_seed(cfg)
+    return known
+
+
+def stream_seed(cfg: Training) -> int:
+    """Return the seed of the vicinal stream: `stream.seed`, or `seed` where that is null."""
+    return cfg.seed if cfg.stream.seed is None else cfg.stream.seed
+
+
+def git_revision() -> str | None:
+    """Return the revision of mixkd's checkout, `-dirty` where files differ; None if installed."""
+    checkout = Path(__file__).resolve().parents[2]
+    if not (checkout / ".git").exists():
+        return None
+    describe = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        result = subprocess.run(describe, cwd=checkout, capture_output=True, text=True, timeout=10)
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return None
+    return result.stdout.strip() or None

@@ -1,0 +1,318 @@
+"""Run directories as they are found, whatever state they are in."""
+
+import json
+import os
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mixkd.config.schema import Data, Network, Section, Trainer, places
+from mixkd.files.reading import (
+    Damaged,
+    folders_with,
+    is_number,
+    read_arrays,
+    read_mapping,
+    read_rows,
+)
+from mixkd.metrics.feasible import impossible, is_possible
+from mixkd.metrics.paired import NAMES, Predictions, expected_calibration_error, unfit
+from mixkd.runs.identity import AS_BEFORE
+
+TRAININGS = ("finetune", "distill")
+PREDICTIONS = "predictions/test.npz"
+FEATURES = ("tsne", "position", "classes")  # what is shown of features.npz
+TOLERANCE = 1e-4  # between metrics and what the saved float32 confidences give
+
+# What CSV files hold at least: texts, and numbers.
+COLUMNS = {
+    "reliability.csv": (("split",), ("count", "accuracy", "confidence")),
+    "vicinal.csv": (("split", "network"), ("lam",)),
+    "history.csv": ((), ("val/accuracy",)),
+}
+
+# The sections that say what a run is, and of each the keys that say where and how fast: the schema
+# knows them. Weights to start from differ from seed to seed, as teachers' do.
+SECTIONS: dict[str, type[Section] | None] = {
+    "network": Network, "student": Network, "data": Data, "method": None, "optimizer": None,
+    "schedule": None, "stage1": None, "trainer": Trainer,
+}  # fmt: skip
+PLACES = {name: {*places(schema)} if schema else set() for name, schema in SECTIONS.items()}
+PLACES["network"].add("weights")
+PLACES["student"].add("weights")
+PLACES["trainer"].add("devices")
+
+
+@dataclass(frozen=True)
+class FoundRun:
+    """A run directory: what its files say, empty where they are missing, and what is wrong.
+
+    Attributes:
+        path: relative to the folder in which it was looked for.
+        folder: that folder.
+        config: config.yaml.
+        provenance: provenance.json.
+        status: status.json.
+        metrics: the numbers of metrics.json.
+        problems: files that are damaged.
+    """
+
+    path: str
+    folder: Path
+    config: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    status: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+
+    @property
+    def damaged(self) -> list[str]:
+        """Its files that say what it is, and are there but cannot be used, a line each."""
+        return [text for text in self.problems if "is damaged: " in text]
+
+    @property
+    def task(self) -> str:
+        """finetune, distill or evaluate."""
+        return str(self.config.get("task", ""))
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it has come to its end and has metrics."""
+        return self.status.get("state") == "finished" and bool(self.metrics)
+
+    @property
+    def seed(self) -> int:
+        """The seed; 0 where none is known."""
+        seed = self.config.get("seed")
+        return seed if isinstance(seed, int) else 0
+
+    @property
+    def dataset(self) -> str:
+        """The name of its data."""
+        return str(self.section("data").get("name", ""))
+
+    @property
+    def selection(self) -> str:
+        """What selected the epoch: holdout or test."""
+        return str(self.section("data").get("selection", ""))
+
+    @property
+    def is_of_a_file(self) -> bool:
+        """Whether it measures a file of weights, which does not say what images they have seen."""
+        own = self.section("network")
+        known = own.get("run") or own.get("export")
+        return self.task == "evaluate" and bool(own.get("weights")) and not known
+
+    def section(self, name: str) -> Mapping[str, Any]:
+        """Return a section of the configuration, empty where there is none."""
+        found = self.config.get(name)
+        return found if isinstance(found, dict) else {}
+
+    def fingerprint(self, name: str) -> str:
+        """Return a sha256 of provenance.json by its name, or ""."""
+        found = self.provenance.get("fingerprints")
+        return str(found.get(name, "")) if isinstance(found, dict) else ""
+
+    @property
+    def images(self) -> str:
+        """What tells its data from other data: the sha256 of the images, or of their listing."""
+        return self.fingerprint("data") or self.fingerprint("data_files")
+
+    @property
+    def command(self) -> str:
+        """The command that made it, as typed in a shell."""
+        words = self.provenance.get("command")
+        return shlex.join(map(str, words)) if isinstance(words, list) else ""
+
+    @cached_property
+    def faults(self) -> list[str]:
+        """What is wrong with its files and numbers, a line each; its files are read for it."""
+        found = list(self.problems)
+        for name, value in self.metrics.items():
+            if name.endswith("/accuracy") and not 0 <= value <= 1:
+                found.append(f"{name} {value:g} is no fraction")
+        prefixes = [name.removesuffix("ece") for name in self.metrics if name.endswith("/ece")]
+        for prefix in prefixes:
+            accuracy = self.metrics.get(f"{prefix.replace('scaled/', '')}accuracy")
+            confidence = self.metrics.get(f"{prefix}confidence")
+            if accuracy is None or confidence is None or "normalised" in prefix:
+                continue
+            ece = self.metrics[f"{prefix}ece"]
+            if not is_possible(accuracy, confidence, ece):
+                found.append(impossible(accuracy, confidence, ece, name=f"{prefix}ece"))
+        return found + self._damaged() + self._disagreements()
+
+    def _disagreements(self) -> list[str]:
+        """Return where metrics.json says other than the predictions do."""
+        kept = self.predictions
+        if kept is None:
+            damaged = os.path.lexists(self.folder / self.path / PREDICTIONS)
+            return [f"{PREDICTIONS} is damaged"] if damaged else []
+        counted = {
+            "accuracy": float((kept["prediction"] == kept["label"]).mean()),
+            "confidence": float(kept["confidence"].mean(dtype=np.float64)),
+            "ece": expected_calibration_error(kept),
+        }
+        return [
+            f"test/{name} {self.metrics[f'test/{name}']:.4f}, but its saved predictions give "
+            f"{value:.4f}"
+            for name, value in counted.items()
+            if abs(self.metrics.get(f"test/{name}", value) - value) > TOLERANCE
+        ]
+
+    @cached_property
+    def predictions(self) -> Predictions | None:
+        """predictions/test.npz, or None where there is none that can be read."""
+        found = self.arrays(PREDICTIONS, NAMES)
+        return None if unfit(found) else found
+
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        """Return the rows of one of its CSV files, numbers as floats.
+
+        Rows that lack what `COLUMNS` says that they hold are left out.
+        """
+        return [row for row in self._raw_rows(name) if _is_whole(row, name)]
+
+    def _raw_rows(self, name: str) -> list[dict[str, Any]]:
+        try:
+            rows = read_rows(self.folder / self.path / name)
+        except (FileNotFoundError, Damaged):
+            return []
+        return [{k: _number(v) for k, v in row.items()} for row in rows]
+
+    def arrays(self, name: str, wanted: Sequence[str]) -> dict[str, np.ndarray]:
+        """Return arrays of one of its npz files; none where it is missing or damaged.
+
+        Args:
+            name: of the file.
+            wanted: the names of the arrays, those that it does not have among them.
+        """
+        place = self.folder / self.path
+        try:
+            return read_arrays(place / name, wanted, place)
+        except (FileNotFoundError, Damaged):
+            return {}
+
+    @cached_property
+    def features(self) -> dict[str, np.ndarray]:
+        """What is shown of features.npz; nothing where it is missing or no such thing."""
+        found = self.arrays("features.npz", FEATURES)
+        if {*FEATURES} - found.keys():
+            return {}
+        tsne, position, classes = (found[name] for name in FEATURES)
+        is_sound = (
+            tsne.ndim == 2 and tsne.shape[1] == 2 and tsne.dtype.kind == "f"
+            and position.shape == (len(tsne),) and position.dtype.kind in "iu"
+            and classes.ndim == 1 and classes.dtype.kind == "U" and len(classes) <= len(tsne)
+            and np.isfinite(tsne).all()
+            and ((position >= 0) & (position < len(classes))).all()
+            and (classes.view(np.uint32) <= sys.maxunicode).all()
+        )  # fmt: skip
+        return found if is_sound else {}
+
+    @property
+    def setting(self) -> str:
+        """What its experiment is, whatever the seed: equal for the seeds of one row."""
+        return f"{self.recipe} {self.fingerprint('teacher')}"
+
+    @property
+    def recipe(self) -> str:
+        """Its setting, whatever its teacher's weights are: each seed may have its own teacher."""
+        kept = {
+            name: {
+                key: value
+                for key, value in self.section(name).items()
+                if key not in PLACES[name] and (key, value) not in AS_BEFORE.items()
+            }
+            for name in SECTIONS
+        }
+        learner = kept["student" if self.task == "distill" else "network"]
+        if isinstance(file := learner.get("pretrained"), str):  # wherever it lies
+            learner["pretrained"] = self.fingerprint("start") or file
+        is_new = self.section("student" if self.task == "distill" else "network").get("weights")
+        if not learner.get("pretrained") or is_new is not None:
+            del kept["stage1"]  # there was none
+        return as_text([kept, {k: self.config.get(k) for k in ("task", "protocol", "temperature")}])
+
+    def _is_sound(self, name: str) -> bool:
+        rows = self._raw_rows(name)
+        return bool(rows) and all(_is_whole(row, name) for row in rows)
+
+    def _damaged(self) -> list[str]:
+        """Return which of its files are there but cannot be used."""
+        place = self.folder / self.path
+        found = [n for n in COLUMNS if os.path.lexists(place / n) and not self._is_sound(n)]
+        if os.path.lexists(place / "features.npz") and not self.features:
+            found.append("features.npz")
+        return [f"{name} is damaged" for name in found]
+
+
+def as_text(value: Any) -> str:
+    """Return a part of a configuration as text that does not depend on the order of its keys."""
+
+    def plain(part: Any) -> Any:
+        if isinstance(part, dict):
+            return {str(key): plain(own) for key, own in part.items()}
+        if isinstance(part, float) and part.is_integer():  # 1 and 1.0 are one number
+            return int(part)
+        return [plain(own) for own in part] if isinstance(part, list) else part
+
+    return json.dumps(plain(value), sort_keys=True, default=str)
+
+
+def find_runs(folder: Path) -> list[FoundRun]:
+    """Return every run directory under a folder, sorted by path."""
+    names = ("config.yaml", "status.json", "metrics.json", "provenance.json")
+    return [read_run(folder, path) for path in folders_with(names, folder) if path != folder]
+
+
+def read_run(folder: Path, path: Path) -> FoundRun:
+    """Read one run directory.
+
+    Args:
+        folder: what its name is relative to.
+        path: the directory.
+    """
+    problems: list[str] = []
+
+    def read(name: str, required: bool = True) -> dict[str, Any]:
+        try:
+            return read_mapping(path / name, any_number=name == "metrics.json")
+        except FileNotFoundError:
+            if required:
+                problems.append(f"{name} is missing")
+        except Damaged as error:
+            problems.append(f"{name} is damaged: {error.why[:80]}")
+        return {}
+
+    config, provenance, status = read("config.yaml"), read("provenance.json"), read("status.json")
+    metrics = read("metrics.json", required=status.get("state") == "finished")
+    numbers: dict[str, float] = {}
+    for name, value in metrics.items():
+        if is_number(value):
+            numbers[name] = float(value)
+        else:
+            problems.append(f"metrics.json: {name} is {repr(value)[:40]}, no number")
+    name = str(path.relative_to(folder))
+    return FoundRun(name, folder, config, provenance, status, numbers, tuple(problems))
+
+
+def _is_whole(row: Mapping[str, Any], name: str) -> bool:
+    """Return whether a row of a file holds what `COLUMNS` says."""
+    texts, numbers = COLUMNS.get(name, ((), ()))
+    return all(isinstance(row.get(k), str) for k in texts) and all(
+        isinstance(row.get(k), float) for k in numbers
+    )
+
+
+def _number(text: str | None) -> Any:
+    try:
+        return float(text or "nan")
+    except ValueError:
+        return text

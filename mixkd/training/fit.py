@@ -1,0 +1,326 @@
+"""What finetune and distill share: train, keep the selected epoch, report it on the test images."""
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.pytorch import Callback, Trainer
+from timm.layers.norm_act import convert_sync_batchnorm
+
+from mixkd.callbacks.loggers import log_results, open_loggers, replay
+from mixkd.callbacks.monitors import CalibrationMonitor, LinearityMonitor
+from mixkd.callbacks.recorder import PlainCheckpoints, Recorder
+from mixkd.config import schema as config
+from mixkd.console import say
+from mixkd.data.images import Splits
+from mixkd.data.module import ImageDataModule, make_stream
+from mixkd.errors import UserError
+from mixkd.evaluation.calibration import can_fit, measure
+from mixkd.files.writing import file_fingerprint, replacing, write_json
+from mixkd.modules.head_training import HeadTraining
+from mixkd.modules.learner import Learner
+from mixkd.networks.network import (
+    Network,
+    check_logits,
+    check_training,
+    head_of,
+    read_tensors,
+    save_weights,
+    use_channels_last,
+)
+from mixkd.networks.state_dict import checked
+from mixkd.runs.overlap import write_marks
+from mixkd.runs.provenance import stream_seed
+from mixkd.runs.run import Metrics, Run
+from mixkd.training.optimization import FixedSchedule, Optimization
+from mixkd.vicinal import VicinalStream
+
+
+def make_trainer(cfg: config.Machine, **more: object) -> Trainer:
+    """Return a Lightning Trainer that logs, checkpoints and prints nothing by itself."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # Loaders yield positions, not images: workers would only cost time.
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*isinstance.*LeafSpec.*")
+    warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
+    warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+    warnings.filterwarnings("ignore", message=".*Previous log files in this directory.*")
+    warnings.filterwarnings("ignore", message=".*ended before the epoch ended.*")
+    warnings.filterwarnings("ignore", message=".*sync_dist=True.*")  # they are summed already
+    warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
+    if cfg.threads is not None:
+        torch.set_num_threads(cfg.threads)
+    # Metrics need float64, which Apple's GPUs lack: Lightning's own `auto` would take them.
+    gpu = torch.cuda.is_available()
+    if not gpu:  # Lightning has torch ask NVML, which Adam would do again at every step
+        os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
+    if cfg.accelerator == "gpu" and cfg.devices > torch.cuda.device_count():
+        raise UserError.of(
+            "trainer.devices",
+            f"got {cfg.devices} of accelerator gpu; there are {torch.cuda.device_count()}",
+        )
+    accelerator = "gpu" if gpu and cfg.accelerator != "cpu" else "cpu"
+    if isinstance(cfg, config.Trainer) and cfg.sync_batchnorm and accelerator == "cpu":
+        raise UserError.of("trainer.sync_batchnorm", "got true on a CPU; it takes GPUs")
+    options: dict[str, object] = {
+        "accelerator": accelerator,
+        "devices": cfg.devices,
+        "strategy": cfg.strategy,
+        # On SLURM too: Lightning's own way there would requeue, which submitit does.
+        "plugins": [LightningEnvironment(), PlainCheckpoints()],
+        "precision": {"float32": "32-true", "bf16": "bf16-mixed"}[cfg.precision],
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
+        "use_distributed_sampler": False,
+    }
+    return Trainer(**options | more)  # type: ignore[arg-type]
+
+
+def describe_device(trainer: Trainer) -> str:
+    """Return where a trainer computes: a GPU's name, or the CPU with its number of threads."""
+    device = trainer.strategy.root_device
+    if device.type == "cuda":
+        return f"{trainer.world_size} x {torch.cuda.get_device_name(device)}"
+    return f"{trainer.world_size} x cpu, {torch.get_num_threads()} threads"
+
+
+# What a checkpoint has to have for a training to go on from it.
+PARTS = ("epoch", "state_dict", "optimizer_states", "loops", "callbacks", "schedule",
+         "epoch_so_far")  # fmt: skip
+
+
+def _check_checkpoints(recorder: Recorder, learner: Learner) -> None:
+    """Look at the checkpoints that a training goes on from, before it does.
+
+    Raises:
+        UserError: if one is damaged, or is not of such a training.
+    """
+    try:
+        last = _checkpoint(recorder.last, learner)
+        state = last["callbacks"].get(recorder.state_key) or {"epoch": -1}
+        if state["epoch"] >= 0:  # it speaks of a best
+            _checkpoint(recorder.best, learner)
+    except UserError as error:
+        text = f"{error.problems[0].text}; run.force=true starts over"
+        raise UserError.of("run.dir", text) from error
+
+
+def _checkpoint(path: Path, learner: Learner) -> dict[str, Any]:
+    held: Any = read_tensors(path, "run.dir")[0]
+    lacking = [part for part in PARTS if not isinstance(held, dict) or part not in held]
+    state = {} if lacking else held["state_dict"]
+    if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
+        lacking = ["state_dict"]
+    if lacking:
+        text = f"{path} is no checkpoint of mixkd's: it lacks {', '.join(lacking)}"
+        raise UserError.of("run.dir", text)
+    checked(learner.state_dict(), state, path, "run.dir")
+    return dict(held)
+
+
+def prepare(
+    cfg: config.Machine,
+    network: Network,
+    classes: int,
+    shape: tuple[int, int],
+    key: str,
+    batch: int | None = None,
+) -> None:
+    """Choose a network's memory format, check it and compile it: its names stay as they are.
+
+    BatchNorm that several GPUs share is timm's: torch's own loses the activations that timm keeps
+    within a normalisation.
+
+    Args:
+        cfg: where and how to compute.
+        network: what is prepared, in place.
+        classes: of the data.
+        shape: of its views, height and width.
+        key: what to call it.
+        batch: how many images a process learns from at a time; None: the network does not learn.
+
+    Raises:
+        UserError: if it does not give logits of such views, or cannot learn from them.
+    """
+
+    def check() -> None:
+        check_logits(network, classes, shape, key)
+        if batch is not None:
+            check_training(network, classes, shape, key, batch)
+
+    if cfg.channels_last:
+        use_channels_last(network, check, key)
+    else:
+        check()
+    if isinstance(cfg, config.Trainer) and cfg.sync_batchnorm:  # which trains on GPUs alone
+        network.core = convert_sync_batchnorm(network.core)  # type: ignore[no-untyped-call]
+    if cfg.compile:
+        network.compile()
+
+
+def check_shares(sizes: Mapping[str, int], devices: int) -> None:
+    """Refuse more processes than there are images of a split, which they share.
+
+    Args:
+        sizes: images of each split, by its name.
+        devices: processes.
+
+    Raises:
+        UserError: if one of them would get none.
+    """
+    name, fewest = min(sizes.items(), key=lambda size: size[1])
+    if fewest < devices:
+        raise UserError.of(
+            "trainer.devices", f"got {devices}, which share {fewest} {name} images; takes fewer"
+        )
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One fit: what learns, from which stream, for how many epochs."""
+
+    learner: Learner
+    stream: VicinalStream
+    epochs: int
+    number: int = 2
+
+
+def stages(
+    cfg: config.Finetune | config.Distill, learner: Learner, stream: VicinalStream, splits: Splits
+) -> list[Stage]:
+    """Return the learner's own stage, after one of its head alone where that is configured."""
+    whole = Stage(learner, stream, cfg.trainer.max_epochs)
+    if not cfg.stage1_epochs:
+        if cfg.stage1.epochs:
+            say("no stage 1 (the head alone): the backbone is not pretrained")
+        return [whole]
+    rates = FixedSchedule([cfg.stage1.lr] * cfg.stage1_epochs)
+    head = HeadTraining(
+        learner.network,
+        head_of(learner.network, "stage1.epochs"),
+        Optimization(partial(torch.optim.Adam, lr=cfg.stage1.lr), rates),
+        cfg.seed,
+    )
+    views = make_stream(
+        cfg.data, splits, None, stream_seed(cfg), devices=cfg.trainer.devices, stage=1
+    )
+    return [Stage(head, views, cfg.stage1_epochs, number=1), whole]
+
+
+def fit(
+    cfg: config.Finetune | config.Distill,
+    run: Run,
+    stages: Sequence[Stage],
+    data: ImageDataModule,
+    fingerprints: Mapping[str, str],
+) -> Metrics:
+    """Train, from the last checkpoint if there is one; write the run directory; return metrics.
+
+    Each stage is a fit of its own: what stage 1 froze is wrapped anew, with a fresh optimizer.
+
+    Args:
+        cfg: the task's configuration.
+        run: where everything is kept.
+        stages: what is trained, in order; the last one's outcome is measured and kept.
+        data: what it trains on, is selected by and reported on.
+        fingerprints: sha256 of the data and weights that go in, by name.
+    """
+    learner = stages[-1].learner
+    sizes = {name: len(data.splits[name]) for name in ("train", "val", "test")}
+    check_shares(sizes, cfg.trainer.devices)
+    more: dict[str, object] = {}
+    if cfg.trainer.devices > 1 and learner.network.unreached:
+        more["strategy"] = "ddp_find_unused_parameters_true"
+    plans: list[tuple[Stage, Trainer, Recorder, Path | None]] = []
+    for stage in stages:
+        recorder = Recorder(run, cfg.trainer.select, stage.number, cfg.checkpoint.every_n_steps)
+        done = recorder.last.is_file() and not cfg.run.force
+        if done:
+            _check_checkpoints(recorder, stage.learner)
+            plans.clear()  # what came before has ended
+        trainer = make_trainer(
+            cfg.trainer,
+            max_epochs=stage.epochs,
+            accumulate_grad_batches=cfg.trainer.accumulate,
+            callbacks=[recorder, *(monitors(cfg.callbacks, run) if stage.number == 2 else [])],
+            enable_checkpointing=True,  # the recorder's; Lightning adds none beside it
+            **more,
+        )
+        plans.append((stage, trainer, recorder, recorder.last if done else None))
+    with (
+        run.started(fingerprints, device=describe_device(trainer)),
+        open_loggers(cfg, run) as loggers,
+    ):
+        say(f"{cfg.task}: {run.path}")
+        if trainer.is_global_zero and run.trained_on is not None:
+            write_marks(run.path, run.trained_on)
+        say(", ".join(f"{n:,} {name} images" for name, n in sizes.items()))
+        if cfg.data.selection == "test":
+            say("selecting on the test images: test metrics will be optimistic")
+        for stage, trainer, recorder, checkpoint in plans:
+            trainer.loggers = loggers if stage.number == 2 else []
+            if checkpoint is not None:
+                say(f"resuming from {checkpoint}")
+                if trainer.loggers:
+                    replay(trainer.loggers, recorder.saved_rows())
+            data.stream = stage.stream
+            stage.learner.train()
+            with _steady(cfg.trainer.devices):
+                trainer.fit(stage.learner, data, ckpt_path=checkpoint, weights_only=True)
+            if trainer.is_global_zero:
+                recorder.write_history()  # a run may have ended between the checkpoint and this
+            trainer.strategy.barrier()  # until the first process has written
+        best = torch.load(recorder.best, map_location="cpu", weights_only=True)
+        learner.load_state_dict(best["state_dict"])
+        if trainer.is_global_zero:
+            weights = run.path / "weights.safetensors"
+            with replacing(weights) as temporary:
+                save_weights(learner.outcome.core, temporary, data.splits.classes)
+            run.add_fingerprints({"weights": file_fingerprint(weights)})
+        row = next(row for row in recorder.rows if row["epoch"] == recorder.best_epoch)
+        metrics = {key: float(value) for key, value in row.items() if key.startswith("val/")}
+        metrics["selected_epoch"] = recorder.best_epoch
+        metrics |= measure(
+            trainer, learner, data, ["test"], run, fits=can_fit(data.splits, cfg.data)
+        )
+        if trainer.is_global_zero:
+            write_json(run.path / "metrics.json", metrics)
+        log_results(loggers, run, metrics, trainer.global_step)
+    return metrics
+
+
+@contextmanager
+def _steady(devices: int) -> Iterator[None]:
+    """Say what is wrong where a network uses other parameters from one step to the next."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "find_unused_parameters" not in str(error):  # of the advice that torch gives
+            raise
+        raise UserError.of(
+            "trainer.devices",
+            f"got {devices}; the network does not use all of its parameters in each step, which "
+            "several processes cannot follow; takes 1",
+        ) from error
+
+
+def monitors(cfg: config.Callbacks, run: Run) -> list[Callback]:
+    """Return what watches the held-out images."""
+    watching: list[Callback] = []
+    if cfg.linearity.every_n_epochs is not None:
+        watching.append(LinearityMonitor(run, cfg.linearity))
+    if cfg.calibration.every_n_epochs is not None:
+        watching.append(CalibrationMonitor(run, cfg.calibration.every_n_epochs))
+    return watching

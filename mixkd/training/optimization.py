@@ -1,0 +1,190 @@
+"""Optimizers and learning-rate schedules. Rates change between epochs, never within one."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+import torch
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from mixkd.config import schema as config
+
+
+def make_optimizer(
+    cfg: config.SGD | config.Adam, parameters: Iterable[torch.nn.Parameter]
+) -> Optimizer:
+    """Return the configured optimizer over parameters."""
+    if isinstance(cfg, config.SGD):
+        return torch.optim.SGD(
+            parameters,
+            cfg.lr,
+            momentum=cfg.momentum,
+            nesterov=cfg.nesterov,
+            weight_decay=cfg.weight_decay,
+            fused=cfg.fused,
+        )
+    kind = torch.optim.Adam if cfg.name == "adam" else torch.optim.AdamW
+    b1, b2 = cfg.betas
+    return kind(parameters, cfg.lr, betas=(b1, b2), weight_decay=cfg.weight_decay, fused=cfg.fused)
+
+
+class Schedule(Protocol):
+    """The learning rate of each epoch."""
+
+    def rate(self, epoch: int) -> float:
+        """Return the rate of an epoch, counted from 0."""
+
+    def epoch_ended(self, nll: float) -> None:
+        """Take note of an epoch's held-out NLL, in nats."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state_dict`."""
+
+
+class FixedSchedule:
+    """A schedule known in advance: a pure function of the epoch."""
+
+    def __init__(self, rates: list[float]) -> None:
+        self.rates = rates
+
+    def rate(self, epoch: int) -> float:
+        """Return the rate of an epoch, counted from 0."""
+        return self.rates[epoch]
+
+    def epoch_ended(self, nll: float) -> None:
+        """Nothing changes."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return nothing: the epoch says it all."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to load."""
+
+
+class PlateauSchedule:
+    """torch's ReduceLROnPlateau on the held-out NLL, stepped after each validation.
+
+    `patience` counts as in Keras, which the paper's authors used: the rate falls at the end of the
+    patience-th epoch in a row without improvement. torch's falls one epoch later.
+    """
+
+    def __init__(self, cfg: config.Plateau, lr: float) -> None:
+        self._holder = torch.optim.SGD([torch.nn.Parameter(torch.zeros(()))], lr=lr)
+        self._plateau = ReduceLROnPlateau(
+            self._holder,
+            factor=cfg.factor,
+            patience=cfg.patience - 1,
+            threshold=cfg.min_delta,
+            threshold_mode="abs",
+            min_lr=cfg.min_lr,
+        )
+
+    def rate(self, epoch: int) -> float:
+        """Return the rate as it stands."""
+        return float(self._holder.param_groups[0]["lr"])
+
+    def epoch_ended(self, nll: float) -> None:
+        """Lower the rate if the NLL has stopped falling."""
+        self._plateau.step(nll)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the rate and the plateau's counters."""
+        return {"lr": self.rate(0), "plateau": self._plateau.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state_dict`."""
+        self._holder.param_groups[0]["lr"] = state["lr"]
+        self._plateau.load_state_dict(state["plateau"])
+
+
+def make_schedule(
+    cfg: config.Constant | config.Cosine | config.Plateau | config.Piecewise,
+    lr: float,
+    epochs: int,
+) -> Schedule:
+    """Return the configured schedule.
+
+    Args:
+        cfg: the schedule's section.
+        lr: the peak rate.
+        epochs: how many epochs are trained.
+    """
+    match cfg:
+        case config.Constant():
+            return FixedSchedule([lr] * epochs)
+        case config.Cosine():
+            return FixedSchedule([cosine_rate(cfg, lr, e, epochs) for e in range(epochs)])
+        case config.Piecewise():
+            return FixedSchedule([piecewise_rate(cfg, e, epochs) for e in range(epochs)])
+        case config.Plateau():
+            return PlateauSchedule(cfg, lr)
+
+
+def cosine_rate(cfg: config.Cosine, lr: float, epoch: int, epochs: int) -> float:
+    """Return the rate of an epoch: lr * (e + 1) / (w + 1) in warm-up, then half a cosine.
+
+    The cosine would reach min_lr in the epoch after the last.
+    """
+    warmup = min(cfg.warmup_epochs, epochs - 1)
+    if epoch < warmup:
+        return lr * (epoch + 1) / (warmup + 1)
+    done = (epoch - warmup) / max(epochs - warmup, 1)
+    return half_cosine(lr, cfg.min_lr, done)
+
+
+def piecewise_rate(cfg: config.Piecewise, epoch: int, epochs: int) -> float:
+    """Return the rate of an epoch under the paper's piecewise schedule.
+
+    With `stretch`, epoch 0 is the schedule's epoch 0 and the last epoch its epoch `length` - 1.
+    """
+    at = float(epoch)
+    if cfg.stretch:
+        at = epoch * (cfg.length - 1) / max(epochs - 1, 1)
+    last = cfg.segments[-1]
+    for segment in cfg.segments:
+        if segment.start <= at <= segment.end:
+            done = (at - segment.start) / (segment.end - segment.start)
+            if segment.shape == "linear":
+                return segment.lr0 + (segment.lr1 - segment.lr0) * done
+            return half_cosine(segment.lr0, segment.lr1, done)
+    return last.lr1
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """How a network is brought to learn.
+
+    Attributes:
+        optimizer: makes the optimizer of given parameters.
+        schedule: the learning rate of each epoch.
+        clip_norm: gradients of all parameters together are shortened to this l2 norm; None: never.
+        ema: decay, each step, of an exponential moving average of the network, which then answers
+            in its place wherever it is measured or kept; None: no average.
+    """
+
+    optimizer: Callable[[Iterable[torch.nn.Parameter]], Optimizer]
+    schedule: Schedule
+    clip_norm: float | None = None
+    ema: float | None = None
+
+    @classmethod
+    def of(cls, cfg: config.Finetune | config.Distill) -> "Optimization":
+        """Return what a task configures."""
+        return cls(
+            partial(make_optimizer, cfg.optimizer),
+            make_schedule(cfg.schedule, cfg.optimizer.lr, cfg.trainer.max_epochs),
+            cfg.trainer.clip_norm,
+            cfg.trainer.ema,
+        )
+
+
+def half_cosine(first: float, last: float, done: float) -> float:
+    """Return the rate a share `done` in [0, 1] of the way along half a cosine."""
+    return last + (first - last) * (1 + math.cos(math.pi * done)) / 2

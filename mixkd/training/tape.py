@@ -1,0 +1,245 @@
+"""A teacher's answers along the vicinal stream, recorded once and read by every run that fits.
+
+The stream knows nothing of the student: its order, views, partners and lambda are a function of
+(stream seed, epoch, step). So runs of one stream and one teacher, such as those of a sweep over
+temperatures, may share the teacher's logits. A tape is a folder, named by everything that they
+depend on: a file an epoch, and tape.json, which says what the name stands for.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+from lightning.pytorch import Trainer
+from torch import Tensor
+
+from mixkd.console import say
+from mixkd.errors import UserError
+from mixkd.files.arrays import map_npy
+from mixkd.files.writing import temporary_beside, write_array, write_json, writing
+from mixkd.networks.network import FrozenTeacher
+from mixkd.vicinal import VicinalBatch
+
+Precision = Literal["float16", "float32"]
+
+
+class Tape:
+    """The logits of a teacher at every step of some epochs.
+
+    An epoch is written to `epoch-0000.part.npy`, all NaN at first, by each process its own rows;
+    when every row is there, it is renamed to `epoch-0000.npy`. So a recording that was interrupted
+    goes on where it stopped, and whatever has the final name is whole.
+
+    Args:
+        root: where tapes are.
+        key: all that the logits depend on, ready for JSON.
+        shape: of an epoch: steps, images of the global batch, classes.
+        precision: of a number.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        key: Mapping[str, Any],
+        shape: tuple[int, int, int],
+        precision: Precision = "float16",
+    ) -> None:
+        self.key = dict(key) | {"shape": list(shape), "precision": precision}
+        name = hashlib.sha256(json.dumps(self.key, sort_keys=True).encode()).hexdigest()[:16]
+        self.folder, self.shape, self.dtype = root / name, shape, np.dtype(precision)
+        self._open: tuple[int, bool, np.ndarray] | None = None
+
+    def bytes(self, epochs: int) -> int:
+        """Return the size of so many epochs."""
+        return epochs * math.prod(self.shape) * self.dtype.itemsize
+
+    def check_size(self, epochs: int, limit: float) -> None:
+        """Refuse a tape that is larger than a limit in gigabytes.
+
+        Raises:
+            UserError: if it is, with its size.
+        """
+        size = self.bytes(epochs) / 1e9
+        if size > limit:
+            steps, images, classes = self.shape
+            raise UserError.of(
+                "teacher.tape_gb",
+                f"{epochs} epochs of {steps} x {images} x {classes} numbers, {self.dtype}, are "
+                f"{size:.3g} GB; takes up to {limit:g} (float16 halves what float32 takes)",
+            )
+
+    def check(self, epochs: int) -> None:
+        """Look at what there is of so many epochs.
+
+        Raises:
+            UserError: if it cannot be read, or a file is where the tape's folder belongs.
+        """
+        for folder in (self.folder.parent, self.folder):
+            if folder.exists() and not folder.is_dir():
+                text = f"got {str(folder)!r}, which is a file; takes a folder"
+                raise UserError.of("teacher.tape", text)
+        for epoch in range(epochs):
+            for path in filter(Path.is_file, (self._file(epoch), self._part(epoch))):
+                self._opened(path, "r")
+
+    def has(self, epochs: int) -> bool:
+        """Return whether so many epochs, from the first, are there as a whole."""
+        return all(self._file(epoch).is_file() for epoch in range(epochs))
+
+    def rounded(self, logits: Tensor) -> Tensor:
+        """Return logits as the tape would give them back: float32, shape as they are."""
+        return logits.to(getattr(torch, self.dtype.name)).float()
+
+    def read(self, epoch: int, step: int, rows: Tensor) -> Tensor | None:
+        """Return logits, float32 [b, classes], or None where they are not on the tape.
+
+        Args:
+            epoch: from 0.
+            step: from 0.
+            rows: int64 [b], of the global batch.
+        """
+        stored = self._array(epoch, write=False)
+        if stored is None:
+            return None
+        found = np.asarray(stored[step, rows.numpy()])
+        return None if np.isnan(found[:, 0]).any() else torch.from_numpy(found).float()
+
+    def write(self, epoch: int, step: int, rows: Tensor, logits: Tensor) -> None:
+        """Keep logits [b, classes] of some rows of a step."""
+        stored = self._array(epoch, write=True)
+        if stored is not None:
+            stored[step, rows.numpy()] = logits.detach().float().cpu().numpy()
+
+    def finish(self, epoch: int) -> bool:
+        """Give an epoch its final name if every row of it is there; return whether it is whole."""
+        if self._file(epoch).is_file():
+            return True
+        stored = self._array(epoch, write=True)
+        assert stored is not None
+        whole = not np.isnan(stored[..., 0]).any()
+        if whole:
+            assert isinstance(stored, np.memmap)
+            stored.flush()
+            self._open = None
+            self._part(epoch).rename(self._file(epoch))
+        return bool(whole)
+
+    def flush(self) -> None:
+        """Write what is held to disk, and let go of it."""
+        if self._open is not None and isinstance(self._open[2], np.memmap):
+            self._open[2].flush()
+        self._open = None
+
+    def start(self) -> None:
+        """Make the folder, and say in it what it is of."""
+        write_json(self.folder / "tape.json", self.key)
+
+    def _file(self, epoch: int) -> Path:
+        return self.folder / f"epoch-{epoch:04d}.npy"
+
+    def _part(self, epoch: int) -> Path:
+        return self.folder / f"epoch-{epoch:04d}.part.npy"
+
+    def _array(self, epoch: int, write: bool) -> np.ndarray | None:
+        """Return an epoch's array, opened once; None where there is nothing to read or to write."""
+        if self._open is not None and self._open[:2] == (epoch, write):
+            return self._open[2]
+        path = self._file(epoch)
+        if path.is_file():
+            if write:
+                return None
+            array = self._opened(path, "r")
+        elif write:
+            array = self._begun(epoch)
+        else:
+            return None
+        self._open = (epoch, write, array)
+        return array
+
+    def _begun(self, epoch: int) -> np.ndarray:
+        """Return the array of an epoch that is being written."""
+        path = self._part(epoch)
+        if not path.is_file():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            # Whole before it has its name: another process may open it at once.
+            with writing(path), temporary_beside(path) as own:
+                write_array(own, self.shape, self.dtype.type(np.nan))
+                if not path.is_file():
+                    own.rename(path)
+        return self._opened(path, "r+")
+
+    def _opened(self, path: Path, mode: Literal["r", "r+"]) -> np.ndarray:
+        """Map a file of an epoch into memory.
+
+        Raises:
+            UserError: if it is damaged; what is no array is never unpickled.
+        """
+        try:
+            array: np.ndarray = map_npy(path, mode)
+            if (array.shape, array.dtype) != (self.shape, self.dtype):
+                raise ValueError(f"it holds {array.dtype} {list(array.shape)}")
+        except ValueError as error:
+            text = f"{path} is damaged ({error}); remove {self.folder}"
+            raise UserError.of("teacher.tape", text) from error
+        return array
+
+
+class Deck:
+    """A training's way to its teacher: the tape where it has the answer, else the teacher.
+
+    Of several runs of one tape, one records; the others ask the teacher until the tape is whole.
+    All of them learn from answers as the tape gives them back, so that it makes no difference which
+    one a run was.
+
+    Args:
+        tape: the teacher's answers.
+        epochs: how many this training has.
+    """
+
+    def __init__(self, tape: Tape, epochs: int) -> None:
+        self.tape, self.epochs, self.records = tape, epochs, False
+        self._lock = FileLock(tape.folder / ".lock")
+
+    def start(self, trainer: Trainer) -> None:
+        """Record, if the tape is not whole and no other run does; every process has to call it."""
+        records = False
+        if trainer.is_global_zero and not self.tape.has(self.epochs):
+            self.tape.start()
+            try:
+                self._lock.acquire(timeout=0)
+                records = True
+                say(f"teacher.tape: recording in {self.tape.folder}")
+            except Timeout:
+                say(f"teacher.tape: another run records in {self.tape.folder}; asking the teacher")
+        elif trainer.is_global_zero:
+            say(f"teacher.tape: reading {self.tape.folder}")
+        self.records = bool(trainer.strategy.broadcast(records))
+
+    def answers(self, batch: VicinalBatch, teacher: FrozenTeacher) -> Tensor:
+        """Return the teacher's logits of a batch, float32 [b, classes], on its device."""
+        known = self.tape.read(batch.epoch, batch.step, batch.row)
+        if known is not None:
+            return known.to(batch.mixed.device, non_blocking=True)
+        logits = teacher(batch.mixed)
+        if self.records:
+            self.tape.write(batch.epoch, batch.step, batch.row, logits)
+        return self.tape.rounded(logits)
+
+    def epoch_ended(self, trainer: Trainer) -> None:
+        """Close an epoch of the tape when all processes have written theirs."""
+        if self.records:
+            self.tape.flush()
+            trainer.strategy.barrier()
+            if trainer.is_global_zero:
+                self.tape.finish(trainer.current_epoch)
+            trainer.strategy.barrier()
+
+    def stop(self) -> None:
+        """Let others record."""
+        self._lock.release()

@@ -1,0 +1,191 @@
+"""The bench: how it takes turns, what it prints, and that each comparison does what it says."""
+
+import sys
+from importlib import import_module
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from experiments.bench import __main__ as bench
+from experiments.bench import corruptions, inputs, settings, start, sweep, training, vicinal
+from experiments.bench.parts import linear, random_images
+from experiments.bench.timing import Figure, in_turn
+from mixkd.data.views import crop_and_flip
+from mixkd.networks.network import Network
+
+
+def test_work_is_done_in_turn_and_a_first_round_does_not_count() -> None:
+    done: list[str] = []
+
+    def work(name: str) -> float:
+        done.append(name)
+        return float(len(done))
+
+    found = in_turn({name: lambda name=name: work(name) for name in "abc"}, repeats=2)
+    assert "".join(done) == "abc" + "bca" + "cab"
+    assert found == {"a": [6, 8], "b": [4, 9], "c": [5, 7]}
+
+
+def test_a_median_is_held_against_its_target() -> None:
+    values = (3.0, 1.0, 1.5)
+    assert Figure("x", values, "").is_met is None
+    assert Figure("x", values, "", ("at most", 1.5)).is_met
+    assert not Figure("x", values, "", ("at most", 1.49)).is_met
+    assert Figure("x", values, "", ("at least", 1.5)).is_met
+    assert not Figure("x", values, "", ("at least", 1.51)).is_met
+
+
+def test_the_table_has_a_sentence_on_each_figure() -> None:
+    figures = [
+        Figure("speed: a / b", (0.99, 1.2345, 1.0), "A is fast.", ("at least", 0.98)),
+        Figure("start", (0.9, 0.7), "B is slow.", ("at most", 0.5), "s"),
+        Figure("size", (2.0,), "C is."),
+    ]
+    assert bench.markdown(figures) == (
+        "|  | what | median | lowest | highest | target | met |\n"
+        "| --- | --- | --- | --- | --- | --- | --- |\n"
+        "| 1 | speed: a / b | 1 | 0.99 | 1.23 | at least 0.98 | yes |\n"
+        "| 2 | start | 0.8 s | 0.7 | 0.9 | at most 0.5 s | no |\n"
+        "| 3 | size | 2 | 2 | 2 |  |  |\n"
+        "\n"
+        "1. A is fast.\n2. B is slow.\n3. C is.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [(["speed"], "got speed; takes training, sweep"), (["--repeats", "0"], "takes 1 or more")],
+)
+def test_a_mistake_is_told(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        bench.main(words)
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_it_writes_what_it_prints(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in bench.COMPARISONS:
+        module = import_module(f"experiments.bench.{name}")
+        figure = Figure(f"of {name}", (2.0, 3.0, 4.0), "It is.", ("at least", 1.0))
+        monkeypatch.setattr(module, "figures", lambda repeats, f=figure: iter([f] * repeats))
+    bench.main(["inputs", "--repeats", "2"])
+    printed = capsys.readouterr().out
+    table = (bench.OUT / "table.md").read_text()
+    assert table in printed
+    assert table.count("| of inputs | 3 | 2 | 4 | at least 1 | yes |") == 2
+    assert "of training" not in table
+    assert (bench.OUT / "table.csv").read_text().splitlines()[1] == (
+        "of inputs,3,2,4,at least 1,yes"
+    )
+
+
+class Counted(nn.Module):
+    """A linear network that counts the images that it is asked about."""
+
+    asked = 0
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.inner = linear(32, classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        Counted.asked += len(x)
+        logits: torch.Tensor = self.inner(x)
+        return logits
+
+
+def counted(name: str, classes: int = 10, *words: str) -> Network:
+    return Network(Counted(classes))
+
+
+def watched(module: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """Have a comparison do its work once; how many images each piece asks about, when it has."""
+    asked: dict[str, int] = {}
+
+    def once(works: Any, repeats: int) -> dict[str, list[float]]:
+        for name, work in works.items():
+            Counted.asked = 0
+            assert work() > 0
+            asked[name] = Counted.asked
+        return {name: [1.0] for name in works}
+
+    monkeypatch.setattr(module, "in_turn", once)
+    return asked
+
+
+def test_vicinal_analysis_asks_once_a_lambda_and_naive_use_three_times(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(vicinal, "timm_network", counted)
+    monkeypatch.setattr(vicinal, "PAIRS", 6)
+    monkeypatch.setattr(vicinal, "BATCH", 3)
+    asked = watched(vicinal, monkeypatch)
+    figures = list(vicinal.figures(1))
+    lambdas = vicinal.LAMBDAS
+    assert asked == {"analysis": 6 * lambdas, "passes": 6 * lambdas, "naive": 3 * 6 * lambdas}
+    assert len(figures) == 3
+
+
+def test_the_bare_loop_makes_the_views_that_mixkd_makes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the same draws: without any flip, and with all flipped."""
+    pixels = random_images(5, 8).pixels
+    for chance, flip in ((0.9, False), (0.1, True)):
+        torch.manual_seed(3)
+        top, left = torch.randint(0, 9, (2, 5, 1)).flatten(1)
+        monkeypatch.setattr(torch, "rand", lambda *shape, c=chance: torch.full(shape, c))
+        torch.manual_seed(3)
+        found = training.bare_views(pixels)
+        expected = crop_and_flip(pixels, top, left, torch.full((5,), flip), 4, (8, 8))
+        assert torch.equal(found, expected / 255)
+
+
+@pytest.mark.parametrize("module", [training, corruptions, inputs, settings, start])
+def test_each_comparison_gives_positive_figures(
+    module: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small: dict[str, dict[str, Any]] = {
+        "training": {"timm_network": counted},
+        "corruptions": {"IMAGES": 8, "BATCH": 4, "timm_network": counted},
+        "inputs": {"BATCH": 8, "STEPS": 2, "FILES": 3},
+        "settings": {"BATCH": 4, "STEPS": 1, "timm_network": counted},
+        "start": {"MIXKD": [sys.executable, "-c", "print('stepped')"]},
+    }
+    for name, value in small[module.__name__.rpartition(".")[2]].items():
+        monkeypatch.setattr(module, name, value)
+    if module is settings:
+        monkeypatch.setenv("CXX", "no-such-compiler")
+    if module is training:
+        compared = training.compared
+        monkeypatch.setattr(
+            training, "compared", lambda *a, **k: compared(*a, **(k | {"steps": 2, "batch": 4}))
+        )
+    figures = list(module.figures(1))
+    assert len({figure.what for figure in figures}) == len(figures) > 0
+    for figure in figures:
+        assert len(figure.values) in (1, 2, 3)
+        assert figure.median > (-1e3 if figure.unit == "ms" else 0)  # a difference may be negative
+        assert figure.says.endswith(".")
+
+
+def test_of_six_temperatures_one_run_asks_the_teacher(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep, "timm_network", counted)
+    monkeypatch.setattr(sweep, "SIDE", 32)
+    asked = watched(sweep, monkeypatch)
+    figures = list(sweep.figures(1))
+    images = sweep.BATCH * sweep.STEPS
+    held_out = 10  # every training looks at them once
+    assert asked == {
+        "recording": 2 * images + held_out,
+        "reading": images + held_out,
+        "live": 2 * images + held_out,
+        "student": images + held_out,
+        "teacher": images,
+    }
+    assert figures[0].median == pytest.approx((1 + 5) / (1 + 6))
+    assert figures[1].median == pytest.approx(6 / (1 + 6))

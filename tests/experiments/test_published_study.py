@@ -1,0 +1,96 @@
+"""The study in experiments/results/: its tables come of what is kept, and the README shows them."""
+
+import csv
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from mixkd.tasks.report import report
+
+ROOT = Path(__file__).parents[2]
+STUDY = ROOT / "experiments" / "results" / "cifar10-laptop"
+README = (ROOT / "README.md").read_text()
+MOST_BYTES = 5_000_000
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip().strip("|").split("|")]
+
+
+def rows(page: str) -> Iterator[list[str]]:
+    """Yield the rows of a page's Markdown tables."""
+    for line in page.splitlines():
+        if line.startswith("|") and not line.startswith(("| ---", "|--", "| :-")):
+            yield cells(line)
+
+
+def section() -> str:
+    """Return what the README says of the study."""
+    _, found = README.split("## A study on real images\n", 1)
+    return found.split("\n## ", 1)[0]
+
+
+def main_table() -> Iterator[list[str]]:
+    """Yield the README's rows: Table 1's, each with the one after temperature scaling."""
+    table = list(rows((STUDY / "table1.md").read_text()))
+    head = table[0]
+    for row, scaled in pairwise(table):
+        own, after = (dict(zip(head, each, strict=True)) for each in (row, scaled))
+        if not after["Setting"].startswith("scaled, T = "):
+            continue
+        teacher = own["Teacher"].partition("(")[2].rstrip(")")
+        name = f"{teacher}: {own['Setting']}" if teacher else own["Setting"]
+        yield [
+            name, own["Accuracy (%)"], own["Confidence (%)"], own["ECE"],
+            after["Setting"].removeprefix("scaled, T = "), after["ECE"],
+        ]  # fmt: skip
+
+
+def claims() -> dict[str, dict[str, str]]:
+    """Return what the study says of each claim, by the claim."""
+    with open(STUDY / "claims.csv", newline="") as file:
+        return {row["claim"]: row for row in csv.DictReader(file)}
+
+
+def test_the_tables_come_of_what_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(ROOT)
+    report([f"runs={STUDY.relative_to(ROOT)}/kept", f"out={tmp_path}"])
+    kept = {path.name: path.read_text() for path in STUDY.glob("*.csv")}
+    assert {"table1.csv", "table7.csv", "claims.csv"} < kept.keys()
+    for name, text in kept.items():
+        assert (tmp_path / name).read_text() == text, name
+
+
+def test_it_is_small_and_without_weights() -> None:
+    files = [path for path in STUDY.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < MOST_BYTES
+    assert not [path for path in files if path.suffix in (".safetensors", ".ckpt", ".th")]
+
+
+def test_the_readme_shows_its_main_table() -> None:
+    shown = list(rows(section()))
+    expected = list(main_table())
+    assert len(expected) == 13
+    assert [row for row in shown if len(row) == 6][1:] == expected
+
+
+def test_the_readme_shows_every_verdict_and_no_number_that_is_not_measured() -> None:
+    ledger = {row[0]: row[1:] for row in rows(section()) if len(row) == 4 and row[0] != "Claim"}
+    found = claims()
+    assert ledger.keys() == found.keys()
+    for claim, (printed, measured, effect) in ledger.items():
+        own = found[claim]
+        assert (printed, measured) == (own["printed_verdict"], own["measured_verdict"]), claim
+        assert effect or measured == "not measured", claim
+        for number in re.findall(r"[+-]?\d+\.\d+", effect):
+            assert number in own["measured_figures"], (claim, number)
+
+
+def test_the_readme_shows_pictures_that_are_there() -> None:
+    pictures = re.findall(r"!\[.+\]\((experiments/results/cifar10-laptop/\S+)\)", section())
+    assert len(pictures) == 2
+    for name in pictures:
+        assert (ROOT / name).is_file()

@@ -1,0 +1,103 @@
+import math
+
+import pytest
+import torch
+
+from mixkd.losses.distillation import distillation, distillation_kl, mixed_cross_entropy, soften
+
+
+def reference_kl(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> float:
+    """KL from its definition, in float64, a row at a time."""
+    total = 0.0
+    for s, t in zip(student.double().tolist(), teacher.double().tolist(), strict=True):
+        ps = [math.exp(x / temperature) for x in s]
+        pt = [math.exp(x / temperature) for x in t]
+        ps, pt = [p / sum(ps) for p in ps], [p / sum(pt) for p in pt]
+        total += sum(b * math.log(b / a) for a, b in zip(ps, pt, strict=True))
+    return total / len(student)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0, 10.0])
+def test_kl_is_its_definition(temperature: float) -> None:
+    student, teacher = 3 * torch.randn(7, 5), 3 * torch.randn(7, 5)
+    expected = reference_kl(student, teacher, temperature)
+    assert distillation_kl(student, teacher, temperature).item() == pytest.approx(
+        expected, rel=1e-5
+    )
+
+
+def test_kl_by_hand() -> None:
+    # p_t = (3/4, 1/4), p_s = (1/2, 1/2): 3/4 ln(3/2) + 1/4 ln(1/2).
+    teacher, student = torch.tensor([[math.log(3.0), 0.0]]), torch.zeros(1, 2)
+    expected = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
+    assert distillation_kl(student, teacher, 1.0).item() == pytest.approx(expected, abs=1e-7)
+
+
+def test_kl_of_confident_networks_that_disagree_is_not_cut_off() -> None:
+    # An epsilon of 1e-7 inside the log would give about 15.
+    student, teacher = torch.tensor([[50.0, 0.0]]), torch.tensor([[0.0, 50.0]])
+    assert distillation_kl(student, teacher, 1.0).item() == pytest.approx(50.0, abs=1e-4)
+
+
+def test_kl_counts_in_float32_whatever_comes_in() -> None:
+    student, teacher = torch.randn(4, 6), torch.randn(4, 6)
+    half = distillation_kl(student.bfloat16(), teacher.bfloat16(), 2.0)
+    full = distillation_kl(student.bfloat16().float(), teacher.bfloat16().float(), 2.0)
+    assert half.dtype == torch.float32
+    assert half.item() == full.item()
+
+
+def test_sigma_divides_each_row_by_its_population_std() -> None:
+    logits = torch.tensor([[1.0, 3.0, 5.0], [10.0, 30.0, 50.0]])
+    std = math.sqrt(8 / 3)  # of 1, 3, 5
+    expected = torch.tensor([[1.0, 3.0, 5.0]]) / std
+    torch.testing.assert_close(soften(logits, "sigma"), expected.expand(2, 3))
+
+
+def test_sigma_does_not_see_the_scale_of_either_network() -> None:
+    student, teacher = torch.randn(4, 6), torch.randn(4, 6)
+    kl = distillation_kl(student, teacher, "sigma")
+    torch.testing.assert_close(distillation_kl(9 * student, 0.1 * teacher, "sigma"), kl)
+
+
+def test_sigma_of_constant_logits_is_finite_and_so_is_its_gradient() -> None:
+    student = torch.zeros(2, 5, requires_grad=True)
+    loss = distillation_kl(student, torch.full((2, 5), 3.0), "sigma")
+    loss.backward()
+    assert loss.item() == 0
+    assert student.grad is not None
+    assert torch.isfinite(student.grad).all()
+
+
+def test_mixed_cross_entropy_is_that_with_mixed_one_hot_labels() -> None:
+    logits, lam = torch.randn(6, 4), torch.rand(6)
+    label, partner = torch.randint(4, (6,)), torch.randint(4, (6,))
+    hot = torch.nn.functional.one_hot
+    target = lam[:, None] * hot(label, 4) + (1 - lam[:, None]) * hot(partner, 4)
+    expected = torch.nn.functional.cross_entropy(logits, target)
+    torch.testing.assert_close(mixed_cross_entropy(logits, label, partner, lam), expected)
+
+
+def test_label_smoothing_is_torchs() -> None:
+    logits, label = torch.randn(6, 4), torch.randint(4, (6,))
+    expected = torch.nn.functional.cross_entropy(logits, label, label_smoothing=0.1)
+    found = mixed_cross_entropy(logits, label, label, torch.ones(6), smoothing=0.1)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("temperature", "t_squared", "alpha", "beta", "expected"),
+    [
+        (3.0, True, 0.0, 1.0, 9 * 0.5),  # alpha = 0 keeps T squared
+        (3.0, True, 0.2, 0.5, 0.2 * 2.0 + 0.5 * 9 * 0.5),
+        (3.0, False, 1.0, 1.0, 2.0 + 0.5),
+        ("sigma", True, 0.0, 2.0, 2 * 0.5),  # sigma takes no T squared
+    ],
+)
+def test_loss_is_alpha_ce_plus_beta_t_squared_kl(
+    temperature: float, t_squared: bool, alpha: float, beta: float, expected: float
+) -> None:
+    ce, kd = torch.tensor(2.0), torch.tensor(0.5)
+    losses = distillation(ce, kd, temperature, alpha=alpha, beta=beta, t_squared=t_squared)
+    assert losses.loss.item() == pytest.approx(expected)
+    assert (losses.ce, losses.kd) == (ce, kd)

@@ -1,0 +1,361 @@
+"""Weights in the forms in which people keep them, and in forms that nobody should read."""
+
+import argparse
+import json
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from mixkd.errors import UserError
+from mixkd.networks.cifar.resnet import CifarResNet
+from mixkd.networks.network import load_weights, timm_core
+from mixkd.networks.state_dict import candidates
+
+NAMES = [f"class{k}" for k in range(10)]
+
+State = dict[str, Tensor]
+
+
+class Small(nn.Module):
+    """A network of a few kinds of tensors."""
+
+    def __init__(self, width: int = 4) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, width, 3), nn.BatchNorm2d(width)
+        self.fc = nn.Linear(width, 10)
+
+
+def prefixed(prefix: str, state: State) -> State:
+    return {prefix + name: value for name, value in state.items()}
+
+
+def state(network: nn.Module | None = None) -> State:
+    return {n: v.clone() for n, v in (network or Small()).state_dict().items()}
+
+
+def loaded(held: Any, capsys: pytest.CaptureFixture[str] | None = None) -> tuple[State, str]:
+    """Load what a file holds into a network; return what that has now, and what was said."""
+    path, core = Path("w.pt"), Small()
+    torch.save(held, path)
+    load_weights(core, path, "k", NAMES)
+    return core.state_dict(), capsys.readouterr().err if capsys else ""
+
+
+def same(one: State, other: State) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[n], other[n]) for n in one)
+
+
+def optimizer(network: nn.Module) -> dict[str, Any]:
+    chosen = torch.optim.Adam(network.parameters())
+    network(torch.rand(2, 3, 3, 3)) if isinstance(network, nn.Sequential) else None
+    sum(p.sum() for p in network.parameters()).backward()  # type: ignore[union-attr]
+    chosen.step()
+    return chosen.state_dict()
+
+
+FORMS: dict[str, Callable[[State], Any]] = {
+    "a score beside": lambda s: {"model": s, "best_acc": torch.tensor(0.9), "epoch": 3},
+    "NumPy's numbers": lambda s: {"net": s, "acc": np.float64(0.9), "n": np.int64(3)},
+    "timm's options": lambda s: {"state_dict": s, "args": argparse.Namespace(lr=0.1), "arch": "x"},
+    "model_state_dict": lambda s: {
+        "epoch": 1, "model_state_dict": s, "optimizer_state_dict": optimizer(Small()),
+        "loss": torch.tensor(3.0),
+    },
+    "nested twice": lambda s: {"checkpoint": {"weights": {"student": s}}, "t": torch.rand(3)},
+    "Lightning": lambda s: {
+        "state_dict": prefixed("model.", s) | {"criterion.weight": torch.ones(10)},
+        "optimizer_states": [optimizer(Small())], "loops": {}, "epoch": 3,
+    },
+    "student and teacher": lambda s: {
+        "state_dict": prefixed("teacher.", state(Small(8))) | prefixed("student.", s)
+    },
+    "a wrapper of any name": lambda s: prefixed("my_net.", s) | {"scale": torch.ones(3)},
+    "wrappers of wrappers": lambda s: {"net": prefixed("module._orig_mod.", s)},
+    "an average of torch": lambda s: prefixed("module.", s) | {"n_averaged": torch.tensor(5)},
+    "a number among the weights": lambda s: s | {"best_acc": torch.tensor(0.5)},
+    "keys that are no names": lambda s: {0: torch.ones(2), (1, 2): "x", None: s, "w": s},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_weights_are_found_by_what_fits(form: str) -> None:
+    expected = state()
+    assert same(loaded(FORMS[form](expected))[0], expected)
+
+
+@pytest.mark.parametrize(
+    ("held", "taken", "said"),
+    [
+        ({"state_dict": 0, "state_dict_ema": 1}, 1, "state_dict_ema; state_dict fits too"),
+        ({"model_ema": 1, "model": 0}, 1, "model_ema; model fits too"),
+        ({"teacher": 0, "student": 1}, 1, "student; teacher fits too"),
+        ({"last": 0, "best": 1}, 0, "last; best fits too"),
+    ],
+)
+def test_of_several_that_fit_one_is_taken_and_named(
+    held: dict[str, int], taken: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    states = [state(), state()]
+    found, told = loaded({name: states[k] for name, k in held.items()}, capsys)
+    assert same(found, states[taken])
+    assert f"k: taken from w.pt: {said}\n" in told
+
+
+def test_what_is_left_out_beside_the_weights_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    own = state()
+    _, told = loaded(prefixed("student.", own) | {"teacher.a": torch.ones(3)}, capsys)
+    assert told == "k: taken from w.pt: student.*; teacher.a beside it not\n"
+    assert loaded({"model": own, "epoch": 3}, capsys)[1] == ""
+    average = AveragedModel(Small()).state_dict()
+    assert "n_averaged beside it not" in loaded(average, capsys)[1]
+
+
+def refusal(held: Any) -> str:
+    path = Path("w.pt")
+    if not isinstance(held, bytes):
+        torch.save(held, path)
+    else:
+        path.write_bytes(held)
+    with pytest.raises(UserError) as caught:
+        load_weights(Small(), path, "k", NAMES)
+    (problem,) = caught.value.problems
+    assert problem.key == "k"
+    assert len(problem.text) < 600
+    return problem.text
+
+
+def test_weights_that_do_not_fit_say_what_the_nearest_lack() -> None:
+    own = state()
+    lacking = {n: v for n, v in own.items() if n != "fc.bias"}
+    text = refusal({"model": lacking, "x": torch.ones(2)})
+    assert "is of another network: it lacks fc.bias and adds nothing" in text
+    assert "lacks nothing and adds se.weight" in refusal({"m": own | {"se.weight": torch.ones(2)}})
+    assert "fc.weight is (10, 8), here (10, 4)" in refusal({"net": state(Small(8))})
+    # The last layer of a large network is not taken for a small one.
+    large = {f"layer{k}.w": torch.ones(2) for k in range(90)} | prefixed("part.", own)
+    assert "of another network" in refusal(large)
+
+
+def quantised() -> Tensor:
+    return torch.quantize_per_tensor(torch.rand(10, 4), 0.1, 0, torch.qint8)
+
+
+ODD: dict[str, tuple[Callable[[], Any], str]] = {
+    "sparse": (lambda: torch.rand(10, 4).to_sparse(), "sparse_coo"),
+    "compressed": (lambda: torch.rand(10, 4).to_sparse_csr(), "sparse_csr"),
+    "meta": (lambda: torch.empty(10, 4, device="meta"), "meta, without values"),
+    "quantised": (quantised, "qint8"),
+    "float8": (lambda: torch.rand(10, 4).to(torch.float8_e4m3fn), "float8_e4m3fn"),
+    "complex": (lambda: torch.rand(10, 4, dtype=torch.complex64), "complex64"),
+    "whole": (lambda: torch.ones(10, 4, dtype=torch.int8), "int8"),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ODD)
+def test_tensors_that_are_no_dense_numbers_are_named(kind: str) -> None:
+    make, said = ODD[kind]
+    text = refusal({"model": state() | {"fc.weight": make()}})
+    takes = "dense numbers" if kind in ("sparse", "compressed", "meta", "quantised") else ""
+    assert text.startswith(f"w.pt holds fc.weight as {said}; takes {takes}")
+
+
+def test_claims_beyond_what_a_file_holds_are_refused() -> None:
+    huge = torch.zeros(1).expand(2**40, 4)  # 16 TiB
+    assert "is of another shape" in refusal(state() | {"conv.weight": huge})
+    assert "another network" in refusal({"a": huge})
+    text = refusal(state() | {"fc.weight": torch.full((10, 4), 1e300, dtype=torch.float64)})
+    assert "not finite, in fc.weight" in text  # as float32
+    torch.save({"w": torch.zeros(10**6)}, "big.pt")
+    with zipfile.ZipFile("big.pt") as big, zipfile.ZipFile("w.pt", "w", 8) as small:
+        for entry in big.infolist():
+            small.writestr(entry.filename, big.read(entry))
+    assert "its parts take 4," in refusal(Path("w.pt").read_bytes())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_floats_are_converted(dtype: torch.dtype) -> None:
+    own = state()
+    found, _ = loaded({n: v.to(dtype) for n, v in own.items()})  # counters of batches, too
+    for name, value in own.items():
+        assert found[name].dtype == value.dtype
+        assert torch.equal(found[name], value.to(dtype).to(value.dtype))
+
+
+def test_attributes_of_a_tensor_do_not_hide_its_methods() -> None:
+    own = state()
+    weight = nn.Parameter(own["fc.weight"])
+    weight.isfinite = weight.to = weight.detach = 3  # type: ignore[method-assign, assignment]
+    assert same(loaded(own | {"fc.weight": weight})[0], own)
+
+
+def loop() -> dict[str, Any]:
+    inner: dict[str, Any] = {"epoch": 1}
+    inner["state_dict"] = inner
+    inner["list"] = [inner]
+    return inner
+
+
+def deep(levels: int) -> dict[str, Any]:
+    inner: dict[str, Any] = {}
+    for _ in range(levels):
+        inner = {"state_dict": inner}
+    return inner
+
+
+def test_mappings_that_hold_themselves_end() -> None:
+    assert refusal(loop()) == "w.pt holds no state dict"
+    own = state()
+    assert same(loaded(loop() | {"model": own})[0], own)
+    assert refusal(deep(300)) == "w.pt holds no state dict"
+    twice: dict[str, Any] = {}  # 2**60 paths
+    for _ in range(60):
+        twice = {"a": twice, "b": twice}
+    assert refusal(twice) == "w.pt holds no state dict"
+
+
+def test_many_and_long_names_are_gone_through_once() -> None:
+    one, own = torch.ones(1), state()
+    many = {f"x{k}.fc.weight": one for k in range(10**5)}
+    assert len(list(candidates(many, own))) == 1
+    long = {"a." * 10**6 + "fc.weight": one}
+    assert next(candidates(long, own)).shared == 1
+
+
+def test_what_would_be_called_is_named() -> None:
+    text = refusal({"model": state(), "made": Path("x")})
+    assert "holds pathlib." in text
+    assert "which mixkd does not call; save the state dict alone" in text
+
+
+def header(held: Any, size: int | None = None, data: bytes = b"") -> bytes:
+    text = json.dumps(held).encode() if not isinstance(held, bytes) else held
+    return struct.pack("<Q", len(text) if size is None else size) + text + data
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        header({}, 2**60),
+        header({"a": {"dtype": "F33", "shape": [1], "data_offsets": [0, 4]}}, None, bytes(4)),
+        header({"a": {"dtype": "F32", "shape": [2**40], "data_offsets": [0, 4]}}, None, bytes(4)),
+        header({"a": {"dtype": "F4", "shape": [8], "data_offsets": [0, 4]}}, None, bytes(4)),
+        header({"a": {"dtype": "C64", "shape": [1], "data_offsets": [0, 8]}}, None, bytes(8)),
+        header({"__metadata__": {"classes": "[" * 10**5}}),
+        header({"__metadata__": {"classes": "3"}}),
+        header({"__metadata__": {"classes": "{}"}}),
+        header(b"[" * 10**5),
+        header({}),
+        b"",
+    ],
+)
+def test_strange_safetensors_are_one_message(content: bytes) -> None:
+    Path("w.safetensors").write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        load_weights(Small(), Path("w.safetensors"), "k", NAMES)
+    assert len(caught.value.problems) == 1
+
+
+tensors = st.sampled_from([
+    lambda: torch.ones(3), lambda: torch.ones(10, 4), lambda: torch.tensor(1.0),
+    lambda: torch.rand(10, 4).to_sparse(), lambda: torch.empty(10, 4, device="meta"),
+    lambda: torch.ones(10, dtype=torch.complex64), lambda: torch.empty(0, 2**40),
+]).map(lambda make: make())  # fmt: skip
+words = st.sampled_from(["fc.weight", "fc.bias", "conv.weight", "model.fc.weight", "state_dict",
+                         "model", ".", "", "norm", "a\x1b[31mb", "é"])  # fmt: skip
+held = st.recursive(
+    st.none() | st.integers() | st.text(max_size=3) | tensors,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(words | st.integers(0, 3), inner, max_size=5)
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(held)
+def test_no_structure_brings_a_traceback(value: Any) -> None:
+    text = refusal(value)
+    assert text.isprintable()
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_no_damage_brings_a_traceback(data: st.DataObject) -> None:
+    path = Path("whole.pt")
+    torch.save(state(), path, _use_new_zipfile_serialization=data.draw(st.booleans()))
+    content = bytearray(path.read_bytes())
+    if data.draw(st.booleans()):
+        content = content[: data.draw(st.integers(0, len(content) - 1))]
+    for _ in range(data.draw(st.integers(1, 4))):
+        if content:
+            content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    Path("w.pt").write_bytes(content)
+    try:
+        load_weights(Small(), Path("w.pt"), "k", NAMES)
+    except UserError as error:
+        assert len(error.problems) == 1  # noqa: PT017
+
+
+# timm's own files: heads of several layers, other image sizes, the names of others.
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [
+        ("deit_tiny_distilled_patch16_224", {"depth": 2}),
+        ("deit_tiny_distilled_patch16_224", {"depth": 2, "img_size": 64}),
+        ("test_vit", {"img_size": 128}),
+        ("test_vit3", {"img_size": 96}),
+        ("test_efficientnet", {}),
+        ("efficientvim_m1_dist", {}),
+    ],
+)
+def test_timms_files_are_read_as_timm_reads_them(name: str, args: dict[str, Any]) -> None:
+    made = {key: value for key, value in args.items() if key != "img_size"}
+    source = timm.create_model(name, **made).state_dict()
+    torch.save({"model": source}, "w.pth")
+    torch.manual_seed(1)
+    found = timm_core(name, 10, "w.pth", **args).state_dict()
+    torch.manual_seed(1)
+    overlay = {"state_dict": dict(source)}
+    expected = timm.create_model(
+        name, pretrained=True, num_classes=10, pretrained_cfg_overlay=overlay, **args
+    ).state_dict()
+    assert same(found, expected)
+    assert any(torch.equal(value, source[n]) for n, value in found.items() if "head" not in n)
+
+
+def test_timms_files_of_another_model_are_refused() -> None:
+    """Of DLA timm is not strict: a file that lacks a level, or all of them, would do."""
+    whole = timm.create_model("dla46_c").state_dict()
+    torch.save({n: v for n, v in whole.items() if "level5" not in n}, "w.pth")
+    with pytest.raises(UserError, match=r"another network: it lacks level5.*and adds nothing"):
+        timm_core("dla46_c", 10, "w.pth")
+    torch.save(timm.create_model("test_resnet").state_dict(), "w.pth")
+    with pytest.raises(UserError, match="another network"):
+        timm_core("dla46_c", 10, "w.pth")
+    with pytest.raises(UserError, match="another network"):
+        timm_core("test_vit", 10, "w.pth", img_size=64)
+    huge = timm.create_model("test_vit").state_dict()
+    huge["pos_embed"] = torch.zeros(1).expand(1, 2**40 + 1, 64)
+    torch.save(huge, "w.pth")
+    with pytest.raises(UserError, match="pos_embed is"):
+        timm_core("test_vit", 10, "w.pth")
+
+
+def test_a_cifar_resnets_public_form_has_no_counters() -> None:
+    source, target = CifarResNet(8, 10), CifarResNet(8, 10)
+    old = {n: v for n, v in source.state_dict().items() if not n.endswith("num_batches_tracked")}
+    torch.save({"state_dict": prefixed("module.", old), "best_prec1": 94.0}, "w.th")
+    load_weights(target, Path("w.th"), "k", NAMES)
+    assert all(torch.equal(target.state_dict()[n], value) for n, value in old.items())

@@ -1,0 +1,157 @@
+"""What is not finite stops training, and the message says what, where and on which images."""
+
+import math
+from functools import partial
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from torch import Tensor, nn
+
+from mixkd.config.schema import Data
+from mixkd.data.images import Images, Splits
+from mixkd.data.module import ImageDataModule
+from mixkd.errors import NotFinite
+from mixkd.losses.distillation import Losses
+from mixkd.modules.distillation import Distillation
+from mixkd.modules.learner import Learner
+from mixkd.modules.supervised import Supervised
+from mixkd.networks.network import FrozenTeacher, Network
+from mixkd.training.finite import FiniteWatch
+from mixkd.training.optimization import FixedSchedule, Optimization
+from mixkd.vicinal import VicinalBatch, VicinalStream
+
+
+class Poisoned(nn.Module):
+    """Linear; in its `at`-th pass of training, from 0, one logit is `value`."""
+
+    def __init__(self, at: int, value: float, training: bool = True) -> None:
+        super().__init__()
+        self.linear, self.at, self.value, self.counted = nn.Linear(12, 3), at, value, training
+        self.passes = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.linear(x.flatten(1))
+        if self.training == self.counted:
+            if self.passes == self.at:
+                logits = logits.clone()
+                logits[1, 2] = self.value
+            self.passes += 1
+        return logits
+
+
+def images(n: int) -> Images:
+    pixels = torch.randint(0, 256, (n, 3, 2, 2), dtype=torch.uint8)
+    return Images(pixels, torch.arange(n) % 2, torch.arange(n) + 100)
+
+
+STREAM = VicinalStream(20, 4, 5, None, slack=0, flip=True)
+
+
+def fit(learner: Learner, parts: int = 1) -> None:
+    splits = Splits(images(20), images(7), images(5), ("a", "b", "c"))
+    cfg = Data.model_construct(
+        batch_size=4, eval_batch_size=3, pad=0, flip=True, size=None, resize=None
+    )
+    trainer = Trainer(
+        max_epochs=2, accelerator="cpu", logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
+        accumulate_grad_batches=parts,
+    )  # fmt: skip
+    trainer.fit(learner, ImageDataModule(splits, cfg, STREAM, parts))
+
+
+def optimization(lr: float = 0.25) -> Optimization:
+    return Optimization(partial(torch.optim.SGD, lr=0.0), FixedSchedule([lr, lr]))
+
+
+def supervised(core: nn.Module, lr: float = 0.25) -> Supervised:
+    return Supervised(Network(core), optimization(lr), seed=0)
+
+
+def of_step(epoch: int, step: int) -> str:
+    return ", ".join(str(int(k) + 100) for k in STREAM.plan(epoch, step).image)
+
+
+# -inf leaves the loss as it is: no label is the third class.
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_the_first_step_is_named_with_its_images_and_rate(value: float) -> None:
+    with pytest.raises(NotFinite) as told:
+        fit(supervised(Poisoned(7, value)))
+    assert str(told.value) == (
+        "the network's logits are not finite in epoch 2, step 3, at a learning rate of 0.25, on "
+        f"the training images {of_step(1, 2)}; take a lower optimizer.lr, trainer.clip_norm=1.0 "
+        "or, if it is bf16, trainer.precision=float32"
+    )
+
+
+def test_of_a_step_in_parts_the_part_is_named() -> None:
+    with pytest.raises(NotFinite) as told:
+        fit(supervised(Poisoned(5, math.nan)), parts=2)
+    own = of_step(0, 2).split(", ")[2:]
+    assert f"epoch 1, step 3, at a learning rate of 0.25, on the training images {own[0]}, " in (
+        said := str(told.value)
+    )
+    assert f"{own[0]}, {own[1]}; " in said
+
+
+def test_a_teacher_is_told_from_its_student() -> None:
+    teacher = FrozenTeacher(Network(Poisoned(2, math.inf, training=False)))
+    network, method = Network(nn.Sequential(nn.Flatten(), nn.Linear(12, 3))), {"alpha": 0.5}
+    learner = Distillation(
+        network, optimization(), 0, teacher=teacher, temperature=2.0, beta=0.5, t_squared=True,
+        **method,
+    )  # fmt: skip
+    with pytest.raises(NotFinite, match=r"^the teacher's answers are not finite in epoch 1, st"):
+        fit(learner)
+
+
+def test_a_loss_is_told_from_its_logits() -> None:
+    class Divided(Supervised):
+        def losses(self, batch: VicinalBatch) -> Losses:
+            found = super().losses(batch)
+            return Losses(found.loss / 0, found.ce)
+
+    core = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
+    with pytest.raises(NotFinite, match=r"^the loss is not finite in epoch 1, step 1, "):
+        fit(Divided(Network(core), optimization(), seed=0))
+
+
+class Breaks(Supervised):
+    """The last step of the first epoch breaks the weights."""
+
+    def optimizer_step(self, *args: object, **kwargs: object) -> None:
+        super().optimizer_step(*args, **kwargs)
+        if self.trainer.global_step == 4:  # counted when the step is over
+            next(self.network.parameters()).data[0, 0] = math.nan
+
+
+def test_weights_that_the_last_step_broke_are_found_by_the_held_out_images() -> None:
+    learner = Breaks(Network(Poisoned(99, 0)), optimization(), seed=0)
+    with pytest.raises(NotFinite, match="on the held-out images after epoch 1, step 5, at a lear"):
+        fit(learner)
+
+
+def test_broken_weights_are_not_saved() -> None:
+    learner = supervised(nn.Sequential(nn.Flatten(), nn.Linear(12, 3)))
+    fit(learner)
+    checkpoint: dict[str, object] = {}
+    learner.on_save_checkpoint(checkpoint)
+    assert "schedule" in checkpoint
+    next(learner.network.parameters()).data[0, 0] = math.inf
+    with pytest.raises(NotFinite, match="weights are not finite after 10 steps, in epoch"):
+        learner.on_save_checkpoint({})
+
+
+def test_the_watch_remembers_the_first_step_of_the_first_cause() -> None:
+    watch, good, bad = FiniteWatch(), torch.ones(3), torch.tensor([1.0, math.nan])
+    assert watch.found(wait=True) is None
+    watch.look(0, {"cause": good, "effect": good})
+    assert watch.found() is None
+    watch.look(1, {"cause": good, "effect": bad})
+    watch.look(2, {"cause": bad, "effect": bad})
+    assert watch.found() == ("effect", 1)
+    watch.reset()
+    assert watch.found() is None
+    watch.look(0, {"cause": bad, "effect": bad})
+    assert watch.found() == ("cause", 0)
