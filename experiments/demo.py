@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mixkd.config.compose import compose
-from mixkd.config.schema import Distill, Evaluate, Finetune, validate
+from mixkd.config.tasks import DistillConfig, EvaluateConfig, FinetuneConfig
+from mixkd.config.validation import validate
 from mixkd.console import say
 from mixkd.files.reading import read_mapping
 from mixkd.plots.reliability import read_curve, reliability_figure, save_figure
@@ -51,9 +52,9 @@ def main(more: Sequence[str] = ()) -> None:
 def train(command: str, words: Sequence[str]) -> Path:
     """Run one training, unless it has been run before; return its directory."""
     cfg = validate(compose(command, words))
-    if isinstance(cfg, Finetune):
+    if isinstance(cfg, FinetuneConfig):
         finetune(cfg)
-    elif isinstance(cfg, Distill):
+    elif isinstance(cfg, DistillConfig):
         distill(cfg)
     return Run(cfg).path
 
@@ -62,7 +63,7 @@ def measured(run: Path, more: Sequence[str]) -> Path:
     """Evaluate a run's network on its test images; return the evaluation's directory."""
     places = [word for word in more if word.startswith(("run.", "trainer.accelerator"))]
     cfg = validate(compose("evaluate", [f"network.run='{run}'", *places]))
-    assert isinstance(cfg, Evaluate)
+    assert isinstance(cfg, EvaluateConfig)
     evaluate(cfg)
     return Run(cfg).path
 

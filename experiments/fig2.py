@@ -117,7 +117,9 @@ def train(
     from torch import nn
 
     from mixkd.config.compose import compose
-    from mixkd.config.schema import Finetune, Mix, validate
+    from mixkd.config.method import MixConfig
+    from mixkd.config.tasks import FinetuneConfig
+    from mixkd.config.validation import validate
     from mixkd.data.module import ImageDataModule, make_stream
     from mixkd.modules.distillation import Distillation
     from mixkd.modules.learner import Learner
@@ -147,8 +149,8 @@ def train(
     # Of the shipped settings only the views and the batch are used.
     words = ["network=resnet20", "data.pad=0", "data.batch_size=50", "trainer.accelerator=cpu"]
     cfg = validate(compose("finetune", words))
-    assert isinstance(cfg, Finetune)
-    mix = Mix(lam="uniform", a=1.0, per="sample", kind="mixup") if "mixup" in method else None
+    assert isinstance(cfg, FinetuneConfig)
+    mix = MixConfig(lam="uniform", a=1.0, per="sample", kind="mixup") if "mixup" in method else None
     stream = make_stream(cfg.data, splits, mix, seed=0)
     data = ImageDataModule(splits, cfg.data, stream)
     learner.train()

@@ -216,7 +216,7 @@ def run_single(command: str, overrides: list[str]) -> int:
 def run_export(overrides: list[str]) -> int:
     """Export a network; print where to, and how well it agrees."""
     from mixkd.config.compose import compose
-    from mixkd.config.schema import validate_export
+    from mixkd.config.validation import validate_export
 
     cfg = validate_export(compose("export", overrides))
     tell(import_module("mixkd.tasks.export").export(cfg))

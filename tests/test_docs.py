@@ -18,7 +18,8 @@ from PIL import Image
 from mixkd import cli
 from mixkd.config.compose import compose
 from mixkd.config.overrides import by_key
-from mixkd.config.schema import TASKS, Export, validate, validate_export
+from mixkd.config.tasks import TASKS, ExportConfig
+from mixkd.config.validation import validate, validate_export
 from mixkd.errors import Problem, UserError
 from mixkd.launchers.search import space_of, values_of
 from mixkd.launchers.sweep import jobs_of
@@ -185,7 +186,7 @@ def test_the_table_has_every_key(table: str) -> None:
 
 def test_keys_in_the_text_are_ones(table: str) -> None:
     known = set(re.findall(r"^\| `([a-z][\w.]*)`°? \|", table, re.MULTILINE))
-    schemas = (*TASKS.values(), Export)
+    schemas = (*TASKS.values(), ExportConfig)
     sections = {name for schema in schemas for name in schema.model_fields}
     found = 0
     for page in PAGES:

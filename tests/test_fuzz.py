@@ -19,7 +19,8 @@ from pydantic import BaseModel
 
 from mixkd import cli
 from mixkd.config.compose import compose
-from mixkd.config.schema import TASKS, Export, validate, validate_export
+from mixkd.config.tasks import TASKS, ExportConfig
+from mixkd.config.validation import validate, validate_export
 from mixkd.errors import Problem, UserError
 from mixkd.launchers.job import Outcome
 from mixkd.runs.run import Run
@@ -45,7 +46,7 @@ def keys(section: type[BaseModel], under: str = "") -> Iterator[str]:
             yield from keys(inner, f"{under}{name}.")
 
 
-SCHEMAS: dict[str, type[BaseModel]] = {**TASKS, "export": Export}
+SCHEMAS: dict[str, type[BaseModel]] = {**TASKS, "export": ExportConfig}
 KEYS = {command: sorted(set(keys(schema))) for command, schema in SCHEMAS.items()}
 CHOSEN = {
     "finetune": ["network=resnet20"],

@@ -9,8 +9,9 @@ import yaml
 from omegaconf import OmegaConf
 
 from mixkd.config.compose import compose
-from mixkd.config.schema import Distill, Finetune, validate
 from mixkd.config.shipped import config_dir
+from mixkd.config.tasks import DistillConfig, FinetuneConfig
+from mixkd.config.validation import validate
 from mixkd.errors import UserError
 
 TEACHER = ["teacher.run=teacher"]
@@ -87,7 +88,7 @@ def test_what_parity_changes_for_a_teacher() -> None:
     }
 
 
-def paper(*words: str) -> Distill:
+def paper(*words: str) -> DistillConfig:
     teacher = Path("teacher")
     teacher.mkdir(exist_ok=True)
     (teacher / "weights.safetensors").touch()
@@ -97,7 +98,7 @@ def paper(*words: str) -> Distill:
     saved = {"task": "finetune", "network": network, "data": data}
     (teacher / "config.yaml").write_text(yaml.safe_dump(saved))
     cfg = validate(compose("distill", ["protocol=parity", *TEACHER, *words]))
-    assert isinstance(cfg, Distill)
+    assert isinstance(cfg, DistillConfig)
     return cfg
 
 
@@ -143,7 +144,7 @@ def test_a_teacher_is_one_of_the_same_protocol() -> None:
     assert remedy == ("protocol=parity", "data=cifar10", "network=vit_b16")
     assert "under protocol=parity" in str(error.value)
     made = validate(compose("finetune", list(remedy)))
-    assert isinstance(made, Finetune)
+    assert isinstance(made, FinetuneConfig)
     # The run that the command makes is found, and under this protocol alone.
     run = Path("runs/cifar10/finetune/made")
     run.mkdir(parents=True)
@@ -152,7 +153,7 @@ def test_a_teacher_is_one_of_the_same_protocol() -> None:
     (run / "weights.safetensors").touch()
     words = ["data=cifar10", "teacher=vit_b16"]
     found = validate(compose("distill", ["protocol=parity", *words]))
-    assert isinstance(found, Distill)
+    assert isinstance(found, DistillConfig)
     assert found.teacher.run == str(run)
     for other in ("corrected", "none"):
         with pytest.raises(UserError, match="no finished run"):

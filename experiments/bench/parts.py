@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from mixkd.config.compose import compose
-from mixkd.config.schema import Finetune, validate
+from mixkd.config.tasks import FinetuneConfig
+from mixkd.config.validation import validate
 from mixkd.data.images import Images, Splits
 from mixkd.data.module import ImageDataModule, make_stream
 from mixkd.modules.learner import Learner
@@ -28,23 +29,23 @@ def random_splits(n: int, side: int, classes: int = 10) -> Splits:
     return Splits(random_images(n, side, classes), few, few, tuple(map(str, range(classes))))
 
 
-def configured(*words: str) -> Finetune:
+def configured(*words: str) -> FinetuneConfig:
     """Return the configuration of a training, as the command line would make it."""
     common = (
         "trainer.accelerator=cpu", "data=digits", "data.pad=4", "data.flip=true",
         "network=resnet20",
     )  # fmt: skip
     cfg = validate(compose("finetune", [*common, "method=mixup", "optimizer=adamw", *words]))
-    assert isinstance(cfg, Finetune)
+    assert isinstance(cfg, FinetuneConfig)
     return cfg
 
 
-def mixed_stream(cfg: Finetune, splits: Splits, seed: int = 0) -> VicinalStream:
+def mixed_stream(cfg: FinetuneConfig, splits: Splits, seed: int = 0) -> VicinalStream:
     """Return the stream of the training images, mixed."""
     return make_stream(cfg.data, splits, cfg.method.mix, seed, devices=1)
 
 
-def train(cfg: Finetune, splits: Splits, learner: Learner, stream: VicinalStream) -> float:
+def train(cfg: FinetuneConfig, splits: Splits, learner: Learner, stream: VicinalStream) -> float:
     """Train through mixkd's DataModule and Lightning; return seconds spent in training steps.
 
     As a run's `images_per_second` counts them: without start and held-out images, of the last

@@ -12,7 +12,8 @@ import numpy as np
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from PIL import Image
 
-from mixkd.config import schema as config
+from mixkd.config.logging import WandbConfig
+from mixkd.config.tasks import EvaluateConfig, TrainingConfig
 from mixkd.console import is_leader, say
 from mixkd.errors import UserError, shortened
 from mixkd.files.reading import Damaged, read_text
@@ -25,7 +26,7 @@ TABLES = ("reliability", "vicinal", "corruptions")
 
 
 @contextmanager
-def open_loggers(cfg: config.Training | config.Evaluate, run: Run) -> Iterator[list[Logger]]:
+def open_loggers(cfg: TrainingConfig | EvaluateConfig, run: Run) -> Iterator[list[Logger]]:
     """Give the loggers that a configuration asks for, which write into the run directory.
 
     They are closed whatever happens, so that the next job in this process has its own.
@@ -55,7 +56,7 @@ def open_loggers(cfg: config.Training | config.Evaluate, run: Run) -> Iterator[l
                 logger.experiment.finish(exit_code=code)
 
 
-def _wandb(own: config.Wandb, cfg: config.Training | config.Evaluate, run: Run) -> WandbLogger:
+def _wandb(own: WandbConfig, cfg: TrainingConfig | EvaluateConfig, run: Run) -> WandbLogger:
     """Return a W&B logger of this run: the same W&B run whenever it is continued."""
     if not is_leader():
         return WandbLogger(save_dir=run.path)  # Lightning lets only the first process log

@@ -7,7 +7,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from mixkd.callbacks.loggers import log_picture
-from mixkd.config.schema import LinearityMonitor as LinearityConfig
+from mixkd.config.logging import LinearityMonitorConfig
 from mixkd.data.module import ImageDataModule
 from mixkd.data.pairs import draw_pairs
 from mixkd.evaluation.vicinal_probe import VicinalProbe
@@ -59,7 +59,7 @@ class LinearityMonitor(Callback):
         cfg: how often, how many pairs, the grid of lambda.
     """
 
-    def __init__(self, run: Run, cfg: LinearityConfig) -> None:
+    def __init__(self, run: Run, cfg: LinearityMonitorConfig) -> None:
         self.run, self.cfg = run, cfg
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

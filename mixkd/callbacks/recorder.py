@@ -11,7 +11,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-from mixkd.config.schema import Training
+from mixkd.config.tasks import TrainingConfig
 from mixkd.console import say
 from mixkd.files.writing import replacing, write_csv
 from mixkd.modules.learner import Learner
@@ -87,7 +87,7 @@ class Recorder(Checkpoint):
         epoch, values = trainer.current_epoch, dict(module.values)
         speed = values.pop("images_per_second")
         rate = values.pop("lr")
-        assert isinstance(self.run.cfg, Training)
+        assert isinstance(self.run.cfg, TrainingConfig)
         if self.run.cfg.data.selection == "test":  # the images that select are the test's
             values |= {k.replace("val/", "test/"): v for k, v in values.items() if "val/" in k}
         ordered = {name: values[name] for name in sorted(values, key=_history_order)}

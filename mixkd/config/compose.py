@@ -25,9 +25,11 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from mixkd.config.fields import PATH
 from mixkd.config.overrides import parted, quoted
-from mixkd.config.schema import PATH, TASKS, EvaluateLogits, Export, validate, validate_export
 from mixkd.config.shipped import config_dir
+from mixkd.config.tasks import TASKS, EvaluateLogitsConfig, ExportConfig
+from mixkd.config.validation import validate, validate_export
 from mixkd.errors import Problem, UserError, nearest, sections_of, shortened
 
 # What Hydra raises for words that it does not take.
@@ -57,7 +59,10 @@ def text_keys(command: str) -> dict[str, frozenset[Any]]:
 
     A key whose text is one of several words, or may be a list, is not among them: Hydra reads it.
     """
-    schemas = {**TASKS, "export": Export}[command], *[EvaluateLogits] * (command == "evaluate")
+    schemas = (
+        {**TASKS, "export": ExportConfig}[command],
+        *[EvaluateLogitsConfig] * (command == "evaluate"),
+    )
     found = {}
     for key, field in (item for schema in schemas for item in fields_of(schema)):
         types = frozenset(_flat(field.annotation)) | {m for m in field.metadata if m == PATH}

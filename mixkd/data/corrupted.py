@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torchvision.datasets.utils import download_and_extract_archive
 
-from mixkd.config.schema import CorruptedData
+from mixkd.config.data import CorruptedDataConfig
 from mixkd.data.class_names import CIFAR10, CIFAR100
 from mixkd.data.corruption_names import SEVERITIES
 from mixkd.data.folder import list_classes, raise_all, read_listings, tell_left_out
@@ -55,7 +55,7 @@ PUBLISHED = {
 }
 
 
-def load_corrupted(cfg: CorruptedData) -> tuple[AnyImages, tuple[str, ...]]:
+def load_corrupted(cfg: CorruptedDataConfig) -> tuple[AnyImages, tuple[str, ...]]:
     """Return the images of one corruption and severity, and the class names in label order.
 
     Raises:
@@ -64,7 +64,7 @@ def load_corrupted(cfg: CorruptedData) -> tuple[AnyImages, tuple[str, ...]]:
     return imagenet_c(cfg) if cfg.source == "imagenet_c" else cifar_c(cfg)
 
 
-def cifar_c(cfg: CorruptedData) -> tuple[AnyImages, tuple[str, ...]]:
+def cifar_c(cfg: CorruptedDataConfig) -> tuple[AnyImages, tuple[str, ...]]:
     """Return rows of a corruption's `.npy` file, which stay in the file."""
     published = PUBLISHED[cfg.source]
     folder = make_arrays(cfg)
@@ -114,13 +114,13 @@ def read_arrays(folder: Path, corruption: str, severity: int, classes: int) -> S
     return StoredImages.of(reader, rows, np.asarray(labels[rows]))
 
 
-def imagenet_c(cfg: CorruptedData) -> tuple[AnyImages, tuple[str, ...]]:
+def imagenet_c(cfg: CorruptedDataConfig) -> tuple[AnyImages, tuple[str, ...]]:
     """Return the images under ROOT/<corruption>/<severity>/<class>/, as ImageNet-C has them."""
     return read_folders(Path(cfg.root or ""), cfg)
 
 
 def read_folders(
-    root: Path, cfg: CorruptedData, *, by_content: bool = True
+    root: Path, cfg: CorruptedDataConfig, *, by_content: bool = True
 ) -> tuple[AnyImages, tuple[str, ...]]:
     """Return the images of one corruption and severity under a folder, and the class names.
 
@@ -197,7 +197,7 @@ def _array(path: Path) -> np.ndarray:
         raise UserError.of("data.root", f"{path} cannot be read as an array: {error}") from error
 
 
-def make_arrays(cfg: CorruptedData) -> Path:
+def make_arrays(cfg: CorruptedDataConfig) -> Path:
     """Return the folder of the arrays of a published set: downloaded, where it is not there.
 
     Raises:

@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mixkd.config.schema import MOST_SIDE, Data
+from mixkd.config.data import DataConfig
+from mixkd.config.fields import MOST_SIDE
 from mixkd.console import available_memory, note, say
 from mixkd.data.contents import File, contents, first_bytes, summary
 from mixkd.data.decode import DECODING, Files, decode, measure
@@ -49,7 +50,7 @@ class Listing(NamedTuple):
 
 
 def load_folder(
-    cfg: Data, splits: tuple[str, ...] = SPLITS
+    cfg: DataConfig, splits: tuple[str, ...] = SPLITS
 ) -> tuple[dict[str, AnyImages], tuple[str, ...]]:
     """Return the images of each split that the folder has, and the class names in label order.
 
@@ -63,7 +64,7 @@ def load_folder(
 
 
 def read_listings(
-    cfg: Data, root: Path, splits: dict[str, Listing], *, by_content: bool = True
+    cfg: DataConfig, root: Path, splits: dict[str, Listing], *, by_content: bool = True
 ) -> dict[str, AnyImages]:
     """Return the images of each split, in memory or on disk as configured.
 
@@ -193,7 +194,7 @@ def raise_all(problems: list[str]) -> None:
 
 
 def _decoded(
-    cfg: Data, root: Path, files: Sequence[File], found: np.ndarray, side: int | None
+    cfg: DataConfig, root: Path, files: Sequence[File], found: np.ndarray, side: int | None
 ) -> np.ndarray:
     """Return every image, uint8 [n, height, width, 3], from the cache where it is there.
 

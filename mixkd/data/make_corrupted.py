@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from mixkd.config.schema import Data
+from mixkd.config.data import DataConfig
 from mixkd.console import say
 from mixkd.data.corruption_names import SEVERITIES
 from mixkd.data.corruptions import PARAMETERS, Parameters, corrupt, parameters_for
@@ -32,7 +32,7 @@ QUALITY = 85  # of JPEG files, as ImageNet-C has them
 
 
 def make_corrupted(
-    images: AnyImages, classes: Sequence[str], names: Sequence[str], cfg: Data, seed: int
+    images: AnyImages, classes: Sequence[str], names: Sequence[str], cfg: DataConfig, seed: int
 ) -> Path:
     """Return the folder of corrupted images, of all five severities; make those that are missing.
 

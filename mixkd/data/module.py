@@ -16,7 +16,8 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from mixkd.config.schema import CorruptedData, Data, Mix
+from mixkd.config.data import CorruptedDataConfig, DataConfig
+from mixkd.config.method import MixConfig
 from mixkd.console import cores
 from mixkd.data.corrupted import load_corrupted
 from mixkd.data.images import AnyImages, Images, Splits, StoredImages, stratified
@@ -133,7 +134,7 @@ class ImageDataModule(LightningDataModule):
     """
 
     def __init__(
-        self, splits: Splits, cfg: Data, stream: VicinalStream | None = None, parts: int = 1
+        self, splits: Splits, cfg: DataConfig, stream: VicinalStream | None = None, parts: int = 1
     ) -> None:
         super().__init__()
         self.splits, self.cfg, self.stream, self.parts = splits, cfg, stream, parts
@@ -395,12 +396,12 @@ def vicinal_batches(
         yield vicinal_batch(stored, stream.plan(epoch, step), rows, views)
 
 
-def make_views(cfg: Data, splits: Splits) -> Views:
+def make_views(cfg: DataConfig, splits: Splits) -> Views:
     """Return how the splits' images become views."""
     return Views(splits.test.stored, cfg.resize, cfg.size, cfg.pad)
 
 
-def load_splits(cfg: Data) -> Splits:
+def load_splits(cfg: DataConfig) -> Splits:
     """Load a data set and split it as configured. Corrupted data are a test split alone.
 
     The held-out images depend on `data.split_seed` alone, so that no run trains on another's;
@@ -409,7 +410,7 @@ def load_splits(cfg: Data) -> Splits:
     Raises:
         UserError: if the data cannot be read or split.
     """
-    if isinstance(cfg, CorruptedData):
+    if isinstance(cfg, CorruptedDataConfig):
         test, classes = load_corrupted(cfg)
         if cfg.limit_test is not None and cfg.limit_test < len(test):
             test, _ = stratified(test, cfg.limit_test, cfg.split_seed, "data.limit_test")
@@ -434,7 +435,13 @@ def load_splits(cfg: Data) -> Splits:
 
 
 def make_stream(
-    cfg: Data, splits: Splits, mixing: Mix | None, seed: int, *, devices: int = 1, stage: int = 2
+    cfg: DataConfig,
+    splits: Splits,
+    mixing: MixConfig | None,
+    seed: int,
+    *,
+    devices: int = 1,
+    stage: int = 2,
 ) -> VicinalStream:
     """Return the vicinal stream over the training images.
 

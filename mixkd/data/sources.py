@@ -22,7 +22,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torchvision.datasets import imagenet as devkit
 
-from mixkd.config.schema import Data
+from mixkd.config.data import DataConfig
 from mixkd.console import say
 from mixkd.data.contents import ARCHIVES, to_unpack
 from mixkd.data.folder import load_folder
@@ -42,7 +42,7 @@ class Source:
     val: AnyImages | None = None
 
 
-def digits(cfg: Data) -> Source:
+def digits(cfg: DataConfig) -> Source:
     """Return scikit-learn's 8x8 digits, enlarged; a quarter of them is the test."""
     bunch = load_digits()
     size = cfg.resize or cfg.size or 32
@@ -60,7 +60,7 @@ def digits(cfg: Data) -> Source:
     )
 
 
-def cifar(cfg: Data) -> Source:
+def cifar(cfg: DataConfig) -> Source:
     """Return CIFAR-10 or CIFAR-100 through torchvision, which downloads and checks the files.
 
     Raises:
@@ -93,7 +93,7 @@ def cifar(cfg: Data) -> Source:
     )
 
 
-def imagefolder(cfg: Data) -> Source:
+def imagefolder(cfg: DataConfig) -> Source:
     """Return the images of any folder; see mixkd/data/folder.py for its layout."""
     parts, classes = load_folder(cfg)
     test = parts.get("test", parts.get("val"))
@@ -102,7 +102,7 @@ def imagefolder(cfg: Data) -> Source:
     return Source(parts["train"], test, classes, val)
 
 
-def imagenet(cfg: Data) -> Source:
+def imagenet(cfg: DataConfig) -> Source:
     """Return ImageNet (ILSVRC 2012): its validation images are the test, the wnids its classes.
 
     `data.root` holds train/<wnid>/ and val/<wnid>/, or the three archives that torchvision takes,
@@ -130,7 +130,7 @@ DEVKIT = "ILSVRC2012_devkit_t12.tar.gz"
 PARSERS = {"train": devkit.parse_train_archive, "val": devkit.parse_val_archive}
 
 
-def unpack_imagenet(cfg: Data) -> None:
+def unpack_imagenet(cfg: DataConfig) -> None:
     """Unpack the archives of ImageNet whose folders are not there.
 
     Raises:
@@ -188,7 +188,7 @@ def beside(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def alone(cfg: Data) -> Iterator[None]:
+def alone(cfg: DataConfig) -> Iterator[None]:
     """Let one process at a time make files that others may be about to make too.
 
     Raises:
@@ -207,7 +207,7 @@ def alone(cfg: Data) -> Iterator[None]:
         lock.release()
 
 
-SOURCES: dict[str, Callable[[Data], Source]] = {
+SOURCES: dict[str, Callable[[DataConfig], Source]] = {
     "digits": digits,
     "cifar10": cifar,
     "cifar100": cifar,

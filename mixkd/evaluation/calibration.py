@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from lightning.pytorch import Trainer
 
-from mixkd.config.schema import Data
+from mixkd.config.data import DataConfig
 from mixkd.data.images import Splits
 from mixkd.data.module import ImageDataModule
 from mixkd.files.writing import replacing, write_csv
@@ -78,6 +78,6 @@ def record(
     return metrics, [{"split": split, **row} for row in reliability]
 
 
-def can_fit(splits: Splits, cfg: Data) -> bool:
+def can_fit(splits: Splits, cfg: DataConfig) -> bool:
     """Return whether there are held-out images, apart from the test's, to fit temperatures on."""
     return len(splits.val) > 0 and cfg.selection != "test"

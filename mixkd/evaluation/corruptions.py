@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from lightning.pytorch import Trainer
 
-from mixkd.config.schema import Data, Evaluate
+from mixkd.config.data import DataConfig
+from mixkd.config.tasks import EvaluateConfig
 from mixkd.console import say
 from mixkd.data.corrupted import PUBLISHED, read_arrays, read_folders
 from mixkd.data.images import AnyImages, Images, Splits
@@ -26,10 +27,10 @@ from mixkd.runs.run import Metrics, Run
 FIRST = ("network", "corruption", "severity")
 FIGURES = {"accuracy": "accuracy", "ece": "ECE", "confidence": "confidence"}
 
-Load = Callable[[str, int], tuple[AnyImages, Data]]
+Load = Callable[[str, int], tuple[AnyImages, DataConfig]]
 
 
-def made_images(cfg: Evaluate, splits: Splits) -> Load:
+def made_images(cfg: EvaluateConfig, splits: Splits) -> Load:
     """Return a function of (corruption, severity): images made of the test images, and their views.
 
     Those that are missing are made now.
@@ -37,7 +38,7 @@ def made_images(cfg: Evaluate, splits: Splits) -> Load:
     wanted = cfg.corruptions
     folder = make_corrupted(splits.test, splits.classes, wanted.chosen, cfg.data, wanted.seed)
 
-    def made(name: str, severity: int) -> tuple[AnyImages, Data]:
+    def made(name: str, severity: int) -> tuple[AnyImages, DataConfig]:
         if isinstance(splits.test, Images):
             images = read_arrays(folder, name, severity, len(splits.classes))
             return images, cfg.data.model_copy(update={"workers": 0})
@@ -47,7 +48,7 @@ def made_images(cfg: Evaluate, splits: Splits) -> Load:
     return made
 
 
-def published_images(cfg: Evaluate, splits: Splits) -> Load:
+def published_images(cfg: EvaluateConfig, splits: Splits) -> Load:
     """Return a function of (corruption, severity): published images, and their views.
 
     They are downloaded where they can be, and looked at: what is missing is found before anything
@@ -66,7 +67,7 @@ def published_images(cfg: Evaluate, splits: Splits) -> Load:
                 f"data has {len(splits.classes)}, {', '.join(splits.classes[:3])} ...",
             )
 
-    def published(name: str, severity: int) -> tuple[AnyImages, Data]:
+    def published(name: str, severity: int) -> tuple[AnyImages, DataConfig]:
         data = cfg.published(name, severity, wanted.source)
         try:
             found = load_splits(data)
@@ -89,7 +90,7 @@ def corrupt_and_measure(
     networks: Mapping[str, Network],
     splits: Splits,
     load: Load,
-    cfg: Evaluate,
+    cfg: EvaluateConfig,
     temperatures: Mapping[str, float],
     run: Run,
 ) -> Metrics:
@@ -107,7 +108,9 @@ def corrupt_and_measure(
     wanted, own = cfg.corruptions, next(iter(networks))
     probe = CorruptionProbe(networks, temperatures)
 
-    def measured(images: AnyImages, data: Data) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    def measured(
+        images: AnyImages, data: DataConfig
+    ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         trainer.test(probe, ImageDataModule(replace(splits, test=images), data), verbose=False)
         return probe.values(), probe.hits()
 

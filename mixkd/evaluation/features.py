@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 from lightning.pytorch import Trainer
 
-from mixkd.config.schema import Data, Features
+from mixkd.config.analyses import FeaturesConfig
+from mixkd.config.data import DataConfig
 from mixkd.console import say
 from mixkd.data.images import Splits
 from mixkd.data.module import ImageDataModule
@@ -22,7 +23,7 @@ from mixkd.runs.run import Metrics, Run
 PAPERS = ("baby", "boy", "girl", "man", "woman")
 
 
-def choose_images(cfg: Features, splits: Splits) -> tuple[Splits, list[str]]:
+def choose_images(cfg: FeaturesConfig, splits: Splits) -> tuple[Splits, list[str]]:
     """Return splits whose test images are those to look at, and the names of their classes.
 
     Raises:
@@ -56,8 +57,8 @@ def look(
     network: Network,
     splits: Splits,
     names: Sequence[str],
-    data_cfg: Data,
-    cfg: Features,
+    data_cfg: DataConfig,
+    cfg: FeaturesConfig,
     run: Run,
 ) -> Metrics:
     """Return `features/v_measure` and `features/n`; write features.npz and a picture.

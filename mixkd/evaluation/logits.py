@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mixkd.config.schema import EvaluateLogits
+from mixkd.config.tasks import EvaluateLogitsConfig
 from mixkd.console import note
 from mixkd.errors import UserError, shortened
 from mixkd.evaluation.calibration import record
@@ -21,7 +21,7 @@ BATCH = 1000
 ROUNDING = 0.01  # of what rows of probabilities sum to, in float16 or as printed
 
 
-def evaluate_logits(cfg: EvaluateLogits, run: Run | None = None) -> Metrics:
+def evaluate_logits(cfg: EvaluateLogitsConfig, run: Run | None = None) -> Metrics:
     """Return `test/<metric>` of logits in a file; write predictions, reliability.csv, a figure.
 
     The file is an npz of `logits` [n, classes] and `label` [n], such as `predictions/test.npz` of a

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from lightning.pytorch import Trainer
 
-from mixkd.config.schema import Vicinal
+from mixkd.config.analyses import VicinalConfig
 from mixkd.console import say
 from mixkd.data.module import ImageDataModule
 from mixkd.data.pairs import ImagePairs, draw_pairs, load_pairs
@@ -28,7 +28,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def choose_pairs(cfg: Vicinal, sizes: dict[str, int], devices: int) -> dict[str, ImagePairs]:
+def choose_pairs(cfg: VicinalConfig, sizes: dict[str, int], devices: int) -> dict[str, ImagePairs]:
     """Return the pairs of each split: read or drawn, the same for every network.
 
     Args:
@@ -60,7 +60,7 @@ def analyse(
     networks: Mapping[str, Network],
     data: ImageDataModule,
     pairs: Mapping[str, ImagePairs],
-    cfg: Vicinal,
+    cfg: VicinalConfig,
     temperatures: Mapping[str, float],
     run: Run,
 ) -> Metrics:

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from mixkd.config import schema as config
+from mixkd.config.network import NetworkConfig
 from mixkd.config.shipped import shipped_values
 from mixkd.errors import UserError, schema_problem
 from mixkd.files.reading import read_mapping
@@ -40,9 +40,9 @@ def load_network(export: str, trust: Sequence[str] = ()) -> tuple[Network, list[
     if problems:
         raise UserError(*problems)
     try:
-        cfg = config.Network.model_validate(section)
+        cfg = NetworkConfig.model_validate(section)
     except ValidationError as error:
-        found = [schema_problem(config.Network, section, each) for each in error.errors()]
+        found = [schema_problem(NetworkConfig, section, each) for each in error.errors()]
         raise UserError(*found) from error
     path = Path(section["weights"])
     _, classes = read_tensors(path, "network.export")

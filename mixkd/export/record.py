@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from mixkd import __version__
-from mixkd.config import schema as config
+from mixkd.config.tasks import ExportConfig
 from mixkd.networks.network import Network
 from mixkd.networks.origin import SAME_NETWORK, recorded_images
 
@@ -20,7 +20,7 @@ KEPT = ("classifier", "first_conv", "fixed_input_size", "pool_size")
 
 
 def record(
-    cfg: config.Export,
+    cfg: ExportConfig,
     network: Network,
     classes: Sequence[str],
     shape: tuple[int, int],

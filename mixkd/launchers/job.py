@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Literal
 
 from mixkd.config.compose import compose
-from mixkd.config.schema import validate
+from mixkd.config.validation import validate
 from mixkd.console import say, tell
 from mixkd.errors import InUse, NotFinite, UserError
 from mixkd.redact import hide

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from mixkd.config.schema import Slurm
+from mixkd.config.launcher import SlurmConfig
 from mixkd.console import is_leader, tell
 from mixkd.errors import UserError
 from mixkd.files.writing import read_json, write_json
@@ -105,7 +105,7 @@ class SlurmJob:
         return replace(self.job, words=continuing(self.job.words, self.job.path))
 
 
-def make_executor(launcher: Slurm, folder: Path, devices: int) -> Any:
+def make_executor(launcher: SlurmConfig, folder: Path, devices: int) -> Any:
     """Return submitit's executor for jobs of a number of devices.
 
     Args:
@@ -153,7 +153,7 @@ def make_executor(launcher: Slurm, folder: Path, devices: int) -> Any:
 
 def submit_jobs(
     jobs: Sequence[Job],
-    launcher: Slurm,
+    launcher: SlurmConfig,
     folder: Path,
     fail_fast: bool,
     ended: Callable[[int, Outcome, float], None],
@@ -210,7 +210,7 @@ def submit_jobs(
     return outcomes
 
 
-def _submitted(jobs: Sequence[Job], launcher: Slurm, folder: Path) -> dict[int, Any]:
+def _submitted(jobs: Sequence[Job], launcher: SlurmConfig, folder: Path) -> dict[int, Any]:
     """Return SLURM's job of each: one that is queued or runs already, or one submitted now."""
     found: dict[int, Any] = {}
     executors = {n: make_executor(launcher, folder, n) for n in {job.devices for job in jobs}}

@@ -16,7 +16,9 @@ from hydra.core.override_parser.types import Glob, IntervalSweep
 from hydra.errors import HydraException
 
 from mixkd.config.compose import compose, diagnose, expand
-from mixkd.config.schema import EvaluateLogits, Slurm, SweepSettings, sweep_settings, validate
+from mixkd.config.launcher import SlurmConfig
+from mixkd.config.tasks import EvaluateLogitsConfig, SweepSettings
+from mixkd.config.validation import sweep_settings, validate
 from mixkd.console import tell
 from mixkd.errors import UserError
 from mixkd.launchers.job import Outcome, explain
@@ -187,7 +189,7 @@ def look(job: Job) -> Planned:
     try:
         cfg = compose(job.command, [*job.words, *job.more])
         config = validate(cfg)
-        devices = 1 if isinstance(config, EvaluateLogits) else config.trainer.devices
+        devices = 1 if isinstance(config, EvaluateLogitsConfig) else config.trainer.devices
         if lacks_data(config):  # fetched or unpacked by the job, which then has a name
             return Planned(replace(job, devices=devices))
         run = Run(config)
@@ -266,7 +268,7 @@ def _launch(
         _say(jobs[number], outcome, f" after {seconds:.0f} s")
 
     launcher, fail_fast = settings.launcher, settings.sweep.fail_fast
-    if isinstance(launcher, Slurm):
+    if isinstance(launcher, SlurmConfig):
         from mixkd.launchers.slurm import submit_jobs
 
         if waits:

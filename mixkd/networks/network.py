@@ -30,7 +30,7 @@ from timm.data.imagenet_info import ImageNetInfo
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from mixkd.config import schema as config
+from mixkd.config.network import HeadConfig, NetworkConfig, Precision
 from mixkd.console import say
 from mixkd.errors import Problem, UserError, nearest, shortened, shown
 from mixkd.files.reading import read_mapping
@@ -112,7 +112,7 @@ class FrozenTeacher:
     """
 
     def __init__(
-        self, network: Network | Callable[[], Network], precision: config.Precision = "float32"
+        self, network: Network | Callable[[], Network], precision: Precision = "float32"
     ) -> None:
         self._given = network
         self._bf16 = precision == "bf16"
@@ -251,7 +251,7 @@ def mobilenetv2(
     return timm_core(names[width], num_classes, pretrained)
 
 
-def build_network(cfg: config.Network, classes: Sequence[str], key: str) -> Network:
+def build_network(cfg: NetworkConfig, classes: Sequence[str], key: str) -> Network:
     """Build a network for a number of classes, with its weights where the configuration names any.
 
     Args:
@@ -424,7 +424,7 @@ def use_channels_last(network: Network, check: Callable[[], object], key: str) -
         say(f"{key}: not in channels_last, where it fails ({error})")
 
 
-def _core(cfg: config.Network, classes: int, key: str) -> nn.Module:
+def _core(cfg: NetworkConfig, classes: int, key: str) -> nn.Module:
     args = dict(cfg.args or {})
     # Weights of our own replace pretrained ones: there is nothing to fetch.
     pretrained = False if cfg.weights is not None else cfg.pretrained
@@ -539,7 +539,7 @@ def import_callable(path: str, key: str) -> Callable[..., Any]:
     return function
 
 
-def _check_imagenet(classes: Sequence[str], head: config.Head | None, key: str) -> None:
+def _check_imagenet(classes: Sequence[str], head: HeadConfig | None, key: str) -> None:
     """Refuse a pretrained head where it is replaced, or where the classes are not ImageNet's."""
     imagenet = ImageNetInfo("imagenet-1k").label_names()  # type: ignore[no-untyped-call]
     if list(classes) != list(imagenet):
@@ -598,7 +598,7 @@ def _head_names(core: nn.Module) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names)
 
 
-def _replace_head(core: nn.Module, head: config.Head, classes: int, key: str) -> None:
+def _replace_head(core: nn.Module, head: HeadConfig, classes: int, key: str) -> None:
     name = _head_name(core)
     linear = None if name is None else core.get_submodule(name)
     if name is None or not isinstance(linear, nn.Linear):
@@ -743,7 +743,7 @@ def _check_finite(core: nn.Module, weights: Mapping[str, Tensor], path: Path, ke
         )
 
 
-def weights_fingerprint(core: nn.Module, cfg: config.Network) -> str:
+def weights_fingerprint(core: nn.Module, cfg: NetworkConfig) -> str:
     """Return the sha256 of the file that a core's weights came from, or of the weights."""
     file = cfg.weights if cfg.weights not in (None, "pretrained") else cfg.pretrained
     if isinstance(file, str):  # whatever a new head is

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mixkd.config.schema import SweepSettings
+from mixkd.config.tasks import SweepSettings
 from mixkd.console import say
 from mixkd.errors import UserError
 from mixkd.launchers.job import Outcome

@@ -7,7 +7,7 @@ import torch
 import yaml
 from torch import nn
 
-from mixkd.config import schema as config
+from mixkd.config.network import NetworkConfig
 from mixkd.networks.network import build_network, check_logits, use_channels_last
 from mixkd.reproduction.price import Model, Speed
 
@@ -22,7 +22,7 @@ def measure_speed(model: Model, threads: int) -> Speed:
         threads: of the CPU, as many as a job gets.
     """
     torch.set_num_threads(threads)
-    section = config.Network.model_validate(
+    section = NetworkConfig.model_validate(
         yaml.safe_load(model.section) | {"weights": None, "run": None, "pretrained": None}
     )
     device = "cuda" if torch.cuda.is_available() else "cpu"

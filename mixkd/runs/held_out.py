@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from mixkd.config.schema import Data, Network
+from mixkd.config.data import DataConfig
+from mixkd.config.network import NetworkConfig
 from mixkd.console import say
 from mixkd.data.contents import SPLITS
 from mixkd.data.images import Splits
@@ -15,7 +16,9 @@ from mixkd.runs.overlap import image_marks, read_marks, seen
 UNKNOWN = "if these weights have seen the held-out images in training,"
 
 
-def leak(network: Network, data: Data, images: Mapping[str, str], splits: Splits) -> str | None:
+def leak(
+    network: NetworkConfig, data: DataConfig, images: Mapping[str, str], splits: Splits
+) -> str | None:
     """Return how a network has seen the images that select; "" if it has not; None: nothing says.
 
     A training has written down its images, so that only those count which it has seen. An export
@@ -59,13 +62,13 @@ def leak(network: Network, data: Data, images: Mapping[str, str], splits: Splits
     )
 
 
-def _started_from(network: Network) -> str | None:
+def _started_from(network: NetworkConfig) -> str | None:
     """Return the file that a network has its weights from; None of timm's own, and of new ones."""
     files = (network.weights, network.pretrained)
     return next((file for file in files if isinstance(file, str) and file != "pretrained"), None)
 
 
-def tell_seen_tests(key: str, network: Network, splits: Splits) -> None:
+def tell_seen_tests(key: str, network: NetworkConfig, splits: Splits) -> None:
     """Say of how many test images it is known that a network was trained on them."""
     trained = None if network.weights is None else read_marks(network.weights)
     if trained is not None and (count := int(seen(image_marks(splits.test), trained).sum())):
@@ -73,7 +76,10 @@ def tell_seen_tests(key: str, network: Network, splits: Splits) -> None:
 
 
 def refuse_leaks(
-    networks: Mapping[str, Network], data: Data, images: Mapping[str, str], splits: Splits
+    networks: Mapping[str, NetworkConfig],
+    data: DataConfig,
+    images: Mapping[str, str],
+    splits: Splits,
 ) -> np.ndarray:
     """Refuse to train with networks that have seen what selects; return what the outcome has seen.
 

@@ -7,19 +7,17 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from mixkd.config.schema import (
-    PLACE,
+from mixkd.config.analyses import VicinalConfig
+from mixkd.config.data import CorruptedDataConfig, DataConfig
+from mixkd.config.fields import PLACE, Section
+from mixkd.config.network import NetworkConfig
+from mixkd.config.tasks import (
     Config,
-    CorruptedData,
-    Data,
-    Distill,
-    Evaluate,
-    EvaluateLogits,
-    Finetune,
-    Network,
-    Section,
-    Training,
-    Vicinal,
+    DistillConfig,
+    EvaluateConfig,
+    EvaluateLogitsConfig,
+    FinetuneConfig,
+    TrainingConfig,
 )
 from mixkd.config.void import without_void
 from mixkd.data.contents import contents, split_contents, summary, to_unpack
@@ -44,7 +42,7 @@ def experiment_hash(cfg: Config, images: Mapping[str, str] | None = None) -> str
     named = _without_places(cfg)
     if images is None:
         images = images_of(cfg)
-    if isinstance(cfg, Evaluate):
+    if isinstance(cfg, EvaluateConfig):
         if not cfg.features.enabled:
             del named["features"]
         if not cfg.vicinal.enabled:
@@ -61,24 +59,24 @@ def experiment_hash(cfg: Config, images: Mapping[str, str] | None = None) -> str
                 del own["seed"]
         if not (cfg.vicinal.enabled or cfg.corruptions.enabled):
             del named["baselines"]
-    if isinstance(cfg, Training):
+    if isinstance(cfg, TrainingConfig):
         for key, value in AS_BEFORE.items():
             if named["trainer"][key] == value:
                 del named["trainer"][key]
         named = without_void(named)
         if not cfg.stage1_epochs:
             del named["stage1"]
-    if isinstance(cfg, EvaluateLogits):
+    if isinstance(cfg, EvaluateLogitsConfig):
         named = {"logits": file_fingerprint(cfg.logits)}
     elif images:
         named["data"]["images"] = dict(images)
     if isinstance(teacher := named.get("teacher"), dict):
-        tape = cfg.teacher.tape if isinstance(cfg, Distill) else None
+        tape = cfg.teacher.tape if isinstance(cfg, DistillConfig) else None
         if tape is None or teacher["tape_precision"] == "float32":
             del teacher["tape_precision"]  # its answers are as they are
-    if isinstance(cfg, Distill):
+    if isinstance(cfg, DistillConfig):
         named["teacher"]["precision"] = cfg.teacher.precision or cfg.trainer.precision
-    if isinstance(cfg, (Finetune, Distill)) and cfg.method.mix is not None:
+    if isinstance(cfg, (FinetuneConfig, DistillConfig)) and cfg.method.mix is not None:
         within = 1 if cfg.data.resident else cfg.trainer.devices
         if within > 1:
             named["data"]["mixed_within"] = within  # each process mixes what it reads
@@ -91,14 +89,18 @@ def images_of(cfg: Config) -> dict[str, str]:
 
     The published forms of corrupted images go by the names of their corruptions.
     """
-    if isinstance(cfg, EvaluateLogits):
+    if isinstance(cfg, EvaluateLogitsConfig):
         return {}
     data = cfg.data
-    if isinstance(data, CorruptedData):
+    if isinstance(data, CorruptedDataConfig):
         found = {"test": _content(_corrupted_files(data), data, data.root)}
     else:
         found = split_contents(data.source, data.root, data.cache_dir)
-    if isinstance(cfg, Evaluate) and cfg.corruptions.enabled and cfg.corruptions.source != "made":
+    if (
+        isinstance(cfg, EvaluateConfig)
+        and cfg.corruptions.enabled
+        and cfg.corruptions.source != "made"
+    ):
         files = dict.fromkeys(
             file for published in _published(cfg) for file in _corrupted_files(published)
         )
@@ -106,12 +108,12 @@ def images_of(cfg: Config) -> dict[str, str]:
     return found
 
 
-def _content(files: Iterable[tuple[str, Path]], data: Data, root: str | None) -> str:
+def _content(files: Iterable[tuple[str, Path]], data: DataConfig, root: str | None) -> str:
     listed = list(files)
     return summary(listed, contents(listed, data.cache_dir, root or "."))
 
 
-def _corrupted_files(cfg: CorruptedData) -> Iterator[tuple[str, Path]]:
+def _corrupted_files(cfg: CorruptedDataConfig) -> Iterator[tuple[str, Path]]:
     """Yield the files of a corruption and severity, by name."""
     root = Path(cfg.root or "")
     if cfg.source == "imagenet_c":
@@ -123,14 +125,14 @@ def _corrupted_files(cfg: CorruptedData) -> Iterator[tuple[str, Path]]:
     return ((name, folder / name) for name in names if (folder / name).is_file())
 
 
-def arrays_folder(cfg: CorruptedData) -> Path | None:
+def arrays_folder(cfg: CorruptedDataConfig) -> Path | None:
     """Return the folder of a published set's arrays: the one in its root, or the root itself."""
     root = Path(cfg.root or "")
     places = (root / FOLDERS[cfg.source], root)
     return next((place for place in places if any(place.glob("*.npy"))), None)
 
 
-def _published(cfg: Evaluate) -> Iterator[CorruptedData]:
+def _published(cfg: EvaluateConfig) -> Iterator[CorruptedDataConfig]:
     """Yield the data of the published corruptions that are asked for."""
     for name in cfg.corruptions.chosen:
         for severity in cfg.corruptions.severities:
@@ -139,20 +141,24 @@ def _published(cfg: Evaluate) -> Iterator[CorruptedData]:
 
 def lacks_data(cfg: Config) -> bool:
     """Return whether there is data to download or to unpack, by whose content a run is named."""
-    if isinstance(cfg, EvaluateLogits):
+    if isinstance(cfg, EvaluateLogitsConfig):
         return False
-    if isinstance(cfg, Evaluate) and cfg.corruptions.enabled and cfg.corruptions.source != "made":
+    if (
+        isinstance(cfg, EvaluateConfig)
+        and cfg.corruptions.enabled
+        and cfg.corruptions.source != "made"
+    ):
         return any(_is_lacking(data) for data in (cfg.data, *_published(cfg)))
     return _is_lacking(cfg.data)
 
 
-def _is_lacking(data: Data) -> bool:
-    if isinstance(data, CorruptedData):
+def _is_lacking(data: DataConfig) -> bool:
+    if isinstance(data, CorruptedDataConfig):
         return data.source != "imagenet_c" and data.download and arrays_folder(data) is None
     return data.source == "imagenet" and bool(to_unpack(Path(data.root or "")))
 
 
-def _pairs_fingerprint(cfg: Vicinal) -> str:
+def _pairs_fingerprint(cfg: VicinalConfig) -> str:
     """Return what a file of pairs adds: nothing of its own where they are, or will be, drawn."""
     path = Path(cfg.pairs or "")
     drawn = not path.is_file() or are_drawn_pairs(path, cfg.seed, cfg.n_pairs)
@@ -173,7 +179,7 @@ def _without_places(section: Section) -> dict[str, Any]:
         for name, field in type(section).model_fields.items()
         if PLACE not in field.metadata
     }
-    if isinstance(section, Network):
+    if isinstance(section, NetworkConfig):
         for key in ("weights", "pretrained"):
             if isinstance(path := named[key], str) and path != "pretrained":
                 named[key] = file_fingerprint(path)

@@ -1,6 +1,7 @@
 """A run, once its data are there."""
 
-from mixkd.config.schema import Config, CorruptedData, Evaluate, EvaluateLogits
+from mixkd.config.data import CorruptedDataConfig
+from mixkd.config.tasks import Config, EvaluateConfig, EvaluateLogitsConfig
 from mixkd.runs.identity import lacks_data
 from mixkd.runs.run import Run
 
@@ -22,10 +23,10 @@ def _make_data(cfg: Config) -> None:
     from mixkd.data.sources import unpack_imagenet
     from mixkd.evaluation.corruptions import published_images
 
-    assert not isinstance(cfg, EvaluateLogits)
-    if isinstance(cfg.data, CorruptedData):
+    assert not isinstance(cfg, EvaluateLogitsConfig)
+    if isinstance(cfg.data, CorruptedDataConfig):
         make_arrays(cfg.data)
     elif cfg.data.source == "imagenet":
         unpack_imagenet(cfg.data)
-    if isinstance(cfg, Evaluate) and lacks_data(cfg):
+    if isinstance(cfg, EvaluateConfig) and lacks_data(cfg):
         published_images(cfg, load_splits(cfg.data))  # it refuses those of other classes first

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from mixkd.config.schema import Config, EvaluateLogits, Training
+from mixkd.config.tasks import Config, EvaluateLogitsConfig, TrainingConfig
 from mixkd.redact import hidden
 
 PACKAGES = (
@@ -32,15 +32,15 @@ def provenance(cfg: Config) -> dict[str, Any]:
         "machine": f"{platform.system()} {platform.machine()}",
         "seeds": {"seed": cfg.seed},
     }
-    if not isinstance(cfg, EvaluateLogits):
+    if not isinstance(cfg, EvaluateLogitsConfig):
         known["seeds"]["split_seed"] = cfg.data.split_seed
         known["selection"] = cfg.data.selection
-    if isinstance(cfg, Training):
+    if isinstance(cfg, TrainingConfig):
         known["seeds"]["stream"] = stream_seed(cfg)
     return known
 
 
-def stream_seed(cfg: Training) -> int:
+def stream_seed(cfg: TrainingConfig) -> int:
     """Return the seed of the vicinal stream: `stream.seed`, or `seed` where that is null."""
     return cfg.seed if cfg.stream.seed is None else cfg.stream.seed
 

@@ -12,7 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from mixkd.config.schema import Data, Network, Section, Trainer, places
+from mixkd.config.data import DataConfig
+from mixkd.config.fields import Section, places
+from mixkd.config.network import NetworkConfig
+from mixkd.config.trainer import TrainerConfig
 from mixkd.files.reading import (
     Damaged,
     folders_with,
@@ -40,8 +43,8 @@ COLUMNS = {
 # The sections that say what a run is, and of each the keys that say where and how fast: the schema
 # knows them. Weights to start from differ from seed to seed, as teachers' do.
 SECTIONS: dict[str, type[Section] | None] = {
-    "network": Network, "student": Network, "data": Data, "method": None, "optimizer": None,
-    "schedule": None, "stage1": None, "trainer": Trainer,
+    "network": NetworkConfig, "student": NetworkConfig, "data": DataConfig, "method": None,
+    "optimizer": None, "schedule": None, "stage1": None, "trainer": TrainerConfig,
 }  # fmt: skip
 PLACES = {name: {*places(schema)} if schema else set() for name, schema in SECTIONS.items()}
 PLACES["network"].add("weights")

@@ -16,15 +16,14 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from filelock import FileLock, Timeout
 
-from mixkd.config.schema import (
+from mixkd.config.method import LabelMethodConfig, TeacherMethodConfig
+from mixkd.config.tasks import (
     Config,
-    Distill,
-    Evaluate,
-    EvaluateLogits,
-    Finetune,
-    LabelMethod,
-    TeacherMethod,
-    Training,
+    DistillConfig,
+    EvaluateConfig,
+    EvaluateLogitsConfig,
+    FinetuneConfig,
+    TrainingConfig,
 )
 from mixkd.console import is_leader, on_signal, say
 from mixkd.data.contents import IMAGES
@@ -270,9 +269,9 @@ def _kept(cfg: Config) -> dict[str, Any]:
 def readable_name(cfg: Config) -> str:
     """Return the part of a run's directory name that is for people."""
     match cfg:
-        case Finetune():
+        case FinetuneConfig():
             parts = [cfg.network.label, method_name(cfg.method), f"s{cfg.seed}"]
-        case Distill():
+        case DistillConfig():
             temperature = cfg.temperature if cfg.temperature == "sigma" else f"T{cfg.temperature:g}"
             parts = [
                 cfg.student.label,
@@ -282,17 +281,17 @@ def readable_name(cfg: Config) -> str:
                 temperature,
             ]
             parts += [f"s{cfg.seed}"]
-        case Evaluate():
+        case EvaluateConfig():
             trained = Path(cfg.network.run).resolve().name if cfg.network.run else cfg.network.label
             parts = [re.sub("-[0-9a-f]{10}$", "", trained), *cfg.splits]
-        case EvaluateLogits():
+        case EvaluateLogitsConfig():
             parts = [re.sub(r"[^\w.]+", "_", Path(cfg.logits).stem), "logits"]
-    if isinstance(cfg, Training) and cfg.protocol != "none":
+    if isinstance(cfg, TrainingConfig) and cfg.protocol != "none":
         parts.append(cfg.protocol)
     return "-".join(parts).replace("/", "_")
 
 
-def method_name(method: LabelMethod | TeacherMethod) -> str:
+def method_name(method: LabelMethodConfig | TeacherMethodConfig) -> str:
     """Return the method's name, with the kind of mixing where that is not mixup."""
     other = method.mix is not None and method.mix.kind != "mixup"
     return method.name.replace("mixup", method.mix.kind) if method.mix and other else method.name

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mixkd.config.compose import compose
-from mixkd.config.schema import WANDB_NAME, WANDB_NAMED
+from mixkd.config.logging import WANDB_NAME, WANDB_NAMED
 from mixkd.errors import UserError, nearest, shown
 from mixkd.files.writing import write_text
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from mixkd.config import schema as config
+from mixkd.config.tasks import DistillConfig
 from mixkd.data.images import Splits
 from mixkd.data.module import ImageDataModule, load_splits, make_stream, make_views
 from mixkd.errors import UserError
@@ -32,7 +32,7 @@ LEARNERS: dict[str, type[Distillation]] = {
 }
 
 
-def distill(cfg: config.Distill, run: Run | None = None) -> Metrics:
+def distill(cfg: DistillConfig, run: Run | None = None) -> Metrics:
     """Train one student from one teacher and return the student's metrics.
 
     Args:
@@ -96,7 +96,7 @@ def distill(cfg: config.Distill, run: Run | None = None) -> Metrics:
     return fit(cfg, run, stages(cfg, learner, stream, splits), data, fingerprints)
 
 
-def _deck(cfg: config.Distill, splits: Splits, stream: VicinalStream, taught: str) -> Deck:
+def _deck(cfg: DistillConfig, splits: Splits, stream: VicinalStream, taught: str) -> Deck:
     """Return the tape of a teacher along a stream, known by everything that its answers depend on.
 
     Raises:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from mixkd.callbacks.loggers import log_results, open_loggers
-from mixkd.config import schema as config
+from mixkd.config.tasks import EvaluateConfig, EvaluateLogitsConfig
 from mixkd.console import say
 from mixkd.data.images import Splits
 from mixkd.data.module import ImageDataModule, load_splits, make_views
@@ -25,7 +25,7 @@ from mixkd.runs.run import Metrics, Run
 from mixkd.training.fit import check_shares, describe_device, make_trainer, prepare
 
 
-def evaluate(cfg: config.Evaluate | config.EvaluateLogits, run: Run | None = None) -> Metrics:
+def evaluate(cfg: EvaluateConfig | EvaluateLogitsConfig, run: Run | None = None) -> Metrics:
     """Measure a network on the chosen splits and return `<split>/<metric>`, and what is asked for.
 
     Args:
@@ -35,7 +35,7 @@ def evaluate(cfg: config.Evaluate | config.EvaluateLogits, run: Run | None = Non
     Raises:
         UserError: if the data, a network or the run directory is not fit for use.
     """
-    if isinstance(cfg, config.EvaluateLogits):
+    if isinstance(cfg, EvaluateLogitsConfig):
         return evaluate_logits(cfg, run)
     run = run or open_run(cfg)
     finished = run.finished_metrics()

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mixkd.config import schema as config
+from mixkd.config.tasks import ExportConfig
 from mixkd.data.images import Images
 from mixkd.data.module import load_splits, make_views
 from mixkd.errors import UserError, shortened
@@ -35,7 +35,7 @@ TOLERANCE = 1e-4
 COMPARED = 16  # images
 
 
-def export(cfg: config.Export) -> str:
+def export(cfg: ExportConfig) -> str:
     """Write a folder with the network of a finished run, and push it where asked; return a message.
 
     Raises:
@@ -116,7 +116,7 @@ def export(cfg: config.Export) -> str:
     return "\n".join(lines)
 
 
-def _refuse_another(out: Path, weights: str, cfg: config.Export) -> None:
+def _refuse_another(out: Path, weights: str, cfg: ExportConfig) -> None:
     """Refuse a folder that holds anything but an export, or without `force` but this very one."""
     try:
         held = set(os.listdir(out))
@@ -137,7 +137,7 @@ def _refuse_another(out: Path, weights: str, cfg: config.Export) -> None:
         raise UserError.of("out", f"{out} holds another export; force=true replaces it")
 
 
-def _ledger(cfg: config.Export) -> bytes | None:
+def _ledger(cfg: ExportConfig) -> bytes | None:
     if cfg.report is None:
         return None
     folder = Path(cfg.report)
@@ -162,7 +162,7 @@ def _content(path: Path, folder: Path, key: str) -> bytes:
 
 
 def _images(
-    cfg: config.Export, classes: list[str], input_size: int | None
+    cfg: ExportConfig, classes: list[str], input_size: int | None
 ) -> tuple[tuple[int, int], Tensor | None]:
     """Return height and width of the views, and some of the data's test images if at hand.
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from mixkd.config import schema as config
+from mixkd.config.tasks import FinetuneConfig
 from mixkd.data.module import ImageDataModule, load_splits, make_stream, make_views
 from mixkd.modules.supervised import Supervised
 from mixkd.networks.network import build_network, weights_fingerprint
@@ -14,7 +14,7 @@ from mixkd.training.fit import fit, prepare, stages
 from mixkd.training.optimization import Optimization
 
 
-def finetune(cfg: config.Finetune, run: Run | None = None) -> Metrics:
+def finetune(cfg: FinetuneConfig, run: Run | None = None) -> Metrics:
     """Train one network from labels and return its metrics.
 
     Args:

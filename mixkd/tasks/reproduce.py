@@ -11,8 +11,10 @@ from typing import Any
 from omegaconf import ListConfig
 
 from mixkd.config.compose import compose
-from mixkd.config.schema import Local, SweepSettings, sweep_settings
+from mixkd.config.launcher import LocalConfig
 from mixkd.config.shipped import artefacts
+from mixkd.config.tasks import SweepSettings
+from mixkd.config.validation import sweep_settings
 from mixkd.console import cores, say
 from mixkd.errors import UserError, nearest
 from mixkd.files.writing import write_json
@@ -306,7 +308,7 @@ def plan(
     missing = [run for run in everything if run.job not in finished]
     work = {run.job: work_of(run) for run in missing}
     launcher = settings.launcher
-    parallel = launcher.parallel if isinstance(launcher, Local) else 1
+    parallel = launcher.parallel if isinstance(launcher, LocalConfig) else 1
     speeds: dict[Any, Speed] = {}
     for model in dict.fromkeys(model for each in work.values() for model in each.models):
         say(f"timing network {len(speeds) + 1}")

@@ -18,7 +18,9 @@ from timm.layers.norm_act import convert_sync_batchnorm
 from mixkd.callbacks.loggers import log_results, open_loggers, replay
 from mixkd.callbacks.monitors import CalibrationMonitor, LinearityMonitor
 from mixkd.callbacks.recorder import PlainCheckpoints, Recorder
-from mixkd.config import schema as config
+from mixkd.config.logging import CallbacksConfig
+from mixkd.config.tasks import DistillConfig, FinetuneConfig
+from mixkd.config.trainer import MachineConfig, TrainerConfig
 from mixkd.console import say
 from mixkd.data.images import Splits
 from mixkd.data.module import ImageDataModule, make_stream
@@ -44,7 +46,7 @@ from mixkd.training.optimization import FixedSchedule, Optimization
 from mixkd.vicinal import VicinalStream
 
 
-def make_trainer(cfg: config.Machine, **more: object) -> Trainer:
+def make_trainer(cfg: MachineConfig, **more: object) -> Trainer:
     """Return a Lightning Trainer that logs, checkpoints and prints nothing by itself."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -69,7 +71,7 @@ def make_trainer(cfg: config.Machine, **more: object) -> Trainer:
             f"got {cfg.devices} of accelerator gpu; there are {torch.cuda.device_count()}",
         )
     accelerator = "gpu" if gpu and cfg.accelerator != "cpu" else "cpu"
-    if isinstance(cfg, config.Trainer) and cfg.sync_batchnorm and accelerator == "cpu":
+    if isinstance(cfg, TrainerConfig) and cfg.sync_batchnorm and accelerator == "cpu":
         raise UserError.of("trainer.sync_batchnorm", "got true on a CPU; it takes GPUs")
     options: dict[str, object] = {
         "accelerator": accelerator,
@@ -131,7 +133,7 @@ def _checkpoint(path: Path, learner: Learner) -> dict[str, Any]:
 
 
 def prepare(
-    cfg: config.Machine,
+    cfg: MachineConfig,
     network: Network,
     classes: int,
     shape: tuple[int, int],
@@ -164,7 +166,7 @@ def prepare(
         use_channels_last(network, check, key)
     else:
         check()
-    if isinstance(cfg, config.Trainer) and cfg.sync_batchnorm:  # which trains on GPUs alone
+    if isinstance(cfg, TrainerConfig) and cfg.sync_batchnorm:  # which trains on GPUs alone
         network.core = convert_sync_batchnorm(network.core)  # type: ignore[no-untyped-call]
     if cfg.compile:
         network.compile()
@@ -198,7 +200,7 @@ class Stage:
 
 
 def stages(
-    cfg: config.Finetune | config.Distill, learner: Learner, stream: VicinalStream, splits: Splits
+    cfg: FinetuneConfig | DistillConfig, learner: Learner, stream: VicinalStream, splits: Splits
 ) -> list[Stage]:
     """Return the learner's own stage, after one of its head alone where that is configured."""
     whole = Stage(learner, stream, cfg.trainer.max_epochs)
@@ -220,7 +222,7 @@ def stages(
 
 
 def fit(
-    cfg: config.Finetune | config.Distill,
+    cfg: FinetuneConfig | DistillConfig,
     run: Run,
     stages: Sequence[Stage],
     data: ImageDataModule,
@@ -316,7 +318,7 @@ def _steady(devices: int) -> Iterator[None]:
         ) from error
 
 
-def monitors(cfg: config.Callbacks, run: Run) -> list[Callback]:
+def monitors(cfg: CallbacksConfig, run: Run) -> list[Callback]:
     """Return what watches the held-out images."""
     watching: list[Callback] = []
     if cfg.linearity.every_n_epochs is not None:

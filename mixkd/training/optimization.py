@@ -10,14 +10,22 @@ import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from mixkd.config import schema as config
+from mixkd.config.optimizer import (
+    AdamConfig,
+    ConstantConfig,
+    CosineConfig,
+    PiecewiseConfig,
+    PlateauConfig,
+    SGDConfig,
+)
+from mixkd.config.tasks import DistillConfig, FinetuneConfig
 
 
 def make_optimizer(
-    cfg: config.SGD | config.Adam, parameters: Iterable[torch.nn.Parameter]
+    cfg: SGDConfig | AdamConfig, parameters: Iterable[torch.nn.Parameter]
 ) -> Optimizer:
     """Return the configured optimizer over parameters."""
-    if isinstance(cfg, config.SGD):
+    if isinstance(cfg, SGDConfig):
         return torch.optim.SGD(
             parameters,
             cfg.lr,
@@ -75,7 +83,7 @@ class PlateauSchedule:
     patience-th epoch in a row without improvement. torch's falls one epoch later.
     """
 
-    def __init__(self, cfg: config.Plateau, lr: float) -> None:
+    def __init__(self, cfg: PlateauConfig, lr: float) -> None:
         self._holder = torch.optim.SGD([torch.nn.Parameter(torch.zeros(()))], lr=lr)
         self._plateau = ReduceLROnPlateau(
             self._holder,
@@ -105,7 +113,7 @@ class PlateauSchedule:
 
 
 def make_schedule(
-    cfg: config.Constant | config.Cosine | config.Plateau | config.Piecewise,
+    cfg: ConstantConfig | CosineConfig | PlateauConfig | PiecewiseConfig,
     lr: float,
     epochs: int,
 ) -> Schedule:
@@ -117,17 +125,17 @@ def make_schedule(
         epochs: how many epochs are trained.
     """
     match cfg:
-        case config.Constant():
+        case ConstantConfig():
             return FixedSchedule([lr] * epochs)
-        case config.Cosine():
+        case CosineConfig():
             return FixedSchedule([cosine_rate(cfg, lr, e, epochs) for e in range(epochs)])
-        case config.Piecewise():
+        case PiecewiseConfig():
             return FixedSchedule([piecewise_rate(cfg, e, epochs) for e in range(epochs)])
-        case config.Plateau():
+        case PlateauConfig():
             return PlateauSchedule(cfg, lr)
 
 
-def cosine_rate(cfg: config.Cosine, lr: float, epoch: int, epochs: int) -> float:
+def cosine_rate(cfg: CosineConfig, lr: float, epoch: int, epochs: int) -> float:
     """Return the rate of an epoch: lr * (e + 1) / (w + 1) in warm-up, then half a cosine.
 
     The cosine would reach min_lr in the epoch after the last.
@@ -139,7 +147,7 @@ def cosine_rate(cfg: config.Cosine, lr: float, epoch: int, epochs: int) -> float
     return half_cosine(lr, cfg.min_lr, done)
 
 
-def piecewise_rate(cfg: config.Piecewise, epoch: int, epochs: int) -> float:
+def piecewise_rate(cfg: PiecewiseConfig, epoch: int, epochs: int) -> float:
     """Return the rate of an epoch under the paper's piecewise schedule.
 
     With `stretch`, epoch 0 is the schedule's epoch 0 and the last epoch its epoch `length` - 1.
@@ -175,7 +183,7 @@ class Optimization:
     ema: float | None = None
 
     @classmethod
-    def of(cls, cfg: config.Finetune | config.Distill) -> "Optimization":
+    def of(cls, cfg: FinetuneConfig | DistillConfig) -> "Optimization":
         """Return what a task configures."""
         return cls(
             partial(make_optimizer, cfg.optimizer),

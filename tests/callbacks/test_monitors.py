@@ -137,7 +137,8 @@ def test_nothing_secret_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     """How a run is launched may hold what is not for everyone."""
     from mixkd.callbacks.loggers import open_loggers
     from mixkd.config.compose import compose
-    from mixkd.config.schema import Finetune, validate
+    from mixkd.config.tasks import FinetuneConfig
+    from mixkd.config.validation import validate
     from mixkd.runs.run import Run
 
     monkeypatch.setenv("WANDB_MODE", "offline")
@@ -145,7 +146,7 @@ def test_nothing_secret_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("sys.argv", ["mixkd", "finetune", "launcher.setup=[TOKEN=hush-2]"])
     words = ["network=resnet20", "logger=wandb", "launcher=slurm", "seed=5"]
     cfg = validate(compose("finetune", [*words, "launcher.setup=['export TOKEN=hush-3']"]))
-    assert isinstance(cfg, Finetune)
+    assert isinstance(cfg, FinetuneConfig)
     run = Run(cfg)
     run.path.mkdir(parents=True)
     with open_loggers(cfg, run):

@@ -3,9 +3,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from mixkd.config.compose import compose, expand, fields_of, text_keys
+from mixkd.config.fields import PATH
 from mixkd.config.overrides import word as written
-from mixkd.config.schema import PATH, TASKS, Export
 from mixkd.config.shipped import group_names
+from mixkd.config.tasks import TASKS, ExportConfig
 from mixkd.errors import UserError
 from mixkd.launchers.sweep import jobs_of
 
@@ -123,7 +124,7 @@ def test_text_is_text_whatever_it_spells(text: str) -> None:
 
 
 def test_the_keys_that_take_text_are_those_of_the_schema() -> None:
-    for command, schema in {**TASKS, "export": Export}.items():
+    for command, schema in {**TASKS, "export": ExportConfig}.items():
         for key, field in fields_of(schema):
             plain = field.annotation in (str, str | None)
             assert (key in text_keys(command)) >= plain, key

@@ -17,7 +17,7 @@ import torch
 import torchvision
 
 from mixkd.config.compose import compose
-from mixkd.config.schema import validate
+from mixkd.config.validation import validate
 from mixkd.data.images import Splits
 from mixkd.data.module import load_splits
 from mixkd.errors import UserError

@@ -18,7 +18,9 @@ import pytest
 import torch
 
 from mixkd.config.compose import compose
-from mixkd.config.schema import CorruptedData, Evaluate, validate
+from mixkd.config.data import CorruptedDataConfig
+from mixkd.config.tasks import EvaluateConfig
+from mixkd.config.validation import validate
 from mixkd.data import corrupted
 from mixkd.data.class_names import CIFAR10, CIFAR100
 from mixkd.data.images import StoredImages
@@ -42,13 +44,13 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "datasets"
 
 
-def config(root: Path, *words: str, corruption: str = "fog") -> CorruptedData:
+def config(root: Path, *words: str, corruption: str = "fog") -> CorruptedDataConfig:
     torch.save({}, "w.pth")
     more = [f"data.root='{root}'", f"data.corruption={corruption}", "data.download=false"]
     network = ["network=resnet20", "network.weights=w.pth"]
     cfg = validate(compose("evaluate", [*network, "data=cifar100_c", *more, *words]))
-    assert isinstance(cfg, Evaluate)
-    assert isinstance(cfg.data, CorruptedData)
+    assert isinstance(cfg, EvaluateConfig)
+    assert isinstance(cfg.data, CorruptedDataConfig)
     return cfg.data
 
 
@@ -193,7 +195,7 @@ import json, resource, sys
 import numpy as np
 import mixkd.tasks.evaluate
 from mixkd.config.compose import compose
-from mixkd.config.schema import validate
+from mixkd.config.validation import validate
 from mixkd.data.module import load_splits
 words = ["network=resnet20", "network.weights=w.pth", "data=cifar100_c", "data.corruption=fog",
          "data.severity=3", *sys.argv[1:]]

@@ -10,7 +10,7 @@ from PIL import Image
 
 from mixkd import console
 from mixkd.config.compose import compose
-from mixkd.config.schema import validate
+from mixkd.config.validation import validate
 from mixkd.data.images import Splits
 from mixkd.data.module import load_splits
 from mixkd.errors import UserError

@@ -18,7 +18,8 @@ from torchvision.datasets import imagenet as devkit
 from torchvision.transforms import functional
 
 from mixkd.config.compose import compose
-from mixkd.config.schema import Evaluate, Finetune, validate
+from mixkd.config.tasks import EvaluateConfig, FinetuneConfig
+from mixkd.config.validation import validate
 from mixkd.data.decode import decode
 from mixkd.data.images import Images, Splits, StoredImages
 from mixkd.data.module import (
@@ -39,9 +40,9 @@ WORDS = ["data=imagenet", "data.size=32", "data.resize=36", "data.holdout=0.25",
          "data.batch_size=8", "data.eval_batch_size=4", "method=mixup"]  # fmt: skip
 
 
-def finetune(root: Path, *words: str) -> Finetune:
+def finetune(root: Path, *words: str) -> FinetuneConfig:
     cfg = validate(compose("finetune", ["network=resnet20", *WORDS, f"data.root='{root}'", *words]))
-    assert isinstance(cfg, Finetune)
+    assert isinstance(cfg, FinetuneConfig)
     return cfg
 
 
@@ -50,7 +51,7 @@ def root(tmp_path: Path, write_imagenet: Write) -> Path:
     return write_imagenet(tmp_path / "imagenet")
 
 
-def module(cfg: Finetune, world_size: int = 1, rank: int = 0) -> ImageDataModule:
+def module(cfg: FinetuneConfig, world_size: int = 1, rank: int = 0) -> ImageDataModule:
     splits = load_splits(cfg.data)
     stream = make_stream(cfg.data, splits, cfg.method.mix, 0, devices=world_size)
     data = ImageDataModule(splits, cfg.data, stream, parts=cfg.trainer.accumulate)
@@ -286,13 +287,13 @@ def test_an_empty_root_says_what_it_takes(tmp_path: Path) -> None:
         load_splits(finetune(tmp_path / "empty").data)
 
 
-def imagenet_c(root: Path, *words: str) -> Evaluate:
+def imagenet_c(root: Path, *words: str) -> EvaluateConfig:
     torch.save({}, "w.pth")
     network = ["network=resnet20", "network.weights=w.pth", "data.size=32"]
     cfg = validate(
         compose("evaluate", [*network, "data=imagenet_c", f"data.root='{root}'", *words])
     )
-    assert isinstance(cfg, Evaluate)
+    assert isinstance(cfg, EvaluateConfig)
     return cfg
 
 

@@ -5,13 +5,14 @@ import pytest
 import torch
 
 from mixkd.config.compose import compose
-from mixkd.config.schema import Data, validate
+from mixkd.config.data import DataConfig
+from mixkd.config.validation import validate
 from mixkd.data.images import Images, stratified
 from mixkd.data.module import load_splits, make_stream
 from mixkd.errors import UserError
 
 
-def data(**more: Any) -> Data:
+def data(**more: Any) -> DataConfig:
     words = [f"data.{k}={v}" for k, v in more.items()]
     return validate(compose("finetune", ["network=resnet20", *words])).data
 

@@ -11,7 +11,9 @@ import torch
 from PIL import Image
 
 from mixkd.config.compose import compose
-from mixkd.config.schema import CorruptedData, Data, Evaluate, validate
+from mixkd.config.data import CorruptedDataConfig, DataConfig
+from mixkd.config.tasks import EvaluateConfig
+from mixkd.config.validation import validate
 from mixkd.data import make_corrupted as module
 from mixkd.data.class_names import CIFAR10
 from mixkd.data.corrupted import load_corrupted, read_arrays, read_folders
@@ -24,11 +26,11 @@ N = 23
 NAMES = ("gaussian_noise", "contrast")
 
 
-def data(*words: str) -> Data | CorruptedData:
+def data(*words: str) -> DataConfig | CorruptedDataConfig:
     torch.save({}, "w.pth")
     network = ["network=resnet20", "network.weights=w.pth"]
     cfg = validate(compose("evaluate", [*network, "data=digits", *words]))
-    assert isinstance(cfg, Evaluate)
+    assert isinstance(cfg, EvaluateConfig)
     return cfg.data
 
 
@@ -65,7 +67,7 @@ def test_arrays_hold_every_severity_and_the_official_reader_takes_them(tmp_path:
     # As CIFAR-10-C, through the reader of the published set.
     words = ["data=cifar10_c", f"data.root='{folder}'", "data.corruption=contrast"]
     cfg = data(*words, "data.download=false", "data.severity=5")
-    assert isinstance(cfg, CorruptedData)
+    assert isinstance(cfg, CorruptedDataConfig)
     official, classes = load_corrupted(cfg)
     assert isinstance(official, StoredImages)
     assert classes == CIFAR10
@@ -111,7 +113,7 @@ def test_images_on_disk_become_folders_as_imagenet_c(image_folder: Path) -> None
         "data=imagenet_c", f"data.root='{folder}'", "data.corruption=brightness",
         "data.severity=4", "data.size=80",
     )  # fmt: skip
-    assert isinstance(official, CorruptedData)
+    assert isinstance(official, CorruptedDataConfig)
     read, classes = read_folders(folder, official)
     assert classes == splits.classes
     assert torch.equal(read.labels, splits.test.labels)

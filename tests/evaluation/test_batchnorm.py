@@ -12,7 +12,8 @@ from torch import nn
 from torch.optim.swa_utils import update_bn
 
 from mixkd.config.compose import compose
-from mixkd.config.schema import Data, validate
+from mixkd.config.data import DataConfig
+from mixkd.config.validation import validate
 from mixkd.data.images import Images, Splits
 from mixkd.data.module import ImageDataModule, load_splits
 from mixkd.evaluation.batchnorm import BatchNormEstimation
@@ -97,7 +98,7 @@ def test_measuring_leaves_the_statistics_alone() -> None:
     images = Images(torch.randint(0, 256, (6, 3, 8, 8), dtype=torch.uint8), *[torch.arange(6)] * 2)
     network = Network(CifarResNet(8, 10))
     before = {n: b.clone() for n, b in network.named_buffers()}
-    cfg = Data.model_construct(eval_batch_size=4, pad=0, size=None, resize=None)
+    cfg = DataConfig.model_construct(eval_batch_size=4, pad=0, size=None, resize=None)
     data = ImageDataModule(Splits(images, images, images, tuple("abcdefghij")), cfg)
     trainer = make_trainer(validate(compose("evaluate", WORDS)).trainer)
     trainer.test(Classifier(network), data, verbose=False)

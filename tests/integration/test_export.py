@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mixkd import load_network
 from mixkd.config.compose import compose
-from mixkd.config.schema import validate
+from mixkd.config.validation import validate
 from mixkd.errors import UserError
 from mixkd.export.card import without_places
 from mixkd.export.formats import Program, resizing

@@ -11,7 +11,7 @@ import torch
 from sklearn.metrics import v_measure_score
 
 from mixkd.config.compose import compose
-from mixkd.config.schema import validate
+from mixkd.config.validation import validate
 from mixkd.metrics.features import clusters, embedding, v_measure
 from mixkd.networks.cifar.resnet import CifarResNet
 from mixkd.networks.network import BottleneckHead, Network, last_layer

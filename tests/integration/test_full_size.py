@@ -15,7 +15,7 @@ from PIL import Image
 
 from mixkd.callbacks.recorder import Recorder
 from mixkd.config.compose import compose
-from mixkd.config.schema import validate
+from mixkd.config.validation import validate
 from mixkd.data.class_names import CIFAR10
 from mixkd.networks.network import build_network, save_weights
 

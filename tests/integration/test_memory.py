@@ -15,7 +15,7 @@ from torch import nn
 from types import SimpleNamespace
 from pathlib import Path
 from mixkd.config.compose import compose
-from mixkd.config.schema import validate
+from mixkd.config.validation import validate
 from mixkd.data.module import ImageDataModule
 from mixkd.data.images import Images, Splits
 from mixkd.modules.classifier import Classifier

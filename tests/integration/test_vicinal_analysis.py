@@ -69,7 +69,7 @@ def test_a_pair_is_measured_as_in_plain_pytorch(
     assert sum(asked) == 2 * 2 * 5 * 25 + 61 + 2 * val
 
     from mixkd.config.compose import compose
-    from mixkd.config.schema import validate
+    from mixkd.config.validation import validate
     from mixkd.data.module import load_splits
 
     splits = load_splits(validate(compose("evaluate", [*DATA, *NETWORK])).data)

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from mixkd.config.compose import compose
-from mixkd.config.schema import validate
+from mixkd.config.validation import validate
 from mixkd.modules.learner import Learner
 from mixkd.networks.network import FrozenTeacher
 from mixkd.tasks import distill, finetune

@@ -9,7 +9,7 @@ import pytest
 from filelock import FileLock
 
 from mixkd.config.compose import compose
-from mixkd.config.schema import validate
+from mixkd.config.validation import validate
 from mixkd.errors import InUse
 from mixkd.launchers import job
 from mixkd.launchers.job import run_job

@@ -12,7 +12,8 @@ import cloudpickle
 import pytest
 
 from mixkd.config.compose import compose
-from mixkd.config.schema import Slurm, sweep_settings
+from mixkd.config.launcher import SlurmConfig
+from mixkd.config.validation import sweep_settings
 from mixkd.errors import UserError
 from mixkd.files.writing import write_json
 from mixkd.launchers import slurm
@@ -26,9 +27,9 @@ submitit = pytest.importorskip("submitit")
 PEER = "Read error: Connection reset by peer"
 
 
-def launcher(*words: str) -> Slurm:
+def launcher(*words: str) -> SlurmConfig:
     made = sweep_settings(compose("finetune", ["launcher=slurm", *words])).launcher
-    assert isinstance(made, Slurm)
+    assert isinstance(made, SlurmConfig)
     return made
 
 

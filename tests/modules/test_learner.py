@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
-from mixkd.config.schema import Data
+from mixkd.config.data import DataConfig
 from mixkd.data.images import Images, Splits
 from mixkd.data.module import ImageDataModule
 from mixkd.losses.distillation import Losses
@@ -35,7 +35,7 @@ def images(n: int, seed: int) -> Images:
 
 def fit(module: Any, precision: Any = "32-true", epochs: int = 2) -> Trainer:
     splits = Splits(images(20, 0), images(7, 1), images(11, 2), ("a", "b", "c"))
-    cfg = Data.model_construct(
+    cfg = DataConfig.model_construct(
         batch_size=4, eval_batch_size=3, pad=0, flip=True, size=None, resize=None
     )
     stream = VicinalStream(20, 4, 5, Mixing("uniform"), slack=0, flip=True)

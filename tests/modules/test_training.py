@@ -11,7 +11,8 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
-from mixkd.config.schema import Data, Plateau
+from mixkd.config.data import DataConfig
+from mixkd.config.optimizer import PlateauConfig
 from mixkd.data.images import Images, Splits
 from mixkd.data.module import ImageDataModule, Step, vicinal_batch
 from mixkd.data.views import Views
@@ -39,7 +40,7 @@ def images(n: int, seed: int) -> Images:
 
 def data(mixing: Mixing | None) -> ImageDataModule:
     splits = Splits(images(20, 0), images(7, 1), images(11, 2), ("a", "b", "c"))
-    cfg = Data.model_construct(
+    cfg = DataConfig.model_construct(
         batch_size=4, eval_batch_size=3, pad=1, flip=True, size=None, resize=None
     )
     return ImageDataModule(splits, cfg, VicinalStream(20, 4, 5, mixing, slack=2, flip=True))
@@ -161,7 +162,7 @@ def fixed() -> Schedule:
 
 def falling() -> Schedule:
     """A plateau that takes no epoch for an improvement: the rate falls after each but the first."""
-    cfg = Plateau(name="plateau", factor=0.5, patience=1, min_delta=100.0, min_lr=0.0)
+    cfg = PlateauConfig(name="plateau", factor=0.5, patience=1, min_delta=100.0, min_lr=0.0)
     return PlateauSchedule(cfg, 0.2)
 
 

@@ -12,8 +12,8 @@ from omegaconf import OmegaConf
 from timm.data.imagenet_info import ImageNetInfo
 from torch import nn
 
-from mixkd.config import schema as config
 from mixkd.config.compose import compose
+from mixkd.config.network import NetworkConfig
 from mixkd.config.shipped import group_names
 from mixkd.errors import UserError
 from mixkd.networks.cifar.resnet import CifarResNet
@@ -34,9 +34,9 @@ RESNET56 = Path(__file__).parents[3] / "shared" / "data" / "resnet56-4bfd9763.th
 NAMES = [f"class{k}" for k in range(10)]
 
 
-def section(*words: str) -> config.Network:
+def section(*words: str) -> NetworkConfig:
     raw = OmegaConf.to_container(compose("finetune", list(words))["network"])
-    return config.Network.model_validate(raw)
+    return NetworkConfig.model_validate(raw)
 
 
 def build(*words: str, classes: int = 10) -> Network:

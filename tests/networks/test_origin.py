@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from mixkd.config.compose import compose
-from mixkd.config.schema import Distill, validate
+from mixkd.config.tasks import DistillConfig
+from mixkd.config.validation import validate
 from mixkd.errors import UserError
 from mixkd.files.writing import write_json, write_text
 from mixkd.networks.origin import label_names
@@ -25,9 +26,9 @@ def saved(*words: str, state: str = "finished") -> Path:
     return run
 
 
-def distill(*words: str) -> Distill:
+def distill(*words: str) -> DistillConfig:
     cfg = validate(compose("distill", list(words)))
-    assert isinstance(cfg, Distill)
+    assert isinstance(cfg, DistillConfig)
     return cfg
 
 

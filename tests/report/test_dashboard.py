@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from mixkd.config.compose import compose
-from mixkd.config.schema import validate
+from mixkd.config.validation import validate
 from mixkd.report.dashboard import CURVES, FINAL, LINEARITY, PICTURES, as_json, workspace
 
 

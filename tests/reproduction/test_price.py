@@ -10,7 +10,9 @@ import torch
 import yaml
 
 from mixkd.config.compose import compose
-from mixkd.config.schema import Finetune, Network, validate
+from mixkd.config.network import NetworkConfig
+from mixkd.config.tasks import FinetuneConfig
+from mixkd.config.validation import validate
 from mixkd.data.module import load_splits
 from mixkd.reproduction import speed
 from mixkd.reproduction.price import Model, Price, Speed, Work, price, work_of
@@ -143,7 +145,7 @@ def test_a_network_with_weights_is_timed_as_any_other() -> None:
     works = [work_of(run) for run in (teacher, student[0], vicinal)]
     assert [sorted(images(work)) for work in works] == [[14], [8, 14], [8, 14]]
     for model in (model for work in works for model in work.models):
-        Network.model_validate(yaml.safe_load(model.section) | dict.fromkeys(REST))
+        NetworkConfig.model_validate(yaml.safe_load(model.section) | dict.fromkeys(REST))
 
 
 REST = ("weights", "run", "pretrained")
@@ -225,7 +227,7 @@ def counted(words: list[str]) -> tuple[int, ...]:
 
 def loaded(words: list[str]) -> tuple[int, ...]:
     cfg = validate(compose("finetune", ["network=resnet20", *words]))
-    assert isinstance(cfg, Finetune)
+    assert isinstance(cfg, FinetuneConfig)
     splits = load_splits(cfg.data)
     return len(splits.train), len(splits.val), len(splits.test)
 
@@ -277,7 +279,7 @@ def test_the_bytes_are_those_of_a_real_run(
              "network=resnet20", "network.args.depth=8", "callbacks=none", "trainer.max_epochs=1",
              "trainer.accelerator=cpu", f"optimizer={optimizer}"]  # fmt: skip
     cfg = validate(compose("finetune", words))
-    assert isinstance(cfg, Finetune)
+    assert isinstance(cfg, FinetuneConfig)
     finetune(cfg)
     real = sum(path.stat().st_size for path in Run(cfg).path.rglob("*") if path.is_file())
     work = work_of(Wanted("finetune", tuple(words)))

@@ -7,8 +7,9 @@ import pytest
 import yaml
 
 from mixkd.config.compose import compose
-from mixkd.config.schema import Finetune, validate
 from mixkd.config.shipped import artefacts, experiments_dir
+from mixkd.config.tasks import FinetuneConfig
+from mixkd.config.validation import validate
 from mixkd.errors import UserError
 from mixkd.networks.network import build_network
 from mixkd.report.reference import load_reference
@@ -69,7 +70,7 @@ def parameters(scale: Scale, name: str) -> int:
     is_student = name == REFERENCE.student
     run = study.from_labels(C, "erm")[0] if is_student else study.teacher(C, name)
     cfg = validate(compose(run.command, list(run.words)))
-    assert isinstance(cfg, Finetune)
+    assert isinstance(cfg, FinetuneConfig)
     section = cfg.network.model_copy(update={"pretrained": None})
     return sum(p.numel() for p in build_network(section, ANY, "network").parameters())
 

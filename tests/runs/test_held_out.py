@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from mixkd.config.compose import compose
-from mixkd.config.schema import Finetune, Network, validate
+from mixkd.config.network import NetworkConfig
+from mixkd.config.tasks import FinetuneConfig
+from mixkd.config.validation import validate
 from mixkd.data.images import Splits
 from mixkd.data.module import load_splits
 from mixkd.runs.held_out import leak
@@ -18,21 +20,21 @@ OTHERS = np.ones((1, 2), dtype=np.uint64)
 
 
 @pytest.fixture
-def cfg(image_folder: Path) -> Finetune:
+def cfg(image_folder: Path) -> FinetuneConfig:
     words = ["data=imagefolder", f"data.root={image_folder}", "network=resnet20"]
     START.parent.mkdir()
     START.write_bytes(b"weights")
     config = validate(compose("finetune", words))
-    assert isinstance(config, Finetune)
+    assert isinstance(config, FinetuneConfig)
     return config
 
 
 @pytest.fixture
-def splits(cfg: Finetune) -> Splits:
+def splits(cfg: FinetuneConfig) -> Splits:
     return load_splits(cfg.data)
 
 
-def found(cfg: Finetune, splits: Splits, **data: object) -> str | None:
+def found(cfg: FinetuneConfig, splits: Splits, **data: object) -> str | None:
     """Return what is said of weights, and the same of a backbone's file."""
     others = cfg.data.model_copy(update=data)
     said = [
@@ -44,7 +46,7 @@ def found(cfg: Finetune, splits: Splits, **data: object) -> str | None:
 
 
 def test_what_lies_beside_a_file_says_what_its_weights_have_seen(
-    cfg: Finetune, splits: Splits
+    cfg: FinetuneConfig, splits: Splits
 ) -> None:
     assert found(cfg, splits) is None  # nothing says
     write_marks(START.parent, image_marks(splits.val)[:2])
@@ -66,9 +68,9 @@ def test_what_lies_beside_a_file_says_what_its_weights_have_seen(
     ],
 )
 def test_an_export_of_another_folder_may_have_seen_what_selects(
-    cfg: Finetune, splits: Splits, selection: str, source: str, said: str | None
+    cfg: FinetuneConfig, splits: Splits, selection: str, source: str, said: str | None
 ) -> None:
-    network: Network = cfg.network.model_copy(
+    network: NetworkConfig = cfg.network.model_copy(
         update={"export": "before", "weights": "before/model.safetensors"}
     )
     record = {

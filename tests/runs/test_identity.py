@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mixkd.config.compose import compose
-from mixkd.config.schema import validate
+from mixkd.config.validation import validate
 from mixkd.data.listing import image_files
 from mixkd.runs.identity import experiment_hash
 

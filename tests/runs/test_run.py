@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from mixkd.config.compose import compose
-from mixkd.config.schema import Config, validate
+from mixkd.config.tasks import Config
+from mixkd.config.validation import validate
 from mixkd.console import on_signal
 from mixkd.errors import NotWritten, UserError
 from mixkd.files.writing import replacing, write_json, write_text

@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
-from mixkd.config.schema import Data
+from mixkd.config.data import DataConfig
 from mixkd.data.images import Images, Splits
 from mixkd.data.module import ImageDataModule
 from mixkd.errors import NotFinite
@@ -50,7 +50,7 @@ STREAM = VicinalStream(20, 4, 5, None, slack=0, flip=True)
 
 def fit(learner: Learner, parts: int = 1) -> None:
     splits = Splits(images(20), images(7), images(5), ("a", "b", "c"))
-    cfg = Data.model_construct(
+    cfg = DataConfig.model_construct(
         batch_size=4, eval_batch_size=3, pad=0, flip=True, size=None, resize=None
     )
     trainer = Trainer(

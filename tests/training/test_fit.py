@@ -4,7 +4,7 @@ from timm.layers import BatchNormAct2d
 from torch import nn
 
 from mixkd.config.compose import compose
-from mixkd.config.schema import validate
+from mixkd.config.validation import validate
 from mixkd.networks.network import Network, build_network
 from mixkd.training.fit import prepare
 

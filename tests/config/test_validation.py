@@ -3,17 +3,17 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mixkd.config import schema as config
 from mixkd.config.compose import compose
-from mixkd.config.schema import validate, validate_export
 from mixkd.config.shipped import config_dir
+from mixkd.config.tasks import Config
+from mixkd.config.validation import validate, validate_export
 from mixkd.errors import UserError
 from mixkd.runs.identity import experiment_hash
 
 FINETUNE = ["network=resnet20"]
 
 
-def finetune(*words: str) -> config.Config:
+def finetune(*words: str) -> Config:
     return validate(compose("finetune", [*FINETUNE, *words]))
 
 
@@ -22,7 +22,7 @@ def weights(path: str = "w.safetensors", content: bytes = b"weights") -> str:
     return path
 
 
-def distill(*words: str) -> config.Config:
+def distill(*words: str) -> Config:
     teacher = ["teacher=resnet20", f"teacher.weights={weights()}"]
     return validate(compose("distill", [*teacher, *words]))
 

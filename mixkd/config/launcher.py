@@ -1,0 +1,54 @@
+"""The sections `launcher`, `sweep` and `run`: where jobs run and are kept."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from mixkd.config.fields import PATH, PLACE, Count, Flag, Positive, Section, each_once, takes
+
+
+class RunConfig(Section):
+    """Where a run is kept."""
+
+    dir: Annotated[str | None, PLACE, PATH, takes("a directory, or null")]
+    root: Annotated[str, PLACE, PATH, takes("a directory", min_length=1)]
+    force: Annotated[Flag, PLACE]
+
+
+class LocalConfig(Section):
+    """Jobs on this machine."""
+
+    name: Literal["local"]
+    parallel: Annotated[int, takes("a whole number from 1 to 1024", ge=1, le=1024)]
+
+
+class SlurmConfig(Section):
+    """Jobs on a SLURM cluster, through submitit."""
+
+    name: Literal["slurm"]
+    partition: Annotated[str | None, takes("a name, or null")]
+    account: Annotated[str | None, takes("a name, or null")]
+    timeout_min: Annotated[int, takes("a whole number of minutes, 1 or more", ge=1)]
+    requeues: Annotated[int, takes("a whole number, 0 or more", ge=0)]
+    cpus_per_task: Annotated[Count | None, takes("a whole number, 1 or more, or null")]
+    mem_gb: Annotated[Positive | None, takes("a number of gigabytes above 0, or null")]
+    gpus: Flag
+    parallel: Count
+    setup: Annotated[list[str], takes("a list of lines of shell")]
+    wait: Flag
+
+
+LauncherConfig = Annotated[LocalConfig | SlurmConfig, Field(discriminator="name")]
+
+
+class SweepConfig(Section):
+    """What the jobs of a sweep share; the sweep sets its name."""
+
+    name: Annotated[str | None, takes("a name, or null")]
+    fail_fast: Flag
+    trials: Annotated[Count | None, takes("a whole number, 1 or more, or null")]
+    objectives: Annotated[
+        list[Literal["accuracy", "ece", "nll", "brier"]],
+        AfterValidator(each_once),
+        takes("a list of accuracy, ece, nll, brier", min_length=1),
+    ]

@@ -1,0 +1,76 @@
+"""The sections `network`, `student` and `teacher`."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from mixkd.config.fields import (
+    PATH,
+    PIXELS,
+    PLACE,
+    Channels,
+    Count,
+    File,
+    Flag,
+    Positive,
+    RunDir,
+    Section,
+    Weights,
+    takes,
+)
+
+
+class HeadConfig(Section):
+    """The paper's bottleneck head; see networks.BottleneckHead."""
+
+    units: Count
+    dropout: Annotated[float, takes("a number in [0, 1)", ge=0, lt=1)]
+
+
+class NetworkConfig(Section):
+    """A network: a timm name or a factory, its weights, its own normalisation."""
+
+    name: Annotated[str | None, takes("the name of a timm model")]
+    factory: Annotated[str | None, takes("a dotted path, package.module.function")]
+    args: Annotated[dict[str, Any] | None, takes("keyword arguments, {key: value}")]
+    pretrained: Annotated[bool | File | None, takes("true, false, a file of weights, or null")]
+    head: HeadConfig | None
+    weights: Annotated[Weights | None, takes("a file of weights, pretrained, or null")]
+    run: Annotated[RunDir | None, PLACE, takes("the directory of a finished run, or null")]
+    export: Annotated[
+        str | None,
+        PLACE,
+        PATH,
+        takes("a folder of `mixkd export`, hf_hub:USER/NAME[@REVISION], or null"),
+    ]
+    mean: Annotated[Channels | None, takes("three numbers, or null")]
+    std: Annotated[
+        Annotated[list[Positive], Field(min_length=3, max_length=3)] | None,
+        takes("three numbers above 0, or null"),
+    ]
+    input_size: Annotated[int | None, PIXELS]
+
+    @property
+    def starts_pretrained(self) -> bool:
+        """Whether its backbone is pretrained and its head is new."""
+        return bool(self.pretrained) and self.weights is None
+
+    @property
+    def label(self) -> str:
+        """The network's name in run names, tables and figures."""
+        if self.name is not None:
+            return self.name.partition(".")[0]  # without timm's tag
+        return (self.factory or "network").rpartition(".")[2]
+
+
+Precision = Literal["float32", "bf16"]
+
+
+class TeacherConfig(NetworkConfig):
+    """A network that is queried, in its own precision; null: the student's."""
+
+    auto: Annotated[Flag, PLACE]
+    precision: Annotated[Precision | None, takes("float32, bf16, or null")]
+    tape: Annotated[str | None, PLACE, PATH, takes("a folder, or null")]
+    tape_precision: Literal["float16", "float32"]
+    tape_gb: Annotated[Positive, PLACE]

@@ -1,0 +1,205 @@
+"""The configuration of each task."""
+
+import re
+from abc import abstractmethod
+from typing import Annotated, Literal, get_args
+
+from pydantic import AfterValidator, Field
+
+from mixkd.config.analyses import CorruptionsConfig, FeaturesConfig, VicinalConfig
+from mixkd.config.data import ON_DISK, CorruptedDataConfig, DataConfig, NamedDataConfig
+from mixkd.config.fields import PATH, PLACE, File, Flag, HubName, Section, Seed, Splits, takes
+from mixkd.config.launcher import LauncherConfig, RunConfig, SweepConfig
+from mixkd.config.logging import CallbacksConfig, LoggerConfig
+from mixkd.config.method import LabelMethodConfig, StreamConfig, TeacherMethodConfig
+from mixkd.config.network import NetworkConfig, TeacherConfig
+from mixkd.config.optimizer import (
+    AdamConfig,
+    ConstantConfig,
+    CosineConfig,
+    PiecewiseConfig,
+    PlateauConfig,
+    SGDConfig,
+)
+from mixkd.config.trainer import CheckpointConfig, MachineConfig, Stage1Config, TrainerConfig
+
+Protocol = Literal["none", "corrected", "parity"]
+
+
+class TaskConfig(Section):
+    """What every task has."""
+
+    seed: Seed
+    launcher: Annotated[LauncherConfig, PLACE]
+    sweep: Annotated[SweepConfig, PLACE]
+    logger: Annotated[LoggerConfig, PLACE]
+    trust: Annotated[list[str], PLACE, takes("a list of package names")]
+    run: RunConfig
+    data: DataConfig
+
+
+class TrainingConfig(TaskConfig):
+    """What finetune and distill share."""
+
+    task: str
+    protocol: Protocol
+    optimizer: Annotated[SGDConfig | AdamConfig, Field(discriminator="name")]
+    schedule: Annotated[
+        ConstantConfig | CosineConfig | PlateauConfig | PiecewiseConfig, Field(discriminator="name")
+    ]
+    trainer: TrainerConfig
+    callbacks: Annotated[CallbacksConfig, PLACE]
+    checkpoint: Annotated[CheckpointConfig, PLACE]
+    stage1: Stage1Config
+    stream: StreamConfig
+
+    @property
+    def stage1_epochs(self) -> int:
+        """How long the head is trained alone: not at all on a random backbone."""
+        return self.stage1.epochs if self.learner.starts_pretrained else 0
+
+    @property
+    def images_at_a_time(self) -> int:
+        """How many images a process learns from at once: its share, or part of it, of a batch."""
+        return self.data.batch_size // (self.trainer.devices * self.trainer.accumulate)
+
+    @property
+    @abstractmethod
+    def learner(self) -> NetworkConfig:
+        """The network that learns."""
+
+
+class FinetuneConfig(TrainingConfig):
+    """mixkd finetune."""
+
+    task: Literal["finetune"]
+    network: NetworkConfig
+    method: LabelMethodConfig
+
+    @property
+    def learner(self) -> NetworkConfig:
+        """The network that learns."""
+        return self.network
+
+
+class DistillConfig(TrainingConfig):
+    """mixkd distill."""
+
+    task: Literal["distill"]
+    teacher: TeacherConfig
+    student: NetworkConfig
+    temperature: Annotated[
+        Literal["sigma"] | Annotated[float, Field(gt=0, le=1e6)],
+        takes("a number above 0 and up to 1e6, or sigma"),
+    ]
+    method: TeacherMethodConfig
+
+    @property
+    def learner(self) -> NetworkConfig:
+        """The network that learns."""
+        return self.student
+
+
+def _baseline_names(baselines: dict[str, NetworkConfig]) -> dict[str, NetworkConfig]:
+    for name in baselines:
+        # Of which columns and metrics would bear other ones' names.
+        taken = re.match(r"network$|student$|teacher$|scaled|(\w+_)?se$", name)
+        if taken or not re.fullmatch(r"[a-z]\w*", name):
+            raise ValueError(
+                f"{name} is no name for a baseline; takes small letters, digits and _, and not "
+                "network, student, teacher, scaled or se"
+            )
+    return baselines
+
+
+class EvaluateConfig(TaskConfig):
+    """mixkd evaluate."""
+
+    task: Literal["evaluate"]
+    data: Annotated[DataConfig | CorruptedDataConfig, Field(discriminator="source")]
+    network: NetworkConfig
+    teacher: TeacherConfig | None
+    baselines: Annotated[
+        dict[str, NetworkConfig], AfterValidator(_baseline_names), takes("runs by name, {erm: DIR}")
+    ]
+    trainer: MachineConfig
+    splits: Splits
+    save_logits: Flag
+    reestimate_batchnorm: Flag
+    vicinal: VicinalConfig
+    corruptions: CorruptionsConfig
+    features: FeaturesConfig
+
+    def published(
+        self, name: str, severity: int, source: str, size: int | None = None
+    ) -> CorruptedDataConfig:
+        """Return the data of a corruption and severity in a published form.
+
+        Args:
+            name: of the corruption.
+            severity: from 1 to 5.
+            source: cifar10_c, cifar100_c or imagenet_c.
+            size: of the views in pixels; None: that of `data`.
+        """
+        on_disk = source in ON_DISK
+        chosen = {
+            "source": source,
+            "name": f"{source}-{name}-{severity}",
+            "root": self.corruptions.root or (self.data.root if on_disk else "datasets"),
+            "download": not on_disk,
+            "resident": False,
+            "workers": self.data.workers if on_disk else 0,
+            "corruption": name,
+            "severity": severity,
+        }
+        if size is not None:
+            chosen |= {"size": size, "resize": None}
+        return CorruptedDataConfig.model_validate(self.data.model_dump() | chosen)
+
+
+class EvaluateLogitsConfig(Section):
+    """mixkd evaluate logits=FILE: logits that come from elsewhere, without images or networks."""
+
+    task: Literal["evaluate"]
+    seed: Seed
+    launcher: Annotated[LauncherConfig, PLACE]
+    sweep: Annotated[SweepConfig, PLACE]
+    run: RunConfig
+    data: NamedDataConfig
+    logits: Annotated[File, takes("a .npz file of logits [n, classes] and label [n]")]
+
+
+class ExportConfig(Section):
+    """mixkd export: a finished run's network, for other tools."""
+
+    task: Literal["export"]
+    trust: Annotated[list[str], takes("a list of package names")]
+    network: NetworkConfig
+    data: DataConfig
+    format: Literal["safetensors", "onnx", "torch"]
+    out: Annotated[str | None, PATH, takes("a folder, or null")]
+    force: Flag
+    report: Annotated[str | None, PATH, takes("a folder of `mixkd report`, or null")]
+    license: Annotated[str | None, takes("a license's identifier, such as mit, or null")]
+    push: Annotated[HubName | None, takes("hf_hub:USER/NAME, or null")]
+    push_private: Flag
+
+
+class SweepSettings(Section):
+    """How the jobs of a sweep are launched, and where their runs are."""
+
+    launcher: LauncherConfig
+    sweep: SweepConfig
+    run: RunConfig
+
+
+TASKS: dict[str, type[FinetuneConfig] | type[DistillConfig] | type[EvaluateConfig]] = {
+    "finetune": FinetuneConfig,
+    "distill": DistillConfig,
+    "evaluate": EvaluateConfig,
+}
+METHODS = {
+    "finetune": get_args(LabelMethodConfig.model_fields["name"].annotation),
+    "distill": get_args(TeacherMethodConfig.model_fields["name"].annotation),
+}
+Config = FinetuneConfig | DistillConfig | EvaluateConfig | EvaluateLogitsConfig
