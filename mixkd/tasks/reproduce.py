@@ -16,6 +16,7 @@ from mixkd.config.shipped import artefacts
 from mixkd.config.tasks import SweepSettings
 from mixkd.config.validation import sweep_settings
 from mixkd.console import cores, say
+from mixkd.data.inventory import listed_once
 from mixkd.errors import UserError, nearest
 from mixkd.files.writing import write_json
 from mixkd.launchers.sweep import held, worst
@@ -41,6 +42,7 @@ KEYS = {
 }
 
 
+@listed_once()
 def reproduce(words: Sequence[str]) -> tuple[str, int]:
     """Do what is missing of an artefact's runs and render it; return what to say and the status.
 
