@@ -10,6 +10,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import (
@@ -25,6 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from mixkd.config.analyses import analysis_names, section_of_analysis, shipped_analyses
 from mixkd.config.fields import PATH
 from mixkd.config.overrides import parted, quoted
 from mixkd.config.shipped import config_dir
@@ -49,8 +51,8 @@ NETWORK_KEYS = {
 PRESETS = ("finetune", "distill")
 
 
-# What `mixkd evaluate NAME=true` does more; a key of one asks for it too.
-ANALYSES = ("vicinal", "corruptions", "features")
+# For `analyses` in conf/evaluate.yaml, so that no file lists them.
+ConfigStore.instance().store(name="analyses", node=shipped_analyses())
 
 
 @cache
@@ -107,7 +109,7 @@ def expand(command: str, overrides: Sequence[str], sweep: bool = False) -> list[
     expanded = []
     for word in overrides:
         key, equals, value = word.partition("=")
-        if key in ANALYSES:
+        if key in analysis_names():
             key = f"{key}.enabled"
         if key in NETWORK_KEYS[command] and value.startswith("hf_hub:"):
             key = f"{key}.export"
@@ -118,18 +120,25 @@ def expand(command: str, overrides: Sequence[str], sweep: bool = False) -> list[
         if key.startswith("baselines."):
             key, value = f"++{key}", _text(key, value, frozenset({str, PATH}), sweep)
         expanded.append(f"{groups.get(key, key)}{equals}{value}")
-    for name in ANALYSES:
-        asked = [o for o in expanded if o.startswith(f"{name}.")]
-        if name == "vicinal" and not any(o.startswith("corruptions.") for o in expanded):
-            asked += [o for o in expanded if o.startswith("++baselines.")]
-        if asked and not any(o.startswith(f"{name}.enabled=") for o in asked):
-            expanded.append(f"{name}.enabled=true")
+    expanded += [f"{name}.enabled=true" for name in _asked_by_their_keys(expanded)]
     for key in NETWORK_KEYS[command]:
         whole = tuple(f"{key}.{last}=" for last in ("run", "export", "factory"))
         alone = any(o.startswith(whole) for o in expanded)
         if alone and not any(o.startswith(f"{groups[key]}=") for o in expanded):
             expanded.append(f"{groups[key]}=_none")
     return expanded
+
+
+def _asked_by_their_keys(overrides: Sequence[str]) -> Iterator[str]:
+    """Yield the analyses that are asked for by any key of theirs, or by baselines."""
+    given = {name for name in analysis_names() if any(o.startswith(f"{name}.") for o in overrides)}
+    if any(o.startswith("++baselines.") for o in overrides):
+        sections = {name: section_of_analysis(name) for name in analysis_names()}
+        if not any(sections[name].asks_others for name in given):
+            given |= {name for name, section in sections.items() if section.is_for_baselines}
+    for name in analysis_names():
+        if name in given and not any(o.startswith(f"{name}.enabled=") for o in overrides):
+            yield name
 
 
 def _text(key: str, value: str, types: frozenset[Any], sweep: bool) -> str:

@@ -6,8 +6,8 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, Field
 
-from mixkd.config.analyses import CorruptionsConfig, FeaturesConfig, VicinalConfig
-from mixkd.config.data import ON_DISK, CorruptedDataConfig, DataConfig, NamedDataConfig
+from mixkd.config.analyses import AnalysisConfig, analysis_names, with_analyses
+from mixkd.config.data import CorruptedDataConfig, DataConfig, NamedDataConfig
 from mixkd.config.fields import PATH, PLACE, File, Flag, HubName, Section, Seed, Splits, takes
 from mixkd.config.launcher import LauncherConfig, RunConfig, SweepConfig
 from mixkd.config.logging import CallbacksConfig, LoggerConfig
@@ -112,6 +112,7 @@ def _baseline_names(baselines: dict[str, NetworkConfig]) -> dict[str, NetworkCon
     return baselines
 
 
+@with_analyses
 class EvaluateConfig(TaskConfig):
     """mixkd evaluate."""
 
@@ -126,35 +127,12 @@ class EvaluateConfig(TaskConfig):
     splits: Splits
     save_logits: Flag
     reestimate_batchnorm: Flag
-    vicinal: VicinalConfig
-    corruptions: CorruptionsConfig
-    features: FeaturesConfig
 
-    def published(
-        self, name: str, severity: int, source: str, size: int | None = None
-    ) -> CorruptedDataConfig:
-        """Return the data of a corruption and severity in a published form.
-
-        Args:
-            name: of the corruption.
-            severity: from 1 to 5.
-            source: cifar10_c, cifar100_c or imagenet_c.
-            size: of the views in pixels; None: that of `data`.
-        """
-        on_disk = source in ON_DISK
-        chosen = {
-            "source": source,
-            "name": f"{source}-{name}-{severity}",
-            "root": self.corruptions.root or (self.data.root if on_disk else "datasets"),
-            "download": not on_disk,
-            "resident": False,
-            "workers": self.data.workers if on_disk else 0,
-            "corruption": name,
-            "severity": severity,
-        }
-        if size is not None:
-            chosen |= {"size": size, "resize": None}
-        return CorruptedDataConfig.model_validate(self.data.model_dump() | chosen)
+    @property
+    def analyses(self) -> dict[str, AnalysisConfig]:
+        """The sections of the analyses that are asked for, by name, in order."""
+        sections = {name: getattr(self, name) for name in analysis_names()}
+        return {name: section for name, section in sections.items() if section.enabled}
 
 
 class EvaluateLogitsConfig(Section):

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
+from mixkd.config.analyses import analysis_names, section_of_analysis
 from mixkd.config.data import CORRUPTED, ON_DISK, SOURCES
 from mixkd.config.fields import Section
 from mixkd.config.tasks import (
@@ -22,7 +23,6 @@ from mixkd.config.tasks import (
     SweepSettings,
 )
 from mixkd.config.void import void_problems
-from mixkd.data.corruption_names import STANDARD
 from mixkd.data.listing import renamings, to_rename
 from mixkd.errors import (
     Problem,
@@ -168,8 +168,7 @@ def _validate_logits(raw: Mapping[str, Any]) -> EvaluateLogitsConfig:
     ]
     problems += [
         Problem(key, "beside logits=FILE; it asks a network, and there is none")
-        for key in ("vicinal", "corruptions", "features")
-        if raw[key]["enabled"]
+        for key in _asked_analyses(raw)
     ]
     usual: dict[str, Any] = {
         "splits": ["test"],
@@ -192,6 +191,12 @@ def _validate_logits(raw: Mapping[str, Any]) -> EvaluateLogitsConfig:
     return config
 
 
+def _asked_analyses(raw: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the keys of the analyses that are asked for, by name."""
+    keys = {name: raw[name] for name in analysis_names()}
+    return {n: own for n, own in keys.items() if isinstance(own, dict) and own.get("enabled")}
+
+
 def _contradictions(raw: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield what no single field can know. Values may be of any type: the schema checks those."""
     network = raw.get("network")
@@ -204,18 +209,19 @@ def _contradictions(raw: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem("reestimate_batchnorm", "got true; corrupted data have no training images")
     if raw["data"].get("source") in CORRUPTED and raw.get("splits", ["test"]) != ["test"]:
         yield Problem("splits", f"got {raw['splits']}; corrupted images are [test] alone")
-    if isinstance(corruptions := raw.get("corruptions"), dict) and corruptions.get("enabled"):
-        yield from _corruption_contradictions(corruptions, raw["data"])
+    asked = _asked_analyses(raw) if raw["task"] == "evaluate" else {}
+    for name, keys in asked.items():
+        yield from section_of_analysis(name).contradictions(keys, raw)
     for section in NETWORKS:
         network = raw.get(section)
         if isinstance(network, dict):
             yield from _network_contradictions(section, network, raw["task"])
     if raw["task"] == "evaluate" and isinstance(teacher := raw.get("teacher"), dict):
-        if not (raw["vicinal"].get("enabled") or raw["corruptions"].get("enabled")):
-            yield Problem(
-                "teacher",
-                "is asked between images or corrupted ones; add vicinal=true or corruptions=true",
-            )
+        what = {name: section_of_analysis(name).asks_others for name in analysis_names()}
+        if not any(what[name] for name in asked):
+            about = " or ".join(filter(None, what.values()))
+            words = " or ".join(f"{name}=true" for name in what if what[name])
+            yield Problem("teacher", f"is asked {about}; add {words}")
         if teacher.get("precision") is not None:
             yield Problem("teacher.precision", "evaluation takes trainer.precision, of them all")
         if teacher.get("tape") is not None:
@@ -324,28 +330,6 @@ def _data_contradictions(data: Mapping[str, Any], task: str, run: Any) -> Iterat
         yield Problem("data.resize", text)
     elif isinstance(resize, int) and isinstance(size, int) and resize < size:
         yield Problem("data.resize", f"got {resize}; takes at least data.size, {size}")
-
-
-def _corruption_contradictions(
-    corruptions: Mapping[str, Any], data: Mapping[str, Any]
-) -> Iterator[Problem]:
-    names, source = corruptions.get("names"), corruptions.get("source")
-    if data.get("source") in CORRUPTED:
-        yield Problem("corruptions", "got true on data that are corrupted already")
-    if isinstance(names, list) and source == "made":
-        for name in names:
-            if isinstance(name, str) and name not in STANDARD:
-                yield Problem(
-                    "corruptions.names",
-                    f"got {name!r}; takes paper, all, or some of {', '.join(STANDARD)}"
-                    f"{nearest(str(name), STANDARD)}",
-                )
-    if corruptions.get("root") is not None and source == "made":
-        yield Problem("corruptions.root", "got a folder; corruptions.source=made reads none")
-    if source == "imagenet_c" and corruptions.get("root") is None:
-        yield Problem("corruptions.root", "got null; takes the folder of ImageNet-C")
-    elif source == "imagenet_c" and data.get("size") is None:
-        yield Problem("data.size", "got null; imagenet_c takes a number of pixels")
 
 
 def _network_contradictions(
