@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal, get_args, get_origin
 
 from mixkd.cli import COMMANDS
-from mixkd.config.compose import NETWORK_KEYS, PRESETS, fields_of
+from mixkd.config.compose import NETWORK_KEYS, PRESETS
+from mixkd.config.fields import fields_of
 from mixkd.config.shipped import artefacts, config_dir, group_names
 from mixkd.config.tasks import TASKS, ExportConfig
 from mixkd.errors import UserError

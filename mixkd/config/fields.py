@@ -1,16 +1,50 @@
 """What every section of the schema is made of: kinds of values, what they take, marks of keys."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic.fields import FieldInfo
 
-# Marks a field that cannot change a result: it is left out of the experiment's hash.
-PLACE = "place"
-# Marks text that names a file or a folder: there `~` is the user's home.
-PATH = "path"
+
+@dataclass(frozen=True)
+class Mark:
+    """What is known of a key, said once, in the annotation of its field; see `keys`, `pruned`."""
+
+    name: str
+
+
+# Text that names a file or a folder: there `~` is the user's home.
+PATH = Mark("path")
+# Where, or how fast: never what. It cannot change a result, and names no experiment.
+PLACE = Mark("place")
+# A path that counts by the sha256 of what it holds, wherever it lies.
+CONTENT = Mark("content")
+# With the weights it fixes what a network answers, and how fast.
+ARCHITECTURE = Mark("architecture")
+# What a network begins from, before it is trained.
+START = Mark("start")
+# Which data set it is.
+DATASET = Mark("dataset")
+# Which of its images are held out from training, and whether those select or the test images do.
+SPLIT = Mark("split")
+# How many of a split's images are used.
+LIMIT = Mark("limit")
+# The pixels that a network sees of an image.
+VIEW = Mark("view")
+# What the repeats of one setting, its seeds, may differ in.
+REPEAT = Mark("repeat")
+
+
+@dataclass(frozen=True)
+class AsBefore:
+    """Marks a key that came later: at this value it leaves no trace in what names an experiment."""
+
+    value: Any
 
 
 def existing_file(path: str) -> str:
@@ -64,9 +98,108 @@ class Section(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-def places(section: type[Section]) -> Iterator[str]:
-    """Yield the keys of a section that cannot change a result."""
-    return (key for key, field in section.model_fields.items() if PLACE in field.metadata)
+def marks(field: FieldInfo) -> set[Mark]:
+    """Return the marks of a field, those within a union among them."""
+    return {mark for mark in (*field.metadata, *_flat(field.annotation)) if isinstance(mark, Mark)}
+
+
+def kinds(field: FieldInfo) -> set[Any]:
+    """Return the types that a field takes, such as str and None of `str | None`."""
+    return {kind for kind in _flat(field.annotation) if not isinstance(kind, Mark)}
+
+
+def _flat(annotation: Any) -> Iterator[Any]:
+    """Yield the types and the marks in an annotation."""
+    if get_origin(annotation) is Annotated:
+        inner, *metadata = get_args(annotation)
+        yield from _flat(inner)
+        yield from (mark for mark in metadata if isinstance(mark, Mark))
+    elif get_origin(annotation) in (Union, UnionType):
+        for inner in get_args(annotation):
+            yield from _flat(inner)
+    else:
+        yield get_origin(annotation) or annotation
+
+
+def keys(section: type[BaseModel], *wanted: Mark) -> list[str]:
+    """Return the keys of a section that bear any of some marks, in the order of its fields."""
+    return [key for key, field in section.model_fields.items() if marks(field) & {*wanted}]
+
+
+def pruned(
+    schema: type[BaseModel],
+    raw: Mapping[str, Any],
+    without: Mark,
+    *others: Mark,
+    content: Callable[[str], str] = str,
+) -> dict[str, Any]:
+    """Return a configuration without the keys that bear some marks, in its sections too.
+
+    A key that came later is left out at its value of `AsBefore`. Keys that the schema does not
+    know, as a saved configuration may have them, stay as they are.
+
+    Args:
+        schema: of the configuration.
+        raw: the configuration, as `model_dump` gives it, or as a file holds it.
+        without: a mark.
+        others: more of them.
+        content: what stands for the path of a key that counts by its content.
+    """
+    kept = {}
+    for key, value in raw.items():
+        if (field := schema.model_fields.get(key)) is None:
+            kept[key] = value
+        elif not marks(field) & {without, *others} and AsBefore(value) not in field.metadata:
+            is_path = isinstance(value, str) and CONTENT in marks(field) and value != "pretrained"
+            kept[key] = (
+                content(value)
+                if is_path
+                else _pruned(field.annotation, value, without, *others, content=content)
+            )
+    return kept
+
+
+def _pruned(annotation: Any, value: Any, *without: Mark, content: Callable[[str], str]) -> Any:
+    section = section_of(annotation, value)
+    if section is None:
+        return value
+    if isinstance(value, list):
+        return [_pruned(annotation, part, *without, content=content) for part in value]
+    if not isinstance(value, Mapping):
+        return value
+    if get_origin(annotation) is dict:  # of sections by names
+        inner = get_args(annotation)[1]
+        return {k: _pruned(inner, part, *without, content=content) for k, part in value.items()}
+    return pruned(section, value, *without, content=content)
+
+
+def fields_of(section: type[BaseModel], under: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Yield every key of a section, and of those within it, with its field."""
+    for name, field in section.model_fields.items():
+        yield under + name, field
+        if get_origin(field.annotation) is not dict:
+            for inner in sections_of(field.annotation):
+                yield from fields_of(inner, f"{under}{name}.")
+
+
+def sections_of(annotation: Any) -> list[type[BaseModel]]:
+    """Return all sections in a type annotation."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [section for part in get_args(annotation) for section in sections_of(part)]
+
+
+def section_of(annotation: Any, raw: Any = None) -> type[BaseModel] | None:
+    """Return the section that `raw` is meant for, among those in a type annotation."""
+    sections = sections_of(annotation)
+    tagged = (
+        section
+        for section in sections
+        for key in ("name", "source")  # what tells kinds of sections apart
+        if isinstance(raw, Mapping) and key in section.model_fields and len(sections) > 1
+        if raw.get(key) in get_args(section.model_fields[key].annotation)
+    )
+    return next(tagged, next(iter(sections), None))
 
 
 MOST_SIDE = 4096

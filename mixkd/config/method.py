@@ -2,13 +2,22 @@
 
 from typing import Annotated, Literal
 
-from mixkd.config.fields import Flag, Fraction, NonNegative, Positive, Section, Seed, takes
+from mixkd.config.fields import (
+    REPEAT,
+    Flag,
+    Fraction,
+    NonNegative,
+    Positive,
+    Section,
+    Seed,
+    takes,
+)
 
 
 class StreamConfig(Section):
     """Where the vicinal stream starts."""
 
-    seed: Annotated[Seed | None, takes("a whole number, 0 or more, or null")]
+    seed: Annotated[Seed | None, REPEAT, takes("a whole number, 0 or more, or null")]
 
 
 class MixConfig(Section):

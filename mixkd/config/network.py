@@ -5,9 +5,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from mixkd.config.fields import (
+    ARCHITECTURE,
+    CONTENT,
     PATH,
     PIXELS,
     PLACE,
+    REPEAT,
+    START,
     Channels,
     Count,
     File,
@@ -30,12 +34,19 @@ class HeadConfig(Section):
 class NetworkConfig(Section):
     """A network: a timm name or a factory, its weights, its own normalisation."""
 
-    name: Annotated[str | None, takes("the name of a timm model")]
-    factory: Annotated[str | None, takes("a dotted path, package.module.function")]
-    args: Annotated[dict[str, Any] | None, takes("keyword arguments, {key: value}")]
-    pretrained: Annotated[bool | File | None, takes("true, false, a file of weights, or null")]
-    head: HeadConfig | None
-    weights: Annotated[Weights | None, takes("a file of weights, pretrained, or null")]
+    name: Annotated[str | None, ARCHITECTURE, takes("the name of a timm model")]
+    factory: Annotated[str | None, ARCHITECTURE, takes("a dotted path, package.module.function")]
+    args: Annotated[dict[str, Any] | None, ARCHITECTURE, takes("keyword arguments, {key: value}")]
+    pretrained: Annotated[
+        bool | File | None,
+        CONTENT,
+        START,
+        takes("true, false, a file of weights, or null"),
+    ]
+    head: Annotated[HeadConfig | None, ARCHITECTURE]
+    weights: Annotated[
+        Weights | None, CONTENT, REPEAT, takes("a file of weights, pretrained, or null")
+    ]
     run: Annotated[RunDir | None, PLACE, takes("the directory of a finished run, or null")]
     export: Annotated[
         str | None,
@@ -43,12 +54,13 @@ class NetworkConfig(Section):
         PATH,
         takes("a folder of `mixkd export`, hf_hub:USER/NAME[@REVISION], or null"),
     ]
-    mean: Annotated[Channels | None, takes("three numbers, or null")]
+    mean: Annotated[Channels | None, ARCHITECTURE, takes("three numbers, or null")]
     std: Annotated[
         Annotated[list[Positive], Field(min_length=3, max_length=3)] | None,
+        ARCHITECTURE,
         takes("three numbers above 0, or null"),
     ]
-    input_size: Annotated[int | None, PIXELS]
+    input_size: Annotated[int | None, ARCHITECTURE, PIXELS]
 
     @property
     def starts_pretrained(self) -> bool:

@@ -8,7 +8,19 @@ from pydantic import AfterValidator, Field
 
 from mixkd.config.analyses import CorruptionsConfig, FeaturesConfig, VicinalConfig
 from mixkd.config.data import ON_DISK, CorruptedDataConfig, DataConfig, NamedDataConfig
-from mixkd.config.fields import PATH, PLACE, File, Flag, HubName, Section, Seed, Splits, takes
+from mixkd.config.fields import (
+    CONTENT,
+    PATH,
+    PLACE,
+    REPEAT,
+    File,
+    Flag,
+    HubName,
+    Section,
+    Seed,
+    Splits,
+    takes,
+)
 from mixkd.config.launcher import LauncherConfig, RunConfig, SweepConfig
 from mixkd.config.logging import CallbacksConfig, LoggerConfig
 from mixkd.config.method import LabelMethodConfig, StreamConfig, TeacherMethodConfig
@@ -29,12 +41,12 @@ Protocol = Literal["none", "corrected", "parity"]
 class TaskConfig(Section):
     """What every task has."""
 
-    seed: Seed
+    seed: Annotated[Seed, REPEAT]
     launcher: Annotated[LauncherConfig, PLACE]
     sweep: Annotated[SweepConfig, PLACE]
     logger: Annotated[LoggerConfig, PLACE]
     trust: Annotated[list[str], PLACE, takes("a list of package names")]
-    run: RunConfig
+    run: Annotated[RunConfig, PLACE]
     data: DataConfig
 
 
@@ -51,7 +63,7 @@ class TrainingConfig(TaskConfig):
     callbacks: Annotated[CallbacksConfig, PLACE]
     checkpoint: Annotated[CheckpointConfig, PLACE]
     stage1: Stage1Config
-    stream: StreamConfig
+    stream: Annotated[StreamConfig, REPEAT]
 
     @property
     def stage1_epochs(self) -> int:
@@ -86,7 +98,7 @@ class DistillConfig(TrainingConfig):
     """mixkd distill."""
 
     task: Literal["distill"]
-    teacher: TeacherConfig
+    teacher: Annotated[TeacherConfig, REPEAT]
     student: NetworkConfig
     temperature: Annotated[
         Literal["sigma"] | Annotated[float, Field(gt=0, le=1e6)],
@@ -161,12 +173,12 @@ class EvaluateLogitsConfig(Section):
     """mixkd evaluate logits=FILE: logits that come from elsewhere, without images or networks."""
 
     task: Literal["evaluate"]
-    seed: Seed
+    seed: Annotated[Seed, PLACE]
     launcher: Annotated[LauncherConfig, PLACE]
     sweep: Annotated[SweepConfig, PLACE]
-    run: RunConfig
-    data: NamedDataConfig
-    logits: Annotated[File, takes("a .npz file of logits [n, classes] and label [n]")]
+    run: Annotated[RunConfig, PLACE]
+    data: Annotated[NamedDataConfig, PLACE]
+    logits: Annotated[File, CONTENT, takes("a .npz file of logits [n, classes] and label [n]")]
 
 
 class ExportConfig(Section):

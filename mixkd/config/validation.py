@@ -12,7 +12,8 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
 from mixkd.config.data import CORRUPTED, ON_DISK, SOURCES
-from mixkd.config.fields import Section
+from mixkd.config.fields import Section, section_of
+from mixkd.config.messages import schema_problem, takes_section
 from mixkd.config.tasks import (
     METHODS,
     TASKS,
@@ -24,16 +25,7 @@ from mixkd.config.tasks import (
 from mixkd.config.void import void_problems
 from mixkd.data.corruption_names import STANDARD
 from mixkd.data.listing import renamings, to_rename
-from mixkd.errors import (
-    Problem,
-    UserError,
-    nearest,
-    schema_problem,
-    section_of,
-    shortened,
-    shown,
-    takes_section,
-)
+from mixkd.errors import Problem, UserError, nearest, shortened, shown
 from mixkd.networks.origin import NETWORKS, fill_from_runs
 
 

@@ -6,9 +6,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from mixkd.config.messages import schema_problem
 from mixkd.config.network import NetworkConfig
 from mixkd.config.shipped import shipped_values
-from mixkd.errors import UserError, schema_problem
+from mixkd.errors import UserError
 from mixkd.files.reading import read_mapping
 from mixkd.networks.network import Network, build_network, read_tensors
 from mixkd.networks.origin import fill_network, label_names

@@ -10,12 +10,14 @@ from typing import Any, Literal, get_args
 
 from pydantic import ConfigDict, StrictInt, TypeAdapter
 
+from mixkd.config.messages import first_fault
 from mixkd.config.shipped import group_names, shipped_values
-from mixkd.errors import UserError, first_fault, shortened
+from mixkd.errors import UserError, shortened
 from mixkd.files.writing import read_json
 from mixkd.metrics.paired import Predictions
 from mixkd.report.cells import Cell, Key, LeftOut, Subject
-from mixkd.runs.read import TRAININGS, FoundRun, as_text, find_runs
+from mixkd.runs.identity import as_text
+from mixkd.runs.read import TRAININGS, FoundRun, find_runs
 
 Kind = Literal["training", "vicinal", "corruptions", "features"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

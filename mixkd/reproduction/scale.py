@@ -11,8 +11,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from mixkd.config.messages import schema_problem
 from mixkd.config.shipped import experiments_dir
-from mixkd.errors import Problem, UserError, nearest, schema_problem, shortened
+from mixkd.errors import Problem, UserError, nearest, shortened
 from mixkd.files.reading import Damaged, read_value
 from mixkd.networks.origin import is_trusted
 from mixkd.report.cells import LeftOut, Subject

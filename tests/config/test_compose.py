@@ -2,8 +2,8 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from mixkd.config.compose import compose, expand, fields_of, text_keys
-from mixkd.config.fields import PATH
+from mixkd.config.compose import compose, expand, text_keys
+from mixkd.config.fields import PATH, fields_of
 from mixkd.config.overrides import word as written
 from mixkd.config.shipped import group_names
 from mixkd.config.tasks import TASKS, ExportConfig
