@@ -29,7 +29,7 @@ class DataConfig(Section):
     workers: Annotated[
         int | None, PLACE, takes("a whole number from 0 to 256, or null", ge=0, le=256)
     ]
-    size: Annotated[int | None, VIEW, PIXELS]
+    size: Annotated[int | None, DATASET, VIEW, PIXELS]
     resize: Annotated[int | None, VIEW, PIXELS]
     pad: Annotated[int, VIEW, takes("a whole number of pixels, 0 to 512", ge=0, le=512)]
     flip: Annotated[Flag, VIEW]

@@ -28,7 +28,7 @@ CONTENT = Mark("content")
 ARCHITECTURE = Mark("architecture")
 # What a network begins from, before it is trained.
 START = Mark("start")
-# Which data set it is.
+# Which data set it is, and the size of its images: a network is trained for both.
 DATASET = Mark("dataset")
 # Which of its images are held out from training, and whether those select or the test images do.
 SPLIT = Mark("split")

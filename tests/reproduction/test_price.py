@@ -145,10 +145,10 @@ def test_a_network_with_weights_is_timed_as_any_other() -> None:
     works = [work_of(run) for run in (teacher, student[0], vicinal)]
     assert [sorted(images(work)) for work in works] == [[14], [8, 14], [8, 14]]
     for model in (model for work in works for model in work.models):
-        NetworkConfig.model_validate(yaml.safe_load(model.section) | dict.fromkeys(REST))
+        NetworkConfig.model_validate(dict.fromkeys(REST) | yaml.safe_load(model.section))
 
 
-REST = ("weights", "run", "pretrained")
+REST = ("weights", "run", "export", "pretrained")
 
 
 @pytest.fixture
