@@ -22,11 +22,11 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from mixkd.config.analyses import analysis_names
 from mixkd.config.fields import PATH, fields_of, kinds, marks
 from mixkd.config.overrides import parted, quoted
 from mixkd.config.shipped import config_dir
-from mixkd.config.tasks import TASKS, EvaluateLogitsConfig, ExportConfig
-from mixkd.config.validation import validate, validate_export
+from mixkd.config.tasks import SCHEMAS, EvaluateLogitsConfig
 from mixkd.errors import Problem, UserError, nearest, shortened
 
 # What Hydra raises for words that it does not take.
@@ -46,20 +46,15 @@ NETWORK_KEYS = {
 PRESETS = ("finetune", "distill")
 
 
-# What `mixkd evaluate NAME=true` does more; a key of one asks for it too.
-ANALYSES = ("vicinal", "corruptions", "features")
-
-
 @cache
 def text_keys(command: str) -> dict[str, frozenset[Any]]:
     """Return the keys of a command that take text, with the types and marks of their annotations.
 
     A key whose text is one of several words, or may be a list, is not among them: Hydra reads it.
     """
-    schemas = (
-        {**TASKS, "export": ExportConfig}[command],
-        *[EvaluateLogitsConfig] * (command == "evaluate"),
-    )
+    schemas = [SCHEMAS[command]]
+    if command == "evaluate":
+        schemas.append(EvaluateLogitsConfig)
     found = {}
     for key, field in (item for schema in schemas for item in fields_of(schema)):
         types = kinds(field)
@@ -82,7 +77,7 @@ def expand(command: str, overrides: Sequence[str], sweep: bool = False) -> list[
     expanded = []
     for word in overrides:
         key, equals, value = word.partition("=")
-        if key in ANALYSES:
+        if key in analysis_names():
             key = f"{key}.enabled"
         if key in NETWORK_KEYS[command] and value.startswith("hf_hub:"):
             key = f"{key}.export"
@@ -93,7 +88,7 @@ def expand(command: str, overrides: Sequence[str], sweep: bool = False) -> list[
         if key.startswith("baselines."):
             key, value = f"++{key}", _text(key, value, frozenset({str, PATH}), sweep)
         expanded.append(f"{groups.get(key, key)}{equals}{value}")
-    for name in ANALYSES:
+    for name in analysis_names():
         asked = [o for o in expanded if o.startswith(f"{name}.")]
         if name == "vicinal" and not any(o.startswith("corruptions.") for o in expanded):
             asked += [o for o in expanded if o.startswith("++baselines.")]
@@ -140,13 +135,19 @@ def compose(command: str, overrides: Sequence[str] = ()) -> DictConfig:
     try:
         return _hydra(command, expand(command, overrides))
     except REFUSALS as error:
-        raise UserError(*diagnose(command, overrides, error)) from error
+        raise diagnose(command, overrides, error) from error
 
 
-def diagnose(command: str, overrides: Sequence[str], error: Exception) -> list[Problem]:
+class NotComposed(UserError):
+    """Overrides that Hydra refuses; `rest` is composed of the others, where there are such."""
+
+    rest: DictConfig | None = None
+
+
+def diagnose(command: str, overrides: Sequence[str], error: Exception) -> NotComposed:
     """Return what is wrong with overrides that Hydra refused with `error`, all of it.
 
-    Hydra stops at the first fault; this looks at every override by itself, then validates the rest.
+    Hydra stops at the first fault; this looks at every override by itself.
     """
     problems: dict[str, Problem] = {}
     groups: list[Override] = []
@@ -196,12 +197,10 @@ def diagnose(command: str, overrides: Sequence[str], error: Exception) -> list[P
             key, got = parsed.get_key_element(), ", ".join(_values(parsed))
             problems[key] = Problem(key, f"got {shortened(got)}; {text}")
     if not problems:
-        return [Problem("overrides", _said(error))]
-    try:
-        (validate_export if command == "export" else validate)(cfg)
-    except UserError as others:
-        problems = {p.key: p for p in others.problems} | problems
-    return list(problems.values())
+        return NotComposed(Problem("overrides", _said(error)))
+    not_composed = NotComposed(*problems.values())
+    not_composed.rest = cfg
+    return not_composed
 
 
 def _composed(

@@ -1,6 +1,7 @@
 """The section `data`."""
 
-from typing import Annotated, Literal, get_args
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, get_args
 
 from mixkd.config.fields import (
     DATASET,
@@ -16,6 +17,7 @@ from mixkd.config.fields import (
     Section,
     takes,
 )
+from mixkd.errors import Problem, nearest
 
 
 class DataConfig(Section):
@@ -43,6 +45,36 @@ class DataConfig(Section):
     batch_size: Annotated[int, takes("a whole number, 2 or more", ge=2)]
     eval_batch_size: Annotated[Count, PLACE]
     cache_dir: Annotated[str, PLACE, PATH, takes("a directory")]
+
+    @classmethod
+    def mistakes(cls, raw: Mapping[str, Any]) -> Iterator[Problem]:
+        """Yield what does not go together: where images are, and what is made of them."""
+        source, root = raw.get("source"), raw.get("root") or None
+        if source not in SOURCES:
+            if source != "run":  # which stands for the data of a run
+                close = nearest(str(source), SOURCES)
+                yield Problem("source", f"got {source!r}; takes {', '.join(SOURCES)}{close}")
+            return
+        if source in CORRUPTED and raw.get("corruption") is None:
+            yield Problem("corruption", "got null; takes the name of a corruption, such as fog")
+        if source == "digits" and root is not None:
+            text = f"got {root!r} with data=digits; take data=imagefolder for a folder"
+            yield Problem("root", text)
+        elif source != "digits" and root is None:
+            yield Problem("root", "got null; takes the folder that holds train/ and test/")
+        size, resize, resident = raw.get("size"), raw.get("resize"), raw.get("resident")
+        if resident is False and source not in (*ON_DISK, *CORRUPTED):
+            yield Problem("resident", f"got false; {source} lives in memory, and takes true")
+        if resident is True and source in CORRUPTED and source not in ON_DISK:
+            yield Problem("resident", f"got true; {source} is read in place, and takes false")
+        if resident is False and source in ON_DISK and size is None:
+            text = "images that stay on disk are all resized: takes a number of pixels"
+            yield Problem("size", f"got null; {text}")
+        if isinstance(resize, int) and size is None:
+            text = f"got {resize} without data.size, the views' side after it; takes both"
+            yield Problem("resize", text)
+        elif isinstance(resize, int) and isinstance(size, int) and resize < size:
+            yield Problem("resize", f"got {resize}; takes at least data.size, {size}")
 
 
 class CorruptedDataConfig(DataConfig):

@@ -1,14 +1,24 @@
 """What every section of the schema is made of: kinds of values, what they take, marks of keys."""
 
-import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
+
+from mixkd.errors import Problem
 
 
 @dataclass(frozen=True)
@@ -41,24 +51,22 @@ REPEAT = Mark("repeat")
 
 
 @dataclass(frozen=True)
+class Exists:
+    """Marks a path that has to be there: of a file, or of a folder that holds a file."""
+
+    lacking: str
+    within: str = ""
+
+
+FILE = Exists("no such file")
+RUN = Exists("no run there: a run directory holds a config.yaml", within="config.yaml")
+
+
+@dataclass(frozen=True)
 class AsBefore:
     """Marks a key that came later: at this value it leaves no trace in what names an experiment."""
 
     value: Any
-
-
-def existing_file(path: str) -> str:
-    """Return the path of a file that is there; ValueError where none is."""
-    if not os.path.isfile(path):  # which a name too long for the system is not, without an error
-        raise ValueError("no such file")
-    return path
-
-
-def existing_run(path: str) -> str:
-    """Return the path of a run directory; ValueError where none is."""
-    if not os.path.isfile(Path(path) / "config.yaml"):
-        raise ValueError("no run there: a run directory holds a config.yaml")
-    return path
 
 
 def each_once(names: list[Any]) -> list[Any]:
@@ -80,14 +88,9 @@ Count = Annotated[int, takes("a whole number, 1 or more", ge=1)]
 Epochs = Annotated[int, takes("a whole number from 1 to 100000", ge=1, le=100_000)]
 Seed = Annotated[int, takes("a whole number from 0 to 2**63 - 1", ge=0, le=2**63 - 1)]
 Flag = Annotated[bool, takes("true or false")]
-File = Annotated[str, PATH, AfterValidator(existing_file), takes("a file")]
-Weights = Annotated[
-    str, PATH, AfterValidator(lambda path: path if path == "pretrained" else existing_file(path))
-]
+File = Annotated[str, PATH, FILE, takes("a file")]
 HubName = Annotated[str, takes("hf_hub:USER/NAME", pattern=r"^hf_hub:[\w.-]+/[\w.-]+$")]
-RunDir = Annotated[
-    str, PATH, AfterValidator(existing_run), takes("the directory of a finished run")
-]
+RunDir = Annotated[str, PATH, RUN, takes("the directory of a finished run")]
 Name = Annotated[str, takes("letters, digits, _, - and .", pattern=r"^\w[\w.-]*$")]
 Channels = Annotated[list[float], takes("three numbers", min_length=3, max_length=3)]
 
@@ -97,15 +100,69 @@ class Section(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
+    @classmethod
+    def mistakes(cls, raw: Mapping[str, Any]) -> Iterator[Problem]:
+        """Yield what no single key can know, by keys of the section; "" is the section itself.
 
-def marks(field: FieldInfo) -> set[Mark]:
+        Args:
+            raw: the section, values of any type: the fields check those, at the same time.
+        """
+        yield from ()
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _with_mistakes(cls, raw: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        errors: list[InitErrorDetails] = []
+        if isinstance(raw, Mapping):
+            plain = {k: v.model_dump() if isinstance(v, BaseModel) else v for k, v in raw.items()}
+            errors = [_as_error(problem, raw) for problem in cls.mistakes(plain)]
+        try:
+            section = handler(raw)
+        except ValidationError as error:
+            if not errors:
+                raise
+            errors = [*map(_as_before, error.errors(include_url=False)), *errors]
+        else:
+            if not errors:
+                return section
+        raise ValidationError.from_exception_data(cls.__name__, errors)
+
+
+# The type of a pydantic error that says a `Problem` of several keys, in mixkd's words already.
+MISTAKE = "mistake"
+
+
+def _as_error(problem: Problem, raw: Any) -> InitErrorDetails:
+    loc = (int(part) if part.isdigit() else part for part in re.findall(r"[^.\[\]]+", problem.key))
+    kind = PydanticCustomError(MISTAKE, "{text}", {"text": problem.text})
+    return InitErrorDetails(type=kind, loc=tuple(loc), input=raw)
+
+
+def _as_before(details: ErrorDetails) -> InitErrorDetails:
+    """Return an error as pydantic takes it back."""
+    context = details.get("ctx", {})
+    kind: Any = details["type"]
+    if kind == MISTAKE:
+        kind = PydanticCustomError(MISTAKE, "{text}", context)
+    return InitErrorDetails(type=kind, loc=details["loc"], input=details["input"], ctx=context)
+
+
+def value_of(raw: Any, key: str) -> Any:
+    """Return the value of a dotted key; None where there is none."""
+    for part in key.split("."):
+        raw = raw.get(part) if isinstance(raw, Mapping) else None
+    return raw
+
+
+def marks(field: FieldInfo) -> set[Mark | Exists]:
     """Return the marks of a field, those within a union among them."""
-    return {mark for mark in (*field.metadata, *_flat(field.annotation)) if isinstance(mark, Mark)}
+    every = (*field.metadata, *_flat(field.annotation))
+    return {mark for mark in every if isinstance(mark, (Mark, Exists))}
 
 
 def kinds(field: FieldInfo) -> set[Any]:
     """Return the types that a field takes, such as str and None of `str | None`."""
-    return {kind for kind in _flat(field.annotation) if not isinstance(kind, Mark)}
+    return {kind for kind in _flat(field.annotation) if not isinstance(kind, (Mark, Exists))}
 
 
 def _flat(annotation: Any) -> Iterator[Any]:
@@ -113,7 +170,7 @@ def _flat(annotation: Any) -> Iterator[Any]:
     if get_origin(annotation) is Annotated:
         inner, *metadata = get_args(annotation)
         yield from _flat(inner)
-        yield from (mark for mark in metadata if isinstance(mark, Mark))
+        yield from (mark for mark in metadata if isinstance(mark, (Mark, Exists)))
     elif get_origin(annotation) in (Union, UnionType):
         for inner in get_args(annotation):
             yield from _flat(inner)
@@ -180,6 +237,20 @@ def fields_of(section: type[BaseModel], under: str = "") -> Iterator[tuple[str, 
         if get_origin(field.annotation) is not dict:
             for inner in sections_of(field.annotation):
                 yield from fields_of(inner, f"{under}{name}.")
+
+
+def paths(schema: type[BaseModel], raw: Any, under: str = "") -> Iterator[tuple[str, str, Exists]]:
+    """Yield key and path of what has to be there, in a configuration and its sections."""
+    for name, field in schema.model_fields.items():
+        value, key = raw.get(name) if isinstance(raw, Mapping) else None, f"{under}{name}"
+        if isinstance(value, str) and value != "pretrained":
+            yield from ((key, value, mark) for mark in marks(field) if isinstance(mark, Exists))
+        elif get_origin(field.annotation) is dict and isinstance(value, Mapping):
+            for inner in sections_of(field.annotation):
+                for part, section in value.items():
+                    yield from paths(inner, section, f"{key}.{part}.")
+        elif (section := section_of(field.annotation, value)) is not None:
+            yield from paths(section, value, f"{key}.")
 
 
 def sections_of(annotation: Any) -> list[type[BaseModel]]:

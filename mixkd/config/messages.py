@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from mixkd.config.fields import section_of, sections_of
+from mixkd.config.fields import MISTAKE, section_of, sections_of
 from mixkd.errors import Problem, nearest, shortened, shown
 
 
@@ -18,6 +18,33 @@ def first_fault(error: Exception) -> str:
         details = error.errors()[0]
         return ": ".join(filter(None, [".".join(map(str, details["loc"])), details["msg"]]))
     return " ".join(str(error).split())
+
+
+def schema_problems(schema: type[BaseModel], raw: Any, error: ValidationError) -> list[Problem]:
+    """Say what pydantic finds wrong, of each key once.
+
+    Of a section that is wrong as a whole, what is wrong within it is left out.
+    """
+    fields: dict[str, Problem] = {}
+    sections: dict[str, Problem] = {}
+    for details in error.errors(include_url=False):
+        problem = schema_problem(schema, raw, details)
+        if details["type"] == MISTAKE:
+            sections.setdefault(problem.key, problem)
+        # Of a union pydantic names the whole, and then a part of it.
+        elif problem.key.partition("[")[0] not in fields:
+            fields.setdefault(problem.key, problem)
+    outer = [p for p in fields.values() if not any(_within(p.key, key) for key in sections)]
+    inner = [
+        problem
+        for key, problem in sections.items()
+        if not any(_within(key, other) for other in sections if other != key)
+    ]
+    return [*outer, *inner]
+
+
+def _within(key: str, section: str) -> bool:
+    return key == section or key.startswith((f"{section}.", f"{section}["))
 
 
 def schema_problem(schema: type[BaseModel], raw: Any, details: ErrorDetails) -> Problem:
@@ -31,6 +58,8 @@ def schema_problem(schema: type[BaseModel], raw: Any, details: ErrorDetails) -> 
             f"no such key{nearest(name, valid)}; takes {', '.join(valid)}",
         )
     key, _, field = _locate(schema, raw, details["loc"])
+    if kind == MISTAKE:
+        return Problem(key, details["ctx"]["text"])
     if kind == "union_tag_invalid":  # a section whose kind is named by one of its keys
         name = details["ctx"]["discriminator"].strip("'")
         valid = [tag.strip(" '") for tag in details["ctx"]["expected_tags"].split(",")]

@@ -7,6 +7,7 @@ they do not by default, so that nothing is ignored in silence; a sweep may set t
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from mixkd.config.fields import value_of
 from mixkd.config.shipped import group_names, shipped_values
 from mixkd.errors import Problem, shown
 
@@ -20,14 +21,6 @@ class Void(NamedTuple):
     key: str
     holds: Callable[[Mapping[str, Any]], bool]
     why: str = ""
-
-
-def value_of(raw: Mapping[str, Any], key: str) -> Any:
-    """Return the value of a dotted key; None where there is none."""
-    value: Any = raw
-    for part in key.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
-    return value
 
 
 def _is_number(value: Any) -> bool:

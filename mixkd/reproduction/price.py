@@ -7,13 +7,13 @@ from typing import Any, NamedTuple, cast
 
 from omegaconf import OmegaConf
 
-from mixkd.config.compose import compose
 from mixkd.config.fields import ARCHITECTURE, keys
 from mixkd.config.network import NetworkConfig
 from mixkd.data.corruption_names import PAPER, STANDARD
 from mixkd.data.listing import FORMATS, class_folders, image_files
 from mixkd.errors import UserError
 from mixkd.reproduction.study import Wanted
+from mixkd.request import compose
 
 START = 2.0  # seconds that a run takes beside its images
 FLOAT = 4  # bytes of a parameter
