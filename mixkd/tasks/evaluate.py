@@ -16,9 +16,9 @@ from mixkd.evaluation.calibration import can_fit, measure
 from mixkd.evaluation.logits import evaluate_logits
 from mixkd.files.writing import write_json
 from mixkd.modules.classifier import Classifier
+from mixkd.networks.leaks import UNKNOWN, leak, tell_seen_tests
 from mixkd.networks.network import Network, build_network, weights_fingerprint
-from mixkd.runs.held_out import UNKNOWN, leak, tell_seen_tests
-from mixkd.runs.opening import open_run
+from mixkd.opening import open_run
 from mixkd.runs.run import Metrics, Run
 from mixkd.training.fit import check_shares, describe_device, make_trainer, prepare
 

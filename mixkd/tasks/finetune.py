@@ -5,9 +5,9 @@ import torch
 from mixkd.config.tasks import FinetuneConfig
 from mixkd.data.module import ImageDataModule, load_splits, make_stream, make_views
 from mixkd.modules.supervised import Supervised
+from mixkd.networks.leaks import refuse_leaks
 from mixkd.networks.network import build_network, weights_fingerprint
-from mixkd.runs.held_out import refuse_leaks
-from mixkd.runs.opening import open_run
+from mixkd.opening import open_run
 from mixkd.runs.provenance import stream_seed
 from mixkd.runs.run import Metrics, Run
 from mixkd.training.fit import fit, prepare, stages

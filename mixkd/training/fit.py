@@ -23,6 +23,7 @@ from mixkd.config.tasks import DistillConfig, FinetuneConfig
 from mixkd.config.trainer import MachineConfig, TrainerConfig
 from mixkd.console import say
 from mixkd.data.images import Splits
+from mixkd.data.marks import write_marks
 from mixkd.data.module import ImageDataModule, make_stream
 from mixkd.errors import UserError
 from mixkd.evaluation.calibration import can_fit, measure
@@ -39,7 +40,6 @@ from mixkd.networks.network import (
     use_channels_last,
 )
 from mixkd.networks.state_dict import checked
-from mixkd.runs.overlap import write_marks
 from mixkd.runs.provenance import stream_seed
 from mixkd.runs.run import Metrics, Run
 from mixkd.training.optimization import FixedSchedule, Optimization
