@@ -8,6 +8,7 @@ from lightning.pytorch import Trainer
 from mixkd.config.data import DataConfig
 from mixkd.data.images import Splits
 from mixkd.data.module import ImageDataModule
+from mixkd.files.layout import FIGURES, PREDICTIONS, RELIABILITY
 from mixkd.files.writing import write_csv, write_npz
 from mixkd.metrics.measurement import Measurement
 from mixkd.modules.classifier import Classifier
@@ -48,7 +49,7 @@ def measure(
         metrics |= found
         rows += table
     if trainer.is_global_zero:
-        write_csv(run.path / "reliability.csv", rows)
+        write_csv(run.path / RELIABILITY, rows)
     return metrics
 
 
@@ -68,9 +69,9 @@ def record(
     reliability = measurement.reliability()
     if writes:
         arrays = {name: value.numpy() for name, value in predictions.items()}
-        write_npz(run.path / "predictions" / f"{split}.npz", arrays)
+        write_npz(run.path / PREDICTIONS / f"{split}.npz", arrays)
         figure = reliability_figure([Curve(split, reliability, found["ece"])])
-        save_figure(figure, run.path / "figures" / f"reliability-{split}")
+        save_figure(figure, run.path / FIGURES / f"reliability-{split}")
     metrics = {f"{split}/{name}": value for name, value in found.items()}
     return metrics, [{"split": split, **row} for row in reliability]
 

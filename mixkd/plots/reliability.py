@@ -11,6 +11,7 @@ from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from mixkd.files.layout import RELIABILITY
 from mixkd.files.reading import read_rows
 from mixkd.files.writing import replacing
 
@@ -190,5 +191,5 @@ def save_figure(figure: Figure, stem: Path) -> None:
 
 def read_curve(run: Path, split: str, label: str, ece: float) -> Curve:
     """Return a run's reliability on a split, from its reliability.csv."""
-    rows = [row for row in read_rows(run / "reliability.csv") if row["split"] == split]
+    rows = [row for row in read_rows(run / RELIABILITY) if row["split"] == split]
     return Curve(label, rows, ece)

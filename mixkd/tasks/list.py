@@ -10,7 +10,7 @@ from mixkd.config.shipped import artefacts, group_names
 from mixkd.console import in_one_line
 from mixkd.errors import UserError, nearest, shortened
 from mixkd.files.reading import Damaged, folders_with, read_mapping, read_rows
-from mixkd.runs.run import is_held
+from mixkd.runs.status import is_held
 
 WHAT = ("networks", "datasets", "artefacts", "runs")
 

@@ -27,6 +27,7 @@ from mixkd.data.marks import write_marks
 from mixkd.data.module import ImageDataModule, make_stream
 from mixkd.errors import UserError
 from mixkd.evaluation.calibration import can_fit, measure
+from mixkd.files.layout import METRICS, WEIGHTS
 from mixkd.files.writing import file_fingerprint, replacing, write_json
 from mixkd.modules.head_training import HeadTraining
 from mixkd.modules.learner import Learner
@@ -287,7 +288,7 @@ def fit(
         best = torch.load(recorder.best, map_location="cpu", weights_only=True)
         learner.load_state_dict(best["state_dict"])
         if trainer.is_global_zero:
-            weights = run.path / "weights.safetensors"
+            weights = run.path / WEIGHTS
             with replacing(weights) as temporary:
                 save_weights(learner.outcome.core, temporary, data.splits.classes)
             run.add_fingerprints({"weights": file_fingerprint(weights)})
@@ -298,7 +299,7 @@ def fit(
             trainer, learner, data, ["test"], run, fits=can_fit(data.splits, cfg.data)
         )
         if trainer.is_global_zero:
-            write_json(run.path / "metrics.json", metrics)
+            write_json(run.path / METRICS, metrics)
         log_results(loggers, run, metrics, trainer.global_step)
     return metrics
 
