@@ -21,12 +21,12 @@ from mixkd import __version__
 from mixkd.cli import HELP
 from mixkd.config.compose import compose
 from mixkd.config.fields import PLACE
+from mixkd.config.reproduce import KEYS as REPRODUCE
 from mixkd.config.shipped import config_dir, group_names, shipped_values
 from mixkd.config.tasks import TASKS, ExportConfig
 from mixkd.tasks.compare import KEYS as COMPARE
 from mixkd.tasks.dashboard import KEYS as DASHBOARD
 from mixkd.tasks.report import KEYS as REPORT
-from mixkd.tasks.reproduce import KEYS as REPRODUCE
 
 SCHEMAS = {**TASKS, "export": ExportConfig}
 

@@ -134,7 +134,9 @@ def _run(words: list[str]) -> None:
         if command in TASKS or command == "export":
             _leave(run_task(command, rest))
         look = getattr(import_module(f"mixkd.tasks.{command}"), LOOKS[command])
-        said = look(rest)
+        from mixkd.config.reproduce import ReproduceConfig
+
+        said = look(ReproduceConfig.parse(rest) if command == "reproduce" else rest)
         text, status = said if isinstance(said, tuple) else (said, 0)
         tell(text)
         sys.exit(status)
