@@ -13,7 +13,8 @@ from mixkd.config.tasks import DistillConfig, EvaluateConfig, FinetuneConfig
 from mixkd.config.validation import validate
 from mixkd.console import say
 from mixkd.files.reading import read_mapping
-from mixkd.plots.reliability import read_curve, reliability_figure, save_figure
+from mixkd.plots.reliability import read_curve, reliability_figure
+from mixkd.plots.style import save_figure
 from mixkd.report.table import metrics_table
 from mixkd.runs.run import Run
 from mixkd.tasks.distill import distill

@@ -10,9 +10,11 @@ from collections.abc import Iterator
 
 from mixkd.plots.scatter import Points, scatter_figure
 from mixkd.report.cells import Subject
-from mixkd.report.rows import NOTES, Comparison, Drawing
-from mixkd.report.table import Column, Number, Table, Value
+from mixkd.report.sections import Drawing
+from mixkd.report.table import NOTES, Column, Number, Table, Value
 from mixkd.reproduction.study import Study, Wanted
+
+from .paper.comparison import Comparison
 
 DATASET = "cifar100"
 TEACHERS = ("convnext_large", "vit_b16", "resnet152v2", "convnext_tiny")

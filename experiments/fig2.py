@@ -20,11 +20,13 @@ from matplotlib.figure import Figure
 from mixkd.console import say
 from mixkd.files.reading import Damaged, read_arrays
 from mixkd.files.writing import replacing
-from mixkd.plots.reliability import COLOURS
-from mixkd.report.rows import Comparison, Drawing
+from mixkd.plots.style import COLOURS
+from mixkd.report.sections import Drawing
 from mixkd.report.table import Column, Table, Value
 from mixkd.reproduction.scale import Scale
 from mixkd.reproduction.study import Study, Wanted
+
+from .paper.comparison import Comparison
 
 if TYPE_CHECKING:
     from mixkd.data.images import Splits

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 
 from mixkd.plots.reliability import Pair, calibration_curves_figure
 from mixkd.report.cells import Subject
-from mixkd.report.rows import NOTES, Comparison, Drawing, pair_of_columns
-from mixkd.report.table import Column, Table, Value
+from mixkd.report.sections import Drawing
+from mixkd.report.table import NOTES, Column, Table, Value
 from mixkd.reproduction.study import Study, Wanted
+
+from .paper.comparison import Comparison, pair_of_columns
 
 DATASET = "cifar100"
 TEACHERS = ("convnext_large", "resnet152v2", "convnext_tiny", "vit_b16")

@@ -9,9 +9,11 @@ from collections.abc import Iterator
 
 from mixkd.plots.vicinal import vicinal_figure
 from mixkd.report.cells import Subject
-from mixkd.report.rows import NOTES, Comparison, Drawing
-from mixkd.report.table import Column, Table, Value
+from mixkd.report.sections import Drawing
+from mixkd.report.table import NOTES, Column, Table, Value
 from mixkd.reproduction.study import Study, Wanted
+
+from .paper.comparison import Comparison
 
 DATASET = "cifar100"
 TEACHERS = ("resnet152v2", "convnext_large", "convnext_tiny", "vit_b16")

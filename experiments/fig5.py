@@ -11,9 +11,11 @@ from statistics import mean
 
 from mixkd.plots.vicinal import linearity_gain, linearity_gain_errors, linearity_gain_figure
 from mixkd.report.cells import Cell, Subject
-from mixkd.report.rows import NOTES, SEEDS, Comparison, Drawing, as_number, pair_of_columns
-from mixkd.report.table import Column, Table, Value
+from mixkd.report.sections import Drawing
+from mixkd.report.table import NOTES, SEEDS, Column, Table, Value
 from mixkd.reproduction.study import Study, Wanted
+
+from .paper.comparison import Comparison, pair_of_columns
 
 DATASET = "cifar100"
 TEACHERS = ("resnet152v2", "convnext_large", "vit_b16", "convnext_tiny")
@@ -53,7 +55,7 @@ def render(found: Comparison) -> Iterator[Table | Drawing]:
         row: dict[str, Value] = {"teacher": name, **found.both(subject, {"peak": (METRIC, 1.0, 3)})}
         row["drawn"] = max(gains[name].values(), default=None)
         halfway = {seed: curve[0.5] for seed, curve in enumerate(of_seeds) if 0.5 in curve}
-        row["halfway"] = as_number(Cell(halfway) if halfway else None)
+        row["halfway"] = Cell(halfway).number() if halfway else None
         row["halfway_se"] = errors[name].get(0.5)
         row["mean"] = found.measured(subject, MEAN)
         row["mean_se"] = found.measured(subject, f"{MEAN}_se")

@@ -7,9 +7,11 @@ clusters of the features themselves. Row a: trained without mixup, row b: with i
 from collections.abc import Iterator
 
 from mixkd.report.cells import Subject
-from mixkd.report.rows import Comparison, Drawing, feature_parts
+from mixkd.report.sections import Drawing
 from mixkd.report.table import Table
 from mixkd.reproduction.study import Study, Wanted
+
+from .paper.comparison import Comparison, feature_parts
 
 DATASET = "cifar100"
 TEACHERS = ("convnext_large", "convnext_tiny", "resnet152v2")

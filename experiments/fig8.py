@@ -7,9 +7,11 @@ its two values in row b belongs to which teacher.
 from collections.abc import Iterator
 
 from mixkd.report.cells import Subject
-from mixkd.report.rows import Comparison, Drawing, feature_parts
+from mixkd.report.sections import Drawing
 from mixkd.report.table import Table
 from mixkd.reproduction.study import Study, Wanted
+
+from .paper.comparison import Comparison, feature_parts
 
 DATASET = "cifar100"
 TEACHERS = ("resnet152v2", "convnext_large")

@@ -26,7 +26,7 @@ from mixkd.errors import UserError
 from mixkd.files.reading import Damaged, read_arrays, read_mapping, read_text
 from mixkd.files.writing import replacing, replacing_folder, write_json, write_text
 from mixkd.metrics.paired import NEEDED
-from mixkd.report.results import Expected, Reproduction, manifest
+from mixkd.report.plan import Expected, Reproduction, manifest
 from mixkd.reproduction.artefact import load_artefact
 from mixkd.tasks.report import write_report
 

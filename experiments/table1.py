@@ -8,9 +8,10 @@ for the first of those.
 from collections.abc import Iterator
 
 from mixkd.report.cells import Subject
-from mixkd.report.rows import PAIRED, Comparison, calibration_table, paired_table
 from mixkd.report.table import Column, Table
 from mixkd.reproduction.study import Study, Wanted
+
+from .paper.comparison import PAIRED, Comparison, calibration_table, paired_table
 
 DATASET = "cifar100"
 TEACHERS = ("convnext_large", "vit_b16", "resnet152v2", "convnext_tiny")

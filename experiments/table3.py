@@ -6,9 +6,10 @@ learns from labels alone. The paper's baseline has the accuracy that its Table 1
 
 from collections.abc import Iterator
 
-from mixkd.report.rows import Comparison, teachers_and_students
 from mixkd.report.table import Table
 from mixkd.reproduction.study import Study, Wanted
+
+from .paper.comparison import Comparison, teachers_and_students
 
 DATASET = "cifar100"
 TEACHERS = ("convnext_large", "vit_b16", "resnet152v2", "convnext_tiny")

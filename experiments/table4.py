@@ -10,9 +10,10 @@ the baseline is trained as the students are.
 
 from collections.abc import Iterator
 
-from mixkd.report.rows import Comparison, teachers_and_students
 from mixkd.report.table import Table
 from mixkd.reproduction.study import Study, Wanted
+
+from .paper.comparison import Comparison, teachers_and_students
 
 DATASET = "imagenet"
 TEACHERS = ("convnext_large", "vit_b16", "resnet152v2", "convnext_tiny")

@@ -7,9 +7,10 @@ on test images. `scaled` is the same after temperature scaling, which takes conf
 from collections.abc import Iterator
 
 from mixkd.report.cells import Subject
-from mixkd.report.rows import NOTES, Comparison, pair_of_columns
-from mixkd.report.table import Column, Table, Value
+from mixkd.report.table import NOTES, Column, Table, Value
 from mixkd.reproduction.study import Study, Wanted
+
+from .paper.comparison import Comparison, pair_of_columns
 
 DATASET = "cifar100"
 TEACHERS = ("convnext_large", "vit_b16", "resnet152v2", "convnext_tiny")

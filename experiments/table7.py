@@ -9,9 +9,10 @@ from collections.abc import Iterator
 
 from mixkd.data.corruption_names import PAPER
 from mixkd.report.cells import Subject
-from mixkd.report.rows import NOTES, SEEDS, Comparison, pair_of_columns
-from mixkd.report.table import Column, Table, Value
+from mixkd.report.table import NOTES, SEEDS, Column, Table, Value
 from mixkd.reproduction.study import Study, Wanted, for_seed
+
+from .paper.comparison import Comparison, pair_of_columns
 
 DATASET = "cifar100"
 TEACHERS = ("convnext_large", "vit_b16", "resnet152v2", "convnext_tiny")

@@ -21,7 +21,7 @@ from mixkd.files.writing import write_csv
 from mixkd.metrics.robustness import accuracy_gain, mean_of
 from mixkd.networks.network import Network
 from mixkd.plots.corruptions import corruptions_figure
-from mixkd.plots.reliability import save_figure
+from mixkd.plots.style import save_figure
 from mixkd.runs.run import Metrics, Run
 
 FIRST = ("network", "corruption", "severity")

@@ -17,7 +17,7 @@ from mixkd.files.writing import replacing
 from mixkd.metrics.features import clusters, embedding, v_measure
 from mixkd.networks.network import Network, last_layer
 from mixkd.plots.features import features_figure
-from mixkd.plots.reliability import save_figure
+from mixkd.plots.style import save_figure
 from mixkd.runs.run import Metrics, Run
 
 PAPERS = ("baby", "boy", "girl", "man", "woman")

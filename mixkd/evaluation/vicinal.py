@@ -16,7 +16,7 @@ from mixkd.errors import UserError
 from mixkd.evaluation.vicinal_probe import VicinalProbe
 from mixkd.files.writing import write_csv
 from mixkd.networks.network import Network
-from mixkd.plots.reliability import save_figure
+from mixkd.plots.style import save_figure
 from mixkd.plots.vicinal import vicinal_figure
 from mixkd.runs.run import Metrics, Run
 

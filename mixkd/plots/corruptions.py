@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
-from mixkd.plots.reliability import COLOURS, PlainFigure, add_legend, not_measured, panel_grid
+from mixkd.plots.style import COLOURS, PlainFigure, add_legend, not_measured, panel_grid
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 

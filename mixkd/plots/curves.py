@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from mixkd.plots.reliability import COLOURS, add_legend, not_measured, panel_grid
+from mixkd.plots.style import COLOURS, add_legend, not_measured, panel_grid
 
 UPPER = 0.6  # the least share of the height that is above the break
 STEPS = (0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mixkd.plots.reliability import COLOURS, PlainFigure, add_legend, not_measured
+from mixkd.plots.style import COLOURS, PlainFigure, add_legend, not_measured
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 TITLE = 30  # characters of a panel's title in a line

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from mixkd.metrics.correlation import LEAST, rank_correlation
-from mixkd.plots.reliability import COLOURS, add_legend, not_measured, panel_grid
+from mixkd.plots.style import COLOURS, add_legend, not_measured, panel_grid
 from mixkd.report.table import Number
 
 MARKERS = "osD^vPX"

@@ -9,7 +9,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mixkd.plots.reliability import COLOURS, PlainFigure, add_legend, not_measured
+from mixkd.plots.style import COLOURS, PlainFigure, add_legend, not_measured
 
 LINES = ("-", "--", "-.", ":")
 LAMBDA = "λ, weight of the first image"

@@ -225,6 +225,10 @@ COLUMNS = (
 )
 
 
+NOTES = Column("notes", "Notes")
+SEEDS = Column("seeds", "Seeds", digits=0)
+
+
 def metrics_table(
     name: str, title: str, caption: str, runs: Sequence[tuple[str, Mapping[str, float]]], split: str
 ) -> Table:

@@ -11,7 +11,7 @@ from experiments.publish import main
 from mixkd.errors import UserError
 from mixkd.files.writing import read_json, write_json
 from mixkd.report.cells import Subject
-from mixkd.report.results import Expected, Reproduction, manifest
+from mixkd.report.plan import Expected, Reproduction, manifest
 from mixkd.tasks.report import report
 
 ERM = Subject("cifar100", "student", "", "erm")

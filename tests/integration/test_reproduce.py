@@ -17,7 +17,9 @@ from PIL import Image
 from playwright.sync_api import Browser
 
 from mixkd.config.shipped import artefacts
-from mixkd.report.results import Reproduction, Results, manifest, read_results
+from mixkd.report.assignment import read_results
+from mixkd.report.plan import Reproduction, manifest
+from mixkd.report.results import Results
 from mixkd.tasks.report import report
 
 pytestmark = pytest.mark.integration

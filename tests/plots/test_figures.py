@@ -17,14 +17,8 @@ from PIL import Image
 from mixkd.plots.corruptions import Gain, corruption_gains_figure, corruptions_figure
 from mixkd.plots.curves import Break, accuracy_curves_figure, choose_break
 from mixkd.plots.features import FeaturePanel, feature_grid_figure, features_figure
-from mixkd.plots.reliability import (
-    COLOURS,
-    Curve,
-    Pair,
-    calibration_curves_figure,
-    reliability_figure,
-    save_figure,
-)
+from mixkd.plots.reliability import Curve, Pair, calibration_curves_figure, reliability_figure
+from mixkd.plots.style import COLOURS, save_figure
 from mixkd.plots.vicinal import (
     linearity_gain,
     linearity_gain_errors,

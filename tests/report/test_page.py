@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from mixkd.report.page import Claim, Finding, Picture, RunRecord, Section, page
+from mixkd.report.page import ClaimRecord, Finding, Picture, RunRecord, Section, page
 from mixkd.report.table import Column, Number, Table
 
 NASTY = """<script>alert("x")</script> & 'quoted' "twice" """.strip()
@@ -78,7 +78,7 @@ def nasty_page() -> str:
                 [NASTY],
             )
         ],
-        [Claim(NASTY, NASTY, NASTY, found, found)],
+        [ClaimRecord(NASTY, NASTY, NASTY, found, found)],
         [
             RunRecord(
                 path, NASTY, NASTY, NASTY, NASTY, {NASTY: 0}, NASTY, NASTY,
@@ -191,9 +191,9 @@ def test_files_are_linked_by_names_beside_the_page() -> None:
 
 def test_claims_have_badges_with_words_and_are_counted() -> None:
     claims = [
-        Claim("C1", "one", "Table 1", Finding("supported"), Finding("refuted", "0.1 > 0.05")),
-        Claim("C2", "two", "", Finding("supported"), Finding("mixed", "", ("runs/one",))),
-        Claim("C3", "three", "", Finding("supported"), Finding("not measured")),
+        ClaimRecord("C1", "one", "Table 1", Finding("supported"), Finding("refuted", "0.1 > 0.05")),
+        ClaimRecord("C2", "two", "", Finding("supported"), Finding("mixed", "", ("runs/one",))),
+        ClaimRecord("C3", "three", "", Finding("supported"), Finding("not measured")),
     ]
     found = Elements(page("T", "", [], claims, [run("runs/one")]))
     for tone, count in (("good", 3 + 1), ("bad", 2), ("mixed", 2), ("plain", 2)):
@@ -205,7 +205,7 @@ def test_claims_have_badges_with_words_and_are_counted() -> None:
 
 def test_many_lines_of_a_finding_are_folded() -> None:
     found = Finding("refuted", "\n".join(f"line {k}" for k in range(5)), ("runs/one",))
-    claim = Claim("C1", "one", "", Finding("supported", "one line"), found)
+    claim = ClaimRecord("C1", "one", "", Finding("supported", "one line"), found)
     parsed = Elements(page("T", "", [], [claim], [run("runs/one")]))
     assert "2 more" in parsed.texts
     assert "line 4" in parsed.texts

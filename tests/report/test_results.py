@@ -10,18 +10,13 @@ from typing import Any
 import pytest
 import yaml
 
+from mixkd.config.shipped import experiment
 from mixkd.errors import UserError
 from mixkd.files.writing import write_json
+from mixkd.report.assignment import network_name, read_results
 from mixkd.report.cells import Cell, LeftOut, Subject
-from mixkd.report.results import (
-    Expected,
-    Reproduction,
-    Results,
-    manifest,
-    network_name,
-    read_results,
-    title,
-)
+from mixkd.report.plan import Expected, Reproduction, manifest
+from mixkd.report.results import Results, title
 
 C = "cifar100"
 ROOT = Path("runs")
@@ -554,7 +549,9 @@ def test_a_teacher_is_what_a_student_learned_from() -> None:
 
 def test_the_papers_teachers_are_teachers_without_a_student() -> None:
     write_run("t", network={"name": "convnext_tiny.fb_in1k"}, method="mixup")
-    assert read_results(ROOT).subjects == [Subject("digits", "teacher", "convnext_tiny", "mixup")]
+    found = read_results(ROOT, teachers=experiment("paper.report").teachers())
+    assert found.subjects == [Subject("digits", "teacher", "convnext_tiny", "mixup")]
+    assert read_results(ROOT).subjects == [Subject("digits", "student", "", "mixup")]
 
 
 def test_a_student_of_a_teacher_trained_with_mixup_is_another() -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from mixkd.config.shipped import experiment
 from mixkd.errors import NotWritten, UserError
-from mixkd.tasks import report as task
 from mixkd.tasks.report import report
 
 GOOD = {
@@ -62,14 +62,14 @@ def test_a_part_that_cannot_be_drawn_stops_no_other(monkeypatch: pytest.MonkeyPa
     def fails(*_: object) -> None:
         raise ValueError("no such symbol: \\frac")
 
-    monkeypatch.setattr(task, "_written", fails)
+    monkeypatch.setattr(experiment("paper.report"), "_has_numbers", fails)
     report(["runs=runs", "out=out"])
     assert "It could not be rendered: ValueError" in Path("out/index.html").read_text()
 
     def full(*_: object) -> None:
         raise NotWritten("the disk is full")
 
-    monkeypatch.setattr(task, "_written", full)
+    monkeypatch.setattr(experiment("paper.report"), "_has_numbers", full)
     with pytest.raises(NotWritten, match="the disk is full"):
         report(["runs=runs", "out=out"])
 

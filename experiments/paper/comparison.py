@@ -3,18 +3,17 @@
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import stdev
-
-from matplotlib.figure import Figure
 
 from mixkd.metrics.paired import compare, same_images
 from mixkd.plots.features import FeaturePanel, feature_grid_figure
-from mixkd.report.cells import Cell, Cells, Subject
-from mixkd.report.feasible import infeasible
-from mixkd.report.reference import Reference
+from mixkd.report.cells import Cells, Subject
 from mixkd.report.results import Results
-from mixkd.report.table import Column, Number, Table, Value
+from mixkd.report.sections import Drawing
+from mixkd.report.table import NOTES, SEEDS, Column, Number, Table, Value
 from mixkd.runs.read import TRAININGS
+
+from .feasible import infeasible
+from .reference import Reference
 
 DRAWS = 1000  # of the bootstrap
 
@@ -23,28 +22,6 @@ PAIRED = (
     "McNemar's exact test of one seed each, of several seeds by the bootstrap, 0.002 at least. "
     "Noise alone makes an ECE: see its noise floor before its difference."
 )
-
-NOTES = Column("notes", "Notes")
-SEEDS = Column("seeds", "Seeds", digits=0)
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A figure of an artefact, before it is written.
-
-    Attributes:
-        name: of its files.
-        title: one line.
-        caption: what a reader has to know.
-        figure: the drawing.
-        runs: the run directories that it is drawn from.
-    """
-
-    name: str
-    title: str
-    caption: str
-    figure: Figure
-    runs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,7 +46,7 @@ class Comparison:
 
     def measured(self, subject: Subject, metric: str, factor: float = 1) -> Number | None:
         """Return a measured quantity times a factor, with its spread over seeds."""
-        return as_number(self.results.cell(subject, metric), factor)
+        return self.results.number(subject, metric, factor)
 
     def as_printed(
         self, subject: Subject, metric: str, factor: float = 1, digits: int = 4
@@ -171,14 +148,6 @@ class Comparison:
         elif chosen:
             said.append("Epochs selected on the test images for some runs, not for others.")
         return " ".join([*said, "±: standard deviation over seeds."])
-
-
-def as_number(cell: Cell | None, factor: float = 1) -> Number | None:
-    """Return a measured quantity times a factor, with its spread over seeds."""
-    if cell is None:
-        return None
-    values = [factor * value for value in cell.by_seed.values()]
-    return Number(factor * cell.mean, stdev(values) if len(values) > 1 else None, cell.runs)
 
 
 def pair_of_columns(

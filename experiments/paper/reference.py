@@ -1,4 +1,4 @@
-"""The paper's printed numbers and its claims, read from experiments/reference.yaml."""
+"""The paper's printed numbers and its claims, read from reference.yaml."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

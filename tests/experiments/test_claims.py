@@ -13,8 +13,7 @@ import pytest
 import yaml
 from scipy.stats import ttest_1samp
 
-from mixkd.report.cells import Cell, Cells, Key, LeftOut, Subject
-from mixkd.report.claims import (
+from experiments.paper.claims import (
     Judgement,
     by_measurement,
     by_print,
@@ -23,7 +22,7 @@ from mixkd.report.claims import (
     ledger_table,
     verdict_of,
 )
-from mixkd.report.evidence import (
+from experiments.paper.evidence import (
     Figure,
     Item,
     Quantity,
@@ -36,12 +35,13 @@ from mixkd.report.evidence import (
     ranking,
     within,
 )
-from mixkd.report.reference import Claim, load_reference
-from mixkd.report.rules import RULES
+from experiments.paper.reference import Claim, load_reference
+from experiments.paper.rules import RULES
+from mixkd.report.cells import Cell, Cells, Key, LeftOut, Subject
 
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared/paper/reference.yaml"
-REFERENCE = load_reference(ROOT / "experiments/reference.yaml")
+REFERENCE = load_reference(ROOT / "experiments/paper/reference.yaml")
 CLAIMS = {claim.id: claim for claim in REFERENCE.claims}
 C = "cifar100"
 
@@ -865,7 +865,7 @@ def test_from_items_to_a_verdict(kind: str, states: str, verdict: str) -> None:
 
 
 def test_the_ledger_needs_no_torch() -> None:
-    code = "import sys, mixkd.report.claims; sys.exit('torch' in sys.modules)"
+    code = "import sys, experiments.paper.claims; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 

@@ -6,11 +6,12 @@ from itertools import product
 from typing import Literal
 
 from mixkd.report.cells import Cell, Cells, Key, Subject
-from mixkd.report.evidence import LEVEL, Item, State
-from mixkd.report.feasible import infeasible
-from mixkd.report.reference import Claim, Kind, Reference
-from mixkd.report.rules import RULES, View
 from mixkd.report.table import Column, Table
+
+from .evidence import LEVEL, Item, State
+from .feasible import infeasible
+from .reference import Claim, Kind, Reference
+from .rules import RULES, View
 
 Verdict = Literal["supported", "refuted", "mixed", "inconsistent", "underpowered", "not measured"]
 

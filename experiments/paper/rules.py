@@ -8,7 +8,8 @@ from statistics import fmean
 
 from mixkd.data.corruption_names import PAPER, SEVERITIES
 from mixkd.report.cells import Cell, Key, Subject
-from mixkd.report.evidence import (
+
+from .evidence import (
     LEFT_OUT,
     LEVEL,
     MISSING,
@@ -27,7 +28,7 @@ from mixkd.report.evidence import (
     unless_few,
     within,
 )
-from mixkd.report.reference import Claim, Reference
+from .reference import Claim, Reference
 
 ACCURACY, CONFIDENCE, ECE = "test/accuracy", "test/confidence", "test/ece"
 VICINAL = "vicinal/train"
