@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tabulate import tabulate
+
 from mixkd.console import printable
 from mixkd.files.writing import write_text
 
@@ -95,23 +97,11 @@ class Table:
 
     def markdown(self) -> str:
         """Return the table alone, as Markdown."""
-        text = [self.is_text(column) for column in self.columns]
         lines = [[column.heading for column in self.columns]]
         lines += [[c.shown(row.get(c.name)) for c in self.columns] for row in self.rows]
         lines = [[as_markdown(cell).replace("|", "\\|") for cell in line] for line in lines]
-        widths = [max(len(line[k]) for line in lines) for k in range(len(self.columns))]
-        rows = [
-            [
-                cell.ljust(w) if left else cell.rjust(w)
-                for cell, w, left in zip(line, widths, text, strict=True)
-            ]
-            for line in lines
-        ]
-        rows.insert(
-            1,
-            ["-" * (w - 1) + ("-" if left else ":") for w, left in zip(widths, text, strict=True)],
-        )
-        return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
+        sides = ["left" if self.is_text(column) else "right" for column in self.columns]
+        return f"{tabulate(lines, 'firstrow', 'pipe', disable_numparse=True, colalign=sides)}\n"
 
     def csv(self) -> str:
         """Return the table as CSV with every digit, spreads as `<name>_sd`, and the runs."""

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mixkd.config.overrides import by_key
+from mixkd.config.inspection import REPORT_KEYS, ReportConfig
 from mixkd.config.shipped import experiment
 from mixkd.console import in_one_line, say
 from mixkd.errors import UserError, nearest
@@ -16,43 +16,33 @@ from mixkd.report.results import Results
 from mixkd.report.sections import networks_table, run_record, write_section
 
 INTRO = "Runs of mixkd. What they are is read from their configurations."
-KEYS = {
-    "runs": "a folder of runs; runs unless given",
-    "out": "a folder for the report; reports/<scale> unless given",
-    "scale": "that of a reproduction whose runs are there; the latest one unless given",
-}
 
 
-def report(words: Sequence[str]) -> str:
+def report(config: ReportConfig) -> str:
     """Write the report on a folder of runs; return what was found.
 
-    Args:
-        words: `[runs=DIR] [out=DIR] [scale=NAME]`.
-
     Raises:
-        UserError: for another key, or a folder without runs.
+        UserError: for a folder without runs, or a reproduction that is not there.
     """
-    given = by_key(words, KEYS)
-    root = Path(os.path.expanduser(given.get("runs", "runs")))
+    root, keys = config.runs, REPORT_KEYS
     if not root.is_dir():
-        raise UserError.of("runs", f"got {str(root)!r}, which is no folder; takes {KEYS['runs']}")
+        raise UserError.of("runs", f"got {str(root)!r}, which is no folder; takes {keys['runs']}")
     plans = filter(os.path.exists, root.glob("reproduction-*.json"))
-    known = sorted(plans, key=lambda path: path.stat().st_mtime)
-    if "scale" in given:
-        path = manifest(root, given["scale"])
-        names = [each.stem.removeprefix("reproduction-") for each in known]
-        if path not in known:
+    by_time = sorted(plans, key=lambda path: path.stat().st_mtime)
+    if config.scale is not None:
+        names = [path.stem.removeprefix("reproduction-") for path in by_time]
+        path = manifest(root, config.scale)
+        if path not in by_time:
             raise UserError.of(
                 "scale",
-                f"got {given['scale']!r}, of which {root} has no reproduction; it has "
-                f"{', '.join(names) or 'none'}{nearest(given['scale'], names)}",
+                f"got {config.scale!r}, of which {root} has no reproduction; it has "
+                f"{', '.join(names) or 'none'}{nearest(config.scale, names)}",
             )
-        known = [path]
-    reproduction = _latest(known, tells="scale" not in given)
-    usual = f"reports/{reproduction.scale if reproduction else 'runs'}"
-    out = Path(os.path.expanduser(given.get("out", usual)))
+        by_time = [path]
+    reproduction = _latest(by_time, tells=config.scale is None)
+    out = config.out or Path("reports", reproduction.scale if reproduction else "runs")
     if out.exists() and not out.is_dir():
-        raise UserError.of("out", f"got {str(out)!r}, which is a file; takes {KEYS['out']}")
+        raise UserError.of("out", f"got {str(out)!r}, which is a file; takes {keys['out']}")
     return write_report(root, reproduction, out)
 
 
@@ -79,7 +69,7 @@ def write_report(root: Path, reproduction: Reproduction | None, out: Path) -> st
     paper = experiment("paper.report")
     results = read_results(root, reproduction, paper.teachers())
     if not results.found and not results.expected:
-        raise UserError.of("runs", f"{root} holds no runs; takes {KEYS['runs']}")
+        raise UserError.of("runs", f"{root} holds no runs; takes {REPORT_KEYS['runs']}")
     about = reproduction.about if reproduction else ""
     table = networks_table(results, about)
     networks = write_section("networks", table.title, [table], out=out)
