@@ -8,13 +8,13 @@ quantities: what is left there is not a matter of confidence alone.
 
 from collections.abc import Iterator
 
-from mixkd.plots.scatter import Points, scatter_figure
 from mixkd.report.cells import Subject
 from mixkd.report.sections import Drawing
 from mixkd.report.table import NOTES, Column, Number, Table, Value
 from mixkd.reproduction.study import Study, Wanted
 
 from .paper.comparison import Comparison
+from .paper.figures.scatter import Points, scatter_figure
 
 DATASET = "cifar100"
 TEACHERS = ("convnext_large", "vit_b16", "resnet152v2", "convnext_tiny")
@@ -52,9 +52,10 @@ def render(found: Comparison) -> Iterator[Table | Drawing]:
     scaled = Points("global NL, test, scaled (nats)", "ECE, scaled")
     runs: list[str] = []
     for group, name, subject in networks(found):
-        nl, ece, nl_scaled, ece_scaled = of_one_seed(found, subject)
-        raw.add(group, nl, ece)
-        scaled.add(group, nl_scaled, ece_scaled)
+        nl, ece, nl_scaled, ece_scaled = numbers = of_one_seed(found, subject)
+        values = [None if number is None else number.value for number in numbers]
+        raw.add(group, *values[:2])
+        scaled.add(group, *values[2:])
         row: dict[str, Value] = {"group": group, "network": name, "nl": nl, "ece": ece}
         row |= {"nl_scaled": nl_scaled, "ece_scaled": ece_scaled}
         row["notes"] = found.results.remarks(subject, "vicinal")

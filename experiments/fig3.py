@@ -5,13 +5,13 @@ The bins of the ECE as curves, of the first seed: on the diagonal, confidence is
 
 from collections.abc import Iterator
 
-from mixkd.plots.reliability import Pair, calibration_curves_figure
 from mixkd.report.cells import Subject
 from mixkd.report.sections import Drawing
 from mixkd.report.table import NOTES, Column, Table, Value
 from mixkd.reproduction.study import Study, Wanted
 
 from .paper.comparison import Comparison, pair_of_columns
+from .paper.figures.calibration_curves import Pair, calibration_curves_figure
 
 DATASET = "cifar100"
 TEACHERS = ("convnext_large", "resnet152v2", "convnext_tiny", "vit_b16")

@@ -9,13 +9,17 @@ the mean over lambda and the gain at lambda = 0.5 are not, and have standard err
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import mean
 
-from mixkd.plots.vicinal import linearity_gain, linearity_gain_errors, linearity_gain_figure
 from mixkd.report.cells import Cell, Subject
 from mixkd.report.sections import Drawing
 from mixkd.report.table import NOTES, SEEDS, Column, Table, Value
 from mixkd.reproduction.study import Study, Wanted
 
 from .paper.comparison import Comparison, pair_of_columns
+from .paper.figures.linearity_gain import (
+    linearity_gain,
+    linearity_gain_errors,
+    linearity_gain_figure,
+)
 
 DATASET = "cifar100"
 TEACHERS = ("resnet152v2", "convnext_large", "vit_b16", "convnext_tiny")

@@ -10,13 +10,13 @@ from math import sqrt
 from statistics import stdev
 
 from mixkd.data.corruption_names import PAPER
-from mixkd.plots.corruptions import Gain, corruption_gains_figure
 from mixkd.report.cells import Subject
 from mixkd.report.sections import Drawing
 from mixkd.report.table import NOTES, SEEDS, Column, Table, Value
 from mixkd.reproduction.study import Study, Wanted, for_seed
 
 from .paper.comparison import Comparison, pair_of_columns
+from .paper.figures.corruption_gains import Gain, corruption_gains_figure
 
 DATASET = "cifar100"
 TEACHERS = ("convnext_large", "vit_b16", "resnet152v2", "convnext_tiny")

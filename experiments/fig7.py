@@ -11,7 +11,8 @@ from mixkd.report.sections import Drawing
 from mixkd.report.table import Table
 from mixkd.reproduction.study import Study, Wanted
 
-from .paper.comparison import Comparison, feature_parts
+from .paper.comparison import Comparison
+from .paper.features import feature_parts
 
 DATASET = "cifar100"
 TEACHERS = ("convnext_large", "convnext_tiny", "resnet152v2")

@@ -7,13 +7,13 @@ the paper, that on test images.
 
 from collections.abc import Iterator
 
-from mixkd.plots.curves import accuracy_curves_figure
 from mixkd.report.cells import Subject
 from mixkd.report.sections import Drawing
 from mixkd.report.table import NOTES, SEEDS, Column, Table, Value
 from mixkd.reproduction.study import Study, Wanted
 
 from .paper.comparison import Comparison, pair_of_columns
+from .paper.figures.accuracy_curves import accuracy_curves_figure
 
 DATASET = "cifar100"
 TEACHERS = ("convnext_tiny", "resnet152v2", "vit_b16", "convnext_large")

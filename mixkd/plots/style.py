@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib import rc_context
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure
@@ -15,6 +16,23 @@ from mixkd.files.writing import replacing
 
 # Okabe and Ito's palette: told apart with any colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+LINES = ("-", "--", "-.", ":")
+
+
+def colour_of(number: int) -> str:
+    """Return the colour of a line by its number."""
+    return COLOURS[number % len(COLOURS)]
+
+
+def marker_of(number: int) -> str:
+    """Return the marker of a line by its number."""
+    return MARKERS[number % len(MARKERS)]
+
+
+def line_style(number: int) -> dict[str, Any]:
+    """Return the colour and dashes of a line by its number."""
+    return {"color": colour_of(number), "linestyle": LINES[number % len(LINES)]}
 
 
 class PlainFigure(Figure):
@@ -49,6 +67,23 @@ def panel_grid(
     for axes in panels[count:]:
         axes.set_visible(False)
     return figure, list(panels[:count])
+
+
+def one_panel(width: float, height: float) -> tuple[Figure, Axes]:
+    """Return a figure of a size in inches, and its only panel."""
+    figure = PlainFigure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots()
+
+
+def open_frame(axes: Axes, *more: str) -> None:
+    """Take away the frame above, to the right, and on other sides."""
+    axes.spines[["top", "right", *more]].set_visible(False)
+
+
+def handles_of(axes: Axes) -> dict[str, Artist]:
+    """Return what stands for each label of a panel."""
+    artists, labels = axes.get_legend_handles_labels()
+    return dict(zip(labels, artists, strict=True))
 
 
 def not_measured(axes: Axes) -> None:

@@ -5,9 +5,8 @@ import math
 import numpy as np
 import pytest
 
+from experiments.paper.figures.scatter import Points, scatter_figure
 from mixkd.metrics.correlation import rank_correlation
-from mixkd.plots.scatter import Points, scatter_figure
-from mixkd.report.table import Number
 
 
 def test_by_hand() -> None:
@@ -45,9 +44,9 @@ def test_the_interval_is_of_networks() -> None:
 def test_points_without_a_quantity_are_left_out() -> None:
     points = Points("NL", "ECE")
     for k in range(5):
-        points.add("a" if k % 2 else "b", Number(float(k)), Number(-float(k)))
-    points.add("c", Number(1.0), None)
-    points.add("c", None, Number(1.0))
+        points.add("a" if k % 2 else "b", float(k), -float(k))
+    points.add("c", 1.0, None)
+    points.add("c", None, 1.0)
     assert points.groups == {
         "b": [(0, 0), (2, -2), (4, -4)], "a": [(1, -1), (3, -3)], "c": [],
     }  # fmt: skip

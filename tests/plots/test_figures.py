@@ -14,17 +14,20 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from mixkd.plots.corruptions import Gain, corruption_gains_figure, corruptions_figure
-from mixkd.plots.curves import Break, accuracy_curves_figure, choose_break
-from mixkd.plots.features import FeaturePanel, feature_grid_figure, features_figure
-from mixkd.plots.reliability import Curve, Pair, calibration_curves_figure, reliability_figure
-from mixkd.plots.style import COLOURS, save_figure
-from mixkd.plots.vicinal import (
+from experiments.paper.figures.accuracy_curves import Break, accuracy_curves_figure, choose_break
+from experiments.paper.figures.calibration_curves import Pair, calibration_curves_figure
+from experiments.paper.figures.corruption_gains import Gain, corruption_gains_figure
+from experiments.paper.figures.feature_grid import FeaturePanel, feature_grid_figure
+from experiments.paper.figures.linearity_gain import (
     linearity_gain,
     linearity_gain_errors,
     linearity_gain_figure,
-    vicinal_figure,
 )
+from mixkd.plots.corruptions import corruptions_figure
+from mixkd.plots.features import features_figure
+from mixkd.plots.reliability import Curve, reliability_figure
+from mixkd.plots.style import COLOURS, save_figure
+from mixkd.plots.vicinal import vicinal_figure
 
 NAN = math.nan
 

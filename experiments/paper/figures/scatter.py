@@ -5,10 +5,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from mixkd.metrics.correlation import LEAST, rank_correlation
-from mixkd.plots.style import COLOURS, add_legend, not_measured, panel_grid
-from mixkd.report.table import Number
-
-MARKERS = "osD^vPX"
+from mixkd.plots.style import add_legend, colour_of, marker_of, not_measured, open_frame, panel_grid
 
 
 class Points:
@@ -23,11 +20,11 @@ class Points:
         self.x, self.y = x, y
         self.groups: dict[str, list[tuple[float, float]]] = {}
 
-    def add(self, group: str, x: Number | None, y: Number | None) -> None:
+    def add(self, group: str, x: float | None, y: float | None) -> None:
         """Add a network to a group, if both quantities are known."""
         own = self.groups.setdefault(group, [])
         if x is not None and y is not None:
-            own.append((x.value, y.value))
+            own.append((x, y))
 
     @property
     def correlation(self) -> str:
@@ -53,8 +50,8 @@ def scatter_figure(panels: Sequence[Points]) -> Figure:
                     x,
                     y,
                     s=28,
-                    color=COLOURS[number % len(COLOURS)],
-                    marker=MARKERS[number % len(MARKERS)],
+                    color=colour_of(number),
+                    marker=marker_of(number),
                     alpha=0.85,
                     linewidths=0,
                 )
@@ -62,6 +59,6 @@ def scatter_figure(panels: Sequence[Points]) -> Figure:
             not_measured(axes)
         axes.set(xlabel=points.x, ylabel=points.y)
         axes.set_title(points.correlation, fontsize="x-small")
-        axes.spines[["top", "right"]].set_visible(False)
+        open_frame(axes)
     add_legend(figure, handles)
     return figure

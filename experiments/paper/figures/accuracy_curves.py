@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from mixkd.plots.style import COLOURS, add_legend, not_measured, panel_grid
+from mixkd.plots.style import COLOURS, add_legend, colour_of, not_measured, open_frame, panel_grid
 
 UPPER = 0.6  # the least share of the height that is above the break
 STEPS = (0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
@@ -95,7 +95,7 @@ def accuracy_curves_figure(
         _epochs(axes, last)
         axes.set_title(teacher, fontsize="medium")
         axes.tick_params(labelsize="small")
-        axes.spines[["top", "right"]].set_visible(False)
+        open_frame(axes)
     same = _shared({at for _, at, _ in scales if at is not None})
     for axes, at, top in scales:
         if at is None:
@@ -125,7 +125,7 @@ def _draw(axes: Axes, line: Sequence[float], number: int) -> Line2D | None:
         return None
     one = len(points) == 1
     (drawn,) = axes.plot(
-        *zip(*points, strict=True), color=COLOURS[number % len(COLOURS)], linewidth=1.2,
+        *zip(*points, strict=True), color=colour_of(number), linewidth=1.2,
         linestyle="-" if number < len(COLOURS) else "--", marker="o" if one else "",
         clip_on=not one,
     )  # fmt: skip
