@@ -61,7 +61,7 @@ def make(scale: Scale, folder: Path) -> None:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
-def render(found: Comparison, folder: Path) -> Iterator[Table | Drawing]:
+def render(comparison: Comparison, folder: Path) -> Iterator[Table | Drawing]:
     """Yield the figure, and the mean confidences in it."""
     arrays = _saved(folder / "fig2.npz")
     if not {*ARRAYS} <= arrays.keys():
@@ -149,8 +149,8 @@ def train(
             alpha=0.0, beta=1.0, t_squared=True,
         )  # fmt: skip
     # Of the shipped settings only the views and the batch are used.
-    words = ["network=resnet20", "data.pad=0", "data.batch_size=50", "trainer.accelerator=cpu"]
-    cfg = validate(compose("finetune", words))
+    overrides = ["network=resnet20", "data.pad=0", "data.batch_size=50", "trainer.accelerator=cpu"]
+    cfg = validate(compose("finetune", overrides))
     assert isinstance(cfg, FinetuneConfig)
     mix = MixConfig(lam="uniform", a=1.0, per="sample", kind="mixup") if "mixup" in method else None
     stream = make_stream(cfg.data, splits, mix, seed=0)

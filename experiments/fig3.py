@@ -24,7 +24,7 @@ def runs(study: Study) -> Iterator[Wanted]:
         yield from study.distilled(DATASET, teacher, "kd_mixup", "2")
 
 
-def render(found: Comparison) -> Iterator[Table | Drawing]:
+def render(comparison: Comparison) -> Iterator[Table | Drawing]:
     """Yield the figure, and the accuracies in it."""
     panels, rows, paths = [], [], []
     for teacher in TEACHERS:
@@ -34,19 +34,21 @@ def render(found: Comparison) -> Iterator[Table | Drawing]:
         }
         curves = {}
         for role, subject in of.items():
-            run = next(iter(found.results.runs(subject).values()), None)
+            run = next(iter(comparison.results.runs(subject).values()), None)
             bins = run.rows("reliability.csv") if run else []
             curves[role] = [row for row in bins if row.get("split") == "test"]
             paths += [run.path] if run else []
-            row: dict[str, Value] = {"network": f"{found.label(teacher)}, {role}"}
-            row |= found.both(subject, {"accuracy": ("test/accuracy", 100.0, 2)})
-            row["accuracy"] = found.first(subject, "test/accuracy", 100)
-            row["notes"] = found.results.remarks(subject)
+            row: dict[str, Value] = {"network": f"{comparison.label(teacher)}, {role}"}
+            row |= comparison.both(subject, {"accuracy": ("test/accuracy", 100.0, 2)})
+            row["accuracy"] = comparison.first(subject, "test/accuracy", 100)
+            row["notes"] = comparison.results.remarks(subject)
             rows.append(row)
         teachers, students = ((subject, "test/accuracy") for subject in of.values())
-        printed = found.printed_pair(teachers, students)
-        panels.append(Pair(found.label(teacher), curves["teacher"], curves["student"], printed))
-    caption = found.caption(DATASET, "Of several seeds, the first.")
+        printed = comparison.printed_pair(teachers, students)
+        panels.append(
+            Pair(comparison.label(teacher), curves["teacher"], curves["student"], printed)
+        )
+    caption = comparison.caption(DATASET, "Of several seeds, the first.")
     figure = calibration_curves_figure(panels)
     yield Drawing("fig3", "Confidence against accuracy", caption, figure, tuple(paths))
     columns = [Column("network", "Network"), *pair_of_columns("accuracy", "Accuracy (%)", 2), NOTES]

@@ -30,11 +30,11 @@ def runs(study: Study) -> Iterator[Wanted]:
             yield study.evaluated(students[0], "features")
 
 
-def render(found: Comparison) -> Iterator[Table | Drawing]:
+def render(comparison: Comparison) -> Iterator[Table | Drawing]:
     """Yield the figure, and its numbers."""
     rows = {}
     for letter, method, more in (("a", "erm", ""), ("b", "mixup", "+mixup")):
-        own = [(t, Subject(DATASET, "student", t + more, "kd_mixup", "2")) for t in TEACHERS]
+        subjects = [(t, Subject(DATASET, "student", t + more, "kd_mixup", "2")) for t in TEACHERS]
         title = f"{letter}) teacher trained by {method}"
-        rows[title] = [(f"student of {found.label(t)}", subject) for t, subject in own]
-    yield from feature_parts("fig8", "Features of students", rows, found, DATASET)
+        rows[title] = [(f"student of {comparison.label(t)}", subject) for t, subject in subjects]
+    yield from feature_parts("fig8", "Features of students", rows, comparison, DATASET)

@@ -35,7 +35,7 @@ def runs(study: Study) -> Iterator[Wanted]:
         yield study.evaluated(trained, "vicinal")
 
 
-def render(found: Comparison) -> Iterator[Table]:
+def render(comparison: Comparison) -> Iterator[Table]:
     """Yield the table."""
     columns = [
         Column("teacher", "Teacher"),
@@ -51,10 +51,15 @@ def render(found: Comparison) -> Iterator[Table]:
     rows = []
     for teacher in TEACHERS:
         subject = Subject(DATASET, "teacher", teacher)
-        row: dict[str, Value] = {"teacher": found.label(teacher)}
-        row |= found.both(subject, QUANTITIES)
-        row |= {name: found.measured(subject, metric) for name, metric in MORE.items()}
-        said = [found.results.remarks(subject), found.results.remarks(subject, "vicinal")]
-        row["notes"] = "; ".join(dict.fromkeys(filter(None, said)))
+        row: dict[str, Value] = {"teacher": comparison.label(teacher)}
+        row |= comparison.both(subject, QUANTITIES)
+        row |= {name: comparison.measured(subject, metric) for name, metric in MORE.items()}
+        remarks = [
+            comparison.results.remarks(subject),
+            comparison.results.remarks(subject, "vicinal"),
+        ]
+        row["notes"] = "; ".join(dict.fromkeys(filter(None, remarks)))
         rows.append(row)
-    yield Table("table5", "Non-linearity of the teachers", found.caption(DATASET), columns, rows)
+    yield Table(
+        "table5", "Non-linearity of the teachers", comparison.caption(DATASET), columns, rows
+    )

@@ -58,7 +58,7 @@ def runs(study: Study) -> Iterator[Wanted]:
         yield from study.beside_teacher(DATASET, teacher)
 
 
-def render(found: Comparison) -> Iterator[Table]:
+def render(comparison: Comparison) -> Iterator[Table]:
     """Yield the table."""
     columns = [
         Column("teacher", "Teacher"),
@@ -76,11 +76,11 @@ def render(found: Comparison) -> Iterator[Table]:
     rows = []
     for teacher in TEACHERS:
         subject = Subject(DATASET, "student", teacher, "kd_mixup", "2")
-        row: dict[str, Value] = {"teacher": found.label(teacher)}
-        row |= found.both(subject, QUANTITIES)
-        row |= {name: found.measured(subject, metric) for name, (metric, _) in MORE.items()}
-        row["seeds"] = float(len(found.results.seeds(subject, "vicinal")))
-        row["notes"] = found.results.remarks(subject, "vicinal")
+        row: dict[str, Value] = {"teacher": comparison.label(teacher)}
+        row |= comparison.both(subject, QUANTITIES)
+        row |= {name: comparison.measured(subject, metric) for name, (metric, _) in MORE.items()}
+        row["seeds"] = float(len(comparison.results.seeds(subject, "vicinal")))
+        row["notes"] = comparison.results.remarks(subject, "vicinal")
         rows.append(row)
-    caption = found.caption(DATASET, PAIRED)
+    caption = comparison.caption(DATASET, PAIRED)
     yield Table("table6", "Gain in linearity and alignment", caption, columns, rows)

@@ -15,7 +15,7 @@ def feature_parts(
     name: str,
     title: str,
     rows: Mapping[str, Sequence[tuple[str, Subject]]],
-    found: Comparison,
+    comparison: Comparison,
     dataset: str,
 ) -> Iterator[Table | Drawing]:
     """Yield a grid of t-SNE plots, and its V-measures and accuracies.
@@ -24,7 +24,7 @@ def feature_parts(
         name: of its files.
         title: one line.
         rows: how networks were trained -> labels and subjects, a panel each; of the first seed.
-        found: measured and printed numbers.
+        comparison: measured and printed numbers.
         dataset: as the paper names it.
     """
     panels: dict[str, list[FeaturePanel]] = {}
@@ -35,14 +35,14 @@ def feature_parts(
     for heading, subjects in rows.items():
         panels[heading] = []
         for label, subject in subjects:
-            printed = found.printed_pair((subject, metrics[0]), (subject, metrics[1]))
-            seen = found.results.runs(subject, "features")
-            seed, run = next(iter(seen.items()), (0, None))
+            printed = comparison.printed_pair((subject, metrics[0]), (subject, metrics[1]))
+            runs = comparison.results.runs(subject, "features")
+            seed, run = next(iter(runs.items()), (0, None))
             arrays = run.features if run else {}
             panel = FeaturePanel(label, printed=printed)
             if run is not None and arrays:
-                classes = [str(each) for each in arrays["classes"]]
-                cell = found.results.cell(subject, "test/accuracy")
+                classes = [str(name) for name in arrays["classes"]]
+                cell = comparison.results.cell(subject, "test/accuracy")
                 accuracy = cell.by_seed.get(seed, math.nan) if cell else math.nan
                 panel = FeaturePanel(
                     label, arrays["tsne"], arrays["position"], run.metrics["features/v_measure"],
@@ -51,15 +51,18 @@ def feature_parts(
                 paths.append(run.path)
             panels[heading].append(panel)
             row: dict[str, Value] = {"network": label, "training": heading}
-            row |= found.both(
+            row |= comparison.both(
                 subject,
                 {"v_measure": (metrics[0], 1.0, 3), "accuracy": (metrics[1], 100.0, 2)},
             )
-            row["accuracy"] = found.first(subject, metrics[1], 100)
-            said = [found.results.remarks(subject), found.results.remarks(subject, "features")]
-            row["notes"] = "; ".join(dict.fromkeys(filter(None, said)))
+            row["accuracy"] = comparison.first(subject, metrics[1], 100)
+            remarks = [
+                comparison.results.remarks(subject),
+                comparison.results.remarks(subject, "features"),
+            ]
+            row["notes"] = "; ".join(dict.fromkeys(filter(None, remarks)))
             lines.append(row)
-    about = found.caption(dataset, "Of several seeds, the first.")
+    about = comparison.caption(dataset, "Of several seeds, the first.")
     yield Drawing(name, title, about, feature_grid_figure(panels, classes), tuple(paths))
     columns = [
         Column("network", "Network"),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mixkd.config.shipped import artefacts
-from mixkd.report.page import ClaimRecord, Finding, Section
+from mixkd.report.page import ClaimRecord, Finding, ReportSection
 from mixkd.report.plan import Reproduction
 from mixkd.report.results import Results, title
 from mixkd.report.sections import Drawing, Part, write_section
@@ -31,7 +31,7 @@ class PaperReport(NamedTuple):
         summary: how many claims have which verdict, in one line.
     """
 
-    sections: list[Section]
+    sections: list[ReportSection]
     claims: list[ClaimRecord]
     about_claims: str
     summary: str
@@ -86,7 +86,7 @@ def intro(reproduction: Reproduction) -> str:
     return text + (f" In place of the paper's: {'; '.join(replaced)}." if replaced else "")
 
 
-def _section(artefact: Artefact, results: Results, made: Path, out: Path) -> Section | None:
+def _section(artefact: Artefact, results: Results, made: Path, out: Path) -> ReportSection | None:
     """Write an artefact; None where none of its numbers was measured and none was asked for."""
     comparison = Comparison(results, reference(), artefact.name)
     try:
@@ -104,7 +104,7 @@ def _section(artefact: Artefact, results: Results, made: Path, out: Path) -> Sec
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
         fault = f"It could not be rendered: {error!r}. HYDRA_FULL_ERROR=1 shows where."
-        return Section(artefact.name, artefact.title, faults=[fault])
+        return ReportSection(artefact.name, artefact.title, faults=[fault])
 
 
 def _has_numbers(parts: Iterable[Part]) -> bool:
@@ -123,9 +123,9 @@ def _stand_ins(reproduction: Reproduction | None) -> dict[str, str]:
         return {}
     datasets = {}
     for name, stand_in in reproduction.datasets.items():
-        known = reference().datasets.get(name)
-        is_other = known is not None and known.name != stand_in
-        datasets[name] = f"{stand_in} for {known.name}" if known and is_other else stand_in
+        dataset = reference().datasets.get(name)
+        is_other = dataset is not None and dataset.name != stand_in
+        datasets[name] = f"{stand_in} for {dataset.name}" if dataset and is_other else stand_in
     return {**datasets, **reproduction.teachers, reference().student: reproduction.student}
 
 

@@ -47,7 +47,7 @@ class Subject(NamedTuple):
         return Key(*self, metric)
 
 
-class LeftOut(BaseModel):
+class Exclusion(BaseModel):
     """Networks that a reproduction goes without: those that all that is given holds of.
 
     Attributes:

@@ -48,7 +48,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Section:
+class ReportSection:
     """An artefact: tables, with `name`.md, .csv and .tex beside the page, and pictures.
 
     Attributes:
@@ -148,7 +148,7 @@ Records = Mapping[str, RunRecord]
 def page(
     title: str,
     intro: str,
-    sections: Sequence[Section],
+    sections: Sequence[ReportSection],
     claims: Sequence[ClaimRecord],
     runs: Sequence[RunRecord],
     faults: Sequence[str] = (),
@@ -228,7 +228,7 @@ def _environment(records: Records) -> Environment:
 
 
 def _uses(
-    sections: Sequence[Section], claims: Sequence[ClaimRecord]
+    sections: Sequence[ReportSection], claims: Sequence[ClaimRecord]
 ) -> Iterator[tuple[str, str, str]]:
     """Yield the path of each run that a part uses, and the part's name and heading."""
     for section in sections:

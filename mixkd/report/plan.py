@@ -9,7 +9,7 @@ from pydantic import ConfigDict, StrictInt, TypeAdapter
 
 from mixkd.errors import UserError, first_fault
 from mixkd.files.writing import read_json
-from mixkd.report.cells import LeftOut, Subject
+from mixkd.report.cells import Exclusion, Subject
 from mixkd.report.quantities import Kind
 
 STRICT = ConfigDict(extra="forbid")
@@ -70,7 +70,7 @@ class Reproduction:
     expected: tuple[Expected, ...]
     settings: str = ""
     overrides: tuple[str, ...] = ()
-    leaves_out: tuple[LeftOut, ...] = ()
+    leaves_out: tuple[Exclusion, ...] = ()
 
     @classmethod
     def read(cls, path: Path) -> "Reproduction":
@@ -81,30 +81,30 @@ class Reproduction:
         """
         raw = read_json(path, "runs")
         try:
-            found = _FORM.validate_python(raw)
-            if manifest(path.parent, found.scale) != path:  # it names folders
-                raise ValueError(f"its scale is {found.scale!r}")
-            for place in (PurePath(each.path) for each in found.expected):
+            plan = _FORM.validate_python(raw)
+            if manifest(path.parent, plan.scale) != path:  # it names folders
+                raise ValueError(f"its scale is {plan.scale!r}")
+            for place in (PurePath(run.path) for run in plan.expected):
                 if place.is_absolute() or ".." in place.parts:
                     raise ValueError(f"{str(place)!r} is no place in {path.parent}")
         except ValueError as error:
             text = f"{path} is damaged ({first_fault(error)}); mend or remove it"
             raise UserError.of("runs", text) from error
-        return found
+        return plan
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON takes it."""
-        own = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
         expected = [
-            {name: getattr(each, name) for name in Expected.__dataclass_fields__}
-            for each in self.expected
+            {name: getattr(run, name) for name in Expected.__dataclass_fields__}
+            for run in self.expected
         ]
-        left = [each.model_dump(exclude_unset=True) for each in self.leaves_out]
-        return own | {"expected": expected, "leaves_out": left}
+        left = [run.model_dump(exclude_unset=True) for run in self.leaves_out]
+        return values | {"expected": expected, "leaves_out": left}
 
     def goes_without(self, subject: Subject) -> bool:
         """Return whether the scale leaves a network out."""
-        return any(each.holds(subject) for each in self.leaves_out)
+        return any(left_out.holds(subject) for left_out in self.leaves_out)
 
 
 _FORM = TypeAdapter(Reproduction)

@@ -19,7 +19,7 @@ class Results:
     """Runs by what they are of.
 
     Attributes:
-        found: every run directory.
+        all_runs: every run directory.
         reproduction: the one that planned them, if one did.
         slots: the finished run of each subject, seed and kind.
         expected: the runs that are planned, by subject, seed and kind.
@@ -27,7 +27,7 @@ class Results:
         asides: what else a reader has to know of a subject.
     """
 
-    found: Sequence[FoundRun]
+    all_runs: Sequence[FoundRun]
     reproduction: Reproduction | None = None
     slots: Mapping[Slot, FoundRun] = field(default_factory=dict)
     expected: Mapping[Slot, Expected] = field(default_factory=dict)

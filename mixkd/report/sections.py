@@ -9,7 +9,7 @@ import yaml
 from matplotlib.figure import Figure
 
 from mixkd.plots.style import save_figure
-from mixkd.report.page import Picture, RunRecord, Section
+from mixkd.report.page import Picture, ReportSection, RunRecord
 from mixkd.report.results import Results, slot_title, title
 from mixkd.report.table import COLUMNS, NOTES, SEEDS, Table, Value
 from mixkd.runs.read import FoundRun
@@ -45,7 +45,7 @@ def write_section(
     faults: Sequence[str] = (),
     *,
     out: Path,
-) -> Section:
+) -> ReportSection:
     """Write tables and figures into a folder; return the section of the page that shows them.
 
     Args:
@@ -66,7 +66,7 @@ def write_section(
             svg = (out / f"{drawing.name}.svg").read_text()
             caption = " ".join(drawing.caption.split())
             pictures.append(Picture(drawing.name, drawing.title, caption, svg, drawing.runs))
-    return Section(name, heading, text, tables, pictures, faults)
+    return ReportSection(name, heading, text, tables, pictures, faults)
 
 
 def networks_table(results: Results, about: str) -> Table:

@@ -65,10 +65,10 @@ class Column:
                 return text if spread is None else f"{text} ± {spread:.{self.digits}f}"
         return self._rounded(value)
 
-    def _rounded(self, value: float, own: int | None = None) -> str:
+    def _rounded(self, value: float, places: int | None = None) -> str:
         if math.isnan(value):
             return "-"
-        digits = self.digits if own is None else own
+        digits = self.digits if places is None else places
         return f"{value:+.{digits}f}" if self.signed else f"{value:.{digits}f}"
 
 
@@ -105,8 +105,8 @@ class Table:
 
     def csv(self) -> str:
         """Return the table as CSV with every digit, spreads as `<name>_sd`, and the runs."""
-        found = [(c, [row.get(c.name) for row in self.rows]) for c in self.columns]
-        numbers = [(c.name, v) for c, vs in found for v in vs if isinstance(v, Number)]
+        columns = [(c, [row.get(c.name) for row in self.rows]) for c in self.columns]
+        numbers = [(c.name, v) for c, vs in columns for v in vs if isinstance(v, Number)]
         spread = {name for name, number in numbers if number.spread is not None}
         runs = any(number.runs for _, number in numbers)
         names = []
@@ -239,6 +239,6 @@ def metrics_table(
         rows.append({"network": label} | {c: metrics[f"{split}/{c}"] for c in kept})
         if {f"{split}/scaled/ece", f"{split}/scaled/temperature"} <= metrics.keys():
             scaled = {c: metrics.get(f"{split}/scaled/{c}", metrics[f"{split}/{c}"]) for c in kept}
-            found = f"{label}, T = {metrics[f'{split}/scaled/temperature']:.2f}"
-            rows.append({"network": found, **scaled})
+            after_scaling = f"{label}, T = {metrics[f'{split}/scaled/temperature']:.2f}"
+            rows.append({"network": after_scaling, **scaled})
     return Table(name, title, caption, COLUMNS, rows)

@@ -68,7 +68,7 @@ def write_report(root: Path, reproduction: Reproduction | None, out: Path) -> st
     """
     paper = experiment("paper.report")
     results = read_results(root, reproduction, paper.teachers())
-    if not results.found and not results.expected:
+    if not results.all_runs and not results.expected:
         raise UserError.of("runs", f"{root} holds no runs; takes {REPORT_KEYS['runs']}")
     about = reproduction.about if reproduction else ""
     table = networks_table(results, about)
@@ -81,7 +81,7 @@ def write_report(root: Path, reproduction: Reproduction | None, out: Path) -> st
         paper.intro(reproduction) if reproduction else INTRO,
         sections,
         of_paper.claims,
-        [run_record(run, results) for run in results.found],
+        [run_record(run, results) for run in results.all_runs],
         results.faults() if reproduction is None else (),
         of_paper.about_claims,
     )
@@ -97,5 +97,5 @@ def _problems(results: Results) -> Iterator[str]:
         yield f"{missing} of {len(planned)} runs are missing"
     if faulty := {results.slots[slot].path for slot in results.notes if slot in results.slots}:
         yield f"{len(faulty)} runs have faults: the page lists them"
-    for run in results.found:
+    for run in results.all_runs:
         yield from (in_one_line(f"{run.path}: {text}") for text in run.damaged)

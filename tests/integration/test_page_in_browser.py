@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from playwright.sync_api import Browser, Page
 
 from mixkd.plots.style import save_figure
-from mixkd.report.page import ClaimRecord, Finding, Picture, RunRecord, Section, page
+from mixkd.report.page import ClaimRecord, Finding, Picture, ReportSection, RunRecord, page
 from mixkd.report.table import Column, Number, Table
 
 pytestmark = pytest.mark.integration
@@ -85,8 +85,8 @@ def index(tmp_path: Path) -> str:
         "A report with `Long_unbroken_words_" + "x" * 60,
         "See https://example.org/" + "y" * 80,
         [
-            Section("first", "First", "", [small]),
-            Section("second", "Second", "", [wide], [picture]),
+            ReportSection("first", "First", "", [small]),
+            ReportSection("second", "Second", "", [wide], [picture]),
         ],
         [claim],
         RUNS,

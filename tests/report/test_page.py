@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from mixkd.report.page import ClaimRecord, Finding, Picture, RunRecord, Section, page
+from mixkd.report.page import ClaimRecord, Finding, Picture, ReportSection, RunRecord, page
 from mixkd.report.table import Column, Number, Table
 
 NASTY = """<script>alert("x")</script> & 'quoted' "twice" """.strip()
@@ -57,7 +57,7 @@ def table(*rows: dict[str, object]) -> Table:
 
 
 def of_tables(*tables: Table, runs: tuple[RunRecord, ...] = ()) -> Elements:
-    return Elements(page("Title", "Intro", [Section("s", "S", tables=tables)], [], runs))
+    return Elements(page("Title", "Intro", [ReportSection("s", "S", tables=tables)], [], runs))
 
 
 def nasty_page() -> str:
@@ -69,7 +69,7 @@ def nasty_page() -> str:
         NASTY,
         NASTY,
         [
-            Section(
+            ReportSection(
                 "s",
                 NASTY,
                 NASTY,
@@ -176,7 +176,7 @@ def test_a_run_without_a_record_is_a_fault() -> None:
 
 
 def test_faults_stand_in_their_section_and_in_the_contents() -> None:
-    html = page("T", "", [Section("s", "S", faults=["one", "two"])], [], [], ["three"])
+    html = page("T", "", [ReportSection("s", "S", faults=["one", "two"])], [], [], ["three"])
     found = Elements(html)
     assert len(found.all("div", _class="faults", role="note")) == 2
     assert found.texts.count("2 faults") == 2
@@ -184,7 +184,7 @@ def test_faults_stand_in_their_section_and_in_the_contents() -> None:
 
 
 def test_files_are_linked_by_names_beside_the_page() -> None:
-    section = Section("s", "S", "", [table()], [Picture("a b", "A", "", SVG)])
+    section = ReportSection("s", "S", "", [table()], [Picture("a b", "A", "", SVG)])
     links = [a["href"] for a in Elements(page("T", "", [section], [], [])).all("a")]
     assert {"t.md", "t.csv", "t.tex", "a%20b.svg", "a%20b.png"} <= set(links)
 
@@ -238,4 +238,4 @@ def test_code_and_addresses_in_prose_are_marked() -> None:
 @pytest.mark.parametrize("names", [("a", "a"), ("runs", "b")])
 def test_two_parts_of_one_name_are_refused(names: tuple[str, str]) -> None:
     with pytest.raises(ValueError, match=f"one name: {names[0]}"):
-        page("T", "", [Section(name, name) for name in names], [], [])
+        page("T", "", [ReportSection(name, name) for name in names], [], [])

@@ -38,8 +38,8 @@ def calibration_curves_figure(panels: Sequence[Pair]) -> Figure:
             y = [float(row["accuracy"]) for row in filled]
             axes.plot(x, y, color=colour, marker=marker, markersize=4, clip_on=not filled)
         if pair.teacher or pair.student:
-            found = _both(_accuracy(pair.teacher), _accuracy(pair.student))
-            text = f"Accuracy: {found}"
+            accuracies = _both(_accuracy(pair.teacher), _accuracy(pair.student))
+            text = f"Accuracy: {accuracies}"
         else:
             not_measured(axes)
             text = ""

@@ -33,17 +33,19 @@ def corruption_gains_figure(
     """
     printed = printed or {}
     names = list(
-        dict.fromkeys(name for own in (*gains.values(), *printed.values()) for name in own)
+        dict.fromkeys(
+            name for of_teacher in (*gains.values(), *printed.values()) for name in of_teacher
+        )
     )
     figure, axes = one_panel(min(max(4.8, 1.2 * len(names) + 1), 13), 3.8)
     axes.axhline(0, color="black", linewidth=0.8)
     width = 0.84 / max(1, len(gains))
     handles: dict[str, Any] = {}
     extremes: dict[str, tuple[float, float, float]] = {}  # value, x and the end of its marks
-    for k, (teacher, own) in enumerate(gains.items()):
+    for k, (teacher, of_teacher) in enumerate(gains.items()):
         for group, name in enumerate(names):
             x = group + (k - (len(gains) - 1) / 2) * width
-            gain = own.get(name, Gain(math.nan))
+            gain = of_teacher.get(name, Gain(math.nan))
             value, error = 100 * gain.mean, 200 * gain.se if math.isfinite(gain.se) else 0.0
             ends = [value + math.copysign(error, value)]
             if name in printed.get(teacher, {}):

@@ -67,6 +67,6 @@ def feature_grid_figure(rows: Mapping[str, Sequence[FeaturePanel]], names: Seque
 
 def _scores(v_measure: float, accuracy: float) -> str:
     """Return both as the paper has them; what is NaN is left out."""
-    found = [f"V-S {v_measure:.3f}"] if math.isfinite(v_measure) else []
-    found += [f"Acc {100 * accuracy:.2f}"] if math.isfinite(accuracy) else []
-    return ", ".join(found)
+    scores = [f"V-S {v_measure:.3f}"] if math.isfinite(v_measure) else []
+    scores += [f"Acc {100 * accuracy:.2f}"] if math.isfinite(accuracy) else []
+    return ", ".join(scores)

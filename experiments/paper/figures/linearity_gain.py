@@ -24,9 +24,9 @@ def linearity_gain(
     teacher: Sequence[Mapping[str, Any]], student: Sequence[Mapping[str, Any]]
 ) -> dict[float, float]:
     """Return the gain in linearity in nats (eq. 15) at each lambda that both rows have."""
-    other = dict(zip(column(teacher, "lam"), column(teacher, "nl"), strict=True))
-    own = zip(column(student, "lam"), column(student, "nl"), strict=True)
-    return {lam: other[lam] - nl for lam, nl in own if lam in other}
+    of_teacher = dict(zip(column(teacher, "lam"), column(teacher, "nl"), strict=True))
+    pairs = zip(column(student, "lam"), column(student, "nl"), strict=True)
+    return {lam: of_teacher[lam] - nl for lam, nl in pairs if lam in of_teacher}
 
 
 def linearity_gain_errors(student: Sequence[Mapping[str, Any]]) -> dict[float, float]:
@@ -58,19 +58,19 @@ def linearity_gain_figure(
     figure, axes = one_panel(5.8, 4.2)
     axes.axhline(0, color="grey", linewidth=0.8)
     halfway: list[tuple[float, float, float, int]] = []  # nats, standard error, lambda, position
-    for number, (name, own) in enumerate(gains.items()):
-        at = sorted((lam, gain) for lam, gain in own.items() if math.isfinite(gain))
-        known = errors.get(name, {})
+    for number, (name, curve) in enumerate(gains.items()):
+        at = sorted((lam, gain) for lam, gain in curve.items() if math.isfinite(gain))
+        curve_errors = errors.get(name, {})
         if at:
             axes.plot(*zip(*at, strict=True), label=name, **line_style(number))
-            band = [(lam, gain, 2 * known[lam]) for lam, gain in at if lam in known]
+            band = [(lam, gain, 2 * curve_errors[lam]) for lam, gain in at if lam in curve_errors]
             if band:
                 lambdas, middle, two = (np.array(values) for values in zip(*band, strict=True))
                 colour = colour_of(number)
                 low, high = middle - two, middle + two
                 axes.fill_between(lambdas, low, high, color=colour, alpha=0.2, linewidth=0)
             lam, gain = min(at, key=lambda point: abs(point[0] - 0.5))
-            halfway.append((gain, known.get(lam, math.nan), lam, number))
+            halfway.append((gain, curve_errors.get(lam, math.nan), lam, number))
         if name in printed:
             colour = colour_of(number)
             axes.plot(0.5, printed[name], "o", color=colour, markerfacecolor="white", zorder=4)

@@ -22,20 +22,20 @@ class Points:
 
     def add(self, group: str, x: float | None, y: float | None) -> None:
         """Add a network to a group, if both quantities are known."""
-        own = self.groups.setdefault(group, [])
+        points = self.groups.setdefault(group, [])
         if x is not None and y is not None:
-            own.append((x, y))
+            points.append((x, y))
 
     @property
     def correlation(self) -> str:
         """How alike both quantities rank the networks of all groups, in words."""
         both = [pair for group in self.groups.values() for pair in group]
-        found = rank_correlation([x for x, _ in both], [y for _, y in both])
-        if found is None:
+        rank = rank_correlation([x for x, _ in both], [y for _, y in both])
+        if rank is None:
             return f"{len(both)} networks; a rank correlation takes {LEAST} of different values"
-        p = "< 0.001" if found.p < 0.001 else f"{found.p:.3f}"
-        interval = f"[{found.low:+.2f}, {found.high:+.2f}]"
-        return f"Kendall's tau {found.tau:+.2f} {interval}, p {p}, {found.n} networks"
+        p = "< 0.001" if rank.p < 0.001 else f"{rank.p:.3f}"
+        interval = f"[{rank.low:+.2f}, {rank.high:+.2f}]"
+        return f"Kendall's tau {rank.tau:+.2f} {interval}, p {p}, {rank.n} networks"
 
 
 def scatter_figure(panels: Sequence[Points]) -> Figure:
