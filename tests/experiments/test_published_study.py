@@ -24,7 +24,7 @@ def cells(line: str) -> list[str]:
 def rows(page: str) -> Iterator[list[str]]:
     """Yield the rows of a page's Markdown tables."""
     for line in page.splitlines():
-        if line.startswith("|") and not line.startswith(("| ---", "|--", "| :-")):
+        if line.startswith("|") and not line.startswith(("| ---", "|--", "| :-", "|:-")):
             yield cells(line)
 
 

@@ -1,6 +1,8 @@
 """The page of a report, as HTML."""
 
 import math
+from base64 import b64encode
+from hashlib import sha256
 from html.parser import HTMLParser
 
 import pytest
@@ -117,6 +119,14 @@ def test_it_fetches_nothing() -> None:
     assert not [t for t, a in found.found if t != "img" and "src" in a]
     policy = found.all("meta", http_equiv="Content-Security-Policy")[0]["content"]
     assert policy.startswith("default-src 'none'; img-src data:;")
+
+
+def test_the_policy_lets_its_own_script_run_and_no_other() -> None:
+    html = nasty_page()
+    script = html.partition("<script>")[2].partition("</script>")[0]
+    digest = b64encode(sha256(script.encode()).digest()).decode()
+    policy = Elements(html).all("meta", http_equiv="Content-Security-Policy")[0]["content"]
+    assert policy.endswith(f"script-src 'sha256-{digest}'")
 
 
 def test_it_can_be_read_without_eyes() -> None:

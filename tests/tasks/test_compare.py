@@ -41,6 +41,12 @@ def test_a_table_is_printed_and_written() -> None:
 
 
 @pytest.mark.usefixtures("runs")
+def test_it_is_a_function_of_a_configuration() -> None:
+    config = CompareConfig(Path("a"), Path("b"), draws=200)
+    assert compare(config) == compare(CompareConfig.parse(WORDS))
+
+
+@pytest.mark.usefixtures("runs")
 def test_what_one_run_lacks_is_told() -> None:
     path = Path("b/predictions/test.npz")
     with np.load(path) as saved:
