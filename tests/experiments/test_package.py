@@ -1,6 +1,7 @@
 """experiments/ is one package, which the library asks for the paper's parts and never imports."""
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,3 +60,13 @@ def test_the_report_and_the_figures_import_nothing_above_them() -> None:
             for name in imports(path):
                 assert not name.startswith(tuple(f"mixkd.{other}" for other in others)), path
                 assert name.partition(".")[0] not in ("torch", "lightning"), path
+
+
+def test_the_report_its_artefacts_and_the_paper_need_no_torch() -> None:
+    code = """import sys
+from mixkd.config.shipped import artefacts, experiment
+import mixkd.tasks.report
+for name in (*artefacts(), "paper.report"):
+    experiment(name)
+sys.exit("torch" in sys.modules)"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
