@@ -11,7 +11,8 @@ from mixkd.data.module import ImageDataModule
 from mixkd.files.writing import write_csv, write_npz
 from mixkd.metrics.measurement import Measurement
 from mixkd.modules.classifier import Classifier
-from mixkd.plots.reliability import Curve, reliability_figure, save_figure
+from mixkd.plots.reliability import Curve, reliability_figure
+from mixkd.plots.style import save_figure
 from mixkd.runs.run import Metrics, Run
 
 

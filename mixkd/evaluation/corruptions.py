@@ -230,7 +230,7 @@ class CorruptionsAnalysis(Analysis[CorruptionsConfig]):
 
         from mixkd.files.writing import write_csv
         from mixkd.plots.corruptions import corruptions_figure
-        from mixkd.plots.reliability import save_figure
+        from mixkd.plots.style import save_figure
 
         names, severities = self.section.chosen, self.section.severities
         evaluated, test = context.evaluated, context.data.splits.test

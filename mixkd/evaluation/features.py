@@ -86,7 +86,7 @@ class FeaturesAnalysis(Analysis[FeaturesConfig]):
         from mixkd.metrics.features import clusters, embedding, v_measure
         from mixkd.networks.network import last_layer
         from mixkd.plots.features import features_figure
-        from mixkd.plots.reliability import save_figure
+        from mixkd.plots.style import save_figure
 
         names, seed = self.classes, self.section.seed
         say(f"features: {len(self.splits.test):,} test images of {', '.join(names)}")

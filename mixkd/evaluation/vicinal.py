@@ -99,7 +99,7 @@ class VicinalAnalysis(Analysis[VicinalConfig]):
         """Return `vicinal/<split>/...`; write vicinal.csv and a figure a split."""
         from mixkd.files.writing import write_csv
         from mixkd.metrics.vicinal import VicinalLinearity, answers_between
-        from mixkd.plots.reliability import save_figure
+        from mixkd.plots.style import save_figure
         from mixkd.plots.vicinal import vicinal_figure
 
         data, networks = context.data, context.networks
