@@ -178,7 +178,7 @@ def asked_analyses(raw: Mapping[str, Any]) -> list[str]:
     return [name for name in analysis_names() if value_of(raw, f"{name}.enabled")]
 
 
-@with_analyses
+@with_analyses(lambda name: (section_of_analysis(name), ...))
 class EvaluateConfig(TaskConfig):
     """mixkd evaluate."""
 

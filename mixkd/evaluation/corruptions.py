@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mixkd.data.images import AnyImages, Splits
     from mixkd.data.module import EvaluationBatch
     from mixkd.networks.network import Network
+    from mixkd.runs.read import FoundRun
     from mixkd.runs.run import Metrics
 
 COLUMNS = ("network", "corruption", "severity")
@@ -33,6 +34,7 @@ class CorruptionsConfig(AnalysisConfig):
 
     order = 2
     prefix = "corruption/"
+    is_drawn = True
     files = ("corruptions.csv",)
     columns = {"corruptions.csv": (("network", "corruption"), ("accuracy",))}  # noqa: RUF012
     asks_others = "corrupted ones"
@@ -223,6 +225,15 @@ class CorruptionsAnalysis(Analysis[CorruptionsConfig]):
             for severity in self.section.severities:
                 load(name, severity)
         return load
+
+    @classmethod
+    def derived(cls, run: FoundRun) -> dict[str, float]:
+        """Return the gains over the baseline that learned from labels alone, as `gain`."""
+        return {
+            name.removesuffix("_erm"): value
+            for name, value in run.metrics.items()
+            if name.startswith(CorruptionsConfig.prefix) and name.endswith("/gain_erm")
+        }
 
     def measure(self, context: Context) -> Metrics:
         """Return `corruption/<name>/<severity>/...`; write corruptions.csv and figures."""

@@ -31,6 +31,7 @@ class FeaturesConfig(AnalysisConfig):
 
     order = 3
     prefix = "features/"
+    is_drawn = True
     files = ("features.npz",)
 
     classes: Annotated[

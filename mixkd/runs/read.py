@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from mixkd.config.analyses import analysis_names, section_of_analysis
 from mixkd.config.fields import PLACE, REPEAT, pruned
 from mixkd.config.tasks import TASKS, EvaluateConfig
 from mixkd.config.void import without_void
@@ -32,11 +33,12 @@ FEATURES = ("tsne", "position", "classes")  # what is shown of features.npz
 TOLERANCE = 1e-4  # between metrics and what the saved float32 confidences give
 
 # What CSV files hold at least: texts, and numbers.
-COLUMNS = {
+COLUMNS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "reliability.csv": (("split",), ("count", "accuracy", "confidence")),
-    "vicinal.csv": (("split", "network"), ("lam",)),
     "history.csv": ((), ("val/accuracy",)),
 }
+for _name in analysis_names():
+    COLUMNS |= section_of_analysis(_name).columns
 
 
 @dataclass(frozen=True)

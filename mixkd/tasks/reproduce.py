@@ -10,6 +10,7 @@ from typing import Any
 
 from omegaconf import ListConfig
 
+from mixkd.config.analyses import analysis_names
 from mixkd.config.launcher import LocalConfig
 from mixkd.config.shipped import artefacts
 from mixkd.config.tasks import SweepSettings
@@ -30,7 +31,7 @@ from mixkd.tasks.report import write_report
 COMMANDS = ("finetune", "distill", "evaluate")
 # What tells an artefact's runs apart, or where they are.
 SET = ("seed", "method", "temperature", "network", "teacher", "student", "run.dir", "run.root",
-       "network.run", "teacher.run", "vicinal", "corruptions", "features")  # fmt: skip
+       "network.run", "teacher.run", *analysis_names())  # fmt: skip
 FREE = ("teacher.precision", "teacher.tape", "teacher.tape_precision", "teacher.tape_gb")
 KEYS = {
     "scale": "smoke, laptop, paper, or a .yaml file",
