@@ -86,15 +86,14 @@ def networks_table(results: Results, about: str) -> Table:
 
 
 def analysis_tables(results: Results) -> Iterator[Table]:
-    """Yield a table for each analysis that no artefact draws: a row a network, a column a metric."""
+    """Yield a table of each analysis that no artefact draws: a row a network, a column a metric."""
     for kind in analysis_names():
         section = section_of_analysis(kind)
         subjects = [subject for subject in results.subjects if results.seeds(subject, kind)]
         if section.is_drawn or not subjects:
             continue
-        metrics = sorted(
-            {key.metric for key in results.cells if key.metric.startswith(section.prefix)}
-        )
+        measured = {key.metric for key in results.cells}
+        metrics = sorted(name for name in measured if name.startswith(section.prefix))
         rows: list[dict[str, Value]] = [
             {
                 "network": title(subject),
@@ -104,17 +103,10 @@ def analysis_tables(results: Results) -> Iterator[Table]:
             }
             for subject in subjects
         ]
-        columns = [
-            Column(_column_name(name), name.removeprefix(section.prefix)) for name in metrics
-        ]
+        columns = [Column(_column_name(m), m.removeprefix(section.prefix)) for m in metrics]
         caption = f"By `mixkd evaluate {kind}=true`. ±: standard deviation over seeds."
-        yield Table(
-            f"analysis_{kind}",
-            f"Analysis: {kind}",
-            caption,
-            [COLUMNS[0], *columns, SEEDS, NOTES],
-            rows,
-        )
+        name, heading = f"analysis_{kind}", f"Analysis: {kind}"
+        yield Table(name, heading, caption, [COLUMNS[0], *columns, SEEDS, NOTES], rows)
 
 
 def _column_name(metric: str) -> str:
