@@ -62,7 +62,7 @@ class Student(_Section):
 
 @with_analyses(lambda _: (Words, Field(default_factory=list)))
 class Settings(_Section):
-    """A file of experiments/scales/. Its words are Hydra overrides; an analysis has its own, by its name.
+    """A file of experiments/scales/: Hydra overrides; those of an analysis have its name.
 
     Attributes:
         about: a sentence for captions.
