@@ -10,7 +10,8 @@ from mixkd.config.validation import validate
 from mixkd.data.images import Images, Splits
 from mixkd.data.module import ImageDataModule, make_stream
 from mixkd.modules.learner import Learner
-from mixkd.networks.network import Network, timm_core
+from mixkd.networks.build import timm_core
+from mixkd.networks.network import Network
 from mixkd.training.fit import make_trainer, prepare
 from mixkd.vicinal import VicinalStream
 

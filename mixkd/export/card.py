@@ -10,7 +10,7 @@ from typing import Any
 
 from mixkd import __version__
 from mixkd.console import printable
-from mixkd.export.hub import PREFIX
+from mixkd.networks.hub import PREFIX
 from mixkd.redact import hide
 from mixkd.report.table import as_markdown, metrics_table
 from mixkd.runs.provenance import PACKAGES

@@ -10,12 +10,9 @@ from mixkd.data.module import ImageDataModule, load_splits, make_stream, make_vi
 from mixkd.errors import UserError
 from mixkd.files.writing import file_fingerprint
 from mixkd.modules.distillation import Distillation
-from mixkd.networks.network import (
-    FrozenTeacher,
-    Network,
-    build_network,
-    weights_fingerprint,
-)
+from mixkd.networks.build import build_network
+from mixkd.networks.network import FrozenTeacher, Network
+from mixkd.networks.weights import weights_fingerprint
 from mixkd.runs.held_out import refuse_leaks
 from mixkd.runs.opening import open_run
 from mixkd.runs.provenance import stream_seed

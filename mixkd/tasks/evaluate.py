@@ -18,7 +18,9 @@ from mixkd.evaluation.logits import evaluate_logits
 from mixkd.evaluation.vicinal import analyse, choose_pairs
 from mixkd.files.writing import write_json
 from mixkd.modules.classifier import Classifier
-from mixkd.networks.network import Network, build_network, weights_fingerprint
+from mixkd.networks.build import build_network
+from mixkd.networks.network import Network
+from mixkd.networks.weights import weights_fingerprint
 from mixkd.runs.held_out import UNKNOWN, leak, tell_seen_tests
 from mixkd.runs.opening import open_run
 from mixkd.runs.run import Metrics, Run

@@ -24,7 +24,9 @@ from mixkd.files.writing import (
     write_json,
     write_text,
 )
-from mixkd.networks.network import build_network, check_logits, read_tensors
+from mixkd.networks.build import build_network
+from mixkd.networks.checks import check_logits
+from mixkd.networks.weights import read_tensors
 from mixkd.redact import hidden
 
 # Of the largest logit, in size (at least 1). Another order of summation in float32 changes a

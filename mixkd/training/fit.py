@@ -29,16 +29,10 @@ from mixkd.evaluation.calibration import can_fit, measure
 from mixkd.files.writing import file_fingerprint, replacing, write_json
 from mixkd.modules.head_training import HeadTraining
 from mixkd.modules.learner import Learner
-from mixkd.networks.network import (
-    Network,
-    check_logits,
-    check_training,
-    head_of,
-    read_tensors,
-    save_weights,
-    use_channels_last,
-)
+from mixkd.networks.checks import check_logits, check_training, use_channels_last
+from mixkd.networks.network import Network, head_of
 from mixkd.networks.state_dict import checked
+from mixkd.networks.weights import read_tensors, save_weights
 from mixkd.runs.overlap import write_marks
 from mixkd.runs.provenance import stream_seed
 from mixkd.runs.run import Metrics, Run

@@ -17,7 +17,8 @@ from mixkd.callbacks.recorder import Recorder
 from mixkd.config.compose import compose
 from mixkd.config.validation import validate
 from mixkd.data.class_names import CIFAR10
-from mixkd.networks.network import build_network, save_weights
+from mixkd.networks.build import build_network
+from mixkd.networks.weights import save_weights
 
 pytestmark = pytest.mark.integration
 

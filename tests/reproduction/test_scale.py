@@ -11,7 +11,7 @@ from mixkd.config.shipped import artefacts, experiments_dir
 from mixkd.config.tasks import FinetuneConfig
 from mixkd.config.validation import validate
 from mixkd.errors import UserError
-from mixkd.networks.network import build_network
+from mixkd.networks.build import build_network
 from mixkd.report.reference import load_reference
 from mixkd.reproduction.artefact import load_artefact
 from mixkd.reproduction.carry_out import distinct

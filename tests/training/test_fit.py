@@ -5,7 +5,8 @@ from torch import nn
 
 from mixkd.config.compose import compose
 from mixkd.config.validation import validate
-from mixkd.networks.network import Network, build_network
+from mixkd.networks.build import build_network
+from mixkd.networks.network import Network
 from mixkd.training.fit import prepare
 
 
