@@ -7,8 +7,10 @@ from torch import nn
 from mixkd.config.compose import compose
 from mixkd.config.tasks import FinetuneConfig
 from mixkd.config.validation import validate
-from mixkd.data.images import Images, Splits
-from mixkd.data.module import ImageDataModule, make_stream
+from mixkd.data.batches import make_stream
+from mixkd.data.images import Images
+from mixkd.data.module import ImageDataModule
+from mixkd.data.splits import Splits
 from mixkd.modules.learner import Learner
 from mixkd.networks.build import timm_core
 from mixkd.networks.network import Network

@@ -1,17 +1,12 @@
-"""Labelled images, in memory or on disk, and the splits that every task works on."""
+"""Labelled images, in memory or on disk."""
 
 import hashlib
-import json
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 import torch
-from sklearn.model_selection import train_test_split
 from torch import Tensor
-
-from mixkd.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -157,63 +152,3 @@ def _sha256(*tensors: Tensor, more: str = "") -> str:
     for tensor in tensors:
         digest.update(tensor.contiguous().numpy().data)
     return digest.hexdigest()
-
-
-@dataclass(frozen=True)
-class Splits:
-    """What a task trains on, selects by and reports on; class names in label order."""
-
-    train: AnyImages
-    val: AnyImages
-    test: AnyImages
-    classes: tuple[str, ...]
-
-    @cached_property
-    def fingerprints(self) -> dict[str, str]:
-        """The sha256 of class names and every split: `data`, or `data_files` of images on disk."""
-        parts = [part.fingerprint() for part in (self.train, self.val, self.test)]
-        digest = hashlib.sha256(json.dumps([self.classes, parts]).encode()).hexdigest()
-        return {"data" if isinstance(self.test, Images) else "data_files": digest}
-
-    def __getitem__(self, split: str) -> AnyImages:
-        images: AnyImages = getattr(self, split)
-        return images
-
-
-def stratified(images: AnyImages, count: int, seed: int, key: str) -> tuple[AnyImages, AnyImages]:
-    """Split images at random into `count` and the rest, each class in proportion.
-
-    Both parts keep the order of the data set. A class too rare for its share may be missing from
-    the smaller part.
-
-    Raises:
-        UserError: naming `key`, if either part is smaller than the number of classes, or a class
-            has a single image.
-    """
-    classes = int(images.labels.bincount().count_nonzero())
-    rest = len(images) - count
-    if len(images) < 2 * classes:
-        more = "; take a val/ of its own, or data.selection=test" if key == "data.holdout" else ""
-        raise UserError.of(
-            key,
-            f"{len(images)} images cannot be split so that both parts hold {classes} classes"
-            + more,
-        )
-    if count < classes or rest < classes:
-        raise UserError.of(
-            key,
-            f"asks for {count} of {len(images)} images; takes {classes} to {len(images) - classes},"
-            f" so that both parts can hold the {classes} classes",
-        )
-    single = (images.labels.bincount() == 1).nonzero().flatten().tolist()
-    if single:
-        raise UserError.of(key, f"classes {single} have a single image, which cannot be split")
-    positions = np.arange(len(images))
-    chosen, others = train_test_split(
-        positions,
-        train_size=count,
-        test_size=rest,
-        random_state=seed,
-        stratify=images.labels.numpy(),
-    )
-    return images.take(np.sort(chosen)), images.take(np.sort(others))

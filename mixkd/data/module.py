@@ -7,7 +7,6 @@ device all the same.
 
 import signal
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,16 +15,14 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from mixkd.config.data import CorruptedDataConfig, DataConfig
-from mixkd.config.method import MixConfig
+from mixkd.config.data import DataConfig
 from mixkd.console import cores
-from mixkd.data.corrupted import load_corrupted
-from mixkd.data.images import AnyImages, Images, Splits, StoredImages, stratified
+from mixkd.data.batches import EvaluationBatch, PairBatch, make_views, needed_rows, vicinal_batch
+from mixkd.data.images import AnyImages, Images, StoredImages
 from mixkd.data.pairs import ImagePairs
-from mixkd.data.sources import SOURCES
-from mixkd.data.views import Views
+from mixkd.data.splits import Splits
 from mixkd.errors import UserError
-from mixkd.vicinal import Mixing, Plan, VicinalBatch, VicinalStream, cut, mix
+from mixkd.vicinal import Plan, VicinalBatch, VicinalStream
 
 
 class Step(NamedTuple):
@@ -57,24 +54,6 @@ class Fetched(NamedTuple):
 
     position: Step | Range | PairRange
     pixels: Tensor | str
-
-
-@dataclass(frozen=True)
-class EvaluationBatch:
-    """Views as they are: float32 [b, 3, h, w] in [0, 1]; int64 labels and positions, [b]."""
-
-    view: Tensor
-    label: Tensor
-    index: Tensor
-
-
-@dataclass(frozen=True)
-class PairBatch:
-    """Views of pairs as they are: float32 [b, 3, h, w] each; int64 positions of the pairs, [b]."""
-
-    first: Tensor
-    second: Tensor
-    position: Tensor
 
 
 class Positions:
@@ -298,171 +277,3 @@ class ImageDataModule(LightningDataModule):
         if images is None or images.labels.device != device:
             images = self._placed[split] = self.splits[split].to(device)
         return images
-
-
-# Which of a batch's rows: int64 positions, or a slice, which takes them without a copy.
-Chosen = Tensor | slice
-
-
-def needed_rows(plan: Plan, rows: Tensor) -> tuple[Chosen, Chosen, Tensor]:
-    """Return the rows of a batch that some rows of it need, their own and their partners', once.
-
-    Args:
-        plan: the global batch.
-        rows: int64 [b], in order.
-
-    Returns:
-        The rows, and where in them each row and each partner is.
-    """
-    if len(rows) == len(plan.image):
-        return slice(None), slice(None), plan.partner
-    needed, where = torch.unique(torch.cat([rows, plan.partner[rows]]), return_inverse=True)
-    own, partner = where.chunk(2)
-    return needed, own, partner
-
-
-def vicinal_batch(
-    images: AnyImages, plan: Plan, rows: Tensor, views: Views, pixels: Tensor | None = None
-) -> VicinalBatch:
-    """Return `rows` of a planned batch.
-
-    Args:
-        images: the training images, on any device.
-        plan: the global batch.
-        rows: int64 [b], this process's rows of it, in order, on the CPU.
-        views: how pixels become views.
-        pixels: uint8, of the rows that are needed, where images stay on disk.
-    """
-    device = images.labels.device
-
-    def sent(x: Tensor) -> Tensor:
-        return x if device.type == "cpu" else x.pin_memory().to(device, non_blocking=True)
-
-    # A partner may be another process's row: make each view that is needed, once.
-    needed, own, other = needed_rows(plan, rows)
-    mine = own if isinstance(own, slice) else rows
-    own, other = own if isinstance(own, slice) else sent(own), sent(other)
-    image, top, left, flip = (sent(x[needed]) for x in (plan.image, plan.top, plan.left, plan.flip))
-    if pixels is None:
-        assert isinstance(images, Images)
-        pixels = images.pixels.index_select(0, image)
-    view = views.training(pixels, top, left, flip)
-    label, index = images.labels[image], images.index[image]
-    lam = sent(plan.lam[mine])
-    if not plan.mixes:
-        mixed = view[own]
-    elif plan.centre is None:
-        mixed = mix(view[own], view.index_select(0, other), lam)
-    else:
-        centre = sent(plan.centre[mine])
-        mixed, lam = cut(view[own], view.index_select(0, other), lam, centre)
-    return VicinalBatch(
-        mixed, lam, label[own], label[other], index[own], index[other],
-        plan.epoch, plan.step, rows,
-    )  # fmt: skip
-
-
-def vicinal_batches(
-    stream: VicinalStream, images: Tensor, label: Tensor, epoch: int = 0
-) -> Iterator[VicinalBatch]:
-    """Yield an epoch of a stream over images in memory, on their device.
-
-    Args:
-        stream: over as many images. Its slack is padding, half of it on each side.
-        images: float32 in [0, 1] or uint8, shape [n, 3, height, width].
-        label: int64, shape [n].
-        epoch: from 0; each has an order and mixtures of its own.
-
-    Raises:
-        ValueError: if there are not as many images as the stream is over, or its slack is odd.
-
-    Examples:
-        >>> images, label = torch.rand(100, 3, 8, 8), torch.arange(100) % 10
-        >>> stream = VicinalStream(100, 32, seed=0, mixing=Mixing("uniform"), slack=4, flip=True)
-        >>> for batch in vicinal_batches(stream, images, label, epoch=1):
-        ...     print(batch.step, batch.mixed.shape)
-        0 torch.Size([32, 3, 8, 8])
-        1 torch.Size([32, 3, 8, 8])
-        2 torch.Size([32, 3, 8, 8])
-    """
-    if not len(images) == len(label) == stream.n:
-        raise ValueError(f"{len(images)} images, {len(label)} labels, a stream over {stream.n}")
-    if stream.slack % 2:
-        raise ValueError(f"a slack of {stream.slack} cannot be shared by two sides")
-    stored = Images(images, label, torch.arange(stream.n, device=label.device))
-    views = Views(stored.stored, resize=None, size=None, pad=stream.slack // 2)
-    rows = torch.arange(stream.batch_size)
-    for step in range(stream.steps_per_epoch):
-        yield vicinal_batch(stored, stream.plan(epoch, step), rows, views)
-
-
-def make_views(cfg: DataConfig, splits: Splits) -> Views:
-    """Return how the splits' images become views."""
-    return Views(splits.test.stored, cfg.resize, cfg.size, cfg.pad)
-
-
-def load_splits(cfg: DataConfig) -> Splits:
-    """Load a data set and split it as configured. Corrupted data are a test split alone.
-
-    The held-out images depend on `data.split_seed` alone, so that no run trains on another's;
-    `data.limit_train` shortens the training and the held-out images in the same proportion.
-
-    Raises:
-        UserError: if the data cannot be read or split.
-    """
-    if isinstance(cfg, CorruptedDataConfig):
-        test, classes = load_corrupted(cfg)
-        if cfg.limit_test is not None and cfg.limit_test < len(test):
-            test, _ = stratified(test, cfg.limit_test, cfg.split_seed, "data.limit_test")
-        none = test.take(np.arange(0))
-        return Splits(none, none, test, classes)
-    source = SOURCES[cfg.source](cfg)
-    train, test, val = source.train, source.test, source.val
-    if cfg.limit_test is not None and cfg.limit_test < len(test):
-        test, _ = stratified(test, cfg.limit_test, cfg.split_seed, "data.limit_test")
-    if cfg.selection == "test":
-        val = test
-    elif val is None:
-        count = round(len(train) * cfg.holdout)
-        val, train = stratified(train, count, cfg.split_seed, "data.holdout")
-    if cfg.limit_train is not None and cfg.limit_train < len(train):
-        share = cfg.limit_train / len(train)
-        train, _ = stratified(train, cfg.limit_train, cfg.split_seed, "data.limit_train")
-        count = max(round(len(val) * share), len(source.classes))
-        if cfg.selection != "test" and count < len(val) - len(source.classes):
-            val, _ = stratified(val, count, cfg.split_seed, "data.limit_train")
-    return Splits(train, val, test, source.classes)
-
-
-def make_stream(
-    cfg: DataConfig,
-    splits: Splits,
-    mixing: MixConfig | None,
-    seed: int,
-    *,
-    devices: int = 1,
-    stage: int = 2,
-) -> VicinalStream:
-    """Return the vicinal stream over the training images.
-
-    Images on disk are mixed within each of `devices` processes.
-
-    Raises:
-        UserError: if a batch is larger than the training set.
-    """
-    if cfg.batch_size > len(splits.train):
-        raise UserError.of(
-            "data.batch_size",
-            f"got {cfg.batch_size}; takes at most the {len(splits.train)} training images",
-        )
-    given = None if mixing is None else Mixing(mixing.lam, mixing.a, mixing.per, mixing.kind)
-    return VicinalStream(
-        len(splits.train),
-        cfg.batch_size,
-        seed,
-        given,
-        slack=make_views(cfg, splits).slack,
-        flip=cfg.flip,
-        stage=stage,
-        groups=1 if isinstance(splits.train, Images) else devices,
-    )

@@ -8,7 +8,6 @@ import numpy as np
 from mixkd.errors import UserError
 from mixkd.files.arrays import NotArrays, read_npz
 from mixkd.files.writing import replacing
-from mixkd.runs.identity import are_drawn_pairs
 
 
 class ImagePairs(NamedTuple):
@@ -72,6 +71,14 @@ def load_pairs(path: Path, sizes: dict[str, int], count: int, seed: int) -> dict
         split: ImagePairs(*(value.astype(np.int64) for value in own))
         for split, own in pairs.items()
     }
+
+
+def are_drawn_pairs(path: Path, seed: int, count: int) -> bool:
+    """Return whether a file of pairs says that it was drawn by mixkd with a seed and a count."""
+    try:
+        return bool(read_npz(path, ("drawn",))["drawn"].tolist() == [seed, count])
+    except (NotArrays, KeyError):
+        return False  # whoever reads it says what is wrong
 
 
 def _check(pairs: ImagePairs, split: str, n: int, path: Path) -> None:

@@ -7,8 +7,8 @@ import numpy as np
 from lightning.pytorch import Trainer
 
 from mixkd.config.data import DataConfig
-from mixkd.data.images import Splits
 from mixkd.data.module import ImageDataModule
+from mixkd.data.splits import Splits
 from mixkd.files.writing import replacing, write_csv
 from mixkd.metrics.measurement import Measurement
 from mixkd.modules.classifier import Classifier

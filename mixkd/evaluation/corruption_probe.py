@@ -6,7 +6,7 @@ import numpy as np
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from mixkd.data.module import EvaluationBatch
+from mixkd.data.batches import EvaluationBatch
 from mixkd.metrics.calibration import Calibration
 from mixkd.metrics.measurement import gathered
 from mixkd.networks.network import Network

@@ -12,9 +12,10 @@ from mixkd.config.data import DataConfig
 from mixkd.config.tasks import EvaluateConfig
 from mixkd.console import say
 from mixkd.data.corrupted import PUBLISHED, read_arrays, read_folders
-from mixkd.data.images import AnyImages, Images, Splits
+from mixkd.data.images import AnyImages, Images
 from mixkd.data.make_corrupted import make_corrupted
-from mixkd.data.module import ImageDataModule, load_splits
+from mixkd.data.module import ImageDataModule
+from mixkd.data.splits import Splits, load_splits
 from mixkd.errors import UserError
 from mixkd.evaluation.corruption_probe import CorruptionProbe
 from mixkd.files.writing import write_csv

@@ -9,8 +9,8 @@ from lightning.pytorch import Trainer
 from mixkd.config.analyses import FeaturesConfig
 from mixkd.config.data import DataConfig
 from mixkd.console import say
-from mixkd.data.images import Splits
 from mixkd.data.module import ImageDataModule
+from mixkd.data.splits import Splits
 from mixkd.errors import UserError, nearest
 from mixkd.evaluation.feature_probe import FeatureProbe
 from mixkd.files.writing import replacing

@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from mixkd.data.module import PairBatch
+from mixkd.data.batches import PairBatch
 from mixkd.errors import NotFinite
 from mixkd.metrics.measurement import gathered
 from mixkd.metrics.vicinal import ask_between, is_pair, summary

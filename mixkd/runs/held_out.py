@@ -8,7 +8,7 @@ from mixkd.config.data import DataConfig
 from mixkd.config.network import NetworkConfig
 from mixkd.console import say
 from mixkd.data.contents import SPLITS
-from mixkd.data.images import Splits
+from mixkd.data.splits import Splits
 from mixkd.errors import Problem, UserError
 from mixkd.networks.origin import other_split, same_images, saved_of
 from mixkd.runs.overlap import image_marks, read_marks, seen

@@ -21,9 +21,9 @@ from mixkd.config.tasks import (
 )
 from mixkd.config.void import without_void
 from mixkd.data.contents import contents, split_contents, summary, to_unpack
-from mixkd.data.corruption_names import FOLDERS
+from mixkd.data.corruption_names import arrays_folder
 from mixkd.data.listing import image_files
-from mixkd.files.arrays import NotArrays, read_npz
+from mixkd.data.pairs import are_drawn_pairs
 from mixkd.files.writing import file_fingerprint
 
 # Of keys of a training's `trainer` that once named no experiment, the values that still do not.
@@ -121,15 +121,8 @@ def _corrupted_files(cfg: CorruptedDataConfig) -> Iterator[tuple[str, Path]]:
         folders = [*root.glob(place), *root.glob(f"*/{place}")]
         return chain.from_iterable(image_files(f, f"{place}/") for f in sorted(folders))
     names = [f"{name}.npy" for name in (cfg.corruption, "labels")]
-    folder = arrays_folder(cfg) or root
+    folder = arrays_folder(cfg.source, cfg.root) or root
     return ((name, folder / name) for name in names if (folder / name).is_file())
-
-
-def arrays_folder(cfg: CorruptedDataConfig) -> Path | None:
-    """Return the folder of a published set's arrays: the one in its root, or the root itself."""
-    root = Path(cfg.root or "")
-    places = (root / FOLDERS[cfg.source], root)
-    return next((place for place in places if any(place.glob("*.npy"))), None)
 
 
 def _published(cfg: EvaluateConfig) -> Iterator[CorruptedDataConfig]:
@@ -154,7 +147,11 @@ def lacks_data(cfg: Config) -> bool:
 
 def _is_lacking(data: DataConfig) -> bool:
     if isinstance(data, CorruptedDataConfig):
-        return data.source != "imagenet_c" and data.download and arrays_folder(data) is None
+        return (
+            data.source != "imagenet_c"
+            and data.download
+            and arrays_folder(data.source, data.root) is None
+        )
     return data.source == "imagenet" and bool(to_unpack(Path(data.root or "")))
 
 
@@ -163,14 +160,6 @@ def _pairs_fingerprint(cfg: VicinalConfig) -> str:
     path = Path(cfg.pairs or "")
     drawn = not path.is_file() or are_drawn_pairs(path, cfg.seed, cfg.n_pairs)
     return "drawn" if drawn else file_fingerprint(path)
-
-
-def are_drawn_pairs(path: Path, seed: int, count: int) -> bool:
-    """Return whether a file of pairs says that it was drawn by mixkd with a seed and a count."""
-    try:
-        return bool(read_npz(path, ("drawn",))["drawn"].tolist() == [seed, count])
-    except (NotArrays, KeyError):
-        return False  # whoever reads it says what is wrong
 
 
 def _without_places(section: Section) -> dict[str, Any]:

@@ -7,8 +7,9 @@ import numpy as np
 from mixkd.callbacks.loggers import log_results, open_loggers
 from mixkd.config.tasks import EvaluateConfig, EvaluateLogitsConfig
 from mixkd.console import say
-from mixkd.data.images import Splits
-from mixkd.data.module import ImageDataModule, load_splits, make_views
+from mixkd.data.batches import make_views
+from mixkd.data.module import ImageDataModule
+from mixkd.data.splits import Splits, load_splits
 from mixkd.errors import UserError
 from mixkd.evaluation.batchnorm import BatchNormEstimation
 from mixkd.evaluation.calibration import can_fit, measure

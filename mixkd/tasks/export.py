@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from mixkd.config.tasks import ExportConfig
+from mixkd.data.batches import make_views
 from mixkd.data.images import Images
-from mixkd.data.module import load_splits, make_views
+from mixkd.data.splits import load_splits
 from mixkd.errors import UserError, shortened
 from mixkd.export import hub
 from mixkd.export.card import Facts, card

@@ -3,7 +3,9 @@
 import torch
 
 from mixkd.config.tasks import FinetuneConfig
-from mixkd.data.module import ImageDataModule, load_splits, make_stream, make_views
+from mixkd.data.batches import make_stream, make_views
+from mixkd.data.module import ImageDataModule
+from mixkd.data.splits import load_splits
 from mixkd.modules.supervised import Supervised
 from mixkd.networks.build import build_network
 from mixkd.networks.weights import weights_fingerprint

@@ -22,8 +22,9 @@ from mixkd.config.logging import CallbacksConfig
 from mixkd.config.tasks import DistillConfig, FinetuneConfig
 from mixkd.config.trainer import MachineConfig, TrainerConfig
 from mixkd.console import say
-from mixkd.data.images import Splits
-from mixkd.data.module import ImageDataModule, make_stream
+from mixkd.data.batches import make_stream
+from mixkd.data.module import ImageDataModule
+from mixkd.data.splits import Splits
 from mixkd.errors import UserError
 from mixkd.evaluation.calibration import can_fit, measure
 from mixkd.files.writing import file_fingerprint, replacing, write_json

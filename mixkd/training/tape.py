@@ -190,7 +190,7 @@ class Tape:
         return array
 
 
-class Deck:
+class TapedTeacher:
     """A training's way to its teacher: the tape where it has the answer, else the teacher.
 
     Of several runs of one tape, one records; the others ask the teacher until the tape is whole.

@@ -18,8 +18,7 @@ import torchvision
 
 from mixkd.config.compose import compose
 from mixkd.config.validation import validate
-from mixkd.data.images import Splits
-from mixkd.data.module import load_splits
+from mixkd.data.splits import Splits, load_splits
 from mixkd.errors import UserError
 
 

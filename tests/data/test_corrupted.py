@@ -24,7 +24,7 @@ from mixkd.config.validation import validate
 from mixkd.data import corrupted
 from mixkd.data.class_names import CIFAR10, CIFAR100
 from mixkd.data.images import StoredImages
-from mixkd.data.module import load_splits
+from mixkd.data.splits import load_splits
 from mixkd.errors import UserError
 
 N = 12  # images a severity
@@ -196,7 +196,7 @@ import numpy as np
 import mixkd.tasks.evaluate
 from mixkd.config.compose import compose
 from mixkd.config.validation import validate
-from mixkd.data.module import load_splits
+from mixkd.data.splits import load_splits
 words = ["network=resnet20", "network.weights=w.pth", "data=cifar100_c", "data.corruption=fog",
          "data.severity=3", *sys.argv[1:]]
 splits = load_splits(validate(compose("evaluate", words)).data)

@@ -11,8 +11,7 @@ from PIL import Image
 from mixkd import console
 from mixkd.config.compose import compose
 from mixkd.config.validation import validate
-from mixkd.data.images import Splits
-from mixkd.data.module import load_splits
+from mixkd.data.splits import Splits, load_splits
 from mixkd.errors import UserError
 from tests.conftest import write_images
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from mixkd.config.compose import compose
 from mixkd.config.validation import validate
 from mixkd.data.module import ImageDataModule
-from mixkd.data.images import Images, Splits
+from mixkd.data.images import Images
+from mixkd.data.splits import Splits
 from mixkd.modules.classifier import Classifier
 from mixkd.networks.network import Network
 from mixkd.training.fit import make_trainer

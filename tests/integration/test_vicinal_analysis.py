@@ -70,7 +70,7 @@ def test_a_pair_is_measured_as_in_plain_pytorch(
 
     from mixkd.config.compose import compose
     from mixkd.config.validation import validate
-    from mixkd.data.module import load_splits
+    from mixkd.data.splits import load_splits
 
     splits = load_splits(validate(compose("evaluate", [*DATA, *NETWORK])).data)
     pairs = np.load("pairs.npz")

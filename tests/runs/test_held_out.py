@@ -10,8 +10,7 @@ from mixkd.config.compose import compose
 from mixkd.config.network import NetworkConfig
 from mixkd.config.tasks import FinetuneConfig
 from mixkd.config.validation import validate
-from mixkd.data.images import Splits
-from mixkd.data.module import load_splits
+from mixkd.data.splits import Splits, load_splits
 from mixkd.runs.held_out import leak
 from mixkd.runs.overlap import image_marks, write_marks
 
