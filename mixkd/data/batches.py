@@ -50,8 +50,7 @@ def needed_rows(plan: Plan, rows: Tensor) -> tuple[Chosen, Chosen, Tensor]:
     if len(rows) == len(plan.image):
         return slice(None), slice(None), plan.partner
     needed, where = torch.unique(torch.cat([rows, plan.partner[rows]]), return_inverse=True)
-    own, partner = where.chunk(2)
-    return needed, own, partner
+    return needed, *where.chunk(2)
 
 
 def vicinal_batch(
@@ -72,25 +71,22 @@ def vicinal_batch(
         return x if device.type == "cpu" else x.pin_memory().to(device, non_blocking=True)
 
     # A partner may be another process's row: make each view that is needed, once.
-    needed, own, other = needed_rows(plan, rows)
-    mine = own if isinstance(own, slice) else rows
-    own, other = own if isinstance(own, slice) else sent(own), sent(other)
+    needed, kept, partner = needed_rows(plan, rows)
+    drawn = kept if isinstance(kept, slice) else rows  # the rows in the plan
+    kept, partner = kept if isinstance(kept, slice) else sent(kept), sent(partner)
     image, top, left, flip = (sent(x[needed]) for x in (plan.image, plan.top, plan.left, plan.flip))
     if pixels is None:
         assert isinstance(images, Images)
         pixels = images.pixels.index_select(0, image)
     view = views.training(pixels, top, left, flip)
     label, index = images.labels[image], images.index[image]
-    lam = sent(plan.lam[mine])
-    if not plan.mixes:
-        mixed = view[own]
-    elif plan.centre is None:
-        mixed = mix(view[own], view.index_select(0, other), lam)
-    else:
-        centre = sent(plan.centre[mine])
-        mixed, lam = cutmix(view[own], view.index_select(0, other), lam, centre)
+    lam, mixed = sent(plan.lam[drawn]), view[kept]
+    if plan.mixes and plan.centre is None:
+        mixed = mix(mixed, view.index_select(0, partner), lam)
+    elif plan.centre is not None:
+        mixed, lam = cutmix(mixed, view.index_select(0, partner), lam, sent(plan.centre[drawn]))
     return VicinalBatch(
-        mixed, lam, label[own], label[other], index[own], index[other],
+        mixed, lam, label[kept], label[partner], index[kept], index[partner],
         plan.epoch, plan.step, rows,
     )  # fmt: skip
 
@@ -155,12 +151,11 @@ def make_stream(
             "data.batch_size",
             f"got {cfg.batch_size}; takes at most the {len(splits.train)} training images",
         )
-    given = None if mixing is None else Mixing(mixing.lam, mixing.a, mixing.per, mixing.kind)
     return VicinalStream(
         len(splits.train),
         cfg.batch_size,
         seed,
-        given,
+        None if mixing is None else Mixing(mixing.lam, mixing.a, mixing.per, mixing.kind),
         slack=make_views(cfg, splits).slack,
         flip=cfg.flip,
         stage=stage,

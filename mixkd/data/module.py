@@ -22,7 +22,7 @@ from mixkd.data.images import AnyImages, Images, StoredImages
 from mixkd.data.pairs import ImagePairs
 from mixkd.data.splits import Splits
 from mixkd.errors import UserError
-from mixkd.vicinal import Plan, VicinalBatch, VicinalStream
+from mixkd.vicinal import Plan, VicinalStream
 
 
 class Step(NamedTuple):
@@ -41,18 +41,17 @@ class Range(NamedTuple):
     stop: int
 
 
-class PairRange(NamedTuple):
+class PairRange(Range):
     """Pairs [start, stop) of those of a split."""
 
-    split: str
-    start: int
-    stop: int
+
+Position = Step | Range
 
 
 class Fetched(NamedTuple):
     """What was read from disk for a position: uint8 [n, 3, *stored], or why it could not be."""
 
-    position: Step | Range | PairRange
+    position: Position
     pixels: Tensor | str
 
 
@@ -65,16 +64,16 @@ class Positions:
     def __init__(
         self,
         length: int,
-        at: Callable[[int], Step | Range | PairRange],
+        position: Callable[[int], Position],
         first: Callable[[], int] = lambda: 0,
     ) -> None:
-        self.length, self.at, self.first = length, at, first
+        self.length, self.position, self.first = length, position, first
 
     def __len__(self) -> int:
         return self.length
 
-    def __iter__(self) -> Iterator[Step | Range | PairRange]:
-        return map(self.at, range(self.first(), self.length))
+    def __iter__(self) -> Iterator[Position]:
+        return map(self.position, range(self.first(), self.length))
 
 
 class Fetching(Dataset[Fetched]):
@@ -82,16 +81,16 @@ class Fetching(Dataset[Fetched]):
 
     Args:
         images: of a split.
-        needed: the positions in it, int64 [n], of a step or a range.
+        rows: which of them a position needs, int64 [n].
     """
 
-    def __init__(self, images: StoredImages, needed: Callable[[Any], Tensor]) -> None:
-        self.images, self.needed = images, needed
+    def __init__(self, images: StoredImages, rows: Callable[[Position], Tensor]) -> None:
+        self.images, self.rows = images, rows
 
-    def __getitem__(self, position: Step | Range | PairRange) -> Fetched:
+    def __getitem__(self, position: Position) -> Fetched:
         """Return the images, or the message: an exception would come with a traceback."""
         try:
-            return Fetched(position, self.images.read(self.needed(position).numpy()))
+            return Fetched(position, self.images.read(self.rows(position).numpy()))
         except UserError as error:
             return Fetched(position, error.problems[0].text)
 
@@ -136,40 +135,37 @@ class ImageDataModule(LightningDataModule):
             lambda k: Step(epochs.processed, k // parts, k % parts),
             lambda: batches.processed % length,  # of an epoch that has ended all are processed
         )
-        return self._loader("train", positions, self._needed)
+        return self._loader("train", positions)
 
     def val_dataloader(self) -> Iterable[Range | Fetched]:
         """Return the held-out images that this process evaluates."""
         return self.ranges("val")
 
-    def test_dataloader(self) -> Iterable[Range | PairRange | Fetched]:
+    def test_dataloader(self) -> Iterable[Range | Fetched]:
         """Return the images, or the pairs, of `tested` that this process evaluates."""
         if self.pairs is None:
             return self.ranges(self.tested)
-        positions = self._shared_out(len(self.pairs.i), PairRange, self.tested)
-        return self._loader(self.tested, positions, lambda r: self._of_pairs(r).flatten())
+        return self._loader(self.tested, self._share(len(self.pairs.i), PairRange, self.tested))
 
     def pair_batches(self, split: str, pairs: ImagePairs) -> Iterator[PairBatch]:
         """Yield this process's share of pairs, on the device, without workers: for a few pairs."""
         assert self.trainer is not None
         self.pairs, images = pairs, self.splits[split]
-        for position in self._shared_out(len(pairs.i), PairRange, split):
-            assert isinstance(position, PairRange)
-            fetched: PairRange | Fetched = position
+        for position in self._share(len(pairs.i), PairRange, split):
+            pixels = None
             if isinstance(images, StoredImages):
-                pixels = images.read(self._of_pairs(position).flatten().numpy())
-                fetched = Fetched(position, pixels.to(self.trainer.strategy.root_device))
-            batch = self.on_after_batch_transfer(fetched, 0)
-            assert isinstance(batch, PairBatch)
-            yield batch
+                pixels = images.read(self._rows(position).numpy())
+                pixels = pixels.to(self.trainer.strategy.root_device)
+            assert isinstance(position, PairRange)
+            yield self._pair_batch(position, pixels)
         self.pairs = None
 
     def ranges(self, split: str) -> Iterable[Range | Fetched]:
         """Return the ranges of a split that this process evaluates; together they hold it once."""
-        positions = self._shared_out(len(self.splits[split]), Range, split)
-        return self._loader(split, positions, lambda r: torch.arange(r.start, r.stop))
+        return self._loader(split, self._share(len(self.splits[split]), Range, split))
 
-    def _shared_out(self, n: int, kind: type[Range] | type[PairRange], split: str) -> Positions:
+    def _share(self, n: int, kind: type[Range], split: str) -> Positions:
+        """Return the ranges of n images or pairs of a split that this process takes."""
         assert self.trainer is not None
         rank, world = self.trainer.global_rank, self.trainer.world_size
         size = self.cfg.eval_batch_size
@@ -181,11 +177,19 @@ class ImageDataModule(LightningDataModule):
         starts = range(first, last, size)
         return Positions(len(starts), lambda k: kind(split, starts[k], min(starts[k] + size, last)))
 
-    def _of_pairs(self, position: PairRange) -> Tensor:
-        """Return where the images of pairs are in the split: int64, shape [2, pairs]."""
-        assert self.pairs is not None
-        at = slice(position.start, position.stop)
-        return torch.from_numpy(np.stack([self.pairs.i[at], self.pairs.j[at]]))
+    def _rows(self, position: Position) -> Tensor:
+        """Return the positions in its split of the images that a batch needs: int64 [n].
+
+        Of pairs they are the first images of all, then the second ones.
+        """
+        if isinstance(position, Step):
+            plan, rows = self._plan(position)
+            return plan.image[needed_rows(plan, rows)[0]]
+        if isinstance(position, PairRange):
+            assert self.pairs is not None
+            pairs = slice(position.start, position.stop)
+            return torch.from_numpy(np.concatenate([self.pairs.i[pairs], self.pairs.j[pairs]]))
+        return torch.arange(position.start, position.stop)
 
     def transfer_batch_to_device(
         self, batch: Any, device: torch.device, dataloader_idx: int
@@ -205,27 +209,26 @@ class ImageDataModule(LightningDataModule):
         if isinstance(pixels, str):
             raise UserError.of("data.root", pixels)
         if isinstance(position, Step):
-            return self._vicinal_batch(position, pixels)
-        if isinstance(position, Range):
-            images, at = self._on_device(position.split), slice(position.start, position.stop)
-            if pixels is None:
-                assert isinstance(images, Images)
-                pixels = images.pixels[at]
-            view = self.views.evaluation(pixels)
-            return EvaluationBatch(view, images.labels[at], images.index[at])
+            plan, rows = self._plan(position)
+            return vicinal_batch(self._on_device("train"), plan, rows, self.views, pixels)
         if isinstance(position, PairRange):
-            images = self._on_device(position.split)
+            return self._pair_batch(position, pixels)
+        if isinstance(position, Range):
+            images, part = self._on_device(position.split), slice(position.start, position.stop)
             if pixels is None:
                 assert isinstance(images, Images)
-                where = self._of_pairs(position).flatten().to(images.pixels.device)
-                pixels = images.pixels.index_select(0, where)
-            first, second = self.views.evaluation(pixels).chunk(2)
-            return PairBatch(first, second, torch.arange(position.start, position.stop))
+                pixels = images.pixels[part]
+            view = self.views.evaluation(pixels)
+            return EvaluationBatch(view, images.labels[part], images.index[part])
         return batch
 
-    def _vicinal_batch(self, position: Step, pixels: Tensor | None) -> VicinalBatch:
-        plan, rows = self._plan(position)
-        return vicinal_batch(self._on_device("train"), plan, rows, self.views, pixels)
+    def _pair_batch(self, position: PairRange, pixels: Tensor | None) -> PairBatch:
+        if pixels is None:
+            images = self._on_device(position.split)
+            assert isinstance(images, Images)
+            pixels = images.pixels.index_select(0, self._rows(position).to(images.pixels.device))
+        first, second = self.views.evaluation(pixels).chunk(2)
+        return PairBatch(first, second, torch.arange(position.start, position.stop))
 
     def _plan(self, position: Step) -> tuple[Plan, Tensor]:
         """Return a step of the stream, and the rows of it that this process takes."""
@@ -245,13 +248,7 @@ class ImageDataModule(LightningDataModule):
         plan, rows = self._plan(Step(epoch, number // self.parts, number % self.parts))
         return self.splits.train.index[plan.image[rows]].cpu()
 
-    def _needed(self, position: Step) -> Tensor:
-        plan, rows = self._plan(position)
-        return plan.image[needed_rows(plan, rows)[0]]
-
-    def _loader(
-        self, split: str, positions: Positions, needed: Callable[[Any], Tensor]
-    ) -> Iterable[Any]:
+    def _loader(self, split: str, positions: Positions) -> Iterable[Any]:
         images = self.splits[split]
         if isinstance(images, Images):
             return positions
@@ -260,7 +257,7 @@ class ImageDataModule(LightningDataModule):
         if workers is None:
             workers = max(cores() // self.trainer.world_size, 1)
         return DataLoader(
-            Fetching(images, needed),
+            Fetching(images, self._rows),
             batch_size=None,  # a position is a batch
             sampler=positions,
             num_workers=workers,

@@ -45,28 +45,30 @@ def load_splits(cfg: DataConfig) -> Splits:
     Raises:
         UserError: if the data cannot be read or split.
     """
+
+    def shortened(images: AnyImages, limit: int | None, key: str) -> AnyImages:
+        if limit is None or limit >= len(images):
+            return images
+        return stratified(images, limit, cfg.split_seed, key)[0]
+
     if isinstance(cfg, CorruptedDataConfig):
         test, classes = load_corrupted(cfg)
-        if cfg.limit_test is not None and cfg.limit_test < len(test):
-            test, _ = stratified(test, cfg.limit_test, cfg.split_seed, "data.limit_test")
         none = test.take(np.arange(0))
-        return Splits(none, none, test, classes)
+        return Splits(none, none, shortened(test, cfg.limit_test, "data.limit_test"), classes)
     source = SOURCES[cfg.source](cfg)
-    train, test, val = source.train, source.test, source.val
-    if cfg.limit_test is not None and cfg.limit_test < len(test):
-        test, _ = stratified(test, cfg.limit_test, cfg.split_seed, "data.limit_test")
+    train, val, classes = source.train, source.val, source.classes
+    test = shortened(source.test, cfg.limit_test, "data.limit_test")
     if cfg.selection == "test":
         val = test
     elif val is None:
         count = round(len(train) * cfg.holdout)
         val, train = stratified(train, count, cfg.split_seed, "data.holdout")
     if cfg.limit_train is not None and cfg.limit_train < len(train):
-        share = cfg.limit_train / len(train)
-        train, _ = stratified(train, cfg.limit_train, cfg.split_seed, "data.limit_train")
-        count = max(round(len(val) * share), len(source.classes))
-        if cfg.selection != "test" and count < len(val) - len(source.classes):
-            val, _ = stratified(val, count, cfg.split_seed, "data.limit_train")
-    return Splits(train, val, test, source.classes)
+        count = max(round(len(val) * (cfg.limit_train / len(train))), len(classes))
+        train = shortened(train, cfg.limit_train, "data.limit_train")
+        if cfg.selection != "test" and count < len(val) - len(classes):
+            val = shortened(val, count, "data.limit_train")
+    return Splits(train, val, test, classes)
 
 
 def stratified(images: AnyImages, count: int, seed: int, key: str) -> tuple[AnyImages, AnyImages]:
@@ -79,30 +81,22 @@ def stratified(images: AnyImages, count: int, seed: int, key: str) -> tuple[AnyI
         UserError: naming `key`, if either part is smaller than the number of classes, or a class
             has a single image.
     """
-    classes = int(images.labels.bincount().count_nonzero())
-    rest = len(images) - count
+    counts = images.labels.bincount()
+    classes, rest = int(counts.count_nonzero()), len(images) - count
     if len(images) < 2 * classes:
         more = "; take a val/ of its own, or data.selection=test" if key == "data.holdout" else ""
-        raise UserError.of(
-            key,
-            f"{len(images)} images cannot be split so that both parts hold {classes} classes"
-            + more,
-        )
+        text = f"{len(images)} images cannot be split so that both parts hold {classes} classes"
+        raise UserError.of(key, text + more)
     if count < classes or rest < classes:
         raise UserError.of(
             key,
             f"asks for {count} of {len(images)} images; takes {classes} to {len(images) - classes},"
             f" so that both parts can hold the {classes} classes",
         )
-    single = (images.labels.bincount() == 1).nonzero().flatten().tolist()
-    if single:
+    if single := (counts == 1).nonzero().flatten().tolist():
         raise UserError.of(key, f"classes {single} have a single image, which cannot be split")
-    positions = np.arange(len(images))
     chosen, others = train_test_split(
-        positions,
-        train_size=count,
-        test_size=rest,
-        random_state=seed,
+        np.arange(len(images)), train_size=count, test_size=rest, random_state=seed,
         stratify=images.labels.numpy(),
-    )
+    )  # fmt: skip
     return images.take(np.sort(chosen)), images.take(np.sort(others))
