@@ -24,7 +24,8 @@ from mixkd.data.images import AnyImages, StoredImages
 from mixkd.data.listing import LeftOut, class_folders
 from mixkd.data.sources import beside, cache_lock, safe_extraction
 from mixkd.errors import UserError, nearest
-from mixkd.files.arrays import NotArrays, map_npy
+from mixkd.files.arrays import map_npy
+from mixkd.files.reading import Damaged
 from mixkd.files.writing import file_fingerprint
 
 
@@ -192,8 +193,9 @@ def _array(path: Path) -> np.ndarray:
         raise UserError.of("data.root", f"{path} is missing")
     try:
         return map_npy(path)
-    except NotArrays as error:
-        raise UserError.of("data.root", f"{path} cannot be read as an array: {error}") from error
+    except Damaged as error:
+        text = f"{path} cannot be read as an array: {error.why}"
+        raise UserError.of("data.root", text) from error
 
 
 def make_arrays(cfg: CorruptedDataConfig) -> Path:
