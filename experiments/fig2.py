@@ -117,16 +117,15 @@ def train(
     import torch
     from torch import nn
 
-    from mixkd.config.compose import compose
     from mixkd.config.method import MixConfig
     from mixkd.config.tasks import FinetuneConfig
-    from mixkd.config.validation import validate
     from mixkd.data.batches import make_stream
     from mixkd.data.module import ImageDataModule
     from mixkd.modules.distillation import Distillation
     from mixkd.modules.learner import Learner
     from mixkd.modules.supervised import Supervised
     from mixkd.networks.network import FrozenTeacher, Network
+    from mixkd.request import request
     from mixkd.training.fit import make_trainer
     from mixkd.training.optimization import FixedSchedule, Optimization, half_cosine
 
@@ -150,7 +149,7 @@ def train(
         )  # fmt: skip
     # Of the shipped settings only the views and the batch are used.
     words = ["network=resnet20", "data.pad=0", "data.batch_size=50", "trainer.accelerator=cpu"]
-    cfg = validate(compose("finetune", words))
+    cfg = request("finetune", words)
     assert isinstance(cfg, FinetuneConfig)
     mix = MixConfig(lam="uniform", a=1.0, per="sample", kind="mixup") if "mixup" in method else None
     stream = make_stream(cfg.data, splits, mix, seed=0)

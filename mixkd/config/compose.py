@@ -2,11 +2,10 @@
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cache
 from itertools import accumulate, islice
-from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
@@ -22,15 +21,13 @@ from hydra.core.override_parser.types import (
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 
-from mixkd.config.fields import PATH
+from mixkd.config.analyses import analysis_names
+from mixkd.config.fields import PATH, fields_of, kinds, marks
 from mixkd.config.overrides import parted, quoted
 from mixkd.config.shipped import config_dir
-from mixkd.config.tasks import TASKS, EvaluateLogitsConfig, ExportConfig
-from mixkd.config.validation import validate, validate_export
-from mixkd.errors import Problem, UserError, nearest, sections_of, shortened
+from mixkd.config.tasks import SCHEMAS, EvaluateLogitsConfig
+from mixkd.errors import Problem, UserError, nearest, shortened
 
 # What Hydra raises for words that it does not take.
 REFUSALS = (HydraException, OmegaConfBaseException, ValueError)
@@ -49,48 +46,21 @@ NETWORK_KEYS = {
 PRESETS = ("finetune", "distill")
 
 
-# What `mixkd evaluate NAME=true` does more; a key of one asks for it too.
-ANALYSES = ("vicinal", "corruptions", "features")
-
-
 @cache
 def text_keys(command: str) -> dict[str, frozenset[Any]]:
     """Return the keys of a command that take text, with the types and marks of their annotations.
 
     A key whose text is one of several words, or may be a list, is not among them: Hydra reads it.
     """
-    schemas = (
-        {**TASKS, "export": ExportConfig}[command],
-        *[EvaluateLogitsConfig] * (command == "evaluate"),
-    )
+    schemas = [SCHEMAS[command]]
+    if command == "evaluate":
+        schemas.append(EvaluateLogitsConfig)
     found = {}
     for key, field in (item for schema in schemas for item in fields_of(schema)):
-        types = frozenset(_flat(field.annotation)) | {m for m in field.metadata if m == PATH}
+        types = kinds(field)
         if str in types and not {list, dict} & types:
-            found[key] = types
+            found[key] = frozenset(types | marks(field) & {PATH})
     return found
-
-
-def fields_of(section: type[BaseModel], under: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """Yield every key of a section, and of those within it, with its field."""
-    for name, field in section.model_fields.items():
-        yield under + name, field
-        if get_origin(field.annotation) is not dict:
-            for inner in sections_of(field.annotation):
-                yield from fields_of(inner, f"{under}{name}.")
-
-
-def _flat(annotation: Any) -> Iterator[Any]:
-    """Yield the types and the marks in an annotation, such as str and None of `str | None`."""
-    if get_origin(annotation) is Annotated:
-        inner, *marks = get_args(annotation)
-        yield from _flat(inner)
-        yield from (mark for mark in marks if mark == PATH)
-    elif get_origin(annotation) in (Union, UnionType):
-        for inner in get_args(annotation):
-            yield from _flat(inner)
-    else:
-        yield get_origin(annotation) or annotation
 
 
 def expand(command: str, overrides: Sequence[str], sweep: bool = False) -> list[str]:
@@ -107,7 +77,7 @@ def expand(command: str, overrides: Sequence[str], sweep: bool = False) -> list[
     expanded = []
     for word in overrides:
         key, equals, value = word.partition("=")
-        if key in ANALYSES:
+        if key in analysis_names():
             key = f"{key}.enabled"
         if key in NETWORK_KEYS[command] and value.startswith("hf_hub:"):
             key = f"{key}.export"
@@ -118,7 +88,7 @@ def expand(command: str, overrides: Sequence[str], sweep: bool = False) -> list[
         if key.startswith("baselines."):
             key, value = f"++{key}", _text(key, value, frozenset({str, PATH}), sweep)
         expanded.append(f"{groups.get(key, key)}{equals}{value}")
-    for name in ANALYSES:
+    for name in analysis_names():
         asked = [o for o in expanded if o.startswith(f"{name}.")]
         if name == "vicinal" and not any(o.startswith("corruptions.") for o in expanded):
             asked += [o for o in expanded if o.startswith("++baselines.")]
@@ -165,13 +135,19 @@ def compose(command: str, overrides: Sequence[str] = ()) -> DictConfig:
     try:
         return _hydra(command, expand(command, overrides))
     except REFUSALS as error:
-        raise UserError(*diagnose(command, overrides, error)) from error
+        raise diagnose(command, overrides, error) from error
 
 
-def diagnose(command: str, overrides: Sequence[str], error: Exception) -> list[Problem]:
+class NotComposed(UserError):
+    """Overrides that Hydra refuses; `rest` is composed of the others, where there are such."""
+
+    rest: DictConfig | None = None
+
+
+def diagnose(command: str, overrides: Sequence[str], error: Exception) -> NotComposed:
     """Return what is wrong with overrides that Hydra refused with `error`, all of it.
 
-    Hydra stops at the first fault; this looks at every override by itself, then validates the rest.
+    Hydra stops at the first fault; this looks at every override by itself.
     """
     problems: dict[str, Problem] = {}
     groups: list[Override] = []
@@ -221,12 +197,10 @@ def diagnose(command: str, overrides: Sequence[str], error: Exception) -> list[P
             key, got = parsed.get_key_element(), ", ".join(_values(parsed))
             problems[key] = Problem(key, f"got {shortened(got)}; {text}")
     if not problems:
-        return [Problem("overrides", _said(error))]
-    try:
-        (validate_export if command == "export" else validate)(cfg)
-    except UserError as others:
-        problems = {p.key: p for p in others.problems} | problems
-    return list(problems.values())
+        return NotComposed(Problem("overrides", _said(error)))
+    not_composed = NotComposed(*problems.values())
+    not_composed.rest = cfg
+    return not_composed
 
 
 def _composed(

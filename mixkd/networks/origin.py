@@ -8,6 +8,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from mixkd.config.data import DataConfig
+from mixkd.config.fields import ARCHITECTURE, DATASET, SPLIT, START, keys
+from mixkd.config.network import NetworkConfig
 from mixkd.config.overrides import word
 from mixkd.config.shipped import group_names, shipped_values
 from mixkd.console import say
@@ -319,10 +322,9 @@ def class_names(saved: Mapping[str, Any]) -> list[str]:
 
 MOST_CLASSES = 2**20
 
-# What decides which training images are held out, and of which data set.
-SPLIT = ("holdout", "split_seed", "selection")
-SAME_DATA = ("source", "name", "size", *SPLIT)
-SAME_NETWORK = ("name", "factory", "args", "head", "pretrained", "mean", "std", "input_size")
+HELD_OUT = keys(DataConfig, SPLIT)
+SAME_DATA = keys(DataConfig, DATASET, SPLIT)
+SAME_NETWORK = keys(NetworkConfig, ARCHITECTURE, START)
 
 
 def _find_teacher(raw: dict[str, Any]) -> Iterator[Problem]:
@@ -416,10 +418,10 @@ def other_split(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
 
     Of one source, that is. Where the test images select, none are held out.
     """
-    same = all(one.get(key) == other.get(key) for key in SPLIT)
+    same = all(one.get(key) == other.get(key) for key in HELD_OUT)
     if one.get("source") != other.get("source") or same or other.get("selection") == "test":
         return ""
-    return ", ".join(f"data.{key}={one.get(key)}" for key in SPLIT)
+    return ", ".join(f"data.{key}={one.get(key)}" for key in HELD_OUT)
 
 
 def saved_of(network: Mapping[str, Any]) -> dict[str, Any] | None:

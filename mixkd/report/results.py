@@ -10,12 +10,16 @@ from typing import Any, Literal, get_args
 
 from pydantic import ConfigDict, StrictInt, TypeAdapter
 
+from mixkd.config.fields import ARCHITECTURE, keys
+from mixkd.config.messages import first_fault
+from mixkd.config.network import NetworkConfig
 from mixkd.config.shipped import group_names, shipped_values
-from mixkd.errors import UserError, first_fault, shortened
+from mixkd.errors import UserError, shortened
 from mixkd.files.writing import read_json
 from mixkd.metrics.paired import Predictions
 from mixkd.report.cells import Cell, Key, LeftOut, Subject
-from mixkd.runs.read import TRAININGS, FoundRun, as_text, find_runs
+from mixkd.runs.identity import as_text
+from mixkd.runs.read import TRAININGS, FoundRun, find_runs
 
 Kind = Literal["training", "vicinal", "corruptions", "features"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -426,8 +430,7 @@ def _weight(
 
 def _form(section: Mapping[str, Any]) -> str:
     """Return which network a section describes, wherever its weights are from."""
-    kept = {key: section.get(key) for key in ("name", "factory", "args", "head", "input_size")}
-    return as_text(kept)
+    return as_text({key: section.get(key) for key in keys(NetworkConfig, ARCHITECTURE)})
 
 
 def _subject(run: FoundRun, teaching: set[str], methods: Mapping[str, str]) -> Subject:

@@ -7,11 +7,13 @@ from typing import Any, NamedTuple, cast
 
 from omegaconf import OmegaConf
 
-from mixkd.config.compose import compose
+from mixkd.config.fields import ARCHITECTURE, keys
+from mixkd.config.network import NetworkConfig
 from mixkd.data.corruption_names import PAPER, STANDARD
 from mixkd.data.listing import FORMATS, class_folders, image_files
 from mixkd.errors import UserError
 from mixkd.reproduction.study import Wanted
+from mixkd.request import compose
 
 START = 2.0  # seconds that a run takes beside its images
 FLOAT = 4  # bytes of a parameter
@@ -24,10 +26,8 @@ SIZES = {
     "imagenet": (1_281_167, 50_000, 1000, 224),
 }
 
-# Keys of a network's section that its speed does not depend on.
-NOT_TIMED = (
-    "weights", "run", "pretrained", "auto", "precision", "tape", "tape_precision", "tape_gb",
-)  # fmt: skip
+# The keys of a network's section that its speed depends on.
+TIMED = keys(NetworkConfig, ARCHITECTURE)
 
 Raw = Mapping[str, Any]
 
@@ -36,7 +36,7 @@ class Model(NamedTuple):
     """A network as it is timed.
 
     Attributes:
-        section: of the configuration without weights, as YAML.
+        section: its architecture, as YAML.
         classes: how many.
         size: of the views in pixels.
         batch: images.
@@ -114,7 +114,7 @@ def work_of(wanted: Wanted) -> Work:
     batch = int(data["batch_size"])
 
     def model(section: Mapping[str, Any]) -> Model:
-        kept = {k: v for k, v in section.items() if k not in NOT_TIMED}
+        kept = {key: section.get(key) for key in TIMED}
         size, trainer = int(data["size"] or side), cfg["trainer"]
         return Model(
             OmegaConf.to_yaml(kept),

@@ -11,8 +11,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from mixkd.config.messages import schema_problems
 from mixkd.config.shipped import experiments_dir
-from mixkd.errors import Problem, UserError, nearest, schema_problem, shortened
+from mixkd.errors import Problem, UserError, nearest, shortened
 from mixkd.files.reading import Damaged, read_value
 from mixkd.networks.origin import is_trusted
 from mixkd.report.cells import LeftOut, Subject
@@ -234,7 +235,7 @@ def load_scale(
     try:
         settings = Settings.model_validate(raw)
     except ValidationError as error:
-        first = str(schema_problem(Settings, raw, error.errors()[0])).removeprefix(": ")
+        first = str(schema_problems(Settings, raw, error)[0]).removeprefix(": ")
         raise UserError.of("scale", f"{path} is no scale: {first}") from error
     words = settings.overrides() if is_file else ()  # of what is shipped all is known
     if faults := [fault for word in words for fault in _acts(word, trust)]:

@@ -24,7 +24,7 @@ def measure_speed(model: Model, threads: int) -> Speed:
     """
     torch.set_num_threads(threads)
     section = NetworkConfig.model_validate(
-        yaml.safe_load(model.section) | {"weights": None, "run": None, "pretrained": None}
+        dict.fromkeys(NetworkConfig.model_fields) | yaml.safe_load(model.section)
     )
     device = "cuda" if torch.cuda.is_available() else "cpu"
     network = build_network(section, [str(k) for k in range(model.classes)], "network")

@@ -9,15 +9,13 @@ from typing import Any
 
 from mixkd.config.analyses import VicinalConfig
 from mixkd.config.data import CorruptedDataConfig, DataConfig
-from mixkd.config.fields import PLACE, Section
-from mixkd.config.network import NetworkConfig
+from mixkd.config.fields import PLACE, pruned
 from mixkd.config.tasks import (
     Config,
     DistillConfig,
     EvaluateConfig,
     EvaluateLogitsConfig,
     FinetuneConfig,
-    TrainingConfig,
 )
 from mixkd.config.void import without_void
 from mixkd.data.contents import contents, split_contents, summary, to_unpack
@@ -26,62 +24,69 @@ from mixkd.data.listing import image_files
 from mixkd.data.pairs import are_drawn_pairs
 from mixkd.files.writing import file_fingerprint
 
-# Of keys of a training's `trainer` that once named no experiment, the values that still do not.
-AS_BEFORE = {"channels_last": True, "compile": False}
+# Of what `experiment_hash` counts, and how. A key that comes later is marked `AsBefore` instead, so
+# that no run loses its name; where names have to change, this number says so.
+VERSION = 2
 
 
 def experiment_hash(cfg: Config, images: Mapping[str, str] | None = None) -> str:
     """Return 10 hexadecimal digits that name the experiment.
 
-    Fields that cannot change a result are left out; weights and images count by their content.
+    Keys that cannot change a result are left out; weights and images count by their content.
 
     Args:
         cfg: the configuration.
         images: `images_of(cfg)`, where that is known.
     """
-    named = _without_places(cfg)
+    raw = cfg.model_dump()
+    named = without_void(raw, pruned(type(cfg), raw, PLACE, content=file_fingerprint))
     if images is None:
         images = images_of(cfg)
-    if isinstance(cfg, EvaluateConfig):
-        if not cfg.features.enabled:
-            del named["features"]
-        if not cfg.vicinal.enabled:
-            del named["vicinal"]
-        elif cfg.vicinal.pairs is not None:
-            named["vicinal"]["pairs"] = _pairs_fingerprint(cfg.vicinal)
-        if not cfg.corruptions.enabled:
-            del named["corruptions"]
-        else:
-            own = named["corruptions"]  # in any order, by any word, they are the same
-            own["names"] = sorted(cfg.corruptions.chosen)
-            own["severities"] = sorted(cfg.corruptions.severities)
-            if cfg.corruptions.source != "made":
-                del own["seed"]
-        if not (cfg.vicinal.enabled or cfg.corruptions.enabled):
-            del named["baselines"]
-    if isinstance(cfg, TrainingConfig):
-        for key, value in AS_BEFORE.items():
-            if named["trainer"][key] == value:
-                del named["trainer"][key]
-        named = without_void(named)
-        if not cfg.stage1_epochs:
-            del named["stage1"]
-    if isinstance(cfg, EvaluateLogitsConfig):
-        named = {"logits": file_fingerprint(cfg.logits)}
-    elif images:
+    if images:
         named["data"]["images"] = dict(images)
-    if isinstance(teacher := named.get("teacher"), dict):
-        tape = cfg.teacher.tape if isinstance(cfg, DistillConfig) else None
-        if tape is None or teacher["tape_precision"] == "float32":
-            del teacher["tape_precision"]  # its answers are as they are
+    if isinstance(cfg, EvaluateConfig):
+        _name_analyses(cfg, named)
     if isinstance(cfg, DistillConfig):
         named["teacher"]["precision"] = cfg.teacher.precision or cfg.trainer.precision
     if isinstance(cfg, (FinetuneConfig, DistillConfig)) and cfg.method.mix is not None:
         within = 1 if cfg.data.resident else cfg.trainer.devices
         if within > 1:
             named["data"]["mixed_within"] = within  # each process mixes what it reads
-    text = json.dumps(named, sort_keys=True)
+    text = as_text({"version": VERSION, **named})
     return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def _name_analyses(cfg: EvaluateConfig, named: dict[str, Any]) -> None:
+    """Keep of the analyses what names the experiment."""
+    if not cfg.features.enabled:
+        del named["features"]
+    if not cfg.vicinal.enabled:
+        del named["vicinal"]
+    elif cfg.vicinal.pairs is not None:
+        named["vicinal"]["pairs"] = _pairs_fingerprint(cfg.vicinal)
+    if not cfg.corruptions.enabled:
+        del named["corruptions"]
+    else:
+        corruptions = named["corruptions"]  # in any order, by any word, they are the same
+        corruptions["names"] = sorted(cfg.corruptions.chosen)
+        corruptions["severities"] = sorted(cfg.corruptions.severities)
+        if cfg.corruptions.source != "made":
+            del corruptions["seed"]
+    if not (cfg.vicinal.enabled or cfg.corruptions.enabled):
+        del named["baselines"]
+
+
+def as_text(value: Any) -> str:
+    """Return a part of a configuration as text that does not depend on the order of its keys."""
+
+    def plain(part: Any) -> Any:
+        if isinstance(part, dict):
+            return {str(key): plain(inner) for key, inner in part.items()}
+        if isinstance(part, float) and part.is_integer():  # 1 and 1.0 are one number
+            return int(part)
+        return [plain(inner) for inner in part] if isinstance(part, list) else part
+
+    return json.dumps(plain(value), sort_keys=True, default=str)
 
 
 def images_of(cfg: Config) -> dict[str, str]:
@@ -160,29 +165,3 @@ def _pairs_fingerprint(cfg: VicinalConfig) -> str:
     path = Path(cfg.pairs or "")
     drawn = not path.is_file() or are_drawn_pairs(path, cfg.seed, cfg.n_pairs)
     return "drawn" if drawn else file_fingerprint(path)
-
-
-def _without_places(section: Section) -> dict[str, Any]:
-    named = {
-        name: _named(getattr(section, name))
-        for name, field in type(section).model_fields.items()
-        if PLACE not in field.metadata
-    }
-    if isinstance(section, NetworkConfig):
-        for key in ("weights", "pretrained"):
-            if isinstance(path := named[key], str) and path != "pretrained":
-                named[key] = file_fingerprint(path)
-    return named
-
-
-def _named(value: Any) -> Any:
-    match value:
-        case Section():
-            return _without_places(value)
-        case list():
-            return [_named(inner) for inner in value]
-        case dict():
-            return {key: _named(inner) for key, inner in value.items()}
-        case float() if value.is_integer():  # 1 and 1.0 are one number
-            return int(value)
-    return value

@@ -5,10 +5,10 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from mixkd.config.compose import compose
 from mixkd.config.logging import WANDB_NAME, WANDB_NAMED
 from mixkd.errors import UserError, nearest, shown
 from mixkd.files.writing import write_text
+from mixkd.request import compose
 
 KEYS = {
     "entity": "your W&B user or team; with it the workspace is saved there",

@@ -4,6 +4,9 @@ from pathlib import Path
 
 import torch
 
+from mixkd.config.data import DataConfig
+from mixkd.config.fields import ARCHITECTURE, DATASET, LIMIT, SPLIT, VIEW, keys
+from mixkd.config.network import NetworkConfig
 from mixkd.config.tasks import DistillConfig
 from mixkd.data.batches import make_stream, make_views
 from mixkd.data.module import ImageDataModule
@@ -101,17 +104,12 @@ def _taped(cfg: DistillConfig, splits: Splits, stream: VicinalStream, taught: st
         UserError: if it would be too large, or what is there of it is damaged.
     """
     assert cfg.teacher.tape is not None
-    network = cfg.teacher.model_dump(
-        include={"name", "factory", "args", "mean", "std", "input_size"}
-    )
-    kept = {"source", "size", "resize", "pad", "flip", "holdout", "split_seed", "selection",
-            "limit_train"}  # fmt: skip
     key = {
         "teacher": taught,
-        "network": network,
+        "network": cfg.teacher.model_dump(include={*keys(NetworkConfig, ARCHITECTURE)}),
         "precision_of_teacher": cfg.teacher.precision or cfg.trainer.precision,
         "images": dict(sorted(splits.fingerprints.items())),
-        "data": cfg.data.model_dump(include=kept),
+        "data": cfg.data.model_dump(include={*keys(DataConfig, DATASET, SPLIT, LIMIT, VIEW)}),
         "mixing": None if cfg.method.mix is None else cfg.method.mix.model_dump(),
         "stream": {"seed": stream.seed, "stage": stream.stage, "groups": stream.groups},
     }

@@ -10,7 +10,6 @@ from typing import Any
 
 from omegaconf import ListConfig
 
-from mixkd.config.compose import compose
 from mixkd.config.launcher import LocalConfig
 from mixkd.config.shipped import artefacts
 from mixkd.config.tasks import SweepSettings
@@ -24,6 +23,7 @@ from mixkd.reproduction.artefact import Artefact, load_artefact
 from mixkd.reproduction.carry_out import Done, distinct, look_at, make, words_of
 from mixkd.reproduction.scale import Scale, load_scale
 from mixkd.reproduction.study import Study, Wanted
+from mixkd.request import compose
 from mixkd.tasks.report import place_of, write_report
 
 COMMANDS = ("finetune", "distill", "evaluate")

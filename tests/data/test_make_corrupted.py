@@ -10,10 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from mixkd.config.compose import compose
 from mixkd.config.data import CorruptedDataConfig, DataConfig
 from mixkd.config.tasks import EvaluateConfig
-from mixkd.config.validation import validate
 from mixkd.data import make_corrupted as module
 from mixkd.data.class_names import CIFAR10
 from mixkd.data.corrupted import load_corrupted, read_arrays, read_folders
@@ -21,6 +19,7 @@ from mixkd.data.corruption_names import SEVERITIES
 from mixkd.data.corruptions import corrupt
 from mixkd.data.images import Images, StoredImages
 from mixkd.data.make_corrupted import make_corrupted
+from mixkd.request import request
 
 N = 23
 NAMES = ("gaussian_noise", "contrast")
@@ -29,7 +28,7 @@ NAMES = ("gaussian_noise", "contrast")
 def data(*words: str) -> DataConfig | CorruptedDataConfig:
     torch.save({}, "w.pth")
     network = ["network=resnet20", "network.weights=w.pth"]
-    cfg = validate(compose("evaluate", [*network, "data=digits", *words]))
+    cfg = request("evaluate", [*network, "data=digits", *words])
     assert isinstance(cfg, EvaluateConfig)
     return cfg.data
 
