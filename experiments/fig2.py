@@ -20,11 +20,13 @@ from matplotlib.figure import Figure
 from mixkd.console import say
 from mixkd.files.reading import Damaged, read_arrays
 from mixkd.files.writing import replacing
-from mixkd.plots.reliability import COLOURS
-from mixkd.report.rows import Comparison, Drawing
+from mixkd.plots.style import COLOURS
+from mixkd.report.sections import Drawing
 from mixkd.report.table import Column, Table, Value
 from mixkd.reproduction.scale import Scale
 from mixkd.reproduction.study import Study, Wanted
+
+from .paper.comparison import Comparison
 
 if TYPE_CHECKING:
     from mixkd.data.splits import Splits
@@ -59,7 +61,7 @@ def make(scale: Scale, folder: Path) -> None:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
-def render(found: Comparison, folder: Path) -> Iterator[Table | Drawing]:
+def render(comparison: Comparison, folder: Path) -> Iterator[Table | Drawing]:
     """Yield the figure, and the mean confidences in it."""
     arrays = _saved(folder / "fig2.npz")
     if not {*ARRAYS} <= arrays.keys():
@@ -148,8 +150,8 @@ def train(
             alpha=0.0, beta=1.0, t_squared=True,
         )  # fmt: skip
     # Of the shipped settings only the views and the batch are used.
-    words = ["network=resnet20", "data.pad=0", "data.batch_size=50", "trainer.accelerator=cpu"]
-    cfg = request("finetune", words)
+    overrides = ["network=resnet20", "data.pad=0", "data.batch_size=50", "trainer.accelerator=cpu"]
+    cfg = request("finetune", overrides)
     assert isinstance(cfg, FinetuneConfig)
     mix = MixConfig(lam="uniform", a=1.0, per="sample", kind="mixup") if "mixup" in method else None
     stream = make_stream(cfg.data, splits, mix, seed=0)

@@ -6,7 +6,7 @@ device all the same.
 """
 
 import signal
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -274,3 +274,20 @@ class ImageDataModule(LightningDataModule):
         if images is None or images.labels.device != device:
             images = self._placed[split] = self.splits[split].to(device)
         return images
+
+
+def check_shares(sizes: Mapping[str, int], devices: int) -> None:
+    """Refuse more processes than there are images of a split, which they share.
+
+    Args:
+        sizes: images of each split, by its name.
+        devices: processes.
+
+    Raises:
+        UserError: if one of them would get none.
+    """
+    name, fewest = min(sizes.items(), key=lambda size: size[1])
+    if fewest < devices:
+        raise UserError.of(
+            "trainer.devices", f"got {devices}, which share {fewest} {name} images; takes fewer"
+        )

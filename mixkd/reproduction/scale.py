@@ -16,7 +16,7 @@ from mixkd.config.shipped import experiments_dir
 from mixkd.errors import Problem, UserError, nearest, shortened
 from mixkd.files.reading import Damaged, read_value
 from mixkd.networks.origin import is_trusted
-from mixkd.report.cells import LeftOut, Subject
+from mixkd.report.cells import Exclusion, Subject
 
 Words = list[str]
 
@@ -82,7 +82,7 @@ class Settings(_Section):
     datasets: dict[str, Dataset]
     teachers: dict[str, Teacher]
     student: Student
-    leaves_out: list[LeftOut] = Field(default_factory=list)
+    leaves_out: list[Exclusion] = Field(default_factory=list)
     launch: Words = Field(default_factory=list)
     teaching: Words = Field(default_factory=list)
     learning: Words = Field(default_factory=list)

@@ -15,10 +15,10 @@ from mixkd.errors import UserError
 from mixkd.files.writing import file_fingerprint
 from mixkd.modules.distillation import Distillation
 from mixkd.networks.build import build_network
+from mixkd.networks.leaks import refuse_leaks
 from mixkd.networks.network import FrozenTeacher, Network
 from mixkd.networks.weights import weights_fingerprint
-from mixkd.runs.held_out import refuse_leaks
-from mixkd.runs.opening import open_run
+from mixkd.opening import open_run
 from mixkd.runs.provenance import stream_seed
 from mixkd.runs.run import Metrics, Run
 from mixkd.training.fit import fit, prepare, stages

@@ -8,9 +8,9 @@ from mixkd.data.module import ImageDataModule
 from mixkd.data.splits import load_splits
 from mixkd.modules.supervised import Supervised
 from mixkd.networks.build import build_network
+from mixkd.networks.leaks import refuse_leaks
 from mixkd.networks.weights import weights_fingerprint
-from mixkd.runs.held_out import refuse_leaks
-from mixkd.runs.opening import open_run
+from mixkd.opening import open_run
 from mixkd.runs.provenance import stream_seed
 from mixkd.runs.run import Metrics, Run
 from mixkd.training.fit import fit, prepare, stages

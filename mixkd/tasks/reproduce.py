@@ -15,16 +15,17 @@ from mixkd.config.shipped import artefacts
 from mixkd.config.tasks import SweepSettings
 from mixkd.config.validation import sweep_settings
 from mixkd.console import cores, say
+from mixkd.data.inventory import listed_once
 from mixkd.errors import UserError, nearest
 from mixkd.files.writing import write_json
 from mixkd.launchers.sweep import held, worst
-from mixkd.report.results import Expected, Reproduction, manifest
+from mixkd.report.plan import Expected, Reproduction, made_folder, manifest
 from mixkd.reproduction.artefact import Artefact, load_artefact
 from mixkd.reproduction.carry_out import Done, distinct, look_at, make, words_of
 from mixkd.reproduction.scale import Scale, load_scale
 from mixkd.reproduction.study import Study, Wanted
 from mixkd.request import compose
-from mixkd.tasks.report import place_of, write_report
+from mixkd.tasks.report import write_report
 
 COMMANDS = ("finetune", "distill", "evaluate")
 # What tells an artefact's runs apart, or where they are.
@@ -41,6 +42,7 @@ KEYS = {
 }
 
 
+@listed_once()
 def reproduce(words: Sequence[str]) -> tuple[str, int]:
     """Do what is missing of an artefact's runs and render it; return what to say and the status.
 
@@ -77,7 +79,7 @@ def reproduce(words: Sequence[str]) -> tuple[str, int]:
         known = _with_those_known(chosen, study, root, rest)
         if not stopped:
             for artefact in known:
-                artefact.make(study, place_of(root, scale.name))
+                artefact.make(study, made_folder(root, scale.name))
         written = _write_down(known, study, root, done, rest)
     if stopped:
         raise KeyboardInterrupt
