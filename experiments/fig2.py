@@ -29,7 +29,7 @@ from mixkd.reproduction.study import Study, Wanted
 from .paper.comparison import Comparison
 
 if TYPE_CHECKING:
-    from mixkd.data.images import Splits
+    from mixkd.data.splits import Splits
     from mixkd.networks.network import Network
 
 CLASSES = ("a", "b", "c")
@@ -88,7 +88,8 @@ def _saved(path: Path) -> dict[str, np.ndarray]:
 
 def toy_splits(n: int = 600, seed: int = 0) -> Splits:
     """Return three classes, the arms of a spiral with noise, as images of one pixel."""
-    from mixkd.data.images import Images, Splits
+    from mixkd.data.images import Images
+    from mixkd.data.splits import Splits
 
     def spiral(part: int, count: int) -> Images:
         rng = np.random.default_rng([seed, part])
@@ -120,7 +121,8 @@ def train(
 
     from mixkd.config.method import MixConfig
     from mixkd.config.tasks import FinetuneConfig
-    from mixkd.data.module import ImageDataModule, make_stream
+    from mixkd.data.batches import make_stream
+    from mixkd.data.module import ImageDataModule
     from mixkd.modules.distillation import Distillation
     from mixkd.modules.learner import Learner
     from mixkd.modules.supervised import Supervised

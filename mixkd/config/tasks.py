@@ -29,7 +29,7 @@ from mixkd.config.fields import (
     HubName,
     Section,
     Seed,
-    Splits,
+    SplitNames,
     takes,
     value_of,
 )
@@ -190,7 +190,7 @@ class EvaluateConfig(TaskConfig):
         dict[str, NetworkConfig], AfterValidator(_baseline_names), takes("runs by name, {erm: DIR}")
     ]
     trainer: MachineConfig
-    splits: Splits
+    splits: SplitNames
     save_logits: Flag
     reestimate_batchnorm: Flag
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from mixkd.config.tasks import EvaluateConfig
-    from mixkd.data.images import Splits
     from mixkd.data.module import ImageDataModule
+    from mixkd.data.splits import Splits
     from mixkd.networks.network import Network
     from mixkd.runs.read import FoundRun
     from mixkd.runs.run import Metrics, Run

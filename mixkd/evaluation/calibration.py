@@ -6,8 +6,8 @@ from typing import Any
 from lightning.pytorch import Trainer
 
 from mixkd.config.data import DataConfig
-from mixkd.data.images import Splits
 from mixkd.data.module import ImageDataModule
+from mixkd.data.splits import Splits
 from mixkd.files.writing import write_csv, write_npz
 from mixkd.metrics.measurement import Measurement
 from mixkd.modules.classifier import Classifier

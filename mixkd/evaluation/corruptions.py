@@ -19,8 +19,9 @@ from mixkd.evaluation.analysis import Analysis, Context
 
 if TYPE_CHECKING:
     from mixkd.config.tasks import EvaluateConfig
-    from mixkd.data.images import AnyImages, Splits
-    from mixkd.data.module import EvaluationBatch
+    from mixkd.data.batches import EvaluationBatch
+    from mixkd.data.images import AnyImages
+    from mixkd.data.splits import Splits
     from mixkd.networks.network import Network
     from mixkd.runs.read import FoundRun
     from mixkd.runs.run import Metrics
@@ -169,7 +170,7 @@ class CorruptionsAnalysis(Analysis[CorruptionsConfig]):
         Raises:
             UserError: if published images are absent, or of other classes than the data.
         """
-        from mixkd.training.fit import check_shares
+        from mixkd.data.module import check_shares
 
         check_shares({"test": len(splits.test)}, cfg.trainer.devices)
         made = self.section.source == "made"
@@ -197,7 +198,7 @@ class CorruptionsAnalysis(Analysis[CorruptionsConfig]):
     def _published(self, data: DataConfig, splits: Splits) -> Load:
         """Return a function of corruption and severity: published images."""
         from mixkd.data.corrupted import PUBLISHED
-        from mixkd.data.module import load_splits
+        from mixkd.data.splits import load_splits
 
         source = self.section.source
 

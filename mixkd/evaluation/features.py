@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from mixkd.config.tasks import EvaluateConfig
-    from mixkd.data.images import Splits
-    from mixkd.data.module import EvaluationBatch
+    from mixkd.data.batches import EvaluationBatch
+    from mixkd.data.splits import Splits
     from mixkd.runs.run import Metrics
 
 PAPERS = ("baby", "boy", "girl", "man", "woman")
@@ -55,7 +55,7 @@ class FeaturesAnalysis(Analysis[FeaturesConfig]):
         Raises:
             UserError: for a class that the data does not have, or too few images.
         """
-        from mixkd.training.fit import check_shares
+        from mixkd.data.module import check_shares
 
         valid = list(splits.classes)
         names: Sequence[str] = self.section.classes or [name for name in PAPERS if name in valid]

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 
 from mixkd.config.analyses import AnalysisConfig
-from mixkd.config.fields import PATH, Count, Splits, takes
+from mixkd.config.fields import PATH, Count, SplitNames, takes
 from mixkd.console import say
 from mixkd.errors import UserError
 from mixkd.evaluation.analysis import Analysis, Context
 
 if TYPE_CHECKING:
     from mixkd.config.tasks import EvaluateConfig
-    from mixkd.data import images
     from mixkd.data.pairs import ImagePairs
+    from mixkd.data.splits import Splits
     from mixkd.runs.read import FoundRun
     from mixkd.runs.run import Metrics
 
@@ -45,7 +45,7 @@ class VicinalConfig(AnalysisConfig):
     asks_others = "between images"
     is_for_baselines = True
 
-    splits: Splits
+    splits: SplitNames
     n_pairs: Count
     lambdas: Annotated[int, takes("a whole number from 3 to 1001", ge=3, le=1001)]
     seed: Annotated[int, takes("a whole number from 0 to 4294967295", ge=0, le=2**32 - 1)]
@@ -73,7 +73,7 @@ class VicinalAnalysis(Analysis[VicinalConfig]):
     Writes vicinal.csv, with the gains over baselines in columns of their own, and a figure a split.
     """
 
-    def prepare(self, cfg: EvaluateConfig, splits: images.Splits) -> None:
+    def prepare(self, cfg: EvaluateConfig, splits: Splits) -> None:
         """Draw or read the pairs of each split, the same for every network.
 
         Raises:

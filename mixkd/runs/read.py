@@ -25,6 +25,7 @@ from mixkd.files.reading import (
 )
 from mixkd.metrics.feasible import impossible, is_possible
 from mixkd.metrics.paired import NAMES, Predictions, expected_calibration_error, unfit
+from mixkd.networks.moved import with_moved
 from mixkd.runs.identity import as_text
 
 TRAININGS = ("finetune", "distill")
@@ -262,7 +263,8 @@ def read_run(folder: Path, path: Path) -> FoundRun:
             problems.append(f"{name} is damaged: {error.why[:80]}")
         return {}
 
-    config, provenance, status = read("config.yaml"), read("provenance.json"), read("status.json")
+    config, provenance = with_moved(read("config.yaml")), read("provenance.json")
+    status = read("status.json")
     metrics = read("metrics.json", required=status.get("state") == "finished")
     numbers: dict[str, float] = {}
     for name, value in metrics.items():

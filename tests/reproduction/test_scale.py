@@ -11,7 +11,7 @@ from mixkd.config.compose import compose
 from mixkd.config.shipped import artefacts, experiments_dir
 from mixkd.config.tasks import FinetuneConfig
 from mixkd.errors import UserError
-from mixkd.networks.network import build_network
+from mixkd.networks.build import build_network
 from mixkd.reproduction.artefact import load_artefact
 from mixkd.reproduction.carry_out import distinct
 from mixkd.reproduction.scale import Scale, load_scale, scale_names
