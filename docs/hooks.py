@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 
 from mixkd import __version__
 from mixkd.cli import HELP
+from mixkd.config.analyses import analysis_names
 from mixkd.config.compose import compose
 from mixkd.config.fields import PLACE
 from mixkd.config.inspection import COMPARE_KEYS, DASHBOARD_KEYS, REPORT_KEYS
@@ -194,6 +195,9 @@ def _meanings(section: str, commands: Sequence[str]) -> Iterator[tuple[str, str]
     found: dict[str, str] = {}
     for file in ("base", *commands):
         for key, comment in _comments(file, ""):
+            found.setdefault(key, comment)
+    if section in analysis_names():
+        for key, comment in _comments(f"analysis/{section}", section):
             found.setdefault(key, comment)
     folder = config_dir() / section
     for path in sorted(folder.glob("*.yaml"), key=lambda path: (path.stem[0] != "_", path.stem)):

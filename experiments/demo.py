@@ -8,14 +8,13 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mixkd.config.compose import compose
 from mixkd.config.tasks import DistillConfig, EvaluateConfig, FinetuneConfig
-from mixkd.config.validation import validate
 from mixkd.console import say
 from mixkd.files.reading import read_mapping
 from mixkd.plots.reliability import read_curve, reliability_figure
 from mixkd.plots.style import save_figure
 from mixkd.report.table import metrics_table
+from mixkd.request import request
 from mixkd.runs.run import Run
 from mixkd.tasks.distill import distill
 from mixkd.tasks.evaluate import evaluate
@@ -52,7 +51,7 @@ def main(more: Sequence[str] = ()) -> None:
 
 def train(command: str, overrides: Sequence[str]) -> Path:
     """Run one training, unless it has been run before; return its directory."""
-    cfg = validate(compose(command, overrides))
+    cfg = request(command, overrides)
     if isinstance(cfg, FinetuneConfig):
         finetune(cfg)
     elif isinstance(cfg, DistillConfig):
@@ -63,7 +62,7 @@ def train(command: str, overrides: Sequence[str]) -> Path:
 def measured(run: Path, more: Sequence[str]) -> Path:
     """Evaluate a run's network on its test images; return the evaluation's directory."""
     places = [word for word in more if word.startswith(("run.", "trainer.accelerator"))]
-    cfg = validate(compose("evaluate", [f"network.run='{run}'", *places]))
+    cfg = request("evaluate", [f"network.run='{run}'", *places])
     assert isinstance(cfg, EvaluateConfig)
     evaluate(cfg)
     return Run(cfg).path

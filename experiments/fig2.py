@@ -29,7 +29,7 @@ from mixkd.reproduction.study import Study, Wanted
 from .paper.comparison import Comparison
 
 if TYPE_CHECKING:
-    from mixkd.data.images import Splits
+    from mixkd.data.splits import Splits
     from mixkd.networks.network import Network
 
 CLASSES = ("a", "b", "c")
@@ -88,7 +88,8 @@ def _saved(path: Path) -> dict[str, np.ndarray]:
 
 def toy_splits(n: int = 600, seed: int = 0) -> Splits:
     """Return three classes, the arms of a spiral with noise, as images of one pixel."""
-    from mixkd.data.images import Images, Splits
+    from mixkd.data.images import Images
+    from mixkd.data.splits import Splits
 
     def spiral(part: int, count: int) -> Images:
         rng = np.random.default_rng([seed, part])
@@ -118,15 +119,15 @@ def train(
     import torch
     from torch import nn
 
-    from mixkd.config.compose import compose
     from mixkd.config.method import MixConfig
     from mixkd.config.tasks import FinetuneConfig
-    from mixkd.config.validation import validate
-    from mixkd.data.module import ImageDataModule, make_stream
+    from mixkd.data.batches import make_stream
+    from mixkd.data.module import ImageDataModule
     from mixkd.modules.distillation import Distillation
     from mixkd.modules.learner import Learner
     from mixkd.modules.supervised import Supervised
     from mixkd.networks.network import FrozenTeacher, Network
+    from mixkd.request import request
     from mixkd.training.fit import make_trainer
     from mixkd.training.optimization import FixedSchedule, Optimization, half_cosine
 
@@ -150,7 +151,7 @@ def train(
         )  # fmt: skip
     # Of the shipped settings only the views and the batch are used.
     overrides = ["network=resnet20", "data.pad=0", "data.batch_size=50", "trainer.accelerator=cpu"]
-    cfg = validate(compose("finetune", overrides))
+    cfg = request("finetune", overrides)
     assert isinstance(cfg, FinetuneConfig)
     mix = MixConfig(lam="uniform", a=1.0, per="sample", kind="mixup") if "mixup" in method else None
     stream = make_stream(cfg.data, splits, mix, seed=0)

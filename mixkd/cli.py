@@ -193,9 +193,9 @@ def run_single(command: str, overrides: list[str]) -> int:
     """Run one job: here, or where it is of several devices in as many processes."""
     from omegaconf import OmegaConf
 
-    from mixkd.config.compose import compose
     from mixkd.console import is_leader, on_signal
     from mixkd.launchers.job import run_job
+    from mixkd.request import compose
 
     cfg = compose(command, overrides)
     devices = OmegaConf.select(cfg, "trainer.devices")
@@ -217,11 +217,9 @@ def run_single(command: str, overrides: list[str]) -> int:
 
 def run_export(overrides: list[str]) -> int:
     """Export a network; print where to, and how well it agrees."""
-    from mixkd.config.compose import compose
-    from mixkd.config.validation import validate_export
+    from mixkd.request import request_export
 
-    cfg = validate_export(compose("export", overrides))
-    tell(import_module("mixkd.tasks.export").export(cfg))
+    tell(import_module("mixkd.tasks.export").export(request_export(overrides)))
     return 0
 
 
@@ -229,8 +227,9 @@ def show(command: str, options: list[str], overrides: list[str]) -> None:
     """Let Hydra print what its own options ask for, such as `--cfg job`."""
     import hydra
 
-    from mixkd.config.compose import REFUSALS, diagnose, expand
+    from mixkd.config.compose import REFUSALS, expand
     from mixkd.config.shipped import config_dir
+    from mixkd.request import refused
 
     def refuse(cfg: DictConfig) -> None:
         raise UserError.of("options", f"got {shlex.join(options)}; takes {OPTIONS}")
@@ -242,7 +241,7 @@ def show(command: str, options: list[str], overrides: list[str]) -> None:
     try:
         hydra.main(str(config_dir()), command, version_base="1.3")(refuse)()
     except REFUSALS as error:
-        raise UserError(*diagnose(command, overrides, error)) from error
+        raise refused(command, overrides, error) from error
     finally:
         os.environ.pop("HYDRA_FULL_ERROR")
         if before is not None:

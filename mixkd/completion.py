@@ -5,10 +5,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal, get_args, get_origin
 
 from mixkd.cli import COMMANDS
-from mixkd.config.compose import NETWORK_KEYS, PRESETS, fields_of
+from mixkd.config.compose import NETWORK_KEYS, PRESETS
+from mixkd.config.fields import fields_of
 from mixkd.config.inspection import LISTS
 from mixkd.config.shipped import artefacts, config_dir, group_names
-from mixkd.config.tasks import TASKS, ExportConfig
+from mixkd.config.tasks import SCHEMAS
 from mixkd.errors import UserError
 
 # Bash parts words at `=`, and then takes what comes after it alone.
@@ -73,7 +74,7 @@ def _keys(values: Iterable[str], last: str) -> list[str]:
 
 def _values(command: str) -> dict[str, list[str]]:
     """Return what each key of a command takes: none where that cannot be enumerated."""
-    schema = {**TASKS, "export": ExportConfig}[command]
+    schema = SCHEMAS[command]
     found = {key: _choices(field.annotation) for key, field in fields_of(schema)}
     groups = {path.name for path in config_dir().iterdir() if path.is_dir()}
     for name in groups & schema.model_fields.keys() - set(NETWORK_KEYS[command]):

@@ -20,11 +20,11 @@ from mixkd.config.compose import compose
 from mixkd.config.inspection import COMPARE_KEYS, DASHBOARD_KEYS, LISTS, REPORT_KEYS
 from mixkd.config.overrides import by_key
 from mixkd.config.tasks import TASKS, ExportConfig
-from mixkd.config.validation import validate, validate_export
 from mixkd.errors import Problem, UserError
 from mixkd.launchers.search import space_of, values_of
 from mixkd.launchers.sweep import jobs_of
 from mixkd.reproduction.scale import load_scale
+from mixkd.request import request, request_export
 from mixkd.tasks import reproduce
 
 ROOT = Path(__file__).parents[1]
@@ -103,7 +103,7 @@ def check_task(command: str, words: Sequence[str]) -> None:
 def wrong_with(command: str, words: Sequence[str]) -> list[Problem]:
     """Return what is wrong with a job, but for a teacher that is not yet trained."""
     try:
-        validate(compose(command, words))
+        request(command, words)
     except UserError as error:
         return [problem for problem in error.problems if not problem.remedy]
     return []
@@ -121,7 +121,7 @@ def check_look(command: str, words: Sequence[str]) -> None:
         case "dashboard":
             compose("distill", [w for w in words if w.partition("=")[0] not in DASHBOARD_KEYS])
         case "export":
-            validate_export(compose("export", words))
+            request_export(words)
         case "reproduce":
             _, given, rest = reproduce._parsed(words)
             load_scale(given["scale"], given["protocol"], reproduce._seeds(given["seeds"]))

@@ -20,9 +20,9 @@ from pydantic import BaseModel
 from mixkd import cli
 from mixkd.config.compose import compose
 from mixkd.config.tasks import TASKS, ExportConfig
-from mixkd.config.validation import validate, validate_export
 from mixkd.errors import Problem, UserError
 from mixkd.launchers.job import Outcome
+from mixkd.request import accept, accept_export
 from mixkd.runs.run import Run
 
 usual = settings(
@@ -125,9 +125,9 @@ def test_no_value_of_any_key_brings_a_traceback(change: tuple[str, dict[str, Any
     problems: tuple[Problem, ...] = ()
     try:
         if command == "export":
-            validate_export(cfg)
+            accept_export(cfg)
         else:
-            Run(validate(cfg)).finished_metrics()
+            Run(accept(cfg)).finished_metrics()
     except UserError as error:
         problems = error.problems
     assert all(problem.key and problem.text for problem in problems)

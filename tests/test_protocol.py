@@ -11,8 +11,8 @@ from omegaconf import OmegaConf
 from mixkd.config.compose import compose
 from mixkd.config.shipped import config_dir
 from mixkd.config.tasks import DistillConfig, FinetuneConfig
-from mixkd.config.validation import validate
 from mixkd.errors import UserError
+from mixkd.request import request
 
 TEACHER = ["teacher.run=teacher"]
 
@@ -97,7 +97,7 @@ def paper(*words: str) -> DistillConfig:
     network = OmegaConf.to_container(compose("finetune", ["network=vit_b16"]).network)
     saved = {"task": "finetune", "network": network, "data": data}
     (teacher / "config.yaml").write_text(yaml.safe_dump(saved))
-    cfg = validate(compose("distill", ["protocol=parity", *TEACHER, *words]))
+    cfg = request("distill", ["protocol=parity", *TEACHER, *words])
     assert isinstance(cfg, DistillConfig)
     return cfg
 
@@ -139,11 +139,11 @@ def test_both_files_of_a_command_set_the_same_keys() -> None:
 
 def test_a_teacher_is_one_of_the_same_protocol() -> None:
     with pytest.raises(UserError) as error:
-        validate(compose("distill", ["protocol=parity", "data=cifar10", "teacher=vit_b16"]))
+        request("distill", ["protocol=parity", "data=cifar10", "teacher=vit_b16"])
     remedy = error.value.problems[0].remedy
     assert remedy == ("protocol=parity", "data=cifar10", "network=vit_b16")
     assert "under protocol=parity" in str(error.value)
-    made = validate(compose("finetune", list(remedy)))
+    made = request("finetune", list(remedy))
     assert isinstance(made, FinetuneConfig)
     # The run that the command makes is found, and under this protocol alone.
     run = Path("runs/cifar10/finetune/made")
@@ -152,12 +152,12 @@ def test_a_teacher_is_one_of_the_same_protocol() -> None:
     (run / "status.json").write_text('{"state": "finished"}')
     (run / "weights.safetensors").touch()
     words = ["data=cifar10", "teacher=vit_b16"]
-    found = validate(compose("distill", ["protocol=parity", *words]))
+    found = request("distill", ["protocol=parity", *words])
     assert isinstance(found, DistillConfig)
     assert found.teacher.run == str(run)
     for other in ("corrected", "none"):
         with pytest.raises(UserError, match="no finished run"):
-            validate(compose("distill", [f"protocol={other}", *words]))
+            request("distill", [f"protocol={other}", *words])
 
 
 def test_a_preset_that_does_not_exist_is_refused() -> None:

@@ -4,13 +4,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from mixkd.config.compose import compose
 from mixkd.config.tasks import FinetuneConfig
-from mixkd.config.validation import validate
-from mixkd.data.images import Images, Splits
-from mixkd.data.module import ImageDataModule, make_stream
+from mixkd.data.batches import make_stream
+from mixkd.data.images import Images
+from mixkd.data.module import ImageDataModule
+from mixkd.data.splits import Splits
 from mixkd.modules.learner import Learner
-from mixkd.networks.network import Network, timm_core
+from mixkd.networks.build import timm_core
+from mixkd.networks.network import Network
+from mixkd.request import request
 from mixkd.training.fit import make_trainer, prepare
 from mixkd.vicinal import VicinalStream
 
@@ -35,7 +37,7 @@ def configured(*words: str) -> FinetuneConfig:
         "trainer.accelerator=cpu", "data=digits", "data.pad=4", "data.flip=true",
         "network=resnet20",
     )  # fmt: skip
-    cfg = validate(compose("finetune", [*common, "method=mixup", "optimizer=adamw", *words]))
+    cfg = request("finetune", [*common, "method=mixup", "optimizer=adamw", *words])
     assert isinstance(cfg, FinetuneConfig)
     return cfg
 

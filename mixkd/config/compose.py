@@ -5,11 +5,11 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import accumulate, islice
-from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import (
@@ -22,15 +22,13 @@ from hydra.core.override_parser.types import (
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 
-from mixkd.config.fields import PATH
+from mixkd.config.analyses import analysis_names, section_of_analysis, shipped_analyses
+from mixkd.config.fields import PATH, fields_of, kinds, marks
 from mixkd.config.overrides import parted, quoted
 from mixkd.config.shipped import config_dir
-from mixkd.config.tasks import TASKS, EvaluateLogitsConfig, ExportConfig
-from mixkd.config.validation import validate, validate_export
-from mixkd.errors import Problem, UserError, nearest, sections_of, shortened
+from mixkd.config.tasks import SCHEMAS, EvaluateLogitsConfig
+from mixkd.errors import Problem, UserError, nearest, shortened
 
 # What Hydra raises for words that it does not take.
 REFUSALS = (HydraException, OmegaConfBaseException, ValueError)
@@ -49,8 +47,8 @@ NETWORK_KEYS = {
 PRESETS = ("finetune", "distill")
 
 
-# What `mixkd evaluate NAME=true` does more; a key of one asks for it too.
-ANALYSES = ("vicinal", "corruptions", "features")
+# For `analyses` in conf/evaluate.yaml, so that no file lists them.
+ConfigStore.instance().store(name="analyses", node=shipped_analyses())
 
 
 @cache
@@ -59,38 +57,15 @@ def text_keys(command: str) -> dict[str, frozenset[Any]]:
 
     A key whose text is one of several words, or may be a list, is not among them: Hydra reads it.
     """
-    schemas = (
-        {**TASKS, "export": ExportConfig}[command],
-        *[EvaluateLogitsConfig] * (command == "evaluate"),
-    )
+    schemas = [SCHEMAS[command]]
+    if command == "evaluate":
+        schemas.append(EvaluateLogitsConfig)
     found = {}
     for key, field in (item for schema in schemas for item in fields_of(schema)):
-        types = frozenset(_flat(field.annotation)) | {m for m in field.metadata if m == PATH}
+        types = kinds(field)
         if str in types and not {list, dict} & types:
-            found[key] = types
+            found[key] = frozenset(types | marks(field) & {PATH})
     return found
-
-
-def fields_of(section: type[BaseModel], under: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """Yield every key of a section, and of those within it, with its field."""
-    for name, field in section.model_fields.items():
-        yield under + name, field
-        if get_origin(field.annotation) is not dict:
-            for inner in sections_of(field.annotation):
-                yield from fields_of(inner, f"{under}{name}.")
-
-
-def _flat(annotation: Any) -> Iterator[Any]:
-    """Yield the types and the marks in an annotation, such as str and None of `str | None`."""
-    if get_origin(annotation) is Annotated:
-        inner, *marks = get_args(annotation)
-        yield from _flat(inner)
-        yield from (mark for mark in marks if mark == PATH)
-    elif get_origin(annotation) in (Union, UnionType):
-        for inner in get_args(annotation):
-            yield from _flat(inner)
-    else:
-        yield get_origin(annotation) or annotation
 
 
 def expand(command: str, overrides: Sequence[str], sweep: bool = False) -> list[str]:
@@ -107,7 +82,7 @@ def expand(command: str, overrides: Sequence[str], sweep: bool = False) -> list[
     expanded = []
     for word in overrides:
         key, equals, value = word.partition("=")
-        if key in ANALYSES:
+        if key in analysis_names():
             key = f"{key}.enabled"
         if key in NETWORK_KEYS[command] and value.startswith("hf_hub:"):
             key = f"{key}.export"
@@ -118,18 +93,25 @@ def expand(command: str, overrides: Sequence[str], sweep: bool = False) -> list[
         if key.startswith("baselines."):
             key, value = f"++{key}", _text(key, value, frozenset({str, PATH}), sweep)
         expanded.append(f"{groups.get(key, key)}{equals}{value}")
-    for name in ANALYSES:
-        asked = [o for o in expanded if o.startswith(f"{name}.")]
-        if name == "vicinal" and not any(o.startswith("corruptions.") for o in expanded):
-            asked += [o for o in expanded if o.startswith("++baselines.")]
-        if asked and not any(o.startswith(f"{name}.enabled=") for o in asked):
-            expanded.append(f"{name}.enabled=true")
+    expanded += [f"{name}.enabled=true" for name in _asked_by_their_keys(expanded)]
     for key in NETWORK_KEYS[command]:
         whole = tuple(f"{key}.{last}=" for last in ("run", "export", "factory"))
         alone = any(o.startswith(whole) for o in expanded)
         if alone and not any(o.startswith(f"{groups[key]}=") for o in expanded):
             expanded.append(f"{groups[key]}=_none")
     return expanded
+
+
+def _asked_by_their_keys(overrides: Sequence[str]) -> Iterator[str]:
+    """Yield the analyses that are asked for by any key of theirs, or by baselines."""
+    given = {name for name in analysis_names() if any(o.startswith(f"{name}.") for o in overrides)}
+    if any(o.startswith("++baselines.") for o in overrides):
+        sections = {name: section_of_analysis(name) for name in analysis_names()}
+        if not any(sections[name].asks_others for name in given):
+            given |= {name for name, section in sections.items() if section.is_for_baselines}
+    for name in analysis_names():
+        if name in given and not any(o.startswith(f"{name}.enabled=") for o in overrides):
+            yield name
 
 
 def _text(key: str, value: str, types: frozenset[Any], sweep: bool) -> str:
@@ -165,13 +147,19 @@ def compose(command: str, overrides: Sequence[str] = ()) -> DictConfig:
     try:
         return _hydra(command, expand(command, overrides))
     except REFUSALS as error:
-        raise UserError(*diagnose(command, overrides, error)) from error
+        raise diagnose(command, overrides, error) from error
 
 
-def diagnose(command: str, overrides: Sequence[str], error: Exception) -> list[Problem]:
+class NotComposed(UserError):
+    """Overrides that Hydra refuses; `rest` is composed of the others, where there are such."""
+
+    rest: DictConfig | None = None
+
+
+def diagnose(command: str, overrides: Sequence[str], error: Exception) -> NotComposed:
     """Return what is wrong with overrides that Hydra refused with `error`, all of it.
 
-    Hydra stops at the first fault; this looks at every override by itself, then validates the rest.
+    Hydra stops at the first fault; this looks at every override by itself.
     """
     problems: dict[str, Problem] = {}
     groups: list[Override] = []
@@ -221,12 +209,10 @@ def diagnose(command: str, overrides: Sequence[str], error: Exception) -> list[P
             key, got = parsed.get_key_element(), ", ".join(_values(parsed))
             problems[key] = Problem(key, f"got {shortened(got)}; {text}")
     if not problems:
-        return [Problem("overrides", _said(error))]
-    try:
-        (validate_export if command == "export" else validate)(cfg)
-    except UserError as others:
-        problems = {p.key: p for p in others.problems} | problems
-    return list(problems.values())
+        return NotComposed(Problem("overrides", _said(error)))
+    not_composed = NotComposed(*problems.values())
+    not_composed.rest = cfg
+    return not_composed
 
 
 def _composed(

@@ -1,39 +1,86 @@
 """The section `data`."""
 
-from typing import Annotated, Literal, get_args
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, get_args
 
-from mixkd.config.fields import PATH, PIXELS, PLACE, Count, Flag, Name, Section, takes
+from mixkd.config.fields import (
+    DATASET,
+    LIMIT,
+    PATH,
+    PIXELS,
+    PLACE,
+    SPLIT,
+    VIEW,
+    Count,
+    Flag,
+    Name,
+    Section,
+    takes,
+)
+from mixkd.errors import Problem, nearest
 
 
 class DataConfig(Section):
     """A data set, its split and its views. Sizes in pixels."""
 
-    source: Literal["digits", "cifar10", "cifar100", "imagefolder", "imagenet"]
-    name: Name
+    source: Annotated[Literal["digits", "cifar10", "cifar100", "imagefolder", "imagenet"], DATASET]
+    name: Annotated[Name, DATASET]
     root: Annotated[str | None, PLACE, PATH, takes("a folder")]
     download: Annotated[Flag, PLACE]
     resident: Annotated[Flag, PLACE]
     workers: Annotated[
         int | None, PLACE, takes("a whole number from 0 to 256, or null", ge=0, le=256)
     ]
-    size: Annotated[int | None, PIXELS]
-    resize: Annotated[int | None, PIXELS]
-    pad: Annotated[int, takes("a whole number of pixels, 0 to 512", ge=0, le=512)]
-    flip: Flag
-    holdout: Annotated[float, takes("a number above 0 and below 1", gt=0, lt=1)]
-    split_seed: Annotated[int, takes("a whole number from 0 to 4294967295", ge=0, le=2**32 - 1)]
-    selection: Literal["holdout", "test"]
-    limit_train: Annotated[Count | None, takes("a whole number, 1 or more, or null")]
-    limit_test: Annotated[Count | None, takes("a whole number, 1 or more, or null")]
+    size: Annotated[int | None, DATASET, VIEW, PIXELS]
+    resize: Annotated[int | None, VIEW, PIXELS]
+    pad: Annotated[int, VIEW, takes("a whole number of pixels, 0 to 512", ge=0, le=512)]
+    flip: Annotated[Flag, VIEW]
+    holdout: Annotated[float, SPLIT, takes("a number above 0 and below 1", gt=0, lt=1)]
+    split_seed: Annotated[
+        int, SPLIT, takes("a whole number from 0 to 4294967295", ge=0, le=2**32 - 1)
+    ]
+    selection: Annotated[Literal["holdout", "test"], SPLIT]
+    limit_train: Annotated[Count | None, LIMIT, takes("a whole number, 1 or more, or null")]
+    limit_test: Annotated[Count | None, LIMIT, takes("a whole number, 1 or more, or null")]
     batch_size: Annotated[int, takes("a whole number, 2 or more", ge=2)]
     eval_batch_size: Annotated[Count, PLACE]
     cache_dir: Annotated[str, PLACE, PATH, takes("a directory")]
+
+    @classmethod
+    def mistakes(cls, raw: Mapping[str, Any]) -> Iterator[Problem]:
+        """Yield what does not go together: where images are, and what is made of them."""
+        source, root = raw.get("source"), raw.get("root") or None
+        if source not in SOURCES:
+            if source != "run":  # which stands for the data of a run
+                close = nearest(str(source), SOURCES)
+                yield Problem("source", f"got {source!r}; takes {', '.join(SOURCES)}{close}")
+            return
+        if source in CORRUPTED and raw.get("corruption") is None:
+            yield Problem("corruption", "got null; takes the name of a corruption, such as fog")
+        if source == "digits" and root is not None:
+            text = f"got {root!r} with data=digits; take data=imagefolder for a folder"
+            yield Problem("root", text)
+        elif source != "digits" and root is None:
+            yield Problem("root", "got null; takes the folder that holds train/ and test/")
+        size, resize, resident = raw.get("size"), raw.get("resize"), raw.get("resident")
+        if resident is False and source not in (*ON_DISK, *CORRUPTED):
+            yield Problem("resident", f"got false; {source} lives in memory, and takes true")
+        if resident is True and source in CORRUPTED and source not in ON_DISK:
+            yield Problem("resident", f"got true; {source} is read in place, and takes false")
+        if resident is False and source in ON_DISK and size is None:
+            text = "images that stay on disk are all resized: takes a number of pixels"
+            yield Problem("size", f"got null; {text}")
+        if isinstance(resize, int) and size is None:
+            text = f"got {resize} without data.size, the views' side after it; takes both"
+            yield Problem("resize", text)
+        elif isinstance(resize, int) and isinstance(size, int) and resize < size:
+            yield Problem("resize", f"got {resize}; takes at least data.size, {size}")
 
 
 class CorruptedDataConfig(DataConfig):
     """Corrupted test images: one corruption at one severity."""
 
-    source: Literal["cifar10_c", "cifar100_c", "imagenet_c"]  # type: ignore[assignment]
+    source: Annotated[Literal["cifar10_c", "cifar100_c", "imagenet_c"], DATASET]  # type: ignore[assignment]
     corruption: Annotated[Name, takes("the name of a corruption, such as fog")]
     severity: Annotated[int, takes("a whole number from 1 to 5", ge=1, le=5)]
 

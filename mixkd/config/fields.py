@@ -1,30 +1,72 @@
 """What every section of the schema is made of: kinds of values, what they take, marks of keys."""
 
-import os
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Annotated, Any, Literal
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from types import UnionType
+from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
-# Marks a field that cannot change a result: it is left out of the experiment's hash.
-PLACE = "place"
-# Marks text that names a file or a folder: there `~` is the user's home.
-PATH = "path"
+from mixkd.errors import Problem
 
 
-def existing_file(path: str) -> str:
-    """Return the path of a file that is there; ValueError where none is."""
-    if not os.path.isfile(path):  # which a name too long for the system is not, without an error
-        raise ValueError("no such file")
-    return path
+@dataclass(frozen=True)
+class Mark:
+    """What is known of a key, said once, in the annotation of its field; see `keys`, `pruned`."""
+
+    name: str
 
 
-def existing_run(path: str) -> str:
-    """Return the path of a run directory; ValueError where none is."""
-    if not os.path.isfile(Path(path) / "config.yaml"):
-        raise ValueError("no run there: a run directory holds a config.yaml")
-    return path
+# Text that names a file or a folder: there `~` is the user's home.
+PATH = Mark("path")
+# Where, or how fast: never what. It cannot change a result, and names no experiment.
+PLACE = Mark("place")
+# A path that counts by the sha256 of what it holds, wherever it lies.
+CONTENT = Mark("content")
+# With the weights it fixes what a network answers, and how fast.
+ARCHITECTURE = Mark("architecture")
+# What a network begins from, before it is trained.
+START = Mark("start")
+# Which data set it is, and the size of its images: a network is trained for both.
+DATASET = Mark("dataset")
+# Which of its images are held out from training, and whether those select or the test images do.
+SPLIT = Mark("split")
+# How many of a split's images are used.
+LIMIT = Mark("limit")
+# The pixels that a network sees of an image.
+VIEW = Mark("view")
+# What the repeats of one setting, its seeds, may differ in.
+REPEAT = Mark("repeat")
+
+
+@dataclass(frozen=True)
+class Exists:
+    """Marks a path that has to be there: of a file, or of a folder that holds a file."""
+
+    lacking: str
+    within: str = ""
+
+
+FILE = Exists("no such file")
+RUN = Exists("no run there: a run directory holds a config.yaml", within="config.yaml")
+
+
+@dataclass(frozen=True)
+class AsBefore:
+    """Marks a key that came later: at this value it leaves no trace in what names an experiment."""
+
+    value: Any
 
 
 def each_once(names: list[Any]) -> list[Any]:
@@ -46,14 +88,9 @@ Count = Annotated[int, takes("a whole number, 1 or more", ge=1)]
 Epochs = Annotated[int, takes("a whole number from 1 to 100000", ge=1, le=100_000)]
 Seed = Annotated[int, takes("a whole number from 0 to 2**63 - 1", ge=0, le=2**63 - 1)]
 Flag = Annotated[bool, takes("true or false")]
-File = Annotated[str, PATH, AfterValidator(existing_file), takes("a file")]
-Weights = Annotated[
-    str, PATH, AfterValidator(lambda path: path if path == "pretrained" else existing_file(path))
-]
+File = Annotated[str, PATH, FILE, takes("a file")]
 HubName = Annotated[str, takes("hf_hub:USER/NAME", pattern=r"^hf_hub:[\w.-]+/[\w.-]+$")]
-RunDir = Annotated[
-    str, PATH, AfterValidator(existing_run), takes("the directory of a finished run")
-]
+RunDir = Annotated[str, PATH, RUN, takes("the directory of a finished run")]
 Name = Annotated[str, takes("letters, digits, _, - and .", pattern=r"^\w[\w.-]*$")]
 Channels = Annotated[list[float], takes("three numbers", min_length=3, max_length=3)]
 
@@ -63,17 +100,184 @@ class Section(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
+    @classmethod
+    def mistakes(cls, raw: Mapping[str, Any]) -> Iterator[Problem]:
+        """Yield what no single key can know, by keys of the section; "" is the section itself.
 
-def places(section: type[Section]) -> Iterator[str]:
-    """Yield the keys of a section that cannot change a result."""
-    return (key for key, field in section.model_fields.items() if PLACE in field.metadata)
+        Args:
+            raw: the section, values of any type: the fields check those, at the same time.
+        """
+        yield from ()
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _with_mistakes(cls, raw: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        errors: list[InitErrorDetails] = []
+        if isinstance(raw, Mapping):
+            plain = {k: v.model_dump() if isinstance(v, BaseModel) else v for k, v in raw.items()}
+            errors = [_as_error(problem, raw) for problem in cls.mistakes(plain)]
+        try:
+            section = handler(raw)
+        except ValidationError as error:
+            if not errors:
+                raise
+            errors = [*map(_as_before, error.errors(include_url=False)), *errors]
+        else:
+            if not errors:
+                return section
+        raise ValidationError.from_exception_data(cls.__name__, errors)
+
+
+# The type of a pydantic error that says a `Problem` of several keys, in mixkd's words already.
+MISTAKE = "mistake"
+
+
+def _as_error(problem: Problem, raw: Any) -> InitErrorDetails:
+    loc = (int(part) if part.isdigit() else part for part in re.findall(r"[^.\[\]]+", problem.key))
+    kind = PydanticCustomError(MISTAKE, "{text}", {"text": problem.text})
+    return InitErrorDetails(type=kind, loc=tuple(loc), input=raw)
+
+
+def _as_before(details: ErrorDetails) -> InitErrorDetails:
+    """Return an error as pydantic takes it back."""
+    context = details.get("ctx", {})
+    kind: Any = details["type"]
+    if kind == MISTAKE:
+        kind = PydanticCustomError(MISTAKE, "{text}", context)
+    return InitErrorDetails(type=kind, loc=details["loc"], input=details["input"], ctx=context)
+
+
+def value_of(raw: Any, key: str) -> Any:
+    """Return the value of a dotted key; None where there is none."""
+    for part in key.split("."):
+        raw = raw.get(part) if isinstance(raw, Mapping) else None
+    return raw
+
+
+def marks(field: FieldInfo) -> set[Mark | Exists]:
+    """Return the marks of a field, those within a union among them."""
+    every = (*field.metadata, *_flat(field.annotation))
+    return {mark for mark in every if isinstance(mark, (Mark, Exists))}
+
+
+def kinds(field: FieldInfo) -> set[Any]:
+    """Return the types that a field takes, such as str and None of `str | None`."""
+    return {kind for kind in _flat(field.annotation) if not isinstance(kind, (Mark, Exists))}
+
+
+def _flat(annotation: Any) -> Iterator[Any]:
+    """Yield the types and the marks in an annotation."""
+    if get_origin(annotation) is Annotated:
+        inner, *metadata = get_args(annotation)
+        yield from _flat(inner)
+        yield from (mark for mark in metadata if isinstance(mark, (Mark, Exists)))
+    elif get_origin(annotation) in (Union, UnionType):
+        for inner in get_args(annotation):
+            yield from _flat(inner)
+    else:
+        yield get_origin(annotation) or annotation
+
+
+def keys(section: type[BaseModel], *wanted: Mark) -> list[str]:
+    """Return the keys of a section that bear any of some marks, in the order of its fields."""
+    return [key for key, field in section.model_fields.items() if marks(field) & {*wanted}]
+
+
+def pruned(
+    schema: type[BaseModel],
+    raw: Mapping[str, Any],
+    without: Mark,
+    *others: Mark,
+    content: Callable[[str], str] = str,
+) -> dict[str, Any]:
+    """Return a configuration without the keys that bear some marks, in its sections too.
+
+    A key that came later is left out at its value of `AsBefore`. Keys that the schema does not
+    know, as a saved configuration may have them, stay as they are.
+
+    Args:
+        schema: of the configuration.
+        raw: the configuration, as `model_dump` gives it, or as a file holds it.
+        without: a mark.
+        others: more of them.
+        content: what stands for the path of a key that counts by its content.
+    """
+    kept = {}
+    for key, value in raw.items():
+        if (field := schema.model_fields.get(key)) is None:
+            kept[key] = value
+        elif not marks(field) & {without, *others} and AsBefore(value) not in field.metadata:
+            is_path = isinstance(value, str) and CONTENT in marks(field) and value != "pretrained"
+            kept[key] = (
+                content(value)
+                if is_path
+                else _pruned(field.annotation, value, without, *others, content=content)
+            )
+    return kept
+
+
+def _pruned(annotation: Any, value: Any, *without: Mark, content: Callable[[str], str]) -> Any:
+    section = section_of(annotation, value)
+    if section is None:
+        return value
+    if isinstance(value, list):
+        return [_pruned(annotation, part, *without, content=content) for part in value]
+    if not isinstance(value, Mapping):
+        return value
+    if get_origin(annotation) is dict:  # of sections by names
+        inner = get_args(annotation)[1]
+        return {k: _pruned(inner, part, *without, content=content) for k, part in value.items()}
+    return pruned(section, value, *without, content=content)
+
+
+def fields_of(section: type[BaseModel], under: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Yield every key of a section, and of those within it, with its field."""
+    for name, field in section.model_fields.items():
+        yield under + name, field
+        if get_origin(field.annotation) is not dict:
+            for inner in sections_of(field.annotation):
+                yield from fields_of(inner, f"{under}{name}.")
+
+
+def paths(schema: type[BaseModel], raw: Any, under: str = "") -> Iterator[tuple[str, str, Exists]]:
+    """Yield key and path of what has to be there, in a configuration and its sections."""
+    for name, field in schema.model_fields.items():
+        value, key = raw.get(name) if isinstance(raw, Mapping) else None, f"{under}{name}"
+        if isinstance(value, str) and value != "pretrained":
+            yield from ((key, value, mark) for mark in marks(field) if isinstance(mark, Exists))
+        elif get_origin(field.annotation) is dict and isinstance(value, Mapping):
+            for inner in sections_of(field.annotation):
+                for part, section in value.items():
+                    yield from paths(inner, section, f"{key}.{part}.")
+        elif (section := section_of(field.annotation, value)) is not None:
+            yield from paths(section, value, f"{key}.")
+
+
+def sections_of(annotation: Any) -> list[type[BaseModel]]:
+    """Return all sections in a type annotation."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [section for part in get_args(annotation) for section in sections_of(part)]
+
+
+def section_of(annotation: Any, raw: Any = None) -> type[BaseModel] | None:
+    """Return the section that `raw` is meant for, among those in a type annotation."""
+    sections = sections_of(annotation)
+    tagged = (
+        section
+        for section in sections
+        for key in ("name", "source")  # what tells kinds of sections apart
+        if isinstance(raw, Mapping) and key in section.model_fields and len(sections) > 1
+        if raw.get(key) in get_args(section.model_fields[key].annotation)
+    )
+    return next(tagged, next(iter(sections), None))
 
 
 MOST_SIDE = 4096
 PIXELS = takes(f"a whole number of pixels from 8 to {MOST_SIDE}, or null", ge=8, le=MOST_SIDE)
 
 
-Splits = Annotated[
+SplitNames = Annotated[
     list[Literal["train", "val", "test"]],
     AfterValidator(each_once),
     takes("a list of train, val, test", min_length=1),

@@ -4,15 +4,15 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from mixkd.config.fields import PATH, PLACE, Count, Flag, Positive, Section, each_once, takes
+from mixkd.config.fields import PATH, Count, Flag, Positive, Section, each_once, takes
 
 
 class RunConfig(Section):
     """Where a run is kept."""
 
-    dir: Annotated[str | None, PLACE, PATH, takes("a directory, or null")]
-    root: Annotated[str, PLACE, PATH, takes("a directory", min_length=1)]
-    force: Annotated[Flag, PLACE]
+    dir: Annotated[str | None, PATH, takes("a directory, or null")]
+    root: Annotated[str, PATH, takes("a directory", min_length=1)]
+    force: Flag
 
 
 class LocalConfig(Section):

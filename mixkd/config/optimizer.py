@@ -1,10 +1,13 @@
 """The sections `optimizer` and `schedule`."""
 
-from typing import Annotated, Literal
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from mixkd.config.fields import Flag, NonNegative, Positive, Section, takes
+from mixkd.errors import Problem
 
 
 class SGDConfig(Section):
@@ -16,6 +19,12 @@ class SGDConfig(Section):
     nesterov: Flag
     weight_decay: NonNegative
     fused: Flag
+
+    @classmethod
+    def mistakes(cls, raw: Mapping[str, Any]) -> Iterator[Problem]:
+        """Yield a momentum that Nesterov's needs and that is not there."""
+        if raw.get("nesterov") is True and raw.get("momentum") == 0:
+            yield Problem("momentum", "got 0 with nesterov=true; takes a number above 0")
 
 
 class AdamConfig(Section):
@@ -72,3 +81,17 @@ class PiecewiseConfig(Section):
     stretch: Flag
     length: Annotated[int, takes("a whole number of epochs, 2 or more", ge=2)]
     segments: Annotated[list[SegmentConfig], takes("a list of segments", min_length=1)]
+
+    @classmethod
+    def mistakes(cls, raw: Mapping[str, Any]) -> Iterator[Problem]:
+        """Yield a segment without an epoch, and a gap between two."""
+        segments = raw.get("segments")
+        if not isinstance(segments, list) or not all(isinstance(s, Mapping) for s in segments):
+            return
+        for index, segment in enumerate(segments):
+            if segment.get("start") == segment.get("end"):
+                yield Problem(f"segments[{index}].end", "takes an epoch after its start")
+        for index, (before, after) in enumerate(pairwise(segments), start=1):
+            if before.get("end") != after.get("start"):
+                text = f"got {after.get('start')}; takes {before.get('end')}, where the segment"
+                yield Problem(f"segments[{index}].start", f"{text} before it ends")

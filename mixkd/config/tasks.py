@@ -2,17 +2,41 @@
 
 import re
 from abc import abstractmethod
-from typing import Annotated, Literal, get_args
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from mixkd.config.analyses import CorruptionsConfig, FeaturesConfig, VicinalConfig
-from mixkd.config.data import ON_DISK, CorruptedDataConfig, DataConfig, NamedDataConfig
-from mixkd.config.fields import PATH, PLACE, File, Flag, HubName, Section, Seed, Splits, takes
+from mixkd.config.analyses import (
+    AnalysisConfig,
+    analysis_names,
+    section_of_analysis,
+    with_analyses,
+)
+from mixkd.config.data import (
+    CORRUPTED,
+    CorruptedDataConfig,
+    DataConfig,
+    NamedDataConfig,
+)
+from mixkd.config.fields import (
+    CONTENT,
+    PATH,
+    PLACE,
+    REPEAT,
+    File,
+    Flag,
+    HubName,
+    Section,
+    Seed,
+    SplitNames,
+    takes,
+    value_of,
+)
 from mixkd.config.launcher import LauncherConfig, RunConfig, SweepConfig
 from mixkd.config.logging import CallbacksConfig, LoggerConfig
 from mixkd.config.method import LabelMethodConfig, StreamConfig, TeacherMethodConfig
-from mixkd.config.network import NetworkConfig, TeacherConfig
+from mixkd.config.network import NetworkConfig, TeacherConfig, network_mistakes
 from mixkd.config.optimizer import (
     AdamConfig,
     ConstantConfig,
@@ -22,6 +46,7 @@ from mixkd.config.optimizer import (
     SGDConfig,
 )
 from mixkd.config.trainer import CheckpointConfig, MachineConfig, Stage1Config, TrainerConfig
+from mixkd.errors import Problem
 
 Protocol = Literal["none", "corrected", "parity"]
 
@@ -29,12 +54,12 @@ Protocol = Literal["none", "corrected", "parity"]
 class TaskConfig(Section):
     """What every task has."""
 
-    seed: Seed
+    seed: Annotated[Seed, REPEAT]
     launcher: Annotated[LauncherConfig, PLACE]
     sweep: Annotated[SweepConfig, PLACE]
     logger: Annotated[LoggerConfig, PLACE]
     trust: Annotated[list[str], PLACE, takes("a list of package names")]
-    run: RunConfig
+    run: Annotated[RunConfig, PLACE]
     data: DataConfig
 
 
@@ -51,7 +76,21 @@ class TrainingConfig(TaskConfig):
     callbacks: Annotated[CallbacksConfig, PLACE]
     checkpoint: Annotated[CheckpointConfig, PLACE]
     stage1: Stage1Config
-    stream: StreamConfig
+    stream: Annotated[StreamConfig, REPEAT]
+
+    @classmethod
+    def mistakes(cls, raw: Mapping[str, Any]) -> Iterator[Problem]:
+        """Yield what does not go together, in a configuration of values of any type."""
+        source, task = value_of(raw, "data.source"), str(raw.get("task"))
+        if source in CORRUPTED:
+            yield Problem("data", f"{source} holds test images alone; `mixkd evaluate` takes it")
+        for key in ("network", "teacher", "student"):
+            yield from network_mistakes(key, raw.get(key), task)
+        lowest, rate = value_of(raw, "schedule.min_lr"), value_of(raw, "optimizer.lr")
+        are_numbers = isinstance(lowest, (int, float)) and isinstance(rate, (int, float))
+        if are_numbers and 0 < rate < lowest:
+            yield Problem("schedule.min_lr", f"got {lowest}; takes at most optimizer.lr, {rate}")
+        yield from _sharing_mistakes(raw)
 
     @property
     def stage1_epochs(self) -> int:
@@ -67,6 +106,28 @@ class TrainingConfig(TaskConfig):
     @abstractmethod
     def learner(self) -> NetworkConfig:
         """The network that learns."""
+
+
+def _sharing_mistakes(raw: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield what devices, and the parts that each takes one after another, cannot share."""
+    batch, devices = value_of(raw, "data.batch_size"), value_of(raw, "trainer.devices")
+    parts = value_of(raw, "trainer.accumulate")
+    if not all(isinstance(number, int) for number in (batch, devices, parts)):
+        return
+    if value_of(raw, "callbacks.linearity.every_n_epochs") is not None:
+        pairs = value_of(raw, "callbacks.linearity.n_pairs")
+        if isinstance(pairs, int) and 0 < pairs < devices:
+            text = f"got {pairs}; takes a pair a device or more"
+            yield Problem("callbacks.linearity.n_pairs", text)
+    shares = max(devices, 1) * max(parts, 1)
+    key = "data.batch_size" if parts == 1 else "trainer.accumulate"
+    if batch % shares:
+        by = f"got {batch}, which {devices} devices cannot share"
+        if parts != 1:
+            by = f"got {parts}; {devices} x {parts} parts cannot share a batch of {batch}"
+        yield Problem(key, f"{by} equally; takes a data.batch_size divisible by {shares}")
+    elif 2 <= batch < 2 * shares:
+        yield Problem(key, f"leaves {batch // shares} image a device and part; takes two or more")
 
 
 class FinetuneConfig(TrainingConfig):
@@ -86,7 +147,7 @@ class DistillConfig(TrainingConfig):
     """mixkd distill."""
 
     task: Literal["distill"]
-    teacher: TeacherConfig
+    teacher: Annotated[TeacherConfig, REPEAT]
     student: NetworkConfig
     temperature: Annotated[
         Literal["sigma"] | Annotated[float, Field(gt=0, le=1e6)],
@@ -112,6 +173,12 @@ def _baseline_names(baselines: dict[str, NetworkConfig]) -> dict[str, NetworkCon
     return baselines
 
 
+def asked_analyses(raw: Mapping[str, Any]) -> list[str]:
+    """Return the names of the analyses that a configuration, values of any type, asks for."""
+    return [name for name in analysis_names() if value_of(raw, f"{name}.enabled")]
+
+
+@with_analyses(lambda name: (section_of_analysis(name), ...))
 class EvaluateConfig(TaskConfig):
     """mixkd evaluate."""
 
@@ -123,50 +190,53 @@ class EvaluateConfig(TaskConfig):
         dict[str, NetworkConfig], AfterValidator(_baseline_names), takes("runs by name, {erm: DIR}")
     ]
     trainer: MachineConfig
-    splits: Splits
+    splits: SplitNames
     save_logits: Flag
     reestimate_batchnorm: Flag
-    vicinal: VicinalConfig
-    corruptions: CorruptionsConfig
-    features: FeaturesConfig
 
-    def published(
-        self, name: str, severity: int, source: str, size: int | None = None
-    ) -> CorruptedDataConfig:
-        """Return the data of a corruption and severity in a published form.
+    @property
+    def analyses(self) -> dict[str, AnalysisConfig]:
+        """The sections of the analyses that are asked for, by name, in order."""
+        sections = {name: getattr(self, name) for name in analysis_names()}
+        return {name: section for name, section in sections.items() if section.enabled}
 
-        Args:
-            name: of the corruption.
-            severity: from 1 to 5.
-            source: cifar10_c, cifar100_c or imagenet_c.
-            size: of the views in pixels; None: that of `data`.
-        """
-        on_disk = source in ON_DISK
-        chosen = {
-            "source": source,
-            "name": f"{source}-{name}-{severity}",
-            "root": self.corruptions.root or (self.data.root if on_disk else "datasets"),
-            "download": not on_disk,
-            "resident": False,
-            "workers": self.data.workers if on_disk else 0,
-            "corruption": name,
-            "severity": severity,
-        }
-        if size is not None:
-            chosen |= {"size": size, "resize": None}
-        return CorruptedDataConfig.model_validate(self.data.model_dump() | chosen)
+    @classmethod
+    def mistakes(cls, raw: Mapping[str, Any]) -> Iterator[Problem]:
+        """Yield what does not go together, in a configuration of values of any type."""
+        if value_of(raw, "data.source") in CORRUPTED:
+            if raw.get("reestimate_batchnorm") is True:
+                text = "got true; corrupted data have no training images"
+                yield Problem("reestimate_batchnorm", text)
+            if (splits := raw.get("splits")) != ["test"]:
+                yield Problem("splits", f"got {splits}; corrupted images are [test] alone")
+        asked = asked_analyses(raw)
+        for name in asked:
+            yield from section_of_analysis(name).contradictions(raw[name], raw)
+        for key in ("network", "teacher"):
+            yield from network_mistakes(key, raw.get(key), "evaluate")
+        if not isinstance(teacher := raw.get("teacher"), Mapping):
+            return
+        about = {name: section_of_analysis(name).asks_others for name in analysis_names()}
+        if not any(about[name] for name in asked):
+            what = " or ".join(filter(None, about.values()))
+            words = " or ".join(f"{name}=true" for name in about if about[name])
+            yield Problem("teacher", f"is asked {what}; add {words}")
+        if teacher.get("precision") is not None:
+            yield Problem("teacher.precision", "evaluation takes trainer.precision, of them all")
+        if teacher.get("tape") is not None:
+            yield Problem("teacher.tape", "is of `mixkd distill`; an evaluation has no stream")
 
 
 class EvaluateLogitsConfig(Section):
     """mixkd evaluate logits=FILE: logits that come from elsewhere, without images or networks."""
 
     task: Literal["evaluate"]
-    seed: Seed
+    seed: Annotated[Seed, PLACE]
     launcher: Annotated[LauncherConfig, PLACE]
     sweep: Annotated[SweepConfig, PLACE]
-    run: RunConfig
-    data: NamedDataConfig
-    logits: Annotated[File, takes("a .npz file of logits [n, classes] and label [n]")]
+    run: Annotated[RunConfig, PLACE]
+    data: Annotated[NamedDataConfig, PLACE]
+    logits: Annotated[File, CONTENT, takes("a .npz file of logits [n, classes] and label [n]")]
 
 
 class ExportConfig(Section):
@@ -198,8 +268,6 @@ TASKS: dict[str, type[FinetuneConfig] | type[DistillConfig] | type[EvaluateConfi
     "distill": DistillConfig,
     "evaluate": EvaluateConfig,
 }
-METHODS = {
-    "finetune": get_args(LabelMethodConfig.model_fields["name"].annotation),
-    "distill": get_args(TeacherMethodConfig.model_fields["name"].annotation),
-}
+# The schema of each command that Hydra composes.
+SCHEMAS: dict[str, type[Section]] = {**TASKS, "export": ExportConfig}
 Config = FinetuneConfig | DistillConfig | EvaluateConfig | EvaluateLogitsConfig

@@ -2,7 +2,17 @@
 
 from typing import Annotated, Literal
 
-from mixkd.config.fields import PLACE, Count, Epochs, Flag, Positive, Section, takes
+from mixkd.config.fields import (
+    PLACE,
+    REPEAT,
+    AsBefore,
+    Count,
+    Epochs,
+    Flag,
+    Positive,
+    Section,
+    takes,
+)
 from mixkd.config.network import Precision
 
 
@@ -14,7 +24,7 @@ class MachineConfig(Section):
 
     accelerator: Annotated[Literal["auto", "cpu", "gpu"], PLACE]
     strategy: Annotated[Literal["auto", "ddp"], PLACE]
-    devices: Annotated[int, takes("a whole number from 1 to 1024", ge=1, le=1024)]
+    devices: Annotated[int, REPEAT, takes("a whole number from 1 to 1024", ge=1, le=1024)]
     threads: Annotated[
         int | None, PLACE, takes("a whole number from 1 to 1024, or null", ge=1, le=1024)
     ]
@@ -30,8 +40,8 @@ class TrainerConfig(MachineConfig):
     code draws another one: so both are part of the experiment. Threads leave the mask as it is.
     """
 
-    channels_last: Flag
-    compile: Flag
+    channels_last: Annotated[Flag, AsBefore(True)]
+    compile: Annotated[Flag, AsBefore(False)]
     max_epochs: Epochs
     select: Literal["accuracy", "nll", "ece", "last"]
     clip_norm: Annotated[Positive | None, takes("a number above 0, or null")]

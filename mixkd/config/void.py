@@ -1,22 +1,26 @@
 """Keys that another key makes void: what they say cannot change a result.
 
-They are refused where they say what they do not by default, so that nothing is ignored in silence,
-and do not name an experiment.
+They do not name an experiment. Those that a user sets for nothing are refused where they say what
+they do not by default, so that nothing is ignored in silence; a sweep may set the others.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from mixkd.config.fields import value_of
 from mixkd.config.shipped import group_names, shipped_values
 from mixkd.errors import Problem, shown
 
 
 class Void(NamedTuple):
-    """A key, where it is void, and what to say to who sets it. The key begins with its group."""
+    """A key, where it is void, and what to say to who sets it; "" for one that may be set.
+
+    A key that is refused begins with its group.
+    """
 
     key: str
     holds: Callable[[Mapping[str, Any]], bool]
-    why: str
+    why: str = ""
 
 
 def _is_number(value: Any) -> bool:
@@ -47,40 +51,53 @@ VOID = (
         lambda raw: _is_number(value_of(raw, "method.mix.lam")),
         "a fixed method.mix.lam is that of all images; leave it out",
     ),
+    # Where nothing is multiplied by the square of the temperature.
+    Void("method.t_squared", lambda raw: raw.get("temperature") in ("sigma", 1)),
+    # Null stands for the seed.
+    Void("stream.seed", lambda raw: value_of(raw, "stream.seed") in (None, raw.get("seed"))),
+    Void("stage1", lambda raw: not _has_stage1(raw)),
+    # Of answers that are as they are.
+    Void(
+        "teacher.tape_precision",
+        lambda raw: (
+            value_of(raw, "teacher.tape") is None
+            or value_of(raw, "teacher.tape_precision") == "float32"
+        ),
+    ),
 )
 
 
-def value_of(raw: Mapping[str, Any], key: str) -> Any:
-    """Return the value of a dotted key; None where there is none."""
-    value: Any = raw
-    for part in key.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
-    return value
+def _has_stage1(raw: Mapping[str, Any]) -> bool:
+    """Return whether a head is trained alone: a new one, on a pretrained backbone."""
+    learner = raw.get("student" if raw.get("task") == "distill" else "network")
+    begins = value_of({"learner": learner}, "learner.pretrained")
+    trained = value_of({"learner": learner}, "learner.weights")
+    return bool(begins) and trained is None and value_of(raw, "stage1.epochs") != 0
+
+
+def without_void(raw: Mapping[str, Any], named: dict[str, Any]) -> dict[str, Any]:
+    """Return a part of a configuration without what is void.
+
+    Args:
+        raw: the configuration.
+        named: the part of it.
+    """
+    for void in VOID:
+        section, _, last = void.key.rpartition(".")
+        owner = value_of(named, section) if section else named
+        if isinstance(owner, dict) and last in owner and void.holds(raw):
+            del owner[last]
+    return named
 
 
 def void_problems(raw: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield each void key of a configuration that says anything but a default of its group."""
     for key, holds, why in VOID:
         value = value_of(raw, key)
-        if value is None or not holds(raw):
+        if not why or value is None or not holds(raw):
             continue
         group, _, rest = key.partition(".")
         shipped = [shipped_values(group, name) for name in group_names(group)]
         kind = value_of(raw, f"{group}.name")
-        if value not in [value_of(own, rest) for own in shipped if own["name"] == kind]:
+        if value not in [value_of(values, rest) for values in shipped if values["name"] == kind]:
             yield Problem(key, f"got {shown(value)}, which changes nothing: {why}")
-
-
-def without_void(named: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what names a training, without what is void in it.
-
-    The other keys of VOID have one default each, which a valid configuration holds: they may stay.
-    """
-    kept = {key: dict(own) if isinstance(own, dict) else own for key, own in named.items()}
-    if value_of(named, "schedule.name") == "piecewise":
-        del kept["optimizer"]["lr"]
-    if named.get("temperature") in ("sigma", 1):  # which nothing is multiplied by the square of
-        kept["method"]["t_squared"] = True
-    if value_of(named, "stream.seed") == named["seed"]:  # which null stands for
-        kept["stream"]["seed"] = None
-    return kept

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from lightning.pytorch import Trainer
 
 from mixkd.config.data import DataConfig
-from mixkd.data.images import Splits
 from mixkd.data.module import ImageDataModule
-from mixkd.files.writing import replacing, write_csv
+from mixkd.data.splits import Splits
+from mixkd.files.writing import write_csv, write_npz
 from mixkd.metrics.measurement import Measurement
 from mixkd.modules.classifier import Classifier
 from mixkd.plots.reliability import Curve, reliability_figure
@@ -70,9 +69,7 @@ def record(
     reliability = measurement.reliability()
     if writes:
         arrays = {name: value.numpy() for name, value in predictions.items()}
-        path = run.path / "predictions" / f"{split}.npz"
-        with replacing(path) as temporary, open(temporary, "wb") as file:
-            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+        write_npz(run.path / "predictions" / f"{split}.npz", arrays)
         figure = reliability_figure([Curve(split, reliability, found["ece"])])
         save_figure(figure, run.path / "figures" / f"reliability-{split}")
     metrics = {f"{split}/{name}": value for name, value in found.items()}

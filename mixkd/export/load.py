@@ -6,12 +6,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from mixkd.config.messages import schema_problems
 from mixkd.config.network import NetworkConfig
 from mixkd.config.shipped import shipped_values
-from mixkd.errors import UserError, schema_problem
+from mixkd.errors import UserError
 from mixkd.files.reading import read_mapping
-from mixkd.networks.network import Network, build_network, read_tensors
+from mixkd.networks.build import build_network
+from mixkd.networks.network import Network
 from mixkd.networks.origin import fill_network, label_names
+from mixkd.networks.weights import read_tensors
 
 
 def load_network(export: str, trust: Sequence[str] = ()) -> tuple[Network, list[str]]:
@@ -42,8 +45,7 @@ def load_network(export: str, trust: Sequence[str] = ()) -> tuple[Network, list[
     try:
         cfg = NetworkConfig.model_validate(section)
     except ValidationError as error:
-        found = [schema_problem(NetworkConfig, section, each) for each in error.errors()]
-        raise UserError(*found) from error
+        raise UserError(*schema_problems(NetworkConfig, section, error)) from error
     path = Path(section["weights"])
     _, classes = read_tensors(path, "network.export")
     classes = classes or label_names(read_mapping(path.with_name("config.json")))

@@ -8,9 +8,12 @@ import numpy as np
 from torch import Tensor
 
 from mixkd import __version__
+from mixkd.config.data import DataConfig
+from mixkd.config.fields import ARCHITECTURE, PLACE, START, keys
+from mixkd.config.network import NetworkConfig
 from mixkd.config.tasks import ExportConfig
 from mixkd.networks.network import Network
-from mixkd.networks.origin import SAME_NETWORK, recorded_images
+from mixkd.networks.origin import recorded_images
 
 # timm builds these by their names; any other factory is mixkd's or the user's.
 BY_NAME = (None, "mixkd.networks.mobilenetv2")
@@ -53,12 +56,11 @@ def record(
         "crop_mode": "squash",  # the whole image, whatever its shape
         "num_classes": len(classes),
     }
-    own = cfg.network.model_dump(include=set(SAME_NETWORK)) | {
+    own = cfg.network.model_dump(include={*keys(NetworkConfig, ARCHITECTURE, START)}) | {
         "mean": look[0],
         "std": look[1],
         "input_size": size,
     }
-    places = {"root", "download", "resident", "workers", "cache_dir"}
     found: dict[str, Any] = {"num_classes": len(classes), "label_names": list(classes)}
     known = getattr(network.core, "pretrained_cfg", None) or {}
     if cfg.network.factory in BY_NAME and cfg.network.head is None:
@@ -76,7 +78,7 @@ def record(
             "temperature": temperature,
             "view": list(shape),
             "network": own,
-            "data": cfg.data.model_dump(exclude=places),
+            "data": cfg.data.model_dump(exclude={*keys(DataConfig, PLACE)}),
             "images": recorded_images(Path(cfg.network.run or "")),
         },
     }

@@ -11,12 +11,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Literal
 
-from mixkd.config.compose import compose
-from mixkd.config.validation import validate
 from mixkd.console import say, tell
 from mixkd.errors import InUse, NotFinite, UserError
+from mixkd.opening import open_run
 from mixkd.redact import hide
-from mixkd.runs.opening import open_run
+from mixkd.request import accept, compose
 from mixkd.runs.run import Metrics, read_status, wait_until_free
 
 State = Literal["finished", "skipped", "submitted", "failed", "refused", "interrupted"]
@@ -115,7 +114,7 @@ def run_job(
     try:
         cfg = compose(command, words)
         try:
-            config = validate(cfg)
+            config = accept(cfg)
         except UserError as error:
             remedy = error.problems[0].remedy
             wanted = len(error.problems) == 1 and remedy and cfg.teacher.auto
@@ -125,7 +124,7 @@ def run_job(
             made = run_job("finetune", remedy, full, waits=True)
             if made.status:
                 return made
-            config = validate(cfg)
+            config = accept(cfg)
         run = open_run(config)
         path = str(run.path)
         while True:

@@ -15,16 +15,19 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep
 from hydra.errors import HydraException
 
-from mixkd.config.compose import diagnose, expand
+from mixkd.config.compose import expand
 from mixkd.console import tell
+from mixkd.data.inventory import listed_once
 from mixkd.errors import UserError
 from mixkd.files.writing import write_csv
 from mixkd.launchers.job import Outcome
 from mixkd.launchers.sweep import carry_out, held, plan_jobs, settings_of, sweep_name, worst
+from mixkd.request import refused
 
 DIRECTIONS = {"accuracy": "maximize", "ece": "minimize", "nll": "minimize", "brier": "minimize"}
 
 
+@listed_once()
 def run_search(command: str, words: Sequence[str]) -> int:
     """Run trials until there are as many as asked for; print them; return the worst exit status.
 
@@ -187,7 +190,7 @@ def space_of(command: str, words: Sequence[str]) -> tuple[list[str], dict[str, A
             else:
                 searched[key] = FloatDistribution(low, high, log=log)
         except HydraException as error:
-            raise UserError(*diagnose(command, words, error)) from error
+            raise refused(command, words, error) from error
         except ValueError as error:
             raise UserError.of(word.partition("=")[0], f"got {word}; {error}") from error
     if not searched:

@@ -15,15 +15,17 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, IntervalSweep
 from hydra.errors import HydraException
 
-from mixkd.config.compose import compose, diagnose, expand
+from mixkd.config.compose import expand
 from mixkd.config.launcher import SlurmConfig
 from mixkd.config.tasks import EvaluateLogitsConfig, SweepSettings
-from mixkd.config.validation import sweep_settings, validate
+from mixkd.config.validation import sweep_settings
 from mixkd.console import tell
+from mixkd.data.inventory import listed_once
 from mixkd.errors import UserError
 from mixkd.launchers.job import Outcome, explain
 from mixkd.launchers.local import Job, interrupted, run_jobs
 from mixkd.redact import hide
+from mixkd.request import accept, compose, refused
 from mixkd.runs.identity import lacks_data
 from mixkd.runs.run import Run
 
@@ -44,6 +46,7 @@ class Planned:
     twin: int | None = None
 
 
+@listed_once()
 def run_sweep(command: str, words: Sequence[str]) -> int:
     """Run every job of a sweep; print a table of how they ended; return the worst exit status.
 
@@ -127,7 +130,7 @@ def jobs_of(command: str, words: Sequence[str]) -> list[tuple[str, ...]]:
             else:
                 choices.append([word])
         except HydraException as error:
-            raise UserError(*diagnose(command, words, error)) from error
+            raise refused(command, words, error) from error
     if math.prod(map(len, choices)) > MOST_JOBS:
         longest = max(choices, key=len)
         key = longest[0].partition("=")[0]
@@ -188,7 +191,7 @@ def look(job: Job) -> Planned:
     cfg = None
     try:
         cfg = compose(job.command, [*job.words, *job.more])
-        config = validate(cfg)
+        config = accept(cfg)
         devices = 1 if isinstance(config, EvaluateLogitsConfig) else config.trainer.devices
         if lacks_data(config):  # fetched or unpacked by the job, which then has a name
             return Planned(replace(job, devices=devices))
@@ -204,6 +207,7 @@ def look(job: Job) -> Planned:
         return Planned(job, Outcome("refused", job.path, text=explain(job.command, error)))
 
 
+@listed_once()
 def run_alone(command: str, words: Sequence[str]) -> Outcome:
     """Run a single job of several devices, and before it its teacher where that is missing."""
     planned = look(Job(command, tuple(words)))

@@ -5,13 +5,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mixkd.config.analyses import analysis_names, section_of_analysis
+from mixkd.config.fields import ARCHITECTURE, keys
+from mixkd.config.network import NetworkConfig
 from mixkd.config.shipped import group_names, shipped_values
 from mixkd.errors import shortened
 from mixkd.report.cells import Subject
 from mixkd.report.plan import Expected, Reproduction
-from mixkd.report.quantities import KINDS, PREFIXES
+from mixkd.report.quantities import KINDS
 from mixkd.report.results import Results, Slot
-from mixkd.runs.read import TRAININGS, FoundRun, as_text, find_runs
+from mixkd.runs.identity import as_text
+from mixkd.runs.read import TRAININGS, FoundRun, find_runs
 
 Images = tuple[str, ...]  # what says which images a run should have seen
 
@@ -87,7 +91,7 @@ def _misfit(run: FoundRun, slot: Slot, dataset: str, training: FoundRun | None) 
         if trained != run.fingerprint("network"):
             return "measured other weights than those of the row"
         asked = run.fingerprint("teacher")
-        if kind == "vicinal" and asked not in ("", training.fingerprint("teacher")):
+        if asked not in ("", training.fingerprint("teacher")):
             return "asked another teacher than that of the row"
     return ""
 
@@ -155,8 +159,8 @@ def _by_configuration(runs: Sequence[FoundRun], teachers: Sequence[str]) -> Resu
         subject, seed, _ = trained[weights]
         if run.dataset != subject.dataset:
             continue
-        for kind, prefix in PREFIXES.items():
-            if any(name.startswith(prefix) for name in run.metrics):
+        for kind in analysis_names():
+            if any(name.startswith(section_of_analysis(kind).prefix) for name in run.metrics):
                 slots[subject, seed, kind], notes[subject, seed, kind] = run, run.faults
     return Results(runs, None, slots, {}, _without_empty(notes), asides)
 
@@ -214,8 +218,7 @@ class _Subjects:
 
 def _architecture(section: Mapping[str, Any]) -> str:
     """Return which network a section describes, wherever its weights are from."""
-    keys = ("name", "factory", "args", "head", "input_size")
-    return as_text({key: section.get(key) for key in keys})
+    return as_text({key: section.get(key) for key in keys(NetworkConfig, ARCHITECTURE)})
 
 
 def network_name(section: Mapping[str, Any]) -> str:

@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic import ConfigDict, StrictInt, TypeAdapter
 
-from mixkd.errors import UserError, first_fault
+from mixkd.config.messages import first_fault
+from mixkd.errors import UserError
 from mixkd.files.writing import read_json
 from mixkd.report.cells import Exclusion, Subject
 from mixkd.report.quantities import Kind

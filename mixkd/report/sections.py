@@ -1,17 +1,19 @@
 """Parts of a report: written as files beside the page, and handed to it."""
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 from matplotlib.figure import Figure
 
+from mixkd.config.analyses import analysis_names, section_of_analysis
 from mixkd.plots.style import save_figure
 from mixkd.report.page import Picture, ReportSection, RunRecord
 from mixkd.report.results import Results, slot_title, title
-from mixkd.report.table import COLUMNS, NOTES, SEEDS, Table, Value
+from mixkd.report.table import COLUMNS, NOTES, SEEDS, Column, Table, Value
 from mixkd.runs.read import FoundRun
 
 
@@ -81,6 +83,34 @@ def networks_table(results: Results, about: str) -> Table:
         rows.append(row)
     caption = f"{about} On test images. ±: standard deviation over seeds.".strip()
     return Table("networks", "Every network", caption, [*COLUMNS, SEEDS, NOTES], rows)
+
+
+def analysis_tables(results: Results) -> Iterator[Table]:
+    """Yield a table of each analysis that no artefact draws: a row a network, a column a metric."""
+    for kind in analysis_names():
+        section = section_of_analysis(kind)
+        subjects = [subject for subject in results.subjects if results.seeds(subject, kind)]
+        if section.is_drawn or not subjects:
+            continue
+        measured = {key.metric for key in results.cells}
+        metrics = sorted(name for name in measured if name.startswith(section.prefix))
+        rows: list[dict[str, Value]] = [
+            {
+                "network": title(subject),
+                **{_column_name(metric): results.number(subject, metric) for metric in metrics},
+                "seeds": float(len(results.seeds(subject, kind))),
+                "notes": results.remarks(subject, kind),
+            }
+            for subject in subjects
+        ]
+        columns = [Column(_column_name(m), m.removeprefix(section.prefix)) for m in metrics]
+        caption = f"By `mixkd evaluate {kind}=true`. ±: standard deviation over seeds."
+        name, heading = f"analysis_{kind}", f"Analysis: {kind}"
+        yield Table(name, heading, caption, [COLUMNS[0], *columns, SEEDS, NOTES], rows)
+
+
+def _column_name(metric: str) -> str:
+    return re.sub(r"\W", "_", metric)
 
 
 def run_record(run: FoundRun, results: Results) -> RunRecord:

@@ -1,17 +1,21 @@
 """What a reproduction costs: images, seconds, bytes, from measured images per second."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from omegaconf import OmegaConf
+from pydantic import ValidationError
 
-from mixkd.config.compose import compose
-from mixkd.data.corruption_names import PAPER, STANDARD
+from mixkd.config.analyses import AnalysisConfig, analysis_names, section_of_analysis
+from mixkd.config.fields import ARCHITECTURE, keys
+from mixkd.config.messages import schema_problems
+from mixkd.config.network import NetworkConfig
 from mixkd.data.listing import FORMATS, class_folders, image_files
-from mixkd.errors import UserError
+from mixkd.errors import Problem, UserError
 from mixkd.reproduction.study import Wanted
+from mixkd.request import compose
 
 START = 2.0  # seconds that a run takes beside its images
 FLOAT = 4  # bytes of a parameter
@@ -24,10 +28,8 @@ SIZES = {
     "imagenet": (1_281_167, 50_000, 1000, 224),
 }
 
-# Keys of a network's section that its speed does not depend on.
-NOT_TIMED = (
-    "weights", "run", "pretrained", "auto", "precision", "tape", "tape_precision", "tape_gb",
-)  # fmt: skip
+# The keys of a network's section that its speed depends on.
+TIMED = keys(NetworkConfig, ARCHITECTURE)
 
 Raw = Mapping[str, Any]
 
@@ -36,7 +38,7 @@ class Model(NamedTuple):
     """A network as it is timed.
 
     Attributes:
-        section: of the configuration without weights, as YAML.
+        section: its architecture, as YAML.
         classes: how many.
         size: of the views in pixels.
         batch: images.
@@ -114,7 +116,7 @@ def work_of(wanted: Wanted) -> Work:
     batch = int(data["batch_size"])
 
     def model(section: Mapping[str, Any]) -> Model:
-        kept = {k: v for k, v in section.items() if k not in NOT_TIMED}
+        kept = {key: section.get(key) for key in TIMED}
         size, trainer = int(data["size"] or side), cfg["trainer"]
         return Model(
             OmegaConf.to_yaml(kept),
@@ -154,17 +156,11 @@ def work_of(wanted: Wanted) -> Work:
         return Work((network, float(seen)), tuple(forward), 2 * slots + 1, tape)
     asked = [network, *([teacher] if teacher is not None else [])]
     asked += [m for key in used if key.startswith("baselines.") and (m := own(key)) is not None]
-    count = 0.0
-    if cfg["vicinal"]["enabled"]:
-        vicinal = cfg["vicinal"]
-        count += len(vicinal["splits"]) * vicinal["n_pairs"] * vicinal["lambdas"]
-    if cfg["corruptions"]["enabled"]:
-        names = cfg["corruptions"]["names"]
-        number = {"paper": len(PAPER), "all": len(STANDARD)}.get(str(names)) or len(names)
-        count += n_test * (number * len(cfg["corruptions"]["severities"]) + 1)
-    forward = [(each, count) for each in asked] + [(network, float(n_test + n_val))]
-    if cfg["features"]["enabled"]:
-        forward.append((network, float(cfg["features"]["n_images"])))
+    forward = [(network, float(n_test + n_val))]
+    sizes = {"train": n_train, "val": n_val, "test": n_test}
+    for section in _analyses(cfg):
+        count = section.forward_images(sizes)
+        forward += [(each, count) for each in (asked if section.asks_others else [network])]
     return Work(None, tuple(forward))
 
 
@@ -214,6 +210,23 @@ def _composed(wanted: Wanted) -> dict[str, Any]:
     words = [word for word in wanted.words if not word.startswith("run.")]
     found = OmegaConf.to_container(compose(wanted.command, words), resolve=True)
     return cast(dict[str, Any], found)
+
+
+def _analyses(cfg: Raw) -> Iterator[AnalysisConfig]:
+    """Yield the sections of the analyses that are asked for.
+
+    Raises:
+        UserError: for a key that takes another value.
+    """
+    for name in analysis_names():
+        section = section_of_analysis(name)
+        try:
+            keys = section.model_validate(cfg[name])
+        except ValidationError as error:
+            problems = schema_problems(section, cfg[name], error)
+            raise UserError(*(Problem(f"{name}.{p.key}", p.text) for p in problems)) from error
+        if keys.enabled:
+            yield keys
 
 
 def _counts(data: Raw) -> tuple[int, int, int, int, int]:

@@ -8,7 +8,8 @@ import yaml
 from torch import nn
 
 from mixkd.config.network import NetworkConfig
-from mixkd.networks.network import build_network, check_logits, use_channels_last
+from mixkd.networks.build import build_network
+from mixkd.networks.checks import check_logits, use_channels_last
 from mixkd.reproduction.price import Model, Speed
 
 LEAST = 1.0  # seconds that are timed at least, after a first step that is not
@@ -23,7 +24,7 @@ def measure_speed(model: Model, threads: int) -> Speed:
     """
     torch.set_num_threads(threads)
     section = NetworkConfig.model_validate(
-        yaml.safe_load(model.section) | {"weights": None, "run": None, "pretrained": None}
+        dict.fromkeys(NetworkConfig.model_fields) | yaml.safe_load(model.section)
     )
     device = "cuda" if torch.cuda.is_available() else "cpu"
     network = build_network(section, [str(k) for k in range(model.classes)], "network")

@@ -7,81 +7,75 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from mixkd.config.analyses import VicinalConfig
+from mixkd.config.analyses import analysis_names
 from mixkd.config.data import CorruptedDataConfig, DataConfig
-from mixkd.config.fields import PLACE, Section
-from mixkd.config.network import NetworkConfig
+from mixkd.config.fields import PLACE, pruned
 from mixkd.config.tasks import (
     Config,
     DistillConfig,
     EvaluateConfig,
     EvaluateLogitsConfig,
     FinetuneConfig,
-    TrainingConfig,
 )
 from mixkd.config.void import without_void
 from mixkd.data.contents import contents, split_contents, summary, to_unpack
-from mixkd.data.corruption_names import FOLDERS
+from mixkd.data.corruption_names import arrays_folder
 from mixkd.data.listing import image_files
-from mixkd.files.arrays import NotArrays, read_npz
 from mixkd.files.writing import file_fingerprint
 
-# Of keys of a training's `trainer` that once named no experiment, the values that still do not.
-AS_BEFORE = {"channels_last": True, "compile": False}
+# Of what `experiment_hash` counts, and how. A key that comes later is marked `AsBefore` instead, so
+# that no run loses its name; where names have to change, this number says so.
+VERSION = 2
 
 
 def experiment_hash(cfg: Config, images: Mapping[str, str] | None = None) -> str:
     """Return 10 hexadecimal digits that name the experiment.
 
-    Fields that cannot change a result are left out; weights and images count by their content.
+    Keys that cannot change a result are left out; weights and images count by their content.
 
     Args:
         cfg: the configuration.
         images: `images_of(cfg)`, where that is known.
     """
-    named = _without_places(cfg)
+    raw = cfg.model_dump()
+    named = without_void(raw, pruned(type(cfg), raw, PLACE, content=file_fingerprint))
     if images is None:
         images = images_of(cfg)
-    if isinstance(cfg, EvaluateConfig):
-        if not cfg.features.enabled:
-            del named["features"]
-        if not cfg.vicinal.enabled:
-            del named["vicinal"]
-        elif cfg.vicinal.pairs is not None:
-            named["vicinal"]["pairs"] = _pairs_fingerprint(cfg.vicinal)
-        if not cfg.corruptions.enabled:
-            del named["corruptions"]
-        else:
-            own = named["corruptions"]  # in any order, by any word, they are the same
-            own["names"] = sorted(cfg.corruptions.chosen)
-            own["severities"] = sorted(cfg.corruptions.severities)
-            if cfg.corruptions.source != "made":
-                del own["seed"]
-        if not (cfg.vicinal.enabled or cfg.corruptions.enabled):
-            del named["baselines"]
-    if isinstance(cfg, TrainingConfig):
-        for key, value in AS_BEFORE.items():
-            if named["trainer"][key] == value:
-                del named["trainer"][key]
-        named = without_void(named)
-        if not cfg.stage1_epochs:
-            del named["stage1"]
-    if isinstance(cfg, EvaluateLogitsConfig):
-        named = {"logits": file_fingerprint(cfg.logits)}
-    elif images:
+    if images:
         named["data"]["images"] = dict(images)
-    if isinstance(teacher := named.get("teacher"), dict):
-        tape = cfg.teacher.tape if isinstance(cfg, DistillConfig) else None
-        if tape is None or teacher["tape_precision"] == "float32":
-            del teacher["tape_precision"]  # its answers are as they are
+    if isinstance(cfg, EvaluateConfig):
+        _name_analyses(cfg, named)
     if isinstance(cfg, DistillConfig):
         named["teacher"]["precision"] = cfg.teacher.precision or cfg.trainer.precision
     if isinstance(cfg, (FinetuneConfig, DistillConfig)) and cfg.method.mix is not None:
         within = 1 if cfg.data.resident else cfg.trainer.devices
         if within > 1:
             named["data"]["mixed_within"] = within  # each process mixes what it reads
-    text = json.dumps(named, sort_keys=True)
+    text = as_text({"version": VERSION, **named})
     return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def _name_analyses(cfg: EvaluateConfig, named: dict[str, Any]) -> None:
+    """Keep of the analyses what names the experiment."""
+    for name in analysis_names():
+        keys = named.pop(name)
+        if name in cfg.analyses:
+            named[name] = cfg.analyses[name].identity(keys)
+    if not any(section.asks_others for section in cfg.analyses.values()):
+        del named["baselines"]
+
+
+def as_text(value: Any) -> str:
+    """Return a part of a configuration as text that does not depend on the order of its keys."""
+
+    def plain(part: Any) -> Any:
+        if isinstance(part, dict):
+            return {str(key): plain(inner) for key, inner in part.items()}
+        if isinstance(part, float) and part.is_integer():  # 1 and 1.0 are one number
+            return int(part)
+        return [plain(inner) for inner in part] if isinstance(part, list) else part
+
+    return json.dumps(plain(value), sort_keys=True, default=str)
 
 
 def images_of(cfg: Config) -> dict[str, str]:
@@ -96,16 +90,18 @@ def images_of(cfg: Config) -> dict[str, str]:
         found = {"test": _content(_corrupted_files(data), data, data.root)}
     else:
         found = split_contents(data.source, data.root, data.cache_dir)
-    if (
-        isinstance(cfg, EvaluateConfig)
-        and cfg.corruptions.enabled
-        and cfg.corruptions.source != "made"
-    ):
-        files = dict.fromkeys(
-            file for published in _published(cfg) for file in _corrupted_files(published)
-        )
-        found["corrupted"] = _content(files, data, cfg.corruptions.root or data.root)
+    for name, further in _further_data(cfg).items():
+        files = dict.fromkeys(file for each in further for file in _corrupted_files(each))
+        found[name] = _content(files, data, further[0].root)
     return found
+
+
+def _further_data(cfg: Config) -> dict[str, list[CorruptedDataConfig]]:
+    """Return the data that analyses measure beside the evaluation's own, by analysis."""
+    if not isinstance(cfg, EvaluateConfig):
+        return {}
+    data = {name: [*section.further_data(cfg.data)] for name, section in cfg.analyses.items()}
+    return {name: further for name, further in data.items() if further}
 
 
 def _content(files: Iterable[tuple[str, Path]], data: DataConfig, root: str | None) -> str:
@@ -121,79 +117,22 @@ def _corrupted_files(cfg: CorruptedDataConfig) -> Iterator[tuple[str, Path]]:
         folders = [*root.glob(place), *root.glob(f"*/{place}")]
         return chain.from_iterable(image_files(f, f"{place}/") for f in sorted(folders))
     names = [f"{name}.npy" for name in (cfg.corruption, "labels")]
-    folder = arrays_folder(cfg) or root
+    folder = arrays_folder(cfg.source, cfg.root) or root
     return ((name, folder / name) for name in names if (folder / name).is_file())
-
-
-def arrays_folder(cfg: CorruptedDataConfig) -> Path | None:
-    """Return the folder of a published set's arrays: the one in its root, or the root itself."""
-    root = Path(cfg.root or "")
-    places = (root / FOLDERS[cfg.source], root)
-    return next((place for place in places if any(place.glob("*.npy"))), None)
-
-
-def _published(cfg: EvaluateConfig) -> Iterator[CorruptedDataConfig]:
-    """Yield the data of the published corruptions that are asked for."""
-    for name in cfg.corruptions.chosen:
-        for severity in cfg.corruptions.severities:
-            yield cfg.published(name, severity, cfg.corruptions.source)
 
 
 def lacks_data(cfg: Config) -> bool:
     """Return whether there is data to download or to unpack, by whose content a run is named."""
     if isinstance(cfg, EvaluateLogitsConfig):
         return False
-    if (
-        isinstance(cfg, EvaluateConfig)
-        and cfg.corruptions.enabled
-        and cfg.corruptions.source != "made"
-    ):
-        return any(_is_lacking(data) for data in (cfg.data, *_published(cfg)))
-    return _is_lacking(cfg.data)
+    return any(_is_lacking(data) for data in (cfg.data, *chain(*_further_data(cfg).values())))
 
 
 def _is_lacking(data: DataConfig) -> bool:
     if isinstance(data, CorruptedDataConfig):
-        return data.source != "imagenet_c" and data.download and arrays_folder(data) is None
+        return (
+            data.source != "imagenet_c"
+            and data.download
+            and arrays_folder(data.source, data.root) is None
+        )
     return data.source == "imagenet" and bool(to_unpack(Path(data.root or "")))
-
-
-def _pairs_fingerprint(cfg: VicinalConfig) -> str:
-    """Return what a file of pairs adds: nothing of its own where they are, or will be, drawn."""
-    path = Path(cfg.pairs or "")
-    drawn = not path.is_file() or are_drawn_pairs(path, cfg.seed, cfg.n_pairs)
-    return "drawn" if drawn else file_fingerprint(path)
-
-
-def are_drawn_pairs(path: Path, seed: int, count: int) -> bool:
-    """Return whether a file of pairs says that it was drawn by mixkd with a seed and a count."""
-    try:
-        return bool(read_npz(path, ("drawn",))["drawn"].tolist() == [seed, count])
-    except (NotArrays, KeyError):
-        return False  # whoever reads it says what is wrong
-
-
-def _without_places(section: Section) -> dict[str, Any]:
-    named = {
-        name: _named(getattr(section, name))
-        for name, field in type(section).model_fields.items()
-        if PLACE not in field.metadata
-    }
-    if isinstance(section, NetworkConfig):
-        for key in ("weights", "pretrained"):
-            if isinstance(path := named[key], str) and path != "pretrained":
-                named[key] = file_fingerprint(path)
-    return named
-
-
-def _named(value: Any) -> Any:
-    match value:
-        case Section():
-            return _without_places(value)
-        case list():
-            return [_named(inner) for inner in value]
-        case dict():
-            return {key: _named(inner) for key, inner in value.items()}
-        case float() if value.is_integer():  # 1 and 1.0 are one number
-            return int(value)
-    return value

@@ -1,6 +1,5 @@
 """Run directories as they are found, whatever state they are in."""
 
-import json
 import os
 import shlex
 import sys
@@ -12,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from mixkd.config.data import DataConfig
-from mixkd.config.fields import Section, places
-from mixkd.config.network import NetworkConfig
-from mixkd.config.trainer import TrainerConfig
+from mixkd.config.analyses import analysis_names, section_of_analysis
+from mixkd.config.fields import PLACE, REPEAT, pruned
+from mixkd.config.tasks import TASKS, EvaluateConfig
+from mixkd.config.void import without_void
 from mixkd.files.reading import (
     Damaged,
     folders_with,
@@ -26,7 +25,8 @@ from mixkd.files.reading import (
 )
 from mixkd.metrics.feasible import impossible, is_possible
 from mixkd.metrics.paired import NAMES, Predictions, expected_calibration_error, unfit
-from mixkd.runs.identity import AS_BEFORE
+from mixkd.networks.moved import with_moved
+from mixkd.runs.identity import as_text
 
 TRAININGS = ("finetune", "distill")
 PREDICTIONS = "predictions/test.npz"
@@ -34,22 +34,12 @@ FEATURES = ("tsne", "position", "classes")  # what is shown of features.npz
 TOLERANCE = 1e-4  # between metrics and what the saved float32 confidences give
 
 # What CSV files hold at least: texts, and numbers.
-COLUMNS = {
+COLUMNS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "reliability.csv": (("split",), ("count", "accuracy", "confidence")),
-    "vicinal.csv": (("split", "network"), ("lam",)),
     "history.csv": ((), ("val/accuracy",)),
 }
-
-# The sections that say what a run is, and of each the keys that say where and how fast: the schema
-# knows them. Weights to start from differ from seed to seed, as teachers' do.
-SECTIONS: dict[str, type[Section] | None] = {
-    "network": NetworkConfig, "student": NetworkConfig, "data": DataConfig, "method": None,
-    "optimizer": None, "schedule": None, "stage1": None, "trainer": TrainerConfig,
-}  # fmt: skip
-PLACES = {name: {*places(schema)} if schema else set() for name, schema in SECTIONS.items()}
-PLACES["network"].add("weights")
-PLACES["student"].add("weights")
-PLACES["trainer"].add("devices")
+for _name in analysis_names():
+    COLUMNS |= section_of_analysis(_name).columns
 
 
 @dataclass(frozen=True)
@@ -227,21 +217,13 @@ class FoundRun:
     @property
     def recipe(self) -> str:
         """Its setting, whatever its teacher's weights are: each seed may have its own teacher."""
-        kept = {
-            name: {
-                key: value
-                for key, value in self.section(name).items()
-                if key not in PLACES[name] and (key, value) not in AS_BEFORE.items()
-            }
-            for name in SECTIONS
-        }
-        learner = kept["student" if self.task == "distill" else "network"]
-        if isinstance(file := learner.get("pretrained"), str):  # wherever it lies
-            learner["pretrained"] = self.fingerprint("start") or file
-        is_new = self.section("student" if self.task == "distill" else "network").get("weights")
-        if not learner.get("pretrained") or is_new is not None:
-            del kept["stage1"]  # there was none
-        return as_text([kept, {k: self.config.get(k) for k in ("task", "protocol", "temperature")}])
+        schema = TASKS.get(self.task, EvaluateConfig)
+        kept = pruned(schema, self.config, PLACE, REPEAT, content=self._begun_from)
+        return as_text(without_void(self.config, kept))
+
+    def _begun_from(self, path: str) -> str:
+        """Return what stands for the file of pretrained weights: what it held, wherever it lies."""
+        return self.fingerprint("start") or path
 
     def _is_sound(self, name: str) -> bool:
         rows = self._raw_rows(name)
@@ -254,19 +236,6 @@ class FoundRun:
         if os.path.lexists(place / "features.npz") and not self.features:
             found.append("features.npz")
         return [f"{name} is damaged" for name in found]
-
-
-def as_text(value: Any) -> str:
-    """Return a part of a configuration as text that does not depend on the order of its keys."""
-
-    def plain(part: Any) -> Any:
-        if isinstance(part, dict):
-            return {str(key): plain(own) for key, own in part.items()}
-        if isinstance(part, float) and part.is_integer():  # 1 and 1.0 are one number
-            return int(part)
-        return [plain(own) for own in part] if isinstance(part, list) else part
-
-    return json.dumps(plain(value), sort_keys=True, default=str)
 
 
 def find_runs(folder: Path) -> list[FoundRun]:
@@ -294,7 +263,8 @@ def read_run(folder: Path, path: Path) -> FoundRun:
             problems.append(f"{name} is damaged: {error.why[:80]}")
         return {}
 
-    config, provenance, status = read("config.yaml"), read("provenance.json"), read("status.json")
+    config, provenance = with_moved(read("config.yaml")), read("provenance.json")
+    status = read("status.json")
     metrics = read("metrics.json", required=status.get("state") == "finished")
     numbers: dict[str, float] = {}
     for name, value in metrics.items():

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from filelock import FileLock, Timeout
 
+from mixkd.config.analyses import analysis_files
 from mixkd.config.method import LabelMethodConfig, TeacherMethodConfig
 from mixkd.config.tasks import (
     Config,
@@ -43,8 +44,8 @@ Metrics = dict[str, float]
 # The files by which a directory is known for a run come last.
 CONTENTS = (
     "status.json", "stage1.csv", "history.csv", "metrics.json", "checkpoints",
-    "weights.safetensors", "trained_on.npy", "predictions", "reliability.csv", "vicinal.csv",
-    "corruptions.csv", "features.npz", "figures", "csv", "tensorboard", "wandb", "wandb-id.txt",
+    "weights.safetensors", "trained_on.npy", "predictions", "reliability.csv", *analysis_files(),
+    "figures", "csv", "tensorboard", "wandb", "wandb-id.txt",
     "config.yaml", "provenance.json",
 )  # fmt: skip
 

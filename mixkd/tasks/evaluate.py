@@ -7,22 +7,23 @@ import numpy as np
 from mixkd.callbacks.loggers import log_results, open_loggers
 from mixkd.config.tasks import EvaluateConfig, EvaluateLogitsConfig
 from mixkd.console import say
-from mixkd.data.images import Splits
-from mixkd.data.module import ImageDataModule, load_splits, make_views
+from mixkd.data.batches import make_views
+from mixkd.data.module import ImageDataModule, check_shares
+from mixkd.data.splits import Splits, load_splits
 from mixkd.errors import UserError
+from mixkd.evaluation.analysis import Context, analyses_of
 from mixkd.evaluation.batchnorm import BatchNormEstimation
 from mixkd.evaluation.calibration import can_fit, measure
-from mixkd.evaluation.corruptions import corrupt_and_measure, made_images, published_images
-from mixkd.evaluation.features import choose_images, look
 from mixkd.evaluation.logits import evaluate_logits
-from mixkd.evaluation.vicinal import analyse, choose_pairs
 from mixkd.files.writing import write_json
 from mixkd.modules.classifier import Classifier
-from mixkd.networks.network import Network, build_network, weights_fingerprint
-from mixkd.runs.held_out import UNKNOWN, leak, tell_seen_tests
-from mixkd.runs.opening import open_run
+from mixkd.networks.build import build_network
+from mixkd.networks.leaks import UNKNOWN, leak, tell_seen_tests
+from mixkd.networks.network import Network
+from mixkd.networks.weights import weights_fingerprint
+from mixkd.opening import open_run
 from mixkd.runs.run import Metrics, Run
-from mixkd.training.fit import check_shares, describe_device, make_trainer, prepare
+from mixkd.training.fit import describe_device, make_trainer, prepare
 
 
 def evaluate(cfg: EvaluateConfig | EvaluateLogitsConfig, run: Run | None = None) -> Metrics:
@@ -42,8 +43,6 @@ def evaluate(cfg: EvaluateConfig | EvaluateLogitsConfig, run: Run | None = None)
     if finished is not None:
         return finished
     splits = load_splits(cfg.data)
-    published = cfg.corruptions.enabled and cfg.corruptions.source != "made"
-    load = published_images(cfg, splits) if published else None
     run.refuse_changed()
     shape = make_views(cfg.data, splits).shape
     fingerprints = dict(splits.fingerprints)
@@ -69,19 +68,13 @@ def evaluate(cfg: EvaluateConfig | EvaluateLogitsConfig, run: Run | None = None)
                 say(f"{key}: {UNKNOWN} the temperature that is fitted on those is too low")
 
     data = ImageDataModule(splits, cfg.data)
-    sizes = {str(split): len(splits[split]) for split in cfg.vicinal.splits}
-    pairs = choose_pairs(cfg.vicinal, sizes, cfg.trainer.devices) if cfg.vicinal.enabled else {}
-    looked_at = choose_images(cfg.features, splits) if cfg.features.enabled else None
-    if cfg.corruptions.enabled and load is None:
-        load = made_images(cfg, splits)
     shared: dict[str, int] = {name: len(splits[name]) for name in cfg.splits}
     if any(fits.values()):
         shared["val"] = len(splits.val)
-    if looked_at is not None:
-        shared["test (features)"] = len(looked_at[0].test)
-    if load is not None:
-        shared["test"] = len(splits.test)
     check_shares(shared, cfg.trainer.devices)
+    analyses = analyses_of(cfg)
+    for analysis in analyses:
+        analysis.prepare(cfg, splits)
     trainer = make_trainer(cfg.trainer)
     estimation = None
     if cfg.reestimate_batchnorm:
@@ -109,12 +102,9 @@ def evaluate(cfg: EvaluateConfig | EvaluateLogitsConfig, run: Run | None = None)
                 other.fit_temperature(trainer, data)
             if other.scaling is not None:
                 temperatures[name] = other.scaling
-        if pairs:
-            metrics |= analyse(trainer, networks, data, pairs, cfg.vicinal, temperatures, run)
-        if load is not None:
-            metrics |= corrupt_and_measure(trainer, networks, splits, load, cfg, temperatures, run)
-        if looked_at is not None:
-            metrics |= look(trainer, networks[own], *looked_at, cfg.data, cfg.features, run)
+        context = Context(cfg, trainer, networks, temperatures, data, run)
+        for analysis in analyses:
+            metrics |= analysis.measure(context)
         if trainer.is_global_zero:
             write_json(run.path / "metrics.json", metrics)
         log_results(loggers, run, metrics, step=0)

@@ -13,7 +13,7 @@ from mixkd.report.assignment import read_results
 from mixkd.report.page import page
 from mixkd.report.plan import Reproduction, made_folder, manifest
 from mixkd.report.results import Results
-from mixkd.report.sections import networks_table, run_record, write_section
+from mixkd.report.sections import analysis_tables, networks_table, run_record, write_section
 
 INTRO = "Runs of mixkd. What they are is read from their configurations."
 
@@ -72,10 +72,11 @@ def write_report(root: Path, reproduction: Reproduction | None, out: Path) -> st
         raise UserError.of("runs", f"{root} holds no runs; takes {REPORT_KEYS['runs']}")
     about = reproduction.about if reproduction else ""
     table = networks_table(results, about)
-    networks = write_section("networks", table.title, [table], out=out)
+    tables = [table, *analysis_tables(results)]
+    plain = [write_section(table.name, table.title, [table], out=out) for table in tables]
     made = made_folder(root, reproduction.scale if reproduction else "none")
     of_paper = paper.write_paper(results, made, out)
-    sections = [*of_paper.sections, networks]
+    sections = [*of_paper.sections, *plain]
     text = page(
         f"mixkd: {f'reproduction, scale {reproduction.scale}' if reproduction else 'runs'}",
         paper.intro(reproduction) if reproduction else INTRO,

@@ -10,12 +10,13 @@ from typing import Any
 
 from omegaconf import ListConfig
 
-from mixkd.config.compose import compose
+from mixkd.config.analyses import analysis_names
 from mixkd.config.launcher import LocalConfig
 from mixkd.config.shipped import artefacts
 from mixkd.config.tasks import SweepSettings
 from mixkd.config.validation import sweep_settings
 from mixkd.console import cores, say
+from mixkd.data.inventory import listed_once
 from mixkd.errors import UserError, nearest
 from mixkd.files.writing import write_json
 from mixkd.launchers.sweep import held, worst
@@ -24,12 +25,13 @@ from mixkd.reproduction.artefact import Artefact, load_artefact
 from mixkd.reproduction.carry_out import Done, distinct, look_at, make, words_of
 from mixkd.reproduction.scale import Scale, load_scale
 from mixkd.reproduction.study import Study, Wanted
+from mixkd.request import compose
 from mixkd.tasks.report import write_report
 
 COMMANDS = ("finetune", "distill", "evaluate")
 # What tells an artefact's runs apart, or where they are.
 SET = ("seed", "method", "temperature", "network", "teacher", "student", "run.dir", "run.root",
-       "network.run", "teacher.run", "vicinal", "corruptions", "features")  # fmt: skip
+       "network.run", "teacher.run", *analysis_names())  # fmt: skip
 FREE = ("teacher.precision", "teacher.tape", "teacher.tape_precision", "teacher.tape_gb")
 KEYS = {
     "scale": "smoke, laptop, paper, or a .yaml file",
@@ -41,6 +43,7 @@ KEYS = {
 }
 
 
+@listed_once()
 def reproduce(words: Sequence[str]) -> tuple[str, int]:
     """Do what is missing of an artefact's runs and render it; return what to say and the status.
 

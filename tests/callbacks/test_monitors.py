@@ -136,16 +136,15 @@ def test_a_continued_run_keeps_its_identity_and_its_curves(
 def test_nothing_secret_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """How a run is launched may hold what is not for everyone."""
     from mixkd.callbacks.loggers import open_loggers
-    from mixkd.config.compose import compose
     from mixkd.config.tasks import FinetuneConfig
-    from mixkd.config.validation import validate
+    from mixkd.request import request
     from mixkd.runs.run import Run
 
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("MY_TOKEN", "hush-1")
     monkeypatch.setattr("sys.argv", ["mixkd", "finetune", "launcher.setup=[TOKEN=hush-2]"])
     words = ["network=resnet20", "logger=wandb", "launcher=slurm", "seed=5"]
-    cfg = validate(compose("finetune", [*words, "launcher.setup=['export TOKEN=hush-3']"]))
+    cfg = request("finetune", [*words, "launcher.setup=['export TOKEN=hush-3']"])
     assert isinstance(cfg, FinetuneConfig)
     run = Run(cfg)
     run.path.mkdir(parents=True)

@@ -2,13 +2,14 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from mixkd.config.compose import compose, expand, fields_of, text_keys
-from mixkd.config.fields import PATH
+from mixkd.config.compose import compose, expand, text_keys
+from mixkd.config.fields import PATH, fields_of
 from mixkd.config.overrides import word as written
 from mixkd.config.shipped import group_names
 from mixkd.config.tasks import TASKS, ExportConfig
 from mixkd.errors import UserError
 from mixkd.launchers.sweep import jobs_of
+from mixkd.request import request
 
 
 def test_teacher_and_student_choose_from_the_networks() -> None:
@@ -60,7 +61,7 @@ def test_typos_get_one_message_with_the_nearest_name(
 def test_typos_and_bad_values_are_told_together() -> None:
     words = ["network=resnet20", "optimzer.lr=1", "data=cifr10", "seed=-1", "optimizer.momentum=2"]
     with pytest.raises(UserError) as caught:
-        compose("finetune", words)
+        request("finetune", words)
     keys = [problem.key for problem in caught.value.problems]
     assert sorted(keys) == ["data", "optimizer.momentum", "optimzer.lr", "seed"]
 

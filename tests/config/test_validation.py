@@ -5,16 +5,16 @@ import yaml
 
 from mixkd.config.compose import compose
 from mixkd.config.shipped import config_dir
-from mixkd.config.tasks import Config
-from mixkd.config.validation import validate, validate_export
+from mixkd.config.tasks import Config, EvaluateConfig
 from mixkd.errors import UserError
+from mixkd.request import accept, accept_export, request, request_export
 from mixkd.runs.identity import experiment_hash
 
 FINETUNE = ["network=resnet20"]
 
 
 def finetune(*words: str) -> Config:
-    return validate(compose("finetune", [*FINETUNE, *words]))
+    return request("finetune", [*FINETUNE, *words])
 
 
 def weights(path: str = "w.safetensors", content: bytes = b"weights") -> str:
@@ -24,7 +24,7 @@ def weights(path: str = "w.safetensors", content: bytes = b"weights") -> str:
 
 def distill(*words: str) -> Config:
     teacher = ["teacher=resnet20", f"teacher.weights={weights()}"]
-    return validate(compose("distill", [*teacher, *words]))
+    return request("distill", [*teacher, *words])
 
 
 @pytest.mark.parametrize(
@@ -146,10 +146,10 @@ def test_a_loss_of_nothing_is_refused() -> None:
 def test_names_of_digits_want_quotes() -> None:
     words = [f"network.run={saved_run()}", "features.classes=[0,1]"]
     with pytest.raises(UserError) as caught:
-        validate(compose("evaluate", words))
+        request("evaluate", words)
     assert len(caught.value.problems) == 1
     assert caught.value.problems[0].text.endswith("""'features.classes=["0","1"]'""")
-    quoted = validate(compose("evaluate", [words[0], 'features.classes=["0","1"]']))
+    quoted = request("evaluate", [words[0], 'features.classes=["0","1"]'])
     assert quoted.features.classes == ["0", "1"]  # type: ignore[union-attr]
 
 
@@ -159,13 +159,13 @@ def test_a_corruption_is_no_path(source: str) -> None:
     with pytest.raises(
         UserError, match=r"^corruptions.names: got .*'\.\./x'.*; takes paper, all"
     ) as caught:
-        validate(compose("evaluate", [f"network.run={saved_run()}", *words]))
+        request("evaluate", [f"network.run={saved_run()}", *words])
     assert len(caught.value.problems) == 1
 
 
 def test_splits_are_named_once() -> None:
     with pytest.raises(UserError, match=r"splits: got \['test', 'test'\]; takes each once"):
-        validate(compose("evaluate", [f"network.run={saved_run()}", "splits=[test,test]"]))
+        request("evaluate", [f"network.run={saved_run()}", "splits=[test,test]"])
 
 
 def test_a_group_cannot_be_null() -> None:
@@ -195,11 +195,11 @@ def test_every_network_has_to_come_from_somewhere() -> None:
         ("evaluate", "network: none chosen"),
     ]:
         with pytest.raises(UserError, match=message):
-            validate(compose(command))
+            request(command)
     with pytest.raises(UserError, match=r"teacher: a\.b has no weights trained"):
-        validate(compose("distill", ["teacher.factory=a.b"]))
+        request("distill", ["teacher.factory=a.b"])
     with pytest.raises(UserError, match=r"network: resnet20 has no trained weights"):
-        validate(compose("evaluate", ["network=resnet20", "data=digits"]))
+        request("evaluate", ["network=resnet20", "data=digits"])
 
 
 def test_numbers_are_normalised_before_hashing() -> None:
@@ -275,11 +275,11 @@ def saved_run(factory: str | None = None) -> Path:
 
 def test_a_run_brings_its_network_and_for_evaluate_its_data() -> None:
     directory = saved_run()
-    cfg = validate(compose("evaluate", [f"network.run={directory}", "data.limit_test=50"]))
+    cfg = request("evaluate", [f"network.run={directory}", "data.limit_test=50"])
     assert cfg.network.args == {"depth": 20}
     assert cfg.network.weights == str(directory / "weights.safetensors")
     assert (cfg.data.source, cfg.data.pad, cfg.data.limit_test) == ("digits", 3, 50)
-    teacher = validate(compose("distill", [f"teacher.run={directory}", "data=cifar10"]))
+    teacher = request("distill", [f"teacher.run={directory}", "data=cifar10"])
     assert teacher.data.source == "cifar10"
 
 
@@ -288,17 +288,17 @@ def test_a_run_brings_its_network_and_for_evaluate_its_data() -> None:
 )
 def test_a_run_may_name_only_what_builds_networks(factory: str) -> None:
     with pytest.raises(UserError, match=r"network.run: that run names the callable"):
-        validate(compose("evaluate", [f"network.run={saved_run(factory)}"]))
+        request("evaluate", [f"network.run={saved_run(factory)}"])
 
 
 def test_a_run_may_name_torchvisions_networks() -> None:
-    cfg = validate(compose("evaluate", [f"network.run={saved_run('torchvision.models.resnet18')}"]))
+    cfg = request("evaluate", [f"network.run={saved_run('torchvision.models.resnet18')}"])
     assert cfg.network.factory == "torchvision.models.resnet18"
 
 
 def test_null_replaces_what_a_run_says() -> None:
     directory = saved_run()
-    cfg = validate(compose("evaluate", [f"network.run={directory}", "data.limit_test=null"]))
+    cfg = request("evaluate", [f"network.run={directory}", "data.limit_test=null"])
     assert cfg.data.limit_test is None
     assert cfg.data.pad == 3
 
@@ -306,22 +306,22 @@ def test_null_replaces_what_a_run_says() -> None:
 def test_another_network_beside_a_run_is_refused() -> None:
     words = [f"network.run={saved_run()}", "network=resnet18"]
     with pytest.raises(UserError, match=r"network.name: got 'resnet18' beside a run of 'resnet20'"):
-        validate(compose("evaluate", words))
+        request("evaluate", words)
 
 
 @pytest.mark.parametrize("word", ["data.split_seed=7", "data.holdout=0.2"])
 def test_a_teacher_that_trained_on_the_held_out_images_is_refused(word: str) -> None:
     words = [f"teacher.run={saved_run()}", "data=digits", word]
     with pytest.raises(UserError, match=r"teacher.run: saved may have trained on the images that"):
-        validate(compose("distill", words))
-    assert validate(compose("distill", [*words, "data.selection=test"]))
+        request("distill", words)
+    assert request("distill", [*words, "data.selection=test"])
 
 
 def test_a_run_that_names_a_strangers_callable_is_refused_unless_trusted() -> None:
     words = [f"network.run={saved_run('stranger.net')}"]
     with pytest.raises(UserError, match=r"network.run: .* stranger.net; .* trust=\[stranger\]"):
-        validate(compose("evaluate", words))
-    cfg = validate(compose("evaluate", [*words, "trust=[stranger]"]))
+        request("evaluate", words)
+    cfg = request("evaluate", [*words, "trust=[stranger]"])
     assert cfg.network.factory == "stranger.net"
 
 
@@ -329,13 +329,13 @@ def test_an_unfinished_run_is_no_teacher() -> None:
     directory = saved_run()
     (directory / "weights.safetensors").unlink()
     with pytest.raises(UserError, match=r"teacher.run: saved has not finished"):
-        validate(compose("distill", [f"teacher.run={directory}"]))
+        request("distill", [f"teacher.run={directory}"])
 
 
 def test_weights_beside_a_run_are_a_contradiction() -> None:
     words = [f"network.run={saved_run()}", f"network.weights={weights()}"]
     with pytest.raises(UserError, match=r"network\.weights: a run brings its own"):
-        validate(compose("evaluate", words))
+        request("evaluate", words)
 
 
 OPTIONS = sorted(
@@ -354,23 +354,28 @@ def test_every_shipped_file_composes_into_a_valid_configuration(
     words = [f"{group}={option}"]
     words += ["network.name=resnet18"] if option == "timm" else []
     words += [f"data.root='{image_folder}'"] if option.startswith("image") else []
+    if group == "analysis":
+        cfg = request("evaluate", [f"{option}=true", f"network.run={saved_run()}"])
+        assert isinstance(cfg, EvaluateConfig)
+        assert list(cfg.analyses) == [option]
+        return
     if option.endswith("_c"):
         words += ["data.corruption=fog", f"network.run={saved_run()}"]
-        assert validate(compose("evaluate", words)).data.name.endswith("_c-fog-3")
+        assert request("evaluate", words).data.name.endswith("_c-fog-3")
         return
     if option.startswith("kd"):
         assert distill(*words).method.name == option
     else:
         first = [] if group == "network" else FINETUNE
-        assert validate(compose("finetune", [*first, *words]))
+        assert request("finetune", [*first, *words])
 
 
 def test_a_wrong_run_is_the_only_problem_of_an_export() -> None:
     with pytest.raises(UserError) as caught:
-        validate_export(compose("export", ["network.run=nowhere"]))
+        request_export(["network.run=nowhere"])
     assert [problem.key for problem in caught.value.problems] == ["network.run"]
     with pytest.raises(UserError) as caught:
-        validate_export(compose("export", ["network.run=nowhere", "data.size=4", "format=onx"]))
+        request_export(["network.run=nowhere", "data.size=4", "format=onx"])
     assert [p.key for p in caught.value.problems] == ["network.run", "data.size", "format"]
 
 
@@ -379,7 +384,7 @@ def test_a_run_that_does_not_say_its_data_is_one_problem(said: dict[str, str]) -
     run = saved_run()
     path = run / "config.yaml"
     path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "data": said}))
-    for command, check in (("evaluate", validate), ("export", validate_export)):
+    for command, check in (("evaluate", accept), ("export", accept_export)):
         with pytest.raises(UserError) as caught:
             check(compose(command, [f"network.run={run}"]))
         assert [problem.key for problem in caught.value.problems] == ["data"]

@@ -16,11 +16,9 @@ import pytest
 import torch
 import torchvision
 
-from mixkd.config.compose import compose
-from mixkd.config.validation import validate
-from mixkd.data.images import Splits
-from mixkd.data.module import load_splits
+from mixkd.data.splits import Splits, load_splits
 from mixkd.errors import UserError
+from mixkd.request import request
 
 
 def md5(content: bytes) -> str:
@@ -70,9 +68,7 @@ def write_archive(
 
 
 def load(name: str, *words: str) -> Splits:
-    return load_splits(
-        validate(compose("finetune", ["network=resnet20", f"data={name}", *words])).data
-    )
+    return load_splits(request("finetune", ["network=resnet20", f"data={name}", *words]).data)
 
 
 @pytest.mark.parametrize(

@@ -17,15 +17,14 @@ import numpy as np
 import pytest
 import torch
 
-from mixkd.config.compose import compose
 from mixkd.config.data import CorruptedDataConfig
 from mixkd.config.tasks import EvaluateConfig
-from mixkd.config.validation import validate
 from mixkd.data import corrupted
 from mixkd.data.class_names import CIFAR10, CIFAR100
 from mixkd.data.images import StoredImages
-from mixkd.data.module import load_splits
+from mixkd.data.splits import load_splits
 from mixkd.errors import UserError
+from mixkd.request import request
 
 N = 12  # images a severity
 
@@ -48,7 +47,7 @@ def config(root: Path, *words: str, corruption: str = "fog") -> CorruptedDataCon
     torch.save({}, "w.pth")
     more = [f"data.root='{root}'", f"data.corruption={corruption}", "data.download=false"]
     network = ["network=resnet20", "network.weights=w.pth"]
-    cfg = validate(compose("evaluate", [*network, "data=cifar100_c", *more, *words]))
+    cfg = request("evaluate", [*network, "data=cifar100_c", *more, *words])
     assert isinstance(cfg, EvaluateConfig)
     assert isinstance(cfg.data, CorruptedDataConfig)
     return cfg.data
@@ -194,12 +193,11 @@ MEASURE = """
 import json, resource, sys
 import numpy as np
 import mixkd.tasks.evaluate
-from mixkd.config.compose import compose
-from mixkd.config.validation import validate
-from mixkd.data.module import load_splits
+from mixkd.request import request
+from mixkd.data.splits import load_splits
 words = ["network=resnet20", "network.weights=w.pth", "data=cifar100_c", "data.corruption=fog",
          "data.severity=3", *sys.argv[1:]]
-splits = load_splits(validate(compose("evaluate", words)).data)
+splits = load_splits(request("evaluate", words).data)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 total = 0
 for start in range(0, len(splits.test), 500):

@@ -9,18 +9,16 @@ import torch
 from PIL import Image
 
 from mixkd import console
-from mixkd.config.compose import compose
-from mixkd.config.validation import validate
-from mixkd.data.images import Splits
-from mixkd.data.module import load_splits
+from mixkd.data.splits import Splits, load_splits
 from mixkd.errors import UserError
+from mixkd.request import request
 from tests.conftest import write_images
 
 
 def load(root: Path, **more: Any) -> Splits:
     words = ["network=resnet20", "data=imagefolder", f"data.root='{root}'"]
     words += [f"data.{k}={v}" for k, v in more.items()]
-    return load_splits(validate(compose("finetune", words)).data)
+    return load_splits(request("finetune", words).data)
 
 
 def test_pixels_labels_and_order_are_the_folders(image_folder: Path) -> None:

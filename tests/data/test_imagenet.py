@@ -19,19 +19,13 @@ from torchvision.transforms import functional
 
 from mixkd.config.compose import compose
 from mixkd.config.tasks import EvaluateConfig, FinetuneConfig
-from mixkd.config.validation import validate
+from mixkd.data.batches import make_stream, make_views
 from mixkd.data.decode import decode
-from mixkd.data.images import Images, Splits, StoredImages
-from mixkd.data.module import (
-    Fetched,
-    ImageDataModule,
-    Range,
-    Step,
-    load_splits,
-    make_stream,
-    make_views,
-)
+from mixkd.data.images import Images, StoredImages
+from mixkd.data.module import Fetched, ImageDataModule, Range, Step
+from mixkd.data.splits import Splits, load_splits
 from mixkd.errors import UserError
+from mixkd.request import accept, request
 
 Write = Callable[[Path], Path]
 Progress = namedtuple("Progress", "processed")
@@ -41,7 +35,7 @@ WORDS = ["data=imagenet", "data.size=32", "data.resize=36", "data.holdout=0.25",
 
 
 def finetune(root: Path, *words: str) -> FinetuneConfig:
-    cfg = validate(compose("finetune", ["network=resnet20", *WORDS, f"data.root='{root}'", *words]))
+    cfg = request("finetune", ["network=resnet20", *WORDS, f"data.root='{root}'", *words])
     assert isinstance(cfg, FinetuneConfig)
     return cfg
 
@@ -140,7 +134,7 @@ def test_views_are_whole_in_evaluation_and_crops_in_training(root: Path) -> None
 
 def test_small_images_are_enlarged_on_the_device() -> None:
     words = ["data=digits", "data.size=48", "data.resize=56", "data.pad=0", "network=resnet20"]
-    cfg = validate(compose("finetune", words))
+    cfg = request("finetune", words)
     splits = load_splits(cfg.data)
     assert splits.test.stored == (56, 56)  # digits are drawn at that size
     images = Images(torch.full((2, 3, 32, 32), 51, dtype=torch.uint8), *[torch.arange(2)] * 2)
@@ -290,9 +284,7 @@ def test_an_empty_root_says_what_it_takes(tmp_path: Path) -> None:
 def imagenet_c(root: Path, *words: str) -> EvaluateConfig:
     torch.save({}, "w.pth")
     network = ["network=resnet20", "network.weights=w.pth", "data.size=32"]
-    cfg = validate(
-        compose("evaluate", [*network, "data=imagenet_c", f"data.root='{root}'", *words])
-    )
+    cfg = accept(compose("evaluate", [*network, "data=imagenet_c", f"data.root='{root}'", *words]))
     assert isinstance(cfg, EvaluateConfig)
     return cfg
 

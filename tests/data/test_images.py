@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from mixkd.config.compose import compose
 from mixkd.config.data import DataConfig
-from mixkd.config.validation import validate
-from mixkd.data.images import Images, stratified
-from mixkd.data.module import load_splits, make_stream
+from mixkd.data.batches import make_stream
+from mixkd.data.images import Images
+from mixkd.data.splits import load_splits, stratified
 from mixkd.errors import UserError
+from mixkd.request import request
 
 
 def data(**more: Any) -> DataConfig:
     words = [f"data.{k}={v}" for k, v in more.items()]
-    return validate(compose("finetune", ["network=resnet20", *words])).data
+    return request("finetune", ["network=resnet20", *words]).data
 
 
 def images(counts: list[int]) -> Images:

@@ -10,10 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from mixkd.config.compose import compose
 from mixkd.config.data import CorruptedDataConfig, DataConfig
 from mixkd.config.tasks import EvaluateConfig
-from mixkd.config.validation import validate
 from mixkd.data import make_corrupted as module
 from mixkd.data.class_names import CIFAR10
 from mixkd.data.corrupted import load_corrupted, read_arrays, read_folders
@@ -21,6 +19,7 @@ from mixkd.data.corruption_names import SEVERITIES
 from mixkd.data.corruptions import corrupt
 from mixkd.data.images import Images, StoredImages
 from mixkd.data.make_corrupted import make_corrupted
+from mixkd.request import request
 
 N = 23
 NAMES = ("gaussian_noise", "contrast")
@@ -29,7 +28,7 @@ NAMES = ("gaussian_noise", "contrast")
 def data(*words: str) -> DataConfig | CorruptedDataConfig:
     torch.save({}, "w.pth")
     network = ["network=resnet20", "network.weights=w.pth"]
-    cfg = validate(compose("evaluate", [*network, "data=digits", *words]))
+    cfg = request("evaluate", [*network, "data=digits", *words])
     assert isinstance(cfg, EvaluateConfig)
     return cfg.data
 
@@ -99,7 +98,7 @@ def test_what_is_made_is_kept_and_only_what_is_missing_is_made() -> None:
 
 
 def test_images_on_disk_become_folders_as_imagenet_c(image_folder: Path) -> None:
-    from mixkd.data.module import load_splits
+    from mixkd.data.splits import load_splits
 
     words = ["data=imagefolder", f"data.root={image_folder}", "data.resident=false"]
     cfg = data(*words, "data.size=80")  # above 64 pixels: ImageNet's parameters
@@ -130,7 +129,7 @@ def test_images_on_disk_become_folders_as_imagenet_c(image_folder: Path) -> None
 
 
 def test_images_on_disk_are_made_anew_for_another_size_or_content(image_folder: Path) -> None:
-    from mixkd.data.module import load_splits
+    from mixkd.data.splits import load_splits
 
     def made(root: Path, size: int) -> Path:
         words = ["data=imagefolder", f"data.root='{root}'", "data.resident=false"]

@@ -11,15 +11,15 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import update_bn
 
-from mixkd.config.compose import compose
 from mixkd.config.data import DataConfig
-from mixkd.config.validation import validate
-from mixkd.data.images import Images, Splits
-from mixkd.data.module import ImageDataModule, load_splits
+from mixkd.data.images import Images
+from mixkd.data.module import ImageDataModule
+from mixkd.data.splits import Splits, load_splits
 from mixkd.evaluation.batchnorm import BatchNormEstimation
 from mixkd.modules.classifier import Classifier
 from mixkd.networks.cifar.resnet import CifarResNet
 from mixkd.networks.network import Network
+from mixkd.request import request
 from mixkd.tasks.evaluate import _shuffled
 from mixkd.training.fit import make_trainer
 
@@ -33,7 +33,7 @@ def weights() -> None:
 
 
 def test_equals_torchs_update_bn() -> None:
-    cfg = validate(compose("evaluate", [*WORDS, "data.eval_batch_size=16"]))
+    cfg = request("evaluate", [*WORDS, "data.eval_batch_size=16"])
     splits = load_splits(cfg.data)
     ours, theirs = (Network(CifarResNet(8, 10)).eval() for _ in range(2))
     theirs.load_state_dict(ours.state_dict())
@@ -100,6 +100,6 @@ def test_measuring_leaves_the_statistics_alone() -> None:
     before = {n: b.clone() for n, b in network.named_buffers()}
     cfg = DataConfig.model_construct(eval_batch_size=4, pad=0, size=None, resize=None)
     data = ImageDataModule(Splits(images, images, images, tuple("abcdefghij")), cfg)
-    trainer = make_trainer(validate(compose("evaluate", WORDS)).trainer)
+    trainer = make_trainer(request("evaluate", WORDS).trainer)
     trainer.test(Classifier(network), data, verbose=False)
     assert all(torch.equal(b, before[n]) for n, b in network.named_buffers())

@@ -17,14 +17,13 @@ from huggingface_hub import ModelCard
 from torch import Tensor
 
 from mixkd import load_network
-from mixkd.config.compose import compose
-from mixkd.config.validation import validate
 from mixkd.errors import UserError
 from mixkd.export.card import without_places
 from mixkd.export.formats import Program, resizing
 from mixkd.launchers.job import run_job
 from mixkd.networks.cifar.resnet import CifarResNet
 from mixkd.networks.network import Network
+from mixkd.request import request
 
 pytestmark = pytest.mark.integration
 
@@ -133,12 +132,12 @@ def test_the_hub_gives_it_back(
     assert mixkd("evaluate", "network=hf_hub:user/name@v1", "run.dir=back") == 0
     assert asked[0] == ("user/name", "v1", ["config.json", "model.safetensors"])
     words = ["teacher=hf_hub:user/teacher", "student=hf_hub:user/student"]
-    cfg = validate(compose("distill", [*SHORT, *words]))
+    cfg = request("distill", [*SHORT, *words])
     assert cfg.teacher.weights == cfg.student.weights == "there/model.safetensors"
     assert cfg.student.args == {"depth": 8}
     assert {name for name, *_ in asked[-2:]} == {"user/teacher", "user/student"}
     with pytest.raises(UserError, match=r"teacher\.export: hf_hub:user/teacher may have trained"):
-        validate(compose("distill", [*SHORT, *words, "data.split_seed=1"]))
+        request("distill", [*SHORT, *words, "data.split_seed=1"])
 
 
 def test_onnx_agrees_and_says_what_it_takes(

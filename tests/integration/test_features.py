@@ -10,11 +10,10 @@ import timm
 import torch
 from sklearn.metrics import v_measure_score
 
-from mixkd.config.compose import compose
-from mixkd.config.validation import validate
 from mixkd.metrics.features import clusters, embedding, v_measure
 from mixkd.networks.cifar.resnet import CifarResNet
 from mixkd.networks.network import BottleneckHead, Network, last_layer
+from mixkd.request import request
 
 Mixkd = Callable[..., int]
 WORDS = ["network=resnet20", "network.args.depth=8", "network.weights=w.pt", "data=digits",
@@ -100,9 +99,9 @@ def test_clusters_of_parted_classes_are_the_classes() -> None:
     ],
 )
 def test_the_last_layer_is_known(words: list[str], features: int) -> None:
-    from mixkd.networks.network import build_network
+    from mixkd.networks.build import build_network
 
-    cfg = validate(compose("finetune", words))
+    cfg = request("finetune", words)
     with torch.device("meta"):
         network = build_network(cfg.learner, "abcde", "network")  # type: ignore[union-attr]
     layer = last_layer(network)

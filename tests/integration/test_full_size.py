@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 
 from mixkd.callbacks.recorder import Recorder
-from mixkd.config.compose import compose
-from mixkd.config.validation import validate
 from mixkd.data.class_names import CIFAR10
-from mixkd.networks.network import build_network, save_weights
+from mixkd.networks.build import build_network
+from mixkd.networks.weights import save_weights
+from mixkd.request import request
 
 pytestmark = pytest.mark.integration
 
@@ -168,7 +168,7 @@ def test_corrupted_cifar_images_are_for_evaluation(
     np.save(tmp_path / "labels.npy", np.tile(np.arange(10), 5))
     words = ["network=resnet20", "network.args.depth=8", "network.weights=w.pth"]
     core = build_network(
-        validate(compose("finetune", words[:2])).learner,  # type: ignore[union-attr]
+        request("finetune", words[:2]).learner,  # type: ignore[union-attr]
         [str(k) for k in range(10)],
         "network",
     ).core
@@ -184,7 +184,7 @@ def test_corrupted_cifar_images_are_for_evaluation(
 
 @pytest.mark.parametrize("teacher", ["vit_b16", "convnext_tiny"])
 def test_the_papers_teachers_distil_at_224_pixels(data: list[str], teacher: str) -> None:
-    cfg = validate(compose("finetune", [f"network={teacher}", "network.pretrained=false"]))
+    cfg = request("finetune", [f"network={teacher}", "network.pretrained=false"])
     network = build_network(cfg.learner, WNIDS, "network")  # type: ignore[union-attr]
     save_weights(network.core, Path("teacher.safetensors"), WNIDS)
     del network

@@ -14,10 +14,10 @@ import numpy as np, torch
 from torch import nn
 from types import SimpleNamespace
 from pathlib import Path
-from mixkd.config.compose import compose
-from mixkd.config.validation import validate
+from mixkd.request import request
 from mixkd.data.module import ImageDataModule
-from mixkd.data.images import Images, Splits
+from mixkd.data.images import Images
+from mixkd.data.splits import Splits
 from mixkd.modules.classifier import Classifier
 from mixkd.networks.network import Network
 from mixkd.training.fit import make_trainer
@@ -30,7 +30,7 @@ def images(n):
     return Images.of(pixels, rng.integers(0, classes, n))
 splits = Splits(images(2), images(2000), images(n), tuple(map(str, range(classes))))
 words = ["network=resnet20", "data.pad=0", "data.eval_batch_size=500"]
-cfg = validate(compose("finetune", words))
+cfg = request("finetune", words)
 torch.manual_seed(0)
 network = Network(nn.Sequential(nn.Flatten(), nn.Linear(192, classes)))
 trainer, data = make_trainer(cfg.trainer), ImageDataModule(splits, cfg.data)

@@ -68,11 +68,10 @@ def test_a_pair_is_measured_as_in_plain_pytorch(
     val = 10  # at least one a class
     assert sum(asked) == 2 * 2 * 5 * 25 + 61 + 2 * val
 
-    from mixkd.config.compose import compose
-    from mixkd.config.validation import validate
-    from mixkd.data.module import load_splits
+    from mixkd.data.splits import load_splits
+    from mixkd.request import request
 
-    splits = load_splits(validate(compose("evaluate", [*DATA, *NETWORK])).data)
+    splits = load_splits(request("evaluate", [*DATA, *NETWORK]).data)
     pairs = np.load("pairs.npz")
     cores = {}
     for name in ("student", "teacher"):

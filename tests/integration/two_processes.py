@@ -9,10 +9,9 @@ from pathlib import Path
 
 import torch
 
-from mixkd.config.compose import compose
-from mixkd.config.validation import validate
 from mixkd.modules.learner import Learner
 from mixkd.networks.network import FrozenTeacher
+from mixkd.request import request
 from mixkd.tasks import distill, finetune
 
 out, command, words = Path(sys.argv[1]), sys.argv[2], sys.argv[3:]
@@ -44,5 +43,5 @@ def teacher(self, network, precision="float32"):  # type: ignore[no-untyped-def]
 
 task.fit, Learner.training_step = fit, training_step  # type: ignore[assignment, method-assign]
 FrozenTeacher.__init__ = teacher  # type: ignore[method-assign]
-held["metrics"] = getattr(task, command)(validate(compose(command, words)))
+held["metrics"] = getattr(task, command)(request(command, words))
 torch.save(held, out / f"{rank}.pt")

@@ -8,11 +8,10 @@ from types import SimpleNamespace
 import pytest
 from filelock import FileLock
 
-from mixkd.config.compose import compose
-from mixkd.config.validation import validate
 from mixkd.errors import InUse
 from mixkd.launchers import job
 from mixkd.launchers.job import run_job
+from mixkd.request import request
 from mixkd.runs.run import Run
 
 WORDS = ["network=resnet20", "trainer.max_epochs=1"]
@@ -21,7 +20,7 @@ MADE = {"test/accuracy": 1.0}
 
 @pytest.fixture
 def run() -> Run:
-    return Run(validate(compose("finetune", WORDS)))
+    return Run(request("finetune", WORDS))
 
 
 class Task:

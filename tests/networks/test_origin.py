@@ -10,15 +10,19 @@ import yaml
 
 from mixkd.config.compose import compose
 from mixkd.config.tasks import DistillConfig
-from mixkd.config.validation import validate
 from mixkd.errors import UserError
 from mixkd.files.writing import write_json, write_text
-from mixkd.networks.origin import label_names
+from mixkd.networks.build import build_network, import_callable
+from mixkd.networks.cifar.resnet import CifarResNet
+from mixkd.networks.moved import MOVED
+from mixkd.networks.origin import is_trusted, label_names
+from mixkd.request import request
+from mixkd.runs.read import read_run
 
 
 def saved(*words: str, state: str = "finished") -> Path:
     """Write what a finetune run leaves behind, as far as a lookup reads it."""
-    cfg = validate(compose("finetune", list(words)))
+    cfg = request("finetune", list(words))
     run = Path(f"runs/{cfg.data.name}/finetune/{len(list(Path('.').rglob('status.json')))}")
     write_text(run / "config.yaml", yaml.safe_dump(cfg.model_dump()))
     write_text(run / "weights.safetensors", "weights")
@@ -27,7 +31,7 @@ def saved(*words: str, state: str = "finished") -> Path:
 
 
 def distill(*words: str) -> DistillConfig:
-    cfg = validate(compose("distill", list(words)))
+    cfg = request("distill", list(words))
     assert isinstance(cfg, DistillConfig)
     return cfg
 
@@ -70,13 +74,33 @@ def test_where_there_is_none_the_command_that_makes_it_is_printed(words: list[st
     (problem,) = caught.value.problems
     command = shlex.split(problem.text.split("`")[1])
     assert command == ["mixkd", "finetune", *problem.remedy]
-    made = validate(compose("finetune", problem.remedy))
+    made = request("finetune", problem.remedy)
     wanted = compose("distill", words)
     for key in ("source", "root", "split_seed"):
         assert getattr(made.data, key) == wanted.data[key]
     assert made.network.name == wanted.teacher.name
     assert made.network.args == wanted.teacher.args
     assert made.run.root == wanted.run.root
+
+
+def test_factories_of_older_runs_are_found_where_they_are_now() -> None:
+    run = saved("network=resnet20")
+    config = run / "config.yaml"
+    (old, new), *_ = MOVED.items()
+    assert new in config.read_text()
+    write_text(config, config.read_text().replace(new, old))
+    assert distill("teacher=resnet20").teacher.run == str(run)
+    cfg = distill(f"teacher.run={run}", "teacher=_none")
+    assert cfg.teacher.factory == new
+    assert isinstance(build_network(cfg.teacher.model_copy(update={"weights": None}),
+                                    "ab", "teacher").core, CifarResNet)  # fmt: skip
+    assert read_run(run.parent, run).section("network")["factory"] == new
+
+
+def test_what_moved_can_be_called() -> None:
+    for new in MOVED.values():
+        assert is_trusted(new, [])
+        import_callable(new, "network.factory")
 
 
 @pytest.mark.parametrize(

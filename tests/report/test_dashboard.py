@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mixkd.config.compose import compose
-from mixkd.config.validation import validate
 from mixkd.report.dashboard import CURVES, FINAL, LINEARITY, PICTURES, as_json, workspace
+from mixkd.request import request
 
 
 def test_the_workspace_has_the_papers_panels_and_is_repeatable() -> None:
@@ -41,7 +40,7 @@ def test_the_command_writes_both_files_and_the_sweep_is_of_commands_that_exist(
     assert rest.pop() == "${args_no_hyphens}"
     for temperature in sweep["parameters"]["temperature"]["values"]:
         for seed in sweep["parameters"]["seed"]["values"]:
-            cfg = validate(compose(command, [*rest, f"temperature={temperature}", f"seed={seed}"]))
+            cfg = request(command, [*rest, f"temperature={temperature}", f"seed={seed}"])
             assert cfg.logger.wandb is not None  # type: ignore[union-attr]
     assert sweep["parameters"]["temperature"]["values"] == [2, 4, 6, 8, 10, "sigma"]
 

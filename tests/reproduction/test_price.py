@@ -9,15 +9,14 @@ import pytest
 import torch
 import yaml
 
-from mixkd.config.compose import compose
 from mixkd.config.network import NetworkConfig
 from mixkd.config.tasks import FinetuneConfig
-from mixkd.config.validation import validate
-from mixkd.data.module import load_splits
+from mixkd.data.splits import load_splits
 from mixkd.reproduction import speed
 from mixkd.reproduction.price import Model, Price, Speed, Work, price, work_of
 from mixkd.reproduction.scale import load_scale
 from mixkd.reproduction.study import Study, Wanted
+from mixkd.request import request
 from mixkd.runs.run import Run
 from mixkd.tasks.finetune import finetune
 
@@ -145,10 +144,10 @@ def test_a_network_with_weights_is_timed_as_any_other() -> None:
     works = [work_of(run) for run in (teacher, student[0], vicinal)]
     assert [sorted(images(work)) for work in works] == [[14], [8, 14], [8, 14]]
     for model in (model for work in works for model in work.models):
-        NetworkConfig.model_validate(yaml.safe_load(model.section) | dict.fromkeys(REST))
+        NetworkConfig.model_validate(dict.fromkeys(REST) | yaml.safe_load(model.section))
 
 
-REST = ("weights", "run", "pretrained")
+REST = ("weights", "run", "export", "pretrained")
 
 
 @pytest.fixture
@@ -226,7 +225,7 @@ def counted(words: list[str]) -> tuple[int, ...]:
 
 
 def loaded(words: list[str]) -> tuple[int, ...]:
-    cfg = validate(compose("finetune", ["network=resnet20", *words]))
+    cfg = request("finetune", ["network=resnet20", *words])
     assert isinstance(cfg, FinetuneConfig)
     splits = load_splits(cfg.data)
     return len(splits.train), len(splits.val), len(splits.test)
@@ -278,7 +277,7 @@ def test_the_bytes_are_those_of_a_real_run(
     words = ["data=digits", "data.size=16", "data.limit_train=100", "data.batch_size=50",
              "network=resnet20", "network.args.depth=8", "callbacks=none", "trainer.max_epochs=1",
              "trainer.accelerator=cpu", f"optimizer={optimizer}"]  # fmt: skip
-    cfg = validate(compose("finetune", words))
+    cfg = request("finetune", words)
     assert isinstance(cfg, FinetuneConfig)
     finetune(cfg)
     real = sum(path.stat().st_size for path in Run(cfg).path.rglob("*") if path.is_file())

@@ -10,13 +10,13 @@ from experiments.paper.reference import load_reference
 from mixkd.config.compose import compose
 from mixkd.config.shipped import artefacts, experiments_dir
 from mixkd.config.tasks import FinetuneConfig
-from mixkd.config.validation import validate
 from mixkd.errors import UserError
-from mixkd.networks.network import build_network
+from mixkd.networks.build import build_network
 from mixkd.reproduction.artefact import load_artefact
 from mixkd.reproduction.carry_out import distinct
 from mixkd.reproduction.scale import Scale, load_scale, scale_names
 from mixkd.reproduction.study import Study
+from mixkd.request import accept, request
 
 REFERENCE = load_reference(experiments_dir() / "paper/reference.yaml")
 C = "cifar100"
@@ -61,7 +61,7 @@ def test_every_run_that_an_artefact_wants_composes(name: str) -> None:
         assert cfg.task == run.command
         assert cfg.seed == run.seed or run.command == "evaluate"
         if not run.uses and cfg.data.source != "imagenet":  # which needs data.root
-            validate(cfg)  # of the others, what they use is not there
+            accept(cfg)  # of the others, what they use is not there
 
 
 def parameters(scale: Scale, name: str) -> int:
@@ -69,7 +69,7 @@ def parameters(scale: Scale, name: str) -> int:
     study = Study(scale)
     is_student = name == REFERENCE.student
     run = study.from_labels(C, "erm")[0] if is_student else study.teacher(C, name)
-    cfg = validate(compose(run.command, list(run.words)))
+    cfg = request(run.command, list(run.words))
     assert isinstance(cfg, FinetuneConfig)
     section = cfg.network.model_copy(update={"pretrained": None})
     return sum(p.numel() for p in build_network(section, ANY, "network").parameters())

@@ -3,21 +3,28 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pytest
 import torch
 
-from mixkd.config.compose import compose
-from mixkd.config.validation import validate
+from mixkd.config.fields import AsBefore, Count
+from mixkd.config.tasks import FinetuneConfig
+from mixkd.config.trainer import TrainerConfig
 from mixkd.data.listing import image_files
+from mixkd.files.writing import write_json
+from mixkd.request import request
+from mixkd.runs import identity, read
 from mixkd.runs.identity import experiment_hash
+from mixkd.runs.read import read_run
+from mixkd.runs.run import Run
 
 
 def named(command: str, *words: str) -> str:
     torch.save({}, "w.pth")
     network = ["network=resnet20"] + ["network.weights=w.pth"] * (command == "evaluate")
-    return experiment_hash(validate(compose(command, [*network, *words])))
+    return experiment_hash(request(command, [*network, *words]))
 
 
 def test_links_lead_to_what_is_counted(image_folder: Path, tmp_path: Path) -> None:
@@ -118,7 +125,7 @@ def test_a_teachers_precision_is_the_students_unless_given() -> None:
     torch.save({}, "w.pth")
 
     def of(*words: str) -> str:
-        return experiment_hash(validate(compose("distill", [*teacher, *words])))
+        return experiment_hash(request("distill", [*teacher, *words]))
 
     assert of() == of("teacher.precision=float32")
     assert of() != of("teacher.precision=bf16")
@@ -132,7 +139,7 @@ def test_corruptions_name_an_experiment_in_any_order_and_words() -> None:
 
     def named(*words: str) -> str:
         network = ["network=resnet20", "network.weights=w.pth", "data=digits", "corruptions=true"]
-        return experiment_hash(validate(compose("evaluate", [*network, *words])))
+        return experiment_hash(request("evaluate", [*network, *words]))
 
     paper = "gaussian_noise,motion_blur,fog,jpeg_compression,contrast,pixelate"
     one = named()
@@ -144,3 +151,71 @@ def test_corruptions_name_an_experiment_in_any_order_and_words() -> None:
         named("corruptions.seed=1"), named("corruptions.enabled=false"),
     ]  # fmt: skip
     assert len({one, *others}) == 5
+
+
+class LaterTrainer(TrainerConfig):
+    """A section as it may be one day."""
+
+    sam_rho: Annotated[float | None, AsBefore(None)]
+
+
+class LaterConfig(FinetuneConfig):
+    """A schema as it may be one day: a key of a section, and one of the whole, have been added."""
+
+    trainer: LaterTrainer
+    ensemble: Annotated[Count, AsBefore(1)]
+
+
+def test_a_key_that_came_later_loses_no_run() -> None:
+    config = request("finetune", ["network=resnet20"])
+    run = Run(config)
+    with run.started({}, "cpu"):
+        write_json(run.path / "metrics.json", {"a": 0.5})
+
+    raw = config.model_dump()
+    before = {"ensemble": 1, "trainer": raw["trainer"] | {"sam_rho": None}}
+    later = LaterConfig.model_validate(raw | before)
+
+    assert Run(later).path == run.path
+    assert Run(later).finished_metrics() == {"a": 0.5}
+    others = (
+        before | {"ensemble": 2},
+        before | {"trainer": raw["trainer"] | {"sam_rho": 0.05}},
+    )
+    for other in others:
+        assert Run(LaterConfig.model_validate(raw | other)).finished_metrics() is None
+
+
+def test_a_key_that_came_later_makes_no_other_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run of before and one that says the value of before are seeds of one setting."""
+    config = request("finetune", ["network=resnet20"])
+    raw = config.model_dump()
+    raw |= {"ensemble": 1, "trainer": raw["trainer"] | {"sam_rho": None}}
+    monkeypatch.setitem(read.TASKS, "finetune", LaterConfig)
+    settings = set()
+    for name, cfg in (("old", config), ("new", LaterConfig.model_validate(raw))):
+        run = Run(cfg.model_copy(update={"run": cfg.run.model_copy(update={"dir": name})}))
+        with run.started({}, "cpu"):
+            pass
+        settings.add(read_run(Path(), run.path).setting)
+    assert len(settings) == 1
+
+
+def test_names_change_on_purpose_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where this fails, people's finished runs are not found: mark the key, or raise VERSION."""
+    Path("w.pth").write_bytes(b"weights")
+    teacher = ["teacher=resnet20", "teacher.weights=w.pth"]
+    distilled = experiment_hash(request("distill", teacher))
+    assert identity.VERSION == 2
+    assert (named("finetune"), distilled) == ("bf6ff16aaf", "8bbfac38f4")
+    monkeypatch.setattr(identity, "VERSION", 3)
+    assert named("finetune") != "bf6ff16aaf"
+
+
+def test_an_evaluation_of_logits_is_named_by_them() -> None:
+    def of(path: str, label: int, *words: str) -> str:
+        np.savez(path, logits=np.zeros((1, 2)), label=np.array([label]))
+        words = (f"logits={path}", *words)
+        return experiment_hash(request("evaluate", list(words)))
+
+    assert of("a.npz", 0) == of("b.npz", 0, "seed=1", "data.name=other") != of("b.npz", 1)

@@ -8,17 +8,16 @@ from typing import Any
 
 import pytest
 
-from mixkd.config.compose import compose
 from mixkd.config.tasks import Config
-from mixkd.config.validation import validate
 from mixkd.console import on_signal
 from mixkd.errors import NotWritten, UserError
 from mixkd.files.writing import replacing, write_json, write_text
+from mixkd.request import request
 from mixkd.runs.run import Run, is_held, read_status, write_status
 
 
 def cfg(*words: str) -> Config:
-    return validate(compose("finetune", ["network=resnet20", *words]))
+    return request("finetune", ["network=resnet20", *words])
 
 
 def finish(run: Run, **metrics: float) -> None:

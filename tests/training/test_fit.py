@@ -3,16 +3,16 @@ import torch
 from timm.layers import BatchNormAct2d
 from torch import nn
 
-from mixkd.config.compose import compose
-from mixkd.config.validation import validate
-from mixkd.networks.network import Network, build_network
+from mixkd.networks.build import build_network
+from mixkd.networks.network import Network
+from mixkd.request import request
 from mixkd.training.fit import prepare
 
 
 @pytest.mark.parametrize("name", ["mobilenetv2", "resnet20", "resnet18"])
 def test_shared_batchnorm_keeps_the_network_as_it_is(name: str) -> None:
     words = [f"network={name}", "network.pretrained=false", "trainer.sync_batchnorm=true"]
-    cfg = validate(compose("finetune", words))
+    cfg = request("finetune", words)
     network = build_network(cfg.learner, "abc", "network").train()  # type: ignore[union-attr]
     view = torch.rand(4, 3, 32, 32)
     network(view)  # so that BatchNorm has seen something
@@ -40,7 +40,7 @@ class Flat(nn.Module):
 def test_a_network_that_fails_in_channels_last_stays_contiguous(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    cfg = validate(compose("finetune", ["network=resnet20"])).trainer  # type: ignore[union-attr]
+    cfg = request("finetune", ["network=resnet20"]).trainer  # type: ignore[union-attr]
     assert cfg.channels_last
     view = torch.rand(2, 3, 8, 8)
     like = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 6 * 6, 3))

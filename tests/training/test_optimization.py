@@ -3,14 +3,13 @@ import math
 import pytest
 import torch
 
-from mixkd.config.compose import compose
 from mixkd.config.tasks import FinetuneConfig
-from mixkd.config.validation import validate
+from mixkd.request import request
 from mixkd.training.optimization import Schedule, make_optimizer, make_schedule
 
 
 def schedule(name: str, *words: str, lr: float = 0.1, epochs: int = 10) -> Schedule:
-    cfg = validate(compose("finetune", ["network=resnet20", f"schedule={name}", *words]))
+    cfg = request("finetune", ["network=resnet20", f"schedule={name}", *words])
     assert isinstance(cfg, FinetuneConfig)
     return make_schedule(cfg.schedule, lr, epochs)
 
@@ -96,7 +95,7 @@ def test_optimizers_are_torchs(name: str, kind: type) -> None:
         "optimizer.lr=0.3",
         "optimizer.weight_decay=0.01",
     ]
-    cfg = validate(compose("finetune", words))
+    cfg = request("finetune", words)
     assert isinstance(cfg, FinetuneConfig)
     optimizer = make_optimizer(cfg.optimizer, [torch.nn.Parameter(torch.zeros(2))])
     assert type(optimizer) is kind

@@ -6,14 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mixkd.config.compose import compose
 from mixkd.config.network import NetworkConfig
 from mixkd.config.tasks import FinetuneConfig
-from mixkd.config.validation import validate
-from mixkd.data.images import Splits
-from mixkd.data.module import load_splits
-from mixkd.runs.held_out import leak
-from mixkd.runs.overlap import image_marks, write_marks
+from mixkd.data.marks import image_marks, write_marks
+from mixkd.data.splits import Splits, load_splits
+from mixkd.networks.leaks import leak
+from mixkd.request import request
 
 START = Path("before/weights.safetensors")
 OTHERS = np.ones((1, 2), dtype=np.uint64)
@@ -24,7 +22,7 @@ def cfg(image_folder: Path) -> FinetuneConfig:
     words = ["data=imagefolder", f"data.root={image_folder}", "network=resnet20"]
     START.parent.mkdir()
     START.write_bytes(b"weights")
-    config = validate(compose("finetune", words))
+    config = request("finetune", words)
     assert isinstance(config, FinetuneConfig)
     return config
 

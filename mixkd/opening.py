@@ -19,9 +19,9 @@ def open_run(cfg: Config) -> Run:
 
 def _make_data(cfg: Config) -> None:
     from mixkd.data.corrupted import make_arrays  # these take seconds to import
-    from mixkd.data.module import load_splits
     from mixkd.data.sources import unpack_imagenet
-    from mixkd.evaluation.corruptions import published_images
+    from mixkd.data.splits import load_splits
+    from mixkd.evaluation.analysis import analyses_of
 
     assert not isinstance(cfg, EvaluateLogitsConfig)
     if isinstance(cfg.data, CorruptedDataConfig):
@@ -29,4 +29,7 @@ def _make_data(cfg: Config) -> None:
     elif cfg.data.source == "imagenet":
         unpack_imagenet(cfg.data)
     if isinstance(cfg, EvaluateConfig) and lacks_data(cfg):
-        published_images(cfg, load_splits(cfg.data))  # it refuses those of other classes first
+        splits = load_splits(cfg.data)
+        for analysis in analyses_of(cfg):  # which refuse those of other classes first
+            if any(analysis.section.further_data(cfg.data)):
+                analysis.prepare(cfg, splits)

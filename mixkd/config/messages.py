@@ -1,0 +1,144 @@
+"""What pydantic finds wrong, in mixkd's words."""
+
+import json
+import re
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from mixkd.config.fields import MISTAKE, section_of, sections_of
+from mixkd.errors import Problem, nearest, shortened, shown
+
+
+def first_fault(error: Exception) -> str:
+    """Return what is wrong, in one line: of several things that pydantic refuses the first."""
+    if isinstance(error, ValidationError):
+        details = error.errors()[0]
+        return ": ".join(filter(None, [".".join(map(str, details["loc"])), details["msg"]]))
+    return " ".join(str(error).split())
+
+
+def schema_problems(schema: type[BaseModel], raw: Any, error: ValidationError) -> list[Problem]:
+    """Say what pydantic finds wrong, of each key once.
+
+    Of a section that is wrong as a whole, what is wrong within it is left out.
+    """
+    fields: dict[str, Problem] = {}
+    sections: dict[str, Problem] = {}
+    for details in error.errors(include_url=False):
+        problem = schema_problem(schema, raw, details)
+        if details["type"] == MISTAKE:
+            sections.setdefault(problem.key, problem)
+        # Of a union pydantic names the whole, and then a part of it.
+        elif problem.key.partition("[")[0] not in fields:
+            fields.setdefault(problem.key, problem)
+    outer = [p for p in fields.values() if not any(_within(p.key, key) for key in sections)]
+    inner = [
+        problem
+        for key, problem in sections.items()
+        if not any(_within(key, other) for other in sections if other != key)
+    ]
+    return [*outer, *inner]
+
+
+def _within(key: str, section: str) -> bool:
+    return key == section or key.startswith((f"{section}.", f"{section}["))
+
+
+def schema_problem(schema: type[BaseModel], raw: Any, details: ErrorDetails) -> Problem:
+    """Say one pydantic error in mixkd's words."""
+    kind, got = details["type"], f"got {shown(details['input'])}"
+    if kind == "extra_forbidden":
+        key, owner, _ = _locate(schema, raw, details["loc"][:-1])
+        name, valid = str(details["loc"][-1]), list(owner.model_fields)
+        return Problem(
+            f"{key}.{name}".lstrip("."),
+            f"no such key{nearest(name, valid)}; takes {', '.join(valid)}",
+        )
+    key, _, field = _locate(schema, raw, details["loc"])
+    if kind == MISTAKE:
+        return Problem(key, details["ctx"]["text"])
+    if kind == "union_tag_invalid":  # a section whose kind is named by one of its keys
+        name = details["ctx"]["discriminator"].strip("'")
+        valid = [tag.strip(" '") for tag in details["ctx"]["expected_tags"].split(",")]
+        got = details["ctx"]["tag"]
+        text = f"got {got!r}; takes {', '.join(valid)}{nearest(got, valid)}"
+        return Problem(f"{key}.{name}", text)
+    if kind == "union_tag_not_found" and field is not None:
+        name = details["ctx"]["discriminator"].strip("'")
+        kinds = (s.model_fields[name].annotation for s in sections_of(field.annotation))
+        valid = [str(tag) for annotation in kinds for tag in get_args(annotation)]
+        return Problem(key, f"{got}; takes a section with {name}: {', '.join(valid)}")
+    if kind == "string_type" and isinstance(details["input"], (int, float)):
+        key, got, hint = _in_quotes(key, got, raw, details)
+        takes = field.description if field is not None and field.description else "text"
+        return Problem(key, f"{got}; takes {takes}; {hint}")
+    if kind == "model_type":
+        section = schema if field is None else section_of(field.annotation)
+        return Problem(key, f"{got}; {takes_section(section)}")
+    if kind == "missing":
+        return Problem(key, "is missing; a shipped conf/ file sets it")
+    if kind == "value_error":
+        text = str(details["ctx"]["error"])
+        return Problem(key, f"{got}; {text}" if key else text)
+    if field is not None and get_origin(field.annotation) is Literal:
+        valid = [str(choice) for choice in get_args(field.annotation)]
+        close = nearest(str(details["input"]), valid)
+        return Problem(key, f"{got}; takes {', '.join(valid)}{close}")
+    if field is not None and field.description:
+        valid = re.findall("'([^']*)'", str(details.get("ctx", {}).get("expected", "")))
+        close = nearest(str(details["input"]), valid)  # of a list's or a union's choices
+        return Problem(key, f"{got}; takes {field.description}{close}")
+    return Problem(key, f"{got}; {_pydantics(details['msg'])}")
+
+
+def _in_quotes(key: str, got: str, raw: Any, details: ErrorDetails) -> tuple[str, str, str]:
+    """Return key, what was got, and how a name is written that reads as a number or a flag.
+
+    Of a list there is one message, of the list.
+    """
+    if not isinstance(details["loc"][-1], int):
+        return key, got, "in quotes where it reads as a number"
+    key = key.rpartition("[")[0]
+    names = raw
+    for part in details["loc"][:-1]:
+        if isinstance(names, dict):  # not so by the tag of a union
+            names = names.get(part, names)
+    names = names if isinstance(names, list) else [details["input"]]
+    quotes = json.dumps([n if isinstance(n, str) else shown(n) for n in names], ensure_ascii=False)
+    example = f"'{key}={shortened(quotes.replace(', ', ','), 200)}'"
+    return key, f"got {shortened(str(names))}", f"in quotes where it reads as a number: {example}"
+
+
+def _pydantics(text: str) -> str:
+    """Return what pydantic says of a field that has no description, as `takes ...`."""
+    text = re.sub("^(Input|List|String|Dictionary|Value) should (be |have )?", "takes ", text)
+    return text.replace("a valid ", "a ")
+
+
+def _locate(
+    schema: type[BaseModel], raw: Any, loc: tuple[int | str, ...]
+) -> tuple[str, type[BaseModel], FieldInfo | None]:
+    """Follow a pydantic location; return the dotted key, the innermost section and the field.
+
+    pydantic puts the tags of unions among the names: parts that name no field are passed over.
+    """
+    key, owner, field = "", schema, None
+    for part in loc:
+        if isinstance(part, int):
+            key, raw = f"{key}[{part}]", raw[part]
+        elif part in owner.model_fields and isinstance(raw, dict):
+            key, raw, field = f"{key}.{part}".lstrip("."), raw.get(part), owner.model_fields[part]
+            owner = section_of(field.annotation, raw) or owner
+        elif field is not None and get_origin(field.annotation) is dict and part in (raw or {}):
+            key, raw = f"{key}.{part}", raw[part]
+            owner = section_of(field.annotation, raw) or owner
+    return key, owner, field
+
+
+def takes_section(section: type[BaseModel] | None) -> str:
+    """Return what a key takes that is for a section."""
+    names = ", ".join(section.model_fields) if section else "its keys"
+    return f"takes a section with {names}"

@@ -1,0 +1,147 @@
+"""From what a user asks for to a typed configuration: compose, resolve, validate.
+
+Composing reads what mixkd ships, resolving looks at runs, exports, the Hub and whether files are
+there, and validating looks at the configuration alone. What is wrong is said all at once.
+"""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from omegaconf import DictConfig
+
+from mixkd.config import compose as composing
+from mixkd.config.data import ON_DISK
+from mixkd.config.fields import paths
+from mixkd.config.network import is_given
+from mixkd.config.tasks import Config, EvaluateLogitsConfig, ExportConfig
+from mixkd.config.validation import plain, schema_of, validate
+from mixkd.data.listing import renamings, to_rename
+from mixkd.errors import Problem, UserError, shown
+from mixkd.networks.origin import fill_from_runs
+
+
+def compose(command: str, overrides: Sequence[str] = ()) -> DictConfig:
+    """Compose the configuration of `mixkd COMMAND OVERRIDES`.
+
+    Raises:
+        UserError: for a key, group or option that does not exist, or a word that is no override;
+            with it comes what is wrong with the rest.
+    """
+    try:
+        return composing.compose(command, overrides)
+    except composing.NotComposed as error:
+        raise _with_rest(error) from error
+
+
+def refused(command: str, overrides: Sequence[str], error: Exception) -> UserError:
+    """Return what is wrong with overrides that Hydra refused with `error`, and with the others."""
+    return _with_rest(composing.diagnose(command, overrides, error))
+
+
+def _with_rest(error: composing.NotComposed) -> UserError:
+    problems = {problem.key: problem for problem in error.problems}
+    try:
+        if error.rest is not None:
+            _accept(error.rest)
+    except UserError as others:
+        problems = {problem.key: problem for problem in others.problems} | problems
+    return UserError(*problems.values())
+
+
+def request(command: str, overrides: Sequence[str] = ()) -> Config:
+    """Return the typed configuration of `mixkd COMMAND OVERRIDES`, of a task.
+
+    Raises:
+        UserError: with everything that is wrong with it.
+    """
+    return accept(compose(command, overrides))
+
+
+def accept(cfg: DictConfig) -> Config:
+    """Return the typed form of a composed configuration of a task.
+
+    Raises:
+        UserError: with every problem found, each naming its key, what it got and what it takes.
+    """
+    return cast(Config, _accept(cfg))
+
+
+def request_export(overrides: Sequence[str]) -> ExportConfig:
+    """Return the typed configuration of `mixkd export OVERRIDES`.
+
+    Raises:
+        UserError: with everything that is wrong with it.
+    """
+    return accept_export(compose("export", overrides))
+
+
+def accept_export(cfg: DictConfig) -> ExportConfig:
+    """Return the typed form of a composed configuration of an export; raise as `accept` does."""
+    return cast(ExportConfig, _accept(cfg))
+
+
+def _accept(cfg: DictConfig) -> Config | ExportConfig:
+    raw = plain(cfg)
+    problems = resolve(raw)
+    config = None
+    try:
+        config = validate(raw)
+    except UserError as error:
+        problems = _together(raw, problems, error.problems)
+    if config is None or problems:
+        raise UserError(*problems)
+    return config
+
+
+def _together(
+    raw: Mapping[str, Any], resolved: Sequence[Problem], validated: Sequence[Problem]
+) -> list[Problem]:
+    """Return problems of a configuration, of each key one: what resolving found comes first."""
+    told = {problem.key for problem in resolved}
+    if raw["data"].get("source") == "run" and told & {"network.run", "network.export"}:
+        told.add("data")  # which the run was to say
+    others = [problem for problem in validated if problem.key not in told]
+    sections = tuple(f"{problem.key}." for problem in others)
+    return [p for p in resolved if not p.key.startswith(sections)] + others
+
+
+def resolve(raw: dict[str, Any]) -> list[Problem]:
+    """Take what given runs and exports say, in place; return what is wrong with files and folders.
+
+    Raises:
+        UserError: if the configuration lacks sections.
+    """
+    schema = schema_of(raw)
+    if schema is EvaluateLogitsConfig:
+        return list(_missing(schema, raw))
+    if raw["task"] == "evaluate" and isinstance(raw["teacher"], dict):
+        raw["teacher"] = raw["teacher"] if is_given(raw["teacher"]) else None
+    problems = {problem.key: problem for problem in fill_from_runs(raw)}
+    for problem in (*_missing(schema, raw), *_no_folder(raw["data"])):
+        problems.setdefault(problem.key, problem)
+    return list(problems.values())
+
+
+def _missing(schema: Any, raw: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield the files and run directories that have to be there, and are not."""
+    for key, path, mark in paths(schema, raw):
+        # A name too long for the system is no file, without an error.
+        if not os.path.isfile(os.path.join(path, mark.within) if mark.within else path):
+            yield Problem(key, f"got {shown(path)}; {mark.lacking}")
+
+
+def _no_folder(data: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield a root that holds no images to train on."""
+    source, root = data.get("source"), str(data.get("root") or "")
+    if source not in ON_DISK or not root:
+        return
+    if not os.path.isdir(root):
+        what = "is no folder" if os.path.exists(root) else "no such folder"
+        yield Problem("data.root", f"got {shown(root)}; {what}; takes the one that holds train/")
+    # Before its files are listed, which of a root that is none, such as /, would take long.
+    elif source == "imagefolder" and not os.path.isdir(os.path.join(root, "train")):
+        text = f"got {shown(root)}, which holds no train/; takes a folder of train/ with val/,"
+        rename = to_rename(renamings(Path(root), ("train", "val", "test")))
+        yield Problem("data.root", f"{text} test/ or both{rename}")
