@@ -19,8 +19,8 @@ def open_run(cfg: Config) -> Run:
 
 def _make_data(cfg: Config) -> None:
     from mixkd.data.corrupted import make_arrays  # these take seconds to import
-    from mixkd.data.module import load_splits
     from mixkd.data.sources import unpack_imagenet
+    from mixkd.data.splits import load_splits
     from mixkd.evaluation.analysis import analyses_of
 
     assert not isinstance(cfg, EvaluateLogitsConfig)

@@ -10,8 +10,8 @@ import torch
 from experiments.bench.parts import configured, random_images, random_splits, timm_network
 from experiments.bench.timing import Figure, in_turn, ratios, timed
 from mixkd.data.corrupted import read_arrays
-from mixkd.data.images import Splits
 from mixkd.data.module import ImageDataModule
+from mixkd.data.splits import Splits
 from mixkd.evaluation.corruptions import NetworkCounts
 from mixkd.evaluation.passes import Passes
 from mixkd.training.fit import make_trainer

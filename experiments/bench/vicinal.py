@@ -8,8 +8,9 @@ from torch import Tensor
 
 from experiments.bench.parts import configured, random_splits, timm_network
 from experiments.bench.timing import Figure, in_turn, ratios, timed
+from mixkd.data.batches import PairBatch
 from mixkd.data.images import Images
-from mixkd.data.module import ImageDataModule, PairBatch
+from mixkd.data.module import ImageDataModule
 from mixkd.data.pairs import draw_pairs
 from mixkd.evaluation.passes import Passes
 from mixkd.metrics.vicinal import Line, VicinalLinearity, answers_between, pair_values

@@ -12,6 +12,7 @@ import numpy as np
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from PIL import Image
 
+from mixkd.config.analyses import analysis_files
 from mixkd.config.logging import WandbConfig
 from mixkd.config.tasks import EvaluateConfig, TrainingConfig
 from mixkd.console import is_leader, say
@@ -23,7 +24,7 @@ from mixkd.redact import hidden
 from mixkd.runs.provenance import git_revision
 from mixkd.runs.run import Run
 
-TABLES = ("reliability", "vicinal", "corruptions")
+TABLES = ("reliability", *(Path(f).stem for f in analysis_files() if f.endswith(".csv")))
 
 
 @contextmanager

@@ -14,7 +14,8 @@ from mixkd.files.layout import FIGURES
 from mixkd.metrics.vicinal import VicinalLinearity, answers_between
 from mixkd.modules.distillation import Distillation
 from mixkd.modules.learner import Learner
-from mixkd.plots.reliability import Curve, reliability_figure, save_figure
+from mixkd.plots.reliability import Curve, reliability_figure
+from mixkd.plots.style import save_figure
 from mixkd.plots.vicinal import vicinal_figure
 from mixkd.runs.run import Run
 

@@ -5,13 +5,13 @@ else names it: this module finds its section, and what follows from keys alone i
 """
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib import import_module
 from typing import Any, ClassVar, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
-from pydantic import create_model
+from pydantic import BaseModel, create_model
 
 from mixkd.config.data import CorruptedDataConfig, DataConfig
 from mixkd.config.fields import Flag, Section
@@ -19,7 +19,7 @@ from mixkd.config.shipped import config_dir
 from mixkd.errors import Problem
 
 T = TypeVar("T")
-S = TypeVar("S", bound=Section)
+M = TypeVar("M", bound=BaseModel)
 
 
 class AnalysisConfig(Section):
@@ -32,6 +32,7 @@ class AnalysisConfig(Section):
         columns: of its CSV files, the texts and the numbers that every row holds.
         asks_others: where it asks teachers and baselines as well, what about, in words.
         is_for_baselines: whether baselines ask for it, where no analysis that asks them is chosen.
+        is_drawn: whether artefacts of experiments/ show it, so that a report needs no plain table.
         enabled: whether it is asked for.
     """
 
@@ -41,6 +42,7 @@ class AnalysisConfig(Section):
     columns: ClassVar[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {}
     asks_others: ClassVar[str] = ""
     is_for_baselines: ClassVar[bool] = False
+    is_drawn: ClassVar[bool] = False
 
     enabled: Flag
 
@@ -96,16 +98,28 @@ def defined_in(name: str, base: type[T]) -> type[T]:
     )
 
 
-def with_analyses(section: type[S]) -> type[S]:
-    """Return a section with those of all analyses, each under its name."""
-    fields: dict[str, Any] = {name: (section_of_analysis(name), ...) for name in analysis_names()}
-    return create_model(
-        section.__name__,
-        __base__=section,
-        __doc__=section.__doc__,
-        __module__=section.__module__,
-        **fields,
-    )
+def with_analyses(field: Callable[[str], Any]) -> Callable[[type[M]], type[M]]:
+    """Return a decorator that gives a section a field for each analysis, under its name.
+
+    Args:
+        field: from a name to what `pydantic.create_model` takes: type and default.
+    """
+
+    def extended(section: type[M]) -> type[M]:
+        return create_model(
+            section.__name__,
+            __base__=section,
+            __doc__=section.__doc__,
+            __module__=section.__module__,
+            **{name: field(name) for name in analysis_names()},
+        )
+
+    return extended
+
+
+def analysis_files() -> tuple[str, ...]:
+    """Return the names of all files that analyses write into run directories."""
+    return tuple(file for name in analysis_names() for file in section_of_analysis(name).files)
 
 
 def shipped_analyses() -> DictConfig:

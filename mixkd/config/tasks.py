@@ -29,7 +29,7 @@ from mixkd.config.fields import (
     HubName,
     Section,
     Seed,
-    Splits,
+    SplitNames,
     takes,
     value_of,
 )
@@ -178,7 +178,7 @@ def asked_analyses(raw: Mapping[str, Any]) -> list[str]:
     return [name for name in analysis_names() if value_of(raw, f"{name}.enabled")]
 
 
-@with_analyses
+@with_analyses(lambda name: (section_of_analysis(name), ...))
 class EvaluateConfig(TaskConfig):
     """mixkd evaluate."""
 
@@ -190,7 +190,7 @@ class EvaluateConfig(TaskConfig):
         dict[str, NetworkConfig], AfterValidator(_baseline_names), takes("runs by name, {erm: DIR}")
     ]
     trainer: MachineConfig
-    splits: Splits
+    splits: SplitNames
     save_logits: Flag
     reestimate_batchnorm: Flag
 

@@ -35,7 +35,8 @@ from mixkd.data.listing import (
     unread_folders,
 )
 from mixkd.errors import Problem, UserError
-from mixkd.files.arrays import NotArrays, map_npy
+from mixkd.files.arrays import map_npy
+from mixkd.files.reading import Damaged
 from mixkd.files.writing import replacing
 
 SPLITS = ("train", "val", "test")
@@ -224,8 +225,8 @@ def _decoded(
     try:
         cached = map_npy(cache) if cache.exists() else None
         if cached is not None and (cached.dtype != np.uint8 or len(cached) != len(files)):
-            raise NotArrays(f"it holds {cached.dtype} {list(cached.shape)}")
-    except NotArrays:
+            raise Damaged(cache, f"it holds {cached.dtype} {list(cached.shape)}")
+    except Damaged:
         say(f"{cache} is damaged; making it anew")
         cached = None
     shape = (side, side) if side else _size_of_all(paths) if cached is None else cached.shape[1:3]

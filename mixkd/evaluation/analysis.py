@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from torch import nn
 
     from mixkd.config.tasks import EvaluateConfig
-    from mixkd.data.images import Splits
     from mixkd.data.module import ImageDataModule
+    from mixkd.data.splits import Splits
     from mixkd.networks.network import Network
+    from mixkd.runs.read import FoundRun
     from mixkd.runs.run import Metrics, Run
 
 C = TypeVar("C", bound=AnalysisConfig)
@@ -99,11 +100,21 @@ class Analysis(ABC, Generic[C]):
             UserError: if the analysis cannot be made of them.
         """
 
+    @classmethod
+    def derived(cls, run: FoundRun) -> dict[str, float]:
+        """Return what follows from the files of a run, under names of metrics, for reports."""
+        return {}
+
     @abstractmethod
     def measure(self, context: Context) -> Metrics:
         """Return its metrics, whose names begin with the section's `prefix`; write its files."""
 
 
+def analysis_of(name: str) -> type[Analysis[Any]]:
+    """Return an analysis by its name."""
+    return defined_in(name, Analysis)  # type: ignore[type-abstract]
+
+
 def analyses_of(cfg: EvaluateConfig) -> list[Analysis[Any]]:
     """Return the analyses that a configuration asks for."""
-    return [defined_in(name, Analysis)(section) for name, section in cfg.analyses.items()]  # type: ignore[type-abstract]
+    return [analysis_of(name)(section) for name, section in cfg.analyses.items()]

@@ -4,7 +4,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import nn
 
-from mixkd.data.module import EvaluationBatch
+from mixkd.data.batches import EvaluationBatch
 from mixkd.networks.network import Network
 
 Norm = nn.modules.batchnorm._BatchNorm

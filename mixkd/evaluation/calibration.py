@@ -6,13 +6,14 @@ from typing import Any
 from lightning.pytorch import Trainer
 
 from mixkd.config.data import DataConfig
-from mixkd.data.images import Splits
 from mixkd.data.module import ImageDataModule
+from mixkd.data.splits import Splits
 from mixkd.files.layout import FIGURES, PREDICTIONS, RELIABILITY
 from mixkd.files.writing import write_csv, write_npz
 from mixkd.metrics.measurement import Measurement
 from mixkd.modules.classifier import Classifier
-from mixkd.plots.reliability import Curve, reliability_figure, save_figure
+from mixkd.plots.reliability import Curve, reliability_figure
+from mixkd.plots.style import save_figure
 from mixkd.runs.run import Metrics, Run
 
 

@@ -19,9 +19,11 @@ from mixkd.evaluation.analysis import Analysis, Context
 
 if TYPE_CHECKING:
     from mixkd.config.tasks import EvaluateConfig
-    from mixkd.data.images import AnyImages, Splits
-    from mixkd.data.module import EvaluationBatch
+    from mixkd.data.batches import EvaluationBatch
+    from mixkd.data.images import AnyImages
+    from mixkd.data.splits import Splits
     from mixkd.networks.network import Network
+    from mixkd.runs.read import FoundRun
     from mixkd.runs.run import Metrics
 
 COLUMNS = ("network", "corruption", "severity")
@@ -33,6 +35,7 @@ class CorruptionsConfig(AnalysisConfig):
 
     order = 2
     prefix = "corruption/"
+    is_drawn = True
     files = ("corruptions.csv",)
     columns = {"corruptions.csv": (("network", "corruption"), ("accuracy",))}  # noqa: RUF012
     asks_others = "corrupted ones"
@@ -167,7 +170,7 @@ class CorruptionsAnalysis(Analysis[CorruptionsConfig]):
         Raises:
             UserError: if published images are absent, or of other classes than the data.
         """
-        from mixkd.training.fit import check_shares
+        from mixkd.data.module import check_shares
 
         check_shares({"test": len(splits.test)}, cfg.trainer.devices)
         made = self.section.source == "made"
@@ -195,7 +198,7 @@ class CorruptionsAnalysis(Analysis[CorruptionsConfig]):
     def _published(self, data: DataConfig, splits: Splits) -> Load:
         """Return a function of corruption and severity: published images."""
         from mixkd.data.corrupted import PUBLISHED
-        from mixkd.data.module import load_splits
+        from mixkd.data.splits import load_splits
 
         source = self.section.source
 
@@ -224,13 +227,22 @@ class CorruptionsAnalysis(Analysis[CorruptionsConfig]):
                 load(name, severity)
         return load
 
+    @classmethod
+    def derived(cls, run: FoundRun) -> dict[str, float]:
+        """Return the gains over the baseline that learned from labels alone, as `gain`."""
+        return {
+            name.removesuffix("_erm"): value
+            for name, value in run.metrics.items()
+            if name.startswith(CorruptionsConfig.prefix) and name.endswith("/gain_erm")
+        }
+
     def measure(self, context: Context) -> Metrics:
         """Return `corruption/<name>/<severity>/...`; write corruptions.csv and figures."""
         import torch
 
         from mixkd.files.writing import write_csv
         from mixkd.plots.corruptions import corruptions_figure
-        from mixkd.plots.reliability import save_figure
+        from mixkd.plots.style import save_figure
 
         names, severities = self.section.chosen, self.section.severities
         evaluated, test = context.evaluated, context.data.splits.test

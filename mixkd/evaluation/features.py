@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from mixkd.config.tasks import EvaluateConfig
-    from mixkd.data.images import Splits
-    from mixkd.data.module import EvaluationBatch
+    from mixkd.data.batches import EvaluationBatch
+    from mixkd.data.splits import Splits
     from mixkd.runs.run import Metrics
 
 PAPERS = ("baby", "boy", "girl", "man", "woman")
@@ -31,6 +31,7 @@ class FeaturesConfig(AnalysisConfig):
 
     order = 3
     prefix = "features/"
+    is_drawn = True
     files = ("features.npz",)
 
     classes: Annotated[
@@ -54,7 +55,7 @@ class FeaturesAnalysis(Analysis[FeaturesConfig]):
         Raises:
             UserError: for a class that the data does not have, or too few images.
         """
-        from mixkd.training.fit import check_shares
+        from mixkd.data.module import check_shares
 
         valid = list(splits.classes)
         names: Sequence[str] = self.section.classes or [name for name in PAPERS if name in valid]
@@ -86,7 +87,7 @@ class FeaturesAnalysis(Analysis[FeaturesConfig]):
         from mixkd.metrics.features import clusters, embedding, v_measure
         from mixkd.networks.network import last_layer
         from mixkd.plots.features import features_figure
-        from mixkd.plots.reliability import save_figure
+        from mixkd.plots.style import save_figure
 
         names, seed = self.classes, self.section.seed
         say(f"features: {len(self.splits.test):,} test images of {', '.join(names)}")

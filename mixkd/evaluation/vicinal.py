@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import chain
+from math import isfinite, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
 from mixkd.config.analyses import AnalysisConfig
-from mixkd.config.fields import PATH, Count, Splits, takes
+from mixkd.config.fields import PATH, Count, SplitNames, takes
 from mixkd.console import say
 from mixkd.errors import UserError
 from mixkd.evaluation.analysis import Analysis, Context
 
 if TYPE_CHECKING:
     from mixkd.config.tasks import EvaluateConfig
-    from mixkd.data import images
     from mixkd.data.pairs import ImagePairs
+    from mixkd.data.splits import Splits
+    from mixkd.runs.read import FoundRun
     from mixkd.runs.run import Metrics
 
 COLUMNS = (
@@ -29,17 +31,21 @@ COLUMNS = (
 )  # fmt: skip
 
 
+Rows = Sequence[Mapping[str, Any]]  # of vicinal.csv
+
+
 class VicinalConfig(AnalysisConfig):
     """Vicinal analysis: how networks answer between pairs of images."""
 
     order = 1
     prefix = "vicinal/"
+    is_drawn = True
     files = ("vicinal.csv",)
     columns = {"vicinal.csv": (("split", "network"), ("lam",))}  # noqa: RUF012
     asks_others = "between images"
     is_for_baselines = True
 
-    splits: Splits
+    splits: SplitNames
     n_pairs: Count
     lambdas: Annotated[int, takes("a whole number from 3 to 1001", ge=3, le=1001)]
     seed: Annotated[int, takes("a whole number from 0 to 4294967295", ge=0, le=2**32 - 1)]
@@ -67,7 +73,7 @@ class VicinalAnalysis(Analysis[VicinalConfig]):
     Writes vicinal.csv, with the gains over baselines in columns of their own, and a figure a split.
     """
 
-    def prepare(self, cfg: EvaluateConfig, splits: images.Splits) -> None:
+    def prepare(self, cfg: EvaluateConfig, splits: Splits) -> None:
         """Draw or read the pairs of each split, the same for every network.
 
         Raises:
@@ -95,11 +101,22 @@ class VicinalAnalysis(Analysis[VicinalConfig]):
         if fewest < devices:
             raise UserError.of("trainer.devices", f"got {devices} for {fewest} pairs; takes fewer")
 
+    @classmethod
+    def derived(cls, run: FoundRun) -> dict[str, float]:
+        """Return gains at each lambda, which old metrics.json have not, and dominance half-way."""
+        rows = run.rows("vicinal.csv")
+        half_way = {name: _half_way(line) for name, line in _dominance(rows).items()}
+        return _gains(rows) | {
+            f"vicinal/{name}": value
+            for name, value in half_way.items()
+            if value is not None and isfinite(value)
+        }
+
     def measure(self, context: Context) -> Metrics:
         """Return `vicinal/<split>/...`; write vicinal.csv and a figure a split."""
         from mixkd.files.writing import write_csv
         from mixkd.metrics.vicinal import VicinalLinearity, answers_between
-        from mixkd.plots.reliability import save_figure
+        from mixkd.plots.style import save_figure
         from mixkd.plots.vicinal import vicinal_figure
 
         data, networks = context.data, context.networks
@@ -127,3 +144,49 @@ class VicinalAnalysis(Analysis[VicinalConfig]):
             blank = dict.fromkeys(chain(COLUMNS, *table), "")
             write_csv(context.run.path / "vicinal.csv", [blank | row for row in table])
         return metrics
+
+
+def _gains(rows: Rows) -> dict[str, float]:
+    """Return a student's gains in linearity at each lambda: old metrics.json have none."""
+    nl: dict[tuple[Any, Any], dict[Any, float]] = {}
+    for row in rows:
+        if isinstance(value := row.get("nl"), float) and isfinite(value):
+            nl.setdefault((row["split"], row["lam"]), {})[row["network"]] = value
+    return {
+        f"vicinal/{split}/delta_lin_at_{lam:g}": of["teacher"] - of["student"]
+        for (split, lam), of in nl.items()
+        if {"teacher", "student"} <= of.keys()
+    }
+
+
+def _dominance(rows: Rows) -> dict[str, dict[float, float]]:
+    """Return the dominance of the network that is evaluated by lambda, by split/dominance_half.
+
+    Beside it by split/dominance_half_se its standard error at most: NL and entropy are of the same
+    pairs, and how their errors go together is not kept.
+    """
+    lines: dict[str, dict[float, float]] = {}
+    for row in rows:
+        lam, value = row.get("lam"), row.get("dominance")
+        is_own = row.get("network") in ("student", "network")
+        if not (is_own and isinstance(lam, float) and isinstance(value, float)):
+            continue
+        name = f"{row.get('split')}/dominance_half"
+        lines.setdefault(name, {})[lam] = value
+        parts = [row.get(column) for column in ("nl_se", "entropy_se", "entropy")]
+        nl_se, entropy_se, entropy = (p if isinstance(p, float) else nan for p in parts)
+        if entropy > 0:
+            lines.setdefault(f"{name}_se", {})[lam] = (nl_se + value * entropy_se) / entropy
+    return lines
+
+
+def _half_way(line: Mapping[float, float]) -> float | None:
+    """Return a value at lambda = 0.5; of an even number of lambdas, between the two beside it."""
+    if 0.5 in line:
+        return line[0.5]
+    below = max((lam for lam in line if 0 < lam < 0.5), default=None)
+    above = min((lam for lam in line if 0.5 < lam < 1), default=None)
+    if below is None or above is None:
+        return None
+    part = (0.5 - below) / (above - below)
+    return line[below] * (1 - part) + line[above] * part

@@ -6,7 +6,8 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from mixkd.console import say
-from mixkd.data.module import EvaluationBatch, ImageDataModule
+from mixkd.data.batches import EvaluationBatch
+from mixkd.data.module import ImageDataModule
 from mixkd.metrics.calibration import Calibration, TemperatureFit
 from mixkd.metrics.measurement import Measurement
 from mixkd.networks.network import Network

@@ -8,8 +8,8 @@ from mixkd.config.data import DataConfig
 from mixkd.config.network import NetworkConfig
 from mixkd.console import say
 from mixkd.data.contents import SPLITS
-from mixkd.data.images import Splits
 from mixkd.data.marks import image_marks, read_marks, seen
+from mixkd.data.splits import Splits
 from mixkd.errors import Problem, UserError
 from mixkd.networks.origin import other_split, same_images, saved_of
 

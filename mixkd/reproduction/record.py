@@ -9,7 +9,7 @@ from typing import Any
 
 from mixkd.config.shipped import artefacts
 from mixkd.files.writing import write_json
-from mixkd.report.results import Expected, Reproduction, manifest
+from mixkd.report.plan import Expected, Reproduction, manifest
 from mixkd.reproduction.artefact import Artefact, load_artefact
 from mixkd.reproduction.carry_out import Done, distinct, look_at, words_of
 from mixkd.reproduction.scale import Scale

@@ -19,7 +19,7 @@ from mixkd.config.tasks import (
 )
 from mixkd.config.void import without_void
 from mixkd.data.contents import contents, split_contents, summary, to_unpack
-from mixkd.data.corruption_names import FOLDERS
+from mixkd.data.corruption_names import arrays_folder
 from mixkd.data.listing import image_files
 from mixkd.files.writing import file_fingerprint
 
@@ -117,15 +117,8 @@ def _corrupted_files(cfg: CorruptedDataConfig) -> Iterator[tuple[str, Path]]:
         folders = [*root.glob(place), *root.glob(f"*/{place}")]
         return chain.from_iterable(image_files(f, f"{place}/") for f in sorted(folders))
     names = [f"{name}.npy" for name in (cfg.corruption, "labels")]
-    folder = arrays_folder(cfg) or root
+    folder = arrays_folder(cfg.source, cfg.root) or root
     return ((name, folder / name) for name in names if (folder / name).is_file())
-
-
-def arrays_folder(cfg: CorruptedDataConfig) -> Path | None:
-    """Return the folder of a published set's arrays: the one in its root, or the root itself."""
-    root = Path(cfg.root or "")
-    places = (root / FOLDERS[cfg.source], root)
-    return next((place for place in places if any(place.glob("*.npy"))), None)
 
 
 def lacks_data(cfg: Config) -> bool:
@@ -137,5 +130,9 @@ def lacks_data(cfg: Config) -> bool:
 
 def _is_lacking(data: DataConfig) -> bool:
     if isinstance(data, CorruptedDataConfig):
-        return data.source != "imagenet_c" and data.download and arrays_folder(data) is None
+        return (
+            data.source != "imagenet_c"
+            and data.download
+            and arrays_folder(data.source, data.root) is None
+        )
     return data.source == "imagenet" and bool(to_unpack(Path(data.root or "")))

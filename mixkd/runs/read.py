@@ -34,6 +34,7 @@ from mixkd.files.reading import (
 )
 from mixkd.metrics.feasible import impossible, is_possible
 from mixkd.metrics.paired import NAMES, Predictions, expected_calibration_error, unfit
+from mixkd.networks.moved import with_moved
 from mixkd.runs.identity import as_text
 
 TRAININGS = ("finetune", "distill")
@@ -280,7 +281,8 @@ def read_run(folder: Path, path: Path) -> FoundRun:
             problems.append(f"{name} is damaged: {error.why[:80]}")
         return {}
 
-    config, provenance, status = read(CONFIG), read(PROVENANCE), read(STATUS)
+    config, provenance = with_moved(read(CONFIG)), read(PROVENANCE)
+    status = read(STATUS)
     metrics = read(METRICS, required=status.get("state") == "finished")
     numbers: dict[str, float] = {}
     for name, value in metrics.items():

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from filelock import FileLock, Timeout
 
-from mixkd.config.analyses import analysis_names, section_of_analysis
+from mixkd.config.analyses import analysis_files
 from mixkd.config.method import LabelMethodConfig, TeacherMethodConfig
 from mixkd.config.tasks import (
     Config,
@@ -202,8 +202,7 @@ class Run:
 
     def _contents(self) -> list[Path]:
         """Return the path of everything that a run may write; what it is known by comes last."""
-        files = (name for a in analysis_names() for name in section_of_analysis(a).files)
-        return [self.path / name for name in (*RESULTS, *files, *RECORDS)]
+        return [self.path / name for name in (*RESULTS, *analysis_files(), *RECORDS)]
 
     def _remove_stale(self) -> None:
         """Remove the temporary files of a process that was killed while it wrote, and no others."""

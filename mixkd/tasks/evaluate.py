@@ -7,8 +7,9 @@ import numpy as np
 from mixkd.callbacks.loggers import log_results, open_loggers
 from mixkd.config.tasks import EvaluateConfig, EvaluateLogitsConfig
 from mixkd.console import say
-from mixkd.data.images import Splits
-from mixkd.data.module import ImageDataModule, load_splits, make_views
+from mixkd.data.batches import make_views
+from mixkd.data.module import ImageDataModule, check_shares
+from mixkd.data.splits import Splits, load_splits
 from mixkd.errors import UserError
 from mixkd.evaluation.analysis import Context, analyses_of
 from mixkd.evaluation.batchnorm import BatchNormEstimation
@@ -17,11 +18,13 @@ from mixkd.evaluation.logits import evaluate_logits
 from mixkd.files.layout import METRICS
 from mixkd.files.writing import write_json
 from mixkd.modules.classifier import Classifier
+from mixkd.networks.build import build_network
 from mixkd.networks.leaks import UNKNOWN, leak, tell_seen_tests
-from mixkd.networks.network import Network, build_network, weights_fingerprint
+from mixkd.networks.network import Network
+from mixkd.networks.weights import weights_fingerprint
 from mixkd.opening import open_run
 from mixkd.runs.run import Metrics, Run
-from mixkd.training.fit import check_shares, describe_device, make_trainer, prepare
+from mixkd.training.fit import describe_device, make_trainer, prepare
 
 
 def evaluate(cfg: EvaluateConfig | EvaluateLogitsConfig, run: Run | None = None) -> Metrics:

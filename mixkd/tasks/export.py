@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from mixkd.config.tasks import ExportConfig
+from mixkd.data.batches import make_views
 from mixkd.data.images import Images
-from mixkd.data.module import load_splits, make_views
+from mixkd.data.splits import load_splits
 from mixkd.errors import UserError, shortened
 from mixkd.export import hub
 from mixkd.export.card import Facts, card
@@ -25,7 +26,9 @@ from mixkd.files.writing import (
     write_json,
     write_text,
 )
-from mixkd.networks.network import build_network, check_logits, read_tensors
+from mixkd.networks.build import build_network
+from mixkd.networks.checks import check_logits
+from mixkd.networks.weights import read_tensors
 from mixkd.redact import hidden
 
 # Of the largest logit, in size (at least 1). Another order of summation in float32 changes a

@@ -7,6 +7,7 @@ from mixkd.config.reproduce import KEYS, ReproduceConfig
 from mixkd.data.inventory import listed_once
 from mixkd.errors import UserError
 from mixkd.launchers.sweep import held, worst
+from mixkd.report.plan import made_folder
 from mixkd.reproduction.artefact import load_artefact
 from mixkd.reproduction.carry_out import distinct, make
 from mixkd.reproduction.estimate import estimate
@@ -14,7 +15,7 @@ from mixkd.reproduction.overrides import LAUNCH, by_command, launch_settings, tr
 from mixkd.reproduction.record import with_earlier, write_record
 from mixkd.reproduction.scale import load_scale
 from mixkd.reproduction.study import Study
-from mixkd.tasks.report import place_of, write_report
+from mixkd.tasks.report import write_report
 
 
 class Reproduced(NamedTuple):
@@ -57,7 +58,7 @@ def reproduce(config: ReproduceConfig) -> Reproduced:
         artefacts = with_earlier(chosen, study, root, overrides)
         if not is_stopped:
             for artefact in artefacts:
-                artefact.make(study, place_of(root, scale.name))
+                artefact.make(study, made_folder(root, scale.name))
         record = write_record(artefacts, study, root, done, overrides)
     if is_stopped:
         raise KeyboardInterrupt

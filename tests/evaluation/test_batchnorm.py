@@ -12,8 +12,9 @@ from torch import nn
 from torch.optim.swa_utils import update_bn
 
 from mixkd.config.data import DataConfig
-from mixkd.data.images import Images, Splits
-from mixkd.data.module import ImageDataModule, load_splits
+from mixkd.data.images import Images
+from mixkd.data.module import ImageDataModule
+from mixkd.data.splits import Splits, load_splits
 from mixkd.evaluation.batchnorm import BatchNormEstimation
 from mixkd.modules.classifier import Classifier
 from mixkd.networks.cifar.resnet import CifarResNet

@@ -16,7 +16,8 @@ from types import SimpleNamespace
 from pathlib import Path
 from mixkd.request import request
 from mixkd.data.module import ImageDataModule
-from mixkd.data.images import Images, Splits
+from mixkd.data.images import Images
+from mixkd.data.splits import Splits
 from mixkd.modules.classifier import Classifier
 from mixkd.networks.network import Network
 from mixkd.training.fit import make_trainer

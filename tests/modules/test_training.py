@@ -13,8 +13,10 @@ from torch import Tensor, nn
 
 from mixkd.config.data import DataConfig
 from mixkd.config.optimizer import PlateauConfig
-from mixkd.data.images import Images, Splits
-from mixkd.data.module import ImageDataModule, Step, vicinal_batch
+from mixkd.data.batches import vicinal_batch
+from mixkd.data.images import Images
+from mixkd.data.module import ImageDataModule, Step
+from mixkd.data.splits import Splits
 from mixkd.data.views import Views
 from mixkd.losses.distillation import distillation_kl
 from mixkd.modules.classifier import Classifier

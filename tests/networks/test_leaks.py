@@ -8,9 +8,8 @@ import pytest
 
 from mixkd.config.network import NetworkConfig
 from mixkd.config.tasks import FinetuneConfig
-from mixkd.data.images import Splits
 from mixkd.data.marks import image_marks, write_marks
-from mixkd.data.module import load_splits
+from mixkd.data.splits import Splits, load_splits
 from mixkd.networks.leaks import leak
 from mixkd.request import request
 

@@ -3,18 +3,15 @@
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import stdev
-
-from matplotlib.figure import Figure
 
 from mixkd.metrics.paired import compare, same_images
-from mixkd.plots.features import FeaturePanel, feature_grid_figure
-from mixkd.report.cells import Cell, Cells, Subject
-from mixkd.report.feasible import infeasible
-from mixkd.report.reference import Reference
+from mixkd.report.cells import Cells, Subject
 from mixkd.report.results import Results
-from mixkd.report.table import Column, Number, Table, Value
+from mixkd.report.table import NOTES, SEEDS, Column, Number, Table, Value
 from mixkd.runs.read import TRAININGS
+
+from .feasible import infeasible
+from .reference import Reference
 
 DRAWS = 1000  # of the bootstrap
 
@@ -23,28 +20,6 @@ PAIRED = (
     "McNemar's exact test of one seed each, of several seeds by the bootstrap, 0.002 at least. "
     "Noise alone makes an ECE: see its noise floor before its difference."
 )
-
-NOTES = Column("notes", "Notes")
-SEEDS = Column("seeds", "Seeds", digits=0)
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A figure of an artefact, before it is written.
-
-    Attributes:
-        name: of its files.
-        title: one line.
-        caption: what a reader has to know.
-        figure: the drawing.
-        runs: the run directories that it is drawn from.
-    """
-
-    name: str
-    title: str
-    caption: str
-    figure: Figure
-    runs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,25 +39,25 @@ class Comparison:
     @property
     def printed(self) -> Cells:
         """The artefact's printed numbers."""
-        known = self.artefact in self.reference.artefacts
-        return self.reference.cells_of(self.artefact) if known else {}
+        is_printed = self.artefact in self.reference.artefacts
+        return self.reference.cells_of(self.artefact) if is_printed else {}
 
     def measured(self, subject: Subject, metric: str, factor: float = 1) -> Number | None:
         """Return a measured quantity times a factor, with its spread over seeds."""
-        return as_number(self.results.cell(subject, metric), factor)
+        return self.results.number(subject, metric, factor)
 
     def as_printed(
         self, subject: Subject, metric: str, factor: float = 1, digits: int = 4
     ) -> Value:
         """Return a printed number times a factor; where there are several, as text; or None."""
-        found = self.printed.get(subject.key(metric), ())
-        values = list(dict.fromkeys(cell.mean * factor for cell in found))
+        cells = self.printed.get(subject.key(metric), ())
+        values = list(dict.fromkeys(cell.mean * factor for cell in cells))
         if len(values) > 1:
             return " or ".join(f"{value:.{digits}f}" for value in values)
         if not values:
             return None
-        own = found[0].digits - round(math.log10(factor))
-        return Number(round(values[0], own), digits=own)
+        places = cells[0].digits - round(math.log10(factor))
+        return Number(round(values[0], places), digits=places)
 
     def first(self, subject: Subject, metric: str, factor: float = 1) -> Number | None:
         """Return a quantity of the first seed alone, times a factor."""
@@ -108,8 +83,8 @@ class Comparison:
 
     def printed_here(self, subject: Subject, metric: str) -> float | None:
         """Return a printed number where it is of the same data as ours, to be drawn beside it."""
-        known = self.results.reproduction
-        here = known is None or known.data.get(subject.dataset) == subject.dataset
+        plan = self.results.reproduction
+        here = plan is None or plan.data.get(subject.dataset) == subject.dataset
         cells = self.printed.get(subject.key(metric), ()) if here else ()
         return cells[0].mean if len(cells) == 1 else None
 
@@ -117,36 +92,38 @@ class Comparison:
         self, one: tuple[Subject, str], other: tuple[Subject, str]
     ) -> tuple[float, float] | None:
         """Return two printed numbers, each of a subject and metric, or None if one lacks."""
-        found = self.printed_here(*one), self.printed_here(*other)
-        return None if found[0] is None or found[1] is None else (found[0], found[1])
+        both = self.printed_here(*one), self.printed_here(*other)
+        return None if both[0] is None or both[1] is None else (both[0], both[1])
 
     @property
     def student(self) -> str:
         """The student's name, with what stands for it here."""
-        known, shown = self.results.reproduction, self.reference.name(self.reference.student)
-        return shown if known is None else known.student
+        plan, name = self.results.reproduction, self.reference.name(self.reference.student)
+        return name if plan is None else plan.student
 
     def selection(self, dataset: str) -> set[str]:
         """Return what selected the epochs of the runs on a data set: holdout, test, or both."""
-        found = {
+        selections = {
             run.selection
             for (of, _, kind), run in self.results.slots.items()
             if of.dataset == dataset and kind == "training" and run.task in TRAININGS
         }
-        return found - {""}
+        return selections - {""}
 
     def impossible(self, subject: Subject) -> list[str]:
         """Return what is wrong with a printed row."""
-        own = {key: cells for key, cells in self.printed.items() if key[:5] == subject}
-        return [f"paper: {fault.text}" for fault in infeasible(own)]
+        row = {key: cells for key, cells in self.printed.items() if key[:5] == subject}
+        return [f"paper: {fault.text}" for fault in infeasible(row)]
 
     def label(self, teacher: str) -> str:
         """Return a teacher's name as the paper has it, with what stands for it here."""
         name, _, mixed = teacher.partition("+")
         shown = self.reference.name(name)
-        known = self.results.reproduction
-        own = known.teachers.get(name, shown) if known else shown
-        return (shown if own == shown else f"{shown} ({own})") + (" + mixup" if mixed else "")
+        plan = self.results.reproduction
+        stand_in = plan.teachers.get(name, shown) if plan else shown
+        return (shown if stand_in == shown else f"{shown} ({stand_in})") + (
+            " + mixup" if mixed else ""
+        )
 
     def caption(self, dataset: str, *more: str) -> str:
         """Return what a reader has to know of numbers: scale, protocol, data, selection.
@@ -155,30 +132,22 @@ class Comparison:
             dataset: as the paper names it.
             more: sentences before that.
         """
-        said, known = list(more), self.results.reproduction
-        if known is not None:
+        sentences, plan = list(more), self.results.reproduction
+        if plan is not None:
             shown = self.reference.datasets[dataset].name
-            data = known.datasets.get(dataset, shown)
-            said += [known.about, f"Protocol {known.protocol}."]
-            said.append(f"Data: {data}" + ("." if data == shown else f" in place of {shown}."))
-            said.append(f"Student: {known.student}.")
-            said += [f"Overrides: {' '.join(known.overrides)}."] if known.overrides else []
+            data = plan.datasets.get(dataset, shown)
+            sentences += [plan.about, f"Protocol {plan.protocol}."]
+            sentences.append(f"Data: {data}" + ("." if data == shown else f" in place of {shown}."))
+            sentences.append(f"Student: {plan.student}.")
+            sentences += [f"Overrides: {' '.join(plan.overrides)}."] if plan.overrides else []
         chosen = self.selection(dataset)
         if chosen == {"test"}:
-            said.append("Epochs selected on the test images, as the authors did: optimistic.")
+            sentences.append("Epochs selected on the test images, as the authors did: optimistic.")
         elif chosen == {"holdout"}:
-            said.append("Epochs selected on held-out training images.")
+            sentences.append("Epochs selected on held-out training images.")
         elif chosen:
-            said.append("Epochs selected on the test images for some runs, not for others.")
-        return " ".join([*said, "±: standard deviation over seeds."])
-
-
-def as_number(cell: Cell | None, factor: float = 1) -> Number | None:
-    """Return a measured quantity times a factor, with its spread over seeds."""
-    if cell is None:
-        return None
-    values = [factor * value for value in cell.by_seed.values()]
-    return Number(factor * cell.mean, stdev(values) if len(values) > 1 else None, cell.runs)
+            sentences.append("Epochs selected on the test images for some runs, not for others.")
+        return " ".join([*sentences, "±: standard deviation over seeds."])
 
 
 def pair_of_columns(
@@ -197,7 +166,7 @@ def calibration_table(
     caption: str,
     labels: Sequence[Column],
     rows: Iterable[tuple[Mapping[str, str], Subject]],
-    found: Comparison,
+    comparison: Comparison,
     percent: bool = False,
 ) -> Table:
     """Return accuracy, confidence and ECE beside the printed ones, and those after scaling.
@@ -208,7 +177,7 @@ def calibration_table(
         caption: what a reader has to know.
         labels: the columns that say what a row is.
         rows: those labels, and whose numbers the row has.
-        found: measured and printed numbers.
+        comparison: measured and printed numbers.
         percent: whether accuracy and confidence are in percent, as printed.
     """
     factor, digits = (100.0, 2) if percent else (1.0, 4)
@@ -229,24 +198,24 @@ def calibration_table(
             "confidence": ("test/confidence", factor, digits),
             "ece": ("test/ece", 1.0, 4),
         }
-        row: dict[str, Value] = {**label, **found.both(subject, quantities)}
-        row["ece_noise_floor"] = found.measured(subject, "test/ece_noise_floor")
-        row["seeds"] = float(len(found.results.seeds(subject)))
+        row: dict[str, Value] = {**label, **comparison.both(subject, quantities)}
+        row["ece_noise_floor"] = comparison.measured(subject, "test/ece_noise_floor")
+        row["seeds"] = float(len(comparison.results.seeds(subject)))
         row["notes"] = "; ".join(
-            filter(None, [found.results.remarks(subject), *found.impossible(subject)])
+            filter(None, [comparison.results.remarks(subject), *comparison.impossible(subject)])
         )
         lines.append(row)
-        temperature = found.measured(subject, "test/scaled/temperature")
+        temperature = comparison.measured(subject, "test/scaled/temperature")
         if temperature is not None:
             text = Column("", "", 2).shown(temperature)
             scaled: dict[str, Value] = dict.fromkeys(label, "")
             scaled[labels[-1].name] = f"scaled, T = {text}"
             scaled["accuracy"] = row["accuracy"]
-            scaled["confidence"] = found.measured(subject, "test/scaled/confidence", factor)
-            scaled["ece"] = found.measured(subject, "test/scaled/ece")
-            of = found.results.cell(subject, "test/scaled/ece")
+            scaled["confidence"] = comparison.measured(subject, "test/scaled/confidence", factor)
+            scaled["ece"] = comparison.measured(subject, "test/scaled/ece")
+            of = comparison.results.cell(subject, "test/scaled/ece")
             scaled["seeds"] = float(len(of.by_seed)) if of is not None else 0.0
-            if any(r.is_of_a_file for r in found.results.runs(subject).values()):
+            if any(r.is_of_a_file for r in comparison.results.runs(subject).values()):
                 scaled["notes"] = "T is too low if its weights have seen the held-out images"
             lines.append(scaled)
     return Table(name, title, caption, columns, lines)
@@ -291,13 +260,13 @@ def paired_table(
             else:
                 one = dict.fromkeys(other, next(iter(one.values())))
         seeds = sorted(one.keys() & other.keys())
-        kept = [of[seed] for of in (one, other) for seed in seeds]
+        predictions = [of[seed] for of in (one, other) for seed in seeds]
         # That a teacher has one seed is no remark beside a student.
         both_teach = first.role == second.role == "teacher"
-        said = [results.remarks(s) for s in (first, second) if both_teach or s.role != "teacher"]
+        remarks = [results.remarks(s) for s in (first, second) if both_teach or s.role != "teacher"]
         if not seeds:
             row["notes"] = "no predictions of both"
-        elif not same_images(kept):
+        elif not same_images(predictions):
             row["notes"] = "not compared: their predictions are not of the same images"
         else:
             paths = tuple(
@@ -306,8 +275,8 @@ def paired_table(
                 for seed, run in results.runs(subject).items()
                 if seed in seeds or subject.role == "teacher"
             )
-            found = compare(kept[: len(seeds)], kept[len(seeds) :], DRAWS)
-            for difference in found:
+            differences = compare(predictions[: len(seeds)], predictions[len(seeds) :], DRAWS)
+            for difference in differences:
                 if difference.metric in ("accuracy", "ece", "nll"):
                     row[difference.metric] = Number(difference.difference, runs=paths)
                     row[f"{difference.metric}_low"] = difference.low
@@ -315,7 +284,7 @@ def paired_table(
                 if difference.metric == "accuracy":
                     row["p"] = difference.p
             row["seeds"] = float(len(seeds))
-            row["notes"] = "; ".join(dict.fromkeys(filter(None, said)))
+            row["notes"] = "; ".join(dict.fromkeys(filter(None, remarks)))
         rows.append(row)
     return Table(name, title, caption, columns, rows)
 
@@ -326,7 +295,7 @@ def teachers_and_students(
     about: str,
     dataset: str,
     teachers: Sequence[str],
-    found: Comparison,
+    comparison: Comparison,
 ) -> Iterator[Table]:
     """Yield a table of teachers, their students at T = 2 and the baseline, and their differences.
 
@@ -336,82 +305,30 @@ def teachers_and_students(
         about: the caption.
         dataset: as the paper names it.
         teachers: as the paper names them.
-        found: measured and printed numbers.
+        comparison: measured and printed numbers.
     """
     baseline = Subject(dataset, "student", "", "erm")
     rows = [
-        ({"model": f"{found.label(t)}, teacher"}, Subject(dataset, "teacher", t)) for t in teachers
+        ({"model": f"{comparison.label(t)}, teacher"}, Subject(dataset, "teacher", t))
+        for t in teachers
     ]
     pairs = []
     for teacher in teachers:
-        student, own = Subject(dataset, "student", teacher, "kd_mixup", "2"), found.label(teacher)
-        rows.append(({"model": f"student of {own}"}, student))
+        student, label = (
+            Subject(dataset, "student", teacher, "kd_mixup", "2"),
+            comparison.label(teacher),
+        )
+        rows.append(({"model": f"student of {label}"}, student))
         pairs += [
-            (f"student of {own}", student, "its teacher", Subject(dataset, "teacher", teacher)),
-            (f"student of {own}", student, "baseline", baseline),
+            (f"student of {label}", student, "its teacher", Subject(dataset, "teacher", teacher)),
+            (f"student of {label}", student, "baseline", baseline),
         ]
     rows.append(({"model": "baseline student, labels alone"}, baseline))
-    yield calibration_table(name, title, about, [Column("model", "Model")], rows, found)
+    yield calibration_table(name, title, about, [Column("model", "Model")], rows, comparison)
     yield paired_table(
-        f"{name}-paired", f"{title}: paired differences", f"{about} {PAIRED}", pairs, found.results
+        f"{name}-paired",
+        f"{title}: paired differences",
+        f"{about} {PAIRED}",
+        pairs,
+        comparison.results,
     )
-
-
-def feature_parts(
-    name: str,
-    title: str,
-    rows: Mapping[str, Sequence[tuple[str, Subject]]],
-    found: Comparison,
-    dataset: str,
-) -> Iterator[Table | Drawing]:
-    """Yield a grid of t-SNE plots, and its V-measures and accuracies.
-
-    Args:
-        name: of its files.
-        title: one line.
-        rows: how networks were trained -> labels and subjects, a panel each; of the first seed.
-        found: measured and printed numbers.
-        dataset: as the paper names it.
-    """
-    panels: dict[str, list[FeaturePanel]] = {}
-    classes: list[str] = []
-    lines: list[dict[str, Value]] = []
-    paths: list[str] = []
-    metrics = ("features/v_measure", "test/accuracy")
-    for heading, subjects in rows.items():
-        panels[heading] = []
-        for label, subject in subjects:
-            printed = found.printed_pair((subject, metrics[0]), (subject, metrics[1]))
-            seen = found.results.runs(subject, "features")
-            seed, run = next(iter(seen.items()), (0, None))
-            arrays = run.features if run else {}
-            panel = FeaturePanel(label, printed=printed)
-            if run is not None and arrays:
-                classes = [str(each) for each in arrays["classes"]]
-                cell = found.results.cell(subject, "test/accuracy")
-                accuracy = cell.by_seed.get(seed, math.nan) if cell else math.nan
-                panel = FeaturePanel(
-                    label, arrays["tsne"], arrays["position"], run.metrics["features/v_measure"],
-                    accuracy, printed,
-                )  # fmt: skip
-                paths.append(run.path)
-            panels[heading].append(panel)
-            row: dict[str, Value] = {"network": label, "training": heading}
-            row |= found.both(
-                subject,
-                {"v_measure": (metrics[0], 1.0, 3), "accuracy": (metrics[1], 100.0, 2)},
-            )
-            row["accuracy"] = found.first(subject, metrics[1], 100)
-            said = [found.results.remarks(subject), found.results.remarks(subject, "features")]
-            row["notes"] = "; ".join(dict.fromkeys(filter(None, said)))
-            lines.append(row)
-    about = found.caption(dataset, "Of several seeds, the first.")
-    yield Drawing(name, title, about, feature_grid_figure(panels, classes), tuple(paths))
-    columns = [
-        Column("network", "Network"),
-        Column("training", "Training"),
-        *pair_of_columns("v_measure", "V-measure", 3),
-        *pair_of_columns("accuracy", "Accuracy (%)", 2),
-        NOTES,
-    ]
-    yield Table(f"{name}-numbers", f"{title}: numbers", about, columns, lines)

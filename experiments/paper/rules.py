@@ -8,12 +8,13 @@ from statistics import fmean
 
 from mixkd.data.corruption_names import PAPER, SEVERITIES
 from mixkd.report.cells import Cell, Key, Subject
-from mixkd.report.evidence import (
+
+from .evidence import (
     LEFT_OUT,
     LEVEL,
     MISSING,
-    Figure,
     Item,
+    Outcome,
     Quantity,
     Ranked,
     Sign,
@@ -27,7 +28,7 @@ from mixkd.report.evidence import (
     unless_few,
     within,
 )
-from mixkd.report.reference import Claim, Reference
+from .reference import Claim, Reference
 
 ACCURACY, CONFIDENCE, ECE = "test/accuracy", "test/confidence", "test/ece"
 VICINAL = "vicinal/train"
@@ -88,8 +89,8 @@ class View:
 
     def name(self, name: str) -> str:
         """Return a network or data set for people."""
-        known = self.reference.datasets.get(name)
-        return self.names.get(name, known.name if known else self.reference.name(name))
+        dataset = self.reference.datasets.get(name)
+        return self.names.get(name, dataset.name if dataset else self.reference.name(name))
 
     def teachers(self, dataset: str) -> list[str]:
         """Return the paper's teachers, and any others of which there are numbers."""
@@ -127,9 +128,11 @@ def kd_mixup_beats_both_baselines(view: View, claim: Claim) -> list[Item]:
     mixup = view.get(baseline(CIFAR100, "mixup"), ACCURACY, "of mixup")
     items = []
     for name, t in _swept(view):
-        own = view.get(student(CIFAR100, name, t), ACCURACY)
+        kd_mixup = view.get(student(CIFAR100, name, t), ACCURACY)
         kd = view.get(student(CIFAR100, name, method="kd"), ACCURACY, "of kd")
-        items.append(Item(_at(view, name, t), (compare(own, ">", mixup), compare(own, ">", kd))))
+        items.append(
+            Item(_at(view, name, t), (compare(kd_mixup, ">", mixup), compare(kd_mixup, ">", kd)))
+        )
     return items
 
 
@@ -137,9 +140,9 @@ def kdmix_ece_below_kd_all_T(view: View, claim: Claim) -> list[Item]:
     """An item a teacher and temperature."""
     items = []
     for name, t in _swept(view):
-        own = view.get(student(CIFAR100, name, t), ECE)
+        kd_mixup = view.get(student(CIFAR100, name, t), ECE)
         kd = view.get(student(CIFAR100, name, method="kd"), ECE, "of kd")
-        items.append(Item(_at(view, name, t), (compare(own, "<", kd),)))
+        items.append(Item(_at(view, name, t), (compare(kd_mixup, "<", kd),)))
     return items
 
 
@@ -152,7 +155,7 @@ def tsigma_worst_ece(view: View, claim: Claim) -> list[Item]:
     """An item a teacher: sigma's ECE and confidence against those of each other temperature."""
     ece = _against_others(view, ECE, "sigma", ">", "ECE")
     confidence = _against_others(view, CONFIDENCE, "sigma", "<", "confidence")
-    return [Item(a.label, a.figures + b.figures) for a, b in zip(ece, confidence, strict=True)]
+    return [Item(a.label, a.outcomes + b.outcomes) for a, b in zip(ece, confidence, strict=True)]
 
 
 def tsigma_slow_start(view: View, claim: Claim) -> list[Item]:
@@ -163,7 +166,7 @@ def tsigma_slow_start(view: View, claim: Claim) -> list[Item]:
 def t2_leads_throughout(view: View, claim: Claim) -> list[Item]:
     """An item a teacher and part of the training: T = 2 against each other temperature."""
     return [
-        Item(f"{item.label}, {part}", item.figures)
+        Item(f"{item.label}, {part}", item.outcomes)
         for part in ("early", "middle", "late")
         for item in _against_others(view, f"curve/{part}_accuracy", "2", ">")
     ]
@@ -188,12 +191,12 @@ def high_t_converge(view: View, claim: Claim) -> list[Item]:
     """
     most, items = float(claim.values["most"]), []
     for name in view.reference.teachers:
-        figures = []
+        outcomes = []
         for low, high in combinations(claim.values["temperatures"], 2):
             values = (view.get(student(CIFAR100, name, t), ACCURACY) for t in (low, high))
             apart = combined(_minus, *values, label=f"at {low} less at {high}")
-            figures.append(within(apart, -most, most))
-        items.append(Item(view.name(name), tuple(figures)))
+            outcomes.append(within(apart, -most, most))
+        items.append(Item(view.name(name), tuple(outcomes)))
     return items
 
 
@@ -203,12 +206,12 @@ def order_of_magnitude_ece(view: View, claim: Claim) -> list[Item]:
     for dataset in view.reference.datasets:
         erm = baseline(dataset)
         if erm in view.infeasible:
-            figure = Figure("void", f"the baseline's {view.infeasible[erm]}")
-            items.append(Item(view.name(dataset), (figure,)))
+            outcome = Outcome("void", f"the baseline's {view.infeasible[erm]}")
+            items.append(Item(view.name(dataset), (outcome,)))
             continue
         for name in view.reference.teachers:
-            before, own = (view.get(who, ECE) for who in (erm, student(dataset, name)))
-            times = combined(_share, before, own, digits=2, label="times the student's")
+            before, after = (view.get(who, ECE) for who in (erm, student(dataset, name)))
+            times = combined(_share, before, after, digits=2, label="times the student's")
             items.append(Item(_in(view, dataset, name), (compare(times, ">=", ratio),)))
     return items
 
@@ -217,11 +220,11 @@ def consistent_accuracy_gain(view: View, claim: Claim) -> list[Item]:
     """An item a data set and teacher: its student against erm."""
     items = []
     for dataset, name in _everywhere(view):
-        own, before = (
+        after, before = (
             view.get(student(dataset, name), ACCURACY),
             view.get(baseline(dataset), ACCURACY),
         )
-        items.append(Item(_in(view, dataset, name), (compare(own, ">", before),)))
+        items.append(Item(_in(view, dataset, name), (compare(after, ">", before),)))
     return items
 
 
@@ -261,9 +264,9 @@ def calibration_propagates(view: View, claim: Claim) -> list[Item]:
             ).called("students")
             if teachers.state != "fails":
                 label = f"{view.name(dataset)}, {view.name(better)} before {view.name(worse)}"
-                figure = given(teachers, students)
-                items.append(Item(label, (figure,)))
-                if figure.state not in ("missing", "left out"):
+                outcome = given(teachers, students)
+                items.append(Item(label, (outcome,)))
+                if outcome.state not in ("missing", "left out"):
                     networks |= {teacher(dataset, name) for name in pair}
     return unless_few(items, len(networks))
 
@@ -275,7 +278,7 @@ def student_gap_sign_follows_teacher(view: View, claim: Claim) -> list[Item]:
     teachers are of one kind, one half of the sentence is open: its students may always be so.
     """
     items = []
-    words: dict[Sign, str] = {"<": "underconfident", ">": "overconfident"}
+    names: dict[Sign, str] = {"<": "underconfident", ">": "overconfident"}
     signs: set[Sign] = set()
     for dataset, name in _everywhere(view):
         of_teacher, of_student = (
@@ -286,12 +289,12 @@ def student_gap_sign_follows_teacher(view: View, claim: Claim) -> list[Item]:
         teachers = compare(of_teacher, sign, constant(0)).called("teacher")
         students = compare(of_student, sign, constant(0)).called("student")
         if teachers.state != "fails":
-            figure = given(teachers, students)
-            items.append(Item(_in(view, dataset, name), (figure,)))
-            signs |= {sign} if figure.state not in ("missing", "left out") else set()
+            outcome = given(teachers, students)
+            items.append(Item(_in(view, dataset, name), (outcome,)))
+            signs |= {sign} if outcome.state not in ("missing", "left out") else set()
     if signs:
-        for sign in words.keys() - signs:
-            items.append(Item(f"{words[sign]} teachers", (Figure("undecided", "none"),)))
+        for sign in names.keys() - signs:
+            items.append(Item(f"{names[sign]} teachers", (Outcome("undecided", "none"),)))
     return items
 
 
@@ -312,7 +315,7 @@ def nl_tracks_ece(view: View, claim: Claim) -> list[Item]:
 def delta_lin_positive(view: View, claim: Claim) -> list[Item]:
     """The gain is above 0 at all lambdas between 0 and 1, for all teachers.
 
-    An item a teacher: the gain's mean over lambda, and at the lambdas of which it is known. Its
+    An item a teacher: the gain's mean over lambda, and at the lambdas of which it is measured. Its
     peak says nothing: at lambda 0 and 1 the gain is 0, and a maximum is no less.
     """
     items = []
@@ -324,10 +327,10 @@ def delta_lin_positive(view: View, claim: Claim) -> list[Item]:
                 *((f"at_{lam}", f"at lambda {lam}") for lam in claim.values["lambdas"]),
             )
         ]
-        known = [gain for gain in gains if gain.by_seed] or gains[:1]
+        measured = [gain for gain in gains if gain.by_seed] or gains[:1]
         if not view.is_printed:
-            known = [gain if gain.errors else _without_error(gain) for gain in known]
-        items.append(Item(view.name(name), tuple(compare(q, ">", constant(0)) for q in known)))
+            measured = [gain if gain.errors else _without_error(gain) for gain in measured]
+        items.append(Item(view.name(name), tuple(compare(q, ">", constant(0)) for q in measured)))
     return items
 
 
@@ -367,7 +370,7 @@ def vit_lowest_kl_real(view: View, claim: Claim) -> list[Item]:
     signs: dict[str, Sign] = {"kl_real": ">", "independent_response": "<"}
     items = []
     for name in view.reference.teachers:
-        figures = (
+        outcomes = (
             compare(
                 view.get(student(CIFAR100, name), f"{VICINAL}/{metric}"),
                 sign,
@@ -378,7 +381,7 @@ def vit_lowest_kl_real(view: View, claim: Claim) -> list[Item]:
             for metric, sign in signs.items()
         )
         if name != extreme:
-            items.append(Item(view.name(name), tuple(figures)))
+            items.append(Item(view.name(name), tuple(outcomes)))
     return items
 
 
@@ -390,14 +393,14 @@ def dominance_gt_1(view: View, claim: Claim) -> list[Item]:
     items = []
     for name in view.reference.teachers:
         half = view.get(teacher(CIFAR100, name), f"{VICINAL}/dominance_half")
-        figure = compare(half, ">", constant(1))
-        if view.is_printed and figure.state == "missing":
-            figure = _dominance_in_print(view, name)
-        items.append(Item(view.name(name), (figure,)))
+        outcome = compare(half, ">", constant(1))
+        if view.is_printed and outcome.state == "missing":
+            outcome = _dominance_in_print(view, name)
+        items.append(Item(view.name(name), (outcome,)))
     return items
 
 
-def _dominance_in_print(view: View, name: str) -> Figure:
+def _dominance_in_print(view: View, name: str) -> Outcome:
     """Return what printed numbers other than the dominance say of it half-way between images.
 
     An NL above ln(classes), the largest entropy, exceeds any. NL and entropy as means over lambda:
@@ -412,7 +415,7 @@ def _dominance_in_print(view: View, name: str) -> Figure:
     broken = "which eq. 11 rules out"
     above = compare(peak, ">", constant(most, 3, "= ln(classes)"))
     if above.state == "holds":
-        return Figure("holds", f"peak NL {above.text} >= entropy, {broken}", above.margin)
+        return Outcome("holds", f"peak NL {above.text} >= entropy, {broken}", above.margin)
     if not (mean.by_seed and entropy.by_seed):
         return LEFT_OUT
     ratio = combined(_share, mean, entropy, digits=2, label=f"= {mean} / {entropy}")
@@ -445,8 +448,8 @@ def smooth_corruptions_benefit_most(view: View, claim: Claim) -> list[Item]:
             for corruption in PAPER
         }
         for smooth in claim.values["corruptions"]:
-            figure = _among_two(smooth, gains)
-            items.append(Item(f"{view.name(name)}, {smooth}", (figure,)))
+            outcome = _among_two(smooth, gains)
+            items.append(Item(f"{view.name(name)}, {smooth}", (outcome,)))
     return items
 
 
@@ -457,20 +460,20 @@ def pixelate_onset(view: View, claim: Claim) -> list[Item]:
     each digit, is one case with it: one of both is a copy.
     """
     names: dict[tuple[int, Sign, float | str], list[str]] = {}
-    figures: dict[tuple[int, Sign, float | str], Figure] = {}
+    outcomes: dict[tuple[int, Sign, float | str], Outcome] = {}
     for name, onset in claim.values["onset"].items():
         for severity in range(1, SEVERITIES + 1):
             metric = f"corruption/pixelate/{severity}/accuracy"
-            own, before = (
+            accuracy, erm = (
                 view.get(who, metric) for who in (student(CIFAR100, name), baseline(CIFAR100))
             )
             sign: Sign = "<" if severity >= int(onset) else ">"
-            case = severity, sign, own.mean if view.is_printed and own.by_seed else name
+            case = severity, sign, accuracy.mean if view.is_printed and accuracy.by_seed else name
             names.setdefault(case, []).append(view.name(name))
-            figures[case] = compare(own, sign, before)
+            outcomes[case] = compare(accuracy, sign, erm)
     return [
-        Item(f"{' and '.join(own)}, severity {case[0]}", (figures[case],), len(own) > 1)
-        for case, own in names.items()
+        Item(f"{' and '.join(sharing)}, severity {case[0]}", (outcomes[case],), len(sharing) > 1)
+        for case, sharing in names.items()
     ]
 
 
@@ -519,11 +522,11 @@ def mixup_lowers_vscore_raises_accuracy(view: View, claim: Claim) -> list[Item]:
     items = []
     for name in claim.values["networks"]:
         mixup, erm = (_network(view, name, method) for method in ("mixup", "erm"))
-        figure = together(
+        outcome = together(
             _between(view, mixup, "<", erm, "features/v_measure").called("V-measure"),
             _between(view, mixup, ">", erm, ACCURACY).called("accuracy"),
         )
-        items.append(Item(view.name(name), (figure,)))
+        items.append(Item(view.name(name), (outcome,)))
     return items
 
 
@@ -592,7 +595,7 @@ def _network(view: View, name: str, method: str) -> Subject:
     return teacher(CIFAR100, name, method)
 
 
-def _between(view: View, left: Subject, sign: Sign, right: Subject, metric: str) -> Figure:
+def _between(view: View, left: Subject, sign: Sign, right: Subject, metric: str) -> Outcome:
     return compare(view.get(left, metric), sign, view.get(right, metric))
 
 
@@ -602,13 +605,13 @@ def _against_others(
     """Return an item a teacher: one temperature against each of the others."""
     items = []
     for of in view.reference.teachers:
-        own = view.get(student(CIFAR100, of, temperature), metric)
-        figures = [
-            compare(own, sign, view.get(student(CIFAR100, of, t), metric, f"at {t}"))
+        chosen = view.get(student(CIFAR100, of, temperature), metric)
+        outcomes = [
+            compare(chosen, sign, view.get(student(CIFAR100, of, t), metric, f"at {t}"))
             for t in view.reference.temperatures
             if t != temperature
         ]
-        named = (figure.called(name) if name else figure for figure in figures)
+        named = (outcome.called(name) if name else outcome for outcome in outcomes)
         items.append(Item(view.name(of), tuple(named)))
     return items
 
@@ -621,8 +624,8 @@ def _falls(view: View, claim: Claim, metric: str) -> list[Item]:
             view.get(student(CIFAR100, name, t), metric, f"at {t}")
             for t in claim.values["temperatures"]
         ]
-        figures = tuple(compare(a, ">", b) for a, b in pairwise(values))
-        items.append(Item(view.name(name), figures))
+        outcomes = tuple(compare(a, ">", b) for a, b in pairwise(values))
+        items.append(Item(view.name(name), outcomes))
     return items
 
 
@@ -645,24 +648,24 @@ def _mean_gain(view: View, name: str, sets: Iterable[tuple[str, int]], label: st
     gains = []
     for corruption, severity in sets:
         metric = f"corruption/{corruption}/{severity}/accuracy"
-        own, before = (
+        after, before = (
             view.get(who, metric) for who in (student(CIFAR100, name), baseline(CIFAR100))
         )
-        gains.append(combined(_minus, own, before))
-    return combined(lambda *each: fmean(each), *gains, label=label)
+        gains.append(combined(_minus, after, before))
+    return combined(lambda *values: fmean(values), *gains, label=label)
 
 
-def _among_two(name: str, gains: Mapping[str, Quantity]) -> Figure:
+def _among_two(name: str, gains: Mapping[str, Quantity]) -> Outcome:
     """Return whether at most one of the other gains is larger than that of `name`."""
     others = {
         other: compare(gain, ">", gains[name]) for other, gain in gains.items() if other != name
     }
-    states = [figure.state for figure in others.values()]
+    states = [outcome.state for outcome in others.values()]
     for absent in (LEFT_OUT, MISSING):
         if absent.state in states:
             return absent
     larger, smaller = states.count("holds"), states.count("fails")
-    tests = sum(figure.tests for figure in others.values())
+    tests = sum(outcome.tests for outcome in others.values())
     text = f"{gains[name]}"
     if ahead := [f"{other} {gains[other]}" for other, f in others.items() if f.state == "holds"]:
         text += f" behind {', '.join(ahead)}"
@@ -671,5 +674,5 @@ def _among_two(name: str, gains: Mapping[str, Quantity]) -> Figure:
     if open_ := [f"{other} {f.text}" for other, f in others.items() if f.state == "undecided"]:
         text += f"; undecided: {', '.join(open_)}"
     if larger >= 2:
-        return Figure("fails", text, tests=tests)
-    return Figure("holds" if smaller >= len(others) - 1 else "undecided", text, tests=tests)
+        return Outcome("fails", text, tests=tests)
+    return Outcome("holds" if smaller >= len(others) - 1 else "undecided", text, tests=tests)

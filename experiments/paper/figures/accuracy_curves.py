@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from mixkd.plots.reliability import COLOURS, add_legend, not_measured, panel_grid
+from mixkd.plots.style import COLOURS, add_legend, colour_of, not_measured, open_frame, panel_grid
 
 UPPER = 0.6  # the least share of the height that is above the break
 STEPS = (0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
@@ -39,9 +39,9 @@ def choose_break(lines: Iterable[Sequence[float]]) -> float | None:
 
     Lines that end below half of the best accuracy are not looked at.
     """
-    found = [own for line in lines if (own := [y for y in line if math.isfinite(y)])]
-    best = max((max(own) for own in found), default=0.0)
-    low = min((own[-1] for own in found if own[-1] >= best / 2), default=best)
+    finite = [values for line in lines if (values := [y for y in line if math.isfinite(y)])]
+    best = max((max(values) for values in finite), default=0.0)
+    low = min((values[-1] for values in finite if values[-1] >= best / 2), default=best)
     span = max(best - low, 0.05 * best)
     for step in STEPS:
         at = math.floor((low - span) / step + 1e-9) * step
@@ -62,16 +62,16 @@ def accuracy_curves_figure(
 
     Args:
         panels: teacher -> line, such as `T = 2` -> accuracy after each epoch, fractions, shape
-            [epochs]; NaN where it is not known. A line has one colour in all panels.
+            [epochs]; NaN where it is not accuracies. A line has one colour in all panels.
         printed: teacher -> the best accuracy that the paper prints.
         label: which accuracy.
         break_at: the accuracy above which the axis is expanded; by default chosen from the data.
             One holds for all panels of like accuracy; the others have their own, if any.
     """
     printed = printed or {}
-    known = [line for lines in panels.values() for line in lines.values()]
+    accuracies = [line for lines in panels.values() for line in lines.values()]
     names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
-    last = max([1, *map(len, known)])
+    last = max([1, *map(len, accuracies)])
     figure, grid = panel_grid(len(panels), 2 if len(panels) == 4 else 3, 3.4, 3.1, share=False)
     handles: dict[str, Line2D] = {}
     scales: list[tuple[Axes, float | None, float]] = []
@@ -85,8 +85,8 @@ def accuracy_curves_figure(
         best = [_best(line) for line in lines.values() if any(map(math.isfinite, line))]
         if best:
             accuracy, epoch = max(best, key=lambda point: point[0])
-            own = choose_break(lines.values())
-            at = break_at if break_at is not None and break_at < accuracy else own
+            default = choose_break(lines.values())
+            at = break_at if break_at is not None and break_at < accuracy else default
             scales.append((axes, at, max(accuracy, printed.get(teacher, 0.0))))
             _mark(axes, accuracy, epoch, last)
         else:
@@ -95,7 +95,7 @@ def accuracy_curves_figure(
         _epochs(axes, last)
         axes.set_title(teacher, fontsize="medium")
         axes.tick_params(labelsize="small")
-        axes.spines[["top", "right"]].set_visible(False)
+        open_frame(axes)
     same = _shared({at for _, at, _ in scales if at is not None})
     for axes, at, top in scales:
         if at is None:
@@ -110,12 +110,12 @@ def accuracy_curves_figure(
 
 def _shared(breaks: Iterable[float]) -> dict[float, float]:
     """Return, for each break, the lowest one that is like it."""
-    found: dict[float, float] = {}
+    shared: dict[float, float] = {}
     lowest = 0.0
     for at in sorted(breaks):
         lowest = lowest if at < 1.5 * lowest else at
-        found[at] = lowest
-    return found
+        shared[at] = lowest
+    return shared
 
 
 def _draw(axes: Axes, line: Sequence[float], number: int) -> Line2D | None:
@@ -125,7 +125,7 @@ def _draw(axes: Axes, line: Sequence[float], number: int) -> Line2D | None:
         return None
     one = len(points) == 1
     (drawn,) = axes.plot(
-        *zip(*points, strict=True), color=COLOURS[number % len(COLOURS)], linewidth=1.2,
+        *zip(*points, strict=True), color=colour_of(number), linewidth=1.2,
         linestyle="-" if number < len(COLOURS) else "--", marker="o" if one else "",
         clip_on=not one,
     )  # fmt: skip
@@ -173,8 +173,8 @@ def _expand(axes: Axes, at: float | None, top: float) -> None:
 
 
 def _ticks(low: float, high: float, most: int) -> list[float]:
-    found = MaxNLocator(most, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
-    return [round(float(t), 9) for t in found if low - 1e-9 <= t <= high + 1e-9]
+    values = MaxNLocator(most, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+    return [round(float(t), 9) for t in values if low - 1e-9 <= t <= high + 1e-9]
 
 
 def _texts(ticks: Sequence[float]) -> list[str]:

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import yaml
 
+from experiments.paper.reference import Reference, load_reference, printed
 from mixkd.errors import UserError
 from mixkd.report.cells import Key
-from mixkd.report.reference import Reference, load_reference, printed
 
 ROOT = Path(__file__).parents[2]
-OURS = ROOT / "experiments/reference.yaml"
+OURS = ROOT / "experiments/paper/reference.yaml"
 SHARED = ROOT.parent / "shared/paper/reference.yaml"
 
 REFERENCE = load_reference(OURS)

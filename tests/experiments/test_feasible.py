@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiments.paper.feasible import METRICS, infeasible
+from experiments.paper.reference import load_reference
 from mixkd.metrics.feasible import feasible_ece, is_possible
 from mixkd.report.cells import Cell, Key, Subject
-from mixkd.report.feasible import METRICS, infeasible
-from mixkd.report.reference import load_reference
 
-REFERENCE = load_reference(Path(__file__).parents[2] / "experiments/reference.yaml")
+REFERENCE = load_reference(Path(__file__).parents[2] / "experiments/paper/reference.yaml")
 
 STUDENT = Subject("cifar10", "student")
 

@@ -13,8 +13,7 @@ import pytest
 import yaml
 from scipy.stats import ttest_1samp
 
-from mixkd.report.cells import Cell, Cells, Key, LeftOut, Subject
-from mixkd.report.claims import (
+from experiments.paper.claims import (
     Judgement,
     by_measurement,
     by_print,
@@ -23,9 +22,9 @@ from mixkd.report.claims import (
     ledger_table,
     verdict_of,
 )
-from mixkd.report.evidence import (
-    Figure,
+from experiments.paper.evidence import (
     Item,
+    Outcome,
     Quantity,
     Ranked,
     combined,
@@ -36,12 +35,13 @@ from mixkd.report.evidence import (
     ranking,
     within,
 )
-from mixkd.report.reference import Claim, load_reference
-from mixkd.report.rules import RULES
+from experiments.paper.reference import Claim, load_reference
+from experiments.paper.rules import RULES
+from mixkd.report.cells import Cell, Cells, Exclusion, Key, Subject
 
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared/paper/reference.yaml"
-REFERENCE = load_reference(ROOT / "experiments/reference.yaml")
+REFERENCE = load_reference(ROOT / "experiments/paper/reference.yaml")
 CLAIMS = {claim.id: claim for claim in REFERENCE.claims}
 C = "cifar100"
 
@@ -598,8 +598,8 @@ def one_in(n: int, difference: float) -> Judgement:
         luck = [0.0, 0.01, -0.01] if place else [0.0, 0.0, 0.0]
         values[student("vit_b16", "test/accuracy", t)] = [0.8 + (place > 0) * difference + x
                                                           for x in luck]  # fmt: skip
-    left = [LeftOut(teacher=name) for name in REFERENCE.teachers if name != "vit_b16"]
-    left.append(LeftOut(temperatures=tuple(REFERENCE.temperatures[n + 1 :])))
+    left = [Exclusion(teacher=name) for name in REFERENCE.teachers if name != "vit_b16"]
+    left.append(Exclusion(temperatures=tuple(REFERENCE.temperatures[n + 1 :])))
     return by_measurement(
         REFERENCE, CLAIMS["t2_best_acc"], cells(values),
         goes_without=lambda subject: any(each.holds(subject) for each in left),
@@ -668,21 +668,21 @@ def test_what_is_left_out_on_purpose_does_not_count() -> None:
     }
     (claim,) = (each for each in REFERENCE.claims if each.id == "delta_lin_positive")
 
-    def judged(given: dict[Key, float | list[float]], *left: LeftOut) -> Judgement:
+    def judged(given: dict[Key, float | list[float]], *left: Exclusion) -> Judgement:
         def goes_without(subject: Subject) -> bool:
             return any(each.holds(subject) for each in left)
 
         return by_measurement(REFERENCE, claim, cells(given), goes_without=goes_without)
 
     assert judged(values).verdict == "not measured"
-    assert judged(values, LeftOut(teacher="resnet152v2")).verdict == "not measured"
-    found = judged(values, LeftOut(teacher="vit_b16"))
+    assert judged(values, Exclusion(teacher="resnet152v2")).verdict == "not measured"
+    found = judged(values, Exclusion(teacher="vit_b16"))
     assert found.verdict == "supported"
     assert found.text.startswith("3 of 3 hold.")
     assert "left out: ViT-B/16" in found.text
     less = {k: v for k, v in values.items() if k.teacher != "convnext_tiny"}
-    assert judged(less, LeftOut(teacher="vit_b16")).verdict == "not measured"
-    everything = judged({}, LeftOut(dataset=C))
+    assert judged(less, Exclusion(teacher="vit_b16")).verdict == "not measured"
+    everything = judged({}, Exclusion(dataset=C))
     assert (everything.verdict, everything.text) == ("not measured", "not measured")
 
 
@@ -820,9 +820,9 @@ def test_functions_of_quantities_are_taken_seed_by_seed() -> None:
 
 
 def test_nothing_follows_from_a_premise_that_is_not_decided() -> None:
-    open_, fails = Figure("undecided", "a"), Figure("fails", "b")
+    open_, fails = Outcome("undecided", "a"), Outcome("fails", "b")
     assert given(open_, fails).state == "undecided"
-    assert given(Figure("holds", "a"), fails).state == "fails"
+    assert given(Outcome("holds", "a"), fails).state == "fails"
     assert Item("", (open_, fails)).state == "fails"
 
 
@@ -860,12 +860,12 @@ def test_a_printed_ranking_is_judged_as_printed() -> None:
     ],
 )
 def test_from_items_to_a_verdict(kind: str, states: str, verdict: str) -> None:
-    items = [Item("", (Figure(state, ""),)) for state in states.split()]  # type: ignore[arg-type]
+    items = [Item("", (Outcome(state, ""),)) for state in states.split()]  # type: ignore[arg-type]
     assert verdict_of(kind, items) == verdict  # type: ignore[arg-type]
 
 
 def test_the_ledger_needs_no_torch() -> None:
-    code = "import sys, mixkd.report.claims; sys.exit('torch' in sys.modules)"
+    code = "import sys, experiments.paper.claims; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 

@@ -1,4 +1,4 @@
-"""The paper's printed numbers and its claims, read from experiments/reference.yaml."""
+"""The paper's printed numbers and its claims, read from reference.yaml."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ ROLES, METHODS = ("teacher", "student"), ("erm", "mixup", "kd", "kd_mixup")
 Kind = Literal["every", "tendency", "rank"]
 
 
-class _Section(BaseModel):
+class _Entry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Claim(_Section):
+class Claim(_Entry):
     """What the paper says, in one sentence.
 
     Attributes:
@@ -44,29 +44,29 @@ class Claim(_Section):
     values: Mapping[str, Any] = {}
 
 
-class Note(_Section):
+class Note(_Entry):
     """A place where the paper disagrees with itself, and the artefacts that are concerned."""
 
     of: tuple[str, ...]
     text: str
 
 
-class Dataset(_Section):
+class PaperDataset(_Entry):
     """A data set's name for people, and its number of classes."""
 
     name: str
     classes: int
 
 
-class _Artefact(_Section):
+class _Artefact(_Entry):
     title: str
     dataset: str
     columns: dict[str, Literal["percent", "fraction", "nats"]]
     rows: list[list[str]]
 
 
-class _File(_Section):
-    datasets: dict[str, Dataset]
+class _File(_Entry):
+    datasets: dict[str, PaperDataset]
     networks: dict[str, str]
     teachers: tuple[str, ...]
     student: str
@@ -96,7 +96,7 @@ class Reference:
     artefacts: Mapping[str, Cells]
     claims: tuple[Claim, ...]
     notes: tuple[Note, ...]
-    datasets: Mapping[str, Dataset]
+    datasets: Mapping[str, PaperDataset]
     networks: Mapping[str, str]
     teachers: tuple[str, ...]
     student: str
@@ -110,11 +110,11 @@ class Reference:
 
     def cells_of(self, *names: str) -> Cells:
         """Return the numbers of some artefacts; a quantity has one cell each time it is printed."""
-        found: dict[Key, list[Cell]] = {}
+        cells_by_key: dict[Key, list[Cell]] = {}
         for name in names:
             for key, cells in self.artefacts[name].items():
-                found.setdefault(key, []).extend(cells)
-        return found
+                cells_by_key.setdefault(key, []).extend(cells)
+        return cells_by_key
 
     def notes_of(self, artefact: str) -> list[str]:
         """Return the notes that concern an artefact."""
@@ -138,15 +138,15 @@ def load_reference(path: Path) -> Reference:
     except (OSError, yaml.YAMLError) as error:
         raise UserError.of(str(path), f"cannot be read: {error}") from error
     except ValidationError as error:
-        found = ((".".join(map(str, e["loc"])), e["msg"]) for e in error.errors())
-        raise UserError(*(Problem(f"{path}: {at}", text) for at, text in found)) from error
+        faults = ((".".join(map(str, e["loc"])), e["msg"]) for e in error.errors())
+        raise UserError(*(Problem(f"{path}: {at}", text) for at, text in faults)) from error
     problems = [Problem(f"{path}: {at}", text) for at, text in _problems(file)]
     artefacts: dict[str, Cells] = {}
-    for name, own in file.artefacts.items():
+    for name, artefact in file.artefacts.items():
         cells: dict[Key, list[Cell]] = {}
-        for number, row in enumerate(own.rows):
+        for number, row in enumerate(artefact.rows):
             try:
-                for key, cell in _row(name, own, row, file).items():
+                for key, cell in _row(name, artefact, row, file).items():
                     cells.setdefault(key, []).append(cell)
             except ValueError as error:
                 problems.append(Problem(f"{path}: artefacts.{name}.rows.{number}", str(error)))
@@ -173,11 +173,13 @@ def printed(text: str, unit: str) -> tuple[float, float]:
     return float(number / UNITS[unit]), float(Decimal(5).scaleb(places - 1) / UNITS[unit])
 
 
-def _row(artefact: str, own: _Artefact, row: list[str], file: _File) -> dict[Key, Cell]:
-    starred = any("*" in column for column in own.columns)
+def _row(
+    artefact: str, printed_artefact: _Artefact, row: list[str], file: _File
+) -> dict[Key, Cell]:
+    starred = any("*" in column for column in printed_artefact.columns)
     lead = 4 + starred
-    if len(row) != lead + len(own.columns):
-        raise ValueError(f"got {len(row)} values; takes {lead + len(own.columns)}")
+    if len(row) != lead + len(printed_artefact.columns):
+        raise ValueError(f"got {len(row)} values; takes {lead + len(printed_artefact.columns)}")
     role, teacher, method, temperature = row[:4]
     for word, valid in (
         (role, ROLES),
@@ -187,14 +189,14 @@ def _row(artefact: str, own: _Artefact, row: list[str], file: _File) -> dict[Key
     ):
         if word not in valid:
             raise ValueError(f"got {word!r}; takes {', '.join(valid)}")
-    found = {}
-    for (column, unit), text in zip(own.columns.items(), row[lead:], strict=True):
+    row_cells = {}
+    for (column, unit), text in zip(printed_artefact.columns.items(), row[lead:], strict=True):
         if text:
             metric = column.replace("*", row[4])
             value, half = printed(text, unit)
-            key = Key(own.dataset, role, teacher, method, temperature, metric)
-            found[key] = Cell({0: value}, half, artefact)
-    return found
+            key = Key(printed_artefact.dataset, role, teacher, method, temperature, metric)
+            row_cells[key] = Cell({0: value}, half, artefact)
+    return row_cells
 
 
 def _problems(file: _File) -> list[tuple[str, str]]:
@@ -211,8 +213,8 @@ def _problems(file: _File) -> list[tuple[str, str]]:
         ),
         *((f"claims.{c.id}.from", a, file.artefacts) for c in file.claims for a in c.sources),
     ]
-    found = [
+    unknown = [
         (at, f"got {name!r}; takes {', '.join(ok)}") for at, name, ok in named if name not in ok
     ]
     ids = [claim.id for claim in file.claims]
-    return found + [(f"claims.{i}", "is given twice") for i in set(ids) if ids.count(i) > 1]
+    return unknown + [(f"claims.{i}", "is given twice") for i in set(ids) if ids.count(i) > 1]

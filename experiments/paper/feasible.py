@@ -34,12 +34,12 @@ def infeasible(cells: Cells) -> list[Infeasible]:
     measured one is one seed's.
     """
     rows: dict[tuple[Subject, str], dict[str, list[Cell]]] = defaultdict(lambda: defaultdict(list))
-    for key, found in cells.items():
-        for cell in found:
+    for key, of_key in cells.items():
+        for cell in of_key:
             rows[Subject(*key[:5]), cell.source][key.metric].append(cell)
     broken = []
-    for (subject, source), own in rows.items():
-        for three in product(*(own.get(metric, []) for metric in METRICS)):
+    for (subject, source), metrics in rows.items():
+        for three in product(*(metrics.get(metric, []) for metric in METRICS)):
             for seed in sorted(set.intersection(*(set(cell.by_seed) for cell in three))):
                 accuracy, confidence, ece = (cell.by_seed[seed] for cell in three)
                 slack, half = three[0].half + three[1].half, three[2].half

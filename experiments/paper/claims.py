@@ -6,11 +6,12 @@ from itertools import product
 from typing import Literal
 
 from mixkd.report.cells import Cell, Cells, Key, Subject
-from mixkd.report.evidence import LEVEL, Item, State
-from mixkd.report.feasible import infeasible
-from mixkd.report.reference import Claim, Kind, Reference
-from mixkd.report.rules import RULES, View
 from mixkd.report.table import Column, Table
+
+from .evidence import LEVEL, Item, State
+from .feasible import infeasible
+from .reference import Claim, Kind, Reference
+from .rules import RULES, View
 
 Verdict = Literal["supported", "refuted", "mixed", "inconsistent", "underpowered", "not measured"]
 
@@ -88,7 +89,7 @@ def by_print(reference: Reference, claim: Claim) -> Judgement:
     """
     printed = reference.cells_of(*claim.sources)
     options = {key: different(cells) for key, cells in printed.items()}
-    cells = {key: found[0] for key, found in options.items()}
+    cells = {key: values[0] for key, values in options.items()}
     void = {fault.subject: fault.text for fault in infeasible(printed)}
     view = View(reference, cells, True, void, {})
     RULES[claim.id](view, claim)
@@ -97,9 +98,9 @@ def by_print(reference: Reference, claim: Claim) -> Judgement:
     items: dict[Item, None] = {}
     for choice in product(*(options[key] for key in several)):
         chosen = cells | dict(zip(several, choice, strict=True))
-        found = RULES[claim.id](View(reference, chosen, True, void, {}), claim)
-        verdicts[verdict_of(claim.kind, found)] = None
-        items |= dict.fromkeys(found)
+        items_of_choice = RULES[claim.id](View(reference, chosen, True, void, {}), claim)
+        verdicts[verdict_of(claim.kind, items_of_choice)] = None
+        items |= dict.fromkeys(items_of_choice)
     verdict = next(iter(verdicts)) if len(verdicts) == 1 else "inconsistent"
     text = summary(list(items), verdict, "printed", "readings hold" if several else "hold")
     if len(verdicts) > 1:
@@ -129,7 +130,7 @@ def by_measurement(
         names: what our networks and data sets are called, by the paper's names for them.
         goes_without: whether a network was left out on purpose.
     """
-    cells = {key: found[0] for key, found in measured.items()}
+    cells = {key: values[0] for key, values in measured.items()}
     void = {fault.subject: fault.text for fault in infeasible(measured)}
 
     def view_of(level: float) -> View:
@@ -206,8 +207,8 @@ def summary(items: Sequence[Item], verdict: Verdict, how: str, hold: str = "hold
         "left out" if how == "measured" else "not printed either": of.get("left out", ()),
         "printed alike, counted once": [item for item in items if item.is_repeated],
     }
-    for heading, own in named.items():
-        if names := [item.label for item in own]:
+    for heading, of_heading in named.items():
+        if names := [item.label for item in of_heading]:
             more = f"; and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
             parts.append(f"{heading}: {'; '.join(names[:SHOWN])}{more}")
     return ". ".join(parts)
@@ -240,15 +241,15 @@ def ledger_table(judged: Sequence[Judged], about: str = "") -> Table:
     )
     rows = [
         {
-            "id": each.claim.id,
-            "claim": each.claim.text,
-            "where": each.claim.where,
-            "printed_verdict": each.printed.verdict,
-            "printed_figures": each.printed.text,
-            "measured_verdict": each.measured.verdict,
-            "measured_figures": each.measured.text,
+            "id": one.claim.id,
+            "claim": one.claim.text,
+            "where": one.claim.where,
+            "printed_verdict": one.printed.verdict,
+            "printed_figures": one.printed.text,
+            "measured_verdict": one.measured.verdict,
+            "measured_figures": one.measured.text,
         }
-        for each in judged
+        for one in judged
     ]
     return Table("claims", "The paper's claims", f"{CAPTION} {about}".rstrip(), columns, rows)
 
@@ -267,6 +268,6 @@ def _printed_twice(reference: Reference, key: Key, cells: Sequence[Cell]) -> str
         values.setdefault(f"{cell.mean:.{cell.digits}f}", []).append(cell.source)
     where = ", ".join(f"{value} ({', '.join(sources)})" for value, sources in values.items())
     whose = Subject(*key[:5])
-    own = [reference.name(whose.teacher)] if whose.teacher else []
-    named = [*own, whose.method, key.metric.rpartition("/")[2]]
+    teacher = [reference.name(whose.teacher)] if whose.teacher else []
+    named = [*teacher, whose.method, key.metric.rpartition("/")[2]]
     return f"{' '.join(named)} {where}"

@@ -5,10 +5,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from mixkd.metrics.correlation import LEAST, rank_correlation
-from mixkd.plots.reliability import COLOURS, add_legend, not_measured, panel_grid
-from mixkd.report.table import Number
-
-MARKERS = "osD^vPX"
+from mixkd.plots.style import add_legend, colour_of, marker_of, not_measured, open_frame, panel_grid
 
 
 class Points:
@@ -23,22 +20,22 @@ class Points:
         self.x, self.y = x, y
         self.groups: dict[str, list[tuple[float, float]]] = {}
 
-    def add(self, group: str, x: Number | None, y: Number | None) -> None:
+    def add(self, group: str, x: float | None, y: float | None) -> None:
         """Add a network to a group, if both quantities are known."""
-        own = self.groups.setdefault(group, [])
+        points = self.groups.setdefault(group, [])
         if x is not None and y is not None:
-            own.append((x.value, y.value))
+            points.append((x, y))
 
     @property
     def correlation(self) -> str:
         """How alike both quantities rank the networks of all groups, in words."""
         both = [pair for group in self.groups.values() for pair in group]
-        found = rank_correlation([x for x, _ in both], [y for _, y in both])
-        if found is None:
+        rank = rank_correlation([x for x, _ in both], [y for _, y in both])
+        if rank is None:
             return f"{len(both)} networks; a rank correlation takes {LEAST} of different values"
-        p = "< 0.001" if found.p < 0.001 else f"{found.p:.3f}"
-        interval = f"[{found.low:+.2f}, {found.high:+.2f}]"
-        return f"Kendall's tau {found.tau:+.2f} {interval}, p {p}, {found.n} networks"
+        p = "< 0.001" if rank.p < 0.001 else f"{rank.p:.3f}"
+        interval = f"[{rank.low:+.2f}, {rank.high:+.2f}]"
+        return f"Kendall's tau {rank.tau:+.2f} {interval}, p {p}, {rank.n} networks"
 
 
 def scatter_figure(panels: Sequence[Points]) -> Figure:
@@ -53,8 +50,8 @@ def scatter_figure(panels: Sequence[Points]) -> Figure:
                     x,
                     y,
                     s=28,
-                    color=COLOURS[number % len(COLOURS)],
-                    marker=MARKERS[number % len(MARKERS)],
+                    color=colour_of(number),
+                    marker=marker_of(number),
                     alpha=0.85,
                     linewidths=0,
                 )
@@ -62,6 +59,6 @@ def scatter_figure(panels: Sequence[Points]) -> Figure:
             not_measured(axes)
         axes.set(xlabel=points.x, ylabel=points.y)
         axes.set_title(points.correlation, fontsize="x-small")
-        axes.spines[["top", "right"]].set_visible(False)
+        open_frame(axes)
     add_legend(figure, handles)
     return figure

@@ -116,7 +116,7 @@ def interval(
 
 
 @dataclass(frozen=True)
-class Figure:
+class Outcome:
     """A comparison: what it decides, the numbers, and how far apart they are.
 
     `void` is one that rests on numbers that cannot be right. `tests` is how many intervals or p
@@ -128,16 +128,16 @@ class Figure:
     margin: float = math.inf
     tests: int = 0
 
-    def called(self, name: str) -> "Figure":
+    def called(self, name: str) -> "Outcome":
         """Return it with a name in front."""
         return replace(self, text=f"{name} {self.text}")
 
 
-MISSING = Figure("missing", "missing")
-LEFT_OUT = Figure("left out", "left out")
+MISSING = Outcome("missing", "missing")
+LEFT_OUT = Outcome("left out", "left out")
 
 
-def compare(left: Quantity, sign: Sign, right: Quantity) -> Figure:
+def compare(left: Quantity, sign: Sign, right: Quantity) -> Outcome:
     """Return whether `left sign right`; the text has the relation that was found."""
     if not (left.by_seed and right.by_seed):
         return LEFT_OUT if left.left_out or right.left_out else MISSING
@@ -156,16 +156,16 @@ def compare(left: Quantity, sign: Sign, right: Quantity) -> Figure:
         low, high = interval(difference, level, error)
         note = _interval_text(difference, low, high, max(left.digits, right.digits), error=error)
     is_exact = "seeds" not in (left.kind, right.kind) and low == high
-    found = ">" if low > TINY else "<" if high < -TINY else "=" if is_exact else "beside"
+    relation = ">" if low > TINY else "<" if high < -TINY else "=" if is_exact else "beside"
     state: State = "undecided"
-    if found != "beside":
-        state = "holds" if found in sign else "fails"
+    if relation != "beside":
+        state = "holds" if relation in sign else "fails"
     margin = abs(left.mean - right.mean)
     tests = int(math.isfinite(low) and ("seeds" in (left.kind, right.kind) or error > 0))
-    return Figure(state, f"{left} {found} {right}{note}", margin, tests)
+    return Outcome(state, f"{left} {relation} {right}{note}", margin, tests)
 
 
-def within(value: Quantity, least: float, most: float) -> Figure:
+def within(value: Quantity, least: float, most: float) -> Outcome:
     """Return whether a quantity lies in [least, most]: by its value, or by its interval."""
     if not value.by_seed:
         return LEFT_OUT if value.left_out else MISSING
@@ -183,7 +183,7 @@ def within(value: Quantity, least: float, most: float) -> Figure:
     limits = f"[{least:.{value.digits}f}, {most:.{value.digits}f}]"
     margin = min(abs(value.mean - least), abs(value.mean - most))
     tests = int(value.kind == "seeds" and math.isfinite(low))
-    return Figure(state, f"{value}, {word} {limits}{note}", margin, tests)
+    return Outcome(state, f"{value}, {word} {limits}{note}", margin, tests)
 
 
 def _interval_text(
@@ -213,13 +213,13 @@ class Item:
     """
 
     label: str
-    figures: tuple[Figure, ...]
+    outcomes: tuple[Outcome, ...]
     is_repeated: bool = False
 
     @property
     def state(self) -> State:
         """What the comparisons decide together; what fails decides alone."""
-        states = {figure.state for figure in self.figures}
+        states = {outcome.state for outcome in self.outcomes}
         order: tuple[State, ...] = (
             "fails", "void", "left out", "missing", "undecided", "holds",
         )  # fmt: skip
@@ -228,31 +228,31 @@ class Item:
     @property
     def margin(self) -> float:
         """By how much the closest of the comparisons is decided."""
-        return min(figure.margin for figure in self.figures)
+        return min(outcome.margin for outcome in self.outcomes)
 
     @property
     def tests(self) -> int:
         """How many intervals and p values its comparisons take."""
-        return sum(figure.tests for figure in self.figures)
+        return sum(outcome.tests for outcome in self.outcomes)
 
     @property
     def text(self) -> str:
         """The comparisons that decide, three of them; of an item that holds, the closest."""
-        own = [figure for figure in self.figures if figure.state == self.state]
+        deciding = [outcome for outcome in self.outcomes if outcome.state == self.state]
         if self.state == "holds":
-            own = [min(own, key=lambda figure: figure.margin)]
-        more = f", and {len(own) - 3} more" if len(own) > 3 else ""
-        return f"{self.label}: {', '.join(figure.text for figure in own[:3])}{more}"
+            deciding = [min(deciding, key=lambda outcome: outcome.margin)]
+        more = f", and {len(deciding) - 3} more" if len(deciding) > 3 else ""
+        return f"{self.label}: {', '.join(outcome.text for outcome in deciding[:3])}{more}"
 
 
-def together(*figures: Figure) -> Figure:
+def together(*outcomes: Outcome) -> Outcome:
     """Return comparisons that are read as one: all have to hold."""
-    whole = Item("", figures)
-    text = ", ".join(figure.text for figure in figures)
-    return Figure(whole.state, text, whole.margin, whole.tests)
+    whole = Item("", outcomes)
+    text = ", ".join(outcome.text for outcome in outcomes)
+    return Outcome(whole.state, text, whole.margin, whole.tests)
 
 
-def given(premise: Figure, then: Figure) -> Figure:
+def given(premise: Outcome, then: Outcome) -> Outcome:
     """Return what follows from a premise; nothing is decided unless the premise holds."""
     whole = together(premise, then)
     return replace(whole, state=then.state if premise.state == "holds" else premise.state)
@@ -278,13 +278,13 @@ def ranking(label: str, rows: Sequence[Ranked], first: str, second: str) -> Item
         first: what the first quantity is called.
         second: what the second one is called.
     """
-    known = _complete(rows)
-    if len(known) < 2:
+    complete = _complete(rows)
+    if len(complete) < 2:
         return Item(label, (MISSING,))
-    if not _is_printed(known):
-        return Item(label, (_correlated(known, first, second),))
-    state: State = "holds" if all(map(_is_alike, combinations(known, 2))) else "fails"
-    return Item(label, (Figure(state, _orders(known, first, second)),))
+    if not _is_printed(complete):
+        return Item(label, (_correlated(complete, first, second),))
+    state: State = "holds" if all(map(_is_alike, combinations(complete, 2))) else "fails"
+    return Item(label, (Outcome(state, _orders(complete, first, second)),))
 
 
 def correlation(label: str, rows: Sequence[Ranked], first: str, second: str) -> list[Item]:
@@ -300,16 +300,16 @@ def correlation(label: str, rows: Sequence[Ranked], first: str, second: str) -> 
         first: what the first quantity is called.
         second: what the second one is called.
     """
-    known = _complete(rows)
-    if len(known) < 2:
+    complete = _complete(rows)
+    if len(complete) < 2:
         return [Item(label, (MISSING,))]
-    if len(known) >= LEAST or not _is_printed(known):
-        return [Item(label, (_correlated(known, first, second),))]
+    if len(complete) >= LEAST or not _is_printed(complete):
+        return [Item(label, (_correlated(complete, first, second),))]
     pairs = []
-    for pair in combinations(known, 2):
-        figure = Figure("holds" if _is_alike(pair) else "fails", _orders(pair, first, second))
-        pairs.append(Item(label, (figure,)))
-    return unless_few(pairs, len(known))
+    for pair in combinations(complete, 2):
+        outcome = Outcome("holds" if _is_alike(pair) else "fails", _orders(pair, first, second))
+        pairs.append(Item(label, (outcome,)))
+    return unless_few(pairs, len(complete))
 
 
 def unless_few(items: Sequence[Item], networks: int) -> list[Item]:
@@ -326,8 +326,8 @@ def unless_few(items: Sequence[Item], networks: int) -> list[Item]:
         return list(items)
     few = f" ({networks} networks; takes {LEAST})"
     return [
-        replace(item, figures=(replace(whole, state="undecided", text=whole.text + few),))
-        if (whole := together(*item.figures)).state in ("holds", "fails")
+        replace(item, outcomes=(replace(whole, state="undecided", text=whole.text + few),))
+        if (whole := together(*item.outcomes)).state in ("holds", "fails")
         else item
         for item in items
     ]
@@ -347,15 +347,15 @@ def _is_alike(pair: Sequence[Ranked]) -> bool:
     return (a.first.mean - b.first.mean) * (a.second.mean - b.second.mean) > 0
 
 
-def _correlated(rows: Sequence[Ranked], first: str, second: str) -> Figure:
+def _correlated(rows: Sequence[Ranked], first: str, second: str) -> Outcome:
     """Return whether Kendall's tau of five or more networks tells of a correlation."""
     text = _orders(rows, first, second)
     if len(rows) < LEAST:
-        return Figure("undecided", f"{text} ({len(rows)} networks; takes {LEAST})")
+        return Outcome("undecided", f"{text} ({len(rows)} networks; takes {LEAST})")
     x, y = [row.first.mean for row in rows], [row.second.mean for row in rows]
     tau, p = kendalltau(x, y)
     state: State = "undecided" if not p < 1 - LEVEL else "holds" if tau > 0 else "fails"
-    return Figure(state, f"{text} (tau {tau:+.2f}, p {p:.3f})", tests=1)
+    return Outcome(state, f"{text} (tau {tau:+.2f}, p {p:.3f})", tests=1)
 
 
 def _orders(rows: Sequence[Ranked], first: str, second: str) -> str:

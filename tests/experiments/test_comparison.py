@@ -10,13 +10,7 @@ import pytest
 
 from experiments.fig5 import render as fig5_of
 from experiments.fig10 import of_one_seed
-from experiments.table6 import render as table6_of
-from mixkd.config.shipped import experiments_dir
-from mixkd.metrics.paired import compare
-from mixkd.report.cells import Subject
-from mixkd.report.reference import load_reference
-from mixkd.report.results import Reproduction, Results
-from mixkd.report.rows import (
+from experiments.paper.comparison import (
     DRAWS,
     PAIRED,
     Comparison,
@@ -25,11 +19,18 @@ from mixkd.report.rows import (
     paired_table,
     teachers_and_students,
 )
+from experiments.paper.reference import load_reference
+from experiments.table6 import render as table6_of
+from mixkd.config.shipped import experiments_dir
+from mixkd.metrics.paired import compare
+from mixkd.report.cells import Subject
+from mixkd.report.plan import Reproduction
+from mixkd.report.results import Results
 from mixkd.report.table import Column, Number
 from mixkd.runs.read import FoundRun
 
 C = "cifar100"
-REFERENCE = load_reference(experiments_dir() / "reference.yaml")
+REFERENCE = load_reference(experiments_dir() / "paper/reference.yaml")
 TEACHER = Subject(C, "teacher", "convnext_large")
 STUDENT = Subject(C, "student", "convnext_large", "kd_mixup", "2")
 MIXUP = Subject(C, "student", "", "mixup")
