@@ -11,6 +11,7 @@ from mixkd.data.batches import EvaluationBatch
 from mixkd.data.module import ImageDataModule
 from mixkd.data.splits import Splits
 from mixkd.evaluation.passes import show
+from mixkd.files.layout import FIGURES, PREDICTIONS, RELIABILITY
 from mixkd.files.writing import write_csv, write_npz
 from mixkd.metrics.calibration import TemperatureFit
 from mixkd.metrics.measurement import Measurement
@@ -51,7 +52,7 @@ def measure(
         metrics |= of_split
         rows += table
     if trainer.is_global_zero:
-        write_csv(run.path / "reliability.csv", rows)
+        write_csv(run.path / RELIABILITY, rows)
     return metrics
 
 
@@ -110,9 +111,9 @@ def record(
     reliability = measurement.reliability()
     if writes:
         arrays = {name: value.numpy() for name, value in predictions.items()}
-        write_npz(run.path / "predictions" / f"{split}.npz", arrays)
+        write_npz(run.path / PREDICTIONS / f"{split}.npz", arrays)
         figure = reliability_figure([Curve(split, reliability, values["ece"])])
-        save_figure(figure, run.path / "figures" / f"reliability-{split}")
+        save_figure(figure, run.path / FIGURES / f"reliability-{split}")
     metrics = {f"{split}/{name}": value for name, value in values.items()}
     return metrics, [{"split": split, **row} for row in reliability]
 

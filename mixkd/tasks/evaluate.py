@@ -10,6 +10,7 @@ from mixkd.evaluation.analysis import Context, analyses_of
 from mixkd.evaluation.batchnorm import batchnorm_estimation, estimate
 from mixkd.evaluation.calibration import can_fit, fit_temperature, measure
 from mixkd.evaluation.logits import evaluate_logits
+from mixkd.files.layout import METRICS
 from mixkd.files.writing import write_json
 from mixkd.networks.build import build_network
 from mixkd.networks.leaks import UNKNOWN, leak, tell_seen_tests
@@ -91,6 +92,6 @@ def evaluate(cfg: EvaluateConfig | EvaluateLogitsConfig, run: Run | None = None)
         for analysis in analyses:
             metrics |= analysis.measure(context)
         if trainer.is_global_zero:
-            write_json(run.path / "metrics.json", metrics)
+            write_json(run.path / METRICS, metrics)
         log_results(loggers, run, metrics, step=0)
     return metrics

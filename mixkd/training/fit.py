@@ -28,6 +28,7 @@ from mixkd.data.module import ImageDataModule, check_shares
 from mixkd.data.splits import Splits
 from mixkd.errors import UserError
 from mixkd.evaluation.calibration import can_fit, fit_temperature, measure
+from mixkd.files.layout import METRICS, WEIGHTS
 from mixkd.files.writing import file_fingerprint, replacing, write_json
 from mixkd.modules.head_training import HeadTraining
 from mixkd.modules.learner import Learner
@@ -265,7 +266,7 @@ def fit(
         best = torch.load(recorder.best, map_location="cpu", weights_only=True)
         learner.load_state_dict(best["state_dict"])
         if trainer.is_global_zero:
-            weights = run.path / "weights.safetensors"
+            weights = run.path / WEIGHTS
             with replacing(weights) as temporary:
                 save_weights(learner.outcome.core, temporary, data.splits.classes)
             run.add_fingerprints({"weights": file_fingerprint(weights)})
@@ -277,7 +278,7 @@ def fit(
             temperature = fit_temperature(trainer, outcome, data)
         metrics |= measure(trainer, outcome, data, ["test"], run, temperature=temperature)
         if trainer.is_global_zero:
-            write_json(run.path / "metrics.json", metrics)
+            write_json(run.path / METRICS, metrics)
         log_results(loggers, run, metrics, trainer.global_step)
     return metrics
 
