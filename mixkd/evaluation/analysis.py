@@ -67,19 +67,10 @@ class Context:
         update: Callable[[Any], None],
         compute: Callable[[], R],
     ) -> R:
-        """Show every batch of what `data` tests, and return what is computed of them.
+        """Show every batch of what `data` tests; return what is computed. See `passes.show`."""
+        from mixkd.evaluation.passes import show
 
-        Args:
-            data: its `tested` split, or its pairs of images.
-            parts: networks and metrics, which are moved to where the batches are.
-            update: is given each batch, without gradients, while the networks are in eval mode.
-            compute: is called after the last batch, in every process.
-        """
-        from mixkd.evaluation.passes import Passes
-
-        module = Passes(parts, update, compute)
-        self.trainer.test(module, data, verbose=False)
-        return module.result
+        return show(self.trainer, data, parts, update, compute)
 
 
 class Analysis(ABC, Generic[C]):

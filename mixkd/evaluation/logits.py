@@ -9,14 +9,13 @@ from torch import Tensor
 from mixkd.config.tasks import EvaluateLogitsConfig
 from mixkd.console import note
 from mixkd.errors import UserError, shortened
-from mixkd.evaluation.calibration import record
+from mixkd.evaluation.calibration import fitted_temperature, record
 from mixkd.files.arrays import Archive, opened
 from mixkd.files.layout import METRICS, RELIABILITY
 from mixkd.files.reading import Damaged
 from mixkd.files.writing import file_fingerprint, write_csv, write_json
 from mixkd.metrics.calibration import TemperatureFit
 from mixkd.metrics.measurement import Measurement
-from mixkd.modules.classifier import fitted_temperature
 from mixkd.runs.run import Metrics, Run
 
 BATCH = 1000
