@@ -201,9 +201,9 @@ def run_single(command: str, overrides: list[str]) -> int:
     devices = OmegaConf.select(cfg, "trainer.devices")
     several = isinstance(devices, int) and 1 < devices <= 1024 and not cfg.get("logits")
     if several and "LOCAL_RANK" not in os.environ:  # else torchrun has started them
-        from mixkd.launchers.sweep import run_alone
+        from mixkd.launchers.sweep import run_one
 
-        outcome = run_alone(command, overrides)
+        outcome = run_one(command, overrides)
     else:
         full = os.environ.get("HYDRA_FULL_ERROR") == "1"
         # Also before and after Lightning listens; of several processes torchrun ends them all.
