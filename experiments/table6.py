@@ -43,9 +43,9 @@ MORE = {
     "mi_bound": ("vicinal/train/mi_bound_mixed", "Bound on MI, mixed (nats)"),
     "mi_paper": ("vicinal/train/mi_paper_mixed", "eq. 10 as printed, mixed"),
 }
-PAIRED = (
-    "s.e.: paired standard errors over the pairs of images, means of the seeds' own; they say "
-    "nothing of other seeds. A peak is biased upwards."
+STANDARD_ERRORS = (
+    "paired standard errors over the pairs of images, means of the seeds' own; they say nothing of "
+    "other seeds. A peak is biased upwards."
 )
 
 
@@ -82,5 +82,5 @@ def render(comparison: Comparison) -> Iterator[Table]:
         row["seeds"] = float(len(comparison.results.seeds(subject, "vicinal")))
         row["notes"] = comparison.results.remarks(subject, "vicinal")
         rows.append(row)
-    caption = comparison.caption(DATASET, PAIRED)
+    caption = comparison.caption(DATASET, f"s.e.: {STANDARD_ERRORS}")
     yield Table("table6", "Gain in linearity and alignment", caption, columns, rows)
