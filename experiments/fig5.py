@@ -20,6 +20,7 @@ from .paper.figures.linearity_gain import (
     linearity_gain_errors,
     linearity_gain_figure,
 )
+from .paper.runs import beside_teacher
 
 DATASET = "cifar100"
 TEACHERS = ("resnet152v2", "convnext_large", "vit_b16", "convnext_tiny")
@@ -38,7 +39,7 @@ def runs(study: Study) -> Iterator[Wanted]:
     for teacher in TEACHERS:
         yield from study.distilled(DATASET, teacher, "kd")
         yield from study.distilled(DATASET, teacher, "kd_mixup", "2")
-        yield from study.beside_teacher(DATASET, teacher)
+        yield from beside_teacher(study, DATASET, teacher)
 
 
 def render(comparison: Comparison) -> Iterator[Table | Drawing]:

@@ -17,7 +17,7 @@ Done = dict[Any, Outcome]  # by Wanted.job
 
 
 @dataclass(frozen=True)
-class Looked:
+class RunStatus:
     """A run that is wanted: what is known of it now.
 
     Attributes:
@@ -46,21 +46,21 @@ def distinct(wanted: Iterable[Wanted]) -> list[Wanted]:
     return sorted(found.values(), key=lambda each: each.depth)
 
 
-def look_at(wanted: Iterable[Wanted], root: Path) -> list[Looked]:
+def statuses(wanted: Iterable[Wanted], root: Path) -> list[RunStatus]:
     """Look at every run without running it.
 
     Args:
         wanted: distinct runs, in the order in which they can be run.
         root: where runs are kept.
     """
-    known: dict[Any, Looked] = {}
+    known: dict[Any, RunStatus] = {}
     for each in wanted:
         paths = {key: known[used.job] for key, used in each.uses}
         if all(used.is_finished for used in paths.values()):
             planned = _look(each, {key: used.path for key, used in paths.items()}, root)
-            known[each.job] = Looked(each, planned)
+            known[each.job] = RunStatus(each, planned)
         else:
-            known[each.job] = Looked(each, None)
+            known[each.job] = RunStatus(each, None)
     return list(known.values())
 
 
@@ -121,13 +121,13 @@ def _waiting(each: Wanted, done: Done) -> Outcome:
     return Outcome("failed", text="not run: it uses a run that failed")
 
 
-def words_of(wanted: Wanted, paths: Mapping[str, str], root: Path) -> tuple[str, ...]:
+def overrides_of(wanted: Wanted, paths: Mapping[str, str], root: Path) -> tuple[str, ...]:
     """Return a run's overrides with the directories of the runs that it uses."""
-    return (*wanted.words, *(f"{k}={p}" for k, p in paths.items()), f"run.root={root}")
+    return (*wanted.overrides, *(f"{k}={p}" for k, p in paths.items()), f"run.root={root}")
 
 
 def _look(wanted: Wanted, paths: Mapping[str, str], root: Path, label: str = "") -> Planned:
-    return look(Job(wanted.command, words_of(wanted, paths, root), label=label))
+    return look(Job(wanted.command, overrides_of(wanted, paths, root), label=label))
 
 
 def _refuse_all(plan: Sequence[Planned]) -> None:

@@ -207,7 +207,7 @@ def price(
 
 
 def _composed(wanted: Wanted) -> dict[str, Any]:
-    words = [word for word in wanted.words if not word.startswith("run.")]
+    words = [word for word in wanted.overrides if not word.startswith("run.")]
     found = OmegaConf.to_container(compose(wanted.command, words), resolve=True)
     return cast(dict[str, Any], found)
 

@@ -14,7 +14,7 @@ class Wanted:
 
     Attributes:
         command: finetune, distill or evaluate.
-        words: its overrides, but for those that name other runs.
+        overrides: of its command, but for those that name other runs.
         uses: which runs come first, by the key that names them: teacher.run, network.run ...
         subject: whose it is.
         seed: of the network.
@@ -23,7 +23,7 @@ class Wanted:
     """
 
     command: str
-    words: tuple[str, ...]
+    overrides: tuple[str, ...]
     uses: tuple[tuple[str, "Wanted"], ...] = ()
     subject: Subject = field(default_factory=lambda: Subject("", ""), kw_only=True)
     seed: int = field(default=0, kw_only=True)
@@ -32,7 +32,7 @@ class Wanted:
     @property
     def job(self) -> tuple[Any, ...]:
         """What is to be run, whatever it is for: equal for equal runs."""
-        return (self.command, self.words, tuple((key, used.job) for key, used in self.uses))
+        return (self.command, self.overrides, tuple((key, used.job) for key, used in self.uses))
 
     @property
     def depth(self) -> int:
@@ -66,18 +66,23 @@ class Study:
             name: of the teacher, as the paper names it.
             method: how it is trained: erm, or mixup.
         """
-        own, seed = self.scale.teacher_words(dataset, name), self.scale.seeds[0]
+        own, seed = self.scale.teacher_overrides(dataset, name), self.scale.seeds[0]
         subject = Subject(dataset, "teacher", name, method)
         if _weights(own) is None:
-            words = [*self.scale.training_words(dataset), *own, f"method={method}", f"seed={seed}"]
+            words = [
+                *self.scale.training_overrides(dataset),
+                *own,
+                f"method={method}",
+                f"seed={seed}",
+            ]
             return self._wanted("finetune", words, subject=subject, seed=seed)
-        words = [w for w in own if w.startswith("network")] + self.scale.dataset_words(dataset)
+        words = [w for w in own if w.startswith("network")] + self.scale.dataset_overrides(dataset)
         words += [w for w in self.more.get("finetune", ()) if w.startswith("data")]
         return self._wanted("evaluate", words, subject=subject, seed=seed)
 
     def has_mixup_teacher(self, dataset: str, name: str) -> bool:
         """Return whether a teacher can be trained with mixup: not if it comes with its weights."""
-        return _weights(self.scale.teacher_words(dataset, name)) is None
+        return _weights(self.scale.teacher_overrides(dataset, name)) is None
 
     def from_labels(self, dataset: str, method: str) -> list[Wanted]:
         """Return the runs of a student that learns from labels alone, one a seed.
@@ -90,9 +95,9 @@ class Study:
             self._wanted(
                 "finetune",
                 [
-                    *self.scale.training_words(dataset),
-                    *self.scale.student_words("network"),
-                    *self.scale.baseline_words,
+                    *self.scale.training_overrides(dataset),
+                    *self.scale.student_overrides("network"),
+                    *self.scale.baseline_overrides,
                     f"method={method}",
                     f"seed={seed}",
                 ],
@@ -120,16 +125,16 @@ class Study:
             teacher_method: how the teacher was trained: erm, or mixup.
         """
         master = self.teacher(dataset, teacher, teacher_method)
-        own = self.scale.teacher_words(dataset, teacher)
+        own = self.scale.teacher_overrides(dataset, teacher)
         uses: tuple[tuple[str, Wanted], ...] = (("teacher.run", master),)
-        words = [*self.scale.training_words(dataset), *self.scale.student_words("student")]
+        words = [*self.scale.training_overrides(dataset), *self.scale.student_overrides("student")]
         if _weights(own) is not None:
             uses = ()
             words += [w.replace("network", "teacher", 1) for w in own if w.startswith("network")]
         name = teacher + ("+mixup" if teacher_method == "mixup" else "")
         subject = Subject(dataset, "student", name, method, temperature)
         words += [
-            *self.scale.distill_words(dataset), f"method={method}", f"temperature={temperature}"
+            *self.scale.distill_overrides(dataset), f"method={method}", f"temperature={temperature}"
         ]  # fmt: skip
         return [
             self._wanted("distill", [*words, f"seed={seed}"], uses, subject=subject, seed=seed)
@@ -160,36 +165,14 @@ class Study:
             if used is None:
                 continue
             if used.command == "evaluate":  # a public network, known by its weights
-                own = [w for w in used.words if w.startswith("network")]
+                own = [w for w in used.overrides if w.startswith("network")]
                 words += [w.replace("network", key, 1) for w in own]
-                words += [w for w in used.words if w not in own] if key == "network" else []
+                words += [w for w in used.overrides if w not in own] if key == "network" else []
             else:
                 uses.append((key if "." in key else f"{key}.run", used))
         return self._wanted(
             "evaluate", words, tuple(uses), subject=network.subject, seed=network.seed, kind=kind
         )
-
-    def beside_teacher(self, dataset: str, teacher: str) -> list[Wanted]:
-        """Return vicinal analyses of mixup students at T = 2, one a seed.
-
-        Each is asked beside its teacher, and beside the students of its seed that learned from
-        labels alone (`erm`) and without mixing (`kd`).
-
-        Args:
-            dataset: as the paper names it.
-            teacher: as the paper names it.
-        """
-        plain = self.from_labels(dataset, "erm")
-        distilled = self.distilled(dataset, teacher, "kd")
-        return [
-            self.evaluated(
-                student,
-                "vicinal",
-                self.teacher(dataset, teacher),
-                {"erm": for_seed(plain, student.seed), "kd": for_seed(distilled, student.seed)},
-            )
-            for student in self.distilled(dataset, teacher, "kd_mixup", "2")
-        ]
 
     def _wanted(
         self,
