@@ -171,15 +171,6 @@ class Scale:
         network = [f"{key}={student.network}", *(f"{key}.{word}" for word in student.words)]
         return [*network, *self.settings.learning]
 
-    @property
-    def baseline_overrides(self) -> Words:
-        """What a student's training from labels alone has beyond that."""
-        return self.settings.baseline
-
-    def distill_overrides(self, dataset: str) -> Words:
-        """Return what distillation has beyond that."""
-        return self.dataset(dataset).distill
-
     def _refuse_without(self, section: str, name: str) -> None:
         known = getattr(self.settings, section)
         if name not in known:

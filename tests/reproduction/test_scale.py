@@ -92,7 +92,7 @@ def test_a_file_of_the_same_form_is_a_scale_too() -> None:
     assert scale.dataset_overrides("cifar10") == ["data=digits"]
     assert scale.student_overrides("student") == ["student=resnet20", "student.args.depth=8"]
     assert scale.student_overrides("network") == ["network=resnet20", "network.args.depth=8"]
-    assert scale.evaluation_words("vicinal") == scale.distill_overrides("cifar10") == []
+    assert scale.settings.of_analysis("vicinal") == scale.dataset("cifar10").distill == []
 
 
 def test_a_data_set_may_have_teachers_of_its_own() -> None:
