@@ -15,6 +15,7 @@ from mixkd.report.table import NOTES, SEEDS, Column, Table, Value
 from mixkd.reproduction.study import Study, Wanted
 
 from .paper.comparison import Comparison, pair_of_columns
+from .paper.runs import beside_teacher
 
 DATASET = "cifar100"
 TEACHERS = ("resnet152v2", "convnext_large", "vit_b16", "convnext_tiny")
@@ -55,7 +56,7 @@ def runs(study: Study) -> Iterator[Wanted]:
     for teacher in TEACHERS:
         yield from study.distilled(DATASET, teacher, "kd")
         yield from study.distilled(DATASET, teacher, "kd_mixup", "2")
-        yield from study.beside_teacher(DATASET, teacher)
+        yield from beside_teacher(study, DATASET, teacher)
 
 
 def render(comparison: Comparison) -> Iterator[Table]:

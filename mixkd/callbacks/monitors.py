@@ -10,6 +10,7 @@ from mixkd.callbacks.loggers import log_picture
 from mixkd.config.logging import LinearityMonitorConfig
 from mixkd.data.module import ImageDataModule
 from mixkd.data.pairs import draw_pairs
+from mixkd.files.layout import FIGURES
 from mixkd.metrics.vicinal import VicinalLinearity, answers_between
 from mixkd.modules.distillation import Distillation
 from mixkd.modules.learner import Learner
@@ -43,7 +44,7 @@ class CalibrationMonitor(Callback):
             return
         ece = pl_module.values["val/ece"]
         title = f"held-out, epoch {trainer.current_epoch + 1}"
-        stem = self.run.path / "figures" / "reliability-training"
+        stem = self.run.path / FIGURES / "reliability-training"
         save_figure(reliability_figure([Curve(title, pl_module.reliability, ece)]), stem)
         png = stem.with_suffix(".png")
         log_picture(trainer.loggers, "val/reliability", png, trainer.global_step)
@@ -87,7 +88,7 @@ class LinearityMonitor(Callback):
         pl_module.values |= found
         pl_module.log_dict(found, rank_zero_only=True)
         if trainer.is_global_zero:
-            stem = self.run.path / "figures" / "vicinal-training"
+            stem = self.run.path / FIGURES / "vicinal-training"
             save_figure(vicinal_figure(rows), stem)
             png = stem.with_suffix(".png")
             log_picture(trainer.loggers, "val/vicinal", png, trainer.global_step)

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from mixkd.config.analyses import AnalysisConfig, defined_in
+from mixkd.files.layout import FIGURES
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
+    from matplotlib.figure import Figure
     from torch import nn
 
     from mixkd.config.tasks import EvaluateConfig
@@ -60,6 +62,12 @@ class Context:
         """Whether this process is the one that writes files."""
         return self.trainer.is_global_zero
 
+    def save_figure(self, figure: Figure, name: str) -> None:
+        """Write a figure, as png and svg, into the run directory."""
+        from mixkd.plots.style import save_figure
+
+        save_figure(figure, self.run.path / FIGURES / name)
+
     def passes(
         self,
         data: ImageDataModule,
@@ -67,19 +75,10 @@ class Context:
         update: Callable[[Any], None],
         compute: Callable[[], R],
     ) -> R:
-        """Show every batch of what `data` tests, and return what is computed of them.
+        """Show every batch of what `data` tests; return what is computed. See `passes.show`."""
+        from mixkd.evaluation.passes import show
 
-        Args:
-            data: its `tested` split, or its pairs of images.
-            parts: networks and metrics, which are moved to where the batches are.
-            update: is given each batch, without gradients, while the networks are in eval mode.
-            compute: is called after the last batch, in every process.
-        """
-        from mixkd.evaluation.passes import Passes
-
-        module = Passes(parts, update, compute)
-        self.trainer.test(module, data, verbose=False)
-        return module.result
+        return show(self.trainer, data, parts, update, compute)
 
 
 class Analysis(ABC, Generic[C]):

@@ -3,8 +3,10 @@
 from collections.abc import Callable, Iterable
 from typing import Any, Generic, TypeVar
 
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningModule, Trainer
 from torch import nn
+
+from mixkd.data.module import ImageDataModule
 
 R = TypeVar("R")
 
@@ -37,3 +39,24 @@ class Passes(LightningModule, Generic[R]):
     def on_test_epoch_end(self) -> None:
         """Compute the result: here, as metrics are still where processes can share them."""
         self.result = self._compute()
+
+
+def show(
+    trainer: Trainer,
+    data: ImageDataModule,
+    parts: Iterable[nn.Module],
+    update: Callable[[Any], None],
+    compute: Callable[[], R],
+) -> R:
+    """Show every batch of what `data` tests, and return what is computed of them.
+
+    Args:
+        trainer: where to compute.
+        data: its `tested` split, or its pairs of images.
+        parts: networks and metrics, which are moved to where the batches are.
+        update: is given each batch, without gradients, while the networks are in eval mode.
+        compute: is called after the last batch, in every process.
+    """
+    module = Passes(parts, update, compute)
+    trainer.test(module, data, verbose=False)
+    return module.result

@@ -26,7 +26,7 @@ from typing import Any
 from mixkd.console import NOTE, cores, note, on_signal, tell
 from mixkd.data.inventory import hand_over, listed_once
 from mixkd.launchers.job import Outcome, run_job, was_stopped
-from mixkd.runs.run import is_held, read_status, write_status
+from mixkd.runs.status import is_held, read_status, write_status
 
 # Seconds that the other processes of a job have to say something once one has failed; and that all
 # have to write what they hold after an interruption.

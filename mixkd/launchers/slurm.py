@@ -27,7 +27,7 @@ from mixkd.errors import UserError
 from mixkd.files.writing import read_json, write_json
 from mixkd.launchers.job import Outcome, continuing, run_job, to_continue, was_stopped
 from mixkd.launchers.local import Job, with_inventory
-from mixkd.runs.run import is_held, read_status, write_status
+from mixkd.runs.status import is_held, read_status, write_status
 
 NAME = "mixkd"
 POLL = 10.0  # seconds between looks at the queue

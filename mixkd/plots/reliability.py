@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
+from mixkd.files.layout import RELIABILITY
 from mixkd.files.reading import read_rows
 from mixkd.plots.style import colour_of, open_frame, panel_grid
 
@@ -43,5 +44,5 @@ def reliability_figure(curves: Sequence[Curve]) -> Figure:
 
 def read_curve(run: Path, split: str, label: str, ece: float) -> Curve:
     """Return a run's reliability on a split, from its reliability.csv."""
-    rows = [row for row in read_rows(run / "reliability.csv") if row["split"] == split]
+    rows = [row for row in read_rows(run / RELIABILITY) if row["split"] == split]
     return Curve(label, rows, ece)

@@ -147,7 +147,7 @@ class Scale:
         self._refuse_without("datasets", name)
         return self.settings.datasets[name]
 
-    def dataset_words(self, dataset: str) -> Words:
+    def dataset_overrides(self, dataset: str) -> Words:
         """Return what chooses the data, for an evaluation without a run."""
         return [w for w in self.dataset(dataset).words if w.startswith("data")]
 
@@ -155,30 +155,21 @@ class Scale:
         """Return whether the scale goes without the runs of a network."""
         return any(each.holds(subject) for each in self.settings.leaves_out)
 
-    def training_words(self, dataset: str) -> Words:
+    def training_overrides(self, dataset: str) -> Words:
         """Return what every training on a data set has."""
         return [f"protocol={self.protocol}", *self.dataset(dataset).words]
 
-    def teacher_words(self, dataset: str, name: str) -> Words:
+    def teacher_overrides(self, dataset: str, name: str) -> Words:
         """Return what a teacher's training has beyond that."""
         of_data = self.dataset(dataset).teachers
         self._refuse_without("teachers", name)
         return [*self.settings.teaching, *of_data.get(name, self.teachers[name].words)]
 
-    def student_words(self, key: str) -> Words:
+    def student_overrides(self, key: str) -> Words:
         """Return what a student's training has, its network under a key: network or student."""
         student = self.settings.student
         network = [f"{key}={student.network}", *(f"{key}.{word}" for word in student.words)]
         return [*network, *self.settings.learning]
-
-    @property
-    def baseline_words(self) -> Words:
-        """What a student's training from labels alone has beyond that."""
-        return self.settings.baseline
-
-    def distill_words(self, dataset: str) -> Words:
-        """Return what distillation has beyond that."""
-        return self.dataset(dataset).distill
 
     def _refuse_without(self, section: str, name: str) -> None:
         known = getattr(self.settings, section)

@@ -17,6 +17,7 @@ from mixkd.export import hub
 from mixkd.export.card import Facts, card
 from mixkd.export.formats import Program, difference, save_onnx, save_safetensors, save_torch
 from mixkd.export.record import about, record
+from mixkd.files.layout import CONFIG, FIGURES, METRICS, PROVENANCE
 from mixkd.files.reading import Damaged, is_number, read_bytes
 from mixkd.files.writing import (
     file_fingerprint,
@@ -51,11 +52,11 @@ def export(cfg: ExportConfig) -> str:
     run, weights = Path(cfg.network.run), Path(cfg.network.weights)
     ledger = _ledger(cfg)
     try:
-        figure = _content(run / "figures" / "reliability-test.png", run, "network.run")
+        figure = _content(run / FIGURES / "reliability-test.png", run, "network.run")
     except FileNotFoundError:
         figure = None
-    training, provenance = (_read(run / name) for name in ("config.yaml", "provenance.json"))
-    metrics = {n: float(v) for n, v in _read(run / "metrics.json").items() if is_number(v)}
+    training, provenance = (_read(run / name) for name in (CONFIG, PROVENANCE))
+    metrics = {n: float(v) for n, v in _read(run / METRICS).items() if is_number(v)}
     fingerprint = file_fingerprint(weights)
     name = run.resolve().name
     out = Path(cfg.out or f"export/{name}-{cfg.format}")

@@ -11,7 +11,7 @@ from mixkd.config.shipped import artefacts, group_names
 from mixkd.console import in_one_line
 from mixkd.errors import shortened
 from mixkd.files.reading import Damaged, folders_with, read_mapping, read_rows
-from mixkd.runs.run import is_held
+from mixkd.runs.status import is_held
 
 
 def list_items(config: ListConfig) -> str:

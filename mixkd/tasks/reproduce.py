@@ -22,7 +22,7 @@ from mixkd.files.writing import write_json
 from mixkd.launchers.sweep import held, worst
 from mixkd.report.plan import Expected, Reproduction, made_folder, manifest
 from mixkd.reproduction.artefact import Artefact, load_artefact
-from mixkd.reproduction.carry_out import Done, distinct, look_at, make, words_of
+from mixkd.reproduction.carry_out import Done, distinct, make, overrides_of, statuses
 from mixkd.reproduction.scale import Scale, load_scale
 from mixkd.reproduction.study import Study, Wanted
 from mixkd.request import compose
@@ -231,7 +231,7 @@ def _write_down(
     every = distinct(runs)
     places = {job: outcome.path for job, outcome in done.items()}
     if others := [run for run in every if run.job not in places]:
-        places |= {each.wanted.job: each.path for each in look_at(distinct(others), root)}
+        places |= {each.wanted.job: each.path for each in statuses(distinct(others), root)}
     expected = [
         Expected(
             subject=run.subject,
@@ -265,7 +265,7 @@ def _write_down(
 def _data_name(study: Study, dataset: str) -> str:
     """Return the name of the data in the runs' configurations."""
     run = study.from_labels(dataset, "erm")[0]
-    return str(compose(run.command, list(run.words)).data.name)
+    return str(compose(run.command, list(run.overrides)).data.name)
 
 
 def _data_title(study: Study, dataset: str) -> str:
@@ -282,7 +282,7 @@ def _relative(path: str, root: Path) -> str:
 def _command(run: Wanted, places: Mapping[Any, str], root: Path) -> str:
     """Return the command of a run; `KEY=...` stands for a run that is missing itself."""
     paths = {key: places[used.job] or "..." for key, used in run.uses}
-    return shlex.join(["mixkd", run.command, *words_of(run, paths, root)])
+    return shlex.join(["mixkd", run.command, *overrides_of(run, paths, root)])
 
 
 def plan(
@@ -305,7 +305,7 @@ def plan(
     from mixkd.reproduction.speed import measure_speed
 
     everything = distinct(run for runs in wanted.values() for run in runs)
-    looked = look_at(everything, root)
+    looked = statuses(everything, root)
     busy = hasattr(os, "getloadavg") and os.getloadavg()[0] > 0.5
     finished = {each.wanted.job for each in looked if each.is_finished}
     missing = [run for run in everything if run.job not in finished]

@@ -27,7 +27,8 @@ from mixkd.data.marks import write_marks
 from mixkd.data.module import ImageDataModule, check_shares
 from mixkd.data.splits import Splits
 from mixkd.errors import UserError
-from mixkd.evaluation.calibration import can_fit, measure
+from mixkd.evaluation.calibration import can_fit, fit_temperature, measure
+from mixkd.files.layout import METRICS, WEIGHTS
 from mixkd.files.writing import file_fingerprint, replacing, write_json
 from mixkd.modules.head_training import HeadTraining
 from mixkd.modules.learner import Learner
@@ -265,18 +266,19 @@ def fit(
         best = torch.load(recorder.best, map_location="cpu", weights_only=True)
         learner.load_state_dict(best["state_dict"])
         if trainer.is_global_zero:
-            weights = run.path / "weights.safetensors"
+            weights = run.path / WEIGHTS
             with replacing(weights) as temporary:
                 save_weights(learner.outcome.core, temporary, data.splits.classes)
             run.add_fingerprints({"weights": file_fingerprint(weights)})
         row = next(row for row in recorder.rows if row["epoch"] == recorder.best_epoch)
         metrics = {key: float(value) for key, value in row.items() if key.startswith("val/")}
         metrics["selected_epoch"] = recorder.best_epoch
-        metrics |= measure(
-            trainer, learner, data, ["test"], run, fits=can_fit(data.splits, cfg.data)
-        )
+        outcome, temperature = learner.outcome, None
+        if can_fit(data.splits, cfg.data):
+            temperature = fit_temperature(trainer, outcome, data)
+        metrics |= measure(trainer, outcome, data, ["test"], run, temperature=temperature)
         if trainer.is_global_zero:
-            write_json(run.path / "metrics.json", metrics)
+            write_json(run.path / METRICS, metrics)
         log_results(loggers, run, metrics, trainer.global_step)
     return metrics
 
