@@ -21,7 +21,6 @@ from .paper.figures.linearity_gain import (
     linearity_gain_errors,
     linearity_gain_figure,
 )
-from .paper.runs import beside_teacher
 
 DATASET = "cifar100"
 METRIC = "vicinal/train/delta_lin_peak"
