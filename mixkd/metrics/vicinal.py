@@ -124,6 +124,13 @@ def answers_between(
     Yields:
         Logits [b, classes] by network: of the images i, of the images j, and then of the images
         mixed at each lambda between 0 and 1.
+
+    Examples:
+        >>> import torch
+        >>> views = torch.rand(4, 2), torch.rand(4, 2)
+        >>> answers = answers_between({"network": torch.nn.Linear(2, 3)}, *views, [0.0, 0.5, 1.0])
+        >>> [list(logits["network"].shape) for logits in answers]
+        [[4, 3], [4, 3], [4, 3]]
     """
     yield {name: network(first) for name, network in networks.items()}
     yield {name: network(second) for name, network in networks.items()}

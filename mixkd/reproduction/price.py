@@ -81,8 +81,8 @@ class Work:
     @property
     def models(self) -> list[Model]:
         """The networks at work."""
-        models = [model for model, _ in self.forward]
-        models += [self.train[0]] if self.train else []
+        models = [self.train[0]] if self.train else []
+        models += [model for model, _ in self.forward]
         return models + ([self.tape[1]] if self.tape else [])
 
     def seconds(self, speeds: Mapping[Model, Speed]) -> float:
