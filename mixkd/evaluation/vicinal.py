@@ -18,7 +18,7 @@ from mixkd.evaluation.analysis import Analysis, Context
 if TYPE_CHECKING:
     from mixkd.config.tasks import EvaluateConfig
     from mixkd.data.pairs import ImagePairs
-    from mixkd.data.splits import Splits
+    from mixkd.data.splits import Splits as DataSplits
     from mixkd.runs.run import Metrics
 
 COLUMNS = (
@@ -67,7 +67,7 @@ class VicinalAnalysis(Analysis[VicinalConfig]):
     Writes vicinal.csv, with the gains over baselines in columns of their own, and a figure a split.
     """
 
-    def prepare(self, cfg: EvaluateConfig, splits: Splits) -> None:
+    def prepare(self, cfg: EvaluateConfig, splits: DataSplits) -> None:
         """Draw or read the pairs of each split, the same for every network.
 
         Raises:
