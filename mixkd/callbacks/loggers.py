@@ -56,7 +56,7 @@ def open_loggers(cfg: TrainingConfig | EvaluateConfig, run: Run) -> Iterator[lis
                 logger.experiment.finish(exit_code=code)
 
 
-def _wandb(own: WandbConfig, cfg: TrainingConfig | EvaluateConfig, run: Run) -> WandbLogger:
+def _wandb(section: WandbConfig, cfg: TrainingConfig | EvaluateConfig, run: Run) -> WandbLogger:
     """Return a W&B logger of this run: the same W&B run whenever it is continued."""
     if not is_leader():
         return WandbLogger(save_dir=run.path)  # Lightning lets only the first process log
@@ -65,19 +65,21 @@ def _wandb(own: WandbConfig, cfg: TrainingConfig | EvaluateConfig, run: Run) -> 
     kept = run.path / "wandb-id.txt"
     if not kept.is_file():
         write_text(kept, secrets.token_hex(5) + "\n")
-    mode = None if own.mode == "auto" else own.mode  # None: as WANDB_MODE in the environment says
+    mode = (
+        None if section.mode == "auto" else section.mode
+    )  # None: as WANDB_MODE in the environment says
     if mode is None and "WANDB_MODE" not in os.environ:
         mode = "online" if wandb.login(prompt=False, verify=False) else "offline"
-    known: dict[str, Any] = {
-        "project": own.project,
-        "entity": own.entity,
+    options: dict[str, Any] = {
+        "project": section.project,
+        "entity": section.entity,
         "name": run.path.name,
         # An agent of a W&B sweep has named the run already.
         "id": os.environ["WANDB_RUN_ID"] if "WANDB_SWEEP_ID" in os.environ else _kept_id(kept),
         "resume": "allow",
-        "group": hidden(own.group or cfg.sweep.name),
+        "group": hidden(section.group or cfg.sweep.name),
         "job_type": cfg.task,
-        "tags": hidden(own.tags),
+        "tags": hidden(section.tags),
         # Absolute: W&B's service is one a process, in the folder where the first run began.
         "dir": str(run.path.absolute()),
         # Not how it was launched: that may hold what is not for everyone, as the command line may,
@@ -89,12 +91,12 @@ def _wandb(own: WandbConfig, cfg: TrainingConfig | EvaluateConfig, run: Run) -> 
         ),
     }
     try:
-        experiment = wandb.init(**known, mode=mode)
+        experiment = wandb.init(**options, mode=mode)
     except (wandb.Error, ValueError) as error:
         say(f"wandb: {_in_a_line(error)}; logging offline")
         wandb.teardown()  # the first try still holds the run
         try:
-            experiment = wandb.init(**known, mode="offline")
+            experiment = wandb.init(**options, mode="offline")
         except (wandb.Error, ValueError) as refused:  # for what WANDB_* in the environment say
             text = f"W&B refuses what its environment variables say: {_in_a_line(refused)}"
             raise UserError.of("logger.wandb", text) from refused

@@ -200,19 +200,19 @@ def folders_with(names: Collection[str], root: Path) -> list[Path]:
 
     Links to folders are not followed, and folders that are closed to us are passed over.
     """
-    found: list[Path] = []
+    matching: list[Path] = []
     waiting = [root]
     while waiting:
         folder = waiting.pop()
         try:
             with os.scandir(folder) as entries:
-                held = [(each.name, each.is_dir(follow_symlinks=False)) for each in entries]
+                contents = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
         except OSError:
             continue
-        if any(name in names for name, _ in held):
-            found.append(folder)
-        waiting += [folder / name for name, is_folder in held if is_folder]
-    return sorted(found)
+        if any(name in names for name, _ in contents):
+            matching.append(folder)
+        waiting += [folder / name for name, is_folder in contents if is_folder]
+    return sorted(matching)
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]

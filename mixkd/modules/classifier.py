@@ -44,11 +44,11 @@ class Classifier(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log val/accuracy, val/confidence and so on."""
-        found = {f"val/{k}": v for k, v in self.validation.compute().items() if k != "n"}
+        metrics = {f"val/{k}": v for k, v in self.validation.compute().items() if k != "n"}
         self.reliability = self.validation.reliability()
         self.validation.reset()
-        self.values |= found
-        self.log_dict(found, rank_zero_only=True)  # already summed over all processes
+        self.values |= metrics
+        self.log_dict(metrics, rank_zero_only=True)  # already summed over all processes
 
     def on_test_epoch_start(self) -> None:
         """Start a split afresh."""

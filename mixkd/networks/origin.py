@@ -58,12 +58,12 @@ def fill_network(raw: dict[str, Any], section: str, network: dict[str, Any]) -> 
         section: the network's name, for messages.
         network: its section, which is filled.
     """
-    kind = "run" if network.get("run") is not None else "export"
+    kind, origin = ("run", "a run") if network.get("run") is not None else ("export", "an export")
     if not isinstance(network.get(kind), str):
         return
-    given = f"{section}.{kind}"
+    origin_key = f"{section}.{kind}"
     try:
-        path = Path(network["run"]) if kind == "run" else fetched(network["export"], given)
+        path = Path(network["run"]) if kind == "run" else fetched(network["export"], origin_key)
     except UserError as error:
         yield from error.problems
         return
@@ -72,29 +72,29 @@ def fill_network(raw: dict[str, Any], section: str, network: dict[str, Any]) -> 
         return  # the schema says so
     saved = _saved_config(path)
     if isinstance(saved, str):
-        yield Problem(given, f"{path} {saved}")
+        yield Problem(origin_key, f"{path} {saved}")
         return
     weights = path.with_name(WEIGHTS[kind])
     if fault := _link_out(weights):
-        yield Problem(given, fault)
+        yield Problem(origin_key, fault)
         return
     if not weights.is_file():
         lacks = "has not finished: it holds no weights"
         lacks = lacks if kind == "run" else f"holds no {weights.name}; export format=safetensors"
-        yield Problem(given, f"{path.parent} {lacks}")
+        yield Problem(origin_key, f"{path.parent} {lacks}")
         return
     if kind == "export" and saved.get("weights") not in (None, file_fingerprint(weights)):
-        yield Problem(given, f"{path} is of other weights than {weights.name} beside it")
+        yield Problem(origin_key, f"{path} is of other weights than {weights.name} beside it")
         return
     if network.get("weights") is not None:
-        yield Problem(f"{section}.weights", f"{A[kind]} brings its own weights; give one of them")
+        yield Problem(f"{section}.weights", f"{origin} brings its own weights; give one of them")
     if kind == "run" and network.get("export") is not None:
-        yield Problem(f"{section}.export", f"got one beside {given}; give one of them")
+        yield Problem(f"{section}.export", f"got one beside {origin_key}; give one of them")
     factory = network.get("factory") or saved["network"].get("factory")
     if factory != network.get("factory") and not is_trusted(factory, raw.get("trust")):
         package = shortened(str(factory).partition(".")[0])
         yield Problem(
-            given,
+            origin_key,
             f"that {kind} names the callable {shortened(str(factory))}; mixkd calls it only if "
             f"you trust its package: trust=[{package}]",
         )
@@ -102,7 +102,7 @@ def fill_network(raw: dict[str, Any], section: str, network: dict[str, Any]) -> 
         if network.get(key) is not None and network[key] != saved["network"].get(key):
             yield Problem(
                 f"{section}.{key}",
-                f"got {shown(network[key])} beside {A[kind]} of "
+                f"got {shown(network[key])} beside {origin} of "
                 f"{shown(saved['network'].get(key))}; leave it out",
             )
     for key, value in _without_file(saved["network"]).items():
@@ -116,7 +116,7 @@ def fill_network(raw: dict[str, Any], section: str, network: dict[str, Any]) -> 
     distilled = section == "teacher" and raw["task"] == "distill"
     if distilled and by_settings and (differs := other_split(saved["data"], raw["data"])):
         yield Problem(
-            given,
+            origin_key,
             f"{network[kind]} may have trained on the images that select here: its {differs}; "
             "take the same",
         )
@@ -223,14 +223,13 @@ def is_trusted(factory: Any, trust: Any) -> bool:
         trust: the packages that the user trusts.
     """
     packages = trust if isinstance(trust, list) else []
-    known = SAFE_FACTORY.fullmatch(str(factory)) is not None
-    return known or str(factory).partition(".")[0] in packages
+    is_safe = SAFE_FACTORY.fullmatch(str(factory)) is not None
+    return is_safe or str(factory).partition(".")[0] in packages
 
 
 # What says how the network of a run, or of an export, is built; and its weights.
 SAVED = {"run": "config.yaml", "export": "config.json"}
 WEIGHTS = {"run": "weights.safetensors", "export": "model.safetensors"}
-A = {"run": "a run", "export": "an export"}
 
 
 def _saved_config(path: Path) -> dict[str, Any] | str:
@@ -338,19 +337,19 @@ def _find_teacher(raw: dict[str, Any]) -> Iterator[Problem]:
         return
     root = Path(str(raw["run"]["root"]))
     named = [run for run in sorted(root.glob("*/finetune/*")) if _fits(run, raw)]
-    found = named
+    fitting = named
     source, where = str(data["source"]), data.get("root")
     if named and source in SPLITS and isinstance(where, str):
         here = split_contents(source, where, str(data.get("cache_dir")))
-        found = [run for run in named if _is_of(run, here)]
-    if len(found) == 1:
-        teacher["run"] = str(found[0])
-    elif found:
-        runs = ", ".join(map(str, found))
-        yield Problem("teacher", f"{len(found)} finished runs fit; take teacher.run=DIR: {runs}")
+        fitting = [run for run in named if _is_of(run, here)]
+    if len(fitting) == 1:
+        teacher["run"] = str(fitting[0])
+    elif fitting:
+        runs = ", ".join(map(str, fitting))
+        yield Problem("teacher", f"{len(fitting)} finished runs fit; take teacher.run=DIR: {runs}")
     else:
-        words = _finetune_words(raw)
-        command = shlex.join(["mixkd", "finetune", *words])
+        overrides = _finetune_overrides(raw)
+        command = shlex.join(["mixkd", "finetune", *overrides])
         preset = raw.get("protocol", "none")
         preset = "" if preset == "none" else f" under protocol={preset}"
         yield Problem(
@@ -359,7 +358,7 @@ def _find_teacher(raw: dict[str, Any]) -> Iterator[Problem]:
             + (f" ({named[-1]} was trained on other images than are there now)" if named else "")
             + f"; make it with `{command}` (teacher.auto=true does), or take teacher.run=DIR or "
             "teacher.weights=FILE",
-            tuple(words),
+            tuple(overrides),
         )
 
 
@@ -369,10 +368,10 @@ def _fits(run: Path, raw: dict[str, Any]) -> bool:
         saved = with_moved(read_mapping(run / "config.yaml"))
         if read_mapping(run / "status.json")["state"] != "finished":
             return False
-        own, asked = _without_file(saved["network"]), _without_file(teacher)
+        network, asked = _without_file(saved["network"]), _without_file(teacher)
         if teacher.get("pretrained") is None:  # either will do
-            asked["pretrained"] = own["pretrained"]
-        same = all(own.get(key) == asked.get(key) for key in SAME_NETWORK)
+            asked["pretrained"] = network["pretrained"]
+        same = all(network.get(key) == asked.get(key) for key in SAME_NETWORK)
         same = same and all(saved["data"].get(key) == data.get(key) for key in SAME_DATA)
         if raw["task"] == "distill":
             same = same and saved.get("protocol", "none") == raw["protocol"]
@@ -437,30 +436,30 @@ def saved_of(network: Mapping[str, Any]) -> dict[str, Any] | None:
     return saved if isinstance(saved, dict) and saved["data"] else None
 
 
-def _finetune_words(raw: dict[str, Any]) -> list[str]:
+def _finetune_overrides(raw: dict[str, Any]) -> list[str]:
     """Return the overrides of the finetune run that `teacher=NAME` asks for."""
     teacher, data, run = raw["teacher"], raw["data"], raw["run"]
     source, name, preset = str(data.get("source")), teacher["name"], raw.get("protocol", "none")
-    words = [f"data={source}"]
+    overrides = [f"data={source}"]
     usual = shipped_values("data", source) if source in group_names("data") else {}
     usual |= shipped_values("protocol/finetune", preset).get("data", {})
     for key in usual.keys() - {"cache_dir"}:
         if data.get(key) != usual[key]:
-            words.append(f"data.{key}={word(data[key])}")
-    words[1:] = sorted(words[1:])
+            overrides.append(f"data.{key}={word(data[key])}")
+    overrides[1:] = sorted(overrides[1:])
     if preset != "none":
-        words.insert(0, f"protocol={preset}")
+        overrides.insert(0, f"protocol={preset}")
     files = {shipped_values("network", stem).get("name"): stem for stem in group_names("network")}
     choice = files.get(name, "timm")
-    words += [f"network={choice}"] + ([f"network.name={name}"] if choice == "timm" else [])
+    overrides += [f"network={choice}"] + ([f"network.name={name}"] if choice == "timm" else [])
     usual = shipped_values("network", choice)
-    words += [
+    overrides += [
         f"network.{key}={word(teacher[key])}"
         for key in SAME_NETWORK
         if key not in ("name", "args") and teacher.get(key) != usual.get(key)
     ]
     if isinstance(teacher.get("args"), dict) and teacher["args"] != usual.get("args"):
-        words += [f"network.args.{k}={word(v)}" for k, v in teacher["args"].items()]
+        overrides += [f"network.args.{k}={word(v)}" for k, v in teacher["args"].items()]
     if run["root"] != "runs":
-        words.append(f"run.root={word(run['root'])}")
-    return words
+        overrides.append(f"run.root={word(run['root'])}")
+    return overrides
