@@ -22,7 +22,7 @@ from mixkd.redact import hidden
 from mixkd.runs.provenance import git_revision
 from mixkd.runs.run import Run
 
-TABLES = ("reliability", "vicinal", "corruptions")
+HISTORIES = ("history", "stage1")  # the loggers have them already, an epoch at a time
 
 
 @contextmanager
@@ -62,9 +62,9 @@ def _wandb(section: WandbConfig, cfg: TrainingConfig | EvaluateConfig, run: Run)
         return WandbLogger(save_dir=run.path)  # Lightning lets only the first process log
     import wandb
 
-    kept = run.path / "wandb-id.txt"
-    if not kept.is_file():
-        write_text(kept, secrets.token_hex(5) + "\n")
+    id_file = run.path / "wandb-id.txt"
+    if not id_file.is_file():
+        write_text(id_file, secrets.token_hex(5) + "\n")
     mode = (
         None if section.mode == "auto" else section.mode
     )  # None: as WANDB_MODE in the environment says
@@ -75,7 +75,7 @@ def _wandb(section: WandbConfig, cfg: TrainingConfig | EvaluateConfig, run: Run)
         "entity": section.entity,
         "name": run.path.name,
         # An agent of a W&B sweep has named the run already.
-        "id": os.environ["WANDB_RUN_ID"] if "WANDB_SWEEP_ID" in os.environ else _kept_id(kept),
+        "id": os.environ["WANDB_RUN_ID"] if "WANDB_SWEEP_ID" in os.environ else _kept_id(id_file),
         "resume": "allow",
         "group": hidden(section.group or cfg.sweep.name),
         "job_type": cfg.task,
@@ -152,12 +152,11 @@ def log_results(
             import wandb
 
             logger.experiment.summary.update(dict(metrics))
-            for name in TABLES:
-                if (table := run.path / f"{name}.csv").is_file():
-                    columns, *rows = _cells(table)
-                    logger.experiment.log(
-                        {f"tables/{name}": wandb.Table(columns=columns, data=rows)}
-                    )
+            for path in sorted(run.path.glob("*.csv")):
+                if path.stem not in HISTORIES:
+                    columns, *rows = _cells(path)
+                    table = wandb.Table(columns=columns, data=rows)
+                    logger.experiment.log({f"tables/{path.stem}": table})
         else:
             logger.log_metrics({f"final/{k}": v for k, v in metrics.items()}, step)
 

@@ -20,6 +20,8 @@ import numpy as np
 from mixkd.console import say
 from mixkd.data.inventory import split_files
 from mixkd.errors import NotWritten
+from mixkd.files.arrays import map_npy
+from mixkd.files.reading import Damaged
 from mixkd.files.writing import file_fingerprint, replacing
 
 File = tuple[str, Path]  # a name, and where it is
@@ -179,12 +181,11 @@ def _states(files: Sequence[File]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _read(cache: Path) -> np.ndarray:
     """Return the rows of a file of the cache, uint8 [m, 48], sorted; none where it is no such."""
     try:
-        rows = np.load(cache, allow_pickle=False)
-        if isinstance(rows, np.ndarray) and rows.dtype == np.uint8:
-            return rows.reshape(-1, STATE + CONTENT)
-    except (OSError, ValueError, EOFError):
-        pass
-    return np.zeros((0, STATE + CONTENT), dtype=np.uint8)
+        rows = map_npy(cache)
+    except Damaged:
+        rows = np.zeros(0)
+    is_sound = rows.dtype == np.uint8 and rows.shape[1:] == (STATE + CONTENT,)
+    return rows if is_sound else np.zeros((0, STATE + CONTENT), dtype=np.uint8)
 
 
 def _sorted(rows: np.ndarray) -> np.ndarray:
