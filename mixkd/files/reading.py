@@ -12,12 +12,9 @@ import stat
 import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeGuard
+from typing import Any, BinaryIO, TypeGuard
 
 import yaml
-
-if TYPE_CHECKING:
-    import numpy as np
 
 # Bytes: many times what mixkd writes.
 MOST = {".json": 2**23, ".yaml": 2**20, ".yml": 2**20, ".csv": 2**22}
@@ -174,25 +171,6 @@ def read_rows(path: Path, within: Path | None = None) -> list[dict[str, str | No
     except csv.Error as error:
         raise Damaged(path, error) from error
     return rows
-
-
-def read_arrays(
-    path: Path, names: Sequence[str], within: Path | None = None
-) -> dict[str, "np.ndarray"]:
-    """Return those arrays of an .npz file, of the names, that are there; the rest is not read.
-
-    Args:
-        path: the file.
-        names: of arrays.
-        within: as `opened` takes it.
-
-    Raises:
-        FileNotFoundError, Damaged: as `opened` does, and as `arrays.read_npz` refuses.
-    """
-    from mixkd.files.arrays import read_npz  # `mixkd list` needs this module, and no arrays
-
-    opened(path, within).close()
-    return read_npz(path, names)
 
 
 def folders_with(names: Collection[str], root: Path) -> list[Path]:

@@ -16,8 +16,8 @@ from mixkd.errors import NotFinite
 from mixkd.losses.distillation import Losses
 from mixkd.modules.classifier import Classifier
 from mixkd.modules.finite import FiniteWatch
+from mixkd.modules.optimization import Optimization
 from mixkd.networks.network import Network
-from mixkd.training.optimization import Optimization
 from mixkd.vicinal import VicinalBatch
 
 LOGITS, TEACHER, LOSS = "the network's logits", "the teacher's answers", "the loss"

@@ -14,14 +14,8 @@ import numpy as np
 from mixkd.config.fields import PLACE, REPEAT, pruned
 from mixkd.config.tasks import TASKS, EvaluateConfig
 from mixkd.config.void import without_void
-from mixkd.files.reading import (
-    Damaged,
-    folders_with,
-    is_number,
-    read_arrays,
-    read_mapping,
-    read_rows,
-)
+from mixkd.files.arrays import read_arrays
+from mixkd.files.reading import Damaged, folders_with, is_number, read_mapping, read_rows
 from mixkd.metrics.feasible import impossible, is_possible
 from mixkd.metrics.paired import NAMES, Predictions, expected_calibration_error, unfit
 from mixkd.networks.moved import with_moved

@@ -31,13 +31,13 @@ from mixkd.evaluation.calibration import can_fit, measure
 from mixkd.files.writing import file_fingerprint, replacing, write_json
 from mixkd.modules.head_training import HeadTraining
 from mixkd.modules.learner import Learner
+from mixkd.modules.optimization import FixedSchedule, Optimization
 from mixkd.networks.checks import check_logits, check_training, use_channels_last
 from mixkd.networks.network import Network, head_of
 from mixkd.networks.state_dict import checked
 from mixkd.networks.weights import read_tensors, save_weights
 from mixkd.runs.provenance import stream_seed
 from mixkd.runs.run import Metrics, Run
-from mixkd.training.optimization import FixedSchedule, Optimization
 from mixkd.vicinal import VicinalStream
 
 # Of what Lightning and torch warn of, what is meant to be so.

@@ -17,9 +17,9 @@ from mixkd.losses.distillation import Losses
 from mixkd.modules.distillation import Distillation
 from mixkd.modules.finite import FiniteWatch
 from mixkd.modules.learner import Learner
+from mixkd.modules.optimization import FixedSchedule, Optimization
 from mixkd.modules.supervised import Supervised
 from mixkd.networks.network import FrozenTeacher, Network
-from mixkd.training.optimization import FixedSchedule, Optimization
 from mixkd.vicinal import VicinalBatch, VicinalStream
 
 
