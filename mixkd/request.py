@@ -14,7 +14,6 @@ from omegaconf import DictConfig
 from mixkd.config import compose as composing
 from mixkd.config.data import ON_DISK
 from mixkd.config.fields import paths
-from mixkd.config.network import is_given
 from mixkd.config.tasks import Config, EvaluateLogitsConfig, ExportConfig
 from mixkd.config.validation import plain, schema_of, validate
 from mixkd.data.listing import renamings, to_rename
@@ -116,8 +115,6 @@ def resolve(raw: dict[str, Any]) -> list[Problem]:
     schema = schema_of(raw)
     if schema is EvaluateLogitsConfig:
         return list(_missing(schema, raw))
-    if raw["task"] == "evaluate" and isinstance(raw["teacher"], dict):
-        raw["teacher"] = raw["teacher"] if is_given(raw["teacher"]) else None
     problems = {problem.key: problem for problem in fill_from_runs(raw)}
     for problem in (*_missing(schema, raw), *_no_folder(raw["data"])):
         problems.setdefault(problem.key, problem)

@@ -19,13 +19,14 @@ from mixkd import cli
 from mixkd.config.compose import compose
 from mixkd.config.inspection import COMPARE_KEYS, DASHBOARD_KEYS, LISTS, REPORT_KEYS
 from mixkd.config.overrides import by_key
+from mixkd.config.reproduce import ReproduceConfig
 from mixkd.config.tasks import TASKS, ExportConfig
 from mixkd.errors import Problem, UserError
 from mixkd.launchers.search import space_of, values_of
 from mixkd.launchers.sweep import jobs_of
+from mixkd.reproduction.overrides import by_command
 from mixkd.reproduction.scale import load_scale
 from mixkd.request import request, request_export
-from mixkd.tasks import reproduce
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
@@ -123,9 +124,9 @@ def check_look(command: str, words: Sequence[str]) -> None:
         case "export":
             request_export(words)
         case "reproduce":
-            _, given, rest = reproduce._parsed(words)
-            load_scale(given["scale"], given["protocol"], reproduce._seeds(given["seeds"]))
-            reproduce._more(rest)
+            config = ReproduceConfig.parse(words)
+            load_scale(config.scale, config.protocol, config.seeds)
+            by_command(config.overrides)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -82,8 +82,15 @@ GIVEN_BY = ("name", "factory", "run", "export", "weights")
 
 
 def is_given(network: Any) -> bool:
-    """Return whether a section, values of any type, chooses a network."""
+    """Return whether a section, or its values of any type, chooses a network."""
+    if isinstance(network, NetworkConfig):
+        return True
     return any(value_of(network, key) is not None for key in GIVEN_BY)
+
+
+def none_if_not_given(network: Any) -> Any:
+    """Return None for a section that chooses no network."""
+    return None if isinstance(network, Mapping) and not is_given(network) else network
 
 
 def network_mistakes(key: str, network: Any, task: str) -> Iterator[Problem]:

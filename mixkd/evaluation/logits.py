@@ -22,7 +22,7 @@ BATCH = 1000
 ROUNDING = 0.01  # of what rows of probabilities sum to, in float16 or as printed
 
 
-def evaluate_logits(cfg: EvaluateLogitsConfig, run: Run | None = None) -> Metrics:
+def evaluate_logits(cfg: EvaluateLogitsConfig, run: Run) -> Metrics:
     """Return `test/<metric>` of logits in a file; write predictions, reliability.csv, a figure.
 
     The file is an npz of `logits` [n, classes] and `label` [n], such as `predictions/test.npz` of a
@@ -32,10 +32,6 @@ def evaluate_logits(cfg: EvaluateLogitsConfig, run: Run | None = None) -> Metric
     Raises:
         UserError: if the file holds anything else.
     """
-    run = run or Run(cfg)
-    finished = run.finished_metrics()
-    if finished is not None:
-        return finished
     path = Path(cfg.logits)
     try:
         with open_npz(path) as archive:

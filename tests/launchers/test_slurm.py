@@ -187,11 +187,11 @@ def test_a_job_that_is_queued_again_does_not_start_over_once_more() -> None:
     for force in ("run.force=true", "run.force=True", "++run.force=true"):
         forced = SlurmJob(Job("finetune", ("seed=1", force), path="run"))
         write_json(Path("run/status.json"), {"state": "finished"})  # it has not come so far
-        assert forced.checkpoint().function.job.words == ("seed=1", force)
+        assert forced.checkpoint().function.job.overrides == ("seed=1", force)
         write_json(Path("run/status.json"), {"state": "running"})
-        assert forced.checkpoint().function.job.words == ("seed=1",)
-        assert forced.job.words == ("seed=1", force)
-        said = was_stopped("finetune", forced.job.words, "run")
+        assert forced.checkpoint().function.job.overrides == ("seed=1",)
+        assert forced.job.overrides == ("seed=1", force)
+        said = was_stopped("finetune", forced.job.overrides, "run")
         assert said.endswith(": interrupted; the same command without run.force continues it")
     assert was_stopped("finetune", ("seed=1",), "run").endswith("; the same command continues it")
 
