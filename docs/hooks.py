@@ -19,14 +19,13 @@ from pydantic.fields import FieldInfo
 
 from mixkd import __version__
 from mixkd.cli import HELP
+from mixkd.config.analyses import analysis_names
 from mixkd.config.compose import compose
 from mixkd.config.fields import PLACE
+from mixkd.config.inspection import COMPARE_KEYS, DASHBOARD_KEYS, REPORT_KEYS
+from mixkd.config.reproduce import KEYS as REPRODUCE
 from mixkd.config.shipped import config_dir, group_names, shipped_values
 from mixkd.config.tasks import TASKS, ExportConfig
-from mixkd.tasks.compare import KEYS as COMPARE
-from mixkd.tasks.dashboard import KEYS as DASHBOARD
-from mixkd.tasks.report import KEYS as REPORT
-from mixkd.tasks.reproduce import KEYS as REPRODUCE
 
 SCHEMAS = {**TASKS, "export": ExportConfig}
 
@@ -69,10 +68,10 @@ def _equation(found: re.Match[str]) -> str:
 def _look_tables() -> str:
     """Return a table for each command that prints something at once."""
     commands = {
-        "compare": COMPARE,
-        "report": REPORT,
+        "compare": COMPARE_KEYS,
+        "report": REPORT_KEYS,
         "reproduce": REPRODUCE,
-        "dashboard": DASHBOARD,
+        "dashboard": DASHBOARD_KEYS,
     }
     parts = []
     for command, keys in commands.items():
@@ -196,6 +195,9 @@ def _meanings(section: str, commands: Sequence[str]) -> Iterator[tuple[str, str]
     found: dict[str, str] = {}
     for file in ("base", *commands):
         for key, comment in _comments(file, ""):
+            found.setdefault(key, comment)
+    if section in analysis_names():
+        for key, comment in _comments(f"analysis/{section}", section):
             found.setdefault(key, comment)
     folder = config_dir() / section
     for path in sorted(folder.glob("*.yaml"), key=lambda path: (path.stem[0] != "_", path.stem)):

@@ -11,7 +11,8 @@ from pathlib import Path
 from mixkd.config.tasks import DistillConfig, EvaluateConfig, FinetuneConfig
 from mixkd.console import say
 from mixkd.files.reading import read_mapping
-from mixkd.plots.reliability import read_curve, reliability_figure, save_figure
+from mixkd.plots.reliability import read_curve, reliability_figure
+from mixkd.plots.style import save_figure
 from mixkd.report.table import metrics_table
 from mixkd.request import request
 from mixkd.runs.run import Run
@@ -36,11 +37,11 @@ def main(more: Sequence[str] = ()) -> None:
         say(f"{number}/6  a MobileNetV2 student: {method}")
         common = [f"method={method}", *STUDENT, *more]
         if method in ("erm", "mixup"):
-            words = ["network=mobilenetv2", f"network.{WIDTH}", *common]
-            runs[method] = train("finetune", words)
+            overrides = ["network=mobilenetv2", f"network.{WIDTH}", *common]
+            runs[method] = train("finetune", overrides)
         else:
-            words = [f"teacher.run='{runs['teacher']}'", f"student.{WIDTH}", *common]
-            runs[method] = train("distill", words)
+            overrides = [f"teacher.run='{runs['teacher']}'", f"student.{WIDTH}", *common]
+            runs[method] = train("distill", overrides)
     say("6/6  evaluation on the held-out test images")
     evaluations = {label: measured(run, more) for label, run in runs.items()}
     table = write_results(evaluations, OUT)
@@ -48,9 +49,9 @@ def main(more: Sequence[str] = ()) -> None:
     say(f"{time.perf_counter() - started:.0f} s")
 
 
-def train(command: str, words: Sequence[str]) -> Path:
+def train(command: str, overrides: Sequence[str]) -> Path:
     """Run one training, unless it has been run before; return its directory."""
-    cfg = request(command, words)
+    cfg = request(command, overrides)
     if isinstance(cfg, FinetuneConfig):
         finetune(cfg)
     elif isinstance(cfg, DistillConfig):

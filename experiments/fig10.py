@@ -8,11 +8,13 @@ quantities: what is left there is not a matter of confidence alone.
 
 from collections.abc import Iterator
 
-from mixkd.plots.scatter import Points, scatter_figure
 from mixkd.report.cells import Subject
-from mixkd.report.rows import NOTES, Comparison, Drawing
-from mixkd.report.table import Column, Number, Table, Value
+from mixkd.report.sections import Drawing
+from mixkd.report.table import NOTES, Column, Number, Table, Value
 from mixkd.reproduction.study import Study, Wanted
+
+from .paper.comparison import Comparison
+from .paper.figures.scatter import Points, scatter_figure
 
 DATASET = "cifar100"
 TEACHERS = ("convnext_large", "vit_b16", "resnet152v2", "convnext_tiny")
@@ -43,23 +45,24 @@ def runs(study: Study) -> Iterator[Wanted]:
         yield study.evaluated(network, "vicinal")
 
 
-def render(found: Comparison) -> Iterator[Table | Drawing]:
+def render(comparison: Comparison) -> Iterator[Table | Drawing]:
     """Yield the figure, and its numbers."""
     rows: list[dict[str, Value]] = []
     raw = Points("global NL, test (nats)", "ECE")
     scaled = Points("global NL, test, scaled (nats)", "ECE, scaled")
     runs: list[str] = []
-    for group, name, subject in networks(found):
-        nl, ece, nl_scaled, ece_scaled = of_one_seed(found, subject)
-        raw.add(group, nl, ece)
-        scaled.add(group, nl_scaled, ece_scaled)
+    for group, name, subject in networks(comparison):
+        nl, ece, nl_scaled, ece_scaled = numbers = of_one_seed(comparison, subject)
+        values = [None if number is None else number.value for number in numbers]
+        raw.add(group, *values[:2])
+        scaled.add(group, *values[2:])
         row: dict[str, Value] = {"group": group, "network": name, "nl": nl, "ece": ece}
         row |= {"nl_scaled": nl_scaled, "ece_scaled": ece_scaled}
-        row["notes"] = found.results.remarks(subject, "vicinal")
+        row["notes"] = comparison.results.remarks(subject, "vicinal")
         rows.append(row)
         runs += [run for number in (nl, ece) if number for run in number.runs]
-    said = f"{raw.correlation}; after temperature scaling: {scaled.correlation}."
-    caption = found.caption(DATASET, said, DEPENDENT, "Of several seeds, the first.")
+    correlations = f"{raw.correlation}; after temperature scaling: {scaled.correlation}."
+    caption = comparison.caption(DATASET, correlations, DEPENDENT, "Of several seeds, the first.")
     figure = scatter_figure([raw, scaled])
     yield Drawing(
         "fig10", "Non-linearity and calibration", caption, figure, (*dict.fromkeys(runs),)
@@ -76,30 +79,30 @@ def render(found: Comparison) -> Iterator[Table | Drawing]:
     yield Table("fig10-numbers", "Networks in Figure 10", caption, columns, rows)
 
 
-def of_one_seed(found: Comparison, subject: Subject) -> list[Number | None]:
+def of_one_seed(comparison: Comparison, subject: Subject) -> list[Number | None]:
     """Return the quantities of a network, all of the first seed that has all that are known."""
-    cells = [found.results.cell(subject, metric) for metric in METRICS]
-    known = [set(cell.by_seed) for cell in cells if cell is not None]
-    seeds = sorted(set.intersection(*known)) if known else []
+    cells = [comparison.results.cell(subject, metric) for metric in METRICS]
+    seed_sets = [set(cell.by_seed) for cell in cells if cell is not None]
+    seeds = sorted(set.intersection(*seed_sets)) if seed_sets else []
     numbers: list[Number | None] = []
     for metric, cell in zip(METRICS, cells, strict=True):
         if cell is None or not seeds:
             numbers.append(None)
             continue
         kind = "vicinal" if metric.startswith("vicinal/") else "training"
-        run = found.results.slots[subject, seeds[0], kind]
+        run = comparison.results.slots[subject, seeds[0], kind]
         numbers.append(Number(cell.by_seed[seeds[0]], runs=(run.path,)))
     return numbers
 
 
-def networks(found: Comparison) -> Iterator[tuple[str, str, Subject]]:
+def networks(comparison: Comparison) -> Iterator[tuple[str, str, Subject]]:
     """Yield group, name and subject of each network."""
     for teacher in TEACHERS:
-        yield "teachers", found.label(teacher), Subject(DATASET, "teacher", teacher)
+        yield "teachers", comparison.label(teacher), Subject(DATASET, "teacher", teacher)
     for method in ("erm", "mixup"):
         yield "labels alone", f"student, {method}", Subject(DATASET, "student", "", method)
     for teacher in TEACHERS:
-        name = f"student of {found.label(teacher)}"
+        name = f"student of {comparison.label(teacher)}"
         for method, temperature in (("kd", "2"), *(("kd_mixup", t) for t in ("2", *OTHERS))):
             subject = Subject(DATASET, "student", teacher, method, temperature)
             yield method, f"{name}, {method}, T = {temperature}", subject

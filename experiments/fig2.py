@@ -20,14 +20,16 @@ from matplotlib.figure import Figure
 from mixkd.console import say
 from mixkd.files.reading import Damaged, read_arrays
 from mixkd.files.writing import replacing
-from mixkd.plots.reliability import COLOURS
-from mixkd.report.rows import Comparison, Drawing
+from mixkd.plots.style import COLOURS
+from mixkd.report.sections import Drawing
 from mixkd.report.table import Column, Table, Value
 from mixkd.reproduction.scale import Scale
 from mixkd.reproduction.study import Study, Wanted
 
+from .paper.comparison import Comparison
+
 if TYPE_CHECKING:
-    from mixkd.data.images import Splits
+    from mixkd.data.splits import Splits
     from mixkd.networks.network import Network
 
 CLASSES = ("a", "b", "c")
@@ -59,7 +61,7 @@ def make(scale: Scale, folder: Path) -> None:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
-def render(found: Comparison, folder: Path) -> Iterator[Table | Drawing]:
+def render(comparison: Comparison, folder: Path) -> Iterator[Table | Drawing]:
     """Yield the figure, and the mean confidences in it."""
     arrays = _saved(folder / "fig2.npz")
     if not {*ARRAYS} <= arrays.keys():
@@ -86,7 +88,8 @@ def _saved(path: Path) -> dict[str, np.ndarray]:
 
 def toy_splits(n: int = 600, seed: int = 0) -> Splits:
     """Return three classes, the arms of a spiral with noise, as images of one pixel."""
-    from mixkd.data.images import Images, Splits
+    from mixkd.data.images import Images
+    from mixkd.data.splits import Splits
 
     def spiral(part: int, count: int) -> Images:
         rng = np.random.default_rng([seed, part])
@@ -118,7 +121,8 @@ def train(
 
     from mixkd.config.method import MixConfig
     from mixkd.config.tasks import FinetuneConfig
-    from mixkd.data.module import ImageDataModule, make_stream
+    from mixkd.data.batches import make_stream
+    from mixkd.data.module import ImageDataModule
     from mixkd.modules.distillation import Distillation
     from mixkd.modules.learner import Learner
     from mixkd.modules.supervised import Supervised
@@ -146,8 +150,8 @@ def train(
             alpha=0.0, beta=1.0, t_squared=True,
         )  # fmt: skip
     # Of the shipped settings only the views and the batch are used.
-    words = ["network=resnet20", "data.pad=0", "data.batch_size=50", "trainer.accelerator=cpu"]
-    cfg = request("finetune", words)
+    overrides = ["network=resnet20", "data.pad=0", "data.batch_size=50", "trainer.accelerator=cpu"]
+    cfg = request("finetune", overrides)
     assert isinstance(cfg, FinetuneConfig)
     mix = MixConfig(lam="uniform", a=1.0, per="sample", kind="mixup") if "mixup" in method else None
     stream = make_stream(cfg.data, splits, mix, seed=0)

@@ -5,11 +5,13 @@ The bins of the ECE as curves, of the first seed: on the diagonal, confidence is
 
 from collections.abc import Iterator
 
-from mixkd.plots.reliability import Pair, calibration_curves_figure
 from mixkd.report.cells import Subject
-from mixkd.report.rows import NOTES, Comparison, Drawing, pair_of_columns
-from mixkd.report.table import Column, Table, Value
+from mixkd.report.sections import Drawing
+from mixkd.report.table import NOTES, Column, Table, Value
 from mixkd.reproduction.study import Study, Wanted
+
+from .paper.comparison import Comparison, pair_of_columns
+from .paper.figures.calibration_curves import Pair, calibration_curves_figure
 
 DATASET = "cifar100"
 TEACHERS = ("convnext_large", "resnet152v2", "convnext_tiny", "vit_b16")
@@ -22,7 +24,7 @@ def runs(study: Study) -> Iterator[Wanted]:
         yield from study.distilled(DATASET, teacher, "kd_mixup", "2")
 
 
-def render(found: Comparison) -> Iterator[Table | Drawing]:
+def render(comparison: Comparison) -> Iterator[Table | Drawing]:
     """Yield the figure, and the accuracies in it."""
     panels, rows, paths = [], [], []
     for teacher in TEACHERS:
@@ -32,19 +34,21 @@ def render(found: Comparison) -> Iterator[Table | Drawing]:
         }
         curves = {}
         for role, subject in of.items():
-            run = next(iter(found.results.runs(subject).values()), None)
+            run = next(iter(comparison.results.runs(subject).values()), None)
             bins = run.rows("reliability.csv") if run else []
             curves[role] = [row for row in bins if row.get("split") == "test"]
             paths += [run.path] if run else []
-            row: dict[str, Value] = {"network": f"{found.label(teacher)}, {role}"}
-            row |= found.both(subject, {"accuracy": ("test/accuracy", 100.0, 2)})
-            row["accuracy"] = found.first(subject, "test/accuracy", 100)
-            row["notes"] = found.results.remarks(subject)
+            row: dict[str, Value] = {"network": f"{comparison.label(teacher)}, {role}"}
+            row |= comparison.both(subject, {"accuracy": ("test/accuracy", 100.0, 2)})
+            row["accuracy"] = comparison.first(subject, "test/accuracy", 100)
+            row["notes"] = comparison.results.remarks(subject)
             rows.append(row)
         teachers, students = ((subject, "test/accuracy") for subject in of.values())
-        printed = found.printed_pair(teachers, students)
-        panels.append(Pair(found.label(teacher), curves["teacher"], curves["student"], printed))
-    caption = found.caption(DATASET, "Of several seeds, the first.")
+        printed = comparison.printed_pair(teachers, students)
+        panels.append(
+            Pair(comparison.label(teacher), curves["teacher"], curves["student"], printed)
+        )
+    caption = comparison.caption(DATASET, "Of several seeds, the first.")
     figure = calibration_curves_figure(panels)
     yield Drawing("fig3", "Confidence against accuracy", caption, figure, tuple(paths))
     columns = [Column("network", "Network"), *pair_of_columns("accuracy", "Accuracy (%)", 2), NOTES]

@@ -9,9 +9,11 @@ from collections.abc import Iterator
 
 from mixkd.plots.vicinal import vicinal_figure
 from mixkd.report.cells import Subject
-from mixkd.report.rows import NOTES, Comparison, Drawing
-from mixkd.report.table import Column, Table, Value
+from mixkd.report.sections import Drawing
+from mixkd.report.table import NOTES, Column, Table, Value
 from mixkd.reproduction.study import Study, Wanted
+
+from .paper.comparison import Comparison
 
 DATASET = "cifar100"
 TEACHERS = ("resnet152v2", "convnext_large", "convnext_tiny", "vit_b16")
@@ -32,12 +34,12 @@ def runs(study: Study) -> Iterator[Wanted]:
         yield study.evaluated(trained, "vicinal")
 
 
-def render(found: Comparison) -> Iterator[Table | Drawing]:
+def render(comparison: Comparison) -> Iterator[Table | Drawing]:
     """Yield the figure, and its headline numbers."""
     curves, rows, paths = {}, [], []
     for teacher in TEACHERS:
-        subject, name = Subject(DATASET, "teacher", teacher), found.label(teacher)
-        for run in found.results.runs(subject, "vicinal").values():
+        subject, name = Subject(DATASET, "teacher", teacher), comparison.label(teacher)
+        for run in comparison.results.runs(subject, "vicinal").values():
             lines = run.rows("vicinal.csv")
             curves[name] = [
                 line for line in lines if (line["split"], line["network"]) == ("train", "network")
@@ -46,10 +48,10 @@ def render(found: Comparison) -> Iterator[Table | Drawing]:
         curves.setdefault(name, [])
         row: dict[str, Value] = {"teacher": name}
         for column in COLUMNS:
-            row[column.name] = found.measured(subject, f"vicinal/train/{column.name}")
-        row["notes"] = found.results.remarks(subject, "vicinal")
+            row[column.name] = comparison.measured(subject, f"vicinal/train/{column.name}")
+        row["notes"] = comparison.results.remarks(subject, "vicinal")
         rows.append(row)
-    caption = found.caption(DATASET)
+    caption = comparison.caption(DATASET)
     figure = vicinal_figure(curves, stacked=True)
     yield Drawing("fig4", "Teachers on mixed images", caption, figure, tuple(paths))
     columns = [Column("teacher", "Teacher"), *COLUMNS, NOTES]

@@ -9,11 +9,17 @@ the mean over lambda and the gain at lambda = 0.5 are not, and have standard err
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import mean
 
-from mixkd.plots.vicinal import linearity_gain, linearity_gain_errors, linearity_gain_figure
 from mixkd.report.cells import Cell, Subject
-from mixkd.report.rows import NOTES, SEEDS, Comparison, Drawing, as_number, pair_of_columns
-from mixkd.report.table import Column, Table, Value
+from mixkd.report.sections import Drawing
+from mixkd.report.table import NOTES, SEEDS, Column, Table, Value
 from mixkd.reproduction.study import Study, Wanted
+
+from .paper.comparison import Comparison, pair_of_columns
+from .paper.figures.linearity_gain import (
+    linearity_gain,
+    linearity_gain_errors,
+    linearity_gain_figure,
+)
 
 DATASET = "cifar100"
 TEACHERS = ("resnet152v2", "convnext_large", "vit_b16", "convnext_tiny")
@@ -35,32 +41,38 @@ def runs(study: Study) -> Iterator[Wanted]:
         yield from study.beside_teacher(DATASET, teacher)
 
 
-def render(found: Comparison) -> Iterator[Table | Drawing]:
+def render(comparison: Comparison) -> Iterator[Table | Drawing]:
     """Yield the figure, and its peaks."""
     gains, errors, printed, rows, paths = {}, {}, {}, [], []
     for teacher in TEACHERS:
-        subject, name = Subject(DATASET, "student", teacher, "kd_mixup", "2"), found.label(teacher)
+        subject, name = (
+            Subject(DATASET, "student", teacher, "kd_mixup", "2"),
+            comparison.label(teacher),
+        )
         of_seeds, errors_of_seeds = [], []
-        for run in found.results.runs(subject, "vicinal").values():
+        for run in comparison.results.runs(subject, "vicinal").values():
             lines = [line for line in run.rows("vicinal.csv") if line["split"] == "train"]
             pair = [[x for x in lines if x["network"] == who] for who in ("teacher", "student")]
             of_seeds.append(linearity_gain(*pair))
             errors_of_seeds.append(linearity_gain_errors(pair[1]))
             paths.append(run.path)
         gains[name], errors[name] = _mean_curve(of_seeds), _mean_curve(errors_of_seeds)
-        if (peak := found.printed_here(subject, METRIC)) is not None:
+        if (peak := comparison.printed_here(subject, METRIC)) is not None:
             printed[name] = peak
-        row: dict[str, Value] = {"teacher": name, **found.both(subject, {"peak": (METRIC, 1.0, 3)})}
+        row: dict[str, Value] = {
+            "teacher": name,
+            **comparison.both(subject, {"peak": (METRIC, 1.0, 3)}),
+        }
         row["drawn"] = max(gains[name].values(), default=None)
         halfway = {seed: curve[0.5] for seed, curve in enumerate(of_seeds) if 0.5 in curve}
-        row["halfway"] = as_number(Cell(halfway) if halfway else None)
+        row["halfway"] = Cell(halfway).number() if halfway else None
         row["halfway_se"] = errors[name].get(0.5)
-        row["mean"] = found.measured(subject, MEAN)
-        row["mean_se"] = found.measured(subject, f"{MEAN}_se")
+        row["mean"] = comparison.measured(subject, MEAN)
+        row["mean_se"] = comparison.measured(subject, f"{MEAN}_se")
         row["seeds"] = float(len(of_seeds))
-        row["notes"] = found.results.remarks(subject, "vicinal")
+        row["notes"] = comparison.results.remarks(subject, "vicinal")
         rows.append(row)
-    caption = found.caption(DATASET, PAIRED)
+    caption = comparison.caption(DATASET, PAIRED)
     figure = linearity_gain_figure(gains, printed, errors)
     yield Drawing("fig5", "Gain in linearity", caption, figure, tuple(paths))
     columns = [

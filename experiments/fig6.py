@@ -10,11 +10,13 @@ from math import sqrt
 from statistics import stdev
 
 from mixkd.data.corruption_names import PAPER
-from mixkd.plots.corruptions import Gain, corruption_gains_figure
 from mixkd.report.cells import Subject
-from mixkd.report.rows import NOTES, SEEDS, Comparison, Drawing, pair_of_columns
-from mixkd.report.table import Column, Table, Value
+from mixkd.report.sections import Drawing
+from mixkd.report.table import NOTES, SEEDS, Column, Table, Value
 from mixkd.reproduction.study import Study, Wanted, for_seed
+
+from .paper.comparison import Comparison, pair_of_columns
+from .paper.figures.corruption_gains import Gain, corruption_gains_figure
 
 DATASET = "cifar100"
 TEACHERS = ("convnext_large", "vit_b16", "resnet152v2", "convnext_tiny")
@@ -30,32 +32,35 @@ def runs(study: Study) -> Iterator[Wanted]:
             yield study.evaluated(student, "corruptions", baselines=baselines)
 
 
-def render(found: Comparison) -> Iterator[Table | Drawing]:
+def render(comparison: Comparison) -> Iterator[Table | Drawing]:
     """Yield the figure, and its numbers."""
     gains: dict[str, dict[str, Gain]] = {}
     printed: dict[str, dict[str, float]] = {}
     rows, paths = [], []
     for teacher in TEACHERS:
-        subject, name = Subject(DATASET, "student", teacher, "kd_mixup", "2"), found.label(teacher)
+        subject, name = (
+            Subject(DATASET, "student", teacher, "kd_mixup", "2"),
+            comparison.label(teacher),
+        )
         gains[name], printed[name] = {}, {}
-        paths += [run.path for run in found.results.runs(subject, "corruptions").values()]
+        paths += [run.path for run in comparison.results.runs(subject, "corruptions").values()]
         for corruption in PAPER:
             path = f"corruption/{corruption}/mean"
-            if (cell := found.results.cell(subject, f"{path}/gain")) is not None:
+            if (cell := comparison.results.cell(subject, f"{path}/gain")) is not None:
                 values = list(cell.by_seed.values())
-                own = found.results.cell(subject, f"{path}/gain_se_erm")
-                one = own.mean if own is not None else float("nan")
+                error_cell = comparison.results.cell(subject, f"{path}/gain_se_erm")
+                one = error_cell.mean if error_cell is not None else float("nan")
                 error = stdev(values) / sqrt(len(values)) if len(values) > 1 else one
                 gains[name][corruption] = Gain(cell.mean, error)
-            if (label := found.printed_here(subject, f"{path}/gain")) is not None:
+            if (label := comparison.printed_here(subject, f"{path}/gain")) is not None:
                 printed[name][corruption] = label
             row: dict[str, Value] = {"teacher": name, "corruption": corruption}
-            row |= found.both(subject, {"gain": (f"{path}/gain", 100.0, 1)})
-            row["seeds"] = float(len(found.results.seeds(subject, "corruptions")))
-            row["notes"] = found.results.remarks(subject, "corruptions")
+            row |= comparison.both(subject, {"gain": (f"{path}/gain", 100.0, 1)})
+            row["seeds"] = float(len(comparison.results.seeds(subject, "corruptions")))
+            row["notes"] = comparison.results.remarks(subject, "corruptions")
             rows.append(row)
     bars = "Bars: two standard errors, over seeds, or of one seed over images."
-    caption = found.caption(DATASET, bars)
+    caption = comparison.caption(DATASET, bars)
     figure = corruption_gains_figure(gains, printed)
     yield Drawing("fig6", "Gain in accuracy by corruption", caption, figure, tuple(paths))
     columns = [

@@ -7,9 +7,12 @@ clusters of the features themselves. Row a: trained without mixup, row b: with i
 from collections.abc import Iterator
 
 from mixkd.report.cells import Subject
-from mixkd.report.rows import Comparison, Drawing, feature_parts
+from mixkd.report.sections import Drawing
 from mixkd.report.table import Table
 from mixkd.reproduction.study import Study, Wanted
+
+from .paper.comparison import Comparison
+from .paper.features import feature_parts
 
 DATASET = "cifar100"
 TEACHERS = ("convnext_large", "convnext_tiny", "resnet152v2")
@@ -29,13 +32,13 @@ def runs(study: Study) -> Iterator[Wanted]:
         yield study.evaluated(student, "features")
 
 
-def render(found: Comparison) -> Iterator[Table | Drawing]:
+def render(comparison: Comparison) -> Iterator[Table | Drawing]:
     """Yield the figure, and its numbers."""
     rows = {
         f"{letter}) {method}": [
-            *((found.label(t), Subject(DATASET, "teacher", t, method)) for t in TEACHERS),
-            (found.student, Subject(DATASET, "student", "", method)),
+            *((comparison.label(t), Subject(DATASET, "teacher", t, method)) for t in TEACHERS),
+            (comparison.student, Subject(DATASET, "student", "", method)),
         ]
         for letter, method in zip("ab", METHODS, strict=True)
     }
-    yield from feature_parts("fig7", "Features without and with mixup", rows, found, DATASET)
+    yield from feature_parts("fig7", "Features without and with mixup", rows, comparison, DATASET)

@@ -7,9 +7,12 @@ its two values in row b belongs to which teacher.
 from collections.abc import Iterator
 
 from mixkd.report.cells import Subject
-from mixkd.report.rows import Comparison, Drawing, feature_parts
+from mixkd.report.sections import Drawing
 from mixkd.report.table import Table
 from mixkd.reproduction.study import Study, Wanted
+
+from .paper.comparison import Comparison
+from .paper.features import feature_parts
 
 DATASET = "cifar100"
 TEACHERS = ("resnet152v2", "convnext_large")
@@ -27,11 +30,11 @@ def runs(study: Study) -> Iterator[Wanted]:
             yield study.evaluated(students[0], "features")
 
 
-def render(found: Comparison) -> Iterator[Table | Drawing]:
+def render(comparison: Comparison) -> Iterator[Table | Drawing]:
     """Yield the figure, and its numbers."""
     rows = {}
     for letter, method, more in (("a", "erm", ""), ("b", "mixup", "+mixup")):
-        own = [(t, Subject(DATASET, "student", t + more, "kd_mixup", "2")) for t in TEACHERS]
+        subjects = [(t, Subject(DATASET, "student", t + more, "kd_mixup", "2")) for t in TEACHERS]
         title = f"{letter}) teacher trained by {method}"
-        rows[title] = [(f"student of {found.label(t)}", subject) for t, subject in own]
-    yield from feature_parts("fig8", "Features of students", rows, found, DATASET)
+        rows[title] = [(f"student of {comparison.label(t)}", subject) for t, subject in subjects]
+    yield from feature_parts("fig8", "Features of students", rows, comparison, DATASET)

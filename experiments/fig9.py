@@ -7,11 +7,13 @@ the paper, that on test images.
 
 from collections.abc import Iterator
 
-from mixkd.plots.curves import accuracy_curves_figure
 from mixkd.report.cells import Subject
-from mixkd.report.rows import NOTES, SEEDS, Comparison, Drawing, pair_of_columns
-from mixkd.report.table import Column, Table, Value
+from mixkd.report.sections import Drawing
+from mixkd.report.table import NOTES, SEEDS, Column, Table, Value
 from mixkd.reproduction.study import Study, Wanted
+
+from .paper.comparison import Comparison, pair_of_columns
+from .paper.figures.accuracy_curves import accuracy_curves_figure
 
 DATASET = "cifar100"
 TEACHERS = ("convnext_tiny", "resnet152v2", "vit_b16", "convnext_large")
@@ -28,35 +30,35 @@ def runs(study: Study) -> Iterator[Wanted]:
             yield from study.distilled(DATASET, teacher, method, temperature)
 
 
-def render(found: Comparison) -> Iterator[Table | Drawing]:
+def render(comparison: Comparison) -> Iterator[Table | Drawing]:
     """Yield the figure, and the final accuracies."""
     panels: dict[str, dict[str, list[float]]] = {}
     printed, rows, paths = {}, [], []
     for teacher in TEACHERS:
-        name = found.label(teacher)
+        name = comparison.label(teacher)
         panels[name] = {}
         for setting, method, temperature in SETTINGS:
             subject = Subject(DATASET, "student", teacher, method, temperature)
             of_seeds = []
-            for run in found.results.runs(subject).values():
+            for run in comparison.results.runs(subject).values():
                 lines = run.rows("history.csv")
                 of_seeds.append([line.get("val/accuracy", float("nan")) for line in lines])
                 paths.append(run.path)
             length = min(map(len, of_seeds), default=0)
             panels[name][setting] = [
-                sum(own[epoch] for own in of_seeds) / len(of_seeds) for epoch in range(length)
+                sum(curve[epoch] for curve in of_seeds) / len(of_seeds) for epoch in range(length)
             ]
             row: dict[str, Value] = {"teacher": name, "setting": setting}
-            row |= found.both(subject, {"accuracy": ("test/accuracy", 1.0, 3)})
+            row |= comparison.both(subject, {"accuracy": ("test/accuracy", 1.0, 3)})
             row["epochs"] = float(length)
             row["seeds"] = float(len(of_seeds))
-            row["notes"] = found.results.remarks(subject)
+            row["notes"] = comparison.results.remarks(subject)
             rows.append(row)
-            best = found.printed_here(subject, "test/accuracy")
+            best = comparison.printed_here(subject, "test/accuracy")
             if best is not None:
                 printed[name] = best
-    label = "test accuracy" if found.selection(DATASET) == {"test"} else "held-out accuracy"
-    caption = found.caption(DATASET)
+    label = "test accuracy" if comparison.selection(DATASET) == {"test"} else "held-out accuracy"
+    caption = comparison.caption(DATASET)
     figure = accuracy_curves_figure(panels, printed, label)
     yield Drawing("fig9", "Accuracy while training", caption, figure, tuple(paths))
     columns = [

@@ -26,7 +26,7 @@ from mixkd.errors import UserError
 from mixkd.files.reading import Damaged, read_arrays, read_mapping, read_text
 from mixkd.files.writing import replacing, replacing_folder, write_json, write_text
 from mixkd.metrics.paired import NEEDED
-from mixkd.report.results import Expected, Reproduction, manifest
+from mixkd.report.plan import Expected, Reproduction, manifest
 from mixkd.reproduction.artefact import load_artefact
 from mixkd.tasks.report import write_report
 
@@ -52,13 +52,13 @@ Content = TypeVar("Content")
 KEPT_STATUS = ("state", "started", "ended", "stage", "epoch", "max_epochs")
 
 
-def main(words: Sequence[str]) -> str:
+def main(overrides: Sequence[str]) -> str:
     """Keep what is small, write the report on it, and return a few lines on it.
 
     Raises:
-        UserError: for a mistake in the words, or where there is no such reproduction.
+        UserError: for a mistake in the overrides, or where there is no such reproduction.
     """
-    given = by_key(words, KEYS)
+    given = by_key(overrides, KEYS)
     for key in ("scale", "out"):
         if key not in given:
             raise UserError.of(key, f"is missing; takes {KEYS[key]}")
@@ -86,7 +86,7 @@ def main(words: Sequence[str]) -> str:
             keep(root / run.path, new / run.path, is_training, is_training and is_first)
         write_json(manifest(new, reproduction.scale), reproduction.as_json())
     with TemporaryDirectory() as folder:
-        said = write_report(kept, reproduction, Path(folder)).splitlines()[1:]  # not of the page
+        summary = write_report(kept, reproduction, Path(folder)).splitlines()[1:]  # not of the page
         for stale in filter(is_of_a_report, out.iterdir()):
             stale.unlink()
         for path in Path(folder).iterdir():
@@ -94,7 +94,7 @@ def main(words: Sequence[str]) -> str:
                 with replacing(out / path.name) as temporary:
                     shutil.copyfile(path, temporary)
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
-    return "\n".join([*said, f"{len(finished)} runs kept, {size / 1e6:.1f} MB in {out}"])
+    return "\n".join([*summary, f"{len(finished)} runs kept, {size / 1e6:.1f} MB in {out}"])
 
 
 def is_of_a_report(path: Path) -> bool:
@@ -130,9 +130,9 @@ def keep(run: Path, place: Path, is_training: bool, with_predictions: bool) -> N
     plain = {k: status[k] for k in KEPT_STATUS if isinstance(status.get(k), str | int)}
     write_json(place / "status.json", plain)
     for name in [FEATURES, *([PREDICTIONS] if with_predictions else [])]:
-        found = sound(partial(read_arrays, names=ARRAYS[name], within=run), run / name)
-        if found is not None:
-            arrays = {key: smaller(array) for key, array in found.items()}
+        content = sound(partial(read_arrays, names=ARRAYS[name], within=run), run / name)
+        if content is not None:
+            arrays = {key: smaller(array) for key, array in content.items()}
             with replacing(place / name) as temporary, open(temporary, "wb") as file:
                 np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 

@@ -8,9 +8,10 @@ for the first of those.
 from collections.abc import Iterator
 
 from mixkd.report.cells import Subject
-from mixkd.report.rows import PAIRED, Comparison, calibration_table, paired_table
 from mixkd.report.table import Column, Table
 from mixkd.reproduction.study import Study, Wanted
+
+from .paper.comparison import PAIRED, Comparison, calibration_table, paired_table
 
 DATASET = "cifar100"
 TEACHERS = ("convnext_large", "vit_b16", "resnet152v2", "convnext_tiny")
@@ -27,7 +28,7 @@ def runs(study: Study) -> Iterator[Wanted]:
         yield from study.distilled(DATASET, teacher, "kd", "2")
 
 
-def render(found: Comparison) -> Iterator[Table]:
+def render(comparison: Comparison) -> Iterator[Table]:
     """Yield the table, and paired differences from T = 2 and from T = 2's baselines."""
     rows = [
         ({"teacher": "none", "setting": f"labels alone, {method}"}, student(method=method))
@@ -35,12 +36,12 @@ def render(found: Comparison) -> Iterator[Table]:
     ]
     pairs = []
     for teacher in TEACHERS:
-        name, best = found.label(teacher), student(teacher, "kd_mixup", "2")
+        name, best = comparison.label(teacher), student(teacher, "kd_mixup", "2")
         for temperature in TEMPERATURES:
-            own = student(teacher, "kd_mixup", temperature)
-            rows.append(({"teacher": name, "setting": f"T = {temperature}"}, own))
+            subject = student(teacher, "kd_mixup", temperature)
+            rows.append(({"teacher": name, "setting": f"T = {temperature}"}, subject))
             if temperature != "2":
-                pairs.append((f"{name}, T = 2", best, f"{name}, T = {temperature}", own))
+                pairs.append((f"{name}, T = 2", best, f"{name}, T = {temperature}", subject))
         plain = student(teacher, "kd", "2")
         rows.append(({"teacher": name, "setting": "kd without mixup, T = 2"}, plain))
         pairs += [
@@ -51,18 +52,18 @@ def render(found: Comparison) -> Iterator[Table]:
     yield calibration_table(
         "table1",
         "Accuracy and calibration across temperatures",
-        found.caption(DATASET),
+        comparison.caption(DATASET),
         [Column("teacher", "Teacher"), Column("setting", "Setting")],
         rows,
-        found,
+        comparison,
         percent=True,
     )
     yield paired_table(
         "table1-paired",
         "Paired differences from T = 2, on the same test images",
-        found.caption(DATASET, PAIRED),
+        comparison.caption(DATASET, PAIRED),
         pairs,
-        found.results,
+        comparison.results,
     )
 
 

@@ -6,9 +6,10 @@ learns from labels alone.
 
 from collections.abc import Iterator
 
-from mixkd.report.rows import Comparison, teachers_and_students
 from mixkd.report.table import Table
 from mixkd.reproduction.study import Study, Wanted
+
+from .paper.comparison import Comparison, teachers_and_students
 
 DATASET = "cifar10"
 TEACHERS = ("convnext_large", "vit_b16", "resnet152v2", "convnext_tiny")
@@ -22,9 +23,9 @@ def runs(study: Study) -> Iterator[Wanted]:
     yield from study.from_labels(DATASET, "erm")
 
 
-def render(found: Comparison) -> Iterator[Table]:
+def render(comparison: Comparison) -> Iterator[Table]:
     """Yield the table, and paired differences of the students from teacher and baseline."""
     yield from teachers_and_students(
-        "table2", "CIFAR-10: teachers and students", found.caption(DATASET), DATASET, TEACHERS,
-        found,
+        "table2", "CIFAR-10: teachers and students", comparison.caption(DATASET), DATASET, TEACHERS,
+        comparison,
     )  # fmt: skip

@@ -10,9 +10,10 @@ the baseline is trained as the students are.
 
 from collections.abc import Iterator
 
-from mixkd.report.rows import Comparison, teachers_and_students
 from mixkd.report.table import Table
 from mixkd.reproduction.study import Study, Wanted
+
+from .paper.comparison import Comparison, teachers_and_students
 
 DATASET = "imagenet"
 TEACHERS = ("convnext_large", "vit_b16", "resnet152v2", "convnext_tiny")
@@ -26,9 +27,9 @@ def runs(study: Study) -> Iterator[Wanted]:
     yield from study.from_labels(DATASET, "erm")
 
 
-def render(found: Comparison) -> Iterator[Table]:
+def render(comparison: Comparison) -> Iterator[Table]:
     """Yield the table, and paired differences of the students from teacher and baseline."""
     yield from teachers_and_students(
-        "table4", "ImageNet: teachers and students", found.caption(DATASET), DATASET, TEACHERS,
-        found,
+        "table4", "ImageNet: teachers and students", comparison.caption(DATASET), DATASET, TEACHERS,
+        comparison,
     )  # fmt: skip

@@ -7,9 +7,10 @@ on test images. `scaled` is the same after temperature scaling, which takes conf
 from collections.abc import Iterator
 
 from mixkd.report.cells import Subject
-from mixkd.report.rows import NOTES, Comparison, pair_of_columns
-from mixkd.report.table import Column, Table, Value
+from mixkd.report.table import NOTES, Column, Table, Value
 from mixkd.reproduction.study import Study, Wanted
+
+from .paper.comparison import Comparison, pair_of_columns
 
 DATASET = "cifar100"
 TEACHERS = ("convnext_large", "vit_b16", "resnet152v2", "convnext_tiny")
@@ -34,7 +35,7 @@ def runs(study: Study) -> Iterator[Wanted]:
         yield study.evaluated(trained, "vicinal")
 
 
-def render(found: Comparison) -> Iterator[Table]:
+def render(comparison: Comparison) -> Iterator[Table]:
     """Yield the table."""
     columns = [
         Column("teacher", "Teacher"),
@@ -50,10 +51,15 @@ def render(found: Comparison) -> Iterator[Table]:
     rows = []
     for teacher in TEACHERS:
         subject = Subject(DATASET, "teacher", teacher)
-        row: dict[str, Value] = {"teacher": found.label(teacher)}
-        row |= found.both(subject, QUANTITIES)
-        row |= {name: found.measured(subject, metric) for name, metric in MORE.items()}
-        said = [found.results.remarks(subject), found.results.remarks(subject, "vicinal")]
-        row["notes"] = "; ".join(dict.fromkeys(filter(None, said)))
+        row: dict[str, Value] = {"teacher": comparison.label(teacher)}
+        row |= comparison.both(subject, QUANTITIES)
+        row |= {name: comparison.measured(subject, metric) for name, metric in MORE.items()}
+        remarks = [
+            comparison.results.remarks(subject),
+            comparison.results.remarks(subject, "vicinal"),
+        ]
+        row["notes"] = "; ".join(dict.fromkeys(filter(None, remarks)))
         rows.append(row)
-    yield Table("table5", "Non-linearity of the teachers", found.caption(DATASET), columns, rows)
+    yield Table(
+        "table5", "Non-linearity of the teachers", comparison.caption(DATASET), columns, rows
+    )

@@ -11,9 +11,10 @@ would hide that a student is the less linear one.
 from collections.abc import Iterator
 
 from mixkd.report.cells import Subject
-from mixkd.report.rows import NOTES, SEEDS, Comparison, pair_of_columns
-from mixkd.report.table import Column, Table, Value
+from mixkd.report.table import NOTES, SEEDS, Column, Table, Value
 from mixkd.reproduction.study import Study, Wanted
+
+from .paper.comparison import Comparison, pair_of_columns
 
 DATASET = "cifar100"
 TEACHERS = ("resnet152v2", "convnext_large", "vit_b16", "convnext_tiny")
@@ -57,7 +58,7 @@ def runs(study: Study) -> Iterator[Wanted]:
         yield from study.beside_teacher(DATASET, teacher)
 
 
-def render(found: Comparison) -> Iterator[Table]:
+def render(comparison: Comparison) -> Iterator[Table]:
     """Yield the table."""
     columns = [
         Column("teacher", "Teacher"),
@@ -75,11 +76,11 @@ def render(found: Comparison) -> Iterator[Table]:
     rows = []
     for teacher in TEACHERS:
         subject = Subject(DATASET, "student", teacher, "kd_mixup", "2")
-        row: dict[str, Value] = {"teacher": found.label(teacher)}
-        row |= found.both(subject, QUANTITIES)
-        row |= {name: found.measured(subject, metric) for name, (metric, _) in MORE.items()}
-        row["seeds"] = float(len(found.results.seeds(subject, "vicinal")))
-        row["notes"] = found.results.remarks(subject, "vicinal")
+        row: dict[str, Value] = {"teacher": comparison.label(teacher)}
+        row |= comparison.both(subject, QUANTITIES)
+        row |= {name: comparison.measured(subject, metric) for name, (metric, _) in MORE.items()}
+        row["seeds"] = float(len(comparison.results.seeds(subject, "vicinal")))
+        row["notes"] = comparison.results.remarks(subject, "vicinal")
         rows.append(row)
-    caption = found.caption(DATASET, PAIRED)
+    caption = comparison.caption(DATASET, PAIRED)
     yield Table("table6", "Gain in linearity and alignment", caption, columns, rows)

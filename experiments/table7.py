@@ -9,9 +9,10 @@ from collections.abc import Iterator
 
 from mixkd.data.corruption_names import PAPER
 from mixkd.report.cells import Subject
-from mixkd.report.rows import NOTES, SEEDS, Comparison, pair_of_columns
-from mixkd.report.table import Column, Table, Value
+from mixkd.report.table import NOTES, SEEDS, Column, Table, Value
 from mixkd.reproduction.study import Study, Wanted, for_seed
+
+from .paper.comparison import Comparison, pair_of_columns
 
 DATASET = "cifar100"
 TEACHERS = ("convnext_large", "vit_b16", "resnet152v2", "convnext_tiny")
@@ -31,7 +32,7 @@ def runs(study: Study) -> Iterator[Wanted]:
             yield study.evaluated(student, "corruptions", baselines=baselines)
 
 
-def render(found: Comparison) -> Iterator[Table]:
+def render(comparison: Comparison) -> Iterator[Table]:
     """Yield the table."""
     columns = [Column("teacher", "Teacher"), Column("corruption", "Corruption")]
     for severity in SEVERITIES:
@@ -51,20 +52,22 @@ def render(found: Comparison) -> Iterator[Table]:
         )
         for name in PAPER:
             row: dict[str, Value] = {
-                "teacher": found.label(teacher) if teacher else "baseline, labels alone",
+                "teacher": comparison.label(teacher) if teacher else "baseline, labels alone",
                 "corruption": name,
             }
             path = f"corruption/{name}"
-            row |= found.both(
+            row |= comparison.both(
                 subject,
                 {f"s{s}": (f"{path}/{s}/accuracy", 100.0, 2) for s in SEVERITIES},
             )
-            row["mean"] = found.measured(subject, f"{path}/mean/accuracy", 100)
-            row["ece"] = found.measured(subject, f"{path}/mean/ece")
-            row["gain"] = found.measured(subject, f"{path}/mean/gain_erm", 100)
+            row["mean"] = comparison.measured(subject, f"{path}/mean/accuracy", 100)
+            row["ece"] = comparison.measured(subject, f"{path}/mean/ece")
+            row["gain"] = comparison.measured(subject, f"{path}/mean/gain_erm", 100)
             beyond = f"{path}/mean/gain_beyond_clean_erm"
-            row["gain_beyond_clean"] = found.measured(subject, beyond, 100)
-            row["seeds"] = float(len(found.results.seeds(subject, "corruptions")))
-            row["notes"] = found.results.remarks(subject, "corruptions")
+            row["gain_beyond_clean"] = comparison.measured(subject, beyond, 100)
+            row["seeds"] = float(len(comparison.results.seeds(subject, "corruptions")))
+            row["notes"] = comparison.results.remarks(subject, "corruptions")
             rows.append(row)
-    yield Table("table7", "Accuracy on corrupted images", found.caption(DATASET), columns, rows)
+    yield Table(
+        "table7", "Accuracy on corrupted images", comparison.caption(DATASET), columns, rows
+    )

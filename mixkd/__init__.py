@@ -17,7 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mixkd.data.module import vicinal_batches
+    from mixkd.data.batches import vicinal_batches
     from mixkd.evaluation.library import (
         Linearity,
         fit_temperature,
@@ -68,7 +68,7 @@ _HOMES = {
         "measure_calibration",
         "measure_linearity",
     ),
-    "data.module": ("vicinal_batches",),
+    "data.batches": ("vicinal_batches",),
     "export.load": ("load_network",),
     "losses.distillation": (
         "Losses",

@@ -133,8 +133,10 @@ def _run(words: list[str]) -> None:
             )
         if command in TASKS or command == "export":
             _leave(run_task(command, rest))
-        look = getattr(import_module(f"mixkd.tasks.{command}"), LOOKS[command])
-        said = look(rest)
+        task = getattr(import_module(f"mixkd.tasks.{command}"), LOOKS[command])
+        from mixkd.config.inspection import PARSERS
+
+        said = task(PARSERS[command](rest))
         text, status = said if isinstance(said, tuple) else (said, 0)
         tell(text)
         sys.exit(status)

@@ -7,10 +7,10 @@ from typing import Any, Literal, get_args, get_origin
 from mixkd.cli import COMMANDS
 from mixkd.config.compose import NETWORK_KEYS, PRESETS
 from mixkd.config.fields import fields_of
+from mixkd.config.inspection import LISTS
 from mixkd.config.shipped import artefacts, config_dir, group_names
 from mixkd.config.tasks import SCHEMAS
 from mixkd.errors import UserError
-from mixkd.tasks.list import WHAT
 
 # Bash parts words at `=`, and then takes what comes after it alone.
 INSTALL = """\
@@ -56,7 +56,7 @@ def candidates(line: str) -> list[str]:
     if command is None:
         found = [*COMMANDS, "--help", "--version"]
     elif command == "list":
-        found = WHAT
+        found = LISTS
     elif command == "reproduce":
         found = [*artefacts(), "all"]
     elif command in NETWORK_KEYS:

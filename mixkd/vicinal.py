@@ -208,7 +208,9 @@ def mix(view: Tensor, partner_view: Tensor, lam: Tensor) -> Tensor:
     return torch.lerp(partner_view, view, lam.to(view.dtype).view(-1, *[1] * (view.ndim - 1)))
 
 
-def cut(view: Tensor, partner_view: Tensor, lam: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:
+def cutmix(
+    view: Tensor, partner_view: Tensor, lam: Tensor, centre: Tensor
+) -> tuple[Tensor, Tensor]:
     """Paste a box of the partner's view into each view (CutMix, Yun et al. 2019).
 
     As in the authors' code, its sides are sqrt(1 - lam) of the image's, in whole pixels: half of

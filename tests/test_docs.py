@@ -17,18 +17,16 @@ from PIL import Image
 
 from mixkd import cli
 from mixkd.config.compose import compose
+from mixkd.config.inspection import COMPARE_KEYS, DASHBOARD_KEYS, LISTS, REPORT_KEYS
 from mixkd.config.overrides import by_key
+from mixkd.config.reproduce import ReproduceConfig
 from mixkd.config.tasks import TASKS, ExportConfig
 from mixkd.errors import Problem, UserError
 from mixkd.launchers.search import space_of, values_of
 from mixkd.launchers.sweep import jobs_of
+from mixkd.reproduction.overrides import by_command
 from mixkd.reproduction.scale import load_scale
 from mixkd.request import request, request_export
-from mixkd.tasks import reproduce
-from mixkd.tasks.compare import KEYS as COMPARE
-from mixkd.tasks.dashboard import KEYS as DASHBOARD
-from mixkd.tasks.list import WHAT
-from mixkd.tasks.report import KEYS as REPORT
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
@@ -116,19 +114,19 @@ def check_look(command: str, words: Sequence[str]) -> None:
     """Check the words of a command that is none of Hydra's."""
     match command:
         case "list":
-            assert words[0] in WHAT
+            assert words[0] in LISTS
         case "compare":
-            by_key(words, COMPARE)
+            by_key(words, COMPARE_KEYS)
         case "report":
-            by_key(words, REPORT)
+            by_key(words, REPORT_KEYS)
         case "dashboard":
-            compose("distill", [w for w in words if w.partition("=")[0] not in DASHBOARD])
+            compose("distill", [w for w in words if w.partition("=")[0] not in DASHBOARD_KEYS])
         case "export":
             request_export(words)
         case "reproduce":
-            _, given, rest = reproduce._parsed(words)
-            load_scale(given["scale"], given["protocol"], reproduce._seeds(given["seeds"]))
-            reproduce._more(rest)
+            config = ReproduceConfig.parse(words)
+            load_scale(config.scale, config.protocol, config.seeds)
+            by_command(config.overrides)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

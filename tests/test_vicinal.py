@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
+from mixkd.data.batches import vicinal_batch
 from mixkd.data.images import Images
-from mixkd.data.module import vicinal_batch
 from mixkd.data.views import Views
-from mixkd.vicinal import Mixing, Plan, VicinalStream, cut, draw_lam, mix
+from mixkd.vicinal import Mixing, Plan, VicinalStream, cutmix, draw_lam, mix
 
 UNIFORM = Mixing("uniform")
 VIEWS = Views((6, 6), resize=None, size=None, pad=2)
@@ -124,7 +124,7 @@ def test_cutmix_pastes_a_box_by_hand() -> None:
     view, partner = torch.zeros(2, 3, 4, 8), torch.ones(2, 3, 4, 8)
     # lam 3/4: a box of half the sides, 2 x 4, round row 2 and column 4; the second is clipped.
     lam, centre = torch.tensor([0.75, 0.75]), torch.tensor([[0.5, 0.5], [0.0, 0.0]])
-    mixed, share = cut(view, partner, lam, centre)
+    mixed, share = cutmix(view, partner, lam, centre)
     expected = torch.zeros(2, 4, 8)
     expected[0, 1:3, 2:6] = 1
     expected[1, :1, :2] = 1
@@ -141,7 +141,7 @@ def test_cutmix_boxes_are_those_of_the_published_code(shape: tuple[int, int]) ->
     )
     centre = torch.from_numpy(rng.random((len(given), 2))).float()
     view, partner = (torch.full((len(given), 1, *shape), value) for value in (0.0, 1.0))
-    mixed, share = cut(view, partner, torch.from_numpy(given).float(), centre)
+    mixed, share = cutmix(view, partner, torch.from_numpy(given).float(), centre)
     for k, lam in enumerate(given):
         expected = np.zeros(shape)
         ends = []
@@ -155,7 +155,7 @@ def test_cutmix_boxes_are_those_of_the_published_code(shape: tuple[int, int]) ->
 
 def test_cutmix_keeps_nothing_at_lambda_0_and_all_at_1() -> None:
     view, partner = torch.zeros(2, 3, 6, 6), torch.ones(2, 3, 6, 6)
-    mixed, share = cut(view, partner, torch.tensor([0.0, 1.0]), torch.full((2, 2), 0.5))
+    mixed, share = cutmix(view, partner, torch.tensor([0.0, 1.0]), torch.full((2, 2), 0.5))
     assert mixed.mean(dim=(1, 2, 3)).tolist() == [1, 0]
     assert share.tolist() == [0, 1]
 

@@ -10,9 +10,10 @@ import torch
 from experiments.bench.parts import configured, random_images, random_splits, timm_network
 from experiments.bench.timing import Figure, in_turn, ratios, timed
 from mixkd.data.corrupted import read_arrays
-from mixkd.data.images import Splits
 from mixkd.data.module import ImageDataModule
-from mixkd.evaluation.corruption_probe import CorruptionProbe
+from mixkd.data.splits import Splits
+from mixkd.evaluation.corruptions import NetworkCounts
+from mixkd.evaluation.passes import show
 from mixkd.training.fit import make_trainer
 
 IMAGES, BATCH = 10_000, 500  # of a severity, as in CIFAR-10-C, and at once
@@ -31,12 +32,10 @@ def figures(repeats: int) -> Iterator[Figure]:
         views = (images.pixels[:IMAGES] / 255).tensor_split(IMAGES // BATCH)
 
         def evaluation() -> None:
-            probe = CorruptionProbe({"network": network}, {"network": 2.0})
+            counts = NetworkCounts({"network": network}, {"network": 2.0})
             test = read_arrays(place, "fog", 1, len(classes))
             data = ImageDataModule(Splits(few, few, test, classes), cfg.data)
-            make_trainer(cfg.trainer).test(probe, data, verbose=False)
-            probe.values()
-            probe.hits()
+            show(make_trainer(cfg.trainer), data, counts.parts, counts.update, counts.compute)
 
         def passes() -> None:
             with torch.inference_mode():

@@ -15,9 +15,9 @@ from torchvision.io import decode_jpeg, read_file
 
 from experiments.bench.parts import configured, mixed_stream, random_splits
 from experiments.bench.timing import Figure, in_turn, ratios, timed
+from mixkd.data.batches import make_views, vicinal_batch
 from mixkd.data.decode import Files
 from mixkd.data.images import Images
-from mixkd.data.module import make_views, vicinal_batch
 from mixkd.data.views import Views
 from mixkd.vicinal import mix
 

@@ -5,10 +5,13 @@ import torch
 from torch import nn
 
 from mixkd.config.tasks import FinetuneConfig
-from mixkd.data.images import Images, Splits
-from mixkd.data.module import ImageDataModule, make_stream
+from mixkd.data.batches import make_stream
+from mixkd.data.images import Images
+from mixkd.data.module import ImageDataModule
+from mixkd.data.splits import Splits
 from mixkd.modules.learner import Learner
-from mixkd.networks.network import Network, timm_core
+from mixkd.networks.build import timm_core
+from mixkd.networks.network import Network
 from mixkd.request import request
 from mixkd.training.fit import make_trainer, prepare
 from mixkd.vicinal import VicinalStream

@@ -11,13 +11,13 @@ import torch
 
 from experiments.bench.parts import configured, mixed_stream, random_splits, timm_network, train
 from experiments.bench.timing import Figure, in_turn
+from mixkd.data.batches import make_views, vicinal_batch
 from mixkd.data.images import Images
-from mixkd.data.module import make_views, vicinal_batch
 from mixkd.modules.distillation import Distillation
 from mixkd.modules.supervised import Supervised
 from mixkd.networks.network import FrozenTeacher
 from mixkd.training.optimization import Optimization
-from mixkd.training.tape import Deck, Tape
+from mixkd.training.tape import Tape, TapedTeacher
 
 SIDE, BATCH, STEPS, TEMPERATURES = 64, 32, 6, 6
 
@@ -58,7 +58,7 @@ def compared(repeats: int) -> dict[str, list[float]]:
     images, views, rows = splits.train, make_views(cfg.data, splits), torch.arange(BATCH)
     assert isinstance(images, Images)
 
-    def distilled(deck: Deck | None) -> float:
+    def distilled(taped: TapedTeacher | None) -> float:
         learner = Distillation(
             timm_network("mobilenetv2_100"),
             Optimization.of(cfg),
@@ -68,7 +68,7 @@ def compared(repeats: int) -> dict[str, list[float]]:
             alpha=0.1,
             beta=0.9,
             t_squared=True,
-            deck=deck,
+            taped=taped,
         )
         with redirect_stderr(io.StringIO()):  # what a run says of its tape
             return train(cfg, splits, learner, stream)
@@ -88,15 +88,15 @@ def compared(repeats: int) -> dict[str, list[float]]:
 
     with TemporaryDirectory() as folder:
 
-        def deck(name: str) -> Deck:
+        def taped(name: str) -> TapedTeacher:
             shape = (stream.steps_per_epoch, stream.batch_size, len(splits.classes))
-            return Deck(Tape(Path(folder), {"of": name}, shape, "float16"), epochs=1)
+            return TapedTeacher(Tape(Path(folder), {"of": name}, shape, "float16"), epochs=1)
 
-        distilled(deck("read"))  # records
+        distilled(taped("read"))  # records
         number = iter(range(repeats + 1))
         works = {
-            "recording": lambda: distilled(deck(f"recorded {next(number)}")),
-            "reading": lambda: distilled(deck("read")),
+            "recording": lambda: distilled(taped(f"recorded {next(number)}")),
+            "reading": lambda: distilled(taped("read")),
             "live": lambda: distilled(None),
             "student": student,
             "teacher": asked,

@@ -8,11 +8,12 @@ from torch import Tensor
 
 from experiments.bench.parts import configured, random_splits, timm_network
 from experiments.bench.timing import Figure, in_turn, ratios, timed
+from mixkd.data.batches import PairBatch
 from mixkd.data.images import Images
 from mixkd.data.module import ImageDataModule
 from mixkd.data.pairs import draw_pairs
-from mixkd.evaluation.vicinal_probe import VicinalProbe
-from mixkd.metrics.vicinal import Line, pair_values
+from mixkd.evaluation.passes import show
+from mixkd.metrics.vicinal import Line, VicinalLinearity, answers_between, pair_values
 from mixkd.training.fit import make_trainer
 from mixkd.vicinal import mix
 
@@ -51,9 +52,13 @@ def compared(classes: int, naively: bool, repeats: int) -> dict[str, list[float]
     def analysis() -> None:
         data = ImageDataModule(splits, cfg.data)
         data.tested, data.pairs = "train", pairs
-        probe = VicinalProbe({"network": network}, grid, {})
-        make_trainer(cfg.trainer).test(probe, data, verbose=False)
-        probe.summary()
+        metric = VicinalLinearity(["network"], grid)
+
+        def update(batch: PairBatch) -> None:
+            answers = answers_between({"network": network}, batch.first, batch.second, grid)
+            metric.update(answers, batch.position)
+
+        show(make_trainer(cfg.trainer), data, [network, metric], update, metric.compute)
 
     def answer(views: Tensor) -> Tensor:
         with torch.inference_mode():

@@ -12,17 +12,19 @@ import numpy as np
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from PIL import Image
 
+from mixkd.config.analyses import analysis_files
 from mixkd.config.logging import WandbConfig
 from mixkd.config.tasks import EvaluateConfig, TrainingConfig
 from mixkd.console import is_leader, say
 from mixkd.errors import UserError, shortened
+from mixkd.files.layout import FIGURES, WANDB_ID
 from mixkd.files.reading import Damaged, read_text
 from mixkd.files.writing import write_text
 from mixkd.redact import hidden
 from mixkd.runs.provenance import git_revision
 from mixkd.runs.run import Run
 
-TABLES = ("reliability", "vicinal", "corruptions")
+TABLES = ("reliability", *(Path(f).stem for f in analysis_files() if f.endswith(".csv")))
 
 
 @contextmanager
@@ -62,7 +64,7 @@ def _wandb(own: WandbConfig, cfg: TrainingConfig | EvaluateConfig, run: Run) -> 
         return WandbLogger(save_dir=run.path)  # Lightning lets only the first process log
     import wandb
 
-    kept = run.path / "wandb-id.txt"
+    kept = run.path / WANDB_ID
     if not kept.is_file():
         write_text(kept, secrets.token_hex(5) + "\n")
     mode = None if own.mode == "auto" else own.mode  # None: as WANDB_MODE in the environment says
@@ -144,7 +146,7 @@ def log_results(
 ) -> None:
     """Send what a run directory holds in the end: metrics, figures and tables."""
     for logger in loggers if is_leader() else []:
-        for picture in sorted((run.path / "figures").glob("*.png")):
+        for picture in sorted((run.path / FIGURES).glob("*.png")):
             log_picture([logger], f"figures/{picture.stem}", picture, step)
         if isinstance(logger, WandbLogger):
             import wandb

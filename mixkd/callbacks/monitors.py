@@ -10,10 +10,12 @@ from mixkd.callbacks.loggers import log_picture
 from mixkd.config.logging import LinearityMonitorConfig
 from mixkd.data.module import ImageDataModule
 from mixkd.data.pairs import draw_pairs
-from mixkd.evaluation.vicinal_probe import VicinalProbe
+from mixkd.files.layout import FIGURES
+from mixkd.metrics.vicinal import VicinalLinearity, answers_between
 from mixkd.modules.distillation import Distillation
 from mixkd.modules.learner import Learner
-from mixkd.plots.reliability import Curve, reliability_figure, save_figure
+from mixkd.plots.reliability import Curve, reliability_figure
+from mixkd.plots.style import save_figure
 from mixkd.plots.vicinal import vicinal_figure
 from mixkd.runs.run import Run
 
@@ -42,7 +44,7 @@ class CalibrationMonitor(Callback):
             return
         ece = pl_module.values["val/ece"]
         title = f"held-out, epoch {trainer.current_epoch + 1}"
-        stem = self.run.path / "figures" / "reliability-training"
+        stem = self.run.path / FIGURES / "reliability-training"
         save_figure(reliability_figure([Curve(title, pl_module.reliability, ece)]), stem)
         png = stem.with_suffix(".png")
         log_picture(trainer.loggers, "val/reliability", png, trainer.global_step)
@@ -75,18 +77,18 @@ class LinearityMonitor(Callback):
         if isinstance(pl_module, Distillation):
             networks = {"student": pl_module.outcome, "teacher": pl_module.teacher}
         lambdas = torch.linspace(0, 1, self.cfg.lambdas, dtype=torch.float64).tolist()
-        probe = VicinalProbe(networks, lambdas, {})
-        probe.trainer = trainer
+        metric = VicinalLinearity(tuple(networks), lambdas).to(pl_module.device)
         pairs = draw_pairs(n, self.cfg.n_pairs, self.cfg.seed)
         with torch.no_grad(), trainer.precision_plugin.val_step_context():
-            for number, batch in enumerate(data.pair_batches("val", pairs)):
-                probe.test_step(batch, number)
-        rows, found = probe.summary()
+            for batch in data.pair_batches("val", pairs):
+                answers = answers_between(networks, batch.first, batch.second, lambdas)
+                metric.update(answers, batch.position)
+        rows, found = metric.compute()
         found = {f"vicinal/val/{name}": value for name, value in found.items()}
         pl_module.values |= found
         pl_module.log_dict(found, rank_zero_only=True)
         if trainer.is_global_zero:
-            stem = self.run.path / "figures" / "vicinal-training"
+            stem = self.run.path / FIGURES / "vicinal-training"
             save_figure(vicinal_figure(rows), stem)
             png = stem.with_suffix(".png")
             log_picture(trainer.loggers, "val/vicinal", png, trainer.global_step)

@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from mixkd.config.tasks import TrainingConfig
 from mixkd.console import say
+from mixkd.files.layout import HISTORY, STAGE1
 from mixkd.files.writing import replacing, write_csv
 from mixkd.modules.learner import Learner
 from mixkd.runs.run import Run
@@ -110,7 +111,7 @@ class Recorder(Checkpoint):
 
     def write_history(self) -> None:
         """Write history.csv or stage1.csv: the rows of every epoch so far; nan where not looked."""
-        name = "stage1.csv" if self.stage == 1 else "history.csv"
+        name = STAGE1 if self.stage == 1 else HISTORY
         columns = {column: math.nan for row in self.rows for column in row}
         write_csv(self.run.path / name, [columns | row for row in self.rows])
 

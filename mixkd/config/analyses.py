@@ -1,31 +1,48 @@
-"""The sections of what `mixkd evaluate` measures beside calibration."""
+"""The sections of what `mixkd evaluate` measures beside calibration.
 
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, ClassVar, Literal
+An analysis is two files of one name: mixkd/evaluation/NAME.py and conf/analysis/NAME.yaml. Nothing
+else names it: this module finds its section, and what follows from keys alone is asked of that.
+"""
 
-from pydantic import AfterValidator, Field
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from importlib import import_module
+from typing import Any, ClassVar, TypeVar
 
-from mixkd.config.data import CORRUPTED
-from mixkd.config.fields import (
-    PATH,
-    PLACE,
-    Count,
-    Flag,
-    Name,
-    Section,
-    Splits,
-    each_once,
-    takes,
-    value_of,
-)
-from mixkd.data.corruption_names import PAPER, STANDARD
-from mixkd.errors import Problem, nearest
+from omegaconf import DictConfig, OmegaConf
+from pydantic import BaseModel, create_model
+
+from mixkd.config.data import CorruptedDataConfig, DataConfig
+from mixkd.config.fields import Flag, Section
+from mixkd.config.shipped import config_dir
+from mixkd.errors import Problem
+
+T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
 
 
 class AnalysisConfig(Section):
-    """The keys of an analysis."""
+    """The keys of an analysis, and what follows from them alone.
 
-    asks_others: ClassVar[str] = ""  # what about, where it asks teachers and baselines as well
+    Attributes:
+        order: where it comes among the others; of equal ones the names count.
+        prefix: how the names of its metrics begin.
+        files: what it writes into a run directory, beside figures.
+        columns: of its CSV files, the texts and the numbers that every row holds.
+        asks_others: where it asks teachers and baselines as well, what about, in words.
+        is_for_baselines: whether baselines ask for it, where no analysis that asks them is chosen.
+        is_drawn: whether artefacts of experiments/ show it, so that a report needs no plain table.
+        enabled: whether it is asked for.
+    """
+
+    order: ClassVar[int] = 100
+    prefix: ClassVar[str]
+    files: ClassVar[tuple[str, ...]] = ()
+    columns: ClassVar[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {}
+    asks_others: ClassVar[str] = ""
+    is_for_baselines: ClassVar[bool] = False
+    is_drawn: ClassVar[bool] = False
 
     enabled: Flag
 
@@ -34,95 +51,80 @@ class AnalysisConfig(Section):
         """Yield what no single key can know, where the analysis is asked for.
 
         Args:
-            keys: its own, of any type.
+            keys: its own, of any type: the schema checks those.
             raw: the whole configuration.
         """
         yield from ()
 
+    def identity(self, keys: dict[str, Any]) -> dict[str, Any]:
+        """Return what of its keys names an experiment, where it is asked for; by default all."""
+        return keys
 
-class VicinalConfig(AnalysisConfig):
-    """Vicinal analysis: how networks answer between pairs of images."""
+    def further_data(self, data: DataConfig) -> Iterator[CorruptedDataConfig]:
+        """Yield data of its own, by whose content a run is named; by default there is none."""
+        yield from ()
 
-    asks_others = "between images"
+    @abstractmethod
+    def forward_images(self, sizes: Mapping[str, int]) -> float:
+        """Return how many images a network answers.
 
-    splits: Splits
-    n_pairs: Count
-    lambdas: Annotated[int, takes("a whole number from 3 to 1001", ge=3, le=1001)]
-    seed: Annotated[int, takes("a whole number from 0 to 4294967295", ge=0, le=2**32 - 1)]
-    pairs: Annotated[str | None, PATH, takes("a .npz file of pairs, or null")]
-
-
-class CorruptionsConfig(AnalysisConfig):
-    """The test images, corrupted: which corruptions and severities, made here or published."""
-
-    asks_others = "corrupted ones"
-
-    source: Literal["made", "cifar10_c", "cifar100_c", "imagenet_c"]
-    root: Annotated[str | None, PLACE, PATH, takes("a folder, or null")]
-    names: Annotated[
-        Literal["paper", "all"]
-        | Annotated[list[Name], Field(min_length=1), AfterValidator(each_once)],
-        takes("paper, all, or a list of names such as fog, each once"),
-    ]
-    severities: Annotated[
-        list[Annotated[int, Field(ge=1, le=5)]],
-        AfterValidator(each_once),
-        takes("a list of whole numbers from 1 to 5", min_length=1),
-    ]
-    seed: Annotated[int, takes("a whole number from 0 to 4294967295", ge=0, le=2**32 - 1)]
-
-    @property
-    def chosen(self) -> tuple[str, ...]:
-        """The names of the corruptions."""
-        match self.names:
-            case "paper":
-                return PAPER
-            case "all":
-                return STANDARD
-            case _:
-                return tuple(self.names)
-
-    @classmethod
-    def contradictions(cls, keys: Mapping[str, Any], raw: Mapping[str, Any]) -> Iterator[Problem]:
-        """Yield names, roots and sizes that do not go with the source, and images that are so."""
-        names, source = keys.get("names"), keys.get("source")
-        if value_of(raw, "data.source") in CORRUPTED:
-            yield Problem("corruptions", "got true on data that are corrupted already")
-        for name in names if isinstance(names, list) and source == "made" else ():
-            if isinstance(name, str) and name not in STANDARD:
-                text = f"got {name!r}; takes paper, all, or some of {', '.join(STANDARD)}"
-                yield Problem("corruptions.names", f"{text}{nearest(name, STANDARD)}")
-        if keys.get("root") is not None and source == "made":
-            yield Problem("corruptions.root", "got a folder; corruptions.source=made reads none")
-        if source == "imagenet_c" and keys.get("root") is None:
-            yield Problem("corruptions.root", "got null; takes the folder of ImageNet-C")
-        elif source == "imagenet_c" and value_of(raw, "data.size") is None:
-            yield Problem("data.size", "got null; imagenet_c takes a number of pixels")
+        Args:
+            sizes: images of `train`, `val` and `test`.
+        """
 
 
-class FeaturesConfig(AnalysisConfig):
-    """Penultimate features of test images: t-SNE, clusters and their V-measure."""
-
-    classes: Annotated[
-        Annotated[list[str], Field(min_length=2), AfterValidator(each_once)] | None,
-        takes("a list of two or more class names, or null"),
-    ]
-    n_images: Annotated[int, takes("a whole number, 5 or more", ge=5)]
-    seed: Annotated[int, takes("a whole number from 0 to 4294967295", ge=0, le=2**32 - 1)]
-
-
-SECTIONS: dict[str, type[AnalysisConfig]] = {
-    "vicinal": VicinalConfig,
-    "corruptions": CorruptionsConfig,
-    "features": FeaturesConfig,
-}
-
-
+@cache
 def analysis_names() -> tuple[str, ...]:
     """Return the names of all analyses, in order."""
-    return tuple(SECTIONS)
+    names = (path.stem for path in (config_dir() / "analysis").glob("*.yaml"))
+    return tuple(sorted(names, key=lambda name: (section_of_analysis(name).order, name)))
 
 
+@cache
 def section_of_analysis(name: str) -> type[AnalysisConfig]:
     """Return the section of an analysis by its name."""
-    return SECTIONS[name]
+    return defined_in(name, AnalysisConfig)  # type: ignore[type-abstract]
+
+
+def defined_in(name: str, base: type[T]) -> type[T]:
+    """Return the class that the file of an analysis derives from another one."""
+    module = import_module(f"mixkd.evaluation.{name}")
+    return next(
+        value
+        for value in vars(module).values()
+        if isinstance(value, type)
+        and issubclass(value, base)
+        and value.__module__ == module.__name__
+    )
+
+
+def with_analyses(field: Callable[[str], Any]) -> Callable[[type[M]], type[M]]:
+    """Return a decorator that gives a section a field for each analysis, under its name.
+
+    Args:
+        field: from a name to what `pydantic.create_model` takes: type and default.
+    """
+
+    def extended(section: type[M]) -> type[M]:
+        return create_model(
+            section.__name__,
+            __base__=section,
+            __doc__=section.__doc__,
+            __module__=section.__module__,
+            **{name: field(name) for name in analysis_names()},
+        )
+
+    return extended
+
+
+def analysis_files() -> tuple[str, ...]:
+    """Return the names of all files that analyses write into run directories."""
+    return tuple(file for name in analysis_names() for file in section_of_analysis(name).files)
+
+
+def shipped_analyses() -> DictConfig:
+    """Return the shipped values of all analyses, each under its name."""
+    folder = config_dir() / "analysis"
+    return OmegaConf.create(
+        {name: OmegaConf.load(folder / f"{name}.yaml") for name in analysis_names()}
+    )

@@ -2,13 +2,14 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import accumulate, islice
 from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import (
@@ -22,7 +23,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mixkd.config.analyses import analysis_names
+from mixkd.config.analyses import analysis_names, section_of_analysis, shipped_analyses
 from mixkd.config.fields import PATH, fields_of, kinds, marks
 from mixkd.config.overrides import parted, quoted
 from mixkd.config.shipped import config_dir
@@ -44,6 +45,10 @@ NETWORK_KEYS = {
 
 # The commands that have presets, in conf/protocol/.
 PRESETS = ("finetune", "distill")
+
+
+# For `analyses` in conf/evaluate.yaml, so that no file lists them.
+ConfigStore.instance().store(name="analyses", node=shipped_analyses())
 
 
 @cache
@@ -88,18 +93,25 @@ def expand(command: str, overrides: Sequence[str], sweep: bool = False) -> list[
         if key.startswith("baselines."):
             key, value = f"++{key}", _text(key, value, frozenset({str, PATH}), sweep)
         expanded.append(f"{groups.get(key, key)}{equals}{value}")
-    for name in analysis_names():
-        asked = [o for o in expanded if o.startswith(f"{name}.")]
-        if name == "vicinal" and not any(o.startswith("corruptions.") for o in expanded):
-            asked += [o for o in expanded if o.startswith("++baselines.")]
-        if asked and not any(o.startswith(f"{name}.enabled=") for o in asked):
-            expanded.append(f"{name}.enabled=true")
+    expanded += [f"{name}.enabled=true" for name in _asked_by_their_keys(expanded)]
     for key in NETWORK_KEYS[command]:
         whole = tuple(f"{key}.{last}=" for last in ("run", "export", "factory"))
         alone = any(o.startswith(whole) for o in expanded)
         if alone and not any(o.startswith(f"{groups[key]}=") for o in expanded):
             expanded.append(f"{groups[key]}=_none")
     return expanded
+
+
+def _asked_by_their_keys(overrides: Sequence[str]) -> Iterator[str]:
+    """Yield the analyses that are asked for by any key of theirs, or by baselines."""
+    given = {name for name in analysis_names() if any(o.startswith(f"{name}.") for o in overrides)}
+    if any(o.startswith("++baselines.") for o in overrides):
+        sections = {name: section_of_analysis(name) for name in analysis_names()}
+        if not any(sections[name].asks_others for name in given):
+            given |= {name for name, section in sections.items() if section.is_for_baselines}
+    for name in analysis_names():
+        if name in given and not any(o.startswith(f"{name}.enabled=") for o in overrides):
+            yield name
 
 
 def _text(key: str, value: str, types: frozenset[Any], sweep: bool) -> str:

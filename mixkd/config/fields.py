@@ -263,7 +263,7 @@ MOST_SIDE = 4096
 PIXELS = takes(f"a whole number of pixels from 8 to {MOST_SIDE}, or null", ge=8, le=MOST_SIDE)
 
 
-Splits = Annotated[
+SplitNames = Annotated[
     list[Literal["train", "val", "test"]],
     AfterValidator(each_once),
     takes("a list of train, val, test", min_length=1),

@@ -1,7 +1,11 @@
 """The configuration files that mixkd ships."""
 
 import ast
+import sys
+from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 from typing import Any, cast
 
 import yaml
@@ -27,6 +31,24 @@ def experiments_dir() -> Path:
     here = Path(__file__).resolve().parents[1]
     places = (here / "_experiments", here.parent / "experiments")
     return next(path for path in places if path.is_dir())
+
+
+def experiment(name: str) -> ModuleType:
+    """Return a module of the shipped experiments, such as `table1` or `paper.report`.
+
+    They are one package: an installed wheel holds it, a checkout has it beside `mixkd`.
+    """
+    package = "mixkd._experiments"
+    if package not in sys.modules:
+        folder = experiments_dir()
+        spec = spec_from_file_location(
+            package, folder / "__init__.py", submodule_search_locations=[str(folder)]
+        )
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[package] = module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[package])
+    return import_module(f"{package}.{name}")
 
 
 def artefacts() -> dict[str, str]:

@@ -8,15 +8,13 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from mixkd.config.analyses import (
-    CorruptionsConfig,
-    FeaturesConfig,
-    VicinalConfig,
+    AnalysisConfig,
     analysis_names,
     section_of_analysis,
+    with_analyses,
 )
 from mixkd.config.data import (
     CORRUPTED,
-    ON_DISK,
     CorruptedDataConfig,
     DataConfig,
     NamedDataConfig,
@@ -31,7 +29,7 @@ from mixkd.config.fields import (
     HubName,
     Section,
     Seed,
-    Splits,
+    SplitNames,
     takes,
     value_of,
 )
@@ -186,6 +184,7 @@ def asked_analyses(raw: Mapping[str, Any]) -> list[str]:
     return [name for name in analysis_names() if value_of(raw, f"{name}.enabled")]
 
 
+@with_analyses(lambda name: (section_of_analysis(name), ...))
 class EvaluateConfig(TaskConfig):
     """mixkd evaluate."""
 
@@ -197,12 +196,15 @@ class EvaluateConfig(TaskConfig):
         dict[str, NetworkConfig], AfterValidator(_baseline_names), takes("runs by name, {erm: DIR}")
     ]
     trainer: MachineConfig
-    splits: Splits
+    splits: SplitNames
     save_logits: Flag
     reestimate_batchnorm: Flag
-    vicinal: VicinalConfig
-    corruptions: CorruptionsConfig
-    features: FeaturesConfig
+
+    @property
+    def analyses(self) -> dict[str, AnalysisConfig]:
+        """The sections of the analyses that are asked for, by name, in order."""
+        sections = {name: getattr(self, name) for name in analysis_names()}
+        return {name: section for name, section in sections.items() if section.enabled}
 
     @classmethod
     def mistakes(cls, raw: Mapping[str, Any]) -> Iterator[Problem]:
@@ -229,32 +231,6 @@ class EvaluateConfig(TaskConfig):
             yield Problem("teacher.precision", "evaluation takes trainer.precision, of them all")
         if value_of(teacher, "tape") is not None:
             yield Problem("teacher.tape", "is of `mixkd distill`; an evaluation has no stream")
-
-    def published(
-        self, name: str, severity: int, source: str, size: int | None = None
-    ) -> CorruptedDataConfig:
-        """Return the data of a corruption and severity in a published form.
-
-        Args:
-            name: of the corruption.
-            severity: from 1 to 5.
-            source: cifar10_c, cifar100_c or imagenet_c.
-            size: of the views in pixels; None: that of `data`.
-        """
-        on_disk = source in ON_DISK
-        chosen = {
-            "source": source,
-            "name": f"{source}-{name}-{severity}",
-            "root": self.corruptions.root or (self.data.root if on_disk else "datasets"),
-            "download": not on_disk,
-            "resident": False,
-            "workers": self.data.workers if on_disk else 0,
-            "corruption": name,
-            "severity": severity,
-        }
-        if size is not None:
-            chosen |= {"size": size, "resize": None}
-        return CorruptedDataConfig.model_validate(self.data.model_dump() | chosen)
 
 
 class EvaluateLogitsConfig(Section):

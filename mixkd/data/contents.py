@@ -10,14 +10,15 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from mixkd.console import say
-from mixkd.data.listing import image_files
+from mixkd.data.inventory import split_files
 from mixkd.errors import NotWritten
 from mixkd.files.writing import file_fingerprint, replacing
 
@@ -112,23 +113,19 @@ def split_contents(source: str, root: str | None, cache_dir: str) -> dict[str, s
         cache_dir: of what has been read.
     """
     place = Path(root or "")
-    splits = [s for s in SPLITS.get(source, ()) if root is not None and (place / s).is_dir()]
-    files = {split: list(_class_files(place, split)) for split in splits}
-    every = [file for split in splits for file in files[split]]
-    if not splits:
-        return {}
-    found, start = contents(every, cache_dir, place), 0
-    summaries = {}
-    for split in splits:
-        stop = start + len(files[split])
-        summaries[split] = summary(files[split], found[start:stop])
-        start = stop
-    return summaries
-
-
-def _class_files(root: Path, split: str) -> Iterator[tuple[str, Path]]:
-    """Yield what is in the class folders of a split, not what lies beside them."""
-    return (file for file in image_files(root / split, f"{split}/") if file[0].count("/") > 1)
+    names = [s for s in SPLITS.get(source, ()) if root is not None and (place / s).is_dir()]
+    splits = {name: split_files(place, name) for name in names}
+    unread = [split for split in splits.values() if not split.summary]
+    listed = [split.files(place) for split in unread]
+    if not unread:
+        return {name: split.summary for name, split in splits.items()}
+    found = contents(list(chain(*listed)), cache_dir, place)
+    for split, files in zip(unread, listed, strict=True):
+        own, found = found[: len(files)], found[len(files) :]
+        split.summary = summary(files, own)
+        ends = np.cumsum([len(paths) for paths in split.names.values()])
+        split.contents = dict(zip(split.names, np.split(own, ends[:-1]), strict=True))
+    return {name: split.summary for name, split in splits.items()}
 
 
 def to_unpack(root: Path) -> list[str]:

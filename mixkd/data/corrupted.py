@@ -18,15 +18,15 @@ from torchvision.datasets.utils import download_and_extract_archive
 
 from mixkd.config.data import CorruptedDataConfig
 from mixkd.data.class_names import CIFAR10, CIFAR100
-from mixkd.data.corruption_names import SEVERITIES
+from mixkd.data.corruption_names import SEVERITIES, arrays_folder
 from mixkd.data.folder import list_classes, raise_all, read_listings, tell_left_out
 from mixkd.data.images import AnyImages, StoredImages
 from mixkd.data.listing import LeftOut, class_folders
-from mixkd.data.sources import alone, beside, inside
+from mixkd.data.sources import beside, cache_lock, safe_extraction
 from mixkd.errors import UserError, nearest
-from mixkd.files.arrays import NotArrays, map_npy
+from mixkd.files.arrays import map_npy
+from mixkd.files.reading import Damaged
 from mixkd.files.writing import file_fingerprint
-from mixkd.runs.identity import arrays_folder
 
 
 @dataclass(frozen=True)
@@ -193,8 +193,9 @@ def _array(path: Path) -> np.ndarray:
         raise UserError.of("data.root", f"{path} is missing")
     try:
         return map_npy(path)
-    except NotArrays as error:
-        raise UserError.of("data.root", f"{path} cannot be read as an array: {error}") from error
+    except Damaged as error:
+        text = f"{path} cannot be read as an array: {error.why}"
+        raise UserError.of("data.root", text) from error
 
 
 def make_arrays(cfg: CorruptedDataConfig) -> Path:
@@ -206,8 +207,8 @@ def make_arrays(cfg: CorruptedDataConfig) -> Path:
     root, published = Path(cfg.root or ""), PUBLISHED[cfg.source]
     if cfg.download:
         try:
-            with alone(cfg):
-                if arrays_folder(cfg) is None:
+            with cache_lock(cfg):
+                if arrays_folder(cfg.source, cfg.root) is None:
                     _download(published, root, root / published.folder)
         except (RuntimeError, OSError, tarfile.TarError) as error:
             raise UserError.of(
@@ -215,7 +216,7 @@ def make_arrays(cfg: CorruptedDataConfig) -> Path:
                 f"no {published.folder} in {str(root)!r}, and the download failed ({error}); put "
                 f"{published.url} there yourself",
             ) from error
-    if (folder := arrays_folder(cfg)) is None:
+    if (folder := arrays_folder(cfg.source, cfg.root)) is None:
         raise UserError.of(
             "data.root",
             f"no {published.folder}/*.npy in {str(root)!r}; data.download=true fetches it (2.9 GB)",
@@ -224,7 +225,7 @@ def make_arrays(cfg: CorruptedDataConfig) -> Path:
 
 
 def _download(published: Published, root: Path, folder: Path) -> None:
-    with inside(), beside(folder) as partial:
+    with safe_extraction(), beside(folder) as partial:
         download_and_extract_archive(published.url, str(root), str(partial), md5=published.md5)
         inner = partial / published.folder
         for array in inner.iterdir():

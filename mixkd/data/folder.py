@@ -23,6 +23,7 @@ from mixkd.console import available_memory, note, say
 from mixkd.data.contents import File, contents, first_bytes, summary
 from mixkd.data.decode import DECODING, Files, decode, measure
 from mixkd.data.images import AnyImages, Images, StoredImages
+from mixkd.data.inventory import split_files
 from mixkd.data.listing import (
     FORMATS,
     LeftOut,
@@ -34,7 +35,8 @@ from mixkd.data.listing import (
     unread_folders,
 )
 from mixkd.errors import Problem, UserError
-from mixkd.files.arrays import NotArrays, map_npy
+from mixkd.files.arrays import map_npy
+from mixkd.files.reading import Damaged
 from mixkd.files.writing import replacing
 
 SPLITS = ("train", "val", "test")
@@ -43,10 +45,17 @@ LARGE = 1e9  # bytes of memory from which on it is told
 
 
 class Listing(NamedTuple):
-    """The files of a split: bytes [n], their paths under the root; int64 [n], their labels."""
+    """The files of a split.
+
+    Attributes:
+        names: their paths under the root: bytes [n].
+        labels: int64 [n].
+        contents: the sha256 of each, uint8 [n, 32], where they have been read.
+    """
 
     names: np.ndarray
     labels: np.ndarray
+    contents: np.ndarray | None = None
 
 
 def load_folder(
@@ -83,7 +92,9 @@ def read_listings(
         assert side is not None
         reader = Files(root, names, side, "")
         return {k: StoredImages.of(reader, rows[k], one.labels) for k, one in splits.items()}
-    found = contents(files, cfg.cache_dir, root)
+    known = [one.contents for one in splits.values() if one.contents is not None]
+    is_known = len(known) == len(splits)
+    found = np.concatenate(known) if is_known else contents(files, cfg.cache_dir, root)
     marks = first_bytes(found)
     if cfg.resident:
         pixels = _decoded(cfg, root, files, found, side)
@@ -150,7 +161,9 @@ def list_classes(
         left_out: where to count what is not read.
     """
     folder = root / place
-    here = set(class_folders(folder, left_out))
+    class_folders(folder, left_out)  # which counts what lies beside them
+    split = split_files(root, place)
+    here = set(split.names)
     if not problems:  # told once, not of each split
         if len(classes) < 2:
             problems.append(f"{folder} holds {len(classes)} class folders; takes 2 or more")
@@ -165,22 +178,23 @@ def list_classes(
         return Listing(np.array([]), np.array([]))
     problems += [f"{folder}: no folder for class {c!r}" for c in classes if c not in here]
     problems += [f"{folder / c}: train/ has no such class" for c in sorted(here - {*classes})]
-    names: list[bytes] = []
-    labels: list[int] = []
-    for label, name in enumerate(classes):
-        if name not in here:
-            continue
-        others = LeftOut()
-        found = sorted(image_files(folder / name, f"{place}/{name}/", left_out=others))
-        problems += [f"{path} is no file" for _, path in found if not path.is_file()]
-        images = [image for image, _ in found]
-        if not images:
+    present = [name for name in classes if name in here]
+    for name in present:
+        names, others = split.names[name], split.left_out[name]
+        unread = ~split.contents[name].any(axis=1) if split.contents else slice(None)
+        paths = [root / os.fsdecode(path) for path in names[unread]]
+        problems += [f"{path} is no file" for path in paths if not path.is_file()]
+        if not len(names):
             instead = f", but {others}" if others.kinds else ""
             problems.append(f"{folder / name}: no images in this class folder{instead}")
         left_out.include(others)
-        names += [os.fsencode(image) for image in images]
-        labels += [label] * len(images)
-    return Listing(np.array(names), np.array(labels, dtype=np.int64))
+    known = split.contents and present
+    counts = [len(split.names.get(name, ())) for name in classes]
+    return Listing(
+        np.concatenate([np.zeros(0, dtype=bytes), *(split.names[name] for name in present)]),
+        np.repeat(np.arange(len(classes)), counts),
+        np.concatenate([split.contents[name] for name in present]) if known else None,
+    )
 
 
 def raise_all(problems: list[str]) -> None:
@@ -211,8 +225,8 @@ def _decoded(
     try:
         cached = map_npy(cache) if cache.exists() else None
         if cached is not None and (cached.dtype != np.uint8 or len(cached) != len(files)):
-            raise NotArrays(f"it holds {cached.dtype} {list(cached.shape)}")
-    except NotArrays:
+            raise Damaged(cache, f"it holds {cached.dtype} {list(cached.shape)}")
+    except Damaged:
         say(f"{cache} is damaged; making it anew")
         cached = None
     shape = (side, side) if side else _size_of_all(paths) if cached is None else cached.shape[1:3]

@@ -1,21 +1,35 @@
-"""Labelled images, in memory or on disk, and the splits that every task works on."""
+"""Labelled images, in memory or on disk."""
 
 import hashlib
-import json
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 import torch
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 
-from mixkd.errors import UserError
+
+class _Labelled:
+    """What images in memory and on disk have in common."""
+
+    labels: Tensor
+    index: Tensor
+    files: np.ndarray | None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def _taken(self, positions: np.ndarray) -> dict[str, Any]:
+        at = torch.from_numpy(positions)
+        files = None if self.files is None else self.files[positions]
+        return {"labels": self.labels[at], "index": self.index[at], "files": files}
+
+    def _moved(self, device: torch.device) -> dict[str, Any]:
+        return {"labels": self.labels.to(device), "index": self.index.to(device)}
 
 
 @dataclass(frozen=True)
-class Images:
+class Images(_Labelled):
     """Labelled images in memory.
 
     Attributes:
@@ -44,11 +58,7 @@ class Images:
         tensor = torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
         if tensor.shape[1] == 1:
             tensor = tensor.expand(-1, 3, -1, -1).contiguous()
-        index = torch.arange(len(labels))
-        return cls(tensor, torch.as_tensor(np.asarray(labels, dtype=np.int64)), index, files)
-
-    def __len__(self) -> int:
-        return len(self.labels)
+        return cls(tensor, *_labelled(labels), files)
 
     @property
     def stored(self) -> tuple[int, int]:
@@ -56,15 +66,12 @@ class Images:
         return (self.pixels.shape[-2], self.pixels.shape[-1])
 
     def take(self, positions: np.ndarray) -> "Images":
-        """Return the images at `positions`, in that order."""
-        at = torch.from_numpy(positions)
-        files = None if self.files is None else self.files[positions]
-        return Images(self.pixels[at], self.labels[at], self.index[at], files)
+        """Return the images at `positions`, int64 [k], in that order."""
+        return Images(self.pixels[torch.from_numpy(positions)], **self._taken(positions))
 
     def to(self, device: torch.device) -> "Images":
         """Return the images on a device."""
-        labels, index = self.labels.to(device), self.index.to(device)
-        return Images(self.pixels.to(device), labels, index, self.files)
+        return replace(self, pixels=self.pixels.to(device), **self._moved(device))
 
     def fingerprint(self) -> str:
         """Return the sha256 of pixels, labels and positions."""
@@ -90,16 +97,8 @@ class Reader(Protocol):
 
 
 @dataclass(frozen=True)
-class StoredImages:
-    """Labelled images that stay on disk.
-
-    Attributes:
-        reader: what reads them.
-        rows: int64, shape [n], of the reader.
-        labels: int64, shape [n].
-        index: int64, shape [n], the positions in the data set's own order.
-        files: uint64, shape [n], what tells the files that they are by content, where they are.
-    """
+class StoredImages(_Labelled):
+    """Labelled images that stay on disk: `rows` of a reader, int64 [n]; the rest as of `Images`."""
 
     reader: Reader
     rows: np.ndarray
@@ -116,11 +115,7 @@ class StoredImages:
         files: np.ndarray | None = None,
     ) -> "StoredImages":
         """Return images by their rows, in that order."""
-        index = torch.arange(len(labels))
-        return cls(reader, rows, torch.as_tensor(np.asarray(labels, dtype=np.int64)), index, files)
-
-    def __len__(self) -> int:
-        return len(self.labels)
+        return cls(reader, rows, *_labelled(labels), files)
 
     @property
     def stored(self) -> tuple[int, int]:
@@ -128,16 +123,12 @@ class StoredImages:
         return self.reader.stored
 
     def take(self, positions: np.ndarray) -> "StoredImages":
-        """Return the images at `positions`, in that order."""
-        at = torch.from_numpy(positions)
-        files = None if self.files is None else self.files[positions]
-        rows = self.rows[positions]
-        return StoredImages(self.reader, rows, self.labels[at], self.index[at], files)
+        """Return the images at `positions`, int64 [k], in that order."""
+        return StoredImages(self.reader, self.rows[positions], **self._taken(positions))
 
     def to(self, device: torch.device) -> "StoredImages":
         """Return the same, labels and positions on a device."""
-        labels, index = self.labels.to(device), self.index.to(device)
-        return StoredImages(self.reader, self.rows, labels, index, self.files)
+        return replace(self, **self._moved(device))
 
     def read(self, positions: np.ndarray) -> Tensor:
         """Return the pixels at `positions`: uint8 [n, 3, *stored], on the CPU."""
@@ -152,68 +143,13 @@ class StoredImages:
 AnyImages = Images | StoredImages
 
 
+def _labelled(labels: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Return labels and positions in the data set's own order, both int64 [n]."""
+    return torch.as_tensor(np.asarray(labels, dtype=np.int64)), torch.arange(len(labels))
+
+
 def _sha256(*tensors: Tensor, more: str = "") -> str:
     digest = hashlib.sha256(more.encode())
     for tensor in tensors:
         digest.update(tensor.contiguous().numpy().data)
     return digest.hexdigest()
-
-
-@dataclass(frozen=True)
-class Splits:
-    """What a task trains on, selects by and reports on; class names in label order."""
-
-    train: AnyImages
-    val: AnyImages
-    test: AnyImages
-    classes: tuple[str, ...]
-
-    @cached_property
-    def fingerprints(self) -> dict[str, str]:
-        """The sha256 of class names and every split: `data`, or `data_files` of images on disk."""
-        parts = [part.fingerprint() for part in (self.train, self.val, self.test)]
-        digest = hashlib.sha256(json.dumps([self.classes, parts]).encode()).hexdigest()
-        return {"data" if isinstance(self.test, Images) else "data_files": digest}
-
-    def __getitem__(self, split: str) -> AnyImages:
-        images: AnyImages = getattr(self, split)
-        return images
-
-
-def stratified(images: AnyImages, count: int, seed: int, key: str) -> tuple[AnyImages, AnyImages]:
-    """Split images at random into `count` and the rest, each class in proportion.
-
-    Both parts keep the order of the data set. A class too rare for its share may be missing from
-    the smaller part.
-
-    Raises:
-        UserError: naming `key`, if either part is smaller than the number of classes, or a class
-            has a single image.
-    """
-    classes = int(images.labels.bincount().count_nonzero())
-    rest = len(images) - count
-    if len(images) < 2 * classes:
-        more = "; take a val/ of its own, or data.selection=test" if key == "data.holdout" else ""
-        raise UserError.of(
-            key,
-            f"{len(images)} images cannot be split so that both parts hold {classes} classes"
-            + more,
-        )
-    if count < classes or rest < classes:
-        raise UserError.of(
-            key,
-            f"asks for {count} of {len(images)} images; takes {classes} to {len(images) - classes},"
-            f" so that both parts can hold the {classes} classes",
-        )
-    single = (images.labels.bincount() == 1).nonzero().flatten().tolist()
-    if single:
-        raise UserError.of(key, f"classes {single} have a single image, which cannot be split")
-    positions = np.arange(len(images))
-    chosen, others = train_test_split(
-        positions,
-        train_size=count,
-        test_size=rest,
-        random_state=seed,
-        stratify=images.labels.numpy(),
-    )
-    return images.take(np.sort(chosen)), images.take(np.sort(others))

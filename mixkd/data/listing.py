@@ -77,6 +77,7 @@ def image_files(
     under: str = "",
     above: frozenset[str] = frozenset(),
     left_out: LeftOut | None = None,
+    states: dict[str, list[int]] | None = None,
 ) -> Iterator[tuple[str, Path]]:
     """Yield (name, path) of what has the name of an image in a folder and those below it.
 
@@ -88,10 +89,13 @@ def image_files(
         under: put before each name.
         above: the real paths of the folders that this one is in.
         left_out: where to count everything else.
+        states: where to write the state of each folder before it is listed.
     """
     real = os.path.realpath(folder)
     if real in above:
         return
+    if states is not None:
+        states[os.path.abspath(folder)] = state_of(folder)
     with os.scandir(folder) as entries:
         for entry in entries:
             name = under + entry.name
@@ -100,9 +104,22 @@ def image_files(
                 if left_out is not None:
                     left_out.add(kind, name)
             elif is_folder:
-                yield from image_files(Path(entry.path), f"{name}/", above | {real}, left_out)
+                below = Path(entry.path)
+                yield from image_files(below, f"{name}/", above | {real}, left_out, states)
             else:
                 yield name, Path(entry.path)
+
+
+def state_of(path: str | Path) -> list[int]:
+    """Return what tells whether a file or a folder has changed; nothing where it cannot be known.
+
+    Its size in bytes, times of modification and of change in ns, and inode.
+    """
+    try:
+        known = os.stat(path)
+    except OSError:
+        return []
+    return [known.st_size, known.st_mtime_ns, known.st_ctime_ns, known.st_ino]
 
 
 def class_folders(folder: Path, left_out: LeftOut | None = None) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from mixkd.console import say
 from mixkd.data.corruption_names import SEVERITIES
 from mixkd.data.corruptions import PARAMETERS, Parameters, corrupt, parameters_for
 from mixkd.data.images import AnyImages, Images, StoredImages
-from mixkd.data.sources import alone, beside
+from mixkd.data.sources import beside, cache_lock
 from mixkd.files.arrays import map_npy
 from mixkd.files.writing import replacing, write_array, write_json
 
@@ -57,7 +57,7 @@ def make_corrupted(
     }
     key = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
     folder = Path(cfg.cache_dir) / "corrupted" / f"{cfg.name}-{key}"
-    with alone(cfg):
+    with cache_lock(cfg):
         record = {
             "of": cfg.name,
             "test_images": fingerprint,

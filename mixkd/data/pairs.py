@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 
 from mixkd.errors import UserError
-from mixkd.files.arrays import NotArrays, read_npz
+from mixkd.files.arrays import read_npz
+from mixkd.files.reading import Damaged
 from mixkd.files.writing import replacing
-from mixkd.runs.identity import are_drawn_pairs
 
 
 class ImagePairs(NamedTuple):
@@ -59,8 +59,9 @@ def load_pairs(path: Path, sizes: dict[str, int], count: int, seed: int) -> dict
             s: ImagePairs(*(arrays.get(f"{s}_{name}", arrays[name]) for name in "ij"))
             for s in sizes
         }
-    except (NotArrays, KeyError) as error:
-        raise UserError.of("vicinal.pairs", f"{path} holds no pairs: {error}") from error
+    except (Damaged, KeyError) as error:
+        reason = error.why if isinstance(error, Damaged) else error
+        raise UserError.of("vicinal.pairs", f"{path} holds no pairs: {reason}") from error
     for split, own in pairs.items():
         _check(own, split, sizes[split], path)
     own_draw = are_drawn_pairs(path, seed, count)
@@ -72,6 +73,14 @@ def load_pairs(path: Path, sizes: dict[str, int], count: int, seed: int) -> dict
         split: ImagePairs(*(value.astype(np.int64) for value in own))
         for split, own in pairs.items()
     }
+
+
+def are_drawn_pairs(path: Path, seed: int, count: int) -> bool:
+    """Return whether a file of pairs says that it was drawn by mixkd with a seed and a count."""
+    try:
+        return bool(read_npz(path, ("drawn",))["drawn"].tolist() == [seed, count])
+    except (Damaged, KeyError):
+        return False  # whoever reads it says what is wrong
 
 
 def _check(pairs: ImagePairs, split: str, n: int, path: Path) -> None:

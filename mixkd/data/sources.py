@@ -72,7 +72,7 @@ def cifar(cfg: DataConfig) -> Source:
     }[cfg.source]
     root = cfg.root or "datasets"
     try:
-        with alone(cfg), inside(), warnings.catch_warnings():
+        with cache_lock(cfg), safe_extraction(), warnings.catch_warnings():
             # torchvision's unpickling of label names warns under new NumPy versions.
             warnings.simplefilter("ignore")
             train = kind(root, train=True, download=cfg.download)
@@ -137,7 +137,7 @@ def unpack_imagenet(cfg: DataConfig) -> None:
         UserError: if one is not the published one.
     """
     root = Path(cfg.root or "")
-    with alone(cfg):
+    with cache_lock(cfg):
         for split in to_unpack(root):
             _unpack(root, split, PARSERS[split])
 
@@ -146,7 +146,7 @@ def _unpack(root: Path, split: str, unpack: Callable[..., None]) -> None:
     archive = root / ARCHIVES[split]
     say(f"unpacking {archive} (once)")
     try:
-        with inside():
+        with safe_extraction():
             if split == "val":  # it comes as one folder; the devkit knows the classes
                 devkit.parse_devkit_archive(str(root))
             with beside(root / split) as partial:
@@ -156,7 +156,7 @@ def _unpack(root: Path, split: str, unpack: Callable[..., None]) -> None:
 
 
 @contextmanager
-def inside() -> Iterator[None]:
+def safe_extraction() -> Iterator[None]:
     """Let archives unpack within their folder only: no `..`, no links out of it, no devices.
 
     torchvision, which unpacks them, sets no filter. (Pythons before 3.11.4 have none to set; what
@@ -188,7 +188,7 @@ def beside(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def alone(cfg: DataConfig) -> Iterator[None]:
+def cache_lock(cfg: DataConfig) -> Iterator[None]:
     """Let one process at a time make files that others may be about to make too.
 
     Raises:

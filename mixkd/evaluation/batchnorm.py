@@ -1,10 +1,17 @@
 """BatchNorm's statistics, estimated anew on images that are not mixed."""
 
+from dataclasses import replace
+
+import numpy as np
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningModule, Trainer
 from torch import nn
 
-from mixkd.data.module import EvaluationBatch
+from mixkd.config.tasks import EvaluateConfig
+from mixkd.data.batches import EvaluationBatch
+from mixkd.data.module import ImageDataModule
+from mixkd.data.splits import Splits
+from mixkd.errors import UserError
 from mixkd.networks.network import Network
 
 Norm = nn.modules.batchnorm._BatchNorm
@@ -56,3 +63,34 @@ class BatchNormEstimation(LightningModule):
             for statistic in (norm.running_mean, norm.running_var):
                 assert isinstance(statistic, torch.Tensor)
                 statistic.copy_(self.trainer.strategy.reduce(statistic, reduce_op="mean"))
+
+
+def batchnorm_estimation(network: Network) -> BatchNormEstimation:
+    """Return the estimation of a network.
+
+    Raises:
+        UserError: if it has no BatchNorm with running statistics.
+    """
+    try:
+        return BatchNormEstimation(network)
+    except ValueError as error:
+        raise UserError.of("reestimate_batchnorm", f"got true; {error}") from error
+
+
+def estimate(
+    trainer: Trainer, estimation: BatchNormEstimation, splits: Splits, cfg: EvaluateConfig
+) -> None:
+    """Estimate statistics on the training images, in a random order.
+
+    In the order of a folder a batch would hold a class or two, and show none of the variance. They
+    come in batches of a training step, however many processes and whatever evaluation's are.
+    """
+    batch, n = cfg.data.batch_size, len(splits.train)
+    whole = n // (batch * cfg.trainer.devices) * (batch * cfg.trainer.devices)
+    order = np.random.default_rng(0).permutation(n)[: whole or n]
+    data = ImageDataModule(
+        replace(splits, train=splits.train.take(order)),
+        cfg.data.model_copy(update={"eval_batch_size": batch}),
+    )
+    data.tested = "train"
+    trainer.test(estimation, data, verbose=False)

@@ -1,56 +1,98 @@
-"""Measure a network on splits and write what is found into a run directory."""
+"""Calibration: measure a network on splits and write what is found into a run directory."""
 
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from lightning.pytorch import Trainer
 
 from mixkd.config.data import DataConfig
-from mixkd.data.images import Splits
+from mixkd.console import say
+from mixkd.data.batches import EvaluationBatch
 from mixkd.data.module import ImageDataModule
-from mixkd.files.writing import replacing, write_csv
+from mixkd.data.splits import Splits
+from mixkd.evaluation.passes import show
+from mixkd.files.layout import FIGURES, PREDICTIONS, RELIABILITY
+from mixkd.files.writing import write_csv, write_npz
+from mixkd.metrics.calibration import TemperatureFit
 from mixkd.metrics.measurement import Measurement
-from mixkd.modules.classifier import Classifier
-from mixkd.plots.reliability import Curve, reliability_figure, save_figure
+from mixkd.networks.network import Network
+from mixkd.plots.reliability import Curve, reliability_figure
+from mixkd.plots.style import save_figure
 from mixkd.runs.run import Metrics, Run
 
 
 def measure(
     trainer: Trainer,
-    classifier: Classifier,
+    network: Network,
     data: ImageDataModule,
     splits: Sequence[str],
     run: Run,
     *,
-    fits: bool,
+    temperature: float | None = None,
+    save_logits: bool = False,
 ) -> Metrics:
     """Return `<split>/<metric>` of each split; write predictions, reliability.csv, figures.
 
     Args:
         trainer: where to compute.
-        classifier: what is measured.
+        network: what is measured.
         data: the images.
         splits: the names of those to measure.
         run: where to write.
-        fits: whether to fit temperature scaling on the held-out images first.
+        temperature: fitted on the held-out images, for `scaled/...`; None where there is none.
+        save_logits: whether predictions hold the logits too.
     """
-    if fits:
-        classifier.fit_temperature(trainer, data)
     metrics: Metrics = {}
     rows: list[dict[str, Any]] = []
     for split in splits:
-        data.tested = split
-        trainer.test(classifier, data, verbose=False)
-        assert classifier.testing is not None
-        found, table = record(classifier.testing, split, run, writes=trainer.is_global_zero)
+        measurement = measured(trainer, network, data, split, temperature, save_logits)
+        of_split, table = record(measurement, split, run, writes=trainer.is_global_zero)
         if split == "val":  # the temperature was fitted on these
-            found = {name: v for name, v in found.items() if not name.startswith("val/scaled/")}
-        metrics |= found
+            of_split = {k: v for k, v in of_split.items() if not k.startswith("val/scaled/")}
+        metrics |= of_split
         rows += table
     if trainer.is_global_zero:
-        write_csv(run.path / "reliability.csv", rows)
+        write_csv(run.path / RELIABILITY, rows)
     return metrics
+
+
+def measured(
+    trainer: Trainer,
+    network: Network,
+    data: ImageDataModule,
+    split: str,
+    temperature: float | None = None,
+    save_logits: bool = False,
+) -> Measurement:
+    """Return the measurement of a network on a split."""
+    measurement = Measurement(len(data.splits.classes), temperature, save_logits)
+
+    def update(batch: EvaluationBatch) -> None:
+        measurement.update(network(batch.view), batch.label, batch.index)
+
+    data.tested = split
+    return show(trainer, data, [network, measurement], update, lambda: measurement)
+
+
+def fit_temperature(trainer: Trainer, network: Network, data: ImageDataModule) -> float | None:
+    """Return the temperature that fits the held-out images; None where no temperature is best."""
+    metric = TemperatureFit()
+
+    def update(batch: EvaluationBatch) -> None:
+        metric.update(network(batch.view), batch.label)
+
+    data.tested = "val"
+    return show(trainer, data, [network, metric], update, lambda: fitted_temperature(metric))
+
+
+def fitted_temperature(fit: TemperatureFit) -> float | None:
+    """Return the best temperature; None, and a line that says so, where it is beyond the range."""
+    lowest, highest = fit.RANGE
+    best = fit.compute()
+    if lowest < best < highest:
+        return best
+    say(f"no temperature scaling: the best temperature is beyond {lowest:g} to {highest:g}")
+    return None
 
 
 def record(
@@ -65,16 +107,14 @@ def record(
         writes: whether this process does.
     """
     predictions = measurement.predictions()
-    found = measurement.compute(predictions)
+    values = measurement.compute(predictions)
     reliability = measurement.reliability()
     if writes:
         arrays = {name: value.numpy() for name, value in predictions.items()}
-        path = run.path / "predictions" / f"{split}.npz"
-        with replacing(path) as temporary, open(temporary, "wb") as file:
-            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-        figure = reliability_figure([Curve(split, reliability, found["ece"])])
-        save_figure(figure, run.path / "figures" / f"reliability-{split}")
-    metrics = {f"{split}/{name}": value for name, value in found.items()}
+        write_npz(run.path / PREDICTIONS / f"{split}.npz", arrays)
+        figure = reliability_figure([Curve(split, reliability, values["ece"])])
+        save_figure(figure, run.path / FIGURES / f"reliability-{split}")
+    metrics = {f"{split}/{name}": value for name, value in values.items()}
     return metrics, [{"split": split, **row} for row in reliability]
 
 

@@ -1,165 +1,354 @@
-"""Corrupted test images within `mixkd evaluate`: accuracy, confidence, ECE, gains (Table 7)."""
+"""Corrupted test images: accuracy, confidence, ECE, and gains over baselines (Table 7)."""
 
-from collections.abc import Callable, Mapping
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import numpy as np
-import torch
-from lightning.pytorch import Trainer
+from pydantic import AfterValidator, Field
 
-from mixkd.config.data import DataConfig
-from mixkd.config.tasks import EvaluateConfig
+from mixkd.config.analyses import AnalysisConfig
+from mixkd.config.data import CORRUPTED, ON_DISK, CorruptedDataConfig, DataConfig
+from mixkd.config.fields import PATH, PLACE, Name, each_once, takes
 from mixkd.console import say
-from mixkd.data.corrupted import PUBLISHED, read_arrays, read_folders
-from mixkd.data.images import AnyImages, Images, Splits
-from mixkd.data.make_corrupted import make_corrupted
-from mixkd.data.module import ImageDataModule, load_splits
-from mixkd.errors import UserError
-from mixkd.evaluation.corruption_probe import CorruptionProbe
-from mixkd.files.writing import write_csv
-from mixkd.metrics.robustness import accuracy_gain, mean_of
-from mixkd.networks.network import Network
-from mixkd.plots.corruptions import corruptions_figure
-from mixkd.plots.reliability import save_figure
-from mixkd.runs.run import Metrics, Run
+from mixkd.data.corruption_names import PAPER, STANDARD
+from mixkd.errors import Problem, UserError, nearest
+from mixkd.evaluation.analysis import Analysis, Context
 
-FIRST = ("network", "corruption", "severity")
+if TYPE_CHECKING:
+    from mixkd.config.tasks import EvaluateConfig
+    from mixkd.data.batches import EvaluationBatch
+    from mixkd.data.images import AnyImages
+    from mixkd.data.splits import Splits
+    from mixkd.networks.network import Network
+    from mixkd.runs.read import FoundRun
+    from mixkd.runs.run import Metrics
+
+COLUMNS = ("network", "corruption", "severity")
 FIGURES = {"accuracy": "accuracy", "ece": "ECE", "confidence": "confidence"}
 
-Load = Callable[[str, int], tuple[AnyImages, DataConfig]]
+
+class CorruptionsConfig(AnalysisConfig):
+    """The test images, corrupted: which corruptions and severities, made here or published."""
+
+    order = 2
+    prefix = "corruption/"
+    is_drawn = True
+    files = ("corruptions.csv",)
+    columns = {"corruptions.csv": (("network", "corruption"), ("accuracy",))}  # noqa: RUF012
+    asks_others = "corrupted ones"
+
+    source: Literal["made", "cifar10_c", "cifar100_c", "imagenet_c"]
+    root: Annotated[str | None, PLACE, PATH, takes("a folder, or null")]
+    names: Annotated[
+        Literal["paper", "all"]
+        | Annotated[list[Name], Field(min_length=1), AfterValidator(each_once)],
+        takes("paper, all, or a list of names such as fog, each once"),
+    ]
+    severities: Annotated[
+        list[Annotated[int, Field(ge=1, le=5)]],
+        AfterValidator(each_once),
+        takes("a list of whole numbers from 1 to 5", min_length=1),
+    ]
+    seed: Annotated[int, takes("a whole number from 0 to 4294967295", ge=0, le=2**32 - 1)]
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The names of the corruptions."""
+        match self.names:
+            case "paper":
+                return PAPER
+            case "all":
+                return STANDARD
+            case _:
+                return tuple(self.names)
+
+    @classmethod
+    def contradictions(cls, keys: Mapping[str, Any], raw: Mapping[str, Any]) -> Iterator[Problem]:
+        """Yield names that are not known, and data or a folder that do not go with the source."""
+        names, source, data = keys.get("names"), keys.get("source"), raw["data"]
+        if data.get("source") in CORRUPTED:
+            yield Problem("corruptions", "got true on data that are corrupted already")
+        if isinstance(names, list) and source == "made":
+            for name in names:
+                if isinstance(name, str) and name not in STANDARD:
+                    yield Problem(
+                        "corruptions.names",
+                        f"got {name!r}; takes paper, all, or some of {', '.join(STANDARD)}"
+                        f"{nearest(name, STANDARD)}",
+                    )
+        if keys.get("root") is not None and source == "made":
+            yield Problem("corruptions.root", "got a folder; corruptions.source=made reads none")
+        if source == "imagenet_c" and keys.get("root") is None:
+            yield Problem("corruptions.root", "got null; takes the folder of ImageNet-C")
+        elif source == "imagenet_c" and data.get("size") is None:
+            yield Problem("data.size", "got null; imagenet_c takes a number of pixels")
+
+    def identity(self, keys: dict[str, Any]) -> dict[str, Any]:
+        """Return its keys; in any order, by any word, corruptions are the same."""
+        keys |= {"names": sorted(self.chosen), "severities": sorted(self.severities)}
+        return keys if self.source == "made" else {k: v for k, v in keys.items() if k != "seed"}
+
+    def further_data(self, data: DataConfig) -> Iterator[CorruptedDataConfig]:
+        """Yield the published data that are asked for; none where images are made here."""
+        if self.source != "made":
+            for name in self.chosen:
+                for severity in self.severities:
+                    yield self.published(data, name, severity)
+
+    def published(
+        self, data: DataConfig, name: str, severity: int, source: str = "", size: int | None = None
+    ) -> CorruptedDataConfig:
+        """Return the data of a corruption and severity in a published form.
+
+        Args:
+            data: of the evaluation.
+            name: of the corruption.
+            severity: from 1 to 5.
+            source: cifar10_c, cifar100_c or imagenet_c; "": its own.
+            size: of the views in pixels; None: that of `data`.
+        """
+        source = source or self.source
+        on_disk = source in ON_DISK
+        chosen = {
+            "source": source,
+            "name": f"{source}-{name}-{severity}",
+            "root": self.root or (data.root if on_disk else "datasets"),
+            "download": not on_disk,
+            "resident": False,
+            "workers": data.workers if on_disk else 0,
+            "corruption": name,
+            "severity": severity,
+        }
+        if size is not None:
+            chosen |= {"size": size, "resize": None}
+        return CorruptedDataConfig.model_validate(data.model_dump() | chosen)
+
+    def forward_images(self, sizes: Mapping[str, int]) -> float:
+        """Return how many images a network answers: the clean ones, and each set of corrupted."""
+        return sizes["test"] * (len(self.chosen) * len(self.severities) + 1)
 
 
-def made_images(cfg: EvaluateConfig, splits: Splits) -> Load:
-    """Return a function of (corruption, severity): images made of the test images, and their views.
+Load = Callable[[str, int], tuple["AnyImages", DataConfig]]
 
-    Those that are missing are made now.
+
+class Answers(NamedTuple):
+    """What networks make of a set of images, by the name of the network.
+
+    Attributes:
+        metrics: as `Calibration.compute` has them, and `scaled/confidence` and `scaled/ece`.
+        hits: whether it is right about each image, bool [n], in the data set's order; over several
+            sets of the same images a share, float64 [n].
     """
-    wanted = cfg.corruptions
-    folder = make_corrupted(splits.test, splits.classes, wanted.chosen, cfg.data, wanted.seed)
 
-    def made(name: str, severity: int) -> tuple[AnyImages, DataConfig]:
-        if isinstance(splits.test, Images):
-            images = read_arrays(folder, name, severity, len(splits.classes))
-            return images, cfg.data.model_copy(update={"workers": 0})
-        place = cfg.published(name, severity, "imagenet_c", size=splits.test.stored[0])
-        return read_folders(folder, place, by_content=False)[0], cfg.data
+    metrics: dict[str, dict[str, Any]]
+    hits: dict[str, np.ndarray]
 
-    return made
+    @classmethod
+    def mean(cls, sets: list[Answers]) -> Answers:
+        """Return the means over sets of corruptions of the same images."""
+        from mixkd.metrics.robustness import mean_of
+
+        first = sets[0]
+        return cls(
+            {name: mean_of([answers.metrics[name] for answers in sets]) for name in first.metrics},
+            {n: np.mean([answers.hits[n] for answers in sets], axis=0) for n in first.hits},
+        )
 
 
-def published_images(cfg: EvaluateConfig, splits: Splits) -> Load:
-    """Return a function of (corruption, severity): published images, and their views.
+class CorruptionsAnalysis(Analysis[CorruptionsConfig]):
+    """Asks all networks about the clean and the corrupted test images.
 
-    They are downloaded where they can be, and looked at: what is missing is found before anything
-    is computed.
-
-    Raises:
-        UserError: if they are absent, or of other classes than the data.
+    Writes corruptions.csv and figures of all networks. Metrics are of the one that is evaluated.
     """
-    wanted = cfg.corruptions
 
-    def check(classes: tuple[str, ...]) -> None:
-        if classes != splits.classes:
-            raise UserError.of(
-                "corruptions.source",
-                f"{wanted.source} has {len(classes)} classes, {', '.join(classes[:3])} ...; the "
-                f"data has {len(splits.classes)}, {', '.join(splits.classes[:3])} ...",
+    def prepare(self, cfg: EvaluateConfig, splits: Splits) -> None:
+        """Make the images that are missing, or download published ones and look at all of them.
+
+        Raises:
+            UserError: if published images are absent, or of other classes than the data.
+        """
+        from mixkd.data.module import check_shares
+
+        check_shares({"test": len(splits.test)}, cfg.trainer.devices)
+        made = self.section.source == "made"
+        self.load = (self._made if made else self._published)(cfg.data, splits)
+
+    def _made(self, data: DataConfig, splits: Splits) -> Load:
+        """Return a function of corruption and severity: images made of the test images."""
+        from mixkd.data.corrupted import read_arrays, read_folders
+        from mixkd.data.images import Images
+        from mixkd.data.make_corrupted import make_corrupted
+
+        names, seed = self.section.chosen, self.section.seed
+        folder = make_corrupted(splits.test, splits.classes, names, data, seed)
+
+        def load(name: str, severity: int) -> tuple[AnyImages, DataConfig]:
+            if isinstance(splits.test, Images):
+                images = read_arrays(folder, name, severity, len(splits.classes))
+                return images, data.model_copy(update={"workers": 0})
+            size = splits.test.stored[0]
+            place = self.section.published(data, name, severity, "imagenet_c", size)
+            return read_folders(folder, place, by_content=False)[0], data
+
+        return load
+
+    def _published(self, data: DataConfig, splits: Splits) -> Load:
+        """Return a function of corruption and severity: published images."""
+        from mixkd.data.corrupted import PUBLISHED
+        from mixkd.data.splits import load_splits
+
+        source = self.section.source
+
+        def check(classes: tuple[str, ...]) -> None:
+            if classes != splits.classes:
+                raise UserError.of(
+                    "corruptions.source",
+                    f"{source} has {len(classes)} classes, {', '.join(classes[:3])} ...; the "
+                    f"data has {len(splits.classes)}, {', '.join(splits.classes[:3])} ...",
+                )
+
+        def load(name: str, severity: int) -> tuple[AnyImages, DataConfig]:
+            place = self.section.published(data, name, severity)
+            try:
+                corrupted = load_splits(place)
+            except UserError as error:
+                key = error.problems[0].key.replace("data.", "corruptions.")
+                raise UserError.of(key, error.problems[0].text) from error
+            check(corrupted.classes)
+            return corrupted.test, place
+
+        if source in PUBLISHED:  # before anything is downloaded
+            check(PUBLISHED[source].classes)
+        for name in self.section.chosen:
+            for severity in self.section.severities:
+                load(name, severity)
+        return load
+
+    @classmethod
+    def derived(cls, run: FoundRun) -> dict[str, float]:
+        """Return the gains over the baseline that learned from labels alone, as `gain`."""
+        return {
+            name.removesuffix("_erm"): value
+            for name, value in run.metrics.items()
+            if name.startswith(CorruptionsConfig.prefix) and name.endswith("/gain_erm")
+        }
+
+    def measure(self, context: Context) -> Metrics:
+        """Return `corruption/<name>/<severity>/...`; write corruptions.csv and figures."""
+        import torch
+
+        from mixkd.files.writing import write_csv
+        from mixkd.plots.corruptions import corruptions_figure
+        from mixkd.plots.style import save_figure
+
+        names, severities = self.section.chosen, self.section.severities
+        evaluated, test = context.evaluated, context.data.splits.test
+        clean = self.answers(context, test, context.cfg.data)
+        # Whether they are the test images, one by one: not where they come in another order.
+        paired = torch.equal(self.load(names[0], severities[0])[0].labels, test.labels)
+        rows: list[dict[str, Any]] = []
+        metrics: Metrics = {}
+
+        def add(name: str, severity: int | str, answers: Answers, key: str) -> None:
+            before = None if name == "clean" else clean
+            gains = _gains(answers, before, evaluated, context.cfg.baselines, paired)
+            for network, values in answers.metrics.items():
+                row = {"network": network, "corruption": name, "severity": severity, **values}
+                rows.append(row | (gains if network == evaluated else {}))
+            values = answers.metrics[evaluated] | gains
+            metrics.update({f"corruption/{key}/{k}": value for k, value in values.items()})
+
+        add("clean", 0, clean, "clean")
+        everything: list[Answers] = []
+        for number, name in enumerate(names, start=1):
+            group = [self.answers(context, *self.load(name, severity)) for severity in severities]
+            for severity, answers in zip(severities, group, strict=True):
+                add(name, severity, answers, f"{name}/{severity}")
+            mean = Answers.mean(group)
+            add(name, "mean", mean, f"{name}/mean")
+            values = mean.metrics[evaluated]
+            say(
+                f"corruption {number}/{len(names)} {name}: accuracy {values['accuracy']:.4f}, "
+                f"ece {values['ece']:.4f} over severities"
             )
+            everything += group
+        add("mean", "mean", Answers.mean(everything), "mean")
+        if context.writes:
+            columns = dict.fromkeys(COLUMNS) | {name: "" for row in rows for name in row}
+            write_csv(context.run.path / "corruptions.csv", [columns | row for row in rows])
+            for column, label in FIGURES.items():
+                figure = corruptions_figure(rows, column, label)
+                save_figure(figure, context.run.path / f"figures/corruptions-{column}")
+        return metrics
 
-    def published(name: str, severity: int) -> tuple[AnyImages, DataConfig]:
-        data = cfg.published(name, severity, wanted.source)
-        try:
-            found = load_splits(data)
-        except UserError as error:
-            key = error.problems[0].key.replace("data.", "corruptions.")
-            raise UserError.of(key, error.problems[0].text) from error
-        check(found.classes)
-        return found.test, data
+    def answers(self, context: Context, images: AnyImages, data: DataConfig) -> Answers:
+        """Ask all networks about a set of images."""
+        from mixkd.data.module import ImageDataModule
 
-    if wanted.source in PUBLISHED:  # before anything is downloaded
-        check(PUBLISHED[wanted.source].classes)
-    for name in wanted.chosen:
-        for severity in wanted.severities:
-            published(name, severity)
-    return published
+        counts = NetworkCounts(context.networks, context.temperatures)
+        module = ImageDataModule(replace(context.data.splits, test=images), data)
+        return context.passes(module, counts.parts, counts.update, counts.compute)
 
 
-def corrupt_and_measure(
-    trainer: Trainer,
-    networks: Mapping[str, Network],
-    splits: Splits,
-    load: Load,
-    cfg: EvaluateConfig,
-    temperatures: Mapping[str, float],
-    run: Run,
-) -> Metrics:
-    """Return `corruption/...` of the first network; write corruptions.csv and figures of all.
+class NetworkCounts:
+    """Counts what networks get right of one set of images, and how sure they are.
 
     Args:
-        trainer: where to compute.
-        networks: by name; the first is the one that gains are of, over those in `baselines`.
-        splits: whose test images are the clean ones.
-        load: gives the images of a corruption and severity.
-        cfg: which corruptions, severities and baselines.
-        temperatures: fitted for each network; empty where there was nothing to fit on.
-        run: where to write.
+        networks: by name.
+        temperatures: of the networks whose scaled logits are measured too.
     """
-    wanted, own = cfg.corruptions, next(iter(networks))
-    probe = CorruptionProbe(networks, temperatures)
 
-    def measured(
-        images: AnyImages, data: DataConfig
-    ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        trainer.test(probe, ImageDataModule(replace(splits, test=images), data), verbose=False)
-        return probe.values(), probe.hits()
+    def __init__(self, networks: Mapping[str, Network], temperatures: Mapping[str, float]) -> None:
+        from mixkd.metrics.calibration import Calibration
 
-    # Whether they are the test images, one by one: not where they come from elsewhere in any order.
-    first = load(wanted.chosen[0], wanted.severities[0])[0]
-    paired = torch.equal(first.labels, splits.test.labels)
-    found, clean = measured(splits.test, cfg.data)
-    rows: list[dict[str, Any]] = []
-    metrics: Metrics = {}
+        self.networks, self.temperatures = networks, temperatures
+        self.plain = {name: Calibration() for name in networks}
+        self.scaled = {name: Calibration() for name in temperatures}
+        self.parts = (*networks.values(), *self.plain.values(), *self.scaled.values())
+        self._batches: list[dict[str, Any]] = []
 
-    def add(name: str, severity: int | str, values: dict[str, Any], hits: Any, key: str) -> None:
-        gains: Metrics = {}
-        for baseline in cfg.baselines:
-            before = None if name == "clean" else (clean[own], clean[baseline])
-            gain = accuracy_gain(hits[own], hits[baseline], before, paired=paired)
-            gains |= {f"{k}_{baseline}": value for k, value in gain.items()}
-        for network, own_values in values.items():
-            row = {"network": network, "corruption": name, "severity": severity, **own_values}
-            rows.append(row | (gains if network == own else {}))
-        metrics.update({f"{key}/{k}": v for k, v in (values[own] | gains).items()})
+    def update(self, batch: EvaluationBatch) -> None:
+        """Count a batch."""
+        hits = {"index": batch.index.cpu()}
+        for name, network in self.networks.items():
+            logits = network(batch.view)
+            self.plain[name].update(logits, batch.label)
+            if name in self.scaled:
+                scaled = logits.double() / self.temperatures[name]
+                self.scaled[name].update(scaled, batch.label)
+            hits[f"hit/{name}"] = (logits.argmax(dim=1) == batch.label).cpu()
+        self._batches.append(hits)
 
-    add("clean", 0, found, clean, "corruption/clean")
-    everything: list[tuple[dict[str, Any], dict[str, np.ndarray]]] = []
-    for number, name in enumerate(wanted.chosen, start=1):
-        group = [measured(*load(name, severity)) for severity in wanted.severities]
-        for severity, (values, hits) in zip(wanted.severities, group, strict=True):
-            add(name, severity, values, hits, f"corruption/{name}/{severity}")
-        mean, hits = _mean(group)
-        add(name, "mean", mean, hits, f"corruption/{name}/mean")
-        say(
-            f"corruption {number}/{len(wanted.chosen)} {name}: accuracy "
-            f"{mean[own]['accuracy']:.4f}, ece {mean[own]['ece']:.4f} over severities"
-        )
-        everything += group
-    mean, hits = _mean(everything)
-    add("mean", "mean", mean, hits, "corruption/mean")
-    if trainer.is_global_zero:
-        columns = dict.fromkeys(FIRST) | {name: "" for row in rows for name in row}
-        write_csv(run.path / "corruptions.csv", [columns | row for row in rows])
-        for column, label in FIGURES.items():
-            figure = corruptions_figure(rows, column, label)
-            save_figure(figure, run.path / "figures" / f"corruptions-{column}")
-    return metrics
+    def compute(self) -> Answers:
+        """Return what was counted, over all processes.
+
+        Raises:
+            NotFinite: if logits were not finite.
+        """
+        from mixkd.metrics.measurement import gathered
+
+        metrics: dict[str, dict[str, Any]] = {n: dict(m.compute()) for n, m in self.plain.items()}
+        for name, metric in self.scaled.items():
+            scaled = metric.compute()
+            metrics[name] |= {f"scaled/{key}": scaled[key] for key in ("confidence", "ece")}
+        hits = gathered(self._batches, "index")
+        return Answers(metrics, {name: hits[f"hit/{name}"].numpy() for name in self.networks})
 
 
-def _mean(
-    group: list[tuple[dict[str, Any], dict[str, np.ndarray]]],
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Return each network's mean over sets of images, and for each image the share it got right."""
-    values = {name: mean_of([found[name] for found, _ in group]) for name in group[0][0]}
-    hits = {name: np.mean([hit[name] for _, hit in group], axis=0) for name in group[0][1]}
-    return values, hits
+def _gains(
+    answers: Answers, clean: Answers | None, evaluated: str, baselines: Mapping[str, Any],
+    paired: bool,
+) -> Metrics:  # fmt: skip
+    """Return what the evaluated network gains over each baseline, as `accuracy_gain` names it."""
+    from mixkd.metrics.robustness import accuracy_gain
+
+    gains: Metrics = {}
+    for baseline in baselines:
+        before = None if clean is None else (clean.hits[evaluated], clean.hits[baseline])
+        hits = answers.hits[evaluated], answers.hits[baseline]
+        gain = accuracy_gain(*hits, before, paired=paired)
+        gains |= {f"{key}_{baseline}": value for key, value in gain.items()}
+    return gains

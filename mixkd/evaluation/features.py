@@ -1,92 +1,150 @@
-"""Penultimate features within `mixkd evaluate`: t-SNE, k-means and the V-measure."""
+"""Penultimate features of test images: t-SNE, k-means and the V-measure."""
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-from lightning.pytorch import Trainer
+from pydantic import AfterValidator, Field
 
-from mixkd.config.analyses import FeaturesConfig
-from mixkd.config.data import DataConfig
+from mixkd.config.analyses import AnalysisConfig
+from mixkd.config.fields import each_once, takes
 from mixkd.console import say
-from mixkd.data.images import Splits
-from mixkd.data.module import ImageDataModule
 from mixkd.errors import UserError, nearest
-from mixkd.evaluation.feature_probe import FeatureProbe
-from mixkd.files.writing import replacing
-from mixkd.metrics.features import clusters, embedding, v_measure
-from mixkd.networks.network import Network, last_layer
-from mixkd.plots.features import features_figure
-from mixkd.plots.reliability import save_figure
-from mixkd.runs.run import Metrics, Run
+from mixkd.evaluation.analysis import Analysis, Context
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from mixkd.config.tasks import EvaluateConfig
+    from mixkd.data.batches import EvaluationBatch
+    from mixkd.data.splits import Splits
+    from mixkd.runs.run import Metrics
 
 PAPERS = ("baby", "boy", "girl", "man", "woman")
 
 
-def choose_images(cfg: FeaturesConfig, splits: Splits) -> tuple[Splits, list[str]]:
-    """Return splits whose test images are those to look at, and the names of their classes.
+class FeaturesConfig(AnalysisConfig):
+    """Penultimate features of test images: t-SNE, clusters and their V-measure."""
 
-    Raises:
-        UserError: for a class that the data does not have, or too few images.
-    """
-    known = list(splits.classes)
-    names: Sequence[str] = cfg.classes or [name for name in PAPERS if name in known]
-    if not cfg.classes and len(names) < len(PAPERS):
-        names = known[:5]
-    for name in names:
-        if name not in known:
-            raise UserError.of(
-                "features.classes",
-                f"got {name!r}; the data has no such class{nearest(name, known)}",
-            )
-    labels = [known.index(name) for name in names]
-    at = np.flatnonzero(np.isin(splits.test.labels.numpy(), labels))
-    if len(at) > cfg.n_images:
-        at = np.sort(np.random.default_rng(cfg.seed).choice(at, cfg.n_images, replace=False))
-    counts = np.bincount(splits.test.labels.numpy()[at], minlength=len(known))[labels]
-    if counts.min() < 5:
-        few = names[int(counts.argmin())]
-        raise UserError.of(
-            "features.classes", f"{counts.min()} test images of class {few!r}; takes five of each"
-        )
-    return replace(splits, test=splits.test.take(at)), list(names)
+    order = 3
+    prefix = "features/"
+    is_drawn = True
+    files = ("features.npz",)
+
+    classes: Annotated[
+        Annotated[list[str], Field(min_length=2), AfterValidator(each_once)] | None,
+        takes("a list of two or more class names, or null"),
+    ]
+    n_images: Annotated[int, takes("a whole number, 5 or more", ge=5)]
+    seed: Annotated[int, takes("a whole number from 0 to 4294967295", ge=0, le=2**32 - 1)]
+
+    def forward_images(self, sizes: Mapping[str, int]) -> float:
+        """Return how many images a network answers, at most."""
+        return self.n_images
 
 
-def look(
-    trainer: Trainer,
-    network: Network,
-    splits: Splits,
-    names: Sequence[str],
-    data_cfg: DataConfig,
-    cfg: FeaturesConfig,
-    run: Run,
-) -> Metrics:
-    """Return `features/v_measure` and `features/n`; write features.npz and a picture.
+class FeaturesAnalysis(Analysis[FeaturesConfig]):
+    """Keeps what the last layer sees of test images. Writes features.npz and a picture."""
+
+    def prepare(self, cfg: EvaluateConfig, splits: Splits) -> None:
+        """Choose the images, and the names of their classes.
+
+        Raises:
+            UserError: for a class that the data does not have, or too few images.
+        """
+        from mixkd.data.module import check_shares
+
+        valid = list(splits.classes)
+        names: Sequence[str] = self.section.classes or [name for name in PAPERS if name in valid]
+        if not self.section.classes and len(names) < len(PAPERS):
+            names = valid[:5]
+        for name in names:
+            if name not in valid:
+                raise UserError.of(
+                    "features.classes",
+                    f"got {name!r}; the data has no such class{nearest(name, valid)}",
+                )
+        labels, chosen = splits.test.labels.numpy(), [valid.index(name) for name in names]
+        rows, most = np.flatnonzero(np.isin(labels, chosen)), self.section.n_images
+        if len(rows) > most:
+            generator = np.random.default_rng(self.section.seed)
+            rows = np.sort(generator.choice(rows, most, replace=False))
+        counts = np.bincount(labels[rows], minlength=len(valid))[chosen]
+        if counts.min() < 5:
+            few = names[int(counts.argmin())]
+            text = f"{counts.min()} test images of class {few!r}; takes five of each"
+            raise UserError.of("features.classes", text)
+        self.classes, self.splits = list(names), replace(splits, test=splits.test.take(rows))
+        check_shares({"test (features)": len(rows)}, cfg.trainer.devices)
+
+    def measure(self, context: Context) -> Metrics:
+        """Return `features/v_measure` and `features/n`; write features.npz and a picture."""
+        from mixkd.data.module import ImageDataModule
+        from mixkd.files.writing import write_npz
+        from mixkd.metrics.features import clusters, embedding, v_measure
+        from mixkd.networks.network import last_layer
+        from mixkd.plots.features import features_figure
+        from mixkd.plots.style import save_figure
+
+        names, seed = self.classes, self.section.seed
+        say(f"features: {len(self.splits.test):,} test images of {', '.join(names)}")
+        network = context.networks[context.evaluated]
+        features = LastFeatures(network, last_layer(network))
+        with features:
+            data = ImageDataModule(self.splits, context.cfg.data)
+            tensors = context.passes(data, [network], features.update, features.gathered)
+        arrays = {name: value.numpy() for name, value in tensors.items()}
+        order = {self.splits.classes.index(name): k for k, name in enumerate(names)}
+        position = np.array([order[int(label)] for label in arrays["label"]])
+        cluster = clusters(arrays["features"], len(names), seed)
+        score = v_measure(position, cluster)
+        if context.writes:
+            tsne = embedding(arrays["features"], seed)
+            # `position`: of the label in `classes`.
+            arrays |= {"position": position, "cluster": cluster, "tsne": tsne}
+            write_npz(context.run.path / "features.npz", arrays | {"classes": np.array(names)})
+            figure = features_figure(tsne, position, names, score)
+            save_figure(figure, context.run.path / "figures/features")
+        return {"features/v_measure": score, "features/n": len(position)}
+
+
+class LastFeatures:
+    """Keeps the input of the layer that gives a network's logits.
 
     Args:
-        trainer: where to compute.
-        network: whose features.
-        splits: whose test images are looked at.
-        names: of their classes.
-        data_cfg: how images become views.
-        cfg: the seed.
-        run: where to write.
+        network: which is asked.
+        last: the part of it that gives the logits.
     """
-    say(f"features: {len(splits.test):,} test images of {', '.join(names)}")
-    probe = FeatureProbe(network, last_layer(network))
-    trainer.test(probe, ImageDataModule(splits, data_cfg), verbose=False)
-    found = {name: value.numpy() for name, value in probe.features().items()}
-    order = {splits.classes.index(name): k for k, name in enumerate(names)}
-    label = np.array([order[int(value)] for value in found["label"]])
-    cluster = clusters(found["features"], len(names), cfg.seed)
-    score = v_measure(label, cluster)
-    if trainer.is_global_zero:
-        tsne = embedding(found["features"], cfg.seed)
-        path = run.path / "features.npz"
-        # `position`: of the label in `classes`.
-        more = {"position": label, "cluster": cluster, "tsne": tsne, "classes": np.array(names)}
-        arrays = found | more
-        with replacing(path) as temporary, open(temporary, "wb") as file:
-            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-        save_figure(features_figure(tsne, label, names, score), run.path / "figures" / "features")
-    return {"features/v_measure": score, "features/n": len(label)}
+
+    def __init__(self, network: nn.Module, last: nn.Module) -> None:
+        self.network, self.last = network, last
+        self._inputs: list[Tensor] = []
+        self._batches: list[dict[str, Tensor]] = []
+
+    def __enter__(self) -> LastFeatures:
+        self._hook = self.last.register_forward_pre_hook(self._keep)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._hook.remove()
+
+    def _keep(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        self._inputs.append(inputs[0].detach().flatten(1).float().cpu())
+
+    def update(self, batch: EvaluationBatch) -> None:
+        """Keep a batch's features."""
+        import torch
+
+        self._inputs.clear()
+        self.network(batch.view)
+        kept = {"index": batch.index.cpu(), "label": batch.label.cpu()}
+        self._batches.append({"features": torch.cat(self._inputs), **kept})
+
+    def gathered(self) -> dict[str, Tensor]:
+        """Return `features` float32 [n, d], `index` and `label` int64 [n], in data set order."""
+        from mixkd.metrics.measurement import gathered
+
+        return gathered(self._batches, "index")

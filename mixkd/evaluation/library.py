@@ -13,10 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from mixkd.data.pairs import draw_pairs
-from mixkd.errors import NotFinite
 from mixkd.metrics.calibration import TemperatureFit
 from mixkd.metrics.measurement import Measurement
-from mixkd.metrics.vicinal import ask_between, summary
+from mixkd.metrics.vicinal import VicinalLinearity, answers_between
 
 Model = Callable[[Tensor], Tensor]
 Batches = Iterable[Sequence[Tensor]]
@@ -176,25 +175,14 @@ def measure_linearity(
         raise ValueError(f"got images {list(images.shape)}, partners {list(partner.shape)}")
     models = {"network": model} if teacher is None else {"student": model, "teacher": teacher}
     grid = np.linspace(0, 1, lambdas).tolist()
-    kept: dict[str, list[Tensor]] = {}
-    taught: Tensor | None = None
+    metric = VicinalLinearity(tuple(models), grid)
+    positions = torch.split(torch.arange(len(images)), batch_size)
     parts = (torch.split(x, batch_size) for x in (images, partner))
     with _asking(*models.values()) as asked:
         networks = dict(zip(models, asked, strict=True))
-        for first, second in zip(*parts, strict=True):
-            found, total = ask_between(networks, first, second, grid, {})
-            for name, value in found.items():
-                kept.setdefault(name, []).append(value)
-            if total is not None:
-                taught = total if taught is None else taught + total
-    values: dict[str, dict[str, np.ndarray]] = {name: {} for name in models}
-    for path, batches in kept.items():
-        network, _, name = path.partition("/")
-        values[network][name] = torch.cat(batches).numpy()
-        if not np.isfinite(values[network][name]).all():
-            raise NotFinite(f"the logits of the {network} are not finite")
-    mean_teacher = None if taught is None else (taught / len(images)).numpy()
-    return Linearity(*summary(values, mean_teacher, grid))
+        for first, second, position in zip(*parts, positions, strict=True):
+            metric.update(answers_between(networks, first, second, grid), position)
+    return Linearity(*metric.compute())
 
 
 def _batches(images: Tensor | Batches, label: Tensor | None, size: int) -> Batches:

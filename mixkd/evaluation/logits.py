@@ -9,12 +9,13 @@ from torch import Tensor
 from mixkd.config.tasks import EvaluateLogitsConfig
 from mixkd.console import note
 from mixkd.errors import UserError, shortened
-from mixkd.evaluation.calibration import record
-from mixkd.files.arrays import Archive, NotArrays, opened
+from mixkd.evaluation.calibration import fitted_temperature, record
+from mixkd.files.arrays import Archive, opened
+from mixkd.files.layout import METRICS, RELIABILITY
+from mixkd.files.reading import Damaged
 from mixkd.files.writing import file_fingerprint, write_csv, write_json
 from mixkd.metrics.calibration import TemperatureFit
 from mixkd.metrics.measurement import Measurement
-from mixkd.modules.classifier import fitted_temperature
 from mixkd.runs.run import Metrics, Run
 
 BATCH = 1000
@@ -41,8 +42,8 @@ def evaluate_logits(cfg: EvaluateLogitsConfig, run: Run | None = None) -> Metric
             logits, label = _read(path, archive, "")
             index = _read_index(path, archive, len(label))
             held_out = _read(path, archive, "val_") if "val_logits" in archive.names else None
-    except NotArrays as error:
-        raise UserError.of("logits", f"{path} is no npz of arrays: {error}") from error
+    except Damaged as error:
+        raise UserError.of("logits", f"{path} is no npz of arrays: {error.why}") from error
     temperature = None
     if held_out is not None:
         fit = TemperatureFit()
@@ -61,8 +62,8 @@ def evaluate_logits(cfg: EvaluateLogitsConfig, run: Run | None = None) -> Metric
     fingerprints = {"logits": file_fingerprint(path)}
     with run.started(fingerprints, device="1 x cpu"):
         metrics, rows = record(measurement, "test", run, writes=True)
-        write_csv(run.path / "reliability.csv", rows)
-        write_json(run.path / "metrics.json", metrics)
+        write_csv(run.path / RELIABILITY, rows)
+        write_json(run.path / METRICS, metrics)
     return metrics
 
 

@@ -1,24 +1,27 @@
-"""Vicinal analysis within `mixkd evaluate`: how networks answer between pairs of images."""
+"""Vicinal analysis: how networks answer between pairs of images."""
 
-from collections.abc import Mapping
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 from itertools import chain
+from math import isfinite, nan
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-from lightning.pytorch import Trainer
 
-from mixkd.config.analyses import VicinalConfig
+from mixkd.config.analyses import AnalysisConfig
+from mixkd.config.fields import PATH, Count, SplitNames, takes
 from mixkd.console import say
-from mixkd.data.module import ImageDataModule
-from mixkd.data.pairs import ImagePairs, draw_pairs, load_pairs
 from mixkd.errors import UserError
-from mixkd.evaluation.vicinal_probe import VicinalProbe
-from mixkd.files.writing import write_csv
-from mixkd.networks.network import Network
-from mixkd.plots.reliability import save_figure
-from mixkd.plots.vicinal import vicinal_figure
-from mixkd.runs.run import Metrics, Run
+from mixkd.evaluation.analysis import Analysis, Context
+
+if TYPE_CHECKING:
+    from mixkd.config.tasks import EvaluateConfig
+    from mixkd.data.pairs import ImagePairs
+    from mixkd.data.splits import Splits
+    from mixkd.runs.read import FoundRun
+    from mixkd.runs.run import Metrics
 
 COLUMNS = (
     "split", "network", "lam", "nl", "nl_se", "entropy", "entropy_se", "dominance",
@@ -28,69 +31,162 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def choose_pairs(cfg: VicinalConfig, sizes: dict[str, int], devices: int) -> dict[str, ImagePairs]:
-    """Return the pairs of each split: read or drawn, the same for every network.
+Rows = Sequence[Mapping[str, Any]]  # of vicinal.csv
 
-    Args:
-        cfg: how many, and from where.
-        sizes: images of each split.
-        devices: processes that share the pairs.
 
-    Raises:
-        UserError: if a split has too few images, or a file of pairs does not fit.
+class VicinalConfig(AnalysisConfig):
+    """Vicinal analysis: how networks answer between pairs of images."""
+
+    order = 1
+    prefix = "vicinal/"
+    is_drawn = True
+    files = ("vicinal.csv",)
+    columns = {"vicinal.csv": (("split", "network"), ("lam",))}  # noqa: RUF012
+    asks_others = "between images"
+    is_for_baselines = True
+
+    splits: SplitNames
+    n_pairs: Count
+    lambdas: Annotated[int, takes("a whole number from 3 to 1001", ge=3, le=1001)]
+    seed: Annotated[int, takes("a whole number from 0 to 4294967295", ge=0, le=2**32 - 1)]
+    pairs: Annotated[str | None, PATH, takes("a .npz file of pairs, or null")]
+
+    def identity(self, keys: dict[str, Any]) -> dict[str, Any]:
+        """Return its keys; a file of pairs by what is in it, unless they are, or will be, drawn."""
+        from mixkd.data.pairs import are_drawn_pairs
+        from mixkd.files.writing import file_fingerprint
+
+        if self.pairs is None:
+            return keys
+        path = Path(self.pairs)
+        drawn = not path.is_file() or are_drawn_pairs(path, self.seed, self.n_pairs)
+        return keys | {"pairs": "drawn" if drawn else file_fingerprint(path)}
+
+    def forward_images(self, sizes: Mapping[str, int]) -> float:
+        """Return how many images a network answers: one a pair and lambda, of each split."""
+        return len(self.splits) * self.n_pairs * self.lambdas
+
+
+class VicinalAnalysis(Analysis[VicinalConfig]):
+    """Asks all networks about the same mixed images, over a grid of lambda.
+
+    Writes vicinal.csv, with the gains over baselines in columns of their own, and a figure a split.
     """
-    for split, n in sizes.items():
-        if n < 2:
-            raise UserError.of("vicinal.splits", f"{split} has {n} images; takes two or more")
-    if cfg.pairs is None:
-        pairs = {split: draw_pairs(n, cfg.n_pairs, cfg.seed) for split, n in sizes.items()}
-    else:
-        pairs = load_pairs(Path(cfg.pairs), sizes, cfg.n_pairs, cfg.seed)
-    for split, chosen in pairs.items():
-        if len(np.unique(np.concatenate(chosen))) < 2 * len(chosen.i):
-            say(f"vicinal: pairs of {split} share images, which their standard errors do not count")
-    fewest = min(len(chosen.i) for chosen in pairs.values())
-    if fewest < devices:
-        raise UserError.of("trainer.devices", f"got {devices} for {fewest} pairs; takes fewer")
-    return pairs
+
+    def prepare(self, cfg: EvaluateConfig, splits: Splits) -> None:
+        """Draw or read the pairs of each split, the same for every network.
+
+        Raises:
+            UserError: if a split has too few images, or a file of pairs does not fit.
+        """
+        from mixkd.data.pairs import draw_pairs, load_pairs
+
+        sizes = {str(split): len(splits[split]) for split in self.section.splits}
+        for split, n in sizes.items():
+            if n < 2:
+                raise UserError.of("vicinal.splits", f"{split} has {n} images; takes two or more")
+        count, seed = self.section.n_pairs, self.section.seed
+        self.pairs: Mapping[str, ImagePairs]
+        if self.section.pairs is None:
+            self.pairs = {split: draw_pairs(n, count, seed) for split, n in sizes.items()}
+        else:
+            self.pairs = load_pairs(Path(self.section.pairs), sizes, count, seed)
+        for split, pairs in self.pairs.items():
+            if len(np.unique(np.concatenate(pairs))) < 2 * len(pairs.i):
+                say(
+                    f"vicinal: pairs of {split} share images, which their standard errors do not "
+                    "count"
+                )
+        fewest, devices = min(len(pairs.i) for pairs in self.pairs.values()), cfg.trainer.devices
+        if fewest < devices:
+            raise UserError.of("trainer.devices", f"got {devices} for {fewest} pairs; takes fewer")
+
+    @classmethod
+    def derived(cls, run: FoundRun) -> dict[str, float]:
+        """Return gains at each lambda, which old metrics.json have not, and dominance half-way."""
+        rows = run.rows("vicinal.csv")
+        half_way = {name: _half_way(line) for name, line in _dominance(rows).items()}
+        return _gains(rows) | {
+            f"vicinal/{name}": value
+            for name, value in half_way.items()
+            if value is not None and isfinite(value)
+        }
+
+    def measure(self, context: Context) -> Metrics:
+        """Return `vicinal/<split>/...`; write vicinal.csv and a figure a split."""
+        from mixkd.files.writing import write_csv
+        from mixkd.metrics.vicinal import VicinalLinearity, answers_between
+        from mixkd.plots.style import save_figure
+        from mixkd.plots.vicinal import vicinal_figure
+
+        data, networks = context.data, context.networks
+        lambdas = np.linspace(0, 1, self.section.lambdas).tolist()
+        metrics: Metrics = {}
+        table: list[dict[str, Any]] = []
+        for split, pairs in self.pairs.items():
+            say(f"vicinal: {len(pairs.i):,} pairs of {split} images, {len(lambdas)} lambdas")
+            metric = VicinalLinearity(tuple(networks), lambdas, context.temperatures)
+
+            def update(batch: Any, metric: VicinalLinearity = metric) -> None:
+                answers = answers_between(networks, batch.first, batch.second, lambdas)
+                metric.update(answers, batch.position)
+
+            data.tested, data.pairs = split, pairs
+            parts = (*networks.values(), metric)
+            rows, values = context.passes(data, parts, update, metric.compute)
+            data.pairs = None
+            metrics |= {f"vicinal/{split}/{key}": value for key, value in values.items()}
+            for name, of_network in rows.items():
+                table += [{"split": split, "network": name, **row} for row in of_network]
+            if context.writes:
+                save_figure(vicinal_figure(rows), context.run.path / f"figures/vicinal-{split}")
+        if context.writes:
+            blank = dict.fromkeys(chain(COLUMNS, *table), "")
+            write_csv(context.run.path / "vicinal.csv", [blank | row for row in table])
+        return metrics
 
 
-def analyse(
-    trainer: Trainer,
-    networks: Mapping[str, Network],
-    data: ImageDataModule,
-    pairs: Mapping[str, ImagePairs],
-    cfg: VicinalConfig,
-    temperatures: Mapping[str, float],
-    run: Run,
-) -> Metrics:
-    """Return `vicinal/<split>/...`; write vicinal.csv and a figure a split.
+def _gains(rows: Rows) -> dict[str, float]:
+    """Return a student's gains in linearity at each lambda: old metrics.json have none."""
+    nl: dict[tuple[Any, Any], dict[Any, float]] = {}
+    for row in rows:
+        if isinstance(value := row.get("nl"), float) and isfinite(value):
+            nl.setdefault((row["split"], row["lam"]), {})[row["network"]] = value
+    return {
+        f"vicinal/{split}/delta_lin_at_{lam:g}": of["teacher"] - of["student"]
+        for (split, lam), of in nl.items()
+        if {"teacher", "student"} <= of.keys()
+    }
 
-    Args:
-        trainer: where to compute.
-        networks: `network`, or `student` and `teacher`; any others are baselines.
-        data: the images.
-        pairs: of each split.
-        cfg: the grid of lambda.
-        temperatures: fitted for each network; empty where there was nothing to fit on.
-        run: where to write.
+
+def _dominance(rows: Rows) -> dict[str, dict[float, float]]:
+    """Return the dominance of the network that is evaluated by lambda, by split/dominance_half.
+
+    Beside it by split/dominance_half_se its standard error at most: NL and entropy are of the same
+    pairs, and how their errors go together is not kept.
     """
-    lambdas = np.linspace(0, 1, cfg.lambdas).tolist()
-    probe = VicinalProbe(networks, lambdas, temperatures)
-    metrics: Metrics = {}
-    table: list[dict[str, Any]] = []
-    for split, chosen in pairs.items():
-        say(f"vicinal: {len(chosen.i):,} pairs of {split} images, {cfg.lambdas} lambdas")
-        data.tested, data.pairs = split, chosen
-        trainer.test(probe, data, verbose=False)
-        data.pairs = None
-        rows, found = probe.summary()
-        metrics |= {f"vicinal/{split}/{key}": value for key, value in found.items()}
-        for name, own in rows.items():
-            table += [{"split": split, "network": name, **row} for row in own]
-        if trainer.is_global_zero:
-            save_figure(vicinal_figure(rows), run.path / "figures" / f"vicinal-{split}")
-    if trainer.is_global_zero:
-        blank = dict.fromkeys(chain(COLUMNS, *table), "")  # beside them the gains over baselines
-        write_csv(run.path / "vicinal.csv", [blank | row for row in table])
-    return metrics
+    lines: dict[str, dict[float, float]] = {}
+    for row in rows:
+        lam, value = row.get("lam"), row.get("dominance")
+        is_own = row.get("network") in ("student", "network")
+        if not (is_own and isinstance(lam, float) and isinstance(value, float)):
+            continue
+        name = f"{row.get('split')}/dominance_half"
+        lines.setdefault(name, {})[lam] = value
+        parts = [row.get(column) for column in ("nl_se", "entropy_se", "entropy")]
+        nl_se, entropy_se, entropy = (p if isinstance(p, float) else nan for p in parts)
+        if entropy > 0:
+            lines.setdefault(f"{name}_se", {})[lam] = (nl_se + value * entropy_se) / entropy
+    return lines
+
+
+def _half_way(line: Mapping[float, float]) -> float | None:
+    """Return a value at lambda = 0.5; of an even number of lambdas, between the two beside it."""
+    if 0.5 in line:
+        return line[0.5]
+    below = max((lam for lam in line if 0 < lam < 0.5), default=None)
+    above = min((lam for lam in line if 0.5 < lam < 1), default=None)
+    if below is None or above is None:
+        return None
+    part = (0.5 - below) / (above - below)
+    return line[below] * (1 - part) + line[above] * part

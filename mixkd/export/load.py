@@ -11,8 +11,10 @@ from mixkd.config.network import NetworkConfig
 from mixkd.config.shipped import shipped_values
 from mixkd.errors import UserError
 from mixkd.files.reading import read_mapping
-from mixkd.networks.network import Network, build_network, read_tensors
+from mixkd.networks.build import build_network
+from mixkd.networks.network import Network
 from mixkd.networks.origin import fill_network, label_names
+from mixkd.networks.weights import read_tensors
 
 
 def load_network(export: str, trust: Sequence[str] = ()) -> tuple[Network, list[str]]:

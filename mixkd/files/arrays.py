@@ -13,15 +13,12 @@ import numpy as np
 
 from mixkd.console import available_memory
 from mixkd.errors import shortened
+from mixkd.files.reading import Damaged
 
 HEADER = 12 + 10_000  # bytes, at most, that NumPy takes for a header, and that are read for it
 LARGE = 2**28  # bytes from which on an array has to be what it says
 COMPRESSION = 100  # of a large array at most: measurements do not shrink so far, zeros do
 CHUNK = 2**20
-
-
-class NotArrays(ValueError):
-    """A file does not hold arrays that can be used; the message says why, without its name."""
 
 
 class Header(NamedTuple):
@@ -56,8 +53,8 @@ class Archive:
         names: of its arrays.
     """
 
-    def __init__(self, file: ZipFile, size: int) -> None:
-        self._file, self._size = file, size
+    def __init__(self, path: Path, file: ZipFile, size: int) -> None:
+        self._path, self._file, self._size = path, file, size
         self._members = {
             info.filename.removesuffix(".npy"): info
             for info in file.infolist()
@@ -69,19 +66,20 @@ class Archive:
         """Return what an array is, without reading it.
 
         Raises:
-            NotArrays: if it is damaged, of Python objects, or cannot be what it says.
+            Damaged: if it is damaged, of Python objects, or cannot be what it says.
         """
         info = self._members[name]
         if info.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
-            raise NotArrays(f"{name} is compressed as numpy.savez does not")
-        with reading(name), self._file.open(info) as member:
+            raise Damaged(self._path, f"{name} is compressed as numpy.savez does not")
+        with reading(self._path, name), self._file.open(info) as member:
             header = _header(member)
         if header.start + header.bytes != info.file_size or info.compress_size > self._size:
-            raise NotArrays(f"{name} says that it is {header}, and is not")
+            raise Damaged(self._path, f"{name} says that it is {header}, and is not")
         if header.bytes > max(LARGE, COMPRESSION * info.compress_size):
-            raise NotArrays(
+            raise Damaged(
+                self._path,
                 f"{name}, {header}, is {header.bytes / 1e9:.3g} GB in {info.compress_size:,} bytes "
-                "of the file; takes no array that compresses so far"
+                "of the file; takes no array that compresses so far",
             )
         return header
 
@@ -89,11 +87,11 @@ class Archive:
         """Return an array: native byte order, and float64 in place of longer floats.
 
         Raises:
-            NotArrays: as `header`, or if memory does not hold it.
+            Damaged: as `header`, or if memory does not hold it.
         """
         header = self.header(name)
-        check_memory(header.bytes, f"{name}, {header},")
-        with reading(name), self._file.open(self._members[name]) as member:
+        _check_memory(self._path, header.bytes, f"{name}, {header},")
+        with reading(self._path, name), self._file.open(self._members[name]) as member:
             member.read(header.start)
             data = np.empty(header.bytes, np.uint8)
             for start in range(0, header.bytes, CHUNK):
@@ -108,26 +106,26 @@ def opened(path: Path) -> Iterator[Archive]:
     """Open an .npz file.
 
     Raises:
-        NotArrays: if it is none, or is not there.
+        Damaged: if it is none, or is not there.
     """
-    with reading():
+    with reading(path):
         size, head = _regular(path)
         if head.startswith(np.lib.format.MAGIC_PREFIX):
-            raise NotArrays("it is an .npy file of one array; takes an .npz file")
+            raise ValueError("it is an .npy file of one array; takes an .npz file")
         file = ZipFile(path)
     with file:
-        yield Archive(file, size)
+        yield Archive(path, file, size)
 
 
 def read_npz(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     """Return those arrays of an .npz file, of the names, that are there; the rest is not read.
 
     Raises:
-        NotArrays: if one of them cannot be read, or memory does not hold them.
+        Damaged: if one of them cannot be read, or memory does not hold them.
     """
     with opened(path) as archive:
         wanted = [name for name in names if name in archive.names]
-        check_memory(sum(archive.header(name).bytes for name in wanted), "it")
+        _check_memory(path, sum(archive.header(name).bytes for name in wanted), "it")
         return {name: archive.read(name) for name in wanted}
 
 
@@ -135,16 +133,16 @@ def map_npy(path: Path, mode: Literal["r", "r+"] = "r") -> np.ndarray:
     """Map an .npy file into memory, in the order of bytes that it has.
 
     Raises:
-        NotArrays: if it is none, or is not there.
+        Damaged: if it is none, or is not there.
     """
-    with reading():
+    with reading(path):
         size, head = _regular(path)
         if head.startswith(b"PK"):
-            raise NotArrays("it is an archive of arrays; takes one array")
+            raise ValueError("it is an archive of arrays; takes one array")
         with open(path, "rb") as file:
             header = _header(file)
         if header.start + header.bytes > size:
-            raise NotArrays(f"it says that it is {header}, which its {size:,} bytes do not hold")
+            raise ValueError(f"it says that it is {header}, which its {size:,} bytes do not hold")
         if not header.bytes:
             return np.empty(header.shape, header.dtype)
         order: Literal["F", "C"] = "F" if header.is_fortran else "C"
@@ -159,41 +157,36 @@ def native(array: np.ndarray) -> np.ndarray:
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
-def check_memory(size: int, what: str) -> None:
-    """Refuse what takes more memory than there is.
-
-    Raises:
-        NotArrays: if it does.
-    """
+def _check_memory(path: Path, size: int, what: str) -> None:
     if size > (available := available_memory()):
-        raise NotArrays(
-            f"{what} takes {size / 1e9:.3g} GB of memory; {available / 1e9:.3g} GB are available"
-        )
+        text = f"{what} takes {size / 1e9:.3g} GB of memory; {available / 1e9:.3g} GB are available"
+        raise Damaged(path, text)
 
 
 @contextmanager
-def reading(what: str = "") -> Iterator[None]:
-    """Turn all that NumPy, zipfile and zlib raise of a damaged file into NotArrays.
+def reading(path: Path, name: str = "") -> Iterator[None]:
+    """Turn all that NumPy, zipfile and zlib raise of a damaged file into Damaged.
 
     Theirs are a dozen kinds, which change with versions: struct.error, tokenize.TokenError, ...
 
     Args:
-        what: the array that is read, for the message.
+        path: the file.
+        name: of the array that is read, for the message.
     """
     try:
         yield
-    except NotArrays:
+    except Damaged:
         raise
     except Exception as error:
-        said = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        said = shortened(" ".join(said.split()))
-        raise NotArrays(f"{what}: {said}" if what else said) from error
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        reason = shortened(" ".join(reason.split()))
+        raise Damaged(path, f"{name}: {reason}" if name else reason) from error
 
 
 def _regular(path: Path) -> tuple[int, bytes]:
     """Return the size of a file and its first bytes; a pipe would be waited for."""
     if not path.is_file():
-        raise NotArrays("no such file" if not path.exists() else "it is no file")
+        raise ValueError("no such file" if not path.exists() else "it is no file")
     with open(path, "rb") as file:
         return os.fstat(file.fileno()).st_size, file.read(6)
 

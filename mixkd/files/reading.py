@@ -189,16 +189,10 @@ def read_arrays(
     Raises:
         FileNotFoundError, Damaged: as `opened` does, and as `arrays.read_npz` refuses.
     """
-    from mixkd.files.arrays import (  # `mixkd list` needs this module, and no arrays
-        NotArrays,
-        read_npz,
-    )
+    from mixkd.files.arrays import read_npz  # `mixkd list` needs this module, and no arrays
 
     opened(path, within).close()
-    try:
-        return read_npz(path, names)
-    except NotArrays as error:
-        raise Damaged(path, error) from error
+    return read_npz(path, names)
 
 
 def folders_with(names: Collection[str], root: Path) -> list[Path]:

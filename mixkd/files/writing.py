@@ -166,6 +166,14 @@ def write_array(path: Path, shape: tuple[int, ...], value: "np.generic") -> None
             file.write(row)
 
 
+def write_npz(path: Path, arrays: Mapping[str, "np.ndarray"]) -> None:
+    """Write arrays by name into a compressed `.npz` file."""
+    import numpy as np
+
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+
+
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
     """Give an empty folder beside `path`; on success it takes its place, and what was there goes.

@@ -13,10 +13,11 @@ from typing import Literal
 
 from mixkd.console import say, tell
 from mixkd.errors import InUse, NotFinite, UserError
+from mixkd.opening import open_run
 from mixkd.redact import hide
 from mixkd.request import accept, compose
-from mixkd.runs.opening import open_run
-from mixkd.runs.run import Metrics, read_status, wait_until_free
+from mixkd.runs.run import Metrics
+from mixkd.runs.status import read_status, wait_until_free
 
 State = Literal["finished", "skipped", "submitted", "failed", "refused", "interrupted"]
 STATUS = {

@@ -15,16 +15,18 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from pickle import UnpicklingError
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from mixkd.console import NOTE, cores, note, on_signal, tell
+from mixkd.data.inventory import hand_over, listed_once
 from mixkd.launchers.job import Outcome, run_job, was_stopped
-from mixkd.runs.run import is_held, read_status, write_status
+from mixkd.runs.status import is_held, read_status, write_status
 
 # Seconds that the other processes of a job have to say something once one has failed; and that all
 # have to write what they hold after an interruption.
@@ -43,6 +45,7 @@ class Job:
         more: overrides beside the user's, such as the sweep's name.
         path: of its run directory, where that is known.
         waits: as in `run_job`.
+        inventory: a file of what has been listed of its images; "" where nothing has.
     """
 
     command: str
@@ -52,6 +55,12 @@ class Job:
     more: tuple[str, ...] = ()
     path: str = ""
     waits: bool = False
+    inventory: str = ""
+
+
+def with_inventory(jobs: Sequence[Job], path: Path) -> list[Job]:
+    """Let jobs know what this process has listed of their images, by a file that is written."""
+    return [replace(job, inventory=str(path)) for job in jobs] if hand_over(path) else [*jobs]
 
 
 @dataclass
@@ -89,7 +98,11 @@ def run_jobs(
     outcomes: list[Outcome | None] = [None] * len(jobs)
     running: dict[int, _Running] = {}
     pending, stopping, asked = list(range(len(jobs))), False, False
-    with on_signal(signal.default_int_handler, signal.SIGTERM):  # as Ctrl-C
+    with (
+        on_signal(signal.default_int_handler, signal.SIGTERM),  # as Ctrl-C
+        TemporaryDirectory(prefix="mixkd-") as folder,
+    ):
+        jobs = with_inventory(jobs, Path(folder) / "images.npz")
         try:
             while running or (pending and not stopping):
                 try:
@@ -317,7 +330,8 @@ def _work(job: Job, place: _Place, environment: dict[str, str], parent: Connecti
     _take_share(place)
     full = os.environ.get("HYDRA_FULL_ERROR") == "1"
     words = [*job.words, *job.more]
-    outcome = run_job(job.command, words, full, makes_teacher=False, waits=job.waits)
+    with listed_once(job.inventory):
+        outcome = run_job(job.command, words, full, makes_teacher=False, waits=job.waits)
     for stream in streams:
         stream.end()
     if "wandb" in sys.modules:  # a process of this kind leaves without calling what is registered

@@ -17,6 +17,7 @@ from hydra.errors import HydraException
 
 from mixkd.config.compose import expand
 from mixkd.console import tell
+from mixkd.data.inventory import listed_once
 from mixkd.errors import UserError
 from mixkd.files.writing import write_csv
 from mixkd.launchers.job import Outcome
@@ -26,6 +27,7 @@ from mixkd.request import refused
 DIRECTIONS = {"accuracy": "maximize", "ece": "minimize", "nll": "minimize", "brier": "minimize"}
 
 
+@listed_once()
 def run_search(command: str, words: Sequence[str]) -> int:
     """Run trials until there are as many as asked for; print them; return the worst exit status.
 

@@ -22,11 +22,12 @@ from typing import Any
 
 from mixkd.config.launcher import SlurmConfig
 from mixkd.console import is_leader, tell
+from mixkd.data.inventory import listed_once
 from mixkd.errors import UserError
 from mixkd.files.writing import read_json, write_json
 from mixkd.launchers.job import Outcome, continuing, run_job, to_continue, was_stopped
-from mixkd.launchers.local import Job
-from mixkd.runs.run import is_held, read_status, write_status
+from mixkd.launchers.local import Job, with_inventory
+from mixkd.runs.status import is_held, read_status, write_status
 
 NAME = "mixkd"
 POLL = 10.0  # seconds between looks at the queue
@@ -82,7 +83,8 @@ class SlurmJob:
         full = os.environ.get("HYDRA_FULL_ERROR") == "1"
         words = [*self.job.words, *self.job.more]
         waits = self.job.waits
-        outcome = run_job(self.job.command, words, full, makes_teacher=False, waits=waits)
+        with listed_once(self.job.inventory):
+            outcome = run_job(self.job.command, words, full, makes_teacher=False, waits=waits)
         if out_of_time := "timed-out too many times" in outcome.text:
             said = f"{OUT_OF_TIME}; {to_continue(self.job.words, self.job.path)}"
             outcome = replace(outcome, text=f"mixkd {self.job.command}: failed: {said}")
@@ -224,13 +226,14 @@ def _submitted(jobs: Sequence[Job], launcher: SlurmConfig, folder: Path) -> dict
     for number, submitted in found.items():
         state = states[submitted.job_id].lower()
         _say(jobs[number], f"is {state} as {submitted.job_id} already", submitted)
+    listed = with_inventory(jobs, folder / "images.npz")
     for devices, executor in sorted(executors.items()):
         numbers = [k for k, j in enumerate(jobs) if j.devices == devices and k not in found]
         if not numbers:
             continue
         try:
             with _outside_of_any_job():
-                made = executor.submit_array([SlurmJob(jobs[k]) for k in numbers])
+                made = executor.submit_array([SlurmJob(listed[k]) for k in numbers])
         except RuntimeError as error:
             why = str(error).strip().rpartition("\n")[2]
             raise UserError.of("launcher", f"SLURM refuses: {why}") from error

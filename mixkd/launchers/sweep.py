@@ -20,6 +20,7 @@ from mixkd.config.launcher import SlurmConfig
 from mixkd.config.tasks import EvaluateLogitsConfig, SweepSettings
 from mixkd.config.validation import sweep_settings
 from mixkd.console import tell
+from mixkd.data.inventory import listed_once
 from mixkd.errors import UserError
 from mixkd.launchers.job import Outcome, explain
 from mixkd.launchers.local import Job, interrupted, run_jobs
@@ -45,6 +46,7 @@ class Planned:
     twin: int | None = None
 
 
+@listed_once()
 def run_sweep(command: str, words: Sequence[str]) -> int:
     """Run every job of a sweep; print a table of how they ended; return the worst exit status.
 
@@ -205,6 +207,7 @@ def look(job: Job) -> Planned:
         return Planned(job, Outcome("refused", job.path, text=explain(job.command, error)))
 
 
+@listed_once()
 def run_alone(command: str, words: Sequence[str]) -> Outcome:
     """Run a single job of several devices, and before it its teacher where that is missing."""
     planned = look(Job(command, tuple(words)))

@@ -5,16 +5,20 @@ is lam * p(x_i) + (1 - lam) * p(x_j).
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from scipy.integrate import trapezoid
 from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
 
+from mixkd.errors import NotFinite
 from mixkd.vicinal import mix
 
+PAIR = ("teacher", "student")  # networks of these names are compared with each other
 FIXED_LAMBDAS = (0.25, 0.5, 0.75)  # chosen before any number was seen, unlike that of a peak
 
 
@@ -101,13 +105,12 @@ def pair_values(line: Line, mixed: Tensor, lam: float) -> dict[str, Tensor]:
     }
 
 
-def ask_between(
+def answers_between(
     networks: Mapping[str, Callable[[Tensor], Tensor]],
     first: Tensor,
     second: Tensor,
     lambdas: Sequence[float],
-    temperatures: Mapping[str, float],
-) -> tuple[dict[str, Tensor], Tensor | None]:
+) -> Iterator[dict[str, Tensor]]:
     """Ask networks about a batch of pairs of views, over a grid of lambda.
 
     A pair costs a network one forward pass a lambda: at 0 and 1 the answers are the clean ones.
@@ -117,41 +120,127 @@ def ask_between(
         first: the images i, float [b, 3, h, w].
         second: the images j.
         lambdas: the grid on [0, 1], both ends included.
-        temperatures: of the networks for which nl is also found with scaled logits.
 
-    Returns:
-        By `<network>/<name>`, float64 [b, lambdas]: what `pair_values` returns, `nl_scaled`, and of
-        a teacher and a student `student/kl`. Beside it the teacher's probabilities, summed over
-        pairs: float64 [lambdas, classes]; None where there is no such pair of networks.
+    Yields:
+        Logits [b, classes] by network: of the images i, of the images j, and then of the images
+        mixed at each lambda between 0 and 1.
     """
-    clean = {name: (network(first), network(second)) for name, network in networks.items()}
-    lines = {name: Line(*both) for name, both in clean.items()}
-    scaled = {n: Line(*(x.double() / t for x in clean[n])) for n, t in temperatures.items()}
-    found: dict[str, list[Tensor]] = {}
-    taught: list[Tensor] = []
+    yield {name: network(first) for name, network in networks.items()}
+    yield {name: network(second) for name, network in networks.items()}
     for lam in lambdas:
-        answers = {n: at_i if lam else at_j for n, (at_i, at_j) in clean.items()}
         if 0 < lam < 1:
             mixed = mix(first, second, torch.full((len(first),), lam, device=first.device))
-            answers = {name: network(mixed) for name, network in networks.items()}
-        for name, line in lines.items():
-            values = pair_values(line, answers[name], lam)
-            if name in scaled:
-                own = answers[name].double() / temperatures[name]
-                values["nl_scaled"] = pair_values(scaled[name], own, lam)["nl"]
-            for key, value in values.items():
-                found.setdefault(f"{name}/{key}", []).append(value)
-        if is_pair(networks):
-            log_t, log_s = (answers[n].double().log_softmax(1) for n in ("teacher", "student"))
-            found.setdefault("student/kl", []).append(kl(log_t, log_s))
-            taught.append(log_t.exp().sum(dim=0))
-    stacked = {name: torch.stack(values, dim=1) for name, values in found.items()}
-    return stacked, torch.stack(taught) if taught else None
+            yield {name: network(mixed) for name, network in networks.items()}
 
 
-def is_pair(networks: Mapping[str, Any]) -> bool:
-    """Return whether a teacher and a student are among networks."""
-    return {"teacher", "student"} <= networks.keys()
+class VicinalLinearity(Metric):
+    """How networks answer between pairs of images: equations 10 to 15 of the paper.
+
+    `update(answers, position)` takes what `answers_between` yields of a batch of pairs, and where
+    they are among all pairs, int64 [b]. `compute()` returns what `summary` does, over all
+    processes. The state is some float64 values for each network, pair and lambda: medians, and
+    standard errors of paired differences, need every pair. It does not depend on their order.
+
+    Args:
+        networks: their names; `teacher` and `student` are also compared with each other.
+        lambdas: the grid on [0, 1], both ends included.
+        temperatures: of the networks for which nl is also found with scaled logits.
+
+    Examples:
+        >>> import torch
+        >>> network = torch.nn.Linear(2, 3)
+        >>> views = torch.rand(4, 2), torch.rand(4, 2)
+        >>> metric = VicinalLinearity(["network"], [0.0, 0.5, 1.0])
+        >>> answers = answers_between({"network": network}, *views, [0.0, 0.5, 1.0])
+        >>> metric.update(answers, torch.arange(4))
+        >>> rows, metrics = metric.compute()
+        >>> [row["lam"] for row in rows["network"]], rows["network"][0]["nl"]
+        ([0.0, 0.5, 1.0], 0.0)
+    """
+
+    full_state_update = False
+    position: list[Tensor]
+    teacher_sum: list[Tensor]  # of its probabilities over pairs: at most one, [lambdas, classes]
+
+    def __init__(
+        self,
+        networks: Sequence[str],
+        lambdas: Sequence[float],
+        temperatures: Mapping[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.networks, self.lambdas = tuple(networks), tuple(lambdas)
+        self.temperatures = dict(temperatures or {})
+        self.names = {
+            name: (
+                *("nl", "entropy", "linear_entropy", "clean_entropy"),
+                *(["nl_scaled"] if name in self.temperatures else []),
+                *(["kl"] if name == "student" and is_pair(self.networks) else []),
+            )
+            for name in self.networks
+        }
+        for state in ("position", "teacher_sum", *map(self._state, self.networks)):
+            self.add_state(state, [], dist_reduce_fx="cat")
+
+    @staticmethod
+    def _state(network: str) -> str:
+        """Return the name of the state of a network's values: float64 [b, names, lambdas] each."""
+        return f"values_of_{network}"
+
+    def update(self, answers: Iterable[Mapping[str, Tensor]], position: Tensor) -> None:
+        """Count a batch of pairs."""
+        between = iter(answers)
+        first, second = next(between), next(between)
+        lines = {name: Line(first[name], second[name]) for name in self.networks}
+        scaled = {
+            name: Line(first[name].double() / t, second[name].double() / t)
+            for name, t in self.temperatures.items()
+        }
+        columns: dict[str, list[Tensor]] = {name: [] for name in self.networks}
+        teacher: list[Tensor] = []
+        for lam in self.lambdas:
+            logits = next(between) if 0 < lam < 1 else first if lam else second
+            for name, line in lines.items():
+                values = pair_values(line, logits[name], lam)
+                if name in scaled:
+                    divided = logits[name].double() / self.temperatures[name]
+                    values["nl_scaled"] = pair_values(scaled[name], divided, lam)["nl"]
+                if "kl" in self.names[name]:
+                    log_t, log_s = (logits[n].double().log_softmax(1) for n in PAIR)
+                    values["kl"] = kl(log_t, log_s)
+                    teacher.append(log_t.exp().sum(dim=0))
+                columns[name].append(torch.stack([values[key] for key in self.names[name]], dim=1))
+        self.position.append(position)
+        for name, of_network in columns.items():
+            getattr(self, self._state(name)).append(torch.stack(of_network, dim=2))
+        if teacher:
+            self.teacher_sum = [sum(self.teacher_sum, torch.stack(teacher))]
+
+    def compute(self) -> tuple[dict[str, list[dict[str, Any]]], dict[str, float]]:
+        """Return the rows of vicinal.csv by network, and the headline figures.
+
+        Raises:
+            NotFinite: if a network's logits were not finite.
+        """
+        position = dim_zero_cat(self.position)
+        order = position.argsort()
+        values: dict[str, dict[str, np.ndarray]] = {}
+        for name, keys in self.names.items():
+            of_pairs = dim_zero_cat(getattr(self, self._state(name)))[order]
+            if not of_pairs[:, [key != "kl" for key in keys]].isfinite().all():
+                raise NotFinite(f"the logits of {name} are not finite")
+            values[name] = dict(zip(keys, of_pairs.cpu().numpy().swapaxes(0, 1), strict=True))
+        mean_teacher = None
+        if is_pair(self.networks):
+            sums = torch.stack(torch.split(dim_zero_cat(self.teacher_sum), len(self.lambdas)))
+            mean_teacher = (sums.sum(dim=0) / len(position)).cpu().numpy()
+        return summary(values, mean_teacher, self.lambdas)
+
+
+def is_pair(networks: Iterable[str]) -> bool:
+    """Return whether a teacher and a student are among networks, by their names."""
+    return set(PAIR) <= set(networks)
 
 
 def summary(
@@ -166,7 +255,8 @@ def summary(
     gains at each lambda are columns of its own rows.
 
     Args:
-        values: by network and name, float64 [pairs, lambdas]: what `ask_between` found.
+        values: by network and name, float64 [pairs, lambdas]: what `pair_values` returns,
+            `nl_scaled` of networks with a temperature, and the student's `kl` from its teacher.
         mean_teacher: the teacher's mean probabilities, [lambdas, classes]; None without a teacher.
         lambdas: the grid.
     """

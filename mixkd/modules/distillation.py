@@ -12,7 +12,7 @@ from mixkd.losses.distillation import (
 from mixkd.modules.learner import TEACHER, Learner
 from mixkd.networks.network import FrozenTeacher, Network
 from mixkd.training.optimization import Optimization
-from mixkd.training.tape import Deck
+from mixkd.training.tape import TapedTeacher
 from mixkd.vicinal import VicinalBatch
 
 
@@ -28,7 +28,7 @@ class Distillation(Learner):
         alpha: weight of the cross-entropy with the (mixed) labels.
         beta: weight of the teacher's part.
         t_squared: whether the teacher's part is multiplied by T squared.
-        deck: where the teacher's answers along the stream are recorded; None: nowhere.
+        taped: where the teacher's answers along the stream are recorded; None: nowhere.
     """
 
     def __init__(
@@ -42,36 +42,36 @@ class Distillation(Learner):
         alpha: float,
         beta: float,
         t_squared: bool,
-        deck: Deck | None = None,
+        taped: TapedTeacher | None = None,
     ) -> None:
         super().__init__(network, optimization, seed)
         self.teacher, self.temperature = teacher, temperature
         self.alpha, self.beta, self.t_squared = alpha, beta, t_squared
-        self.deck = deck
+        self.taped = taped
 
     def on_fit_start(self) -> None:
         """Bring the teacher to the device."""
         self.teacher.to(self.device)
-        if self.deck is not None:
-            self.deck.start(self.trainer)
+        if self.taped is not None:
+            self.taped.start(self.trainer)
 
     def on_train_epoch_end(self) -> None:
         """Close the epoch of the tape, too."""
         super().on_train_epoch_end()
-        if self.deck is not None:
-            self.deck.epoch_ended(self.trainer)
+        if self.taped is not None:
+            self.taped.epoch_ended(self.trainer)
 
     def teardown(self, stage: str) -> None:
         """Let other runs record."""
-        if self.deck is not None:
-            self.deck.stop()
+        if self.taped is not None:
+            self.taped.stop()
 
     def losses(self, batch: VicinalBatch) -> Losses:
         """Return the loss, its cross-entropy and its KL at the temperature."""
-        if self.deck is None:
+        if self.taped is None:
             teacher = self.teacher(batch.mixed)
         else:
-            teacher = self.deck.answers(batch, self.teacher)
+            teacher = self.taped.answers(batch, self.teacher)
         self.watched[TEACHER] = teacher
         student = self(batch.mixed)
         return distillation(

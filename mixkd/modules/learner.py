@@ -7,14 +7,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from mixkd.data.batches import EvaluationBatch
 from mixkd.data.module import ImageDataModule
 from mixkd.errors import NotFinite
 from mixkd.losses.distillation import Losses
-from mixkd.modules.classifier import Classifier
+from mixkd.metrics.calibration import Calibration
 from mixkd.networks.network import Network
 from mixkd.training.finite import FiniteWatch
 from mixkd.training.optimization import Optimization
@@ -34,8 +36,11 @@ LOWER = (
 IMAGES_SHOWN = 8
 
 
-class Learner(Classifier, ABC):
-    """A classifier that learns; a method says in `losses` what from.
+class Learner(LightningModule, ABC):
+    """A network that learns; a method says in `losses` what from.
+
+    Its held-out metrics are logged as `val/...`, and kept in `values` as Python floats: Lightning's
+    own go through float32.
 
     Args:
         network: what learns.
@@ -44,7 +49,11 @@ class Learner(Classifier, ABC):
     """
 
     def __init__(self, network: Network, optimization: Optimization, seed: int) -> None:
-        super().__init__(network)
+        super().__init__()
+        self.network = network
+        self.validation = Calibration()
+        self.values: dict[str, float] = {}  # of the epoch
+        self.reliability: list[dict[str, Any]] = []  # of the held-out images
         self.optimization, self.schedule, self.seed = optimization, optimization.schedule, seed
         self.average: AveragedModel | None = None
         if optimization.ema is not None:
@@ -148,18 +157,27 @@ class Learner(Classifier, ABC):
         """Stop here if a step was not finite: what the held-out images show is its consequence."""
         self._stop_if_not_finite(wait=True)
 
+    def validation_step(self, batch: EvaluationBatch, batch_idx: int) -> None:
+        """Count a batch of held-out images."""
+        self.validation.update(self(batch.view), batch.label)
+
     def on_validation_epoch_end(self) -> None:
-        """Log the held-out metrics.
+        """Log val/accuracy, val/confidence and so on.
 
         Raises:
             NotFinite: if the logits of held-out images are not.
         """
         try:
-            super().on_validation_epoch_end()
+            metrics = self.validation.compute()
         except NotFinite as error:
             steps = int(self.trainer.num_training_batches) // self.trainer.accumulate_grad_batches
             text = f"{LOGITS} are not finite on the held-out images after {self._now(steps)}"
             raise NotFinite(f"{text}; {LOWER}") from error
+        self.reliability = self.validation.reliability()
+        self.validation.reset()
+        found = {f"val/{name}": value for name, value in metrics.items() if name != "n"}
+        self.values |= found
+        self.log_dict(found, rank_zero_only=True)  # already summed over all processes
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Clip the gradients. (Lightning's own clipping refuses fused optimizers under bf16.)"""

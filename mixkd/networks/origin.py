@@ -17,9 +17,10 @@ from mixkd.console import say
 from mixkd.data.contents import IMAGES, SPLITS, split_contents, to_unpack
 from mixkd.data.corruption_names import FOLDERS
 from mixkd.errors import Problem, UserError, shortened, shown
-from mixkd.export.hub import fetched
 from mixkd.files.reading import Damaged, read_mapping, refuse_link_out
 from mixkd.files.writing import file_fingerprint
+from mixkd.networks.hub import fetched
+from mixkd.networks.moved import with_moved
 
 # The sections of a configuration that describe a network.
 NETWORKS = ("network", "teacher", "student")
@@ -240,7 +241,7 @@ def _saved_config(path: Path) -> dict[str, Any] | str:
     if path.name == SAVED["export"]:
         return _exported_config(path)
     try:
-        saved = read_mapping(path)
+        saved = with_moved(read_mapping(path))
         if saved["task"] == "evaluate":
             return "is of an evaluation, which trains nothing; takes a finetune or distill run"
         learner = {"finetune": "network", "distill": "student"}[saved["task"]]
@@ -276,15 +277,15 @@ def _exported_config(path: Path) -> dict[str, Any] | str:
     try:
         saved = read_mapping(path)
         if "mixkd" in saved:
-            own = saved["mixkd"]
-            kept = {key: dict(own[key]) for key in ("network", "data")}
-            images = {str(key): str(value) for key, value in own.get("images", {}).items()}
-            return kept | {"images": images, "weights": str(own["weights"])}
-        look = saved.get("pretrained_cfg", saved)
+            record = with_moved(saved["mixkd"])
+            sections = {key: dict(record[key]) for key in ("network", "data")}
+            images = {str(key): str(value) for key, value in record.get("images", {}).items()}
+            return sections | {"images": images, "weights": str(record["weights"])}
+        preprocessing = saved.get("pretrained_cfg", saved)
         network = {"name": str(saved["architecture"]), "args": saved.get("model_args")}
         label_names(saved)
-        network |= {key: list(look[key]) for key in ("mean", "std")}
-        network |= {"input_size": look["input_size"][-1]}
+        network |= {key: list(preprocessing[key]) for key in ("mean", "std")}
+        network |= {"input_size": preprocessing["input_size"][-1]}
         return {"network": network, "data": {}, "images": {}}
     except Damaged as error:
         return f"is of no network that timm or mixkd knows: {error.why}"
@@ -298,16 +299,16 @@ def label_names(saved: Mapping[str, Any]) -> list[str]:
     Raises:
         ValueError, TypeError: if it holds neither.
     """
-    if names := told_names(saved):
+    if names := class_names(saved):
         return names
-    look = saved.get("pretrained_cfg", saved)
-    count = int(saved.get("num_classes") or look.get("num_classes"))
+    preprocessing = saved.get("pretrained_cfg", saved)
+    count = int(saved.get("num_classes") or preprocessing.get("num_classes"))
     if count > MOST_CLASSES:
         raise ValueError(f"num_classes is {count}")
     return [str(k) for k in range(count)]
 
 
-def told_names(saved: Mapping[str, Any]) -> list[str]:
+def class_names(saved: Mapping[str, Any]) -> list[str]:
     """Return the class names that a config.json of timm's form holds; [] where it holds none.
 
     Raises:
@@ -365,7 +366,7 @@ def _find_teacher(raw: dict[str, Any]) -> Iterator[Problem]:
 def _fits(run: Path, raw: dict[str, Any]) -> bool:
     teacher, data = raw["teacher"], raw["data"]
     try:
-        saved = read_mapping(run / "config.yaml")
+        saved = with_moved(read_mapping(run / "config.yaml"))
         if read_mapping(run / "status.json")["state"] != "finished":
             return False
         own, asked = _without_file(saved["network"]), _without_file(teacher)

@@ -40,14 +40,14 @@ class Candidate:
         path: the names of the mappings that they are in, from the outermost.
         prefix: what stood before their names.
         tensors: by their names without it.
-        beside: other tensors in the same mapping, by their full names.
+        others: the rest of the same mapping's tensors, by their full names.
         shared: how many of the names are the network's.
     """
 
     path: tuple[str, ...]
     prefix: str
     tensors: dict[str, Tensor]
-    beside: dict[str, Tensor]
+    others: dict[str, Tensor]
     shared: int
 
     @property
@@ -63,16 +63,16 @@ class Candidate:
         return not words & {"ema", "swa", "average", "averaged"}, "teacher" in words, len(self.path)
 
 
-def candidates(held: Any, names: Collection[str]) -> Iterator[Candidate]:
+def candidates(content: Any, names: Collection[str]) -> Iterator[Candidate]:
     """Yield what of a file may be the weights of a network, the outermost first.
 
     Args:
-        held: what the file holds: mappings within mappings, which may hold themselves.
+        content: what the file holds: mappings within mappings, which may hold themselves.
         names: of the network's tensors.
     """
     # No more of a name is looked at than the network's have parts: some have a million.
     parts = 1 + max((name.count(".") for name in names), default=0)
-    level: list[tuple[tuple[str, ...], Any]] = [((), held)] if isinstance(held, dict) else []
+    level: list[tuple[tuple[str, ...], Any]] = [((), content)] if isinstance(content, dict) else []
     seen: set[int] = set()
     for _ in range(DEPTH):
         below: list[tuple[tuple[str, ...], Any]] = []
@@ -102,27 +102,29 @@ def _by_prefix(
     prefixes = [prefix for prefix, count in shared.items() if count == most] or [""]
     # What has few of the names does not fit; it is of use in a message alone.
     for prefix in prefixes[: PREFIXES if 2 * most > len(names) else 1]:
-        inside = {n[len(prefix) :]: v for n, v in tensors.items() if n.startswith(prefix)}
-        if not set(prefix.split(".")[:-1]) <= WRAPPERS and 2 * len(inside) < len(tensors):
-            prefix, inside = "", tensors
-        beside = {n: v for n, v in tensors.items() if not n.startswith(prefix)}
+        chosen = {n[len(prefix) :]: v for n, v in tensors.items() if n.startswith(prefix)}
+        if not set(prefix.split(".")[:-1]) <= WRAPPERS and 2 * len(chosen) < len(tensors):
+            prefix, chosen = "", tensors
+        others = {n: v for n, v in tensors.items() if not n.startswith(prefix)}
         if not prefix:  # numbers that stand beside the weights, as best_acc does
-            lone = {n: v for n, v in inside.items() if "." not in n and n not in names}
-            beside = {n: v for n, v in lone.items() if fault(v) is None and v.dim() == 0}
-            inside = {n: v for n, v in inside.items() if n not in beside}
-        yield Candidate(path, prefix, inside, beside, shared[prefix])
+            others = {
+                n: v for n, v in chosen.items()
+                if "." not in n and n not in names and fault(v) is None and v.dim() == 0
+            }  # fmt: skip
+            chosen = {n: v for n, v in chosen.items() if n not in others}
+        yield Candidate(path, prefix, chosen, others, shared[prefix])
 
 
 def find(
-    held: Any, own: Mapping[str, Tensor], path: Path, key: str, spare: tuple[str, ...] = ()
+    content: Any, expected: Mapping[str, Tensor], path: Path, key: str, spare: tuple[str, ...] = ()
 ) -> Candidate:
     """Return what of a file fits a network, or what comes nearest where nothing does.
 
     A line says what was taken where there was a choice, and what of the same mapping was not.
 
     Args:
-        held: what the file holds.
-        own: the network's tensors, by name.
+        content: what the file holds.
+        expected: the network's tensors, by name.
         path: the file.
         key: the configuration key that named it, for messages.
         spare: the beginnings of names that do not matter, such as `head.`
@@ -130,21 +132,21 @@ def find(
     Raises:
         UserError: if the file holds no tensors with names.
     """
-    found = list(candidates(held, own))
-    if not found:
+    choices = list(candidates(content, expected))
+    if not choices:
         raise UserError.of(key, f"{path} holds no state dict")
-    fitting = sorted((c for c in found if fits(c, own, spare)), key=lambda c: c.rank)
+    fitting = sorted((c for c in choices if fits(c, expected, spare)), key=lambda c: c.rank)
     if not fitting:
-        return max(found, key=lambda c: (not any(differences(own, c.tensors, spare)),
+        return max(choices, key=lambda c: (not any(differences(expected, c.tensors, spare)),
                                          c.shared, len(c.tensors)))  # fmt: skip
-    taken, *others = fitting
+    taken, *alternatives = fitting
     more = []
-    if others:
-        places = [other.place for other in others]
+    if alternatives:
+        places = [other.place for other in alternatives]
         more.append(f"{some(places)} {'fits' if len(places) == 1 else 'fit'} too")
-    elsewhere = tuple(other.prefix for other in others if other.path == taken.path)
-    if beside := [n for n in taken.beside if not n.startswith(elsewhere)]:
-        more.append(f"{some(beside)} beside it not")
+    prefixes = tuple(other.prefix for other in alternatives if other.path == taken.path)
+    if left := [name for name in taken.others if not name.startswith(prefixes)]:
+        more.append(f"{some(left)} beside it not")
     if more:
         say(f"{key}: taken from {path}: {taken.place}; {'; '.join(more)}")
     return taken
@@ -155,45 +157,46 @@ def unwrapped(candidate: Candidate) -> dict[str, Tensor]:
 
     Of those, too, what wrappers put before every name is taken off.
     """
-    if 2 * candidate.shared > len(candidate.tensors) + len(candidate.beside):
+    if 2 * candidate.shared > len(candidate.tensors) + len(candidate.others):
         return candidate.tensors
     prefixed = {candidate.prefix + name: value for name, value in candidate.tensors.items()}
-    found = prefixed | candidate.beside
-    while (first := next(iter(found)).partition(".")[0]) in WRAPPERS:
-        if not all(name.startswith(f"{first}.") for name in found):
+    tensors = prefixed | candidate.others
+    while (first := next(iter(tensors)).partition(".")[0]) in WRAPPERS:
+        if not all(name.startswith(f"{first}.") for name in tensors):
             break
-        found = {name.removeprefix(f"{first}."): value for name, value in found.items()}
-    return found
+        tensors = {name.removeprefix(f"{first}."): value for name, value in tensors.items()}
+    return tensors
 
 
-def fits(candidate: Candidate, own: Mapping[str, Tensor], spare: tuple[str, ...] = ()) -> bool:
+def fits(candidate: Candidate, expected: Mapping[str, Tensor], spare: tuple[str, ...] = ()) -> bool:
     """Return whether tensors have a network's names and shapes.
 
     Args:
         candidate: the tensors.
-        own: the network's, by name.
+        expected: the network's, by name.
         spare: the beginnings of names that do not matter, such as `head.`
     """
-    found = candidate.tensors
-    missing, unknown = differences(own, found, spare)
-    return not missing and not unknown and not _misshapen(own, found, spare)
+    tensors = candidate.tensors
+    return not any(differences(expected, tensors, spare)) and not _misshapen(
+        expected, tensors, spare
+    )
 
 
 def differences(
-    own: Mapping[str, Tensor], found: Mapping[str, Tensor], spare: tuple[str, ...] = ()
+    expected: Mapping[str, Tensor], weights: Mapping[str, Tensor], spare: tuple[str, ...] = ()
 ) -> tuple[list[str], list[str]]:
     """Return the names that weights lack of a network's, and those that they have beyond them."""
-    missing = sorted(n for n in own.keys() - found.keys() if not n.startswith(spare))
-    unknown = sorted(n for n in found.keys() - own.keys() if not n.startswith(spare))
+    missing = sorted(n for n in expected.keys() - weights.keys() if not n.startswith(spare))
+    unknown = sorted(n for n in weights.keys() - expected.keys() if not n.startswith(spare))
     return [n for n in missing if n.rpartition(".")[2] != COUNTER], unknown
 
 
 def _misshapen(
-    own: Mapping[str, Tensor], found: Mapping[str, Tensor], spare: tuple[str, ...] = ()
+    expected: Mapping[str, Tensor], weights: Mapping[str, Tensor], spare: tuple[str, ...] = ()
 ) -> list[str]:
-    both = [n for n in own if n in found and not n.startswith(spare)]
+    both = [n for n in expected if n in weights and not n.startswith(spare)]
     # What is no plain tensor may have no shape; it is refused for that.
-    return [n for n in both if fault(found[n]) is None and found[n].shape != own[n].shape]
+    return [n for n in both if fault(weights[n]) is None and weights[n].shape != expected[n].shape]
 
 
 def fault(value: Tensor) -> str | None:
@@ -210,52 +213,52 @@ def fault(value: Tensor) -> str | None:
 
 
 def checked(
-    own: Mapping[str, Tensor], found: Mapping[str, Tensor], path: Path, key: str
+    expected: Mapping[str, Tensor], weights: Mapping[str, Tensor], path: Path, key: str
 ) -> dict[str, Tensor]:
     """Return weights in the network's own dtypes, with its own counters where they lack them.
 
     Args:
-        own: the network's tensors, by name.
-        found: the weights.
+        expected: the network's tensors, by name.
+        weights: the weights.
         path: the file that they are from.
         key: the configuration key that named it, for messages.
 
     Raises:
         UserError: if names, shapes or kinds of numbers differ; it says which.
     """
-    missing, unknown = differences(own, found)
+    missing, unknown = differences(expected, weights)
     if missing or unknown:
         raise UserError.of(
             key,
             f"{path} is of another network: it lacks {some(missing)} and adds {some(unknown)}",
         )
-    for name, value in found.items():
-        check_kind(name, value, own[name], path, key)
-    if shapes := _misshapen(own, found):
+    for name, value in weights.items():
+        check_kind(name, value, expected[name], path, key)
+    if shapes := _misshapen(expected, weights):
         name = shapes[-1]
-        theirs, ours = tuple(found[name].shape), tuple(own[name].shape)
+        theirs, ours = tuple(weights[name].shape), tuple(expected[name].shape)
         text = f"{path} is of another shape: {name} is {theirs}, here {ours}"
         if theirs and ours and theirs[1:] == ours[1:] and len(shapes) <= 2:
             text = f"{path} was trained on {theirs[0]} classes; the data has {ours[0]}"
         raise UserError.of(key, text)
     # Detached by torch's own function: a pickle can give a tensor attributes that hide its methods.
     return {
-        name: torch.Tensor.detach(found[name]).to(value.dtype) if name in found else value
-        for name, value in own.items()
+        name: torch.Tensor.detach(weights[name]).to(value.dtype) if name in weights else value
+        for name, value in expected.items()
     }
 
 
-def check_kind(name: str, value: Tensor, own: Tensor, path: Path, key: str) -> None:
+def check_kind(name: str, value: Tensor, expected: Tensor, path: Path, key: str) -> None:
     """Refuse a tensor that is not of dense numbers of the network's kind.
 
     Raises:
         UserError: naming `key`.
     """
     wrong, takes = fault(value), "dense numbers"
-    if wrong is None and own.is_floating_point():
+    if wrong is None and expected.is_floating_point():
         takes = "float32, float64, float16 or bfloat16"
         wrong = None if value.dtype in FLOATS else f"{value.dtype}"
-    elif wrong is None and not own.is_complex():
+    elif wrong is None and not expected.is_complex():
         takes = "whole numbers"
         # Averages of checkpoints have averages of counters, too.
         whole = not value.is_floating_point() or name.rpartition(".")[2] == COUNTER

@@ -1,24 +1,16 @@
-"""Accuracy against confidence, bin by bin: reliability diagrams, and curves as in Fig. 3."""
+"""Accuracy against confidence, bin by bin: reliability diagrams."""
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from matplotlib import rc_context
-from matplotlib.axes import Axes
-from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 
+from mixkd.files.layout import RELIABILITY
 from mixkd.files.reading import read_rows
-from mixkd.files.writing import replacing
-
-# Okabe and Ito's palette: told apart with any colour vision.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+from mixkd.plots.style import colour_of, open_frame, panel_grid
 
 TICKS = (0.0, 0.5, 1.0)
-FIFTHS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 
 class Curve(NamedTuple):
@@ -29,88 +21,6 @@ class Curve(NamedTuple):
     ece: float
 
 
-class Pair(NamedTuple):
-    """A teacher and its student.
-
-    Attributes:
-        title: of their panel.
-        teacher: rows of reliability.csv; none where it was not measured.
-        student: the same.
-        printed: both accuracies elsewhere, fractions, to be shown beside.
-    """
-
-    title: str
-    teacher: Sequence[Mapping[str, Any]] = ()
-    student: Sequence[Mapping[str, Any]] = ()
-    printed: tuple[float, float] | None = None
-
-
-class PlainFigure(Figure):
-    """A figure whose texts are shown as they are: a `$` in a name begins no formula."""
-
-    def draw(self, renderer: RendererBase) -> None:
-        """Draw the figure."""
-        with rc_context({"text.parse_math": False}):  # of ticks, which are made as they are drawn
-            for text in self.findobj(Text):
-                assert isinstance(text, Text)
-                text.set_parse_math(False)
-            super().draw(renderer)
-
-
-def panel_grid(
-    count: int, columns: int, width: float, height: float, share: bool = True
-) -> tuple[Figure, list[Axes]]:
-    """Return a figure and its panels, row by row.
-
-    Args:
-        count: of panels.
-        columns: at most so many panels a row.
-        width: of a panel, in inches.
-        height: of a panel, in inches.
-        share: whether the panels have the same axes.
-    """
-    columns = max(1, min(count, columns))
-    lines = max(1, math.ceil(count / columns))
-    size = (width * columns + 0.6, height * lines + 0.6)
-    figure = PlainFigure(figsize=size, layout="constrained")
-    panels = figure.subplots(lines, columns, squeeze=False, sharex=share, sharey=share).flatten()
-    for axes in panels[count:]:
-        axes.set_visible(False)
-    return figure, list(panels[:count])
-
-
-def not_measured(axes: Axes) -> None:
-    """Say that a panel has no data."""
-    axes.text(
-        0.5, 0.5, "not measured", transform=axes.transAxes, color="0.4", ha="center", va="center",
-        backgroundcolor="white",
-    )  # fmt: skip
-
-
-def add_legend(figure: Figure, handles: Mapping[str, Any], below: bool = False) -> None:
-    """Add a legend outside the panels, in as many columns as the figure is wide.
-
-    Args:
-        figure: with constrained layout.
-        handles: label -> what it stands for.
-        below: the panels rather than above them.
-    """
-    if not handles:
-        return
-    widths = [0.45 + 0.07 * len(name) for name in handles]  # inches, in small letters
-    lines = 1
-    while lines < len(widths) and figure.get_figwidth() < sum(
-        max(widths[first : first + lines]) for first in range(0, len(widths), lines)
-    ):
-        lines += 1
-    figure.legend(
-        list(handles.values()), list(handles), frameon=False,
-        loc="outside lower center" if below else "outside upper center",
-        ncols=math.ceil(len(widths) / lines), fontsize="small", columnspacing=1.2,
-        handlelength=1.8, markerscale=2 if below else 1,
-    )  # fmt: skip
-
-
 def reliability_figure(curves: Sequence[Curve]) -> Figure:
     """Draw a panel a curve: a dot a bin, its area the share of images, its bar the gap."""
     figure, panels = panel_grid(len(curves), 5, 2.2, 2.4)
@@ -119,76 +29,20 @@ def reliability_figure(curves: Sequence[Curve]) -> Figure:
         total = sum(float(row["count"]) for row in filled)
         x = [float(row["confidence"]) for row in filled]
         y = [float(row["accuracy"]) for row in filled]
+        colour = colour_of(number)
         area = [20 + 180 * float(row["count"]) / total for row in filled]
-        colour = COLOURS[number % len(COLOURS)]
         axis.plot([0, 1], [0, 1], color="0.6", linestyle="--", linewidth=1)
         axis.vlines(x, x, y, color=colour, linewidth=1.5, alpha=0.6)
         axis.scatter(x, y, s=area, color=colour, alpha=0.85, linewidths=0, clip_on=False, zorder=3)
         axis.set(xlim=(0, 1), ylim=(0, 1), xticks=TICKS, yticks=TICKS, aspect="equal")
         axis.set_title(f"{curve.label}\nECE {curve.ece:.3f}", fontsize="medium")
-        axis.spines[["top", "right"]].set_visible(False)
+        open_frame(axis)
     figure.supxlabel("confidence (mean of the bin)\ndot area: share of images", fontsize="medium")
     figure.supylabel("accuracy", fontsize="medium")
     return figure
 
 
-def calibration_curves_figure(panels: Sequence[Pair]) -> Figure:
-    """Draw a panel a pair: both confidence-accuracy curves beside the diagonal, and accuracies."""
-    figure, grid = panel_grid(len(panels), 2 if len(panels) == 4 else 3, 2.7, 2.8)
-    for axes, pair in zip(grid, panels, strict=True):
-        axes.plot([0, 1], [0, 1], color="0.6", linestyle="--", linewidth=1)
-        for rows, colour, marker in zip((pair.teacher, pair.student), COLOURS, "os", strict=False):
-            filled = [row for row in rows if float(row["count"]) > 0]
-            x = [float(row["confidence"]) for row in filled]
-            y = [float(row["accuracy"]) for row in filled]
-            axes.plot(x, y, color=colour, marker=marker, markersize=4, clip_on=not filled)
-        if pair.teacher or pair.student:
-            found = _both(_accuracy(pair.teacher), _accuracy(pair.student))
-            text = f"Accuracy: {found}"
-        else:
-            not_measured(axes)
-            text = ""
-        if pair.printed:
-            text += f"\npaper: {_both(*pair.printed)}"
-        behind = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1}
-        axes.text(
-            0.97, 0.03, text.strip(), ha="right", fontsize="small", linespacing=1.3,
-            bbox=behind if text else None, zorder=3,
-        )  # fmt: skip
-        axes.set(xlim=(0, 1), ylim=(0, 1), xticks=FIFTHS, yticks=FIFTHS, aspect="equal")
-        axes.set_title(pair.title, fontsize="medium")
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.supxlabel("confidence (mean of the bin)", fontsize="medium")
-    figure.supylabel("accuracy", fontsize="medium")
-    names = ("perfect calibration", "teacher", "student")
-    add_legend(figure, dict(zip(names, grid[0].lines, strict=True)) if grid else {})
-    return figure
-
-
-def _accuracy(rows: Sequence[Mapping[str, Any]]) -> float:
-    """Return the accuracy over all bins, NaN without images."""
-    filled = [row for row in rows if float(row["count"]) > 0]
-    total = sum(float(row["count"]) for row in filled)
-    hits = sum(float(row["count"]) * float(row["accuracy"]) for row in filled)
-    return hits / total if total else math.nan
-
-
-def _both(teacher: float, student: float) -> str:
-    return " / ".join("-" if math.isnan(a) else f"{100 * a:.2f}" for a in (teacher, student))
-
-
-def save_figure(figure: Figure, stem: Path) -> None:
-    """Write a figure as `stem`.png and `stem`.svg: the same bytes for the same figure."""
-    dateless: dict[str, dict[str, Any]] = {"png": {}, "svg": {"Date": None}}
-    for suffix, metadata in dateless.items():
-        with (
-            replacing(stem.parent / f"{stem.name}.{suffix}") as temporary,
-            rc_context({"svg.hashsalt": "mixkd"}),  # else ids are random
-        ):
-            figure.savefig(temporary, dpi=150, metadata=metadata)
-
-
 def read_curve(run: Path, split: str, label: str, ece: float) -> Curve:
     """Return a run's reliability on a split, from its reliability.csv."""
-    rows = [row for row in read_rows(run / "reliability.csv") if row["split"] == split]
+    rows = [row for row in read_rows(run / RELIABILITY) if row["split"] == split]
     return Curve(label, rows, ece)

@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import stdev
 from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
+
+from mixkd.report.table import Number
 
 
 class Key(NamedTuple):
@@ -44,7 +47,7 @@ class Subject(NamedTuple):
         return Key(*self, metric)
 
 
-class LeftOut(BaseModel):
+class Exclusion(BaseModel):
     """Networks that a reproduction goes without: those that all that is given holds of.
 
     Attributes:
@@ -91,6 +94,11 @@ class Cell:
     def mean(self) -> float:
         """The mean over seeds."""
         return sum(self.by_seed.values()) / len(self.by_seed)
+
+    def number(self, factor: float = 1) -> Number:
+        """Return it times a factor as a number of a table, with its spread over seeds."""
+        values = [factor * value for value in self.by_seed.values()]
+        return Number(factor * self.mean, stdev(values) if len(values) > 1 else None, self.runs)
 
     @property
     def digits(self) -> int:

@@ -1,4 +1,4 @@
-"""The paper's panels as a W&B workspace, and its temperature sweep as a W&B sweep file."""
+"""Panels of distillation as a W&B workspace, and a sweep of the temperature as a W&B sweep file."""
 
 import json
 from collections.abc import Sequence
@@ -49,8 +49,8 @@ def workspace(entity: str, project: str) -> workspaces.Workspace:
         project=project,
         name="mixkd",
         sections=[
-            workspaces.Section(name=name, panels=list(own), is_open=True)
-            for name, own in sections.items()
+            workspaces.Section(name=name, panels=list(of_section), is_open=True)
+            for name, of_section in sections.items()
         ],
     )
 
@@ -63,9 +63,9 @@ def _lines(names: dict[str, str]) -> Sequence[Any]:
     ]
 
 
-def as_json(found: workspaces.Workspace) -> str:
+def as_json(made: workspaces.Workspace) -> str:
     """Return a workspace as JSON, the same for the same panels."""
-    content = found._to_model().model_dump(mode="json")
+    content = made._to_model().model_dump(mode="json")
     sections = content["spec"]["section"]["panel_bank_config"]["sections"]
     shown = [panel for section in sections for panel in section["panels"]]
     for number, panel in enumerate(shown, start=1):
@@ -73,8 +73,8 @@ def as_json(found: workspaces.Workspace) -> str:
     return json.dumps(content, indent=2, sort_keys=True) + "\n"
 
 
-def sweep_file(words: Sequence[str]) -> str:
-    """Return a W&B sweep file: `mixkd distill WORDS` over the paper's temperatures and three seeds.
+def sweep_file(overrides: Sequence[str]) -> str:
+    """Return a W&B sweep file: `mixkd distill OVERRIDES` over temperatures and seeds.
 
     `wandb sweep FILE` takes it; each `wandb agent` then runs its jobs.
     """
@@ -86,6 +86,6 @@ def sweep_file(words: Sequence[str]) -> str:
             "temperature": {"values": list(TEMPERATURES)},
             "seed": {"values": [0, 1, 2]},
         },
-        "command": ["mixkd", "distill", *words, "logger=wandb", "${args_no_hyphens}"],
+        "command": ["mixkd", "distill", *overrides, "logger=wandb", "${args_no_hyphens}"],
     }
     return yaml.safe_dump(content, sort_keys=False)

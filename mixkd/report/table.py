@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tabulate import tabulate
+
 from mixkd.console import printable
 from mixkd.files.writing import write_text
 
@@ -63,10 +65,10 @@ class Column:
                 return text if spread is None else f"{text} ± {spread:.{self.digits}f}"
         return self._rounded(value)
 
-    def _rounded(self, value: float, own: int | None = None) -> str:
+    def _rounded(self, value: float, places: int | None = None) -> str:
         if math.isnan(value):
             return "-"
-        digits = self.digits if own is None else own
+        digits = self.digits if places is None else places
         return f"{value:+.{digits}f}" if self.signed else f"{value:.{digits}f}"
 
 
@@ -95,28 +97,16 @@ class Table:
 
     def markdown(self) -> str:
         """Return the table alone, as Markdown."""
-        text = [self.is_text(column) for column in self.columns]
         lines = [[column.heading for column in self.columns]]
         lines += [[c.shown(row.get(c.name)) for c in self.columns] for row in self.rows]
         lines = [[as_markdown(cell).replace("|", "\\|") for cell in line] for line in lines]
-        widths = [max(len(line[k]) for line in lines) for k in range(len(self.columns))]
-        rows = [
-            [
-                cell.ljust(w) if left else cell.rjust(w)
-                for cell, w, left in zip(line, widths, text, strict=True)
-            ]
-            for line in lines
-        ]
-        rows.insert(
-            1,
-            ["-" * (w - 1) + ("-" if left else ":") for w, left in zip(widths, text, strict=True)],
-        )
-        return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
+        sides = ["left" if self.is_text(column) else "right" for column in self.columns]
+        return f"{tabulate(lines, 'firstrow', 'pipe', disable_numparse=True, colalign=sides)}\n"
 
     def csv(self) -> str:
         """Return the table as CSV with every digit, spreads as `<name>_sd`, and the runs."""
-        found = [(c, [row.get(c.name) for row in self.rows]) for c in self.columns]
-        numbers = [(c.name, v) for c, vs in found for v in vs if isinstance(v, Number)]
+        columns = [(c, [row.get(c.name) for row in self.rows]) for c in self.columns]
+        numbers = [(c.name, v) for c, vs in columns for v in vs if isinstance(v, Number)]
         spread = {name for name, number in numbers if number.spread is not None}
         runs = any(number.runs for _, number in numbers)
         names = []
@@ -225,6 +215,10 @@ COLUMNS = (
 )
 
 
+NOTES = Column("notes", "Notes")
+SEEDS = Column("seeds", "Seeds", digits=0)
+
+
 def metrics_table(
     name: str, title: str, caption: str, runs: Sequence[tuple[str, Mapping[str, float]]], split: str
 ) -> Table:
@@ -245,6 +239,6 @@ def metrics_table(
         rows.append({"network": label} | {c: metrics[f"{split}/{c}"] for c in kept})
         if {f"{split}/scaled/ece", f"{split}/scaled/temperature"} <= metrics.keys():
             scaled = {c: metrics.get(f"{split}/scaled/{c}", metrics[f"{split}/{c}"]) for c in kept}
-            found = f"{label}, T = {metrics[f'{split}/scaled/temperature']:.2f}"
-            rows.append({"network": found, **scaled})
+            after_scaling = f"{label}, T = {metrics[f'{split}/scaled/temperature']:.2f}"
+            rows.append({"network": after_scaling, **scaled})
     return Table(name, title, caption, COLUMNS, rows)

@@ -1,16 +1,12 @@
 """Artefacts: the files of experiments/ that say how a table or figure is made."""
 
-import importlib.util
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from mixkd.config.shipped import artefacts, experiments_dir
+from mixkd.config.shipped import artefacts, experiment
 from mixkd.errors import UserError, nearest
-from mixkd.report.rows import Comparison, Drawing
-from mixkd.report.table import Table
 from mixkd.reproduction.study import Study, Wanted
 
 
@@ -45,17 +41,6 @@ class Artefact:
         if not self.needs_runs:
             self.module.make(study.scale, folder)
 
-    def render(self, found: Comparison, folder: Path) -> Sequence[Table | Drawing]:
-        """Return its tables and figures.
-
-        Args:
-            found: measured beside printed numbers.
-            folder: where `make` has written.
-        """
-        if self.needs_runs:
-            return list(self.module.render(found))
-        return list(self.module.render(found, folder))
-
 
 def load_artefact(name: str) -> Artefact:
     """Return an artefact by its name.
@@ -67,14 +52,6 @@ def load_artefact(name: str) -> Artefact:
     if name not in known:
         takes = f"takes {', '.join(known)}, all"
         raise UserError.of("artefact", f"got {name!r}{nearest(name, known)}; {takes}")
-    module = sys.modules.get(f"mixkd_artefact_{name}")
-    if module is None:
-        path = experiments_dir() / f"{name}.py"
-        spec = importlib.util.spec_from_file_location(f"mixkd_artefact_{name}", path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module
-        spec.loader.exec_module(module)
+    module = experiment(name)
     about = " ".join((module.__doc__ or "").partition("\n")[2].split())
     return Artefact(name, known[name], about, module)

@@ -1,17 +1,19 @@
 """What a reproduction costs: images, seconds, bytes, from measured images per second."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from omegaconf import OmegaConf
+from pydantic import ValidationError
 
+from mixkd.config.analyses import AnalysisConfig, analysis_names, section_of_analysis
 from mixkd.config.fields import ARCHITECTURE, keys
+from mixkd.config.messages import schema_problems
 from mixkd.config.network import NetworkConfig
-from mixkd.data.corruption_names import PAPER, STANDARD
 from mixkd.data.listing import FORMATS, class_folders, image_files
-from mixkd.errors import UserError
+from mixkd.errors import Problem, UserError
 from mixkd.reproduction.study import Wanted
 from mixkd.request import compose
 
@@ -154,17 +156,11 @@ def work_of(wanted: Wanted) -> Work:
         return Work((network, float(seen)), tuple(forward), 2 * slots + 1, tape)
     asked = [network, *([teacher] if teacher is not None else [])]
     asked += [m for key in used if key.startswith("baselines.") and (m := own(key)) is not None]
-    count = 0.0
-    if cfg["vicinal"]["enabled"]:
-        vicinal = cfg["vicinal"]
-        count += len(vicinal["splits"]) * vicinal["n_pairs"] * vicinal["lambdas"]
-    if cfg["corruptions"]["enabled"]:
-        names = cfg["corruptions"]["names"]
-        number = {"paper": len(PAPER), "all": len(STANDARD)}.get(str(names)) or len(names)
-        count += n_test * (number * len(cfg["corruptions"]["severities"]) + 1)
-    forward = [(each, count) for each in asked] + [(network, float(n_test + n_val))]
-    if cfg["features"]["enabled"]:
-        forward.append((network, float(cfg["features"]["n_images"])))
+    forward = [(network, float(n_test + n_val))]
+    sizes = {"train": n_train, "val": n_val, "test": n_test}
+    for section in _analyses(cfg):
+        count = section.forward_images(sizes)
+        forward += [(each, count) for each in (asked if section.asks_others else [network])]
     return Work(None, tuple(forward))
 
 
@@ -214,6 +210,23 @@ def _composed(wanted: Wanted) -> dict[str, Any]:
     words = [word for word in wanted.words if not word.startswith("run.")]
     found = OmegaConf.to_container(compose(wanted.command, words), resolve=True)
     return cast(dict[str, Any], found)
+
+
+def _analyses(cfg: Raw) -> Iterator[AnalysisConfig]:
+    """Yield the sections of the analyses that are asked for.
+
+    Raises:
+        UserError: for a key that takes another value.
+    """
+    for name in analysis_names():
+        section = section_of_analysis(name)
+        try:
+            keys = section.model_validate(cfg[name])
+        except ValidationError as error:
+            problems = schema_problems(section, cfg[name], error)
+            raise UserError(*(Problem(f"{name}.{p.key}", p.text) for p in problems)) from error
+        if keys.enabled:
+            yield keys
 
 
 def _counts(data: Raw) -> tuple[int, int, int, int, int]:

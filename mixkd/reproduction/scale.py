@@ -11,12 +11,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from mixkd.config.analyses import analysis_names, with_analyses
 from mixkd.config.messages import schema_problems
 from mixkd.config.shipped import experiments_dir
 from mixkd.errors import Problem, UserError, nearest, shortened
 from mixkd.files.reading import Damaged, read_value
 from mixkd.networks.origin import is_trusted
-from mixkd.report.cells import LeftOut, Subject
+from mixkd.report.cells import Exclusion, Subject
 
 Words = list[str]
 
@@ -59,8 +60,9 @@ class Student(_Section):
     words: Words = Field(default_factory=list)
 
 
+@with_analyses(lambda _: (Words, Field(default_factory=list)))
 class Settings(_Section):
-    """A file of experiments/scales/. Its words are Hydra overrides.
+    """A file of experiments/scales/: Hydra overrides; those of an analysis have its name.
 
     Attributes:
         about: a sentence for captions.
@@ -73,7 +75,6 @@ class Settings(_Section):
         teaching: of every teacher's training.
         learning: of every student's training.
         baseline: of students from labels alone.
-        vicinal, corruptions, features: of these evaluations.
         toy_epochs: of Figure 2's toy problem.
     """
 
@@ -82,14 +83,11 @@ class Settings(_Section):
     datasets: dict[str, Dataset]
     teachers: dict[str, Teacher]
     student: Student
-    leaves_out: list[LeftOut] = Field(default_factory=list)
+    leaves_out: list[Exclusion] = Field(default_factory=list)
     launch: Words = Field(default_factory=list)
     teaching: Words = Field(default_factory=list)
     learning: Words = Field(default_factory=list)
     baseline: Words = Field(default_factory=list)
-    vicinal: Words = Field(default_factory=list)
-    corruptions: Words = Field(default_factory=list)
-    features: Words = Field(default_factory=list)
     toy_epochs: Annotated[int, Field(ge=1)] = 40
 
     def overrides(self) -> Iterator[str]:
@@ -100,9 +98,15 @@ class Settings(_Section):
         for teacher in self.teachers.values():
             yield from teacher.words
         yield from (f"network={self.student.network}", *self.student.words)
-        for words in (self.launch, self.teaching, self.learning, self.baseline, self.vicinal,
-                      self.corruptions, self.features):  # fmt: skip
+        for words in (self.launch, self.teaching, self.learning, self.baseline):
             yield from words
+        for name in analysis_names():
+            yield from self.of_analysis(name)
+
+    def of_analysis(self, name: str) -> Words:
+        """Return the overrides of an analysis."""
+        overrides: Words = getattr(self, name)
+        return overrides
 
     @model_validator(mode="after")
     def _leaves_out_what_there_is(self) -> "Settings":
@@ -175,11 +179,6 @@ class Scale:
     def distill_words(self, dataset: str) -> Words:
         """Return what distillation has beyond that."""
         return self.dataset(dataset).distill
-
-    def evaluation_words(self, kind: str) -> Words:
-        """Return what an evaluation has: vicinal, corruptions or features."""
-        words: Words = getattr(self.settings, kind)
-        return words
 
     def _refuse_without(self, section: str, name: str) -> None:
         known = getattr(self.settings, section)

@@ -8,7 +8,8 @@ import yaml
 from torch import nn
 
 from mixkd.config.network import NetworkConfig
-from mixkd.networks.network import build_network, check_logits, use_channels_last
+from mixkd.networks.build import build_network
+from mixkd.networks.checks import check_logits, use_channels_last
 from mixkd.reproduction.price import Model, Speed
 
 LEAST = 1.0  # seconds that are timed at least, after a first step that is not

@@ -2,12 +2,10 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from mixkd.report.cells import Subject
 from mixkd.reproduction.scale import Scale
-
-Kind = Literal["training", "vicinal", "corruptions", "features"]
 
 
 @dataclass(frozen=True)
@@ -20,7 +18,8 @@ class Wanted:
         uses: which runs come first, by the key that names them: teacher.run, network.run ...
         subject: whose it is.
         seed: of the network.
-        kind: what it is for; a public network's first evaluation stands for its training.
+        kind: what it is for, training or the name of an analysis; a public network's first
+            evaluation stands for its training.
     """
 
     command: str
@@ -28,7 +27,7 @@ class Wanted:
     uses: tuple[tuple[str, "Wanted"], ...] = ()
     subject: Subject = field(default_factory=lambda: Subject("", ""), kw_only=True)
     seed: int = field(default=0, kw_only=True)
-    kind: Kind = field(default="training", kw_only=True)
+    kind: str = field(default="training", kw_only=True)
 
     @property
     def job(self) -> tuple[Any, ...]:
@@ -140,7 +139,7 @@ class Study:
     def evaluated(
         self,
         network: Wanted,
-        kind: Kind,
+        kind: str,
         teacher: Wanted | None = None,
         baselines: Mapping[str, Wanted] | None = None,
     ) -> Wanted:
@@ -148,11 +147,11 @@ class Study:
 
         Args:
             network: whose run.
-            kind: vicinal, corruptions or features.
+            kind: the name of an analysis.
             teacher: the teacher beside which it is asked.
             baselines: networks to compare it with, by name.
         """
-        words, uses = [*self.scale.evaluation_words(kind), f"{kind}=true"], []
+        words, uses = [*self.scale.settings.of_analysis(kind), f"{kind}=true"], []
         for key, used in (
             ("network", network),
             ("teacher", teacher),

@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from mixkd.config.analyses import VicinalConfig
+from mixkd.config.analyses import analysis_names
 from mixkd.config.data import CorruptedDataConfig, DataConfig
 from mixkd.config.fields import PLACE, pruned
 from mixkd.config.tasks import (
@@ -19,9 +19,8 @@ from mixkd.config.tasks import (
 )
 from mixkd.config.void import without_void
 from mixkd.data.contents import contents, split_contents, summary, to_unpack
-from mixkd.data.corruption_names import FOLDERS
+from mixkd.data.corruption_names import arrays_folder
 from mixkd.data.listing import image_files
-from mixkd.files.arrays import NotArrays, read_npz
 from mixkd.files.writing import file_fingerprint
 
 # Of what `experiment_hash` counts, and how. A key that comes later is marked `AsBefore` instead, so
@@ -58,21 +57,11 @@ def experiment_hash(cfg: Config, images: Mapping[str, str] | None = None) -> str
 
 def _name_analyses(cfg: EvaluateConfig, named: dict[str, Any]) -> None:
     """Keep of the analyses what names the experiment."""
-    if not cfg.features.enabled:
-        del named["features"]
-    if not cfg.vicinal.enabled:
-        del named["vicinal"]
-    elif cfg.vicinal.pairs is not None:
-        named["vicinal"]["pairs"] = _pairs_fingerprint(cfg.vicinal)
-    if not cfg.corruptions.enabled:
-        del named["corruptions"]
-    else:
-        corruptions = named["corruptions"]  # in any order, by any word, they are the same
-        corruptions["names"] = sorted(cfg.corruptions.chosen)
-        corruptions["severities"] = sorted(cfg.corruptions.severities)
-        if cfg.corruptions.source != "made":
-            del corruptions["seed"]
-    if not (cfg.vicinal.enabled or cfg.corruptions.enabled):
+    for name in analysis_names():
+        keys = named.pop(name)
+        if name in cfg.analyses:
+            named[name] = cfg.analyses[name].identity(keys)
+    if not any(section.asks_others for section in cfg.analyses.values()):
         del named["baselines"]
 
 
@@ -101,16 +90,18 @@ def images_of(cfg: Config) -> dict[str, str]:
         found = {"test": _content(_corrupted_files(data), data, data.root)}
     else:
         found = split_contents(data.source, data.root, data.cache_dir)
-    if (
-        isinstance(cfg, EvaluateConfig)
-        and cfg.corruptions.enabled
-        and cfg.corruptions.source != "made"
-    ):
-        files = dict.fromkeys(
-            file for published in _published(cfg) for file in _corrupted_files(published)
-        )
-        found["corrupted"] = _content(files, data, cfg.corruptions.root or data.root)
+    for name, further in _further_data(cfg).items():
+        files = dict.fromkeys(file for each in further for file in _corrupted_files(each))
+        found[name] = _content(files, data, further[0].root)
     return found
+
+
+def _further_data(cfg: Config) -> dict[str, list[CorruptedDataConfig]]:
+    """Return the data that analyses measure beside the evaluation's own, by analysis."""
+    if not isinstance(cfg, EvaluateConfig):
+        return {}
+    data = {name: [*section.further_data(cfg.data)] for name, section in cfg.analyses.items()}
+    return {name: further for name, further in data.items() if further}
 
 
 def _content(files: Iterable[tuple[str, Path]], data: DataConfig, root: str | None) -> str:
@@ -126,53 +117,22 @@ def _corrupted_files(cfg: CorruptedDataConfig) -> Iterator[tuple[str, Path]]:
         folders = [*root.glob(place), *root.glob(f"*/{place}")]
         return chain.from_iterable(image_files(f, f"{place}/") for f in sorted(folders))
     names = [f"{name}.npy" for name in (cfg.corruption, "labels")]
-    folder = arrays_folder(cfg) or root
+    folder = arrays_folder(cfg.source, cfg.root) or root
     return ((name, folder / name) for name in names if (folder / name).is_file())
-
-
-def arrays_folder(cfg: CorruptedDataConfig) -> Path | None:
-    """Return the folder of a published set's arrays: the one in its root, or the root itself."""
-    root = Path(cfg.root or "")
-    places = (root / FOLDERS[cfg.source], root)
-    return next((place for place in places if any(place.glob("*.npy"))), None)
-
-
-def _published(cfg: EvaluateConfig) -> Iterator[CorruptedDataConfig]:
-    """Yield the data of the published corruptions that are asked for."""
-    for name in cfg.corruptions.chosen:
-        for severity in cfg.corruptions.severities:
-            yield cfg.published(name, severity, cfg.corruptions.source)
 
 
 def lacks_data(cfg: Config) -> bool:
     """Return whether there is data to download or to unpack, by whose content a run is named."""
     if isinstance(cfg, EvaluateLogitsConfig):
         return False
-    if (
-        isinstance(cfg, EvaluateConfig)
-        and cfg.corruptions.enabled
-        and cfg.corruptions.source != "made"
-    ):
-        return any(_is_lacking(data) for data in (cfg.data, *_published(cfg)))
-    return _is_lacking(cfg.data)
+    return any(_is_lacking(data) for data in (cfg.data, *chain(*_further_data(cfg).values())))
 
 
 def _is_lacking(data: DataConfig) -> bool:
     if isinstance(data, CorruptedDataConfig):
-        return data.source != "imagenet_c" and data.download and arrays_folder(data) is None
+        return (
+            data.source != "imagenet_c"
+            and data.download
+            and arrays_folder(data.source, data.root) is None
+        )
     return data.source == "imagenet" and bool(to_unpack(Path(data.root or "")))
-
-
-def _pairs_fingerprint(cfg: VicinalConfig) -> str:
-    """Return what a file of pairs adds: nothing of its own where they are, or will be, drawn."""
-    path = Path(cfg.pairs or "")
-    drawn = not path.is_file() or are_drawn_pairs(path, cfg.seed, cfg.n_pairs)
-    return "drawn" if drawn else file_fingerprint(path)
-
-
-def are_drawn_pairs(path: Path, seed: int, count: int) -> bool:
-    """Return whether a file of pairs says that it was drawn by mixkd with a seed and a count."""
-    try:
-        return bool(read_npz(path, ("drawn",))["drawn"].tolist() == [seed, count])
-    except (NotArrays, KeyError):
-        return False  # whoever reads it says what is wrong

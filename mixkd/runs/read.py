@@ -11,9 +11,19 @@ from typing import Any
 
 import numpy as np
 
+from mixkd.config.analyses import analysis_names, section_of_analysis
 from mixkd.config.fields import PLACE, REPEAT, pruned
 from mixkd.config.tasks import TASKS, EvaluateConfig
 from mixkd.config.void import without_void
+from mixkd.files.layout import (
+    CONFIG,
+    HISTORY,
+    METRICS,
+    PROVENANCE,
+    RELIABILITY,
+    STATUS,
+    TEST_PREDICTIONS,
+)
 from mixkd.files.reading import (
     Damaged,
     folders_with,
@@ -24,18 +34,17 @@ from mixkd.files.reading import (
 )
 from mixkd.metrics.feasible import impossible, is_possible
 from mixkd.metrics.paired import NAMES, Predictions, expected_calibration_error, unfit
+from mixkd.networks.moved import with_moved
 from mixkd.runs.identity import as_text
 
 TRAININGS = ("finetune", "distill")
-PREDICTIONS = "predictions/test.npz"
 FEATURES = ("tsne", "position", "classes")  # what is shown of features.npz
 TOLERANCE = 1e-4  # between metrics and what the saved float32 confidences give
 
-# What CSV files hold at least: texts, and numbers.
-COLUMNS = {
-    "reliability.csv": (("split",), ("count", "accuracy", "confidence")),
-    "vicinal.csv": (("split", "network"), ("lam",)),
-    "history.csv": ((), ("val/accuracy",)),
+# What CSV files hold at least, beside those of analyses: texts, and numbers.
+COLUMNS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    RELIABILITY: (("split",), ("count", "accuracy", "confidence")),
+    HISTORY: ((), ("val/accuracy",)),
 }
 
 
@@ -95,19 +104,19 @@ class FoundRun:
     @property
     def is_of_a_file(self) -> bool:
         """Whether it measures a file of weights, which does not say what images they have seen."""
-        own = self.section("network")
-        known = own.get("run") or own.get("export")
-        return self.task == "evaluate" and bool(own.get("weights")) and not known
+        network = self.section("network")
+        names_images = network.get("run") or network.get("export")
+        return self.task == "evaluate" and bool(network.get("weights")) and not names_images
 
     def section(self, name: str) -> Mapping[str, Any]:
         """Return a section of the configuration, empty where there is none."""
-        found = self.config.get(name)
-        return found if isinstance(found, dict) else {}
+        section = self.config.get(name)
+        return section if isinstance(section, dict) else {}
 
     def fingerprint(self, name: str) -> str:
         """Return a sha256 of provenance.json by its name, or ""."""
-        found = self.provenance.get("fingerprints")
-        return str(found.get(name, "")) if isinstance(found, dict) else ""
+        fingerprints = self.provenance.get("fingerprints")
+        return str(fingerprints.get(name, "")) if isinstance(fingerprints, dict) else ""
 
     @property
     def images(self) -> str:
@@ -123,10 +132,10 @@ class FoundRun:
     @cached_property
     def faults(self) -> list[str]:
         """What is wrong with its files and numbers, a line each; its files are read for it."""
-        found = list(self.problems)
+        faults = list(self.problems)
         for name, value in self.metrics.items():
             if name.endswith("/accuracy") and not 0 <= value <= 1:
-                found.append(f"{name} {value:g} is no fraction")
+                faults.append(f"{name} {value:g} is no fraction")
         prefixes = [name.removesuffix("ece") for name in self.metrics if name.endswith("/ece")]
         for prefix in prefixes:
             accuracy = self.metrics.get(f"{prefix.replace('scaled/', '')}accuracy")
@@ -135,19 +144,19 @@ class FoundRun:
                 continue
             ece = self.metrics[f"{prefix}ece"]
             if not is_possible(accuracy, confidence, ece):
-                found.append(impossible(accuracy, confidence, ece, name=f"{prefix}ece"))
-        return found + self._damaged() + self._disagreements()
+                faults.append(impossible(accuracy, confidence, ece, name=f"{prefix}ece"))
+        return faults + self._damaged() + self._disagreements()
 
     def _disagreements(self) -> list[str]:
         """Return where metrics.json says other than the predictions do."""
-        kept = self.predictions
-        if kept is None:
-            damaged = os.path.lexists(self.folder / self.path / PREDICTIONS)
-            return [f"{PREDICTIONS} is damaged"] if damaged else []
+        predictions = self.predictions
+        if predictions is None:
+            damaged = os.path.lexists(self.folder / self.path / TEST_PREDICTIONS)
+            return [f"{TEST_PREDICTIONS} is damaged"] if damaged else []
         counted = {
-            "accuracy": float((kept["prediction"] == kept["label"]).mean()),
-            "confidence": float(kept["confidence"].mean(dtype=np.float64)),
-            "ece": expected_calibration_error(kept),
+            "accuracy": float((predictions["prediction"] == predictions["label"]).mean()),
+            "confidence": float(predictions["confidence"].mean(dtype=np.float64)),
+            "ece": expected_calibration_error(predictions),
         }
         return [
             f"test/{name} {self.metrics[f'test/{name}']:.4f}, but its saved predictions give "
@@ -159,22 +168,31 @@ class FoundRun:
     @cached_property
     def predictions(self) -> Predictions | None:
         """predictions/test.npz, or None where there is none that can be read."""
-        found = self.arrays(PREDICTIONS, NAMES)
-        return None if unfit(found) else found
+        arrays = self.arrays(TEST_PREDICTIONS, NAMES)
+        return None if unfit(arrays) else arrays
 
     def rows(self, name: str) -> list[dict[str, Any]]:
-        """Return the rows of one of its CSV files, numbers as floats.
+        """Return the rows of one of its CSV files, numbers as floats, but those that lack columns.
 
-        Rows that lack what `COLUMNS` says that they hold are left out.
+        What a file's rows hold, `COLUMNS` and analyses say.
         """
-        return [row for row in self._raw_rows(name) if _is_whole(row, name)]
+        return self._split_rows(name)[0]
 
-    def _raw_rows(self, name: str) -> list[dict[str, Any]]:
+    def _split_rows(self, name: str) -> tuple[list[dict[str, Any]], bool]:
+        """Return the rows of a CSV file that are whole, and whether there are any and all are."""
+        texts, numbers = columns_of_files().get(name, ((), ()))
         try:
             rows = read_rows(self.folder / self.path / name)
         except (FileNotFoundError, Damaged):
-            return []
-        return [{k: _number(v) for k, v in row.items()} for row in rows]
+            return [], False
+        typed = [{key: _number(text) for key, text in row.items()} for row in rows]
+        whole = [
+            row
+            for row in typed
+            if all(isinstance(row.get(key), str) for key in texts)
+            and all(isinstance(row.get(key), float) for key in numbers)
+        ]
+        return whole, bool(typed) and len(whole) == len(typed)
 
     def arrays(self, name: str, wanted: Sequence[str]) -> dict[str, np.ndarray]:
         """Return arrays of one of its npz files; none where it is missing or damaged.
@@ -222,22 +240,25 @@ class FoundRun:
         """Return what stands for the file of pretrained weights: what it held, wherever it lies."""
         return self.fingerprint("start") or path
 
-    def _is_sound(self, name: str) -> bool:
-        rows = self._raw_rows(name)
-        return bool(rows) and all(_is_whole(row, name) for row in rows)
-
     def _damaged(self) -> list[str]:
         """Return which of its files are there but cannot be used."""
         place = self.folder / self.path
-        found = [n for n in COLUMNS if os.path.lexists(place / n) and not self._is_sound(n)]
+        tables = [name for name in columns_of_files() if os.path.lexists(place / name)]
+        damaged = [name for name in tables if not self._split_rows(name)[1]]
         if os.path.lexists(place / "features.npz") and not self.features:
-            found.append("features.npz")
-        return [f"{name} is damaged" for name in found]
+            damaged.append("features.npz")
+        return [f"{name} is damaged" for name in damaged]
+
+
+def columns_of_files() -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Return what the rows of each CSV file hold at least: the names of texts, and of numbers."""
+    analyses = (section_of_analysis(name).columns for name in analysis_names())
+    return {**COLUMNS, **{name: held for files in analyses for name, held in files.items()}}
 
 
 def find_runs(folder: Path) -> list[FoundRun]:
     """Return every run directory under a folder, sorted by path."""
-    names = ("config.yaml", "status.json", "metrics.json", "provenance.json")
+    names = (CONFIG, STATUS, METRICS, PROVENANCE)
     return [read_run(folder, path) for path in folders_with(names, folder) if path != folder]
 
 
@@ -252,7 +273,7 @@ def read_run(folder: Path, path: Path) -> FoundRun:
 
     def read(name: str, required: bool = True) -> dict[str, Any]:
         try:
-            return read_mapping(path / name, any_number=name == "metrics.json")
+            return read_mapping(path / name, any_number=name == METRICS)
         except FileNotFoundError:
             if required:
                 problems.append(f"{name} is missing")
@@ -260,8 +281,9 @@ def read_run(folder: Path, path: Path) -> FoundRun:
             problems.append(f"{name} is damaged: {error.why[:80]}")
         return {}
 
-    config, provenance, status = read("config.yaml"), read("provenance.json"), read("status.json")
-    metrics = read("metrics.json", required=status.get("state") == "finished")
+    config, provenance = with_moved(read(CONFIG)), read(PROVENANCE)
+    status = read(STATUS)
+    metrics = read(METRICS, required=status.get("state") == "finished")
     numbers: dict[str, float] = {}
     for name, value in metrics.items():
         if is_number(value):
@@ -270,14 +292,6 @@ def read_run(folder: Path, path: Path) -> FoundRun:
             problems.append(f"metrics.json: {name} is {repr(value)[:40]}, no number")
     name = str(path.relative_to(folder))
     return FoundRun(name, folder, config, provenance, status, numbers, tuple(problems))
-
-
-def _is_whole(row: Mapping[str, Any], name: str) -> bool:
-    """Return whether a row of a file holds what `COLUMNS` says."""
-    texts, numbers = COLUMNS.get(name, ((), ()))
-    return all(isinstance(row.get(k), str) for k in texts) and all(
-        isinstance(row.get(k), float) for k in numbers
-    )
 
 
 def _number(text: str | None) -> Any:

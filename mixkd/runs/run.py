@@ -5,8 +5,6 @@ import os
 import re
 import shutil
 import signal
-import socket
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from filelock import FileLock, Timeout
 
+from mixkd.config.analyses import analysis_files
 from mixkd.config.method import LabelMethodConfig, TeacherMethodConfig
 from mixkd.config.tasks import (
     Config,
@@ -28,26 +27,26 @@ from mixkd.config.tasks import (
 from mixkd.console import is_leader, on_signal, say
 from mixkd.data.contents import IMAGES
 from mixkd.errors import InUse, UserError, shortened, shown
+from mixkd.files.layout import (
+    CHECKPOINTS,
+    CONFIG,
+    LOCK,
+    METRICS,
+    PROVENANCE,
+    RECORDS,
+    RESULTS,
+)
 from mixkd.files.reading import is_number
 from mixkd.files.writing import read_json, write_json, write_text
 from mixkd.redact import hidden
 from mixkd.runs.identity import experiment_hash, images_of
 from mixkd.runs.provenance import provenance
+from mixkd.runs.status import read_status, worker, write_status
 
 if TYPE_CHECKING:
     import numpy as np
 
 Metrics = dict[str, float]
-
-# Everything that a run may write; `run.force=true` removes these and nothing else.
-# The files by which a directory is known for a run come last.
-CONTENTS = (
-    "status.json", "stage1.csv", "history.csv", "metrics.json", "checkpoints",
-    "weights.safetensors", "trained_on.npy", "predictions", "reliability.csv", "vicinal.csv",
-    "corruptions.csv", "features.npz", "figures", "csv", "tensorboard", "wandb", "wandb-id.txt",
-    "config.yaml", "provenance.json",
-)  # fmt: skip
-
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
 
@@ -55,15 +54,22 @@ STOPS = (signal.SIGINT, signal.SIGTERM)
 class Run:
     """The directory of one experiment.
 
-    What it is of is asked once, here: whatever becomes of its images and of its teacher's weights,
-    a run keeps its name. Making this object writes nothing but the cache of what images contain.
+    Its images and its teacher's weights are read once, here: whatever becomes of them, it keeps its
+    name. Making this object writes nothing but the cache of what images contain.
+
+    Attributes:
+        cfg: the configuration.
+        images: the sha256 of the images of each split, where they are files.
+        experiment: the hash that names the experiment.
+        path: the directory.
+        trained_on: marks of the images that the network has seen, which a training sets.
     """
 
     def __init__(self, cfg: Config) -> None:
         self.cfg = cfg
         self.images = images_of(cfg)
         self.experiment = experiment_hash(cfg, self.images)
-        self.trained_on: np.ndarray | None = None  # marks of images, which a training sets
+        self.trained_on: np.ndarray | None = None
         name = f"{readable_name(cfg)}-{self.experiment}"
         self.path = Path(cfg.run.dir or Path(cfg.run.root) / cfg.data.name / cfg.task / name)
 
@@ -77,12 +83,12 @@ class Run:
         if self.cfg.run.force or read_status(self.path).get("state") != "finished":
             return None
         try:
-            metrics = read_json(self.path / "metrics.json", "run.dir")
+            metrics = read_json(self.path / METRICS, "run.dir")
         except FileNotFoundError:
             return None
         for name, value in metrics.items():
             if not is_number(value):
-                text = f"{self.path}/metrics.json is damaged: {name} is {shown(value)}, no number"
+                text = f"{self.path / METRICS} is damaged: {name} is {shown(value)}, no number"
                 raise UserError.of("run.dir", f"{text}; mend or remove it")
         return metrics
 
@@ -97,7 +103,7 @@ class Run:
 
     def checkpoint(self, name: str) -> Path:
         """Return the path of a checkpoint: `last`, `best`, or `stage1`."""
-        return self.path / "checkpoints" / f"{name}.ckpt"
+        return self.path / CHECKPOINTS / f"{name}.ckpt"
 
     @contextmanager
     def started(self, fingerprints: Mapping[str, str], device: str) -> Iterator[None]:
@@ -112,12 +118,13 @@ class Run:
         Raises:
             UserError: if another process works in the directory.
         """
-        fingerprints = {**fingerprints, **{IMAGES + k: v for k, v in self.images.items()}}
+        images = {IMAGES + split: fingerprint for split, fingerprint in self.images.items()}
+        fingerprints = {**fingerprints, **images}
         if not is_leader():
             yield
             return
         self._refuse_another()
-        lock = FileLock(self.path / ".lock")
+        lock = FileLock(self.path / LOCK)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=2)  # `mixkd list runs` tries it for a moment
@@ -139,10 +146,8 @@ class Run:
             self._remove_stale()
             self._refuse_other_data(fingerprints)
             self._write_provenance(fingerprints, device)  # first: it marks the directory
-            write_text(
-                self.path / "config.yaml",
-                yaml.safe_dump(hidden(_kept(self.cfg)), sort_keys=False),
-            )
+            saved = yaml.safe_dump(hidden(_saved(self.cfg)), sort_keys=False)
+            write_text(self.path / CONFIG, saved)
             began = read_status(self.path).get("started") if self._goes_on() else None
             self.status("running", started=began or _now())
             try:
@@ -172,44 +177,43 @@ class Run:
 
     def add_fingerprints(self, fingerprints: Mapping[str, str]) -> None:
         """Add the sha256 of what the run made to provenance.json."""
-        record = read_json(self.path / "provenance.json", "run.dir")
+        record = read_json(self.path / PROVENANCE, "run.dir")
         record["fingerprints"] |= fingerprints
-        write_json(self.path / "provenance.json", record)
+        write_json(self.path / PROVENANCE, record)
 
     def _write_provenance(self, fingerprints: Mapping[str, str], device: str) -> None:
         """Write where a run comes from; of one that goes on, add what has changed since."""
-        path = self.path / "provenance.json"
+        path = self.path / PROVENANCE
         record = provenance(self.cfg) | {"device": device, "experiment": self.experiment}
         if path.is_file() and self._goes_on():
             first = read_json(path, "run.dir")
             changed = {key: value for key, value in record.items() if first.get(key) != value}
-            before = first.get("resumed", [])
-            if not isinstance(before, list):
+            resumed = first.get("resumed", [])
+            if not isinstance(resumed, list):
                 text = f"{path} is damaged (resumed is no list); take another directory"
                 raise UserError.of("run.dir", text)
-            known = first["fingerprints"] | fingerprints
-            resumed = [*before, {"at": _now()} | changed]
-            record = first | {"fingerprints": known, "resumed": resumed}
-        else:
-            record["fingerprints"] = dict(fingerprints)
-        write_json(path, record)
+            fingerprints = first["fingerprints"] | fingerprints
+            record = first | {"resumed": [*resumed, {"at": _now()} | changed]}
+        write_json(path, record | {"fingerprints": dict(fingerprints)})
 
     def _goes_on(self) -> bool:
         """Return whether something was trained before, from which this continues."""
         return any(self.checkpoint(name).is_file() for name in ("last", "stage1"))
 
+    def _contents(self) -> list[Path]:
+        """Return the path of everything that a run may write; what it is known by comes last."""
+        return [self.path / name for name in (*RESULTS, *analysis_files(), *RECORDS)]
+
     def _remove_stale(self) -> None:
         """Remove the temporary files of a process that was killed while it wrote, and no others."""
-        for name in CONTENTS:
-            path = self.path / name
-            inside = path.rglob(".*-*") if path.is_dir() else ()
-            beside = self.path.glob(f".{path.stem}-????????{path.suffix}") if path.suffix else ()
-            for stale in filter(Path.is_file, [*inside, *beside]):
-                stale.unlink()
+        for path in self._contents():
+            below = path.rglob(".*-*") if path.is_dir() else ()
+            stale = self.path.glob(f".{path.stem}-????????{path.suffix}") if path.suffix else ()
+            for temporary in filter(Path.is_file, [*below, *stale]):
+                temporary.unlink()
 
     def _clear(self) -> None:
-        for name in CONTENTS:
-            path = self.path / name
+        for path in self._contents():
             if path.is_dir():
                 shutil.rmtree(path)
             else:
@@ -217,19 +221,18 @@ class Run:
 
     def _refuse_other_data(self, fingerprints: Mapping[str, str]) -> None:
         """Refuse to continue on images that have changed under the same name."""
-        record = self.path / "provenance.json"
-        if record.is_file():
-            before = read_json(record, "run.dir").get("fingerprints")
-            if not isinstance(before, dict):
-                text = f"{record} is damaged (it has no fingerprints); take another directory"
-                raise UserError.of("run.dir", text)
-            # Of images in memory the pixels count, of those on disk the files.
-            known = [k for k in ("data", "data_files") if k in before and k in fingerprints]
-            if any(before[key] != fingerprints[key] for key in known):
-                raise UserError.of(
-                    "run.dir",
-                    f"{self.path} began on other images; run.force=true starts it over",
-                )
+        path = self.path / PROVENANCE
+        if not path.is_file():
+            return
+        before = read_json(path, "run.dir").get("fingerprints")
+        if not isinstance(before, dict):
+            text = f"{path} is damaged (it has no fingerprints); take another directory"
+            raise UserError.of("run.dir", text)
+        # Of images in memory the pixels count, of those on disk the files.
+        keys = {"data", "data_files"} & before.keys() & fingerprints.keys()
+        if any(before[key] != fingerprints[key] for key in keys):
+            text = f"{self.path} began on other images; run.force=true starts it over"
+            raise UserError.of("run.dir", text)
 
     def _refuse_another(self) -> None:
         key = "run.dir" if self.cfg.run.dir else "run.root"
@@ -238,32 +241,32 @@ class Run:
         except FileNotFoundError:
             return
         except (OSError, ValueError) as error:
-            said = getattr(error, "strerror", error)
-            text = f"no directory {shortened(str(self.path))} can be made: {said}; takes another"
+            why = getattr(error, "strerror", error)
+            text = f"no directory {shortened(str(self.path))} can be made: {why}; takes another"
             raise UserError.of(key, text) from error
         if not self.path.is_dir():
             raise UserError.of(key, f"got {str(self.path)!r}, which is a file; takes a directory")
-        record = self.path / "provenance.json"
+        record = self.path / PROVENANCE
         if record.is_file():
-            found = read_json(record, "run.dir").get("experiment")
-            if found != self.experiment:
+            other = read_json(record, "run.dir").get("experiment")
+            if other != self.experiment:
                 raise UserError.of(
                     "run.dir",
-                    f"{self.path} holds another experiment ({found}; this one is "
+                    f"{self.path} holds another experiment ({other}; this one is "
                     f"{self.experiment}); take another directory, or leave run.dir out",
                 )
-        elif self.path.is_dir() and any(p.name[0] != "." for p in self.path.iterdir()):
+        elif any(path.name[0] != "." for path in self.path.iterdir()):
             raise UserError.of(
                 "run.dir", f"{self.path} holds files that are not a run's; takes another directory"
             )
 
 
-def _kept(cfg: Config) -> dict[str, Any]:
+def _saved(cfg: Config) -> dict[str, Any]:
     """Return what config.yaml holds: where images lie means the same from any folder."""
-    kept = cfg.model_dump()
-    if kept["data"].get("root") is not None:
-        kept["data"]["root"] = os.path.abspath(kept["data"]["root"])
-    return kept
+    saved = cfg.model_dump()
+    if saved["data"].get("root") is not None:
+        saved["data"]["root"] = os.path.abspath(saved["data"]["root"])
+    return saved
 
 
 def readable_name(cfg: Config) -> str:
@@ -273,14 +276,8 @@ def readable_name(cfg: Config) -> str:
             parts = [cfg.network.label, method_name(cfg.method), f"s{cfg.seed}"]
         case DistillConfig():
             temperature = cfg.temperature if cfg.temperature == "sigma" else f"T{cfg.temperature:g}"
-            parts = [
-                cfg.student.label,
-                method_name(cfg.method),
-                "from",
-                cfg.teacher.label,
-                temperature,
-            ]
-            parts += [f"s{cfg.seed}"]
+            taught = f"{method_name(cfg.method)}-from-{cfg.teacher.label}"
+            parts = [cfg.student.label, taught, temperature, f"s{cfg.seed}"]
         case EvaluateConfig():
             trained = Path(cfg.network.run).resolve().name if cfg.network.run else cfg.network.label
             parts = [re.sub("-[0-9a-f]{10}$", "", trained), *cfg.splits]
@@ -293,51 +290,8 @@ def readable_name(cfg: Config) -> str:
 
 def method_name(method: LabelMethodConfig | TeacherMethodConfig) -> str:
     """Return the method's name, with the kind of mixing where that is not mixup."""
-    other = method.mix is not None and method.mix.kind != "mixup"
-    return method.name.replace("mixup", method.mix.kind) if method.mix and other else method.name
-
-
-def read_status(directory: Path) -> dict[str, Any]:
-    """Return status.json of a run directory, or an empty dict where there is none."""
-    try:
-        return read_json(directory / "status.json", "run.dir")
-    except FileNotFoundError:
-        return {}
-
-
-def write_status(directory: Path, state: str, **more: Any) -> None:
-    """Write status.json of a run directory: state, process, host, what is given; keep how far."""
-    known = {"state": state, "pid": os.getpid(), "host": socket.gethostname()}
-    before = read_status(directory)
-    known |= {k: before[k] for k in ("started", "stage", "epoch", "max_epochs") if k in before}
-    write_json(directory / "status.json", known | hidden(more))
-
-
-def worker(directory: Path) -> str:
-    """Return what is said of the process that works in a run directory."""
-    pid = read_status(directory).get("pid")
-    return f"process {pid}" if pid else "another process"
-
-
-def wait_until_free(directory: Path) -> None:
-    """Wait as long as a living process works in a run directory; say so once."""
-    if is_held(directory):
-        say(f"waiting for {directory}, which {worker(directory)} makes")
-    while is_held(directory):
-        time.sleep(1)
-
-
-def is_held(directory: Path) -> bool:
-    """Return whether a living process works in a run directory; true where it cannot be known."""
-    lock = FileLock(path := directory / ".lock")
-    if path.is_symlink() or not path.is_file():  # a stranger's: nobody has locked it
-        return False
-    try:
-        lock.acquire(timeout=0)
-    except (Timeout, PermissionError):  # of a run that is not ours, what it says itself counts
-        return True
-    lock.release()
-    return False
+    kind = "mixup" if method.mix is None else method.mix.kind
+    return method.name.replace("mixup", kind)
 
 
 def _now() -> str:

@@ -8,24 +8,22 @@ from mixkd.config.data import DataConfig
 from mixkd.config.fields import ARCHITECTURE, DATASET, LIMIT, SPLIT, VIEW, keys
 from mixkd.config.network import NetworkConfig
 from mixkd.config.tasks import DistillConfig
-from mixkd.data.images import Splits
-from mixkd.data.module import ImageDataModule, load_splits, make_stream, make_views
+from mixkd.data.batches import make_stream, make_views
+from mixkd.data.module import ImageDataModule
+from mixkd.data.splits import Splits, load_splits
 from mixkd.errors import UserError
 from mixkd.files.writing import file_fingerprint
 from mixkd.modules.distillation import Distillation
-from mixkd.networks.network import (
-    FrozenTeacher,
-    Network,
-    build_network,
-    weights_fingerprint,
-)
-from mixkd.runs.held_out import refuse_leaks
-from mixkd.runs.opening import open_run
+from mixkd.networks.build import build_network
+from mixkd.networks.leaks import refuse_leaks
+from mixkd.networks.network import FrozenTeacher, Network
+from mixkd.networks.weights import weights_fingerprint
+from mixkd.opening import open_run
 from mixkd.runs.provenance import stream_seed
 from mixkd.runs.run import Metrics, Run
 from mixkd.training.fit import fit, prepare, stages
 from mixkd.training.optimization import Optimization
-from mixkd.training.tape import Deck, Tape
+from mixkd.training.tape import Tape, TapedTeacher
 from mixkd.vicinal import VicinalStream
 
 # The learner of each method.
@@ -73,8 +71,8 @@ def distill(cfg: DistillConfig, run: Run | None = None) -> Metrics:
         taught = weights_fingerprint(teacher.network.core, cfg.teacher)
     else:
         taught = file_fingerprint(cfg.teacher.weights)
-    deck = _deck(cfg, splits, stream, taught) if cfg.teacher.tape is not None else None
-    if deck is None or not deck.tape.has(deck.epochs):
+    taped = _taped(cfg, splits, stream, taught) if cfg.teacher.tape is not None else None
+    if taped is None or not taped.tape.has(taped.epochs):
         teacher.load()  # now: what is wrong with it is told before anything starts
 
     torch.manual_seed(cfg.seed)
@@ -90,7 +88,7 @@ def distill(cfg: DistillConfig, run: Run | None = None) -> Metrics:
         alpha=cfg.method.alpha,
         beta=cfg.method.beta,
         t_squared=cfg.method.t_squared,
-        deck=deck,
+        taped=taped,
     )
     data = ImageDataModule(splits, cfg.data, parts=cfg.trainer.accumulate)
     fingerprints = {**splits.fingerprints, "teacher": taught}
@@ -99,7 +97,7 @@ def distill(cfg: DistillConfig, run: Run | None = None) -> Metrics:
     return fit(cfg, run, stages(cfg, learner, stream, splits), data, fingerprints)
 
 
-def _deck(cfg: DistillConfig, splits: Splits, stream: VicinalStream, taught: str) -> Deck:
+def _taped(cfg: DistillConfig, splits: Splits, stream: VicinalStream, taught: str) -> TapedTeacher:
     """Return the tape of a teacher along a stream, known by everything that its answers depend on.
 
     Raises:
@@ -121,4 +119,4 @@ def _deck(cfg: DistillConfig, splits: Splits, stream: VicinalStream, taught: str
     tape = Tape(Path(cfg.teacher.tape).expanduser(), key, shape, cfg.teacher.tape_precision)
     tape.check_size(cfg.trainer.max_epochs, cfg.teacher.tape_gb)
     tape.check(cfg.trainer.max_epochs)
-    return Deck(tape, cfg.trainer.max_epochs)
+    return TapedTeacher(tape, cfg.trainer.max_epochs)

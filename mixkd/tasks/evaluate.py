@@ -1,28 +1,24 @@
 """`mixkd evaluate`: measure any trained network, or a student beside its teacher."""
 
-from dataclasses import replace
-
-import numpy as np
-
 from mixkd.callbacks.loggers import log_results, open_loggers
 from mixkd.config.tasks import EvaluateConfig, EvaluateLogitsConfig
 from mixkd.console import say
-from mixkd.data.images import Splits
-from mixkd.data.module import ImageDataModule, load_splits, make_views
-from mixkd.errors import UserError
-from mixkd.evaluation.batchnorm import BatchNormEstimation
-from mixkd.evaluation.calibration import can_fit, measure
-from mixkd.evaluation.corruptions import corrupt_and_measure, made_images, published_images
-from mixkd.evaluation.features import choose_images, look
+from mixkd.data.batches import make_views
+from mixkd.data.module import ImageDataModule, check_shares
+from mixkd.data.splits import load_splits
+from mixkd.evaluation.analysis import Context, analyses_of
+from mixkd.evaluation.batchnorm import batchnorm_estimation, estimate
+from mixkd.evaluation.calibration import can_fit, fit_temperature, measure
 from mixkd.evaluation.logits import evaluate_logits
-from mixkd.evaluation.vicinal import analyse, choose_pairs
+from mixkd.files.layout import METRICS
 from mixkd.files.writing import write_json
-from mixkd.modules.classifier import Classifier
-from mixkd.networks.network import Network, build_network, weights_fingerprint
-from mixkd.runs.held_out import UNKNOWN, leak, tell_seen_tests
-from mixkd.runs.opening import open_run
+from mixkd.networks.build import build_network
+from mixkd.networks.leaks import UNKNOWN, leak, tell_seen_tests
+from mixkd.networks.network import Network
+from mixkd.networks.weights import weights_fingerprint
+from mixkd.opening import open_run
 from mixkd.runs.run import Metrics, Run
-from mixkd.training.fit import check_shares, describe_device, make_trainer, prepare
+from mixkd.training.fit import describe_device, make_trainer, prepare
 
 
 def evaluate(cfg: EvaluateConfig | EvaluateLogitsConfig, run: Run | None = None) -> Metrics:
@@ -42,16 +38,14 @@ def evaluate(cfg: EvaluateConfig | EvaluateLogitsConfig, run: Run | None = None)
     if finished is not None:
         return finished
     splits = load_splits(cfg.data)
-    published = cfg.corruptions.enabled and cfg.corruptions.source != "made"
-    load = published_images(cfg, splits) if published else None
     run.refuse_changed()
     shape = make_views(cfg.data, splits).shape
     fingerprints = dict(splits.fingerprints)
     networks: dict[str, Network] = {}
     fits: dict[str, bool] = {}  # whose temperature the held-out images are fit for
-    own = "network" if cfg.teacher is None else "student"
+    evaluated = "network" if cfg.teacher is None else "student"
     for name, key, section in (
-        (own, "network", cfg.network),
+        (evaluated, "network", cfg.network),
         ("teacher", "teacher", cfg.teacher),
         *((name, f"baselines.{name}", baseline) for name, baseline in cfg.baselines.items()),
     ):
@@ -61,79 +55,43 @@ def evaluate(cfg: EvaluateConfig | EvaluateLogitsConfig, run: Run | None = None)
             prepare(cfg.trainer, network, len(splits.classes), shape, key)
             tell_seen_tests(key, section, splits)
             fits[name] = can_fit(splits, cfg.data)
-            said = leak(section, cfg.data, run.images, splits) if fits[name] else ""
-            if said:
+            warning = leak(section, cfg.data, run.images, splits) if fits[name] else ""
+            if warning:
                 fits[name] = False
-                say(f"{key}: no temperature scaling; it {said}")
-            elif said is None:
+                say(f"{key}: no temperature scaling; it {warning}")
+            elif warning is None:
                 say(f"{key}: {UNKNOWN} the temperature that is fitted on those is too low")
 
     data = ImageDataModule(splits, cfg.data)
-    sizes = {str(split): len(splits[split]) for split in cfg.vicinal.splits}
-    pairs = choose_pairs(cfg.vicinal, sizes, cfg.trainer.devices) if cfg.vicinal.enabled else {}
-    looked_at = choose_images(cfg.features, splits) if cfg.features.enabled else None
-    if cfg.corruptions.enabled and load is None:
-        load = made_images(cfg, splits)
     shared: dict[str, int] = {name: len(splits[name]) for name in cfg.splits}
     if any(fits.values()):
         shared["val"] = len(splits.val)
-    if looked_at is not None:
-        shared["test (features)"] = len(looked_at[0].test)
-    if load is not None:
-        shared["test"] = len(splits.test)
     check_shares(shared, cfg.trainer.devices)
+    analyses = analyses_of(cfg)
+    for analysis in analyses:
+        analysis.prepare(cfg, splits)
     trainer = make_trainer(cfg.trainer)
-    estimation = None
-    if cfg.reestimate_batchnorm:
-        estimation = _batchnorm_estimation(networks[own])
+    estimation = batchnorm_estimation(networks[evaluated]) if cfg.reestimate_batchnorm else None
     with (
         run.started(fingerprints, device=describe_device(trainer)),
         open_loggers(cfg, run) as loggers,
     ):
         say(f"evaluate: {run.path}")
         if estimation is not None:
-            # In batches of a training step, however many processes and whatever evaluation's are.
-            batch = cfg.data.batch_size
-            shuffled = _shuffled(splits, batch, cfg.trainer.devices)
-            clean = ImageDataModule(
-                shuffled, cfg.data.model_copy(update={"eval_batch_size": batch})
-            )
-            clean.tested = "train"
-            trainer.test(estimation, clean, verbose=False)
-        classifier = Classifier(networks[own], cfg.save_logits)
-        metrics = measure(trainer, classifier, data, cfg.splits, run, fits=fits[own])
-        temperatures = {}
-        for name, network in networks.items():
-            other = classifier if name == own else Classifier(network)
-            if name != own and fits[name]:
-                other.fit_temperature(trainer, data)
-            if other.scaling is not None:
-                temperatures[name] = other.scaling
-        if pairs:
-            metrics |= analyse(trainer, networks, data, pairs, cfg.vicinal, temperatures, run)
-        if load is not None:
-            metrics |= corrupt_and_measure(trainer, networks, splits, load, cfg, temperatures, run)
-        if looked_at is not None:
-            metrics |= look(trainer, networks[own], *looked_at, cfg.data, cfg.features, run)
+            estimate(trainer, estimation, splits, cfg)
+        temperatures = {
+            name: temperature
+            for name, network in networks.items()
+            if fits[name] and (temperature := fit_temperature(trainer, network, data)) is not None
+        }
+        metrics = measure(
+            trainer, networks[evaluated], data, cfg.splits, run,
+            temperature=temperatures.get(evaluated), save_logits=cfg.save_logits,
+        )  # fmt: skip
+        context = Context(cfg, trainer, networks, temperatures, data, run)
+        for analysis in analyses:
+            metrics |= analysis.measure(context)
         if trainer.is_global_zero:
-            write_json(run.path / "metrics.json", metrics)
+            write_json(run.path / METRICS, metrics)
         log_results(loggers, run, metrics, step=0)
     return metrics
-
-
-def _shuffled(splits: Splits, batch: int, devices: int) -> Splits:
-    """Return the training images in a random order, as many as make whole batches.
-
-    In the order of a folder a batch would hold a class or two, and show none of the variance.
-    """
-    n = len(splits.train)
-    whole = n // (batch * devices) * (batch * devices)
-    order = np.random.default_rng(0).permutation(n)[: whole or n]
-    return replace(splits, train=splits.train.take(order))
-
-
-def _batchnorm_estimation(network: Network) -> BatchNormEstimation:
-    try:
-        return BatchNormEstimation(network)
-    except ValueError as error:
-        raise UserError.of("reestimate_batchnorm", f"got true; {error}") from error

@@ -9,13 +9,15 @@ import torch
 from torch import Tensor
 
 from mixkd.config.tasks import ExportConfig
+from mixkd.data.batches import make_views
 from mixkd.data.images import Images
-from mixkd.data.module import load_splits, make_views
+from mixkd.data.splits import load_splits
 from mixkd.errors import UserError, shortened
 from mixkd.export import hub
 from mixkd.export.card import Facts, card
 from mixkd.export.formats import Program, difference, save_onnx, save_safetensors, save_torch
 from mixkd.export.record import about, record
+from mixkd.files.layout import CONFIG, FIGURES, METRICS, PROVENANCE
 from mixkd.files.reading import Damaged, is_number, read_bytes
 from mixkd.files.writing import (
     file_fingerprint,
@@ -24,7 +26,9 @@ from mixkd.files.writing import (
     write_json,
     write_text,
 )
-from mixkd.networks.network import build_network, check_logits, read_tensors
+from mixkd.networks.build import build_network
+from mixkd.networks.checks import check_logits
+from mixkd.networks.weights import read_tensors
 from mixkd.redact import hidden
 
 # Of the largest logit, in size (at least 1). Another order of summation in float32 changes a
@@ -48,11 +52,11 @@ def export(cfg: ExportConfig) -> str:
     run, weights = Path(cfg.network.run), Path(cfg.network.weights)
     ledger = _ledger(cfg)
     try:
-        figure = _content(run / "figures" / "reliability-test.png", run, "network.run")
+        figure = _content(run / FIGURES / "reliability-test.png", run, "network.run")
     except FileNotFoundError:
         figure = None
-    training, provenance = (_read(run / name) for name in ("config.yaml", "provenance.json"))
-    metrics = {n: float(v) for n, v in _read(run / "metrics.json").items() if is_number(v)}
+    training, provenance = (_read(run / name) for name in (CONFIG, PROVENANCE))
+    metrics = {n: float(v) for n, v in _read(run / METRICS).items() if is_number(v)}
     fingerprint = file_fingerprint(weights)
     name = run.resolve().name
     out = Path(cfg.out or f"export/{name}-{cfg.format}")

@@ -3,11 +3,14 @@
 import torch
 
 from mixkd.config.tasks import FinetuneConfig
-from mixkd.data.module import ImageDataModule, load_splits, make_stream, make_views
+from mixkd.data.batches import make_stream, make_views
+from mixkd.data.module import ImageDataModule
+from mixkd.data.splits import load_splits
 from mixkd.modules.supervised import Supervised
-from mixkd.networks.network import build_network, weights_fingerprint
-from mixkd.runs.held_out import refuse_leaks
-from mixkd.runs.opening import open_run
+from mixkd.networks.build import build_network
+from mixkd.networks.leaks import refuse_leaks
+from mixkd.networks.weights import weights_fingerprint
+from mixkd.opening import open_run
 from mixkd.runs.provenance import stream_seed
 from mixkd.runs.run import Metrics, Run
 from mixkd.training.fit import fit, prepare, stages

@@ -1,60 +1,51 @@
 """`mixkd list networks | datasets | artefacts | runs`. Imports nothing heavy."""
 
-import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mixkd.config.overrides import by_key
+from tabulate import tabulate
+
+from mixkd.config.inspection import ListConfig
 from mixkd.config.shipped import artefacts, group_names
 from mixkd.console import in_one_line
-from mixkd.errors import UserError, nearest, shortened
+from mixkd.errors import shortened
 from mixkd.files.reading import Damaged, folders_with, read_mapping, read_rows
-from mixkd.runs.run import is_held
-
-WHAT = ("networks", "datasets", "artefacts", "runs")
+from mixkd.runs.status import is_held
 
 
-def list_items(words: Sequence[str]) -> str:
-    """Return the text of `mixkd list WORDS`; `run.root=DIR` says where runs are.
-
-    Raises:
-        UserError: if it is not known what to list.
-    """
-    root = by_key([word for word in words if "=" in word], ["run.root"]).get("run.root", "runs")
-    names = [word for word in words if "=" not in word]
-    if len(names) != 1 or names[0] not in WHAT:
-        got = " ".join(names) or "nothing"
-        raise UserError.of("list", f"got {got}; takes {', '.join(WHAT)}{nearest(got, WHAT)}")
-    if names[0] == "networks":
-        return _columns(list(group_names("network").items()))
-    if names[0] == "datasets":
-        return _columns(list(group_names("data").items()))
-    if names[0] == "artefacts":
-        return _columns(list(artefacts().items()))
-    return _columns(runs(Path(os.path.expanduser(root)))) or f"no runs under {root}/"
+def list_items(config: ListConfig) -> str:
+    """Return networks, data sets, artefacts or runs, a line each."""
+    match config.name:
+        case "networks":
+            return _lines(group_names("network").items())
+        case "datasets":
+            return _lines(group_names("data").items())
+        case "artefacts":
+            return _lines(artefacts().items())
+    return _lines(runs(config.root)) or f"no runs under {config.root}/"
 
 
 def runs(root: Path) -> list[tuple[str, str, str]]:
     """Return (directory, state, headline metrics) of each run under `root`, sorted by path."""
-    found = []
+    rows = []
     for directory in folders_with(("status.json",), root):
         try:
-            known, headline = read_mapping(directory / "status.json"), _headline(directory)
+            status, headline = read_mapping(directory / "status.json"), _headline(directory)
         except Damaged as error:
             why = shortened(f"{error.path.name}: {error.why}")
-            found.append((str(directory), "damaged", why))
+            rows.append((str(directory), "damaged", why))
             continue
         except FileNotFoundError:
-            found.append((str(directory), "damaged", "status.json: it is a link to nothing"))
+            rows.append((str(directory), "damaged", "status.json: it is a link to nothing"))
             continue
-        state = str(known.get("state", "unknown"))
+        state = str(status.get("state", "unknown"))
         if state == "running" and not is_held(directory):
             state = "interrupted"
-        if "epoch" in known and state != "finished":
-            state += f" {known['epoch']}/{known.get('max_epochs', '?')}"
-        found.append((str(directory), shortened(state, 40), headline))
-    return found
+        if "epoch" in status and state != "finished":
+            state += f" {status['epoch']}/{status.get('max_epochs', '?')}"
+        rows.append((str(directory), shortened(state, 40), headline))
+    return rows
 
 
 def _headline(directory: Path) -> str:
@@ -76,8 +67,7 @@ def _headline(directory: Path) -> str:
         raise Damaged(path, error) from error
 
 
-def _columns(rows: Sequence[Sequence[str]]) -> str:
-    rows = [[in_one_line(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    padded = ("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in rows)
-    return "\n".join(line.rstrip() for line in padded)
+def _lines(rows: Iterable[Sequence[str]]) -> str:
+    """Return rows below one another."""
+    cells = [[in_one_line(cell) for cell in row] for row in rows]
+    return tabulate(cells, tablefmt="plain", disable_numparse=True)

@@ -22,24 +22,20 @@ from mixkd.config.logging import CallbacksConfig
 from mixkd.config.tasks import DistillConfig, FinetuneConfig
 from mixkd.config.trainer import MachineConfig, TrainerConfig
 from mixkd.console import say
-from mixkd.data.images import Splits
-from mixkd.data.module import ImageDataModule, make_stream
+from mixkd.data.batches import make_stream
+from mixkd.data.marks import write_marks
+from mixkd.data.module import ImageDataModule, check_shares
+from mixkd.data.splits import Splits
 from mixkd.errors import UserError
-from mixkd.evaluation.calibration import can_fit, measure
+from mixkd.evaluation.calibration import can_fit, fit_temperature, measure
+from mixkd.files.layout import METRICS, WEIGHTS
 from mixkd.files.writing import file_fingerprint, replacing, write_json
 from mixkd.modules.head_training import HeadTraining
 from mixkd.modules.learner import Learner
-from mixkd.networks.network import (
-    Network,
-    check_logits,
-    check_training,
-    head_of,
-    read_tensors,
-    save_weights,
-    use_channels_last,
-)
+from mixkd.networks.checks import check_logits, check_training, use_channels_last
+from mixkd.networks.network import Network, head_of
 from mixkd.networks.state_dict import checked
-from mixkd.runs.overlap import write_marks
+from mixkd.networks.weights import read_tensors, save_weights
 from mixkd.runs.provenance import stream_seed
 from mixkd.runs.run import Metrics, Run
 from mixkd.training.optimization import FixedSchedule, Optimization
@@ -172,23 +168,6 @@ def prepare(
         network.compile()
 
 
-def check_shares(sizes: Mapping[str, int], devices: int) -> None:
-    """Refuse more processes than there are images of a split, which they share.
-
-    Args:
-        sizes: images of each split, by its name.
-        devices: processes.
-
-    Raises:
-        UserError: if one of them would get none.
-    """
-    name, fewest = min(sizes.items(), key=lambda size: size[1])
-    if fewest < devices:
-        raise UserError.of(
-            "trainer.devices", f"got {devices}, which share {fewest} {name} images; takes fewer"
-        )
-
-
 @dataclass(frozen=True)
 class Stage:
     """One fit: what learns, from which stream, for how many epochs."""
@@ -287,18 +266,19 @@ def fit(
         best = torch.load(recorder.best, map_location="cpu", weights_only=True)
         learner.load_state_dict(best["state_dict"])
         if trainer.is_global_zero:
-            weights = run.path / "weights.safetensors"
+            weights = run.path / WEIGHTS
             with replacing(weights) as temporary:
                 save_weights(learner.outcome.core, temporary, data.splits.classes)
             run.add_fingerprints({"weights": file_fingerprint(weights)})
         row = next(row for row in recorder.rows if row["epoch"] == recorder.best_epoch)
         metrics = {key: float(value) for key, value in row.items() if key.startswith("val/")}
         metrics["selected_epoch"] = recorder.best_epoch
-        metrics |= measure(
-            trainer, learner, data, ["test"], run, fits=can_fit(data.splits, cfg.data)
-        )
+        outcome, temperature = learner.outcome, None
+        if can_fit(data.splits, cfg.data):
+            temperature = fit_temperature(trainer, outcome, data)
+        metrics |= measure(trainer, outcome, data, ["test"], run, temperature=temperature)
         if trainer.is_global_zero:
-            write_json(run.path / "metrics.json", metrics)
+            write_json(run.path / METRICS, metrics)
         log_results(loggers, run, metrics, trainer.global_step)
     return metrics
 

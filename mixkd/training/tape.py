@@ -22,6 +22,7 @@ from torch import Tensor
 from mixkd.console import say
 from mixkd.errors import UserError
 from mixkd.files.arrays import map_npy
+from mixkd.files.reading import Damaged
 from mixkd.files.writing import temporary_beside, write_array, write_json, writing
 from mixkd.networks.network import FrozenTeacher
 from mixkd.vicinal import VicinalBatch
@@ -181,16 +182,16 @@ class Tape:
             UserError: if it is damaged; what is no array is never unpickled.
         """
         try:
-            array: np.ndarray = map_npy(path, mode)
+            array = map_npy(path, mode)
             if (array.shape, array.dtype) != (self.shape, self.dtype):
-                raise ValueError(f"it holds {array.dtype} {list(array.shape)}")
-        except ValueError as error:
-            text = f"{path} is damaged ({error}); remove {self.folder}"
+                raise Damaged(path, f"it holds {array.dtype} {list(array.shape)}")
+        except Damaged as error:
+            text = f"{path} is damaged ({error.why}); remove {self.folder}"
             raise UserError.of("teacher.tape", text) from error
         return array
 
 
-class Deck:
+class TapedTeacher:
     """A training's way to its teacher: the tape where it has the answer, else the teacher.
 
     Of several runs of one tape, one records; the others ask the teacher until the tape is whole.

@@ -5,7 +5,7 @@ import yaml
 
 from mixkd.config.compose import compose
 from mixkd.config.shipped import config_dir
-from mixkd.config.tasks import Config
+from mixkd.config.tasks import Config, EvaluateConfig
 from mixkd.errors import UserError
 from mixkd.request import accept, accept_export, request, request_export
 from mixkd.runs.identity import experiment_hash
@@ -354,6 +354,11 @@ def test_every_shipped_file_composes_into_a_valid_configuration(
     words = [f"{group}={option}"]
     words += ["network.name=resnet18"] if option == "timm" else []
     words += [f"data.root='{image_folder}'"] if option.startswith("image") else []
+    if group == "analysis":
+        cfg = request("evaluate", [f"{option}=true", f"network.run={saved_run()}"])
+        assert isinstance(cfg, EvaluateConfig)
+        assert list(cfg.analyses) == [option]
+        return
     if option.endswith("_c"):
         words += ["data.corruption=fog", f"network.run={saved_run()}"]
         assert request("evaluate", words).data.name.endswith("_c-fog-3")

@@ -16,8 +16,7 @@ import pytest
 import torch
 import torchvision
 
-from mixkd.data.images import Splits
-from mixkd.data.module import load_splits
+from mixkd.data.splits import Splits, load_splits
 from mixkd.errors import UserError
 from mixkd.request import request
 

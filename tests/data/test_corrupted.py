@@ -22,7 +22,7 @@ from mixkd.config.tasks import EvaluateConfig
 from mixkd.data import corrupted
 from mixkd.data.class_names import CIFAR10, CIFAR100
 from mixkd.data.images import StoredImages
-from mixkd.data.module import load_splits
+from mixkd.data.splits import load_splits
 from mixkd.errors import UserError
 from mixkd.request import request
 
@@ -194,7 +194,7 @@ import json, resource, sys
 import numpy as np
 import mixkd.tasks.evaluate
 from mixkd.request import request
-from mixkd.data.module import load_splits
+from mixkd.data.splits import load_splits
 words = ["network=resnet20", "network.weights=w.pth", "data=cifar100_c", "data.corruption=fog",
          "data.severity=3", *sys.argv[1:]]
 splits = load_splits(request("evaluate", words).data)

@@ -9,8 +9,7 @@ import torch
 from PIL import Image
 
 from mixkd import console
-from mixkd.data.images import Splits
-from mixkd.data.module import load_splits
+from mixkd.data.splits import Splits, load_splits
 from mixkd.errors import UserError
 from mixkd.request import request
 from tests.conftest import write_images

@@ -19,17 +19,11 @@ from torchvision.transforms import functional
 
 from mixkd.config.compose import compose
 from mixkd.config.tasks import EvaluateConfig, FinetuneConfig
+from mixkd.data.batches import make_stream, make_views
 from mixkd.data.decode import decode
-from mixkd.data.images import Images, Splits, StoredImages
-from mixkd.data.module import (
-    Fetched,
-    ImageDataModule,
-    Range,
-    Step,
-    load_splits,
-    make_stream,
-    make_views,
-)
+from mixkd.data.images import Images, StoredImages
+from mixkd.data.module import Fetched, ImageDataModule, Range, Step
+from mixkd.data.splits import Splits, load_splits
 from mixkd.errors import UserError
 from mixkd.request import accept, request
 

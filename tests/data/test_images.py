@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from mixkd.config.data import DataConfig
-from mixkd.data.images import Images, stratified
-from mixkd.data.module import load_splits, make_stream
+from mixkd.data.batches import make_stream
+from mixkd.data.images import Images
+from mixkd.data.splits import load_splits, stratified
 from mixkd.errors import UserError
 from mixkd.request import request
 

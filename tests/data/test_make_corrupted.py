@@ -98,7 +98,7 @@ def test_what_is_made_is_kept_and_only_what_is_missing_is_made() -> None:
 
 
 def test_images_on_disk_become_folders_as_imagenet_c(image_folder: Path) -> None:
-    from mixkd.data.module import load_splits
+    from mixkd.data.splits import load_splits
 
     words = ["data=imagefolder", f"data.root={image_folder}", "data.resident=false"]
     cfg = data(*words, "data.size=80")  # above 64 pixels: ImageNet's parameters
@@ -129,7 +129,7 @@ def test_images_on_disk_become_folders_as_imagenet_c(image_folder: Path) -> None
 
 
 def test_images_on_disk_are_made_anew_for_another_size_or_content(image_folder: Path) -> None:
-    from mixkd.data.module import load_splits
+    from mixkd.data.splits import load_splits
 
     def made(root: Path, size: int) -> Path:
         words = ["data=imagefolder", f"data.root='{root}'", "data.resident=false"]

@@ -4,9 +4,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mixkd.data.pairs import draw_pairs, load_pairs
+from mixkd.data.pairs import are_drawn_pairs, draw_pairs, load_pairs
 from mixkd.errors import UserError
-from mixkd.runs.identity import are_drawn_pairs
 
 
 def test_pairs_share_no_image() -> None:

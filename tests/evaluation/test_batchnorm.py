@@ -12,10 +12,11 @@ from torch import nn
 from torch.optim.swa_utils import update_bn
 
 from mixkd.config.data import DataConfig
-from mixkd.data.images import Images, Splits
-from mixkd.data.module import ImageDataModule, load_splits
+from mixkd.data.images import Images
+from mixkd.data.module import ImageDataModule
+from mixkd.data.splits import Splits, load_splits
 from mixkd.evaluation.batchnorm import BatchNormEstimation
-from mixkd.modules.classifier import Classifier
+from mixkd.evaluation.calibration import measured
 from mixkd.networks.cifar.resnet import CifarResNet
 from mixkd.networks.network import Network
 from mixkd.request import request
@@ -100,5 +101,5 @@ def test_measuring_leaves_the_statistics_alone() -> None:
     cfg = DataConfig.model_construct(eval_batch_size=4, pad=0, size=None, resize=None)
     data = ImageDataModule(Splits(images, images, images, tuple("abcdefghij")), cfg)
     trainer = make_trainer(request("evaluate", WORDS).trainer)
-    trainer.test(Classifier(network), data, verbose=False)
+    measured(trainer, network, data, "test")
     assert all(torch.equal(b, before[n]) for n, b in network.named_buffers())

@@ -9,6 +9,7 @@ import pytest
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
+from mixkd.config.inspection import CompareConfig
 from mixkd.files.arrays import Archive
 from mixkd.tasks.compare import compare
 
@@ -56,7 +57,7 @@ def test_logits_from_elsewhere_are_measured_and_compared(mixkd: Mixkd) -> None:
     assert mixkd("evaluate", "logits=b.npz") == 0
     other, halved = measured("b-logits-*")
     assert "test/scaled/ece" not in halved
-    table = compare([f"network.run={run}", f"other.run={other}", "draws=200"])
+    table = compare(CompareConfig.parse([f"network.run={run}", f"other.run={other}", "draws=200"]))
     line = next(line for line in table.splitlines() if line.split()[0] == "nll")
     assert float(line.split()[3]) == pytest.approx(found["test/nll"] - halved["test/nll"], abs=1e-4)
 

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from experiments.publish import main
+from mixkd.config.inspection import ReportConfig
 from mixkd.errors import UserError
 from mixkd.files.writing import read_json, write_json
 from mixkd.report.cells import Subject
-from mixkd.report.results import Expected, Reproduction, manifest
+from mixkd.report.plan import Expected, Reproduction, manifest
 from mixkd.tasks.report import report
 
 ERM = Subject("cifar100", "student", "", "erm")
@@ -108,8 +109,8 @@ def test_the_report_can_be_made_of_what_is_kept(study: Reproduction) -> None:
     for name in ("erm-2", "kd_mixup-2"):
         write_json(Path("runs", name, "status.json"), {"state": "finished"})
     main(["scale=small", "out=kept"])
-    report(["runs=kept/kept", "out=again"])
-    report(["runs=runs", "out=whole", "scale=small"])
+    report(ReportConfig.parse(["runs=kept/kept", "out=again"]))
+    report(ReportConfig.parse(["runs=runs", "out=whole", "scale=small"]))
     names = {path.name for path in Path("again").glob("table*.csv")}
     assert "table3.csv" in names
     for name in names:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mixkd.config.inspection import ReportConfig
 from mixkd.tasks.report import report
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +24,7 @@ def cells(line: str) -> list[str]:
 def rows(page: str) -> Iterator[list[str]]:
     """Yield the rows of a page's Markdown tables."""
     for line in page.splitlines():
-        if line.startswith("|") and not line.startswith(("| ---", "|--", "| :-")):
+        if line.startswith("|") and not line.startswith(("| ---", "|--", "| :-", "|:-")):
             yield cells(line)
 
 
@@ -57,7 +58,7 @@ def claims() -> dict[str, dict[str, str]]:
 
 def test_the_tables_come_of_what_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(ROOT)
-    report([f"runs={STUDY.relative_to(ROOT)}/kept", f"out={tmp_path}"])
+    report(ReportConfig.parse([f"runs={STUDY.relative_to(ROOT)}/kept", f"out={tmp_path}"]))
     kept = {path.name: path.read_text() for path in STUDY.glob("*.csv")}
     assert {"table1.csv", "table7.csv", "claims.csv"} < kept.keys()
     for name, text in kept.items():

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mixkd.files.arrays import HEADER, NotArrays, map_npy, opened, read_npz
+from mixkd.files.arrays import HEADER, map_npy, opened, read_npz
+from mixkd.files.reading import Damaged
 
 PATH = Path("a.npz")
 
@@ -79,7 +80,7 @@ def test_a_bomb_is_told_by_its_header_and_what_is_not_asked_for_stays_on_disk() 
     assert PATH.stat().st_size < 3e6
     tracemalloc.start()
     assert read_npz(PATH, ["good"])["good"].tolist() == [0, 1, 2]
-    with pytest.raises(NotArrays, match=r"bomb, float64 \[67108864\], is 0.537 GB in"):
+    with pytest.raises(Damaged, match=r"bomb, float64 \[67108864\], is 0.537 GB in"):
         read_npz(PATH, ["bomb"])
     assert tracemalloc.get_traced_memory()[1] < 20e6
     tracemalloc.stop()
@@ -89,7 +90,7 @@ def test_what_memory_does_not_hold_is_refused(monkeypatch: pytest.MonkeyPatch) -
     np.savez(PATH, a=np.ones(1000), b=np.ones(1000))
     monkeypatch.setattr("mixkd.files.arrays.available_memory", lambda: 12_000)
     assert len(read_npz(PATH, ["a"])["a"]) == 1000
-    with pytest.raises(NotArrays, match=r"takes 1.6e-05 GB of memory; 1.2e-05 GB are available"):
+    with pytest.raises(Damaged, match=r"takes 1.6e-05 GB of memory; 1.2e-05 GB are available"):
         read_npz(PATH, ["a", "b"])
 
 
@@ -125,10 +126,10 @@ DAMAGED = {
 @pytest.mark.parametrize("name", DAMAGED)
 def test_damage_of_any_kind_is_one_error(name: str) -> None:
     write_npz(a=DAMAGED[name])
-    with pytest.raises(NotArrays):
+    with pytest.raises(Damaged):
         read_npz(PATH, ["a"])
     Path("a.npy").write_bytes(DAMAGED[name])
-    with pytest.raises(NotArrays):
+    with pytest.raises(Damaged):
         map_npy(Path("a.npy"))
 
 
@@ -142,7 +143,7 @@ def test_any_change_of_an_archive_is_one_error_or_none() -> None:
         PATH.write_bytes(data[: rng.integers(len(data))] if rng.random() < 0.1 else data)
         try:
             found = read_npz(PATH, ["a", "b"])
-        except NotArrays:
+        except Damaged:
             continue
         assert all(isinstance(array, np.ndarray) for array in found.values())
 
@@ -151,21 +152,21 @@ def test_pipes_folders_and_nothing_are_no_archives() -> None:
     os.mkfifo("pipe.npz")
     for path, said in (("pipe.npz", "no file"), (".", "no file"), ("absent.npz", "no such file")):
         for read in (lambda p: read_npz(p, ["a"]), map_npy):
-            with pytest.raises(NotArrays, match=said):
+            with pytest.raises(Damaged, match=said):
                 read(Path(path))
     np.save("one.npy", np.arange(3))
     Path("one.npy").rename(PATH)
-    with pytest.raises(NotArrays, match=r"an .npy file of one array"):
+    with pytest.raises(Damaged, match=r"an .npy file of one array"):
         read_npz(PATH, ["a"])
     np.savez(PATH, a=np.arange(3))
-    with pytest.raises(NotArrays, match="an archive of arrays"):
+    with pytest.raises(Damaged, match="an archive of arrays"):
         map_npy(PATH)
 
 
 def test_other_compression_is_refused() -> None:
     with zipfile.ZipFile(PATH, "w", zipfile.ZIP_LZMA) as file:
         file.writestr("a.npy", as_npy(np.zeros(9)))
-    with pytest.raises(NotArrays, match=r"compressed as numpy.savez does not"):
+    with pytest.raises(Damaged, match=r"compressed as numpy.savez does not"):
         read_npz(PATH, ["a"])
 
 

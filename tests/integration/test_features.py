@@ -99,7 +99,7 @@ def test_clusters_of_parted_classes_are_the_classes() -> None:
     ],
 )
 def test_the_last_layer_is_known(words: list[str], features: int) -> None:
-    from mixkd.networks.network import build_network
+    from mixkd.networks.build import build_network
 
     cfg = request("finetune", words)
     with torch.device("meta"):

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from experiments.fig2 import make, render, toy_splits, train
-from mixkd.config.shipped import experiments_dir
+from experiments.paper.comparison import Comparison
+from experiments.paper.report import reference
 from mixkd.data.images import Images
-from mixkd.report.reference import load_reference
 from mixkd.report.results import Results
-from mixkd.report.rows import Comparison, Drawing
+from mixkd.report.sections import Drawing
 from mixkd.report.table import Table
 from mixkd.reproduction.scale import load_scale
 
@@ -49,7 +49,7 @@ def test_what_is_kept_is_drawn_and_made_anew_for_other_epochs() -> None:
     before = (folder / "fig2.npz").stat().st_mtime_ns
     make(short, folder)
     assert (folder / "fig2.npz").stat().st_mtime_ns == before
-    found = Comparison(Results([]), load_reference(experiments_dir() / "reference.yaml"), "fig2")
+    found = Comparison(Results([]), reference(), "fig2")
     drawing, table = render(found, folder)
     assert isinstance(drawing, Drawing)
     assert isinstance(table, Table)

@@ -15,7 +15,8 @@ from PIL import Image
 
 from mixkd.callbacks.recorder import Recorder
 from mixkd.data.class_names import CIFAR10
-from mixkd.networks.network import build_network, save_weights
+from mixkd.networks.build import build_network
+from mixkd.networks.weights import save_weights
 from mixkd.request import request
 
 pytestmark = pytest.mark.integration

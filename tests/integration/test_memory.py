@@ -16,11 +16,11 @@ from types import SimpleNamespace
 from pathlib import Path
 from mixkd.request import request
 from mixkd.data.module import ImageDataModule
-from mixkd.data.images import Images, Splits
-from mixkd.modules.classifier import Classifier
+from mixkd.data.images import Images
+from mixkd.data.splits import Splits
 from mixkd.networks.network import Network
 from mixkd.training.fit import make_trainer
-from mixkd.evaluation.calibration import measure
+from mixkd.evaluation.calibration import fit_temperature, measure
 
 n, classes = int(sys.argv[1]), 1000
 rng = np.random.default_rng(0)
@@ -33,12 +33,13 @@ cfg = request("finetune", words)
 torch.manual_seed(0)
 network = Network(nn.Sequential(nn.Flatten(), nn.Linear(192, classes)))
 trainer, data = make_trainer(cfg.trainer), ImageDataModule(splits, cfg.data)
-classifier, run = Classifier(network), SimpleNamespace(path=Path(f"run-{n}"))
+run = SimpleNamespace(path=Path(f"run-{n}"))
 with torch.inference_mode():  # what the network itself takes
     for start in range(0, n, 500):
         network(data.views.evaluation(splits.test.pixels[start : start + 500]))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-metrics = measure(trainer, classifier, data, ["test"], run, fits=True)
+temperature = fit_temperature(trainer, network, data)
+metrics = measure(trainer, network, data, ["test"], run, temperature=temperature)
 after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(json.dumps([metrics["test/n"], (after - before) / 1024]))
 """

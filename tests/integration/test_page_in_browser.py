@@ -8,8 +8,8 @@ import pytest
 from matplotlib.figure import Figure
 from playwright.sync_api import Browser, Page
 
-from mixkd.plots.reliability import save_figure
-from mixkd.report.page import Claim, Finding, Picture, RunRecord, Section, page
+from mixkd.plots.style import save_figure
+from mixkd.report.page import ClaimRecord, Finding, Picture, ReportSection, RunRecord, page
 from mixkd.report.table import Column, Number, Table
 
 pytestmark = pytest.mark.integration
@@ -74,7 +74,7 @@ def index(tmp_path: Path) -> str:
         ],
     )
     picture = Picture("figure", "Figure", "Of a line.", (tmp_path / "figure.svg").read_text())
-    claim = Claim(
+    claim = ClaimRecord(
         "C1",
         "A claim of some length. " * 9,
         "Table 1",
@@ -85,8 +85,8 @@ def index(tmp_path: Path) -> str:
         "A report with `Long_unbroken_words_" + "x" * 60,
         "See https://example.org/" + "y" * 80,
         [
-            Section("first", "First", "", [small]),
-            Section("second", "Second", "", [wide], [picture]),
+            ReportSection("first", "First", "", [small]),
+            ReportSection("second", "Second", "", [wide], [picture]),
         ],
         [claim],
         RUNS,

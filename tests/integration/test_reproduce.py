@@ -16,8 +16,11 @@ import yaml
 from PIL import Image
 from playwright.sync_api import Browser
 
+from mixkd.config.inspection import ReportConfig
 from mixkd.config.shipped import artefacts
-from mixkd.report.results import Reproduction, Results, manifest, read_results
+from mixkd.report.assignment import read_results
+from mixkd.report.plan import Reproduction, manifest
+from mixkd.report.results import Results
 from mixkd.tasks.report import report
 
 pytestmark = pytest.mark.integration
@@ -144,7 +147,7 @@ def test_what_is_planted_is_told_where_it_shows(smoke: Path) -> None:
     config["data"]["name"] = "cifar10"
     other.write_text(yaml.safe_dump(config))
     (of["convnext_tiny", "10", 0] / "metrics.json").write_text("{")
-    report([f"runs={root}", "out=out"])
+    report(ReportConfig.parse([f"runs={root}", "out=out"]))
     rows = {
         (row["teacher"].split()[0], row["setting"]): row
         for row in rows_of(Path("out/table1.csv"))
@@ -177,7 +180,7 @@ def test_what_is_planted_is_told_where_it_shows(smoke: Path) -> None:
 def test_runs_without_a_plan_are_reported_too(smoke: Path) -> None:
     root, _ = copied(smoke)
     manifest(root, "smoke").unlink()
-    said = report([f"runs={root}", "out=out"])
+    said = report(ReportConfig.parse([f"runs={root}", "out=out"]))
     assert "out/index.html: networks, bounds" in said  # digits are none of the paper's data sets
     names = {row["network"] for row in rows_of(Path("out/networks.csv"))}
     assert "digits teacher erm resnet32" in names

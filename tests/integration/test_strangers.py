@@ -16,7 +16,7 @@ import safetensors.torch
 import torch
 import yaml
 
-from mixkd.data.sources import inside
+from mixkd.data.sources import safe_extraction
 
 pytestmark = pytest.mark.integration
 
@@ -284,7 +284,7 @@ def test_archives_unpack_within_their_folder(member: tarfile.TarInfo, tmp_path: 
         archive.addfile(tarfile.TarInfo("good"), io.BytesIO())
         archive.addfile(member, io.BytesIO())
     before = sorted(tmp_path.iterdir())
-    with inside(), pytest.raises(tarfile.FilterError):
+    with safe_extraction(), pytest.raises(tarfile.FilterError):
         extract_archive("bad.tar", "place")
     assert sorted(tmp_path.iterdir()) == sorted([*before, tmp_path / "place"])
     assert [p.name for p in Path("place").iterdir()] == ["good"]

@@ -68,7 +68,7 @@ def test_a_pair_is_measured_as_in_plain_pytorch(
     val = 10  # at least one a class
     assert sum(asked) == 2 * 2 * 5 * 25 + 61 + 2 * val
 
-    from mixkd.data.module import load_splits
+    from mixkd.data.splits import load_splits
     from mixkd.request import request
 
     splits = load_splits(request("evaluate", [*DATA, *NETWORK]).data)

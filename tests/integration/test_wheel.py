@@ -89,9 +89,9 @@ def test_it_holds_what_the_repository_ships(names: set[str]) -> None:
     }  # fmt: skip
     assert {name for name in names if ".dist-info/" not in name} == expected
     for name in ("mixkd/_conf/distill.yaml", "mixkd/_experiments/scales/paper.yaml",
-                 "mixkd/_experiments/reference.yaml", "mixkd/report/page.css",
-                 "mixkd/report/page.js", "mixkd/data/frost/frost1.png",
-                 "mixkd/py.typed"):  # fmt: skip
+                 "mixkd/_experiments/paper/reference.yaml", "mixkd/report/templates/page.html",
+                 "mixkd/report/templates/page.css", "mixkd/report/templates/page.js",
+                 "mixkd/data/frost/frost1.png", "mixkd/py.typed"):  # fmt: skip
         assert name in names
 
 

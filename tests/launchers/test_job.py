@@ -52,7 +52,7 @@ def working(run: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             then(run.path)
             lock.release()
 
-        monkeypatch.setattr("mixkd.runs.run.time", SimpleNamespace(sleep=ends))
+        monkeypatch.setattr("mixkd.runs.status.time", SimpleNamespace(sleep=ends))
         lock.acquire()
         (run.path / "status.json").write_text(json.dumps({"state": "running", "pid": 123}))
         (run.path / "provenance.json").write_text(json.dumps({"experiment": run.experiment}))

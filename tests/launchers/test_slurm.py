@@ -20,7 +20,7 @@ from mixkd.launchers import slurm
 from mixkd.launchers.job import Outcome, was_stopped
 from mixkd.launchers.local import Job
 from mixkd.launchers.slurm import SlurmJob, make_executor, submit_jobs
-from mixkd.runs.run import write_status
+from mixkd.runs.status import write_status
 
 submitit = pytest.importorskip("submitit")
 

@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 
 from mixkd.metrics.correlation import rank_correlation
-from mixkd.plots.scatter import Points, scatter_figure
-from mixkd.report.table import Number
 
 
 def test_by_hand() -> None:
@@ -40,21 +38,3 @@ def test_the_interval_is_of_networks() -> None:
         assert found is not None
         held += found.low <= 2 / math.pi * math.asin(rho) <= found.high
     assert held >= 34  # at 0.95, fewer are drawn once in 100 times
-
-
-def test_points_without_a_quantity_are_left_out() -> None:
-    points = Points("NL", "ECE")
-    for k in range(5):
-        points.add("a" if k % 2 else "b", Number(float(k)), Number(-float(k)))
-    points.add("c", Number(1.0), None)
-    points.add("c", None, Number(1.0))
-    assert points.groups == {
-        "b": [(0, 0), (2, -2), (4, -4)], "a": [(1, -1), (3, -3)], "c": [],
-    }  # fmt: skip
-    assert points.correlation.startswith("Kendall's tau -1.00 [-1.00, ")
-    figure = scatter_figure([points, Points("x", "y")])
-    first, second = figure.axes
-    assert [len(drawn.get_offsets()) for drawn in first.collections] == [3, 2]
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["b", "a"]
-    assert [text.get_text() for text in second.texts] == ["not measured"]
-    assert second.get_title() == "0 networks; a rank correlation takes 5 of different values"

@@ -9,8 +9,9 @@ from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
 from mixkd.config.data import DataConfig
-from mixkd.data.images import Images, Splits
+from mixkd.data.images import Images
 from mixkd.data.module import ImageDataModule
+from mixkd.data.splits import Splits
 from mixkd.losses.distillation import Losses
 from mixkd.modules.distillation import Distillation
 from mixkd.modules.learner import in_format_of

@@ -13,11 +13,13 @@ from torch import Tensor, nn
 
 from mixkd.config.data import DataConfig
 from mixkd.config.optimizer import PlateauConfig
-from mixkd.data.images import Images, Splits
-from mixkd.data.module import ImageDataModule, Step, vicinal_batch
+from mixkd.data.batches import vicinal_batch
+from mixkd.data.images import Images
+from mixkd.data.module import ImageDataModule, Step
+from mixkd.data.splits import Splits
 from mixkd.data.views import Views
+from mixkd.evaluation.calibration import measured
 from mixkd.losses.distillation import distillation_kl
-from mixkd.modules.classifier import Classifier
 from mixkd.modules.distillation import Distillation
 from mixkd.modules.supervised import Supervised
 from mixkd.networks.network import FrozenTeacher, Network
@@ -221,20 +223,19 @@ def test_each_process_takes_its_rows_and_its_share_of_the_val(rank: int) -> None
 
 def test_testing_counts_every_image_once_and_keeps_predictions_in_order() -> None:
     network = Network(core())
-    module, datamodule = Classifier(network, save_logits=True), data(None)
-    trainer().test(module, datamodule, verbose=False)
+    datamodule = data(None)
+    testing = measured(trainer(), network, datamodule, "test", save_logits=True)
     test = datamodule.splits.test
     with torch.no_grad():
         logits = network.eval()(test.pixels.float() / 255)
-    assert module.testing is not None
-    found = module.testing.predictions()
+    found = testing.predictions()
     assert found["index"].tolist() == list(range(11))
     assert torch.equal(found["label"], test.labels)
     torch.testing.assert_close(found["logits"], logits)
     p = logits.double().softmax(dim=1)
     torch.testing.assert_close(found["confidence"], p.max(dim=1).values)
     assert torch.equal(found["prediction"], logits.argmax(dim=1))
-    assert module.testing.compute(found)["n"] == 11
-    assert module.testing.compute(found)["accuracy"] == pytest.approx(
+    assert testing.compute(found)["n"] == 11
+    assert testing.compute(found)["accuracy"] == pytest.approx(
         (logits.argmax(dim=1) == test.labels).double().mean().item()
     )

@@ -16,18 +16,11 @@ from mixkd.config.compose import compose
 from mixkd.config.network import NetworkConfig
 from mixkd.config.shipped import group_names
 from mixkd.errors import UserError
+from mixkd.networks.build import build_network
+from mixkd.networks.checks import check_logits, check_training
 from mixkd.networks.cifar.resnet import CifarResNet
-from mixkd.networks.network import (
-    FrozenTeacher,
-    Network,
-    build_network,
-    check_logits,
-    check_training,
-    head_of,
-    load_weights,
-    read_tensors,
-    save_weights,
-)
+from mixkd.networks.network import FrozenTeacher, Network, head_of
+from mixkd.networks.weights import load_weights, read_tensors, save_weights
 
 RESNET56 = Path(__file__).parents[3] / "shared" / "data" / "resnet56-4bfd9763.th"
 

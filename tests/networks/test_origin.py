@@ -12,8 +12,12 @@ from mixkd.config.compose import compose
 from mixkd.config.tasks import DistillConfig
 from mixkd.errors import UserError
 from mixkd.files.writing import write_json, write_text
-from mixkd.networks.origin import label_names
+from mixkd.networks.build import build_network, import_callable
+from mixkd.networks.cifar.resnet import CifarResNet
+from mixkd.networks.moved import MOVED
+from mixkd.networks.origin import is_trusted, label_names
 from mixkd.request import request
+from mixkd.runs.read import read_run
 
 
 def saved(*words: str, state: str = "finished") -> Path:
@@ -77,6 +81,26 @@ def test_where_there_is_none_the_command_that_makes_it_is_printed(words: list[st
     assert made.network.name == wanted.teacher.name
     assert made.network.args == wanted.teacher.args
     assert made.run.root == wanted.run.root
+
+
+def test_factories_of_older_runs_are_found_where_they_are_now() -> None:
+    run = saved("network=resnet20")
+    config = run / "config.yaml"
+    (old, new), *_ = MOVED.items()
+    assert new in config.read_text()
+    write_text(config, config.read_text().replace(new, old))
+    assert distill("teacher=resnet20").teacher.run == str(run)
+    cfg = distill(f"teacher.run={run}", "teacher=_none")
+    assert cfg.teacher.factory == new
+    assert isinstance(build_network(cfg.teacher.model_copy(update={"weights": None}),
+                                    "ab", "teacher").core, CifarResNet)  # fmt: skip
+    assert read_run(run.parent, run).section("network")["factory"] == new
+
+
+def test_what_moved_can_be_called() -> None:
+    for new in MOVED.values():
+        assert is_trusted(new, [])
+        import_callable(new, "network.factory")
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from mixkd.errors import UserError
+from mixkd.networks.build import timm_core
 from mixkd.networks.cifar.resnet import CifarResNet
-from mixkd.networks.network import load_weights, timm_core
 from mixkd.networks.state_dict import candidates
+from mixkd.networks.weights import load_weights
 
 NAMES = [f"class{k}" for k in range(10)]
 

@@ -1,11 +1,13 @@
 """The page of a report, as HTML."""
 
 import math
+from base64 import b64encode
+from hashlib import sha256
 from html.parser import HTMLParser
 
 import pytest
 
-from mixkd.report.page import Claim, Finding, Picture, RunRecord, Section, page
+from mixkd.report.page import ClaimRecord, Finding, Picture, ReportSection, RunRecord, page
 from mixkd.report.table import Column, Number, Table
 
 NASTY = """<script>alert("x")</script> & 'quoted' "twice" """.strip()
@@ -57,7 +59,7 @@ def table(*rows: dict[str, object]) -> Table:
 
 
 def of_tables(*tables: Table, runs: tuple[RunRecord, ...] = ()) -> Elements:
-    return Elements(page("Title", "Intro", [Section("s", "S", tables=tables)], [], runs))
+    return Elements(page("Title", "Intro", [ReportSection("s", "S", tables=tables)], [], runs))
 
 
 def nasty_page() -> str:
@@ -69,7 +71,7 @@ def nasty_page() -> str:
         NASTY,
         NASTY,
         [
-            Section(
+            ReportSection(
                 "s",
                 NASTY,
                 NASTY,
@@ -78,7 +80,7 @@ def nasty_page() -> str:
                 [NASTY],
             )
         ],
-        [Claim(NASTY, NASTY, NASTY, found, found)],
+        [ClaimRecord(NASTY, NASTY, NASTY, found, found)],
         [
             RunRecord(
                 path, NASTY, NASTY, NASTY, NASTY, {NASTY: 0}, NASTY, NASTY,
@@ -117,6 +119,14 @@ def test_it_fetches_nothing() -> None:
     assert not [t for t, a in found.found if t != "img" and "src" in a]
     policy = found.all("meta", http_equiv="Content-Security-Policy")[0]["content"]
     assert policy.startswith("default-src 'none'; img-src data:;")
+
+
+def test_the_policy_lets_its_own_script_run_and_no_other() -> None:
+    html = nasty_page()
+    script = html.partition("<script>")[2].partition("</script>")[0]
+    digest = b64encode(sha256(script.encode()).digest()).decode()
+    policy = Elements(html).all("meta", http_equiv="Content-Security-Policy")[0]["content"]
+    assert policy.endswith(f"script-src 'sha256-{digest}'")
 
 
 def test_it_can_be_read_without_eyes() -> None:
@@ -176,7 +186,7 @@ def test_a_run_without_a_record_is_a_fault() -> None:
 
 
 def test_faults_stand_in_their_section_and_in_the_contents() -> None:
-    html = page("T", "", [Section("s", "S", faults=["one", "two"])], [], [], ["three"])
+    html = page("T", "", [ReportSection("s", "S", faults=["one", "two"])], [], [], ["three"])
     found = Elements(html)
     assert len(found.all("div", _class="faults", role="note")) == 2
     assert found.texts.count("2 faults") == 2
@@ -184,16 +194,16 @@ def test_faults_stand_in_their_section_and_in_the_contents() -> None:
 
 
 def test_files_are_linked_by_names_beside_the_page() -> None:
-    section = Section("s", "S", "", [table()], [Picture("a b", "A", "", SVG)])
+    section = ReportSection("s", "S", "", [table()], [Picture("a b", "A", "", SVG)])
     links = [a["href"] for a in Elements(page("T", "", [section], [], [])).all("a")]
     assert {"t.md", "t.csv", "t.tex", "a%20b.svg", "a%20b.png"} <= set(links)
 
 
 def test_claims_have_badges_with_words_and_are_counted() -> None:
     claims = [
-        Claim("C1", "one", "Table 1", Finding("supported"), Finding("refuted", "0.1 > 0.05")),
-        Claim("C2", "two", "", Finding("supported"), Finding("mixed", "", ("runs/one",))),
-        Claim("C3", "three", "", Finding("supported"), Finding("not measured")),
+        ClaimRecord("C1", "one", "Table 1", Finding("supported"), Finding("refuted", "0.1 > 0.05")),
+        ClaimRecord("C2", "two", "", Finding("supported"), Finding("mixed", "", ("runs/one",))),
+        ClaimRecord("C3", "three", "", Finding("supported"), Finding("not measured")),
     ]
     found = Elements(page("T", "", [], claims, [run("runs/one")]))
     for tone, count in (("good", 3 + 1), ("bad", 2), ("mixed", 2), ("plain", 2)):
@@ -205,7 +215,7 @@ def test_claims_have_badges_with_words_and_are_counted() -> None:
 
 def test_many_lines_of_a_finding_are_folded() -> None:
     found = Finding("refuted", "\n".join(f"line {k}" for k in range(5)), ("runs/one",))
-    claim = Claim("C1", "one", "", Finding("supported", "one line"), found)
+    claim = ClaimRecord("C1", "one", "", Finding("supported", "one line"), found)
     parsed = Elements(page("T", "", [], [claim], [run("runs/one")]))
     assert "2 more" in parsed.texts
     assert "line 4" in parsed.texts
@@ -238,4 +248,4 @@ def test_code_and_addresses_in_prose_are_marked() -> None:
 @pytest.mark.parametrize("names", [("a", "a"), ("runs", "b")])
 def test_two_parts_of_one_name_are_refused(names: tuple[str, str]) -> None:
     with pytest.raises(ValueError, match=f"one name: {names[0]}"):
-        page("T", "", [Section(name, name) for name in names], [], [])
+        page("T", "", [ReportSection(name, name) for name in names], [], [])

@@ -10,18 +10,13 @@ from typing import Any
 import pytest
 import yaml
 
+from mixkd.config.shipped import experiment
 from mixkd.errors import UserError
 from mixkd.files.writing import write_json
-from mixkd.report.cells import Cell, LeftOut, Subject
-from mixkd.report.results import (
-    Expected,
-    Reproduction,
-    Results,
-    manifest,
-    network_name,
-    read_results,
-    title,
-)
+from mixkd.report.assignment import network_name, read_results
+from mixkd.report.cells import Cell, Exclusion, Subject
+from mixkd.report.plan import Expected, Reproduction, manifest
+from mixkd.report.results import Results, title
 
 C = "cifar100"
 ROOT = Path("runs")
@@ -270,7 +265,7 @@ def test_a_run_that_is_missing_comes_with_its_command() -> None:
     assert found.remarks(BASELINE) == "missing: seed 1, 2; one seed"
     assert found.remarks(STUDENT) == "missing"
     assert found.remarks(TEACHER) == "no run"
-    less = replace(planned(expected(BASELINE, "a", 0)), leaves_out=(LeftOut(teacher="vit_b16"),))
+    less = replace(planned(expected(BASELINE, "a", 0)), leaves_out=(Exclusion(teacher="vit_b16"),))
     assert read_results(ROOT, less).remarks(TEACHER) == "left out of this scale"
     missing = [
         "missing: cifar100 student erm, seed 1, training: `mixkd b`",
@@ -456,7 +451,10 @@ def test_a_subject_in_words() -> None:
 
 def test_what_is_written_down_is_read_again() -> None:
     runs = expected(TEACHER, "t"), expected(STUDENT, "", 2, "vicinal", "fig4", "table6")
-    left = (LeftOut(dataset="imagenet"), LeftOut(teacher="vit_b16", temperatures=("4", "sigma")))
+    left = (
+        Exclusion(dataset="imagenet"),
+        Exclusion(teacher="vit_b16", temperatures=("4", "sigma")),
+    )
     written = replace(
         planned(*runs), settings="0123", overrides=("a=1", "distill.b=2"), leaves_out=left
     )
@@ -554,7 +552,9 @@ def test_a_teacher_is_what_a_student_learned_from() -> None:
 
 def test_the_papers_teachers_are_teachers_without_a_student() -> None:
     write_run("t", network={"name": "convnext_tiny.fb_in1k"}, method="mixup")
-    assert read_results(ROOT).subjects == [Subject("digits", "teacher", "convnext_tiny", "mixup")]
+    found = read_results(ROOT, teachers=experiment("paper.report").teachers())
+    assert found.subjects == [Subject("digits", "teacher", "convnext_tiny", "mixup")]
+    assert read_results(ROOT).subjects == [Subject("digits", "student", "", "mixup")]
 
 
 def test_a_student_of_a_teacher_trained_with_mixup_is_another() -> None:
@@ -713,7 +713,7 @@ def test_runs_that_have_not_ended_well_are_nobodys() -> None:
     write_run("b", state="finished", metrics=None)
     found = read_results(ROOT)
     assert found.slots == found.cells == {}
-    assert len(found.found) == 2
+    assert len(found.all_runs) == 2
 
 
 def test_other_images_and_faults_are_said_without_a_plan_too() -> None:

@@ -11,7 +11,7 @@ import yaml
 
 from mixkd.config.network import NetworkConfig
 from mixkd.config.tasks import FinetuneConfig
-from mixkd.data.module import load_splits
+from mixkd.data.splits import load_splits
 from mixkd.reproduction import speed
 from mixkd.reproduction.price import Model, Price, Speed, Work, price, work_of
 from mixkd.reproduction.scale import load_scale

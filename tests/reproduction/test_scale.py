@@ -6,19 +6,19 @@ from pathlib import Path
 import pytest
 import yaml
 
+from experiments.paper.reference import load_reference
 from mixkd.config.compose import compose
 from mixkd.config.shipped import artefacts, experiments_dir
 from mixkd.config.tasks import FinetuneConfig
 from mixkd.errors import UserError
-from mixkd.networks.network import build_network
-from mixkd.report.reference import load_reference
+from mixkd.networks.build import build_network
 from mixkd.reproduction.artefact import load_artefact
 from mixkd.reproduction.carry_out import distinct
 from mixkd.reproduction.scale import Scale, load_scale, scale_names
 from mixkd.reproduction.study import Study
 from mixkd.request import accept, request
 
-REFERENCE = load_reference(experiments_dir() / "reference.yaml")
+REFERENCE = load_reference(experiments_dir() / "paper/reference.yaml")
 C = "cifar100"
 ANY = ["a", "b", "c"]  # classes
 

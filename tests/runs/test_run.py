@@ -13,7 +13,8 @@ from mixkd.console import on_signal
 from mixkd.errors import NotWritten, UserError
 from mixkd.files.writing import replacing, write_json, write_text
 from mixkd.request import request
-from mixkd.runs.run import Run, is_held, read_status, write_status
+from mixkd.runs.run import Run
+from mixkd.runs.status import is_held, read_status, write_status
 
 
 def cfg(*words: str) -> Config:

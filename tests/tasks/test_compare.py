@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mixkd.config.inspection import CompareConfig
 from mixkd.errors import UserError
 from mixkd.tasks.compare import compare
 
@@ -28,15 +29,21 @@ WORDS = ["network.run=a", "other.run=b", "draws=200"]
 
 @pytest.mark.usefixtures("runs")
 def test_a_table_is_printed_and_written() -> None:
-    text = compare([*WORDS, "out=table.csv"])
+    text = compare(CompareConfig.parse([*WORDS, "out=table.csv"]))
     assert text.startswith("50 test images, network minus other; 200 bootstrap samples")
     rows = Path("table.csv").read_text().splitlines()
     assert rows[0] == "metric,network,other,difference,95% low,95% high,p"
     assert [row.split(",")[0] for row in rows[1:]] == ["accuracy", "confidence", "ece", "nll"]
     assert text.splitlines()[-2:] == [
-        "     brier  not compared: the predictions of network.run lack it",
-        "     brier  not compared: the predictions of other.run lack it",
+        "brier is not compared: the predictions of network.run lack it",
+        "brier is not compared: the predictions of other.run lack it",
     ]
+
+
+@pytest.mark.usefixtures("runs")
+def test_it_is_a_function_of_a_configuration() -> None:
+    config = CompareConfig(Path("a"), Path("b"), draws=200)
+    assert compare(config) == compare(CompareConfig.parse(WORDS))
 
 
 @pytest.mark.usefixtures("runs")
@@ -45,14 +52,14 @@ def test_what_one_run_lacks_is_told() -> None:
     with np.load(path) as saved:
         arrays = {name: saved[name] for name in saved.files}
     np.savez(path, **arrays, brier=arrays["nll"] / 2)
-    *_, nll, last = compare(WORDS).splitlines()
+    *_, nll, last = compare(CompareConfig.parse(WORDS)).splitlines()
     assert nll.split()[0] == "nll"
-    assert last == "     brier  not compared: the predictions of network.run lack it"
+    assert last == "brier is not compared: the predictions of network.run lack it"
     np.savez("a/predictions/test.npz", **arrays, brier=arrays["nll"])
-    assert compare(WORDS).splitlines()[-1].split()[0] == "brier"
+    assert compare(CompareConfig.parse(WORDS)).splitlines()[-1].split()[0] == "brier"
     np.savez(path, **arrays, brier=np.full(50, np.nan))
     with pytest.raises(UserError, match=r"other.run: .* brier is not finite"):
-        compare(WORDS)
+        compare(CompareConfig.parse(WORDS))
 
 
 @pytest.mark.usefixtures("runs")
@@ -78,7 +85,7 @@ def test_it_needs_no_torch() -> None:
 )
 def test_mistakes_get_one_message(words: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        compare(words)
+        compare(CompareConfig.parse(words))
 
 
 @pytest.mark.usefixtures("runs")
@@ -89,7 +96,7 @@ def test_other_images_are_refused(change: dict[str, np.ndarray]) -> None:
         arrays = {name: saved[name] for name in saved.files}
     np.savez(path, **(arrays | change))
     with pytest.raises(UserError, match=r"other.run: .* not of the same images"):
-        compare(WORDS)
+        compare(CompareConfig.parse(WORDS))
 
 
 @pytest.mark.usefixtures("runs")
@@ -97,7 +104,7 @@ def test_damaged_predictions_are_refused() -> None:
     path = Path("b/predictions/test.npz")
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(UserError, match=r"other.run: .* holds no predictions"):
-        compare(WORDS)
+        compare(CompareConfig.parse(WORDS))
     np.savez(path, index=np.arange(50), label=np.arange(50))
     with pytest.raises(UserError, match=r"lacks confidence, nll, prediction"):
-        compare(WORDS)
+        compare(CompareConfig.parse(WORDS))

@@ -3,8 +3,13 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from mixkd.config.inspection import ListConfig
 from mixkd.files.writing import write_json, write_text
 from mixkd.tasks.list import list_items
+
+
+def listed(*words: str) -> str:
+    return list_items(ListConfig.parse(words))
 
 
 def test_runs_are_listed_with_state_and_headline() -> None:
@@ -18,7 +23,7 @@ def test_runs_are_listed_with_state_and_headline() -> None:
     write_text(root / "b" / "history.csv", "epoch,val/accuracy,val/ece\n0,0.1,0.9\n1,0.75,0.125\n")
     write_text(root / "d" / "status.json", "{")
     with FileLock(root / "c" / ".lock"):
-        lines = [line.split(maxsplit=1) for line in list_items(["runs"]).splitlines()]
+        lines = [line.split(maxsplit=1) for line in listed("runs").splitlines()]
     assert [Path(name).name for name, _ in lines] == ["a", "b", "c", "d"]
     assert lines[0][1].split() == ["finished", "test/accuracy", "0.5000", "test/ece", "0.2500"]
     assert [rest.split()[:6] for _, rest in lines[1:3]] + [lines[3][1].split()[:3]] == [
@@ -26,16 +31,16 @@ def test_runs_are_listed_with_state_and_headline() -> None:
         ["running", "1/9"],
         ["damaged", "status.json:", "Expecting"],
     ]  # fmt: skip
-    assert list_items(["runs", "run.root=elsewhere"]) == "no runs under elsewhere/"
+    assert listed("runs", "run.root=elsewhere") == "no runs under elsewhere/"
 
 
 def test_what_there_is_to_choose_from_is_listed() -> None:
-    assert "resnet56" in list_items(["networks"])
-    assert "imagefolder" in list_items(["datasets"])
-    assert "same" not in [line.split()[0] for line in list_items(["datasets"]).splitlines()]
-    names = [line.split()[0] for line in list_items(["artefacts"]).splitlines()]
+    assert "resnet56" in listed("networks")
+    assert "imagefolder" in listed("datasets")
+    assert "same" not in [line.split()[0] for line in listed("datasets").splitlines()]
+    names = [line.split()[0] for line in listed("artefacts").splitlines()]
     assert names == [*(f"table{k}" for k in range(1, 8)), *(f"fig{k}" for k in range(2, 11))]
-    assert "Table 1: accuracy and calibration" in list_items(["artefacts"])
+    assert "Table 1: accuracy and calibration" in listed("artefacts")
 
 
 def test_a_bad_run_is_told_in_a_line_and_the_others_are_listed() -> None:
@@ -57,7 +62,7 @@ def test_a_bad_run_is_told_in_a_line_and_the_others_are_listed() -> None:
         write_json(root / name / "status.json", finished)
         write_text(root / name / "metrics.json", f'{{"test/ece": {metrics}}}')
     write_json(root / "a\x1b[2J\nb" / "status.json", {"state": "\x1b[31m" * 1000, "epoch": "\n"})
-    lines = list_items(["runs"]).splitlines()
+    lines = listed("runs").splitlines()
     assert len(lines) == 11
     told = {line.split()[0].rpartition("/")[2]: " ".join(line.split()[1:]) for line in lines}
     assert told["good"] == "finished"

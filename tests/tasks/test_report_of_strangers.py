@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from mixkd.config.inspection import ReportConfig
+from mixkd.config.shipped import experiment
 from mixkd.errors import NotWritten, UserError
-from mixkd.tasks import report as task
 from mixkd.tasks.report import report
 
 GOOD = {
@@ -42,7 +43,7 @@ def test_damaged_runs_are_told_in_a_line_each() -> None:
     types = {"config_yaml": "task: {}\nseed: []\ndata: 3\n", "status_json": '{"state": {"a": 1}}'}
     run("types", **types, provenance_json=other)
     run("surrogate", status_json='{"state": "failed", "error": "\\ud800\\u001b <b>"}')
-    said = report(["runs=runs", "out=out"]).splitlines()
+    said = report(ReportConfig.parse(["runs=runs", "out=out"])).splitlines()
     assert {line.partition(": ")[0]: line.partition(": ")[2] for line in said[-6:]} == {
         r"a\x1b[2J\nb": "provenance.json is damaged: it is no regular file",
         "bomb": "config.yaml is damaged: *a is within what it stands for",
@@ -62,30 +63,30 @@ def test_a_part_that_cannot_be_drawn_stops_no_other(monkeypatch: pytest.MonkeyPa
     def fails(*_: object) -> None:
         raise ValueError("no such symbol: \\frac")
 
-    monkeypatch.setattr(task, "_written", fails)
-    report(["runs=runs", "out=out"])
+    monkeypatch.setattr(experiment("paper.report"), "_has_numbers", fails)
+    report(ReportConfig.parse(["runs=runs", "out=out"]))
     assert "It could not be rendered: ValueError" in Path("out/index.html").read_text()
 
     def full(*_: object) -> None:
         raise NotWritten("the disk is full")
 
-    monkeypatch.setattr(task, "_written", full)
+    monkeypatch.setattr(experiment("paper.report"), "_has_numbers", full)
     with pytest.raises(NotWritten, match="the disk is full"):
-        report(["runs=runs", "out=out"])
+        report(ReportConfig.parse(["runs=runs", "out=out"]))
 
 
 def test_a_plan_that_is_no_file_is_passed_over(capsys: pytest.CaptureFixture[str]) -> None:
     run("good")
     os.mkfifo("runs/reproduction-a.json")
     with pytest.raises(UserError, match=r"runs/reproduction-a.json is damaged \(it is no reg"):
-        report(["runs=runs", "out=out", "scale=a"])
-    report(["runs=runs", "out=out"])
+        report(ReportConfig.parse(["runs=runs", "out=out", "scale=a"]))
+    report(ReportConfig.parse(["runs=runs", "out=out"]))
     said = "passed over: runs/reproduction-a.json is damaged (it is "
     assert f"{said}no regular file" in capsys.readouterr().err
     Path("runs/reproduction-a.json").unlink()
     Path("runs/reproduction-a.json").symlink_to("/dev/zero")
-    report(["runs=runs", "out=out"])
+    report(ReportConfig.parse(["runs=runs", "out=out"]))
     assert f"{said}a link out" in capsys.readouterr().err
     Path("runs/reproduction-a.json").unlink()
     Path("runs/reproduction-a.json").symlink_to("nowhere")
-    report(["runs=runs", "out=out"])
+    report(ReportConfig.parse(["runs=runs", "out=out"]))

@@ -3,7 +3,8 @@ import torch
 from timm.layers import BatchNormAct2d
 from torch import nn
 
-from mixkd.networks.network import Network, build_network
+from mixkd.networks.build import build_network
+from mixkd.networks.network import Network
 from mixkd.request import request
 from mixkd.training.fit import prepare
 

@@ -1,0 +1,1 @@
+"""Figures that only the paper's artefacts draw, one file a kind."""

@@ -1,0 +1,163 @@
+"""Batches on the device: vicinal ones for training, images and pairs as they are for measuring."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mixkd.config.data import DataConfig
+from mixkd.config.method import MixConfig
+from mixkd.data.images import AnyImages, Images
+from mixkd.data.splits import Splits
+from mixkd.data.views import Views
+from mixkd.errors import UserError
+from mixkd.vicinal import Mixing, Plan, VicinalBatch, VicinalStream, cutmix, mix
+
+
+@dataclass(frozen=True)
+class EvaluationBatch:
+    """Views as they are: float32 [b, 3, h, w] in [0, 1]; int64 labels and positions, [b]."""
+
+    view: Tensor
+    label: Tensor
+    index: Tensor
+
+
+@dataclass(frozen=True)
+class PairBatch:
+    """Views of pairs as they are: float32 [b, 3, h, w] each; int64 positions of the pairs, [b]."""
+
+    first: Tensor
+    second: Tensor
+    position: Tensor
+
+
+# Which of a batch's rows: int64 positions, or a slice, which takes them without a copy.
+Chosen = Tensor | slice
+
+
+def needed_rows(plan: Plan, rows: Tensor) -> tuple[Chosen, Chosen, Tensor]:
+    """Return the rows of a batch that some rows of it need, their own and their partners', once.
+
+    Args:
+        plan: the global batch.
+        rows: int64 [b], in order.
+
+    Returns:
+        The rows, and where in them each row and each partner is.
+    """
+    if len(rows) == len(plan.image):
+        return slice(None), slice(None), plan.partner
+    needed, where = torch.unique(torch.cat([rows, plan.partner[rows]]), return_inverse=True)
+    return needed, *where.chunk(2)
+
+
+def vicinal_batch(
+    images: AnyImages, plan: Plan, rows: Tensor, views: Views, pixels: Tensor | None = None
+) -> VicinalBatch:
+    """Return `rows` of a planned batch.
+
+    Args:
+        images: the training images, on any device.
+        plan: the global batch.
+        rows: int64 [b], this process's rows of it, in order, on the CPU.
+        views: how pixels become views.
+        pixels: uint8, of the rows that are needed, where images stay on disk.
+    """
+    device = images.labels.device
+
+    def sent(x: Tensor) -> Tensor:
+        return x if device.type == "cpu" else x.pin_memory().to(device, non_blocking=True)
+
+    # A partner may be another process's row: make each view that is needed, once.
+    needed, kept, partner = needed_rows(plan, rows)
+    drawn = kept if isinstance(kept, slice) else rows  # the rows in the plan
+    kept, partner = kept if isinstance(kept, slice) else sent(kept), sent(partner)
+    image, top, left, flip = (sent(x[needed]) for x in (plan.image, plan.top, plan.left, plan.flip))
+    if pixels is None:
+        assert isinstance(images, Images)
+        pixels = images.pixels.index_select(0, image)
+    view = views.training(pixels, top, left, flip)
+    label, index = images.labels[image], images.index[image]
+    lam, mixed = sent(plan.lam[drawn]), view[kept]
+    if plan.mixes and plan.centre is None:
+        mixed = mix(mixed, view.index_select(0, partner), lam)
+    elif plan.centre is not None:
+        mixed, lam = cutmix(mixed, view.index_select(0, partner), lam, sent(plan.centre[drawn]))
+    return VicinalBatch(
+        mixed, lam, label[kept], label[partner], index[kept], index[partner],
+        plan.epoch, plan.step, rows,
+    )  # fmt: skip
+
+
+def vicinal_batches(
+    stream: VicinalStream, images: Tensor, label: Tensor, epoch: int = 0
+) -> Iterator[VicinalBatch]:
+    """Yield an epoch of a stream over images in memory, on their device.
+
+    Args:
+        stream: over as many images. Its slack is padding, half of it on each side.
+        images: float32 in [0, 1] or uint8, shape [n, 3, height, width].
+        label: int64, shape [n].
+        epoch: from 0; each has an order and mixtures of its own.
+
+    Raises:
+        ValueError: if there are not as many images as the stream is over, or its slack is odd.
+
+    Examples:
+        >>> images, label = torch.rand(100, 3, 8, 8), torch.arange(100) % 10
+        >>> stream = VicinalStream(100, 32, seed=0, mixing=Mixing("uniform"), slack=4, flip=True)
+        >>> for batch in vicinal_batches(stream, images, label, epoch=1):
+        ...     print(batch.step, batch.mixed.shape)
+        0 torch.Size([32, 3, 8, 8])
+        1 torch.Size([32, 3, 8, 8])
+        2 torch.Size([32, 3, 8, 8])
+    """
+    if not len(images) == len(label) == stream.n:
+        raise ValueError(f"{len(images)} images, {len(label)} labels, a stream over {stream.n}")
+    if stream.slack % 2:
+        raise ValueError(f"a slack of {stream.slack} cannot be shared by two sides")
+    stored = Images(images, label, torch.arange(stream.n, device=label.device))
+    views = Views(stored.stored, resize=None, size=None, pad=stream.slack // 2)
+    rows = torch.arange(stream.batch_size)
+    for step in range(stream.steps_per_epoch):
+        yield vicinal_batch(stored, stream.plan(epoch, step), rows, views)
+
+
+def make_views(cfg: DataConfig, splits: Splits) -> Views:
+    """Return how the splits' images become views."""
+    return Views(splits.test.stored, cfg.resize, cfg.size, cfg.pad)
+
+
+def make_stream(
+    cfg: DataConfig,
+    splits: Splits,
+    mixing: MixConfig | None,
+    seed: int,
+    *,
+    devices: int = 1,
+    stage: int = 2,
+) -> VicinalStream:
+    """Return the vicinal stream over the training images.
+
+    Images on disk are mixed within each of `devices` processes.
+
+    Raises:
+        UserError: if a batch is larger than the training set.
+    """
+    if cfg.batch_size > len(splits.train):
+        raise UserError.of(
+            "data.batch_size",
+            f"got {cfg.batch_size}; takes at most the {len(splits.train)} training images",
+        )
+    return VicinalStream(
+        len(splits.train),
+        cfg.batch_size,
+        seed,
+        None if mixing is None else Mixing(mixing.lam, mixing.a, mixing.per, mixing.kind),
+        slack=make_views(cfg, splits).slack,
+        flip=cfg.flip,
+        stage=stage,
+        groups=1 if isinstance(splits.train, Images) else devices,
+    )

@@ -1,0 +1,102 @@
+"""The splits of a data set, which every task works on: loaded, held out, shortened."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from sklearn.model_selection import train_test_split
+
+from mixkd.config.data import CorruptedDataConfig, DataConfig
+from mixkd.data.corrupted import load_corrupted
+from mixkd.data.images import AnyImages, Images
+from mixkd.data.sources import SOURCES
+from mixkd.errors import UserError
+
+
+@dataclass(frozen=True)
+class Splits:
+    """What a task trains on, selects by and reports on; class names in label order."""
+
+    train: AnyImages
+    val: AnyImages
+    test: AnyImages
+    classes: tuple[str, ...]
+
+    @cached_property
+    def fingerprints(self) -> dict[str, str]:
+        """The sha256 of class names and every split: `data`, or `data_files` of images on disk."""
+        parts = [part.fingerprint() for part in (self.train, self.val, self.test)]
+        digest = hashlib.sha256(json.dumps([self.classes, parts]).encode()).hexdigest()
+        return {"data" if isinstance(self.test, Images) else "data_files": digest}
+
+    def __getitem__(self, split: str) -> AnyImages:
+        images: AnyImages = getattr(self, split)
+        return images
+
+
+def load_splits(cfg: DataConfig) -> Splits:
+    """Load a data set and split it as configured. Corrupted data are a test split alone.
+
+    The held-out images depend on `data.split_seed` alone, so that no run trains on another's;
+    `data.limit_train` shortens the training and the held-out images in the same proportion.
+
+    Raises:
+        UserError: if the data cannot be read or split.
+    """
+
+    def shortened(images: AnyImages, limit: int | None, key: str) -> AnyImages:
+        if limit is None or limit >= len(images):
+            return images
+        return stratified(images, limit, cfg.split_seed, key)[0]
+
+    if isinstance(cfg, CorruptedDataConfig):
+        test, classes = load_corrupted(cfg)
+        none = test.take(np.arange(0))
+        return Splits(none, none, shortened(test, cfg.limit_test, "data.limit_test"), classes)
+    source = SOURCES[cfg.source](cfg)
+    train, val, classes = source.train, source.val, source.classes
+    test = shortened(source.test, cfg.limit_test, "data.limit_test")
+    if cfg.selection == "test":
+        val = test
+    elif val is None:
+        count = round(len(train) * cfg.holdout)
+        val, train = stratified(train, count, cfg.split_seed, "data.holdout")
+    if cfg.limit_train is not None and cfg.limit_train < len(train):
+        count = max(round(len(val) * (cfg.limit_train / len(train))), len(classes))
+        train = shortened(train, cfg.limit_train, "data.limit_train")
+        if cfg.selection != "test" and count < len(val) - len(classes):
+            val = shortened(val, count, "data.limit_train")
+    return Splits(train, val, test, classes)
+
+
+def stratified(images: AnyImages, count: int, seed: int, key: str) -> tuple[AnyImages, AnyImages]:
+    """Split images at random into `count` and the rest, each class in proportion.
+
+    Both parts keep the order of the data set. A class too rare for its share may be missing from
+    the smaller part.
+
+    Raises:
+        UserError: naming `key`, if either part is smaller than the number of classes, or a class
+            has a single image.
+    """
+    counts = images.labels.bincount()
+    classes, rest = int(counts.count_nonzero()), len(images) - count
+    if len(images) < 2 * classes:
+        more = "; take a val/ of its own, or data.selection=test" if key == "data.holdout" else ""
+        text = f"{len(images)} images cannot be split so that both parts hold {classes} classes"
+        raise UserError.of(key, text + more)
+    if count < classes or rest < classes:
+        raise UserError.of(
+            key,
+            f"asks for {count} of {len(images)} images; takes {classes} to {len(images) - classes},"
+            f" so that both parts can hold the {classes} classes",
+        )
+    if single := (counts == 1).nonzero().flatten().tolist():
+        raise UserError.of(key, f"classes {single} have a single image, which cannot be split")
+    chosen, others = train_test_split(
+        np.arange(len(images)), train_size=count, test_size=rest, random_state=seed,
+        stratify=images.labels.numpy(),
+    )  # fmt: skip
+    return images.take(np.sort(chosen)), images.take(np.sort(others))

@@ -1,0 +1,111 @@
+"""What `mixkd evaluate` measures beside calibration: an `Analysis`, of which each has a file here.
+
+The file NAME.py holds a section of keys, an `AnalysisConfig`, and an `Analysis` of it; its default
+keys are conf/analysis/NAME.yaml. It imports torch only where it works, so that commands that print
+something at once can ask it for its keys, its files and its cost.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from mixkd.config.analyses import AnalysisConfig, defined_in
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+    from torch import nn
+
+    from mixkd.config.tasks import EvaluateConfig
+    from mixkd.data.module import ImageDataModule
+    from mixkd.data.splits import Splits
+    from mixkd.networks.network import Network
+    from mixkd.runs.read import FoundRun
+    from mixkd.runs.run import Metrics, Run
+
+C = TypeVar("C", bound=AnalysisConfig)
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Context:
+    """What an evaluation hands to its analyses.
+
+    Attributes:
+        cfg: its configuration.
+        trainer: where to compute.
+        networks: by name: `network`, or `student` and `teacher`; then the baselines. The first is
+            the one that is evaluated.
+        temperatures: fitted for each network; none where there was nothing to fit on.
+        data: the images.
+        run: where to write.
+    """
+
+    cfg: EvaluateConfig
+    trainer: Trainer
+    networks: Mapping[str, Network]
+    temperatures: Mapping[str, float]
+    data: ImageDataModule
+    run: Run
+
+    @property
+    def evaluated(self) -> str:
+        """The name of the network that is evaluated."""
+        return next(iter(self.networks))
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process is the one that writes files."""
+        return self.trainer.is_global_zero
+
+    def passes(
+        self,
+        data: ImageDataModule,
+        parts: Iterable[nn.Module],
+        update: Callable[[Any], None],
+        compute: Callable[[], R],
+    ) -> R:
+        """Show every batch of what `data` tests; return what is computed. See `passes.show`."""
+        from mixkd.evaluation.passes import show
+
+        return show(self.trainer, data, parts, update, compute)
+
+
+class Analysis(ABC, Generic[C]):
+    """One analysis, as it has been asked for.
+
+    Args:
+        section: its keys.
+    """
+
+    def __init__(self, section: C) -> None:
+        self.section = section
+
+    @abstractmethod
+    def prepare(self, cfg: EvaluateConfig, splits: Splits) -> None:
+        """Look at the data before anything is computed.
+
+        Raises:
+            UserError: if the analysis cannot be made of them.
+        """
+
+    @classmethod
+    def derived(cls, run: FoundRun) -> dict[str, float]:
+        """Return what follows from the files of a run, under names of metrics, for reports."""
+        return {}
+
+    @abstractmethod
+    def measure(self, context: Context) -> Metrics:
+        """Return its metrics, whose names begin with the section's `prefix`; write its files."""
+
+
+def analysis_of(name: str) -> type[Analysis[Any]]:
+    """Return an analysis by its name."""
+    return defined_in(name, Analysis)  # type: ignore[type-abstract]
+
+
+def analyses_of(cfg: EvaluateConfig) -> list[Analysis[Any]]:
+    """Return the analyses that a configuration asks for."""
+    return [analysis_of(name)(section) for name, section in cfg.analyses.items()]

@@ -1,0 +1,276 @@
+"""Networks as a configuration names them: timm's, or those of a factory.
+
+A new network is a file in conf/network/: a timm name, or a factory and its arguments.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from importlib import import_module
+from inspect import Parameter, signature
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.data.imagenet_info import ImageNetInfo
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from mixkd.config.network import HeadConfig, NetworkConfig
+from mixkd.errors import Problem, UserError, nearest, shortened, shown
+from mixkd.networks.checks import first_line
+from mixkd.networks.network import BottleneckHead, Network, head_names
+from mixkd.networks.state_dict import some
+from mixkd.networks.weights import fit_weights, load_weights, read_tensors
+
+# Arguments of timm.create_model that read files or fetch: weights and pretrained are for that.
+RESERVED = {
+    "checkpoint_path", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir",
+}  # fmt: skip
+
+# What a factory raises where its arguments do not fit, or its weights cannot be fetched.
+FAILURES = (TypeError, ValueError, RuntimeError, AssertionError, OSError)
+
+
+def timm_core(
+    name: str, num_classes: int, pretrained: bool | str | None = None, **args: Any
+) -> nn.Module:
+    """Return a timm model.
+
+    Args:
+        name: timm's, with a tag where one is meant.
+        num_classes: of the new head.
+        pretrained: true fetches timm's weights; a path reads them from there, all but the head's.
+        args: more arguments of `timm.create_model`.
+
+    Raises:
+        UserError: if timm has no such model, or its weights cannot be fetched.
+    """
+    if not timm.is_model(name):
+        close = nearest(name.partition(".")[0], timm.list_models())
+        raise UserError.of("network.name", f"timm has no model {name!r}{close}")
+    published = timm.get_pretrained_cfg(name)
+    if pretrained is True and not (published and published.has_weights):
+        raise UserError.of("network.pretrained", f"got true; timm has no weights of {name}")
+    try:
+        core: nn.Module = timm.create_model(
+            name, num_classes=num_classes, pretrained=pretrained is True, **args
+        )
+    except (OSError, RuntimeError) as error:
+        if not pretrained:
+            raise
+        raise UserError.of(
+            "network.pretrained",
+            f"the weights of {name} could not be fetched ({str(error).splitlines()[0]}); give a "
+            "file (network.pretrained=FILE), name a mirror (HF_ENDPOINT=URL in the environment), "
+            "or start from random weights (network.pretrained=false)",
+        ) from error
+    if isinstance(pretrained, str):
+        path, key = Path(pretrained), "network.pretrained"
+        spare = tuple(f"{head}." for head in head_names(core))
+        fit_weights(core, read_tensors(path, key)[0], path, key, spare, model=(name, args))
+    return core
+
+
+def mobilenetv2(
+    num_classes: int, width: float = 1.0, pretrained: bool | str | None = None
+) -> nn.Module:
+    """Return timm's MobileNetV2 of a width multiplier.
+
+    Raises:
+        UserError: if timm has no MobileNetV2 of that width.
+    """
+    names = {int(n[-3:]) / 100: n for n in timm.list_models("mobilenetv2_???")}
+    if width not in names:
+        widths = ", ".join(f"{w:g}" for w in sorted(names))
+        raise UserError.of("network.args.width", f"got {width}; takes {widths}")
+    return timm_core(names[width], num_classes, pretrained)
+
+
+def build_network(cfg: NetworkConfig, classes: Sequence[str], key: str) -> Network:
+    """Build a network for a number of classes, with its weights where the configuration names any.
+
+    Args:
+        cfg: the network's section.
+        classes: the data's; it has to give a logit for each.
+        key: the section's name, for messages.
+
+    Raises:
+        UserError: if there is no such network, or its weights or output do not fit.
+    """
+    if cfg.args and (reserved := RESERVED & cfg.args.keys()):
+        raise UserError.of(
+            f"{key}.args", f"got {', '.join(sorted(reserved))}; take {key}.weights or .pretrained"
+        )
+    if cfg.weights == "pretrained":
+        _check_imagenet(classes, cfg.head, key)
+    core = _core(cfg, len(classes), key)
+    if cfg.head is not None:
+        _replace_head(core, cfg.head, len(classes), key)
+    if cfg.weights == "pretrained" and isinstance(cfg.pretrained, str):
+        model = None if cfg.name is None or cfg.factory else (cfg.name, cfg.args or {})
+        load_weights(core, Path(cfg.pretrained), f"{key}.pretrained", classes, model=model)
+    elif cfg.weights == "pretrained":
+        _check_pretrained_head(core, key)
+    elif cfg.weights is not None:
+        load_weights(core, Path(cfg.weights), f"{key}.weights", classes)
+    timms = getattr(core, "pretrained_cfg", None) or {}
+    size = timms.get("input_size", [None])[-1]
+    if not (cfg.pretrained or cfg.weights == "pretrained" or timms.get("fixed_input_size")):
+        size = None
+    size = (cfg.args or {}).get("img_size", size)  # timm's argument for a size other than its own
+    return Network(
+        core,
+        cfg.mean or timms.get("mean", IMAGENET_DEFAULT_MEAN),
+        cfg.std or timms.get("std", IMAGENET_DEFAULT_STD),
+        cfg.input_size or size,
+    )
+
+
+def _core(cfg: NetworkConfig, classes: int, key: str) -> nn.Module:
+    factory, args = _factory_and_args(cfg, classes, key)
+    try:
+        # A run and an export bring their weights: what they name is built, and fetches none.
+        with fetching_nothing(key) if cfg.run or cfg.export else nullcontext():
+            core = factory(**args)
+    except UserError as error:  # from our own factories, which do not know their section
+        raise UserError(*(
+            Problem(p.key.replace("network", key, 1), p.text.replace("network.", f"{key}."))
+            for p in error.problems
+        )) from error  # fmt: skip
+    except FAILURES as error:
+        cause: Exception = error
+        pretrained = args.get("pretrained")
+        if cfg.factory is not None and pretrained:  # is it the arguments, or the weights?
+            try:
+                factory(**args | {"pretrained": False})
+            except FAILURES as without_weights:
+                cause = without_weights
+            else:
+                raise UserError.of(
+                    f"{key}.pretrained",
+                    f"got {shown(pretrained)}, of which {cfg.label} makes no network of {classes} "
+                    f"classes ({first_line(error)}); take a timm network (network=timm "
+                    f"network.name=NAME), which gets a new head, or {key}.weights=FILE",
+                ) from error
+        text = f"{cfg.label} does not take {args}: {first_line(cause)}"
+        raise UserError.of(f"{key}.args", text) from error
+    if not isinstance(core, nn.Module):
+        raise UserError.of(f"{key}.factory", f"returned {type(core).__name__}; takes an nn.Module")
+    if any(is_lazy(tensor) for tensor in (*core.parameters(), *core.buffers())):
+        text = "returned lazy layers, which the first images give a size"
+        raise UserError.of(f"{key}.factory", f"{text}; takes layers that have one")
+    return core
+
+
+def _factory_and_args(
+    cfg: NetworkConfig, classes: int, key: str
+) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """Return what makes the core, and with which arguments.
+
+    Raises:
+        UserError: if it cannot be imported, or has no pretrained weights that are asked for.
+    """
+    args = dict(cfg.args or {})
+    # Weights of our own replace pretrained ones: there is nothing to fetch.
+    pretrained = False if cfg.weights is not None else cfg.pretrained
+    if cfg.weights == "pretrained":  # a file's are loaded with the head, by the caller
+        pretrained = not isinstance(cfg.pretrained, str)
+    if cfg.factory is None:
+        assert cfg.name is not None
+        return timm_core, {
+            "name": cfg.name, "num_classes": classes, "pretrained": pretrained
+        } | args  # fmt: skip
+    factory = import_callable(cfg.factory, f"{key}.factory")
+    try:
+        parameters = signature(factory).parameters
+    except ValueError as error:
+        raise UserError.of(f"{key}.factory", f"{cfg.factory} makes no network") from error
+    takes_any = any(p.kind is Parameter.VAR_KEYWORD for p in parameters.values())
+    if "num_classes" in parameters or takes_any:
+        args.setdefault("num_classes", classes)
+    if isinstance(pretrained, str) and "pretrained" not in parameters:
+        raise UserError.of(
+            f"{key}.pretrained",
+            f"got a file; {cfg.label} has no argument `pretrained` that reads one; take "
+            f"{key}.weights=FILE, or a timm network (network=timm network.name=NAME)",
+        )
+    if "pretrained" in parameters or takes_any:
+        args |= {} if pretrained is None else {"pretrained": pretrained}
+    elif pretrained:
+        asked = "weights" if cfg.weights == "pretrained" else "pretrained"
+        raise UserError.of(f"{key}.{asked}", f"{cfg.label} has no pretrained weights")
+    return factory, args
+
+
+@contextmanager
+def fetching_nothing(key: str) -> Iterator[None]:
+    """Let torch's hub, and so torchvision, take weights from its cache alone.
+
+    Raises:
+        UserError: naming `key`, if some would be fetched.
+    """
+
+    def refuse(url: str, path: str, *_: object, **__: object) -> None:
+        text = f"a run or an export asks for {shortened(url)}, which it may not have fetched"
+        raise UserError.of(f"{key}.args", f"{text}; put it at {path} yourself")
+
+    original = torch.hub.download_url_to_file
+    torch.hub.download_url_to_file = refuse  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        torch.hub.download_url_to_file = original
+
+
+def import_callable(path: str, key: str) -> Callable[..., Any]:
+    """Import `package.module.function`.
+
+    Raises:
+        UserError: naming `key`, if there is none.
+    """
+    module, _, name = path.rpartition(".")
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # a console script does not look there by itself
+    try:
+        function: Callable[..., Any] = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError.of(key, f"got {path!r}; takes package.module.function ({error})") from error
+    if not callable(function):
+        raise UserError.of(key, f"{path} is no callable")
+    return function
+
+
+def _check_imagenet(classes: Sequence[str], head: HeadConfig | None, key: str) -> None:
+    """Refuse a pretrained head where it is replaced, or where the classes are not ImageNet's."""
+    imagenet = ImageNetInfo("imagenet-1k").label_names()  # type: ignore[no-untyped-call]
+    if list(classes) != list(imagenet):
+        raise UserError.of(
+            f"{key}.weights",
+            f"got pretrained, a head of ImageNet's 1,000 classes; the data has {some(classes)}",
+        )
+    if head is not None:
+        raise UserError.of(f"{key}.weights", f"got pretrained; takes {key}.head=null beside it")
+
+
+def _check_pretrained_head(core: nn.Module, key: str) -> None:
+    trained_on = (getattr(core, "pretrained_cfg", None) or {}).get("num_classes")
+    if trained_on != 1000:
+        raise UserError.of(
+            f"{key}.weights", f"got pretrained; timm's head has {trained_on} classes, not 1,000"
+        )
+
+
+def _replace_head(core: nn.Module, head: HeadConfig, classes: int, key: str) -> None:
+    names = head_names(core)
+    linear = core.get_submodule(names[0]) if len(names) == 1 else None
+    if not isinstance(linear, nn.Linear):
+        raise UserError.of(f"{key}.head", "only timm networks with one linear classifier take one")
+    new = BottleneckHead(linear.in_features, head.units, head.dropout, classes)
+    core.set_submodule(names[0], new)
+
+
+# What may stand beside the weights of a checkpoint, and only holds values: timm's options and the

@@ -1,0 +1,49 @@
+"""Exports, from a folder or from the Hugging Face Hub. Needs no torch."""
+
+import os
+from pathlib import Path
+
+from mixkd import __version__
+from mixkd.errors import UserError
+
+# What is read of an export: neither is executed.
+FILES = ("config.json", "model.safetensors")
+PREFIX = "hf_hub:"
+
+
+def fetched(given: str, key: str) -> Path:
+    """Return the folder of an export: given, or downloaded once into the Hub's own cache.
+
+    Args:
+        given: a folder, or hf_hub:USER/NAME[@REVISION].
+        key: of the configuration, for messages.
+
+    Raises:
+        UserError: if there is none.
+    """
+    if not given.startswith(PREFIX):
+        folder = Path(os.path.expanduser(given))
+        if not os.path.isfile(folder / FILES[0]):
+            raise UserError.of(
+                key, f"got {given!r}; no export there: the folder holds a {FILES[0]}"
+            )
+        return folder
+    from huggingface_hub import snapshot_download
+
+    name, _, revision = given.removeprefix(PREFIX).partition("@")
+    try:
+        return Path(
+            snapshot_download(
+                name, revision=revision or None, allow_patterns=list(FILES),
+                library_name="mixkd", library_version=__version__,
+            )
+        )  # fmt: skip
+    except (OSError, ValueError) as error:
+        raise UserError.of(
+            key, f"got {given!r}, which the Hub did not give: {reason(error)}"
+        ) from error
+
+
+def reason(error: Exception) -> str:
+    """Return what the Hub said in refusing, in one line."""
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

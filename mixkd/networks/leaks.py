@@ -1,0 +1,114 @@
+"""Whether networks have been trained on the images that are held out from them."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from mixkd.config.data import DataConfig
+from mixkd.config.network import NetworkConfig
+from mixkd.console import say
+from mixkd.data.contents import SPLITS
+from mixkd.data.marks import image_marks, read_marks, seen
+from mixkd.data.splits import Splits
+from mixkd.errors import Problem, UserError
+from mixkd.networks.origin import other_split, same_images, saved_of
+
+UNKNOWN = "if these weights have seen the held-out images in training,"
+
+
+def leak(
+    network: NetworkConfig, data: DataConfig, images: Mapping[str, str], splits: Splits
+) -> str | None:
+    """Return how a network has seen the images that select; "" if it has not; None: nothing says.
+
+    A training has written down its images, so that only those count which it has seen. An export
+    says of which folder it is, as a whole.
+
+    Args:
+        network: its section, filled.
+        data: the data that are split.
+        images: the sha256 of the images of each split, where they are files.
+        splits: the images themselves.
+    """
+    if (file := _started_from(network)) is None:
+        return ""
+    saved = saved_of(network.model_dump())
+    one_source = saved is not None and saved["data"].get("source") == data.source
+    if saved is not None and one_source:
+        differs = other_split(saved["data"], data.model_dump())
+        if data.source not in SPLITS:
+            return f"may have trained on the images that select here: its {differs}" * bool(differs)
+        if not differs and same_images(saved["images"], images):
+            return ""
+    trained = read_marks(file)
+    if trained is not None:
+        marks, others = image_marks(splits.val), image_marks(splits.train)
+        # What is among the training images too selects no better without such a network.
+        count = int((seen(marks, trained) & ~seen(marks, others)).sum())
+        if count:
+            return f"was trained on {count} of the {len(marks)} images that select here"
+        # Copies in another format are known by their pixels, of one size and in memory alone.
+        is_known = (
+            saved is not None
+            and all(saved["data"].get(key) == getattr(data, key) for key in ("size", "resize"))
+            and bool(marks[:, 1].all() and trained[:, 1].all())
+        )
+        return "" if is_known or seen(others, trained).any() else None
+    if saved is None or not one_source:
+        return None
+    return (
+        "may have trained on images that select here: it is of another folder or of another "
+        "split, and does not say which images those were"
+    )
+
+
+def _started_from(network: NetworkConfig) -> str | None:
+    """Return the file that a network has its weights from; None of timm's own, and of new ones."""
+    files = (network.weights, network.pretrained)
+    return next((file for file in files if isinstance(file, str) and file != "pretrained"), None)
+
+
+def tell_seen_tests(key: str, network: NetworkConfig, splits: Splits) -> None:
+    """Say of how many test images it is known that a network was trained on them."""
+    trained = None if network.weights is None else read_marks(network.weights)
+    if trained is not None and (count := int(seen(image_marks(splits.test), trained).sum())):
+        say(f"{key}: it was trained on {count} of the {len(splits.test)} test images")
+
+
+def refuse_leaks(
+    networks: Mapping[str, NetworkConfig],
+    data: DataConfig,
+    images: Mapping[str, str],
+    splits: Splits,
+) -> np.ndarray:
+    """Refuse to train with networks that have seen what selects; return what the outcome has seen.
+
+    Args:
+        networks: a teacher, and what a training starts from, by key.
+        data: the data that are split.
+        images: the sha256 of the images of each split, where they are files.
+        splits: the images themselves.
+
+    Returns:
+        The marks of the training images, and of those of the networks: uint64 [n, 2].
+
+    Raises:
+        UserError: naming a network that has.
+    """
+    problems = []
+    marks = [image_marks(splits.train)]
+    for key, network in networks.items():
+        said = leak(network, data, images, splits)
+        if said:
+            kinds = ("run", "export", "weights", "pretrained")
+            kind = next(kind for kind in kinds if getattr(network, kind))
+            text = f"{getattr(network, kind)} {said}; take the same images and split, or a network "
+            problems.append(Problem(f"{key}.{kind}", f"{text}that `mixkd finetune` makes of these"))
+        elif said is None:
+            say(f"{key}: {UNKNOWN} they select too well")
+        file = _started_from(network)
+        if file is not None and (trained := read_marks(file)) is not None:
+            marks.append(np.asarray(trained))
+    if problems:
+        raise UserError(*problems)
+    return marks[0] if len(marks) == 1 else np.unique(np.concatenate(marks), axis=0)

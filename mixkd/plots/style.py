@@ -1,0 +1,129 @@
+"""The one style of all figures: colours, panels, legends, and files."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.backend_bases import RendererBase
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from mixkd.files.writing import replacing
+
+# Okabe and Ito's palette: told apart with any colour vision.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+LINES = ("-", "--", "-.", ":")
+
+
+def colour_of(number: int) -> str:
+    """Return the colour of a line by its number."""
+    return COLOURS[number % len(COLOURS)]
+
+
+def marker_of(number: int) -> str:
+    """Return the marker of a line by its number."""
+    return MARKERS[number % len(MARKERS)]
+
+
+def line_style(number: int) -> dict[str, Any]:
+    """Return the colour and dashes of a line by its number."""
+    return {"color": colour_of(number), "linestyle": LINES[number % len(LINES)]}
+
+
+class PlainFigure(Figure):
+    """A figure whose texts are shown as they are: a `$` in a name begins no formula."""
+
+    def draw(self, renderer: RendererBase) -> None:
+        """Draw the figure."""
+        with rc_context({"text.parse_math": False}):  # of ticks, which are made as they are drawn
+            for text in self.findobj(Text):
+                assert isinstance(text, Text)
+                text.set_parse_math(False)
+            super().draw(renderer)
+
+
+def panel_grid(
+    count: int, columns: int, width: float, height: float, share: bool = True
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure and its panels, row by row.
+
+    Args:
+        count: of panels.
+        columns: at most so many panels a row.
+        width: of a panel, in inches.
+        height: of a panel, in inches.
+        share: whether the panels have the same axes.
+    """
+    columns = max(1, min(count, columns))
+    lines = max(1, math.ceil(count / columns))
+    size = (width * columns + 0.6, height * lines + 0.6)
+    figure = PlainFigure(figsize=size, layout="constrained")
+    panels = figure.subplots(lines, columns, squeeze=False, sharex=share, sharey=share).flatten()
+    for axes in panels[count:]:
+        axes.set_visible(False)
+    return figure, list(panels[:count])
+
+
+def one_panel(width: float, height: float) -> tuple[Figure, Axes]:
+    """Return a figure of a size in inches, and its only panel."""
+    figure = PlainFigure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots()
+
+
+def open_frame(axes: Axes, *more: str) -> None:
+    """Take away the frame above, to the right, and on other sides."""
+    axes.spines[["top", "right", *more]].set_visible(False)
+
+
+def handles_of(axes: Axes) -> dict[str, Artist]:
+    """Return what stands for each label of a panel."""
+    artists, labels = axes.get_legend_handles_labels()
+    return dict(zip(labels, artists, strict=True))
+
+
+def not_measured(axes: Axes) -> None:
+    """Say that a panel has no data."""
+    axes.text(
+        0.5, 0.5, "not measured", transform=axes.transAxes, color="0.4", ha="center", va="center",
+        backgroundcolor="white",
+    )  # fmt: skip
+
+
+def add_legend(figure: Figure, handles: Mapping[str, Any], below: bool = False) -> None:
+    """Add a legend outside the panels, in as many columns as the figure is wide.
+
+    Args:
+        figure: with constrained layout.
+        handles: label -> what it stands for.
+        below: the panels rather than above them.
+    """
+    if not handles:
+        return
+    widths = [0.45 + 0.07 * len(name) for name in handles]  # inches, in small letters
+    lines = 1
+    while lines < len(widths) and figure.get_figwidth() < sum(
+        max(widths[first : first + lines]) for first in range(0, len(widths), lines)
+    ):
+        lines += 1
+    figure.legend(
+        list(handles.values()), list(handles), frameon=False,
+        loc="outside lower center" if below else "outside upper center",
+        ncols=math.ceil(len(widths) / lines), fontsize="small", columnspacing=1.2,
+        handlelength=1.8, markerscale=2 if below else 1,
+    )  # fmt: skip
+
+
+def save_figure(figure: Figure, stem: Path) -> None:
+    """Write a figure as `stem`.png and `stem`.svg: the same bytes for the same figure."""
+    dateless: dict[str, dict[str, Any]] = {"png": {}, "svg": {"Date": None}}
+    for suffix, metadata in dateless.items():
+        with (
+            replacing(stem.parent / f"{stem.name}.{suffix}") as temporary,
+            rc_context({"svg.hashsalt": "mixkd"}),  # else ids are random
+        ):
+            figure.savefig(temporary, dpi=150, metadata=metadata)

@@ -1,0 +1,121 @@
+"""What a reproduction has planned, as it is written down beside its runs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+from pydantic import ConfigDict, StrictInt, TypeAdapter
+
+from mixkd.config.messages import first_fault
+from mixkd.errors import UserError
+from mixkd.files.writing import read_json
+from mixkd.report.cells import Exclusion, Subject
+from mixkd.report.quantities import Kind
+
+STRICT = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True)
+class Expected:
+    """A run that a reproduction has planned.
+
+    Attributes:
+        subject: whose it is.
+        seed: of the network.
+        kind: training, vicinal, corruptions or features.
+        command: that makes it, as typed in a shell; of what uses runs that are missing, a part.
+        path: of its directory, relative to the folder of runs; "" while it is not known.
+        artefacts: those that it feeds.
+    """
+
+    __pydantic_config__ = STRICT
+
+    subject: Subject
+    seed: StrictInt
+    kind: Kind
+    command: str
+    path: str
+    artefacts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What a reproduction has written down beside its runs.
+
+    Attributes:
+        scale: its name.
+        protocol: corrected or parity.
+        about: a sentence on the scale.
+        artefacts: those that it has planned, by name.
+        data: what stands for the paper's data sets: their names in runs.
+        datasets: the same, for people.
+        teachers: what stands for the paper's teachers, for people.
+        student: what the student is, for people.
+        expected: the runs.
+        settings: what tells it from one of other settings.
+        overrides: the user's own, for captions.
+        leaves_out: what the scale goes without.
+    """
+
+    __pydantic_config__ = STRICT
+
+    scale: str
+    protocol: str
+    about: str
+    artefacts: tuple[str, ...]
+    data: Mapping[str, str]
+    datasets: Mapping[str, str]
+    teachers: Mapping[str, str]
+    student: str
+    expected: tuple[Expected, ...]
+    settings: str = ""
+    overrides: tuple[str, ...] = ()
+    leaves_out: tuple[Exclusion, ...] = ()
+
+    @classmethod
+    def read(cls, path: Path) -> "Reproduction":
+        """Read reproduction-<scale>.json.
+
+        Raises:
+            UserError: if it is damaged.
+        """
+        raw = read_json(path, "runs")
+        try:
+            plan = _FORM.validate_python(raw)
+            if manifest(path.parent, plan.scale) != path:  # it names folders
+                raise ValueError(f"its scale is {plan.scale!r}")
+            for place in (PurePath(run.path) for run in plan.expected):
+                if place.is_absolute() or ".." in place.parts:
+                    raise ValueError(f"{str(place)!r} is no place in {path.parent}")
+        except ValueError as error:
+            text = f"{path} is damaged ({first_fault(error)}); mend or remove it"
+            raise UserError.of("runs", text) from error
+        return plan
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON takes it."""
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        expected = [
+            {name: getattr(run, name) for name in Expected.__dataclass_fields__}
+            for run in self.expected
+        ]
+        left = [run.model_dump(exclude_unset=True) for run in self.leaves_out]
+        return values | {"expected": expected, "leaves_out": left}
+
+    def goes_without(self, subject: Subject) -> bool:
+        """Return whether the scale leaves a network out."""
+        return any(left_out.holds(subject) for left_out in self.leaves_out)
+
+
+_FORM = TypeAdapter(Reproduction)
+
+
+def manifest(folder: Path, scale: str) -> Path:
+    """Return where a reproduction writes down what it has planned."""
+    return folder / f"reproduction-{scale}.json"
+
+
+def made_folder(folder: Path, scale: str) -> Path:
+    """Return where a reproduction keeps what no run gives."""
+    return folder / f"reproduction-{scale}"

@@ -1,0 +1,146 @@
+"""Parts of a report: written as files beside the page, and handed to it."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from matplotlib.figure import Figure
+
+from mixkd.config.analyses import analysis_names, section_of_analysis
+from mixkd.plots.style import save_figure
+from mixkd.report.page import Picture, ReportSection, RunRecord
+from mixkd.report.results import Results, slot_title, title
+from mixkd.report.table import COLUMNS, NOTES, SEEDS, Column, Table, Value
+from mixkd.runs.read import FoundRun
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure before it is written.
+
+    Attributes:
+        name: of its files.
+        title: one line.
+        caption: what a reader has to know.
+        figure: the drawing.
+        runs: the run directories that it is drawn from.
+    """
+
+    name: str
+    title: str
+    caption: str
+    figure: Figure
+    runs: tuple[str, ...] = ()
+
+
+Part = Table | Drawing
+
+
+def write_section(
+    name: str,
+    heading: str,
+    parts: Sequence[Part],
+    text: str = "",
+    faults: Sequence[str] = (),
+    *,
+    out: Path,
+) -> ReportSection:
+    """Write tables and figures into a folder; return the section of the page that shows them.
+
+    Args:
+        name: anchor in the page, such as table1.
+        heading: one line.
+        parts: in order; figures come after tables.
+        text: paragraphs before the tables.
+        faults: what is wrong or missing.
+        out: the folder.
+    """
+    tables = [part for part in parts if isinstance(part, Table)]
+    for table in tables:
+        table.write(out)
+    pictures = []
+    for drawing in parts:
+        if isinstance(drawing, Drawing):
+            save_figure(drawing.figure, out / drawing.name)
+            svg = (out / f"{drawing.name}.svg").read_text()
+            caption = " ".join(drawing.caption.split())
+            pictures.append(Picture(drawing.name, drawing.title, caption, svg, drawing.runs))
+    return ReportSection(name, heading, text, tables, pictures, faults)
+
+
+def networks_table(results: Results, about: str) -> Table:
+    """Return the calibration of every network on the test images, a row a network."""
+    rows: list[dict[str, Value]] = []
+    for subject in results.subjects:
+        row: dict[str, Value] = {"network": title(subject)}
+        for column in COLUMNS[1:]:
+            row[column.name] = results.number(subject, f"test/{column.name}")
+        row["seeds"] = float(len(results.seeds(subject)))
+        row["notes"] = results.remarks(subject)
+        rows.append(row)
+    caption = f"{about} On test images. ±: standard deviation over seeds.".strip()
+    return Table("networks", "Every network", caption, [*COLUMNS, SEEDS, NOTES], rows)
+
+
+def analysis_tables(results: Results) -> Iterator[Table]:
+    """Yield a table of each analysis that no artefact draws: a row a network, a column a metric."""
+    for kind in analysis_names():
+        section = section_of_analysis(kind)
+        subjects = [subject for subject in results.subjects if results.seeds(subject, kind)]
+        if section.is_drawn or not subjects:
+            continue
+        measured = {key.metric for key in results.cells}
+        metrics = sorted(name for name in measured if name.startswith(section.prefix))
+        rows: list[dict[str, Value]] = [
+            {
+                "network": title(subject),
+                **{_column_name(metric): results.number(subject, metric) for metric in metrics},
+                "seeds": float(len(results.seeds(subject, kind))),
+                "notes": results.remarks(subject, kind),
+            }
+            for subject in subjects
+        ]
+        columns = [Column(_column_name(m), m.removeprefix(section.prefix)) for m in metrics]
+        caption = f"By `mixkd evaluate {kind}=true`. ±: standard deviation over seeds."
+        name, heading = f"analysis_{kind}", f"Analysis: {kind}"
+        yield Table(name, heading, caption, [COLUMNS[0], *columns, SEEDS, NOTES], rows)
+
+
+def _column_name(metric: str) -> str:
+    return re.sub(r"\W", "_", metric)
+
+
+def run_record(run: FoundRun, results: Results) -> RunRecord:
+    """Return what the page says of a run."""
+    uses = [slot_title(slot) for slot, used in results.slots.items() if used is run]
+    more = {"used as": "; ".join(uses) or "nothing: no part of this report"}
+    if run.faults:
+        more["faults"] = "; ".join(run.faults)
+    if resumed := run.provenance.get("resumed"):
+        more["resumed"] = json.dumps(resumed)
+    more |= {"selection": run.selection, "experiment": str(run.provenance.get("experiment", ""))}
+    seeds, packages, fingerprints = (
+        _mapping(run.provenance.get(name)) for name in ("seeds", "packages", "fingerprints")
+    )
+    return RunRecord(
+        path=run.path,
+        command=run.command,
+        state=str(run.status.get("state", "unknown")),
+        dataset=run.dataset,
+        revision=str(run.provenance.get("git") or ""),
+        seeds={name: seed for name, seed in seeds.items() if isinstance(seed, int)},
+        device=str(run.provenance.get("device", "")),
+        when=str(run.status.get("ended", "")),
+        metrics=run.metrics,
+        fingerprints={name: str(value) for name, value in fingerprints.items()},
+        packages={name: str(version) for name, version in packages.items()},
+        more=more,
+        config=yaml.safe_dump(dict(run.config), sort_keys=False) if run.config else "",
+    )
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    return {str(k): v for k, v in value.items()} if isinstance(value, dict) else {}

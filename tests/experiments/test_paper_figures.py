@@ -1,0 +1,483 @@
+"""What is in the axes of the paper's figures."""
+
+import html
+import math
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from PIL import Image
+
+from experiments.paper.figures.accuracy_curves import Break, accuracy_curves_figure, choose_break
+from experiments.paper.figures.calibration_curves import Pair, calibration_curves_figure
+from experiments.paper.figures.corruption_gains import Gain, corruption_gains_figure
+from experiments.paper.figures.feature_grid import FeaturePanel, feature_grid_figure
+from experiments.paper.figures.linearity_gain import (
+    linearity_gain,
+    linearity_gain_errors,
+    linearity_gain_figure,
+)
+from experiments.paper.figures.scatter import Points, scatter_figure
+from mixkd.plots.corruptions import corruptions_figure
+from mixkd.plots.features import features_figure
+from mixkd.plots.reliability import Curve, reliability_figure
+from mixkd.plots.style import COLOURS, save_figure
+from mixkd.plots.vicinal import vicinal_figure
+
+NAN = math.nan
+
+
+def shown(figure: Figure) -> list[Axes]:
+    return [axes for axes in figure.axes if axes.get_visible()]
+
+
+def texts(axes: Axes) -> list[str]:
+    return [text.get_text() for text in axes.texts]
+
+
+def entries(figure: Figure) -> list[str]:
+    return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+
+
+def handle(figure: Figure, name: str) -> Any:
+    (legend,) = figure.legends
+    return legend.legend_handles[entries(figure).index(name)]
+
+
+def line(axes: Axes, colour: str) -> Any:
+    (found,) = (own for own in axes.lines if own.get_color() == colour and len(own.get_xdata()) > 1)
+    return found
+
+
+def position(axes: Axes, accuracy: float) -> float:
+    """Return where an accuracy is, as a share of the axis' height."""
+    at = axes.transData.transform((1, accuracy))
+    return float(axes.transAxes.inverted().transform(at)[1])
+
+
+def are_apart(written: Iterable[Text]) -> bool:
+    boxes = [Text.get_window_extent(text) for text in written]  # without their arrows
+    return not any(a.overlaps(b) for k, a in enumerate(boxes) for b in boxes[k + 1 :])
+
+
+def is_within(figure: Figure) -> bool:
+    """Return whether the whole legend is on the figure."""
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    box = legend.get_window_extent()
+    return bool(box.x0 >= 0 and box.x1 <= figure.bbox.x1)
+
+
+# Fig. 3
+
+BINS = [
+    {"lower": "0.0", "upper": "0.4", "count": "0", "accuracy": "nan", "confidence": "nan"},
+    {"lower": "0.4", "upper": "0.7", "count": "1", "accuracy": "0.5", "confidence": "0.6"},
+    {"lower": "0.7", "upper": "1.0", "count": "3", "accuracy": "0.9", "confidence": "0.8"},
+]
+
+
+def test_a_pair_has_both_curves_of_filled_bins_and_both_accuracies() -> None:
+    student = [{"count": 4, "accuracy": 0.85, "confidence": 0.7}]
+    figure = calibration_curves_figure([Pair("one", BINS, student, printed=(0.9217, 0.863))])
+    (axes,) = shown(figure)
+    diagonal, teacher, pupil = axes.lines
+    assert diagonal.get_xydata().tolist() == [[0, 0], [1, 1]]
+    assert teacher.get_xydata().tolist() == [[0.6, 0.5], [0.8, 0.9]]
+    assert pupil.get_xydata().tolist() == [[0.7, 0.85]]
+    assert "None" not in (teacher.get_marker(), pupil.get_marker())
+    assert texts(axes) == ["Accuracy: 80.00 / 85.00\npaper: 92.17 / 86.30"]
+    assert entries(figure) == ["perfect calibration", "teacher", "student"]
+    assert handle(figure, "student").get_color() == pupil.get_color() != teacher.get_color()
+    assert axes.get_title() == "one"
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_pairs_are_in_one_row_or_two_by_two(count: int) -> None:
+    figure = calibration_curves_figure([Pair(str(k), BINS, BINS) for k in range(count)])
+    assert len(shown(figure)) == count
+    grid = shown(figure)[0].get_subplotspec().get_gridspec().get_geometry()
+    assert grid == ((2, 2) if count == 4 else (1, count))
+    assert is_within(figure)
+
+
+def test_what_is_missing_of_a_pair_is_said() -> None:
+    figure = calibration_curves_figure([Pair("a", BINS), Pair("b", printed=(0.5, 0.25))])
+    half, nothing = shown(figure)
+    assert texts(half) == ["Accuracy: 80.00 / -"]
+    assert texts(nothing) == ["not measured", "paper: 50.00 / 25.00"]
+    save_figure(figure, Path("missing"))
+    assert Image.open("missing.png").size[0] > 500
+
+
+# Fig. 5
+
+LAMBDAS = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+def curve(peak: float) -> list[dict[str, Any]]:
+    return [
+        {
+            "lam": lam, "nl": 4 * peak * lam * (1 - lam), "nl_se": 0.1, "entropy": 1.0,
+            "entropy_se": 0.05, "dominance": 4 * peak * lam * (1 - lam),
+        }
+        for lam in LAMBDAS
+    ]  # fmt: skip
+
+
+def test_the_gain_is_the_teachers_nl_less_the_students_at_common_lambdas() -> None:
+    student = [row | {"nl": str(row["nl"] / 4)} for row in curve(4)[1:]]
+    assert linearity_gain(curve(4), student) == {0.25: 2.25, 0.5: 3, 0.75: 2.25, 1: 0}
+    assert linearity_gain(curve(4), []) == {}
+
+
+def test_gains_have_their_peaks_written_apart_a_zero_line_and_the_papers_peaks() -> None:
+    peaks = {"a": 0.848, "b": 0.5, "c": 0.311, "d": 0.3105}
+    gains = {name: {row["lam"]: row["nl"] for row in curve(peak)} for name, peak in peaks.items()}
+    gains["d"][0.25] = NAN
+    figure = linearity_gain_figure(gains | {"none": {}}, {"a": 0.9, "none": 0.2})
+    (axes,) = shown(figure)
+    assert [0, 0] in [list(own.get_ydata()) for own in axes.lines]
+    assert line(axes, COLOURS[0]).get_xydata()[2].tolist() == [0.5, 0.848]
+    assert line(axes, COLOURS[3]).get_xdata().tolist() == [0, 0.5, 0.75, 1]
+    assert sorted(texts(axes)) == ["+0.310", "+0.311", "+0.500", "+0.848"]
+    assert {text.get_text(): text.xy for text in axes.texts}["+0.848"] == (0.5, 0.848)
+    assert is_within(figure)
+    assert are_apart(axes.texts)
+    marks = [own for own in axes.lines if own.get_marker() == "o" and len(own.get_xdata())]
+    assert [(own.get_color(), *own.get_xydata()[0]) for own in marks] == [
+        (COLOURS[0], 0.5, 0.9), (COLOURS[4], 0.5, 0.2),
+    ]  # fmt: skip
+    assert {own.get_markerfacecolor() for own in marks} == {"white"}
+    assert entries(figure) == ["a", "b", "c", "d", "peak in the paper"]
+
+
+def test_gains_have_a_band_of_two_errors_and_are_written_halfway_not_at_their_peak() -> None:
+    gains = {"a": {0.0: 0.0, 0.25: 0.9, 0.5: 0.3, 0.75: NAN, 1.0: 0.0}, "old": {0.4: 0.1, 0.7: 0.8}}
+    errors = {"a": {0.0: 0.0, 0.25: 0.1, 0.5: 0.05, 0.75: 0.2, 1.0: 0.0}, "old": {}}
+    (axes,) = shown(linearity_gain_figure(gains, errors=errors))
+    (band,) = axes.collections  # none without errors, as of older runs
+    corners = band.get_paths()[0].vertices
+    for lam, low, high in ((0.25, 0.7, 1.1), (0.5, 0.2, 0.4)):
+        at = corners[corners[:, 0] == lam][:, 1]
+        assert (at.min(), at.max()) == pytest.approx((low, high))
+    assert sorted(texts(axes)) == ["+0.100", "+0.300 ± 0.100"]
+    assert "± 2 s.e." in axes.get_ylabel()
+    (axes,) = shown(linearity_gain_figure(gains))
+    assert "s.e." not in axes.get_ylabel()
+    assert not axes.collections
+
+
+def test_errors_of_gains_are_read_from_the_students_rows() -> None:
+    rows = [{"lam": "0", "delta_lin_se": "0.0"}, {"lam": 0.5, "delta_lin_se": 0.25}]
+    assert linearity_gain_errors(rows) == {0: 0, 0.5: 0.25}
+    assert linearity_gain_errors([{"lam": 0.5, "delta_lin_se": ""}, {"lam": 1.0}]) == {}
+
+
+def test_gains_that_are_negative_or_none() -> None:
+    (axes,) = shown(linearity_gain_figure({"a": {0.0: -2.0, 0.5: -1.0}}))
+    assert texts(axes) == ["-1.000"]
+    assert axes.get_ylim()[0] < -2
+    (axes,) = shown(linearity_gain_figure({"a": {}}))
+    assert texts(axes) == ["not measured"]
+
+
+# Fig. 6
+
+GAINS = {
+    "one": {"gaussian_noise": Gain(0.02, 0.005), "fog": Gain(-0.03)},
+    "none": {},
+    "two": {"gaussian_noise": Gain(0.05), "fog": Gain(0.01), "jpeg": Gain(NAN)},
+}
+
+
+def test_gains_are_bars_in_points_a_group_a_corruption() -> None:
+    figure = corruption_gains_figure(GAINS, baseline="mixup")
+    (axes,) = shown(figure)
+    names = [label.get_text() for label in axes.get_xticklabels()]
+    assert names == ["gaussian\nnoise", "fog", "jpeg"]
+    bars = {round(bar.get_height(), 6): bar for bar in axes.patches}
+    assert sorted(bars) == [-3, 1, 2, 5]
+    centre = {height: bar.get_x() + bar.get_width() / 2 for height, bar in bars.items()}
+    assert -0.5 < centre[2] < centre[5] < 0.5 < centre[-3] < centre[1] < 1.5
+    assert entries(figure) == ["one", "two"]
+    colour = handle(figure, "two").get_facecolor()
+    assert {bars[5].get_facecolor(), bars[1].get_facecolor()} == {colour}
+    assert bars[2].get_facecolor() != colour
+    assert "over mixup (pp)" in axes.get_ylabel()
+    assert [0, 0] in [list(own.get_ydata()) for own in axes.lines]
+
+
+def test_the_extreme_gain_of_each_group_is_written_beyond_its_marks() -> None:
+    figure = corruption_gains_figure(GAINS, {"two": {"gaussian_noise": 0.06}, "one": {"fog": -0.1}})
+    (axes,) = shown(figure)
+    assert texts(axes) == ["+5.0", "-3.0"]
+    assert [text.xy[1] for text in axes.texts] == pytest.approx([6, -10])
+    assert [text.get_va() for text in axes.texts] == ["bottom", "top"]
+    marks = [own.get_xydata()[0] for own in axes.lines if own.get_marker() == "D"]
+    assert sorted(mark[1] for mark in marks) == pytest.approx([-10, 6])
+    assert entries(figure) == ["one", "two", "paper"]
+
+
+def test_error_bars_are_two_standard_errors() -> None:
+    (axes,) = shown(corruption_gains_figure(GAINS))
+    (bar,) = (own for own in axes.collections if hasattr(own, "get_segments"))
+    assert bar.get_segments()[0][:, 1].tolist() == pytest.approx([1, 3])
+
+
+@pytest.mark.parametrize(
+    ("gains", "written"),
+    [
+        ({"a": {"fog": Gain(0.0)}}, ["+0.0"]),
+        ({"a": {"fog": Gain(-0.0001)}}, ["+0.0"]),
+        ({"a": {}}, ["not measured"]),
+        ({}, ["not measured"]),
+    ],
+)
+def test_gains_that_are_zero_or_none(gains: dict[str, dict[str, Gain]], written: list[str]) -> None:
+    (axes,) = shown(corruption_gains_figure(gains))
+    assert texts(axes) == written
+
+
+# Figs. 7 and 8
+
+
+def test_the_grid_has_a_row_a_regime_one_legend_and_says_what_is_missing() -> None:
+    tsne, label = np.array([[0.0, 0], [1, 1], [2, 2]]), np.array([0, 1, 1])
+    rows = {
+        "a) ERM": [
+            FeaturePanel("one", tsne, label, 0.94, 0.9217, printed=(0.9, 0.8)),
+            FeaturePanel("two", tsne + 5, label, 0.5),
+        ],
+        "b) mixup": [FeaturePanel("one + mixup", printed=(0.903, 0.9354))],
+    }
+    figure = feature_grid_figure(rows, ["baby", "boy"])
+    one, two, missing = shown(figure)
+    assert one.get_title() == "one\nV-S 0.940, Acc 92.17\npaper: V-S 0.900, Acc 80.00"
+    assert two.get_title() == "two\nV-S 0.500"
+    assert missing.get_title() == "one + mixup\npaper: V-S 0.903, Acc 93.54"
+    assert [axes.get_ylabel() for axes in (one, two, missing)] == ["a) ERM", "", "b) mixup"]
+    assert texts(missing) == ["not measured"]
+    assert not missing.collections
+    assert [dots.get_offsets().tolist() for dots in two.collections] == [
+        [[5, 5]], [[6, 6], [7, 7]],
+    ]  # fmt: skip
+    assert entries(figure) == ["baby", "boy"]
+    assert not np.allclose(
+        handle(figure, "baby").get_facecolor(), handle(figure, "boy").get_facecolor()
+    )
+    assert is_within(figure)
+
+
+def test_a_grid_of_one_panel_has_room_for_its_legend() -> None:
+    panel = FeaturePanel("one", np.zeros((2, 2)), np.array([0, 4]), 0.5, 0.5)
+    figure = feature_grid_figure({"a": [panel]}, ["baby", "boy", "girl", "man", "woman"])
+    assert len(entries(figure)) == 5
+    assert is_within(figure)
+
+
+def test_a_grid_of_nothing_has_no_legend() -> None:
+    figure = feature_grid_figure({"a": [FeaturePanel("one")]}, ["baby"])
+    assert texts(shown(figure)[0]) == ["not measured"]
+    assert not figure.legends
+    save_figure(figure, Path("nothing"))
+
+
+# Fig. 9
+
+
+def rising(final: float, epochs: int = 500) -> list[float]:
+    """Return accuracies from half of the final one."""
+    return (final - final / 2 / np.arange(1, epochs + 1)).tolist()
+
+
+def test_a_break_expands_what_is_above_it_and_can_be_inverted() -> None:
+    scale = Break(0.7, 5)
+    y = np.array([-0.1, 0.0, 0.35, 0.7, 0.72, 0.9])
+    position = scale.forward(y)
+    assert position.tolist() == pytest.approx([-0.1, 0, 0.35, 0.7, 0.8, 1.7])
+    assert scale.inverse(position).tolist() == pytest.approx(y.tolist())
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ([[0.4, 0.86], [0.3, 0.80], [NAN, NAN]], 0.7),
+        ([[0.86], [0.80], [0.01]], 0.7),  # a collapsed line has no say
+        ([[0.86, 0.83]], 0.75),
+        ([[0.5, 0.985], [0.5, 0.97]], 0.9),
+        ([[1.0, 1.0]], 0.9),
+        ([[0.012, 0.01]], 0.008),
+        ([[0.2, 0.1]], None),
+        ([[0.0, 0.0]], None),
+        ([[NAN]], None),
+        ([], None),
+    ],
+)
+def test_the_break_is_round_and_below_the_final_accuracies(
+    lines: list[list[float]], expected: float | None
+) -> None:
+    assert choose_break(lines) == expected
+
+
+def test_curves_are_over_logarithmic_epochs_and_mostly_above_the_break() -> None:
+    panels = {"one": {"KD": rising(0.80), "T = 2": rising(0.863)}, "two": {"T = 2": rising(0.81)}}
+    figure = accuracy_curves_figure(panels, {"one": 0.88})
+    one, two = shown(figure)
+    assert [axes.get_title() for axes in (one, two)] == ["one", "two"]
+    for axes in (one, two):
+        assert (axes.get_xscale(), axes.get_yscale()) == ("log", "function")
+        assert axes.get_xlim() == (1, 500)
+        assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "10", "100", "500"]
+        ticks = axes.get_yticks().tolist()
+        assert ticks[:7] == pytest.approx([0.1 * k for k in range(7)])
+        assert ticks[7:] == pytest.approx([0.7, 0.75, 0.8, 0.85])
+        assert position(axes, 0.0) == pytest.approx(0)
+        assert position(axes, 0.7) <= 0.4 + 1e-9
+        below = position(axes, 0.7) - position(axes, 0.6)
+        above = position(axes, 0.8) - position(axes, 0.7)
+        (note,) = (text for text in texts(axes) if "expanded" in text)
+        assert note == f"expanded {round(above / below)}x above 0.7"
+        assert above / below > 5
+        assert [0.7, 0.7] in [list(own.get_ydata()) for own in axes.lines]
+        places = [position(axes, y) for y in np.linspace(0, 0.88, 200)]
+        assert all(np.diff(places) > 0)
+    assert line(one, COLOURS[0]).get_ydata()[-1] == pytest.approx(0.80, abs=0.01)
+    assert line(two, COLOURS[1]).get_xdata().tolist() == list(range(1, 501))  # one colour in all
+    assert "0.862" in texts(one)
+    assert "0.809" in texts(two)
+    (dashed,) = (own for own in one.lines if list(own.get_ydata()) == [0.88, 0.88])
+    assert dashed.get_linestyle() == "--"
+    assert one.get_ylim()[1] > 0.88
+    assert entries(figure) == ["KD", "T = 2", "paper"]
+    assert handle(figure, "T = 2").get_color() == COLOURS[1]
+    figure.draw_without_rendering()
+    ticks = [label for label in one.get_yticklabels() if label.get_text()]
+    assert [label.get_text() for label in ticks[6:8]] == ["0.6", "0.70"]
+    assert are_apart(ticks)
+
+
+def test_the_break_can_be_given() -> None:
+    (axes,) = shown(accuracy_curves_figure({"one": {"a": rising(0.86)}}, break_at=0.8))
+    assert any("above 0.8" in text for text in texts(axes))
+    (axes,) = shown(accuracy_curves_figure({"one": {"a": rising(0.5)}}, break_at=0.8))
+    assert any("above 0.4" in text for text in texts(axes))
+
+
+@pytest.mark.parametrize("break_at", [0.85, 0.795])  # just above a tick, just below one
+def test_no_tick_is_written_over_the_breaks(break_at: float) -> None:
+    figure = accuracy_curves_figure({"one": {"a": rising(0.9)}}, break_at=break_at)
+    figure.draw_without_rendering()
+    assert are_apart(label for label in shown(figure)[0].get_yticklabels() if label.get_text())
+
+
+def test_panels_of_another_scale_have_an_axis_of_their_own() -> None:
+    figure = accuracy_curves_figure(
+        {"high": {"a": rising(0.9)}, "higher": {"a": rising(0.95)}, "low": {"a": rising(0.02)}}
+    )
+    high, higher, low = shown(figure)
+    assert high.get_ylim() == higher.get_ylim()
+    assert high.get_yticks().tolist() == higher.get_yticks().tolist()
+    assert 0.02 < low.get_ylim()[1] < 0.03
+
+
+@pytest.mark.parametrize(
+    ("line", "best", "at"),
+    [
+        ([0.1, 0.15, 0.2, 0.12], "0.200", 3),
+        ([0.63], "0.630", 1),
+        ([NAN, 0.4, NAN, 0.6, NAN], "0.600", 4),
+        ([1.0, 1.0, 1.0], "1.000", 1),
+        ([0.0, 0.0], "0.000", 1),
+        ([0.001, 0.001], "0.001", 1),
+    ],
+)
+def test_the_best_accuracy_of_degenerate_curves(line: Sequence[float], best: str, at: int) -> None:
+    figure = accuracy_curves_figure({"one": {"a": line, "nothing": [NAN]}})
+    (axes,) = shown(figure)
+    (note,) = (text for text in axes.texts if text.get_text() == best)
+    assert note.xy[0] == at
+    known = [(epoch, y) for epoch, y in enumerate(line, start=1) if math.isfinite(y)]
+    drawn = axes.lines[0]
+    assert [tuple(point) for point in drawn.get_xydata()] == known
+    assert (drawn.get_marker() == "o") == (len(known) == 1)  # a line of one point is not seen
+    low, high = axes.get_ylim()
+    assert low == 0
+    assert max(y for _, y in known) < high
+    assert axes.get_xlim()[0] == 1
+    assert max(axes.get_yticks()) <= 1
+    assert entries(figure) == ["a"]
+    save_figure(figure, Path("degenerate"))
+
+
+def test_a_printed_accuracy_far_above_the_measured_ones_is_on_the_axis() -> None:
+    (axes,) = shown(accuracy_curves_figure({"one": {"a": [0.012, 0.012]}}, {"one": 0.86}))
+    assert axes.get_ylim()[1] > 0.86
+    assert axes.get_yscale() == "linear"
+
+
+def test_a_teacher_without_curves_is_said_to_be_unmeasured() -> None:
+    figure = accuracy_curves_figure({"one": {}, "two": {"a": [NAN]}, "three": {"a": []}})
+    assert [texts(axes) for axes in shown(figure)] == [["not measured"]] * 3
+    assert entries(accuracy_curves_figure({"one": {}})) == []
+
+
+# Fig. 10
+
+
+def test_points_without_a_quantity_are_left_out() -> None:
+    points = Points("NL", "ECE")
+    for k in range(5):
+        points.add("a" if k % 2 else "b", float(k), -float(k))
+    points.add("c", 1.0, None)
+    points.add("c", None, 1.0)
+    assert points.groups == {
+        "b": [(0, 0), (2, -2), (4, -4)], "a": [(1, -1), (3, -3)], "c": [],
+    }  # fmt: skip
+    assert points.correlation.startswith("Kendall's tau -1.00 [-1.00, ")
+    figure = scatter_figure([points, Points("x", "y")])
+    first, second = figure.axes
+    assert [len(drawn.get_offsets()) for drawn in first.collections] == [3, 2]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["b", "a"]
+    assert [text.get_text() for text in second.texts] == ["not measured"]
+    assert second.get_title() == "0 networks; a rank correlation takes 5 of different values"
+
+
+NO_FORMULA = r"$\frac{$ $x_1$"
+
+
+def names_in_every_figure() -> Iterable[Figure]:
+    """Yield figures with `NO_FORMULA` wherever a user's words go."""
+    x = NO_FORMULA
+    tsne, label = np.zeros((4, 2)), np.array([0, 1, 0, 1])
+    yield features_figure(tsne, label, [x, "b"], 0.5)
+    yield feature_grid_figure({x: [FeaturePanel(x, tsne, label, 0.5)]}, [x, "b"])
+    row = {"count": 3, "confidence": 0.5, "accuracy": 0.5}
+    yield reliability_figure([Curve(x, [row], 0.1)])
+    yield calibration_curves_figure([Pair(x, [row], [row])])
+    at = [{"lam": lam, "nl": 1.0, "entropy": 1.0, "dominance": 1.0} for lam in (0, 0.5, 1)]
+    yield vicinal_figure({x: at, "b": at})
+    yield linearity_gain_figure({x: {0.5: 0.1}, "b": {0.5: 0.2}}, {x: 0.1})
+    rows = [
+        {"network": n, "corruption": c, "severity": s, "accuracy": 0.5}
+        for n in (x, "b") for c, s in (("clean", 0), (x, 1))
+    ]  # fmt: skip
+    yield corruptions_figure(rows, "accuracy", x)
+    yield corruption_gains_figure({x: {x: Gain(0.1)}}, baseline=x)
+    yield accuracy_curves_figure({x: {x: [0.1, 0.2]}}, label=x)
+
+
+def test_names_are_shown_as_they_are_and_never_as_formulas(tmp_path: Path) -> None:
+    for figure in names_in_every_figure():
+        figure.savefig(tmp_path / "a.svg")
+        for suffix in ("png", "svg"):  # again, by our own way
+            save_figure(figure, tmp_path / "b")
+            assert (tmp_path / f"b.{suffix}").stat().st_size > 1000
+        comments = re.findall("<!-- (.*?) -->", (tmp_path / "b.svg").read_text())
+        assert any(NO_FORMULA in html.unescape(text) for text in comments)
