@@ -12,7 +12,6 @@ from omegaconf import OmegaConf
 from timm.data.imagenet_info import ImageNetInfo
 from torch import nn
 
-from mixkd.config.compose import compose
 from mixkd.config.network import NetworkConfig
 from mixkd.config.shipped import group_names
 from mixkd.errors import UserError
@@ -21,6 +20,7 @@ from mixkd.networks.checks import check_logits, check_training
 from mixkd.networks.cifar.resnet import CifarResNet
 from mixkd.networks.network import FrozenTeacher, Network, head_of
 from mixkd.networks.weights import load_weights, read_tensors, save_weights
+from mixkd.request import compose
 
 RESNET56 = Path(__file__).parents[3] / "shared" / "data" / "resnet56-4bfd9763.th"
 
