@@ -87,10 +87,10 @@ def _together(
     raw: Mapping[str, Any], resolved: Sequence[Problem], validated: Sequence[Problem]
 ) -> list[Problem]:
     """Return problems of a configuration, of each key one: what resolving found comes first."""
-    told = {problem.key for problem in resolved}
-    if raw["data"].get("source") == "run" and told & {"network.run", "network.export"}:
-        told.add("data")  # which the run was to say
-    others = [problem for problem in validated if problem.key not in told]
+    keys = {problem.key for problem in resolved}
+    if raw["data"].get("source") == "run" and keys & {"network.run", "network.export"}:
+        keys.add("data")  # which the run was to say
+    others = [problem for problem in validated if problem.key not in keys]
     sections = tuple(f"{problem.key}." for problem in others)
     return [p for p in resolved if not p.key.startswith(sections)] + others
 

@@ -52,12 +52,12 @@ def text_keys(command: str) -> dict[str, frozenset[Any]]:
     schemas = [SCHEMAS[command]]
     if command == "evaluate":
         schemas.append(EvaluateLogitsConfig)
-    found = {}
+    text = {}
     for key, field in (item for schema in schemas for item in fields_of(schema)):
         types = kinds(field)
         if str in types and not {list, dict} & types:
-            found[key] = frozenset(types | marks(field) & {PATH})
-    return found
+            text[key] = frozenset(types | marks(field) & {PATH})
+    return text
 
 
 def expand(command: str, overrides: Sequence[str], sweep: bool = False) -> list[str]:
@@ -121,9 +121,9 @@ def _text(key: str, value: str, types: frozenset[Any], sweep: bool) -> str:
         return value
     if sweep and len(parts := parted(value)) > 1:
         return ",".join(_text(key, part, types, sweep=False) for part in parts if part)
-    taken = {"null", *(("true", "false") if bool in types else ())}
+    no_text = {"null", *(("true", "false") if bool in types else ())}
     is_quoted = value[:1] in ("'", '"') and parsed is not None and not several
-    if is_quoted or value.lower() in taken:
+    if is_quoted or value.lower() in no_text:
         return value
     # What opens no interpolation that is closed is no interpolation.
     value = re.sub(r"(?s)(?<!\\)\$\{(?!.*\})", r"\\${", value)
