@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from types import UnionType
 from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
@@ -172,9 +173,15 @@ def _flat(annotation: Any) -> Iterator[Any]:
         yield get_origin(annotation) or annotation
 
 
+@cache
+def marks_of(section: type[BaseModel]) -> dict[str, set[Mark | Exists]]:
+    """Return the marks of each key of a section."""
+    return {key: marks(field) for key, field in section.model_fields.items()}
+
+
 def keys(section: type[BaseModel], *wanted: Mark) -> list[str]:
     """Return the keys of a section that bear any of some marks, in the order of its fields."""
-    return [key for key, field in section.model_fields.items() if marks(field) & {*wanted}]
+    return [key for key, borne in marks_of(section).items() if borne & {*wanted}]
 
 
 def pruned(
@@ -207,11 +214,11 @@ def pruned(
 
     kept = {}
     for key, value in raw.items():
-        field = schema.model_fields.get(key)
+        field, borne = schema.model_fields.get(key), marks_of(schema).get(key, set())
         if field is None:
             kept[key] = value
-        elif not marks(field) & {*without} and AsBefore(value) not in field.metadata:
-            is_path = CONTENT in marks(field) and isinstance(value, str) and value != "pretrained"
+        elif not borne & {*without} and AsBefore(value) not in field.metadata:
+            is_path = CONTENT in borne and isinstance(value, str) and value != "pretrained"
             kept[key] = content(value) if is_path else inner(field.annotation, value)
     return kept
 
