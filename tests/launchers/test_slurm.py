@@ -11,7 +11,6 @@ from typing import Any
 import cloudpickle
 import pytest
 
-from mixkd.config.compose import compose
 from mixkd.config.launcher import SlurmConfig
 from mixkd.config.validation import sweep_settings
 from mixkd.errors import UserError
@@ -20,6 +19,7 @@ from mixkd.launchers import slurm
 from mixkd.launchers.job import Outcome, was_stopped
 from mixkd.launchers.local import Job
 from mixkd.launchers.slurm import SlurmJob, make_executor, submit_jobs
+from mixkd.request import compose
 from mixkd.runs.status import write_status
 
 submitit = pytest.importorskip("submitit")

@@ -8,7 +8,6 @@ from omegaconf import OmegaConf
 from timm.data.imagenet_info import ImageNetInfo
 from torch import nn
 
-from mixkd.config.compose import compose
 from mixkd.config.network import NetworkConfig
 from mixkd.config.shipped import group_names
 from mixkd.errors import UserError
@@ -16,6 +15,7 @@ from mixkd.networks.build import build_network
 from mixkd.networks.checks import check_logits
 from mixkd.networks.cifar.resnet import CifarResNet
 from mixkd.networks.network import Network
+from mixkd.request import compose
 
 
 def section(*words: str) -> NetworkConfig:

@@ -2,11 +2,11 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
-from mixkd.config.compose import compose
 from mixkd.config.network import NetworkConfig
 from mixkd.networks.build import build_network
 from mixkd.networks.checks import check_logits
 from mixkd.networks.network import FrozenTeacher, Network, head_of
+from mixkd.request import compose
 
 
 def section(*words: str) -> NetworkConfig:

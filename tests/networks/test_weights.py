@@ -8,13 +8,13 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
-from mixkd.config.compose import compose
 from mixkd.config.network import NetworkConfig
 from mixkd.errors import UserError
 from mixkd.networks.build import build_network
 from mixkd.networks.cifar.resnet import CifarResNet
 from mixkd.networks.network import Network
 from mixkd.networks.weights import load_weights, read_tensors, save_weights
+from mixkd.request import compose
 
 NAMES = [f"class{k}" for k in range(10)]
 

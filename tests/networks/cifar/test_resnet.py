@@ -5,13 +5,13 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
-from mixkd.config.compose import compose
 from mixkd.config.network import NetworkConfig
 from mixkd.errors import UserError
 from mixkd.networks.build import build_network
 from mixkd.networks.cifar.resnet import CifarResNet
 from mixkd.networks.network import Network
 from mixkd.networks.weights import load_weights
+from mixkd.request import compose
 
 RESNET56 = Path(__file__).parents[4] / "shared" / "data" / "resnet56-4bfd9763.th"
 
