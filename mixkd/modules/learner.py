@@ -175,9 +175,9 @@ class Learner(LightningModule, ABC):
             raise NotFinite(f"{text}; {LOWER}") from error
         self.reliability = self.validation.reliability()
         self.validation.reset()
-        found = {f"val/{name}": value for name, value in metrics.items() if name != "n"}
-        self.values |= found
-        self.log_dict(found, rank_zero_only=True)  # already summed over all processes
+        logged = {f"val/{name}": value for name, value in metrics.items() if name != "n"}
+        self.values |= logged
+        self.log_dict(logged, rank_zero_only=True)  # already summed over all processes
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Clip the gradients. (Lightning's own clipping refuses fused optimizers under bf16.)"""
