@@ -15,6 +15,7 @@ from mixkd.reproduction.study import Study, Wanted
 
 from .paper.comparison import Comparison
 from .paper.figures.scatter import Points, scatter_figure
+from .paper.runs import beside_teacher
 
 DATASET = "cifar100"
 TEACHERS = ("convnext_large", "vit_b16", "resnet152v2", "convnext_tiny")
@@ -39,7 +40,7 @@ def runs(study: Study) -> Iterator[Wanted]:
         trained.append(study.distilled(DATASET, teacher, "kd")[0])
         trained += [study.distilled(DATASET, teacher, "kd_mixup", t)[0] for t in OTHERS]
         yield from study.distilled(DATASET, teacher, "kd_mixup", "2")[:1]
-        yield study.beside_teacher(DATASET, teacher)[0]
+        yield beside_teacher(study, DATASET, teacher)[0]
     for network in trained:
         yield network
         yield study.evaluated(network, "vicinal")

@@ -14,6 +14,7 @@ from mixkd.report.sections import Drawing
 from mixkd.report.table import NOTES, SEEDS, Column, Table, Value
 from mixkd.reproduction.study import Study, Wanted
 
+from . import table6
 from .paper.comparison import Comparison, pair_of_columns
 from .paper.figures.linearity_gain import (
     linearity_gain,
@@ -22,29 +23,20 @@ from .paper.figures.linearity_gain import (
 )
 
 DATASET = "cifar100"
-TEACHERS = ("resnet152v2", "convnext_large", "vit_b16", "convnext_tiny")
 METRIC = "vicinal/train/delta_lin_peak"
 MEAN = "vicinal/train/delta_lin_global"
 UNBIASED = {"halfway": "Gain at λ = 0.5", "mean": "Mean gain over λ"}  # that no noise makes larger
-PAIRED = (
-    "s.e. and bands: paired standard errors over the pairs of images, means of the seeds' own; "
-    "they say nothing of other seeds. A peak is biased upwards."
-)
 
 
 def runs(study: Study) -> Iterator[Wanted]:
     """Yield the runs: those of Table 6."""
-    yield from study.from_labels(DATASET, "erm")
-    for teacher in TEACHERS:
-        yield from study.distilled(DATASET, teacher, "kd")
-        yield from study.distilled(DATASET, teacher, "kd_mixup", "2")
-        yield from study.beside_teacher(DATASET, teacher)
+    yield from table6.runs(study)
 
 
 def render(comparison: Comparison) -> Iterator[Table | Drawing]:
     """Yield the figure, and its peaks."""
     gains, errors, printed, rows, paths = {}, {}, {}, [], []
-    for teacher in TEACHERS:
+    for teacher in table6.TEACHERS:
         subject, name = (
             Subject(DATASET, "student", teacher, "kd_mixup", "2"),
             comparison.label(teacher),
@@ -72,7 +64,7 @@ def render(comparison: Comparison) -> Iterator[Table | Drawing]:
         row["seeds"] = float(len(of_seeds))
         row["notes"] = comparison.results.remarks(subject, "vicinal")
         rows.append(row)
-    caption = comparison.caption(DATASET, PAIRED)
+    caption = comparison.caption(DATASET, f"s.e. and bands: {table6.STANDARD_ERRORS}")
     figure = linearity_gain_figure(gains, printed, errors)
     yield Drawing("fig5", "Gain in linearity", caption, figure, tuple(paths))
     columns = [

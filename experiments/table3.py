@@ -9,23 +9,17 @@ from collections.abc import Iterator
 from mixkd.report.table import Table
 from mixkd.reproduction.study import Study, Wanted
 
-from .paper.comparison import Comparison, teachers_and_students
+from .paper.comparison import Comparison
+from .paper.students import runs_of_students, tables_of_students
 
 DATASET = "cifar100"
-TEACHERS = ("convnext_large", "vit_b16", "resnet152v2", "convnext_tiny")
 
 
 def runs(study: Study) -> Iterator[Wanted]:
     """Yield the runs."""
-    for teacher in TEACHERS:
-        yield study.teacher(DATASET, teacher)
-        yield from study.distilled(DATASET, teacher, "kd_mixup", "2")
-    yield from study.from_labels(DATASET, "erm")
+    yield from runs_of_students(study, DATASET)
 
 
 def render(comparison: Comparison) -> Iterator[Table]:
     """Yield the table, and paired differences of the students from teacher and baseline."""
-    yield from teachers_and_students(
-        "table3", "CIFAR-100: teachers and students", comparison.caption(DATASET), DATASET,
-        TEACHERS, comparison,
-    )  # fmt: skip
+    yield from tables_of_students("table3", "CIFAR-100: teachers and students", DATASET, comparison)

@@ -15,6 +15,7 @@ from mixkd.report.table import NOTES, SEEDS, Column, Table, Value
 from mixkd.reproduction.study import Study, Wanted
 
 from .paper.comparison import Comparison, pair_of_columns
+from .paper.runs import beside_teacher
 
 DATASET = "cifar100"
 TEACHERS = ("resnet152v2", "convnext_large", "vit_b16", "convnext_tiny")
@@ -43,9 +44,9 @@ MORE = {
     "mi_bound": ("vicinal/train/mi_bound_mixed", "Bound on MI, mixed (nats)"),
     "mi_paper": ("vicinal/train/mi_paper_mixed", "eq. 10 as printed, mixed"),
 }
-PAIRED = (
-    "s.e.: paired standard errors over the pairs of images, means of the seeds' own; they say "
-    "nothing of other seeds. A peak is biased upwards."
+STANDARD_ERRORS = (
+    "paired standard errors over the pairs of images, means of the seeds' own; they say nothing of "
+    "other seeds. A peak is biased upwards."
 )
 
 
@@ -55,7 +56,7 @@ def runs(study: Study) -> Iterator[Wanted]:
     for teacher in TEACHERS:
         yield from study.distilled(DATASET, teacher, "kd")
         yield from study.distilled(DATASET, teacher, "kd_mixup", "2")
-        yield from study.beside_teacher(DATASET, teacher)
+        yield from beside_teacher(study, DATASET, teacher)
 
 
 def render(comparison: Comparison) -> Iterator[Table]:
@@ -82,5 +83,5 @@ def render(comparison: Comparison) -> Iterator[Table]:
         row["seeds"] = float(len(comparison.results.seeds(subject, "vicinal")))
         row["notes"] = comparison.results.remarks(subject, "vicinal")
         rows.append(row)
-    caption = comparison.caption(DATASET, PAIRED)
+    caption = comparison.caption(DATASET, f"s.e.: {STANDARD_ERRORS}")
     yield Table("table6", "Gain in linearity and alignment", caption, columns, rows)

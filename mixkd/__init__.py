@@ -4,8 +4,8 @@ As a library it works on any PyTorch model, without configurations or run direct
 
 - losses, on logits: `distillation_kl`, `mixed_cross_entropy`, `distillation`, `soften`, `Losses`
 - the vicinal stream: `VicinalStream`, `Mixing`, `vicinal_batches`, `VicinalBatch`, `mix`
-- metrics, streamed: `Calibration`, `ClasswiseECE`, `TemperatureFit`; between images `Line`,
-  `pair_values`
+- metrics, streamed: `Calibration`, `ClasswiseECE`, `TemperatureFit`; between images
+  `VicinalLinearity` of `answers_between`, and its parts `Line` and `pair_values`
 - analysis of a model on images: `measure_calibration`, `fit_temperature`, `measure_linearity`,
   `Linearity`
 - networks of `mixkd export`, from a folder or the Hugging Face Hub: `load_network`
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         soften,
     )
     from mixkd.metrics.calibration import Calibration, ClasswiseECE, TemperatureFit
-    from mixkd.metrics.vicinal import Line, pair_values
+    from mixkd.metrics.vicinal import Line, VicinalLinearity, answers_between, pair_values
     from mixkd.vicinal import Mixing, VicinalBatch, VicinalStream, mix
 
 __version__ = "0.1.0"
@@ -47,7 +47,9 @@ __all__ = [
     "Mixing",
     "TemperatureFit",
     "VicinalBatch",
+    "VicinalLinearity",
     "VicinalStream",
+    "answers_between",
     "distillation",
     "distillation_kl",
     "fit_temperature",
@@ -78,7 +80,7 @@ _HOMES = {
         "soften",
     ),
     "metrics.calibration": ("Calibration", "ClasswiseECE", "TemperatureFit"),
-    "metrics.vicinal": ("Line", "pair_values"),
+    "metrics.vicinal": ("Line", "VicinalLinearity", "answers_between", "pair_values"),
     "vicinal": ("Mixing", "VicinalBatch", "VicinalStream", "mix"),
 }
 

@@ -217,9 +217,9 @@ def run_single(command: str, overrides: list[str]) -> int:
 
 def run_export(overrides: list[str]) -> int:
     """Export a network; print where to, and how well it agrees."""
-    from mixkd.request import request_export
+    from mixkd.request import accept_export, compose
 
-    tell(import_module("mixkd.tasks.export").export(request_export(overrides)))
+    tell(import_module("mixkd.tasks.export").export(accept_export(compose("export", overrides))))
     return 0
 
 

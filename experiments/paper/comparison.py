@@ -1,7 +1,7 @@
 """Parts of artefacts: measured beside printed numbers, calibration, paired differences."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mixkd.metrics.paired import compare, same_images
@@ -287,48 +287,3 @@ def paired_table(
             row["notes"] = "; ".join(dict.fromkeys(filter(None, remarks)))
         rows.append(row)
     return Table(name, title, caption, columns, rows)
-
-
-def teachers_and_students(
-    name: str,
-    title: str,
-    about: str,
-    dataset: str,
-    teachers: Sequence[str],
-    comparison: Comparison,
-) -> Iterator[Table]:
-    """Yield a table of teachers, their students at T = 2 and the baseline, and their differences.
-
-    Args:
-        name: of its files.
-        title: one line.
-        about: the caption.
-        dataset: as the paper names it.
-        teachers: as the paper names them.
-        comparison: measured and printed numbers.
-    """
-    baseline = Subject(dataset, "student", "", "erm")
-    rows = [
-        ({"model": f"{comparison.label(t)}, teacher"}, Subject(dataset, "teacher", t))
-        for t in teachers
-    ]
-    pairs = []
-    for teacher in teachers:
-        student, label = (
-            Subject(dataset, "student", teacher, "kd_mixup", "2"),
-            comparison.label(teacher),
-        )
-        rows.append(({"model": f"student of {label}"}, student))
-        pairs += [
-            (f"student of {label}", student, "its teacher", Subject(dataset, "teacher", teacher)),
-            (f"student of {label}", student, "baseline", baseline),
-        ]
-    rows.append(({"model": "baseline student, labels alone"}, baseline))
-    yield calibration_table(name, title, about, [Column("model", "Model")], rows, comparison)
-    yield paired_table(
-        f"{name}-paired",
-        f"{title}: paired differences",
-        f"{about} {PAIRED}",
-        pairs,
-        comparison.results,
-    )

@@ -38,7 +38,7 @@ def feature_parts(
             printed = comparison.printed_pair((subject, metrics[0]), (subject, metrics[1]))
             runs = comparison.results.runs(subject, "features")
             seed, run = next(iter(runs.items()), (0, None))
-            arrays = run.features if run else {}
+            arrays = run.shown_arrays("features.npz") if run else {}
             panel = FeaturePanel(label, printed=printed)
             if run is not None and arrays:
                 classes = [str(name) for name in arrays["classes"]]

@@ -30,6 +30,7 @@ class AnalysisConfig(Section):
         prefix: how the names of its metrics begin.
         files: what it writes into a run directory, beside figures.
         columns: of its CSV files, the texts and the numbers that every row holds.
+        arrays: of its npz files, the names of those that a report shows.
         asks_others: where it asks teachers and baselines as well, what about, in words.
         is_for_baselines: whether baselines ask for it, where no analysis that asks them is chosen.
         is_drawn: whether artefacts of experiments/ show it, so that a report needs no plain table.
@@ -40,6 +41,7 @@ class AnalysisConfig(Section):
     prefix: ClassVar[str]
     files: ClassVar[tuple[str, ...]] = ()
     columns: ClassVar[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {}
+    arrays: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     asks_others: ClassVar[str] = ""
     is_for_baselines: ClassVar[bool] = False
     is_drawn: ClassVar[bool] = False
@@ -63,6 +65,11 @@ class AnalysisConfig(Section):
     def further_data(self, data: DataConfig) -> Iterator[CorruptedDataConfig]:
         """Yield data of its own, by whose content a run is named; by default there is none."""
         yield from ()
+
+    @classmethod
+    def are_sound(cls, arrays: Mapping[str, Any]) -> bool:
+        """Return whether numpy arrays by name, as a file holds them, are what it would write."""
+        return True
 
     @abstractmethod
     def forward_images(self, sizes: Mapping[str, int]) -> float:

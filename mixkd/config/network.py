@@ -20,6 +20,7 @@ from mixkd.config.fields import (
     Positive,
     RunDir,
     Section,
+    Share,
     takes,
     value_of,
 )
@@ -30,7 +31,7 @@ class HeadConfig(Section):
     """The paper's bottleneck head; see networks.BottleneckHead."""
 
     units: Count
-    dropout: Annotated[float, takes("a number in [0, 1)", ge=0, lt=1)]
+    dropout: Share
 
 
 class NetworkConfig(Section):

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from mixkd.config.analyses import AnalysisConfig, defined_in
+from mixkd.files.layout import FIGURES
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
+    from matplotlib.figure import Figure
     from torch import nn
 
     from mixkd.config.tasks import EvaluateConfig
@@ -59,6 +61,12 @@ class Context:
     def writes(self) -> bool:
         """Whether this process is the one that writes files."""
         return self.trainer.is_global_zero
+
+    def save_figure(self, figure: Figure, name: str) -> None:
+        """Write a figure, as png and svg, into the run directory."""
+        from mixkd.plots.style import save_figure
+
+        save_figure(figure, self.run.path / FIGURES / name)
 
     def passes(
         self,

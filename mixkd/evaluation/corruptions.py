@@ -242,7 +242,6 @@ class CorruptionsAnalysis(Analysis[CorruptionsConfig]):
 
         from mixkd.files.writing import write_csv
         from mixkd.plots.corruptions import corruptions_figure
-        from mixkd.plots.style import save_figure
 
         names, severities = self.section.chosen, self.section.severities
         evaluated, test = context.evaluated, context.data.splits.test
@@ -281,7 +280,7 @@ class CorruptionsAnalysis(Analysis[CorruptionsConfig]):
             write_csv(context.run.path / "corruptions.csv", [columns | row for row in rows])
             for column, label in FIGURES.items():
                 figure = corruptions_figure(rows, column, label)
-                save_figure(figure, context.run.path / f"figures/corruptions-{column}")
+                context.save_figure(figure, f"corruptions-{column}")
         return metrics
 
     def answers(self, context: Context, images: AnyImages, data: DataConfig) -> Answers:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from mixkd.data.splits import Splits
     from mixkd.runs.run import Metrics
 
-PAPERS = ("baby", "boy", "girl", "man", "woman")
-
 
 class FeaturesConfig(AnalysisConfig):
     """Penultimate features of test images: t-SNE, clusters and their V-measure."""
@@ -33,6 +32,7 @@ class FeaturesConfig(AnalysisConfig):
     prefix = "features/"
     is_drawn = True
     files = ("features.npz",)
+    arrays = {"features.npz": ("tsne", "position", "classes")}  # noqa: RUF012
 
     classes: Annotated[
         Annotated[list[str], Field(min_length=2), AfterValidator(each_once)] | None,
@@ -40,6 +40,19 @@ class FeaturesConfig(AnalysisConfig):
     ]
     n_images: Annotated[int, takes("a whole number, 5 or more", ge=5)]
     seed: Annotated[int, takes("a whole number from 0 to 4294967295", ge=0, le=2**32 - 1)]
+
+    @classmethod
+    def are_sound(cls, arrays: Mapping[str, Any]) -> bool:
+        """Return whether there are coordinates [n, 2], and a class by its position in names."""
+        tsne, position, classes = (arrays[name] for name in cls.arrays["features.npz"])
+        return bool(
+            tsne.ndim == 2 and tsne.shape[1] == 2 and tsne.dtype.kind == "f"
+            and position.shape == (len(tsne),) and position.dtype.kind in "iu"
+            and classes.ndim == 1 and classes.dtype.kind == "U" and len(classes) <= len(tsne)
+            and np.isfinite(tsne).all()
+            and ((position >= 0) & (position < len(classes))).all()
+            and (classes.view(np.uint32) <= sys.maxunicode).all()
+        )  # fmt: skip
 
     def forward_images(self, sizes: Mapping[str, int]) -> float:
         """Return how many images a network answers, at most."""
@@ -58,9 +71,7 @@ class FeaturesAnalysis(Analysis[FeaturesConfig]):
         from mixkd.data.module import check_shares
 
         valid = list(splits.classes)
-        names: Sequence[str] = self.section.classes or [name for name in PAPERS if name in valid]
-        if not self.section.classes and len(names) < len(PAPERS):
-            names = valid[:5]
+        names = self.section.classes or valid[:5]
         for name in names:
             if name not in valid:
                 raise UserError.of(
@@ -87,7 +98,6 @@ class FeaturesAnalysis(Analysis[FeaturesConfig]):
         from mixkd.metrics.features import clusters, embedding, v_measure
         from mixkd.networks.network import last_layer
         from mixkd.plots.features import features_figure
-        from mixkd.plots.style import save_figure
 
         names, seed = self.classes, self.section.seed
         say(f"features: {len(self.splits.test):,} test images of {', '.join(names)}")
@@ -107,7 +117,7 @@ class FeaturesAnalysis(Analysis[FeaturesConfig]):
             arrays |= {"position": position, "cluster": cluster, "tsne": tsne}
             write_npz(context.run.path / "features.npz", arrays | {"classes": np.array(names)})
             figure = features_figure(tsne, position, names, score)
-            save_figure(figure, context.run.path / "figures/features")
+            context.save_figure(figure, "features")
         return {"features/v_measure": score, "features/n": len(position)}
 
 

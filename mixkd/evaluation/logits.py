@@ -10,7 +10,7 @@ from mixkd.config.tasks import EvaluateLogitsConfig
 from mixkd.console import note
 from mixkd.errors import UserError, shortened
 from mixkd.evaluation.calibration import fitted_temperature, record
-from mixkd.files.arrays import Archive, opened
+from mixkd.files.arrays import Archive, open_npz
 from mixkd.files.layout import METRICS, RELIABILITY
 from mixkd.files.reading import Damaged
 from mixkd.files.writing import file_fingerprint, write_csv, write_json
@@ -34,7 +34,7 @@ def evaluate_logits(cfg: EvaluateLogitsConfig, run: Run) -> Metrics:
     """
     path = Path(cfg.logits)
     try:
-        with opened(path) as archive:
+        with open_npz(path) as archive:
             logits, label = _read(path, archive, "")
             index = _read_index(path, archive, len(label))
             held_out = _read(path, archive, "val_") if "val_logits" in archive.names else None

@@ -116,7 +116,6 @@ class VicinalAnalysis(Analysis[VicinalConfig]):
         """Return `vicinal/<split>/...`; write vicinal.csv and a figure a split."""
         from mixkd.files.writing import write_csv
         from mixkd.metrics.vicinal import VicinalLinearity, answers_between
-        from mixkd.plots.style import save_figure
         from mixkd.plots.vicinal import vicinal_figure
 
         data, networks = context.data, context.networks
@@ -139,7 +138,7 @@ class VicinalAnalysis(Analysis[VicinalConfig]):
             for name, of_network in rows.items():
                 table += [{"split": split, "network": name, **row} for row in of_network]
             if context.writes:
-                save_figure(vicinal_figure(rows), context.run.path / f"figures/vicinal-{split}")
+                context.save_figure(vicinal_figure(rows), f"vicinal-{split}")
         if context.writes:
             blank = dict.fromkeys(chain(COLUMNS, *table), "")
             write_csv(context.run.path / "vicinal.csv", [blank | row for row in table])

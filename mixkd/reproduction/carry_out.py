@@ -16,7 +16,7 @@ Done = dict[Any, Outcome]  # by Wanted.job
 
 
 @dataclass(frozen=True)
-class Looked:
+class RunStatus:
     """A run that is wanted: what is known of it now.
 
     Attributes:
@@ -41,26 +41,25 @@ class Looked:
 
 def distinct(wanted: Iterable[Wanted]) -> list[Wanted]:
     """Return each run once, with those that it uses, in the order in which they can be run."""
-    found = {each.job: each for one in wanted for each in one.with_those_before()}
-    return sorted(found.values(), key=lambda each: each.depth)
+    by_job = {run.job: run for last in wanted for run in last.with_those_before()}
+    return sorted(by_job.values(), key=lambda run: run.depth)
 
 
-def look_at(wanted: Iterable[Wanted], root: Path) -> list[Looked]:
+def statuses(wanted: Iterable[Wanted], root: Path) -> list[RunStatus]:
     """Look at every run without running it.
 
     Args:
         wanted: distinct runs, in the order in which they can be run.
         root: where runs are kept.
     """
-    known: dict[Any, Looked] = {}
-    for each in wanted:
-        paths = {key: known[used.job] for key, used in each.uses}
-        if all(used.is_finished for used in paths.values()):
-            planned = _look(each, {key: used.path for key, used in paths.items()}, root)
-            known[each.job] = Looked(each, planned)
-        else:
-            known[each.job] = Looked(each, None)
-    return list(known.values())
+    by_job: dict[Any, RunStatus] = {}
+    for run in wanted:
+        uses = {key: by_job[used.job] for key, used in run.uses}
+        planned = None
+        if all(used.is_finished for used in uses.values()):
+            planned = _planned(run, {key: used.path for key, used in uses.items()}, root)
+        by_job[run.job] = RunStatus(run, planned)
+    return list(by_job.values())
 
 
 def make(wanted: Sequence[Wanted], root: Path, name: str, settings: SweepSettings) -> Done:
@@ -78,19 +77,17 @@ def make(wanted: Sequence[Wanted], root: Path, name: str, settings: SweepSetting
         UserError: if none of the runs that are missing can be run.
     """
     done: Done = {}
-    for depth in sorted({each.depth for each in wanted}):
-        layer = [each for each in wanted if each.depth == depth]
-        ready = [each for each in layer if all(_ended_well(done, u) for _, u in each.uses)]
-        for each in layer:
-            if each not in ready:
-                done[each.job] = _waiting(each, done)
+    for depth in sorted({run.depth for run in wanted}):
+        layer = [run for run in wanted if run.depth == depth]
+        ready = [run for run in layer if all(_ended_well(done, used) for _, used in run.uses)]
+        done |= {run.job: _waiting(run, done) for run in layer if run not in ready}
         plan = []
-        for number, each in enumerate(ready, start=1):
-            paths = {key: done[used.job].path for key, used in each.uses}
-            planned = _look(each, paths, root, f"[{depth + 1}: {number}/{len(ready)}] ")
-            more = (f"sweep.name={name}",)
+        for number, run in enumerate(ready, start=1):
+            paths = {key: done[used.job].path for key, used in run.uses}
+            planned = _planned(run, paths, root, f"[{depth + 1}: {number}/{len(ready)}] ")
             # Another reproduction, or a user, may be at it: what it makes is taken.
-            plan.append(replace(planned, job=replace(planned.job, more=more, waits=True)))
+            job = replace(planned.job, more=(f"sweep.name={name}",), waits=True)
+            plan.append(replace(planned, job=job))
         plan = with_twins(plan)
         if not any(outcome.status == 0 for outcome in done.values()):
             _refuse_all(plan)  # nothing is lost
@@ -100,8 +97,8 @@ def make(wanted: Sequence[Wanted], root: Path, name: str, settings: SweepSetting
             outcomes = [p.outcome if p.twin is None else plan[p.twin].outcome for p in plan]
         else:
             outcomes = [outcome for _, outcome in carry_out(plan, settings, list)]
-        for each, planned, outcome in zip(ready, plan, outcomes, strict=True):
-            done[each.job] = outcome or Outcome("interrupted", planned.job.path, text="not run")
+        for run, planned, outcome in zip(ready, plan, outcomes, strict=True):
+            done[run.job] = outcome or Outcome("interrupted", planned.job.path, text="not run")
         states = {outcome.state for outcome in done.values()}
         if "interrupted" in states or (settings.sweep.fail_fast and "failed" in states):
             break
@@ -113,20 +110,21 @@ def _ended_well(done: Done, used: Wanted) -> bool:
     return outcome is not None and outcome.state in ("finished", "skipped")
 
 
-def _waiting(each: Wanted, done: Done) -> Outcome:
-    states = [done[used.job].state for _, used in each.uses if not _ended_well(done, used)]
+def _waiting(run: Wanted, done: Done) -> Outcome:
+    """Return the outcome of a run that is not run, as one that it uses has not finished."""
+    states = [done[used.job].state for _, used in run.uses if not _ended_well(done, used)]
     if "submitted" in states:
         return Outcome("submitted", text="it uses a run that is queued; the same command goes on")
     return Outcome("failed", text="not run: it uses a run that failed")
 
 
-def words_of(wanted: Wanted, paths: Mapping[str, str], root: Path) -> tuple[str, ...]:
+def overrides_of(wanted: Wanted, paths: Mapping[str, str], root: Path) -> tuple[str, ...]:
     """Return a run's overrides with the directories of the runs that it uses."""
-    return (*wanted.words, *(f"{k}={p}" for k, p in paths.items()), f"run.root={root}")
+    return (*wanted.overrides, *(f"{k}={p}" for k, p in paths.items()), f"run.root={root}")
 
 
-def _look(wanted: Wanted, paths: Mapping[str, str], root: Path, label: str = "") -> Planned:
-    return plan_job(Job(wanted.command, words_of(wanted, paths, root), label=label))
+def _planned(wanted: Wanted, paths: Mapping[str, str], root: Path, label: str = "") -> Planned:
+    return plan_job(Job(wanted.command, overrides_of(wanted, paths, root), label=label))
 
 
 def _refuse_all(plan: Sequence[Planned]) -> None:
@@ -134,5 +132,5 @@ def _refuse_all(plan: Sequence[Planned]) -> None:
     missing = [p.outcome for p in plan if p.outcome is None or p.outcome.state != "skipped"]
     texts = [outcome.text for outcome in missing if outcome is not None]
     if missing and len(texts) == len(missing):
-        told = "\n".join(dict.fromkeys(texts))
-        raise UserError.of("reproduce", f"none of {len(missing)} runs can be run:\n{told}")
+        reasons = "\n".join(dict.fromkeys(texts))
+        raise UserError.of("reproduce", f"none of {len(missing)} runs can be run:\n{reasons}")

@@ -11,7 +11,7 @@ from mixkd.config.launcher import LocalConfig
 from mixkd.config.tasks import SweepSettings
 from mixkd.console import cores, say
 from mixkd.reproduction.artefact import Artefact
-from mixkd.reproduction.carry_out import distinct, look_at
+from mixkd.reproduction.carry_out import distinct, statuses
 from mixkd.reproduction.record import command_of
 from mixkd.reproduction.study import Wanted
 
@@ -36,7 +36,7 @@ def estimate(
     from mixkd.reproduction.speed import measure_speed
 
     runs = distinct(run for needed in wanted.values() for run in needed)
-    states = look_at(runs, root)
+    states = statuses(runs, root)
     busy = hasattr(os, "getloadavg") and os.getloadavg()[0] > 0.5
     finished = {state.wanted.job for state in states if state.is_finished}
     missing = [run for run in runs if run.job not in finished]

@@ -81,18 +81,17 @@ class Work:
     @property
     def models(self) -> list[Model]:
         """The networks at work."""
-        found = [model for model, _ in self.forward]
-        return [
-            *([self.train[0]] if self.train else []), *found, *([self.tape[1]] if self.tape else [])
-        ]  # fmt: skip
+        models = [self.train[0]] if self.train else []
+        models += [model for model, _ in self.forward]
+        return models + ([self.tape[1]] if self.tape else [])
 
     def seconds(self, speeds: Mapping[Model, Speed]) -> float:
         """Return how long it takes, without the answers that it shares."""
-        found = START + sum(count / speeds[model].forward for model, count in self.forward)
+        seconds = START + sum(count / speeds[model].forward for model, count in self.forward)
         if self.train is not None:
             model, count = self.train
-            found += count / speeds[model].train
-        return found
+            seconds += count / speeds[model].train
+        return seconds
 
     def disk(self, speeds: Mapping[Model, Speed]) -> float:
         """Return the bytes that its checkpoints and weights take."""
@@ -107,61 +106,75 @@ def work_of(wanted: Wanted) -> Work:
     Raises:
         UserError: if it cannot be composed, or its images cannot be counted.
     """
-    cfg = _composed(wanted)
-    used = {key: _composed(run) for key, run in wanted.uses}
-    learner = {"finetune": "network", "distill": "student", "evaluate": "network"}[wanted.command]
-    first = used.get("network.run", cfg)
-    data = (first if wanted.command == "evaluate" else cfg)["data"]
-    n_train, n_val, n_test, classes, side = _counts(data)
-    batch = int(data["batch_size"])
+    composed = _Composed(wanted)
+    return composed.evaluation() if wanted.command == "evaluate" else composed.training()
 
-    def model(section: Mapping[str, Any]) -> Model:
-        kept = {key: section.get(key) for key in TIMED}
-        size, trainer = int(data["size"] or side), cfg["trainer"]
+
+class _Composed:
+    """The configuration of a run, and of the runs that it uses."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        self.wanted, self.cfg = wanted, _composed(wanted)
+        self.used = {key: _composed(run) for key, run in wanted.uses}
+        # An evaluation has the data of the run that it measures.
+        data = (self.used.get("network.run") or self.cfg)["data"]
+        self.train, self.val, self.test, self.classes, side = _counts(data)
+        self.batch, self.size = int(data["batch_size"]), int(data["size"] or side)
+
+    def model(self, section: Mapping[str, Any]) -> Model:
+        """Return a network as this run asks it."""
+        trainer = self.cfg["trainer"]
         return Model(
-            OmegaConf.to_yaml(kept),
-            classes,
-            size,
-            min(batch, 200),
+            OmegaConf.to_yaml({key: section.get(key) for key in TIMED}),
+            self.classes,
+            self.size,
+            min(self.batch, 200),
             str(trainer["precision"]),
             bool(trainer["channels_last"]),
         )
 
-    def own(key: str) -> Model | None:
-        """Return the network under a key of this run, or of the run that it names."""
-        run = used.get(f"{key}.run", used.get(key))
-        if run is None:
-            section = cfg.get(key.split(".")[0])
-            known = isinstance(section, dict) and (section.get("name") or section.get("factory"))
-            return model(section) if known and section is not None else None
-        return model(run["student" if run["task"] == "distill" else "network"])
+    def network(self, key: str) -> Model | None:
+        """Return the network under a key of this run, or of the run that it names there."""
+        run = self.used.get(f"{key}.run", self.used.get(key))
+        if run is not None:
+            return self.model(run["student" if run["task"] == "distill" else "network"])
+        section = self.cfg.get(key.split(".")[0])
+        if not isinstance(section, dict) or not (section.get("name") or section.get("factory")):
+            return None
+        return self.model(section)
 
-    network = own(learner) if wanted.command != "distill" else model(cfg["student"])
-    assert network is not None
-    teacher = own("teacher") if wanted.command != "finetune" else None
-    if wanted.command != "evaluate":
-        epochs = int(cfg["trainer"]["max_epochs"])
-        seen = epochs * n_train
-        forward = [(network, float(epochs * n_val + n_test))]
+    def training(self) -> Work:
+        """Return what a training does."""
+        cfg = self.cfg
+        learner = cfg["student" if self.wanted.command == "distill" else "network"]
+        network, epochs = self.model(learner), int(cfg["trainer"]["max_epochs"])
+        seen = float(epochs * self.train)
+        forward = [(network, float(epochs * self.val + self.test))]
         tape = None
-        if teacher is not None and cfg["teacher"].get("tape"):
-            stream = [dict(wanted.uses).get("teacher.run"), cfg["teacher"], cfg["data"]]
-            stream += [cfg["method"]["mix"], cfg["stream"]["seed"], cfg["seed"]]
-            tape = (repr(stream), teacher, float(seen))
-        elif teacher is not None:
-            forward.append((teacher, float(seen)))
-        if cfg["stage1"]["epochs"] and cfg[learner].get("pretrained"):
-            forward.append((network, float(cfg["stage1"]["epochs"] * (n_train + n_val))))
+        if (teacher := self.network("teacher")) is not None:
+            if cfg["teacher"].get("tape"):
+                stream = [dict(self.wanted.uses).get("teacher.run"), cfg["teacher"], cfg["data"]]
+                stream += [cfg["method"]["mix"], cfg["stream"]["seed"], cfg["seed"]]
+                tape = (repr(stream), teacher, seen)
+            else:
+                forward.append((teacher, seen))
+        if cfg["stage1"]["epochs"] and learner.get("pretrained"):
+            forward.append((network, float(cfg["stage1"]["epochs"] * (self.train + self.val))))
         slots = {"sgd": 2, "adam": 3, "adamw": 3}[cfg["optimizer"]["name"]]
-        return Work((network, float(seen)), tuple(forward), 2 * slots + 1, tape)
-    asked = [network, *([teacher] if teacher is not None else [])]
-    asked += [m for key in used if key.startswith("baselines.") and (m := own(key)) is not None]
-    forward = [(network, float(n_test + n_val))]
-    sizes = {"train": n_train, "val": n_val, "test": n_test}
-    for section in _analyses(cfg):
-        count = section.forward_images(sizes)
-        forward += [(each, count) for each in (asked if section.asks_others else [network])]
-    return Work(None, tuple(forward))
+        return Work((network, seen), tuple(forward), 2 * slots + 1, tape)
+
+    def evaluation(self) -> Work:
+        """Return what an evaluation does."""
+        network = self.network("network")
+        assert network is not None
+        baselines = [key for key in self.used if key.startswith("baselines.")]
+        others = [model for key in ("teacher", *baselines) if (model := self.network(key))]
+        forward = [(network, float(self.test + self.val))]
+        sizes = {"train": self.train, "val": self.val, "test": self.test}
+        for section in _analyses(self.cfg):
+            asked = [network, *(others if section.asks_others else ())]
+            forward += [(model, section.forward_images(sizes)) for model in asked]
+        return Work(None, tuple(forward))
 
 
 @dataclass(frozen=True)
@@ -198,18 +211,18 @@ def price(
         parallel: how many runs there are at once.
     """
     done = set(finished)
-    missing = [work[each.job] for each in runs if each.job not in done]
-    seconds = sum(each.seconds(speeds) for each in missing)
-    tapes = {each.tape[0]: each.tape[1:] for each in missing if each.tape is not None}
+    missing = [work[run.job] for run in runs if run.job not in done]
+    seconds = sum(of_run.seconds(speeds) for of_run in missing)
+    tapes = {of_run.tape[0]: of_run.tape[1:] for of_run in missing if of_run.tape is not None}
     seconds += sum(count / speeds[teacher].forward for teacher, count in tapes.values())
-    disk = sum(each.disk(speeds) for each in missing) / 1e9
+    disk = sum(of_run.disk(speeds) for of_run in missing) / 1e9
     return Price(len(runs), len(missing), seconds / 3600 / parallel, disk)
 
 
 def _composed(wanted: Wanted) -> dict[str, Any]:
-    words = [word for word in wanted.words if not word.startswith("run.")]
-    found = OmegaConf.to_container(compose(wanted.command, words), resolve=True)
-    return cast(dict[str, Any], found)
+    overrides = [o for o in wanted.overrides if not o.startswith("run.")]
+    cfg = OmegaConf.to_container(compose(wanted.command, overrides), resolve=True)
+    return cast(dict[str, Any], cfg)
 
 
 def _analyses(cfg: Raw) -> Iterator[AnalysisConfig]:
@@ -232,23 +245,23 @@ def _analyses(cfg: Raw) -> Iterator[AnalysisConfig]:
 def _counts(data: Raw) -> tuple[int, int, int, int, int]:
     """Return training, held-out and test images, classes, and the stored side."""
     source, root = str(data["source"]), Path(str(data.get("root") or ""))
-    own = None  # held-out images that come with the data
+    given = None  # held-out images that come with the data
     if source in SIZES:
         train, test, classes, side = SIZES[source]
     elif source == "imagefolder" and (root / "train").is_dir():
         parts = [name for name in ("train", "val", "test") if (root / name).is_dir()]
         number = {name: sum(1 for _ in image_files(root / name)) for name in parts}
         train, test = number["train"], number.get("test", number.get("val", 0))
-        own = number.get("val") if "test" in number else None
+        given = number.get("val") if "test" in number else None
         classes = len(class_folders(root / "train"))
         side = _side(root / "train")
     else:
         raise UserError.of("data.root", f"got {data.get('root')!r}; takes a folder with train/")
     test = min(test, data["limit_test"] or test)
-    held = round(train * float(data["holdout"])) if own is None else own
+    held = round(train * float(data["holdout"])) if given is None else given
     if data["selection"] == "test":
         held = test
-    elif own is None:
+    elif given is None:
         train -= held
     if data["limit_train"] and data["limit_train"] < train:
         fewer = max(round(held * data["limit_train"] / train), classes)

@@ -11,7 +11,7 @@ from mixkd.config.shipped import artefacts
 from mixkd.files.writing import write_json
 from mixkd.report.plan import Expected, Reproduction, manifest
 from mixkd.reproduction.artefact import Artefact, load_artefact
-from mixkd.reproduction.carry_out import Done, distinct, look_at, words_of
+from mixkd.reproduction.carry_out import Done, distinct, overrides_of, statuses
 from mixkd.reproduction.scale import Scale
 from mixkd.reproduction.study import Study, Wanted
 from mixkd.request import compose
@@ -59,7 +59,7 @@ def write_record(
                 runs.setdefault(run, []).append(artefact.name)
     places = {job: outcome.path for job, outcome in done.items()}
     if others := [run for run in runs if run.job not in places]:
-        places |= {other.wanted.job: other.path for other in look_at(distinct(others), root)}
+        places |= {other.wanted.job: other.path for other in statuses(distinct(others), root)}
     expected = [
         Expected(
             subject=run.subject,
@@ -93,7 +93,7 @@ def write_record(
 def _data_name(study: Study, dataset: str) -> str:
     """Return the name of the data in the runs' configurations."""
     run = study.from_labels(dataset, "erm")[0]
-    return str(compose(run.command, list(run.words)).data.name)
+    return str(compose(run.command, list(run.overrides)).data.name)
 
 
 def _data_title(study: Study, dataset: str) -> str:
@@ -106,4 +106,4 @@ def _data_title(study: Study, dataset: str) -> str:
 def command_of(run: Wanted, places: Mapping[Any, str], root: Path) -> str:
     """Return the command of a run; `KEY=...` stands for a run that is missing itself."""
     paths = {key: places[used.job] or "..." for key, used in run.uses}
-    return shlex.join(["mixkd", run.command, *words_of(run, paths, root)])
+    return shlex.join(["mixkd", run.command, *overrides_of(run, paths, root)])

@@ -64,8 +64,8 @@ def _batch(network: nn.Module, model: Model, device: str) -> int:
     """Return how many images a second or so answers, and no more than a batch."""
     network.eval()
     view = torch.rand(2, 3, model.size, model.size, device=device)
-    each = _seconds(lambda: _answer(network, view), device, least=0.0) / 2
-    return max(2, min(model.batch, int(LEAST / max(each, 1e-6))))
+    an_image = _seconds(lambda: _answer(network, view), device, least=0.0) / 2
+    return max(2, min(model.batch, int(LEAST / max(an_image, 1e-6))))
 
 
 def _answer(network: nn.Module, view: torch.Tensor) -> None:
@@ -78,11 +78,11 @@ def _seconds(work: Callable[[], None], device: str, least: float = LEAST) -> flo
     work()
     if device == "cuda":
         torch.cuda.synchronize()
-    found: list[float] = []
-    while sum(found) < least or len(found) < 3:
+    seconds: list[float] = []
+    while sum(seconds) < least or len(seconds) < 3:
         started = time.perf_counter()
         work()
         if device == "cuda":
             torch.cuda.synchronize()
-        found.append(time.perf_counter() - started)
-    return min(found)
+        seconds.append(time.perf_counter() - started)
+    return min(seconds)

@@ -14,7 +14,7 @@ class Wanted:
 
     Attributes:
         command: finetune, distill or evaluate.
-        words: its overrides, but for those that name other runs.
+        overrides: of its command, but for those that name other runs.
         uses: which runs come first, by the key that names them: teacher.run, network.run ...
         subject: whose it is.
         seed: of the network.
@@ -23,7 +23,7 @@ class Wanted:
     """
 
     command: str
-    words: tuple[str, ...]
+    overrides: tuple[str, ...]
     uses: tuple[tuple[str, "Wanted"], ...] = ()
     subject: Subject = field(default_factory=lambda: Subject("", ""), kw_only=True)
     seed: int = field(default=0, kw_only=True)
@@ -32,7 +32,7 @@ class Wanted:
     @property
     def job(self) -> tuple[Any, ...]:
         """What is to be run, whatever it is for: equal for equal runs."""
-        return (self.command, self.words, tuple((key, used.job) for key, used in self.uses))
+        return (self.command, self.overrides, tuple((key, used.job) for key, used in self.uses))
 
     @property
     def depth(self) -> int:
@@ -66,18 +66,18 @@ class Study:
             name: of the teacher, as the paper names it.
             method: how it is trained: erm, or mixup.
         """
-        own, seed = self.scale.teacher_words(dataset, name), self.scale.seeds[0]
+        network, seed = self.scale.teacher_overrides(dataset, name), self.scale.seeds[0]
         subject = Subject(dataset, "teacher", name, method)
-        if _weights(own) is None:
-            words = [*self.scale.training_words(dataset), *own, f"method={method}", f"seed={seed}"]
-            return self._wanted("finetune", words, subject=subject, seed=seed)
-        words = [w for w in own if w.startswith("network")] + self.scale.dataset_words(dataset)
-        words += [w for w in self.more.get("finetune", ()) if w.startswith("data")]
-        return self._wanted("evaluate", words, subject=subject, seed=seed)
+        if not _brings_weights(network):
+            overrides = [*self.scale.training_overrides(dataset), *network, f"method={method}"]
+            return self._wanted("finetune", overrides, subject=subject, seed=seed)
+        overrides = [*_of_network(network), *self.scale.dataset_overrides(dataset)]
+        overrides += [o for o in self.more.get("finetune", ()) if o.startswith("data")]
+        return self._wanted("evaluate", overrides, subject=subject, seed=seed)
 
     def has_mixup_teacher(self, dataset: str, name: str) -> bool:
         """Return whether a teacher can be trained with mixup: not if it comes with its weights."""
-        return _weights(self.scale.teacher_words(dataset, name)) is None
+        return not _brings_weights(self.scale.teacher_overrides(dataset, name))
 
     def from_labels(self, dataset: str, method: str) -> list[Wanted]:
         """Return the runs of a student that learns from labels alone, one a seed.
@@ -86,19 +86,15 @@ class Study:
             dataset: as the paper names it.
             method: erm or mixup.
         """
+        overrides = [
+            *self.scale.training_overrides(dataset),
+            *self.scale.student_overrides("network"),
+            *self.scale.settings.baseline,
+            f"method={method}",
+        ]
+        subject = Subject(dataset, "student", "", method)
         return [
-            self._wanted(
-                "finetune",
-                [
-                    *self.scale.training_words(dataset),
-                    *self.scale.student_words("network"),
-                    *self.scale.baseline_words,
-                    f"method={method}",
-                    f"seed={seed}",
-                ],
-                subject=Subject(dataset, "student", "", method),
-                seed=seed,
-            )
+            self._wanted("finetune", overrides, subject=subject, seed=seed)
             for seed in self.scale.seeds
         ]
 
@@ -119,20 +115,22 @@ class Study:
             temperature: a number or sigma, as text.
             teacher_method: how the teacher was trained: erm, or mixup.
         """
-        master = self.teacher(dataset, teacher, teacher_method)
-        own = self.scale.teacher_words(dataset, teacher)
-        uses: tuple[tuple[str, Wanted], ...] = (("teacher.run", master),)
-        words = [*self.scale.training_words(dataset), *self.scale.student_words("student")]
-        if _weights(own) is not None:
-            uses = ()
-            words += [w.replace("network", "teacher", 1) for w in own if w.startswith("network")]
+        network = self.scale.teacher_overrides(dataset, teacher)
+        uses: tuple[tuple[str, Wanted], ...] = ()
+        overrides = [
+            *self.scale.training_overrides(dataset), *self.scale.student_overrides("student")
+        ]  # fmt: skip
+        if _brings_weights(network):
+            overrides += [o.replace("network", "teacher", 1) for o in _of_network(network)]
+        else:
+            uses = (("teacher.run", self.teacher(dataset, teacher, teacher_method)),)
+        overrides += [
+            *self.scale.dataset(dataset).distill, f"method={method}", f"temperature={temperature}"
+        ]  # fmt: skip
         name = teacher + ("+mixup" if teacher_method == "mixup" else "")
         subject = Subject(dataset, "student", name, method, temperature)
-        words += [
-            *self.scale.distill_words(dataset), f"method={method}", f"temperature={temperature}"
-        ]  # fmt: skip
         return [
-            self._wanted("distill", [*words, f"seed={seed}"], uses, subject=subject, seed=seed)
+            self._wanted("distill", overrides, uses, subject=subject, seed=seed)
             for seed in self.scale.seeds
         ]
 
@@ -151,59 +149,39 @@ class Study:
             teacher: the teacher beside which it is asked.
             baselines: networks to compare it with, by name.
         """
-        words, uses = [*self.scale.settings.of_analysis(kind), f"{kind}=true"], []
-        for key, used in (
-            ("network", network),
-            ("teacher", teacher),
-            *((f"baselines.{name}", each) for name, each in (baselines or {}).items()),
-        ):
+        overrides, uses = [*self.scale.settings.of_analysis(kind), f"{kind}=true"], []
+        named = {f"baselines.{name}": run for name, run in (baselines or {}).items()}
+        for key, used in {"network": network, "teacher": teacher, **named}.items():
             if used is None:
                 continue
             if used.command == "evaluate":  # a public network, known by its weights
-                own = [w for w in used.words if w.startswith("network")]
-                words += [w.replace("network", key, 1) for w in own]
-                words += [w for w in used.words if w not in own] if key == "network" else []
+                of_network = _of_network(used.overrides)
+                overrides += [o.replace("network", key, 1) for o in of_network]
+                if key == "network":
+                    overrides += [o for o in used.overrides if o not in of_network]
             else:
                 uses.append((key if "." in key else f"{key}.run", used))
-        return self._wanted(
-            "evaluate", words, tuple(uses), subject=network.subject, seed=network.seed, kind=kind
-        )
-
-    def beside_teacher(self, dataset: str, teacher: str) -> list[Wanted]:
-        """Return vicinal analyses of mixup students at T = 2, one a seed.
-
-        Each is asked beside its teacher, and beside the students of its seed that learned from
-        labels alone (`erm`) and without mixing (`kd`).
-
-        Args:
-            dataset: as the paper names it.
-            teacher: as the paper names it.
-        """
-        plain = self.from_labels(dataset, "erm")
-        distilled = self.distilled(dataset, teacher, "kd")
-        return [
-            self.evaluated(
-                student,
-                "vicinal",
-                self.teacher(dataset, teacher),
-                {"erm": for_seed(plain, student.seed), "kd": for_seed(distilled, student.seed)},
-            )
-            for student in self.distilled(dataset, teacher, "kd_mixup", "2")
-        ]
+        return Wanted(
+            "evaluate", self._with_more("evaluate", overrides), tuple(uses),
+            subject=network.subject, seed=network.seed, kind=kind,
+        )  # fmt: skip
 
     def _wanted(
         self,
         command: str,
-        words: Sequence[str],
+        overrides: Sequence[str],
         uses: tuple[tuple[str, Wanted], ...] = (),
-        **about: Any,
+        *,
+        subject: Subject,
+        seed: int,
     ) -> Wanted:
-        return Wanted(
-            command,
-            merged([*words, *self.more.get(command, ())]),
-            uses,
-            **about,
-        )
+        if command != "evaluate":
+            overrides = [*overrides, f"seed={seed}"]
+        everything = self._with_more(command, overrides)
+        return Wanted(command, everything, uses, subject=subject, seed=seed)
+
+    def _with_more(self, command: str, overrides: Sequence[str]) -> tuple[str, ...]:
+        return merged([*overrides, *self.more.get(command, ())])
 
 
 def for_seed(runs: Sequence[Wanted], seed: int) -> Wanted:
@@ -211,10 +189,14 @@ def for_seed(runs: Sequence[Wanted], seed: int) -> Wanted:
     return next((run for run in runs if run.seed == seed), runs[0])
 
 
-def merged(words: Sequence[str]) -> tuple[str, ...]:
+def merged(overrides: Sequence[str]) -> tuple[str, ...]:
     """Return overrides, of those with one key the last one, where the first one stood."""
-    return tuple({word.partition("=")[0]: word for word in words}.values())
+    return tuple({override.partition("=")[0]: override for override in overrides}.values())
 
 
-def _weights(words: Sequence[str]) -> str | None:
-    return next((w for w in words if w.startswith("network.weights=")), None)
+def _of_network(overrides: Sequence[str]) -> list[str]:
+    return [override for override in overrides if override.startswith("network")]
+
+
+def _brings_weights(overrides: Sequence[str]) -> bool:
+    return any(override.startswith("network.weights=") for override in overrides)

@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from mixkd.config.analyses import analysis_names, section_of_analysis
+from mixkd.config.analyses import AnalysisConfig, analysis_names, section_of_analysis
 from mixkd.config.fields import PLACE, REPEAT, pruned
 from mixkd.config.tasks import TASKS, EvaluateConfig
 from mixkd.config.void import without_void
+from mixkd.files.arrays import read_arrays
 from mixkd.files.layout import (
     CONFIG,
     HISTORY,
@@ -24,21 +24,13 @@ from mixkd.files.layout import (
     STATUS,
     TEST_PREDICTIONS,
 )
-from mixkd.files.reading import (
-    Damaged,
-    folders_with,
-    is_number,
-    read_arrays,
-    read_mapping,
-    read_rows,
-)
+from mixkd.files.reading import Damaged, folders_with, is_number, read_mapping, read_rows
 from mixkd.metrics.feasible import impossible, is_possible
 from mixkd.metrics.paired import NAMES, Predictions, expected_calibration_error, unfit
 from mixkd.networks.moved import with_moved
 from mixkd.runs.identity import as_text
 
 TRAININGS = ("finetune", "distill")
-FEATURES = ("tsne", "position", "classes")  # what is shown of features.npz
 TOLERANCE = 1e-4  # between metrics and what the saved float32 confidences give
 
 # What CSV files hold at least, beside those of analyses: texts, and numbers.
@@ -207,22 +199,12 @@ class FoundRun:
         except (FileNotFoundError, Damaged):
             return {}
 
-    @cached_property
-    def features(self) -> dict[str, np.ndarray]:
-        """What is shown of features.npz; nothing where it is missing or no such thing."""
-        found = self.arrays("features.npz", FEATURES)
-        if {*FEATURES} - found.keys():
-            return {}
-        tsne, position, classes = (found[name] for name in FEATURES)
-        is_sound = (
-            tsne.ndim == 2 and tsne.shape[1] == 2 and tsne.dtype.kind == "f"
-            and position.shape == (len(tsne),) and position.dtype.kind in "iu"
-            and classes.ndim == 1 and classes.dtype.kind == "U" and len(classes) <= len(tsne)
-            and np.isfinite(tsne).all()
-            and ((position >= 0) & (position < len(classes))).all()
-            and (classes.view(np.uint32) <= sys.maxunicode).all()
-        )  # fmt: skip
-        return found if is_sound else {}
+    def shown_arrays(self, name: str) -> dict[str, np.ndarray]:
+        """Return what is shown of an analysis' npz file; nothing where it is missing or damaged."""
+        section = next(s for s in analysis_sections() if name in s.arrays)
+        arrays = self.arrays(name, section.arrays[name])
+        is_whole = not set(section.arrays[name]) - arrays.keys()
+        return arrays if is_whole and section.are_sound(arrays) else {}
 
     @property
     def setting(self) -> str:
@@ -245,15 +227,24 @@ class FoundRun:
         place = self.folder / self.path
         tables = [name for name in columns_of_files() if os.path.lexists(place / name)]
         damaged = [name for name in tables if not self._split_rows(name)[1]]
-        if os.path.lexists(place / "features.npz") and not self.features:
-            damaged.append("features.npz")
+        archives = [name for section in analysis_sections() for name in section.arrays]
+        damaged += [
+            name
+            for name in archives
+            if os.path.lexists(place / name) and not self.shown_arrays(name)
+        ]
         return [f"{name} is damaged" for name in damaged]
 
 
 def columns_of_files() -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
     """Return what the rows of each CSV file hold at least: the names of texts, and of numbers."""
-    analyses = (section_of_analysis(name).columns for name in analysis_names())
+    analyses = (section.columns for section in analysis_sections())
     return {**COLUMNS, **{name: held for files in analyses for name, held in files.items()}}
+
+
+def analysis_sections() -> list[type[AnalysisConfig]]:
+    """Return the sections of all analyses, in order."""
+    return [section_of_analysis(name) for name in analysis_names()]
 
 
 def find_runs(folder: Path) -> list[FoundRun]:

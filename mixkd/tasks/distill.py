@@ -14,6 +14,8 @@ from mixkd.data.splits import Splits, load_splits
 from mixkd.errors import UserError
 from mixkd.files.writing import file_fingerprint
 from mixkd.modules.distillation import Distillation
+from mixkd.modules.optimization import Optimization
+from mixkd.modules.tape import Tape, TapedTeacher
 from mixkd.networks.build import build_network
 from mixkd.networks.leaks import refuse_leaks
 from mixkd.networks.network import FrozenTeacher, Network
@@ -22,8 +24,6 @@ from mixkd.opening import task
 from mixkd.runs.provenance import stream_seed
 from mixkd.runs.run import Metrics, Run
 from mixkd.training.fit import fit, prepare, stages
-from mixkd.training.optimization import Optimization
-from mixkd.training.tape import Tape, TapedTeacher
 from mixkd.vicinal import VicinalStream
 
 

@@ -6,6 +6,7 @@ from mixkd.config.tasks import FinetuneConfig
 from mixkd.data.batches import make_stream, make_views
 from mixkd.data.module import ImageDataModule
 from mixkd.data.splits import load_splits
+from mixkd.modules.optimization import Optimization
 from mixkd.modules.supervised import Supervised
 from mixkd.networks.build import build_network
 from mixkd.networks.leaks import refuse_leaks
@@ -14,7 +15,6 @@ from mixkd.opening import task
 from mixkd.runs.provenance import stream_seed
 from mixkd.runs.run import Metrics, Run
 from mixkd.training.fit import fit, prepare, stages
-from mixkd.training.optimization import Optimization
 
 
 @task

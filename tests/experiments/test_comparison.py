@@ -17,9 +17,9 @@ from experiments.paper.comparison import (
     calibration_table,
     pair_of_columns,
     paired_table,
-    teachers_and_students,
 )
 from experiments.paper.reference import load_reference
+from experiments.paper.students import tables_of_students
 from experiments.table6 import render as table6_of
 from mixkd.config.shipped import experiments_dir
 from mixkd.metrics.paired import compare
@@ -411,8 +411,8 @@ def test_the_columns_of_paired_differences_have_signs() -> None:
 
 def test_teachers_stand_above_their_students_and_the_baseline() -> None:
     runs = {(s, 0): run(f"r{n}", test__accuracy=0.8) for n, s in enumerate((TEACHER, STUDENT, ERM))}
-    first, second = teachers_and_students(
-        "table3", "Title", "Caption.", C, ("convnext_large", "vit_b16"), comparison("table3", runs)
+    first, second = tables_of_students(
+        "table3", "Title", C, comparison("table3", runs), ("convnext_large", "vit_b16")
     )
     assert [row["model"] for row in first.rows] == [
         "ConvNeXt-L, teacher", "ViT-B/16, teacher", "student of ConvNeXt-L", "student of ViT-B/16",
@@ -426,7 +426,7 @@ def test_teachers_stand_above_their_students_and_the_baseline() -> None:
     ]
     assert (first.name, second.name) == ("table3", "table3-paired")
     assert second.title == "Title: paired differences"
-    assert second.caption == f"Caption. {PAIRED}"
+    assert second.caption == f"{first.caption} {PAIRED}"
     assert DRAWS == 1000
 
 

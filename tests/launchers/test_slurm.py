@@ -11,7 +11,6 @@ from typing import Any
 import cloudpickle
 import pytest
 
-from mixkd.config.compose import compose
 from mixkd.config.launcher import SlurmConfig
 from mixkd.config.validation import sweep_settings
 from mixkd.errors import UserError
@@ -19,6 +18,7 @@ from mixkd.files.writing import write_json
 from mixkd.launchers import slurm
 from mixkd.launchers.job import Job, Outcome, was_stopped
 from mixkd.launchers.slurm import SlurmJob, make_executor, submit_jobs
+from mixkd.request import compose
 from mixkd.runs.status import write_status
 
 submitit = pytest.importorskip("submitit")

@@ -1,15 +1,20 @@
 """Equations 10 to 15 against a plain float64 implementation and hand-computed cases."""
 
 import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
+from mixkd.errors import NotFinite
 from mixkd.metrics.vicinal import (
     Line,
+    VicinalLinearity,
     alignment_metrics,
     alignment_rows,
+    answers_between,
     curve_metrics,
     gain_metrics,
     network_rows,
@@ -262,3 +267,60 @@ def test_a_network_without_entropy_has_no_finite_dominance() -> None:
     found = curve_metrics([dict(row, lam=lam) for lam in (0, 1)])
     assert found["nl_global"] == pytest.approx(1000)
     assert not [name for name in found if name.startswith("dominance")]
+
+
+GRID = [0.0, 0.25, 0.5, 1.0]
+
+
+def asked(order: Sequence[int], batch: int, networks: Mapping[str, nn.Module]) -> VicinalLinearity:
+    """Return the metric of 12 pairs, shown in an order and in batches."""
+    first, second = torch.rand(2, 12, 5, generator=torch.Generator().manual_seed(0))
+    metric = VicinalLinearity(tuple(networks), GRID, {"student": 2.0})
+    with torch.no_grad():
+        for rows in torch.tensor(order).split(batch):
+            metric.update(answers_between(networks, first[rows], second[rows], GRID), rows)
+    return metric
+
+
+@pytest.fixture
+def networks() -> dict[str, nn.Module]:
+    torch.manual_seed(0)
+    names = ("student", "teacher", "erm")
+    return {name: nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 3)) for name in names}
+
+
+def test_the_order_and_batches_of_pairs_change_nothing(networks: dict[str, nn.Module]) -> None:
+    rows, metrics = asked(range(12), 12, networks).compute()
+    shuffled = [7, 2, 11, 0, 5, 9, 1, 10, 3, 8, 6, 4]
+    for batch in (12, 5, 1):
+        again_rows, again = asked(shuffled, batch, networks).compute()
+        assert again == pytest.approx(metrics, rel=1e-4, abs=1e-8)
+        for name, of_network in rows.items():
+            for row, other in zip(of_network, again_rows[name], strict=True):
+                assert other == pytest.approx(row, rel=1e-4, abs=1e-8)
+    assert {"delta_lin_global", "delta_lin_erm_global", "kl_mixed"} <= metrics.keys()
+    assert "student/nl_scaled_global" in metrics
+    assert "teacher/nl_scaled_global" not in metrics
+
+
+def test_a_gain_is_the_difference_of_the_curves(networks: dict[str, nn.Module]) -> None:
+    rows, _ = asked(range(12), 12, networks).compute()
+    for student, teacher in zip(rows["student"], rows["teacher"], strict=True):
+        assert student["delta_lin"] == teacher["nl"] - student["nl"]
+
+
+def test_processes_share_their_pairs(networks: dict[str, nn.Module]) -> None:
+    """What torchmetrics gathers of two processes is as if one had seen all pairs."""
+    parts = [asked(range(7), 4, networks), asked(range(7, 12), 2, networks)]
+    whole = asked(range(12), 12, networks)
+    for state in whole._defaults:
+        joined = [value for part in parts for value in getattr(part, state)]
+        setattr(parts[0], state, joined)
+    assert parts[0].compute()[1] == pytest.approx(whole.compute()[1], rel=1e-4, abs=1e-8)
+
+
+def test_a_network_whose_logits_are_not_finite_is_named(networks: dict[str, nn.Module]) -> None:
+    with torch.no_grad():
+        networks["teacher"][2].bias[0] = math.inf  # type: ignore[index]
+    with pytest.raises(NotFinite, match="the logits of teacher are not finite"):
+        asked(range(12), 12, networks).compute()

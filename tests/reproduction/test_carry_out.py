@@ -14,7 +14,7 @@ import yaml
 from mixkd.errors import UserError
 from mixkd.launchers.job import Job, Outcome
 from mixkd.launchers.sweep import Planned, settings_of, with_twins
-from mixkd.reproduction.carry_out import _waiting, distinct, look_at, make
+from mixkd.reproduction.carry_out import _waiting, distinct, make, statuses
 from mixkd.reproduction.scale import load_scale
 from mixkd.reproduction.study import Study, Wanted
 
@@ -141,7 +141,7 @@ def test_what_uses_a_failed_run_is_not_run_and_the_others_go_on() -> None:
 
     # Looking at them finds the same, and where what has not been run would be.
     runs = wanted()
-    looked = dict(zip(runs, look_at(runs.values(), Path("runs")), strict=True))
+    looked = dict(zip(runs, statuses(runs.values(), Path("runs")), strict=True))
     assert [name for name, each in looked.items() if each.is_finished] == [
         "good", "of good", "twin", "beside good",
     ]  # fmt: skip
@@ -164,7 +164,7 @@ def test_where_none_can_be_run_all_is_refused() -> None:
 @pytest.mark.usefixtures("scale")
 def test_before_anything_is_run_only_what_uses_nothing_has_a_place() -> None:
     runs = wanted()
-    looked = dict(zip(runs, look_at(runs.values(), Path("runs")), strict=True))
+    looked = dict(zip(runs, statuses(runs.values(), Path("runs")), strict=True))
     assert [name for name, each in looked.items() if each.path] == ["good", "bad"]
     assert not any(each.is_finished for each in looked.values())
 

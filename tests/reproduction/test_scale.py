@@ -7,7 +7,6 @@ import pytest
 import yaml
 
 from experiments.paper.reference import load_reference
-from mixkd.config.compose import compose
 from mixkd.config.shipped import artefacts, experiments_dir
 from mixkd.config.tasks import FinetuneConfig
 from mixkd.errors import UserError
@@ -16,7 +15,7 @@ from mixkd.reproduction.artefact import load_artefact
 from mixkd.reproduction.carry_out import distinct
 from mixkd.reproduction.scale import Scale, load_scale, scale_names
 from mixkd.reproduction.study import Study
-from mixkd.request import accept, request
+from mixkd.request import accept, compose, request
 
 REFERENCE = load_reference(experiments_dir() / "paper/reference.yaml")
 C = "cifar100"
@@ -57,7 +56,7 @@ def test_every_run_that_an_artefact_wants_composes(name: str) -> None:
     runs = distinct(run for own in artefacts() for run in load_artefact(own).runs(study))
     assert len(runs) > 60
     for run in runs:
-        cfg = compose(run.command, [*run.words, *(f"{key}=DIR" for key, _ in run.uses)])
+        cfg = compose(run.command, [*run.overrides, *(f"{key}=DIR" for key, _ in run.uses)])
         assert cfg.task == run.command
         assert cfg.seed == run.seed or run.command == "evaluate"
         if not run.uses and cfg.data.source != "imagenet":  # which needs data.root
@@ -69,7 +68,7 @@ def parameters(scale: Scale, name: str) -> int:
     study = Study(scale)
     is_student = name == REFERENCE.student
     run = study.from_labels(C, "erm")[0] if is_student else study.teacher(C, name)
-    cfg = request(run.command, list(run.words))
+    cfg = request(run.command, list(run.overrides))
     assert isinstance(cfg, FinetuneConfig)
     section = cfg.network.model_copy(update={"pretrained": None})
     return sum(p.numel() for p in build_network(section, ANY, "network").parameters())
@@ -86,13 +85,13 @@ def test_networks_that_stand_in_are_as_large_beside_each_other_as_the_papers(nam
 def test_a_file_of_the_same_form_is_a_scale_too() -> None:
     scale = load_scale(written(MINE))
     assert (scale.name, scale.seeds, scale.settings.toy_epochs) == ("mine", (3, 4), 40)
-    assert scale.training_words("cifar10") == [
+    assert scale.training_overrides("cifar10") == [
         "protocol=corrected", "data=digits", "optimizer.lr=0.1",
     ]  # fmt: skip
-    assert scale.dataset_words("cifar10") == ["data=digits"]
-    assert scale.student_words("student") == ["student=resnet20", "student.args.depth=8"]
-    assert scale.student_words("network") == ["network=resnet20", "network.args.depth=8"]
-    assert scale.evaluation_words("vicinal") == scale.distill_words("cifar10") == []
+    assert scale.dataset_overrides("cifar10") == ["data=digits"]
+    assert scale.student_overrides("student") == ["student=resnet20", "student.args.depth=8"]
+    assert scale.student_overrides("network") == ["network=resnet20", "network.args.depth=8"]
+    assert scale.settings.of_analysis("vicinal") == scale.dataset("cifar10").distill == []
 
 
 def test_a_data_set_may_have_teachers_of_its_own() -> None:
@@ -100,8 +99,8 @@ def test_a_data_set_may_have_teachers_of_its_own() -> None:
     data = MINE["datasets"]["cifar10"]  # type: ignore[index]
     two = {"cifar10": data, "imagenet": data | {"teachers": own}}
     scale = load_scale(written(MINE | {"datasets": two, "teaching": ["seed=1"]}))
-    assert scale.teacher_words("cifar10", "vit_b16") == ["seed=1", "network=resnet20"]
-    assert scale.teacher_words("imagenet", "vit_b16") == ["seed=1", "network=resnet32"]
+    assert scale.teacher_overrides("cifar10", "vit_b16") == ["seed=1", "network=resnet20"]
+    assert scale.teacher_overrides("imagenet", "vit_b16") == ["seed=1", "network=resnet32"]
 
 
 def of_file(change: dict[str, object]) -> Callable[[], object]:

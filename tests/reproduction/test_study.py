@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mixkd.report.cells import Subject
-from mixkd.reproduction.carry_out import distinct, words_of
+from mixkd.reproduction.carry_out import distinct, overrides_of
 from mixkd.reproduction.scale import Scale, load_scale
 from mixkd.reproduction.study import Study, Wanted, for_seed, merged
 
@@ -65,18 +65,18 @@ def test_a_teacher_is_trained_once_with_the_first_seed(study: Study) -> None:
 
 def test_a_student_from_labels_is_trained_once_a_seed(study: Study) -> None:
     first, second = study.from_labels(C, "mixup")
-    assert first.words == (
+    assert first.overrides == (
         "protocol=corrected", "data=digits", "optimizer.lr=0.5", "network=resnet20",
         "network.args.depth=8", "trainer.max_epochs=3", "stage1.epochs=2", "method=mixup", "seed=4",
     )  # fmt: skip
-    assert second.words == (*first.words[:-1], "seed=7")
+    assert second.overrides == (*first.overrides[:-1], "seed=7")
     assert first.subject == second.subject == Subject(C, "student", "", "mixup")
     assert (first.command, first.seed, second.seed, first.uses) == ("finetune", 4, 7, ())
 
 
 def test_a_student_uses_the_run_of_its_teacher(study: Study) -> None:
     first, second = study.distilled(C, "vit_b16", "kd", "sigma")
-    assert first.words == (
+    assert first.overrides == (
         "protocol=corrected", "data=digits", "optimizer.lr=0.5", "student=resnet20",
         "student.args.depth=8", "trainer.max_epochs=3", "method=kd", "temperature=sigma", "seed=4",
     )  # fmt: skip
@@ -89,18 +89,18 @@ def test_a_student_may_learn_from_a_teacher_trained_with_mixup(study: Study) -> 
     student = study.distilled(C, "resnet152v2", "kd_mixup", "2", "mixup")[0]
     ((key, teacher),) = student.uses
     assert key == "teacher.run"
-    assert "method=mixup" in teacher.words
+    assert "method=mixup" in teacher.overrides
     assert teacher.subject == Subject(C, "teacher", "resnet152v2", "mixup")
     assert student.subject == Subject(C, "student", "resnet152v2+mixup", "kd_mixup", "2")
     plain = study.distilled(C, "resnet152v2")[0]
-    assert student.words == plain.words
+    assert student.overrides == plain.overrides
     assert student.job != plain.job
 
 
 def test_a_data_set_has_words_of_its_own_for_distillation(study: Study) -> None:
-    assert "method.alpha=0.2" in study.distilled("imagenet", "resnet152v2")[0].words
-    assert "method.alpha=0.2" not in study.distilled(C, "resnet152v2")[0].words
-    assert "method.alpha=0.2" not in study.from_labels("imagenet", "erm")[0].words
+    assert "method.alpha=0.2" in study.distilled("imagenet", "resnet152v2")[0].overrides
+    assert "method.alpha=0.2" not in study.distilled(C, "resnet152v2")[0].overrides
+    assert "method.alpha=0.2" not in study.from_labels("imagenet", "erm")[0].overrides
 
 
 def test_a_teacher_with_weights_is_evaluated_and_named_in_its_students_words(study: Study) -> None:
@@ -116,7 +116,7 @@ def test_a_teacher_with_weights_is_evaluated_and_named_in_its_students_words(stu
     )  # fmt: skip
     student = study.distilled("imagenet", "vit_b16")[0]
     assert student.uses == ()
-    assert student.words == (
+    assert student.overrides == (
         "protocol=corrected", "data=digits", "data.size=16", "student=resnet20",
         "student.args.depth=8", "trainer.max_epochs=3", "teacher=resnet20",
         "teacher.args.depth=26", "teacher.weights=vit.pt", "method.alpha=0.2", "method=kd_mixup",
@@ -132,27 +132,27 @@ def test_an_evaluation_uses_the_runs_that_it_measures(study: Study) -> None:
     teacher, plain = study.teacher(C, "vit_b16"), study.from_labels(C, "erm")
     found = study.evaluated(student, "vicinal", teacher, {"erm": plain[1], "kd": plain[0]})
     assert (found.command, found.kind, found.seed) == ("evaluate", "vicinal", 7)
-    assert found.words == ("vicinal.n_pairs=60", "vicinal=true")
+    assert found.overrides == ("vicinal.n_pairs=60", "vicinal=true")
     assert found.uses == (
         ("network.run", student), ("teacher.run", teacher), ("baselines.erm", plain[1]),
         ("baselines.kd", plain[0]),
     )  # fmt: skip
     assert found.subject == student.subject
-    assert study.evaluated(student, "corruptions").words == ("corruptions=true",)
+    assert study.evaluated(student, "corruptions").overrides == ("corruptions=true",)
 
 
 def test_an_evaluation_of_a_network_with_weights_names_it_and_the_data(study: Study) -> None:
     teacher = study.teacher("imagenet", "vit_b16")
     found = study.evaluated(teacher, "features")
     assert found.uses == ()
-    assert found.words == (
+    assert found.overrides == (
         "features.n_images=50", "features=true", "network=resnet20", "network.args.depth=26",
         "network.weights=vit.pt", "data=digits", "data.size=16",
     )  # fmt: skip
     student = study.distilled("imagenet", "vit_b16")[0]
     beside = study.evaluated(student, "vicinal", teacher)
     assert beside.uses == (("network.run", student),)
-    assert beside.words == (
+    assert beside.overrides == (
         "vicinal.n_pairs=60", "vicinal=true", "teacher=resnet20", "teacher.args.depth=26",
         "teacher.weights=vit.pt",
     )  # fmt: skip
@@ -166,14 +166,14 @@ def test_the_users_words_come_last_for_each_command(scale: Scale) -> None:
     }
     study = Study(scale, more)
     teacher = study.teacher(C, "vit_b16")
-    assert teacher.words[2] == "optimizer.lr=7"  # where the scale's stood
-    assert teacher.words[-1] == "data.root=DIR"
+    assert teacher.overrides[2] == "optimizer.lr=7"  # where the scale's stood
+    assert teacher.overrides[-1] == "data.root=DIR"
     student = study.distilled(C, "vit_b16")[0]
-    assert "optimizer.lr=0.5" in student.words
-    assert student.words[-1] == "trainer.clip_norm=1"
+    assert "optimizer.lr=0.5" in student.overrides
+    assert student.overrides[-1] == "trainer.clip_norm=1"
     assert student.uses[0][1] == teacher
     evaluation = study.evaluated(student, "vicinal", teacher)
-    assert evaluation.words == ("vicinal.n_pairs=5", "vicinal=true", "splits=[val]")
+    assert evaluation.overrides == ("vicinal.n_pairs=5", "vicinal=true", "splits=[val]")
 
 
 def test_a_network_with_weights_is_measured_on_the_data_of_the_users_trainings(
@@ -181,8 +181,8 @@ def test_a_network_with_weights_is_measured_on_the_data_of_the_users_trainings(
 ) -> None:
     study = Study(scale, {"finetune": ["data.root=DIR", "optimizer.lr=7"], "evaluate": ["seed=1"]})
     teacher = study.teacher("imagenet", "vit_b16")
-    assert teacher.words[-3:] == ("data.size=16", "data.root=DIR", "seed=1")
-    assert study.evaluated(teacher, "features").words[-2:] == ("data.root=DIR", "seed=1")
+    assert teacher.overrides[-3:] == ("data.size=16", "data.root=DIR", "seed=1")
+    assert study.evaluated(teacher, "features").overrides[-2:] == ("data.root=DIR", "seed=1")
 
 
 def test_what_is_used_comes_first_and_each_run_once(study: Study) -> None:
@@ -216,6 +216,6 @@ def test_for_want_of_a_seed_the_first_one_is_taken(study: Study) -> None:
 
 def test_the_words_of_a_run_name_the_directories_of_those_that_it_uses(study: Study) -> None:
     student = study.distilled(C, "vit_b16")[0]
-    assert words_of(student, {"teacher.run": "runs/t"}, Path("runs")) == (
-        *student.words, "teacher.run=runs/t", "run.root=runs",
+    assert overrides_of(student, {"teacher.run": "runs/t"}, Path("runs")) == (
+        *student.overrides, "teacher.run=runs/t", "run.root=runs",
     )  # fmt: skip

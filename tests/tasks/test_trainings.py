@@ -8,7 +8,7 @@ import pytest
 
 from mixkd.config.tasks import DistillConfig, EvaluateConfig, FinetuneConfig
 from mixkd.launchers.job import run_job
-from mixkd.request import request, request_export
+from mixkd.request import accept_export, compose, request
 from mixkd.runs.run import Run
 from mixkd.tasks.distill import distill
 from mixkd.tasks.evaluate import evaluate
@@ -60,7 +60,9 @@ def test_a_task_takes_a_configuration_and_returns_metrics(
     found = evaluate(config)
     assert found["test/accuracy"] == pytest.approx(metrics["test/accuracy"])
     assert len(runs_made) == 4
-    assert "out: " in export(request_export([f"network.run={student}", "out=out"]))
+    assert "out: " in export(
+        accept_export(compose("export", [f"network.run={student}", "out=out"]))
+    )
 
 
 @pytest.mark.parametrize("command", ["finetune", "evaluate"])
