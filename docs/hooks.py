@@ -20,12 +20,12 @@ from pydantic.fields import FieldInfo
 from mixkd import __version__
 from mixkd.cli import HELP
 from mixkd.config.analyses import analysis_names
-from mixkd.config.compose import compose
 from mixkd.config.fields import PLACE
 from mixkd.config.inspection import COMPARE_KEYS, DASHBOARD_KEYS, REPORT_KEYS
+from mixkd.config.reproduce import KEYS as REPRODUCE
 from mixkd.config.shipped import config_dir, group_names, shipped_values
 from mixkd.config.tasks import TASKS, ExportConfig
-from mixkd.tasks.reproduce import KEYS as REPRODUCE
+from mixkd.request import compose
 
 SCHEMAS = {**TASKS, "export": ExportConfig}
 

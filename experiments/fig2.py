@@ -18,7 +18,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from mixkd.console import say
-from mixkd.files.reading import Damaged, read_arrays
+from mixkd.files.arrays import read_arrays
+from mixkd.files.reading import Damaged
 from mixkd.files.writing import replacing
 from mixkd.plots.style import COLOURS
 from mixkd.report.sections import Drawing
@@ -125,11 +126,11 @@ def train(
     from mixkd.data.module import ImageDataModule
     from mixkd.modules.distillation import Distillation
     from mixkd.modules.learner import Learner
+    from mixkd.modules.optimization import FixedSchedule, Optimization, half_cosine
     from mixkd.modules.supervised import Supervised
     from mixkd.networks.network import FrozenTeacher, Network
     from mixkd.request import request
     from mixkd.training.fit import make_trainer
-    from mixkd.training.optimization import FixedSchedule, Optimization, half_cosine
 
     say(f"{method}, {width} units")
     torch.manual_seed(0)

@@ -23,7 +23,8 @@ from mixkd.config.overrides import by_key
 from mixkd.config.shipped import artefacts
 from mixkd.console import printable, say, tell
 from mixkd.errors import UserError
-from mixkd.files.reading import Damaged, read_arrays, read_mapping, read_text
+from mixkd.files.arrays import read_arrays
+from mixkd.files.reading import Damaged, read_mapping, read_text
 from mixkd.files.writing import replacing, replacing_folder, write_json, write_text
 from mixkd.metrics.paired import NEEDED
 from mixkd.report.plan import Expected, Reproduction, manifest

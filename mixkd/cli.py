@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 TASKS = ("finetune", "distill", "evaluate")
-# Commands that print something at once: their function in mixkd.tasks.
-LOOKS = {
+# Commands that Hydra composes nothing for, and their functions in mixkd.tasks.
+FUNCTIONS = {
     "compare": "compare",
     "dashboard": "dashboard",
     "list": "list_items",
     "report": "report",
     "reproduce": "reproduce",
 }
-COMMANDS = (*TASKS, "export", *LOOKS)
+COMMANDS = (*TASKS, "export", *FUNCTIONS)
 
 HELP = """\
 mixkd {version}: mixup-based knowledge distillation, and whether its confidence can be trusted
@@ -75,10 +75,10 @@ or says that it has finished. HYDRA_FULL_ERROR=1 shows full tracebacks.
 def main() -> None:
     """Run one command line and exit: 0, 1 for a failure, 2 for a mistake in what was asked."""
     _open_closed()
-    words = sys.argv[1:]
+    arguments = sys.argv[1:]
     try:
         try:
-            _run(words)
+            _run(arguments)
         finally:
             sys.stdout.flush()
     except BrokenPipeError:  # whoever read it, such as `head`, has enough
@@ -88,7 +88,7 @@ def main() -> None:
         _discard()
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
-        tell(hide(f"mixkd {' '.join(words[:1])}: failed: {error}"), sys.stderr)
+        tell(hide(f"mixkd {' '.join(arguments[:1])}: failed: {error}"), sys.stderr)
         sys.exit(1)
 
 
@@ -108,23 +108,23 @@ def _discard() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def _run(words: list[str]) -> None:
-    if not words or words[0] in ("--help", "-h", "help") or {"--help", "-h"} & set(words[1:]):
+def _run(arguments: list[str]) -> None:
+    if not arguments or arguments[0] == "help" or {"--help", "-h"} & set(arguments):
         print(HELP.format(version=__version__))
         sys.exit(0)
-    if "--version" in words:
+    if "--version" in arguments:
         print(__version__)
         sys.exit(0)
-    if words[0] in ("-m", "--multirun"):  # before the command or after it
-        words = [*words[1:2], words[0], *words[2:]]
-    completion = {"-sc", "--shell-completion"} & set(words[:2])
-    command, rest = words[0], words[1:]
+    if arguments[0] in ("-m", "--multirun"):  # before the command or after it
+        arguments = [*arguments[1:2], arguments[0], *arguments[2:]]
+    completion = {"-sc", "--shell-completion"} & set(arguments[:2])
+    command, rest = arguments[0], arguments[1:]
     forget_notes()
     try:
         if completion:
             from mixkd.completion import complete
 
-            print(complete([word for word in words if "=" in word]))
+            print(complete([argument for argument in arguments if "=" in argument]))
             sys.exit(0)
         if command not in COMMANDS:
             raise UserError.of(
@@ -133,11 +133,11 @@ def _run(words: list[str]) -> None:
             )
         if command in TASKS or command == "export":
             _leave(run_task(command, rest))
-        task = getattr(import_module(f"mixkd.tasks.{command}"), LOOKS[command])
+        task = getattr(import_module(f"mixkd.tasks.{command}"), FUNCTIONS[command])
         from mixkd.config.inspection import PARSERS
 
-        said = task(PARSERS[command](rest) if command in PARSERS else rest)
-        text, status = said if isinstance(said, tuple) else (said, 0)
+        result = task(PARSERS[command](rest))
+        text, status = result if isinstance(result, tuple) else (result, 0)
         tell(text)
         sys.exit(status)
     except UserError as error:
@@ -157,14 +157,14 @@ def _leave(status: int) -> NoReturn:
     sys.exit(status)
 
 
-def run_task(command: str, words: list[str]) -> int:
+def run_task(command: str, arguments: list[str]) -> int:
     """Run a job, each job of a sweep, or what else Hydra is asked for; return the exit status."""
     from hydra._internal.utils import get_args_parser
 
     parser = get_args_parser()
     parser.error = _refuse_option  # type: ignore[method-assign]
-    overrides = parser.parse_intermixed_args(words).overrides
-    options = [word for word in words if word not in overrides]
+    overrides = parser.parse_intermixed_args(arguments).overrides
+    options = [argument for argument in arguments if argument not in overrides]
     sweep = [option for option in options if option in ("-m", "--multirun")]
     if len(sweep) < len(options):
         show(command, options, overrides)
@@ -201,14 +201,14 @@ def run_single(command: str, overrides: list[str]) -> int:
     devices = OmegaConf.select(cfg, "trainer.devices")
     several = isinstance(devices, int) and 1 < devices <= 1024 and not cfg.get("logits")
     if several and "LOCAL_RANK" not in os.environ:  # else torchrun has started them
-        from mixkd.launchers.sweep import run_alone
+        from mixkd.launchers.sweep import run_one
 
-        outcome = run_alone(command, overrides)
+        outcome = run_one(command, overrides)
     else:
         full = os.environ.get("HYDRA_FULL_ERROR") == "1"
         # Also before and after Lightning listens; of several processes torchrun ends them all.
-        heard = [] if "LOCAL_RANK" in os.environ else [signal.SIGTERM]
-        with on_signal(signal.default_int_handler, *heard):
+        signals = [] if "LOCAL_RANK" in os.environ else [signal.SIGTERM]
+        with on_signal(signal.default_int_handler, *signals):
             outcome = run_job(command, overrides, full)
     if outcome.text or is_leader():
         outcome.show()
@@ -217,9 +217,9 @@ def run_single(command: str, overrides: list[str]) -> int:
 
 def run_export(overrides: list[str]) -> int:
     """Export a network; print where to, and how well it agrees."""
-    from mixkd.request import request_export
+    from mixkd.request import accept_export, compose
 
-    tell(import_module("mixkd.tasks.export").export(request_export(overrides)))
+    tell(import_module("mixkd.tasks.export").export(accept_export(compose("export", overrides))))
     return 0
 
 

@@ -52,18 +52,18 @@ def candidates(line: str) -> list[str]:
     _, *before = line.split(" ")
     before, last = [word for word in before[:-1] if word], before[-1] if before else ""
     command = next((word for word in before if not word.startswith("-")), None)
-    found: Iterable[str] = ()
+    words: Iterable[str] = ()
     if command is None:
-        found = [*COMMANDS, "--help", "--version"]
+        words = [*COMMANDS, "--help", "--version"]
     elif command == "list":
-        found = LISTS
+        words = LISTS
     elif command == "reproduce":
-        found = [*artefacts(), "all"]
+        words = [*artefacts(), "all"]
     elif command in NETWORK_KEYS:
         key, equals, _ = last.partition("=")
         values = _values(command)
-        found = [f"{key}={v}" for v in values.get(key, ())] if equals else _keys(values, last)
-    return sorted({word for word in found if word.startswith(last)})
+        words = [f"{key}={v}" for v in values.get(key, ())] if equals else _keys(values, last)
+    return sorted({word for word in words if word.startswith(last)})
 
 
 def _keys(values: Iterable[str], last: str) -> list[str]:
@@ -75,15 +75,15 @@ def _keys(values: Iterable[str], last: str) -> list[str]:
 def _values(command: str) -> dict[str, list[str]]:
     """Return what each key of a command takes: none where that cannot be enumerated."""
     schema = SCHEMAS[command]
-    found = {key: _choices(field.annotation) for key, field in fields_of(schema)}
+    values = {key: _choices(field.annotation) for key, field in fields_of(schema)}
     groups = {path.name for path in config_dir().iterdir() if path.is_dir()}
     for name in groups & schema.model_fields.keys() - set(NETWORK_KEYS[command]):
-        found[name] = list(group_names(name))
+        values[name] = list(group_names(name))
     for name in NETWORK_KEYS[command]:
-        found[name] = list(group_names("network"))
+        values[name] = list(group_names("network"))
     if command in PRESETS:
-        found["protocol"] = list(group_names(f"protocol/{command}"))
-    return found
+        values["protocol"] = list(group_names(f"protocol/{command}"))
+    return values
 
 
 def _choices(annotation: Any) -> list[str]:

@@ -46,8 +46,8 @@ class NotWritten(OSError):
 
 def nearest(name: str, valid: Iterable[str]) -> str:
     """Return ` (did you mean X?)` for the valid name nearest to `name`, else an empty string."""
-    found = get_close_matches(name, list(valid), n=5, cutoff=0.5)
-    if not found:
+    close = get_close_matches(name, list(valid), n=5, cutoff=0.5)
+    if not close:
         return ""
 
     # Of names equally near, the one with more letters in their places.
@@ -55,13 +55,13 @@ def nearest(name: str, valid: Iterable[str]) -> str:
         same = sum(a == b for a, b in zip(other, name, strict=False))
         return SequenceMatcher(None, other, name).ratio(), same
 
-    return f" (did you mean {max(found, key=likeness)}?)"
+    return f" (did you mean {max(close, key=likeness)}?)"
 
 
 def shown(value: Any) -> str:
     """Return a value as it is written in a configuration, a very long one from its beginning."""
-    words = {None: "null", True: "true", False: "false"}
-    return words[value] if value is None or isinstance(value, bool) else shortened(repr(value))
+    constants = {None: "null", True: "true", False: "false"}
+    return constants[value] if value is None or isinstance(value, bool) else shortened(repr(value))
 
 
 def shortened(text: str, most: int = 120) -> str:

@@ -1,9 +1,37 @@
-"""A run, once its data are there."""
+"""The run of a task: opened once its data are there, and made once a job."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Protocol, TypeVar
 
 from mixkd.config.data import CorruptedDataConfig
 from mixkd.config.tasks import Config, EvaluateConfig, EvaluateLogitsConfig
 from mixkd.runs.identity import lacks_data
-from mixkd.runs.run import Run
+from mixkd.runs.run import Metrics, Run
+
+C = TypeVar("C", bound=Config, contravariant=True)
+
+
+class Task(Protocol[C]):
+    """What a command does: its result from a configuration, in a run where that is open."""
+
+    def __call__(self, cfg: C, run: Run | None = None) -> Metrics:
+        """Do it."""
+
+
+def task(work: Callable[[C, Run], Metrics]) -> Task[C]:
+    """Make work in a run a task, of a configuration alone.
+
+    Its run is the launcher's, or is opened here. Of one that has finished the metrics are returned.
+    """
+
+    @wraps(work)
+    def in_its_run(cfg: C, run: Run | None = None) -> Metrics:
+        run = run or open_run(cfg)
+        finished = run.finished_metrics()
+        return work(cfg, run) if finished is None else finished
+
+    return in_its_run
 
 
 def open_run(cfg: Config) -> Run:

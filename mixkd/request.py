@@ -11,15 +11,15 @@ from typing import Any, cast
 
 from omegaconf import DictConfig
 
-from mixkd.config import compose as composing
+from mixkd.config.compose import REFUSALS, composed, expand
 from mixkd.config.data import ON_DISK
+from mixkd.config.diagnosis import diagnose
 from mixkd.config.fields import paths
-from mixkd.config.network import is_given
 from mixkd.config.tasks import Config, EvaluateLogitsConfig, ExportConfig
 from mixkd.config.validation import plain, schema_of, validate
 from mixkd.data.listing import renamings, to_rename
 from mixkd.errors import Problem, UserError, shown
-from mixkd.networks.origin import fill_from_runs
+from mixkd.networks.inherit import fill_from_runs
 
 
 def compose(command: str, overrides: Sequence[str] = ()) -> DictConfig:
@@ -30,24 +30,21 @@ def compose(command: str, overrides: Sequence[str] = ()) -> DictConfig:
             with it comes what is wrong with the rest.
     """
     try:
-        return composing.compose(command, overrides)
-    except composing.NotComposed as error:
-        raise _with_rest(error) from error
+        return composed(command, expand(command, overrides))
+    except REFUSALS as error:
+        raise refused(command, overrides, error) from error
 
 
 def refused(command: str, overrides: Sequence[str], error: Exception) -> UserError:
     """Return what is wrong with overrides that Hydra refused with `error`, and with the others."""
-    return _with_rest(composing.diagnose(command, overrides, error))
-
-
-def _with_rest(error: composing.NotComposed) -> UserError:
-    problems = {problem.key: problem for problem in error.problems}
+    problems, rest = diagnose(command, overrides, error)
+    by_key = {problem.key: problem for problem in problems}
     try:
-        if error.rest is not None:
-            _accept(error.rest)
+        if rest is not None:
+            _accept(rest)
     except UserError as others:
-        problems = {problem.key: problem for problem in others.problems} | problems
-    return UserError(*problems.values())
+        by_key = {problem.key: problem for problem in others.problems} | by_key
+    return UserError(*by_key.values())
 
 
 def request(command: str, overrides: Sequence[str] = ()) -> Config:
@@ -66,15 +63,6 @@ def accept(cfg: DictConfig) -> Config:
         UserError: with every problem found, each naming its key, what it got and what it takes.
     """
     return cast(Config, _accept(cfg))
-
-
-def request_export(overrides: Sequence[str]) -> ExportConfig:
-    """Return the typed configuration of `mixkd export OVERRIDES`.
-
-    Raises:
-        UserError: with everything that is wrong with it.
-    """
-    return accept_export(compose("export", overrides))
 
 
 def accept_export(cfg: DictConfig) -> ExportConfig:
@@ -99,10 +87,10 @@ def _together(
     raw: Mapping[str, Any], resolved: Sequence[Problem], validated: Sequence[Problem]
 ) -> list[Problem]:
     """Return problems of a configuration, of each key one: what resolving found comes first."""
-    told = {problem.key for problem in resolved}
-    if raw["data"].get("source") == "run" and told & {"network.run", "network.export"}:
-        told.add("data")  # which the run was to say
-    others = [problem for problem in validated if problem.key not in told]
+    keys = {problem.key for problem in resolved}
+    if raw["data"].get("source") == "run" and keys & {"network.run", "network.export"}:
+        keys.add("data")  # which the run was to say
+    others = [problem for problem in validated if problem.key not in keys]
     sections = tuple(f"{problem.key}." for problem in others)
     return [p for p in resolved if not p.key.startswith(sections)] + others
 
@@ -116,8 +104,6 @@ def resolve(raw: dict[str, Any]) -> list[Problem]:
     schema = schema_of(raw)
     if schema is EvaluateLogitsConfig:
         return list(_missing(schema, raw))
-    if raw["task"] == "evaluate" and isinstance(raw["teacher"], dict):
-        raw["teacher"] = raw["teacher"] if is_given(raw["teacher"]) else None
     problems = {problem.key: problem for problem in fill_from_runs(raw)}
     for problem in (*_missing(schema, raw), *_no_folder(raw["data"])):
         problems.setdefault(problem.key, problem)

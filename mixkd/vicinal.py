@@ -160,12 +160,12 @@ class VicinalStream:
         rng = np.random.default_rng([self.seed, STEP + other, epoch, step])
         offsets = rng.integers(0, self.slack + 1, size=(2, b))
         flip = rng.random(b) < 0.5
-        each = b // self.groups
-        partner = np.concatenate([rng.permutation(each) + g * each for g in range(self.groups)])
+        share = b // self.groups
+        partner = np.concatenate([rng.permutation(share) + g * share for g in range(self.groups)])
         lam = draw_lam(self.mixing, b, rng) if self.mixing else np.ones(b)
         if self.mixing is None:
             partner = np.arange(b)
-        cut = self.mixing is not None and self.mixing.kind == "cutmix"
+        pastes = self.mixing is not None and self.mixing.kind == "cutmix"
         return Plan(
             epoch,
             step,
@@ -176,7 +176,7 @@ class VicinalStream:
             left=torch.from_numpy(offsets[1]),
             flip=torch.from_numpy(flip & self.flip),
             mixes=self.mixing is not None,
-            centre=torch.from_numpy(rng.random((b, 2))).float() if cut else None,
+            centre=torch.from_numpy(rng.random((b, 2))).float() if pastes else None,
         )
 
 
@@ -226,15 +226,15 @@ def cutmix(
     Returns:
         The mixed images, and lambda as it came out: the share of pixels that are the view's own.
     """
-    inside = []
+    in_box = []
     for axis, size in enumerate(view.shape[-2:]):
         side = ((1 - lam.double() * (1 - FLOAT32)).sqrt() * size).floor()
         half = (side / 2).floor()
         middle = (centre[:, axis] * size).floor()
         at = torch.arange(size, device=view.device)
         low, high = (middle - half)[:, None], (middle + half)[:, None]
-        inside.append((at >= low) & (at < high))
-    box = inside[0][:, :, None] & inside[1][:, None, :]
+        in_box.append((at >= low) & (at < high))
+    box = in_box[0][:, :, None] & in_box[1][:, None, :]
     mixed = torch.where(box[:, None], partner_view, view)
     return mixed, 1 - box.float().mean(dim=(1, 2))
 

@@ -16,16 +16,16 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from mixkd import cli
-from mixkd.config.compose import compose
 from mixkd.config.inspection import COMPARE_KEYS, DASHBOARD_KEYS, LISTS, REPORT_KEYS
 from mixkd.config.overrides import by_key
+from mixkd.config.reproduce import ReproduceConfig
 from mixkd.config.tasks import TASKS, ExportConfig
 from mixkd.errors import Problem, UserError
 from mixkd.launchers.search import space_of, values_of
 from mixkd.launchers.sweep import jobs_of
+from mixkd.reproduction.overrides import by_command
 from mixkd.reproduction.scale import load_scale
-from mixkd.request import request, request_export
-from mixkd.tasks import reproduce
+from mixkd.request import accept_export, compose, request
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
@@ -80,7 +80,7 @@ def places(monkeypatch: pytest.MonkeyPatch) -> None:
     own = {name: saved[name] for name in ("network", "data")}
     weights = hashlib.sha256(b"").hexdigest()
     Path("hub/config.json").write_text(json.dumps({"mixkd": own | {"weights": weights}}))
-    monkeypatch.setattr("mixkd.networks.origin.fetched", lambda given, key: Path("hub"))
+    monkeypatch.setattr("mixkd.networks.inherit.fetched", lambda given, key: Path("hub"))
 
 
 def check_task(command: str, words: Sequence[str]) -> None:
@@ -121,11 +121,11 @@ def check_look(command: str, words: Sequence[str]) -> None:
         case "dashboard":
             compose("distill", [w for w in words if w.partition("=")[0] not in DASHBOARD_KEYS])
         case "export":
-            request_export(words)
+            accept_export(compose("export", words))
         case "reproduce":
-            _, given, rest = reproduce._parsed(words)
-            load_scale(given["scale"], given["protocol"], reproduce._seeds(given["seeds"]))
-            reproduce._more(rest)
+            config = ReproduceConfig.parse(words)
+            load_scale(config.scale, config.protocol, config.seeds)
+            by_command(config.overrides)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -18,11 +18,10 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel
 
 from mixkd import cli
-from mixkd.config.compose import compose
 from mixkd.config.tasks import TASKS, ExportConfig
 from mixkd.errors import Problem, UserError
 from mixkd.launchers.job import Outcome
-from mixkd.request import accept, accept_export
+from mixkd.request import accept, accept_export, compose
 from mixkd.runs.run import Run
 
 usual = settings(

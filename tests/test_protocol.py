@@ -8,11 +8,10 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from mixkd.config.compose import compose
 from mixkd.config.shipped import config_dir
 from mixkd.config.tasks import DistillConfig, FinetuneConfig
 from mixkd.errors import UserError
-from mixkd.request import request
+from mixkd.request import compose, request
 
 TEACHER = ["teacher.run=teacher"]
 

@@ -10,8 +10,8 @@ import torch
 from experiments.bench.parts import configured, mixed_stream, random_splits, timm_network, train
 from experiments.bench.timing import Figure, in_turn, ratios
 from mixkd.console import cores
+from mixkd.modules.optimization import Optimization
 from mixkd.modules.supervised import Supervised
-from mixkd.training.optimization import Optimization
 
 BATCH, STEPS = 64, 8
 CHOICES = {

@@ -14,10 +14,10 @@ from experiments.bench.timing import Figure, in_turn
 from mixkd.data.batches import make_views, vicinal_batch
 from mixkd.data.images import Images
 from mixkd.modules.distillation import Distillation
+from mixkd.modules.optimization import Optimization
 from mixkd.modules.supervised import Supervised
+from mixkd.modules.tape import Tape, TapedTeacher
 from mixkd.networks.network import FrozenTeacher
-from mixkd.training.optimization import Optimization
-from mixkd.training.tape import Tape, TapedTeacher
 
 SIDE, BATCH, STEPS, TEMPERATURES = 64, 32, 6, 6
 

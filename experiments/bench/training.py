@@ -19,8 +19,8 @@ from experiments.bench.parts import (
 from experiments.bench.timing import Figure, in_turn, ratios
 from mixkd.data.images import Images
 from mixkd.modules.distillation import Distillation
+from mixkd.modules.optimization import FixedSchedule, Optimization
 from mixkd.networks.network import FrozenTeacher, Network
-from mixkd.training.optimization import FixedSchedule, Optimization
 
 PAD, TEMPERATURE, ALPHA, BETA = 4, 4.0, 0.1, 0.9
 ADAMW = partial(torch.optim.AdamW, lr=1e-3, fused=True)

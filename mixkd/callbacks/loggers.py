@@ -12,7 +12,6 @@ import numpy as np
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from PIL import Image
 
-from mixkd.config.analyses import analysis_files
 from mixkd.config.logging import WandbConfig
 from mixkd.config.tasks import EvaluateConfig, TrainingConfig
 from mixkd.console import is_leader, say
@@ -24,7 +23,7 @@ from mixkd.redact import hidden
 from mixkd.runs.provenance import git_revision
 from mixkd.runs.run import Run
 
-TABLES = ("reliability", *(Path(f).stem for f in analysis_files() if f.endswith(".csv")))
+HISTORIES = ("history", "stage1")  # the loggers have them already, an epoch at a time
 
 
 @contextmanager
@@ -58,28 +57,29 @@ def open_loggers(cfg: TrainingConfig | EvaluateConfig, run: Run) -> Iterator[lis
                 logger.experiment.finish(exit_code=code)
 
 
-def _wandb(own: WandbConfig, cfg: TrainingConfig | EvaluateConfig, run: Run) -> WandbLogger:
+def _wandb(section: WandbConfig, cfg: TrainingConfig | EvaluateConfig, run: Run) -> WandbLogger:
     """Return a W&B logger of this run: the same W&B run whenever it is continued."""
     if not is_leader():
         return WandbLogger(save_dir=run.path)  # Lightning lets only the first process log
     import wandb
 
-    kept = run.path / WANDB_ID
-    if not kept.is_file():
-        write_text(kept, secrets.token_hex(5) + "\n")
-    mode = None if own.mode == "auto" else own.mode  # None: as WANDB_MODE in the environment says
+    id_file = run.path / WANDB_ID
+    if not id_file.is_file():
+        write_text(id_file, secrets.token_hex(5) + "\n")
+    # None: as WANDB_MODE in the environment says
+    mode = None if section.mode == "auto" else section.mode
     if mode is None and "WANDB_MODE" not in os.environ:
         mode = "online" if wandb.login(prompt=False, verify=False) else "offline"
-    known: dict[str, Any] = {
-        "project": own.project,
-        "entity": own.entity,
+    options: dict[str, Any] = {
+        "project": section.project,
+        "entity": section.entity,
         "name": run.path.name,
         # An agent of a W&B sweep has named the run already.
-        "id": os.environ["WANDB_RUN_ID"] if "WANDB_SWEEP_ID" in os.environ else _kept_id(kept),
+        "id": os.environ["WANDB_RUN_ID"] if "WANDB_SWEEP_ID" in os.environ else _kept_id(id_file),
         "resume": "allow",
-        "group": hidden(own.group or cfg.sweep.name),
+        "group": hidden(section.group or cfg.sweep.name),
         "job_type": cfg.task,
-        "tags": hidden(own.tags),
+        "tags": hidden(section.tags),
         # Absolute: W&B's service is one a process, in the folder where the first run began.
         "dir": str(run.path.absolute()),
         # Not how it was launched: that may hold what is not for everyone, as the command line may,
@@ -91,12 +91,12 @@ def _wandb(own: WandbConfig, cfg: TrainingConfig | EvaluateConfig, run: Run) -> 
         ),
     }
     try:
-        experiment = wandb.init(**known, mode=mode)
+        experiment = wandb.init(**options, mode=mode)
     except (wandb.Error, ValueError) as error:
         say(f"wandb: {_in_a_line(error)}; logging offline")
         wandb.teardown()  # the first try still holds the run
         try:
-            experiment = wandb.init(**known, mode="offline")
+            experiment = wandb.init(**options, mode="offline")
         except (wandb.Error, ValueError) as refused:  # for what WANDB_* in the environment say
             text = f"W&B refuses what its environment variables say: {_in_a_line(refused)}"
             raise UserError.of("logger.wandb", text) from refused
@@ -152,12 +152,11 @@ def log_results(
             import wandb
 
             logger.experiment.summary.update(dict(metrics))
-            for name in TABLES:
-                if (table := run.path / f"{name}.csv").is_file():
-                    columns, *rows = _cells(table)
-                    logger.experiment.log(
-                        {f"tables/{name}": wandb.Table(columns=columns, data=rows)}
-                    )
+            for path in sorted(run.path.glob("*.csv")):
+                if path.stem not in HISTORIES:
+                    columns, *rows = _cells(path)
+                    table = wandb.Table(columns=columns, data=rows)
+                    logger.experiment.log({f"tables/{path.stem}": table})
         else:
             logger.log_metrics({f"final/{k}": v for k, v in metrics.items()}, step)
 

@@ -83,10 +83,10 @@ class LinearityMonitor(Callback):
             for batch in data.pair_batches("val", pairs):
                 answers = answers_between(networks, batch.first, batch.second, lambdas)
                 metric.update(answers, batch.position)
-        rows, found = metric.compute()
-        found = {f"vicinal/val/{name}": value for name, value in found.items()}
-        pl_module.values |= found
-        pl_module.log_dict(found, rank_zero_only=True)
+        rows, metrics = metric.compute()
+        metrics = {f"vicinal/val/{name}": value for name, value in metrics.items()}
+        pl_module.values |= metrics
+        pl_module.log_dict(metrics, rank_zero_only=True)
         if trainer.is_global_zero:
             stem = self.run.path / FIGURES / "vicinal-training"
             save_figure(vicinal_figure(rows), stem)

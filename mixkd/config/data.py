@@ -12,8 +12,11 @@ from mixkd.config.fields import (
     SPLIT,
     VIEW,
     Count,
+    CountOrNull,
     Flag,
     Name,
+    NumpySeed,
+    Part,
     Section,
     takes,
 )
@@ -35,13 +38,11 @@ class DataConfig(Section):
     resize: Annotated[int | None, VIEW, PIXELS]
     pad: Annotated[int, VIEW, takes("a whole number of pixels, 0 to 512", ge=0, le=512)]
     flip: Annotated[Flag, VIEW]
-    holdout: Annotated[float, SPLIT, takes("a number above 0 and below 1", gt=0, lt=1)]
-    split_seed: Annotated[
-        int, SPLIT, takes("a whole number from 0 to 4294967295", ge=0, le=2**32 - 1)
-    ]
+    holdout: Annotated[Part, SPLIT]
+    split_seed: Annotated[NumpySeed, SPLIT]
     selection: Annotated[Literal["holdout", "test"], SPLIT]
-    limit_train: Annotated[Count | None, LIMIT, takes("a whole number, 1 or more, or null")]
-    limit_test: Annotated[Count | None, LIMIT, takes("a whole number, 1 or more, or null")]
+    limit_train: Annotated[CountOrNull, LIMIT]
+    limit_test: Annotated[CountOrNull, LIMIT]
     batch_size: Annotated[int, takes("a whole number, 2 or more", ge=2)]
     eval_batch_size: Annotated[Count, PLACE]
     cache_dir: Annotated[str, PLACE, PATH, takes("a directory")]

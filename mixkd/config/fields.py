@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from types import UnionType
 from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
@@ -25,29 +26,19 @@ from mixkd.errors import Problem
 class Mark:
     """What is known of a key, said once, in the annotation of its field; see `keys`, `pruned`."""
 
-    name: str
+    meaning: str
 
 
-# Text that names a file or a folder: there `~` is the user's home.
-PATH = Mark("path")
-# Where, or how fast: never what. It cannot change a result, and names no experiment.
-PLACE = Mark("place")
-# A path that counts by the sha256 of what it holds, wherever it lies.
-CONTENT = Mark("content")
-# With the weights it fixes what a network answers, and how fast.
-ARCHITECTURE = Mark("architecture")
-# What a network begins from, before it is trained.
-START = Mark("start")
-# Which data set it is, and the size of its images: a network is trained for both.
-DATASET = Mark("dataset")
-# Which of its images are held out from training, and whether those select or the test images do.
-SPLIT = Mark("split")
-# How many of a split's images are used.
-LIMIT = Mark("limit")
-# The pixels that a network sees of an image.
-VIEW = Mark("view")
-# What the repeats of one setting, its seeds, may differ in.
-REPEAT = Mark("repeat")
+PATH = Mark("text that names a file or a folder: there `~` is the user's home")
+PLACE = Mark("where or how fast, never what: it cannot change a result, and names no experiment")
+CONTENT = Mark("a path that counts by the sha256 of what it holds, wherever it lies")
+ARCHITECTURE = Mark("with the weights it fixes what a network answers, and how fast")
+START = Mark("what a network begins from, before it is trained")
+DATASET = Mark("which data set, at which size of images: a network is trained for both")
+SPLIT = Mark("which images are held out from training, and whether those select")
+LIMIT = Mark("how many of a split's images are used")
+VIEW = Mark("the pixels that a network sees of an image")
+REPEAT = Mark("what the repeats of one setting, its seeds, may differ in")
 
 
 @dataclass(frozen=True)
@@ -84,9 +75,13 @@ def takes(text: str, **constraints: Any) -> Any:
 Fraction = Annotated[float, takes("a number in [0, 1]", ge=0, le=1)]
 Positive = Annotated[float, takes("a number above 0", gt=0)]
 NonNegative = Annotated[float, takes("a number, 0 or more", ge=0)]
+Share = Annotated[float, takes("a number in [0, 1)", ge=0, lt=1)]
+Part = Annotated[float, takes("a number above 0 and below 1", gt=0, lt=1)]
 Count = Annotated[int, takes("a whole number, 1 or more", ge=1)]
+CountOrNull = Annotated[Count | None, takes("a whole number, 1 or more, or null")]
 Epochs = Annotated[int, takes("a whole number from 1 to 100000", ge=1, le=100_000)]
 Seed = Annotated[int, takes("a whole number from 0 to 2**63 - 1", ge=0, le=2**63 - 1)]
+NumpySeed = Annotated[int, takes("a whole number from 0 to 4294967295", ge=0, le=2**32 - 1)]
 Flag = Annotated[bool, takes("true or false")]
 File = Annotated[str, PATH, FILE, takes("a file")]
 HubName = Annotated[str, takes("hf_hub:USER/NAME", pattern=r"^hf_hub:[\w.-]+/[\w.-]+$")]
@@ -178,16 +173,21 @@ def _flat(annotation: Any) -> Iterator[Any]:
         yield get_origin(annotation) or annotation
 
 
+@cache
+def marks_of(section: type[BaseModel]) -> dict[str, set[Mark | Exists]]:
+    """Return the marks of each key of a section."""
+    return {key: marks(field) for key, field in section.model_fields.items()}
+
+
 def keys(section: type[BaseModel], *wanted: Mark) -> list[str]:
     """Return the keys of a section that bear any of some marks, in the order of its fields."""
-    return [key for key, field in section.model_fields.items() if marks(field) & {*wanted}]
+    return [key for key, borne in marks_of(section).items() if borne & {*wanted}]
 
 
 def pruned(
     schema: type[BaseModel],
     raw: Mapping[str, Any],
-    without: Mark,
-    *others: Mark,
+    *without: Mark,
     content: Callable[[str], str] = str,
 ) -> dict[str, Any]:
     """Return a configuration without the keys that bear some marks, in its sections too.
@@ -198,36 +198,29 @@ def pruned(
     Args:
         schema: of the configuration.
         raw: the configuration, as `model_dump` gives it, or as a file holds it.
-        without: a mark.
-        others: more of them.
+        without: the marks.
         content: what stands for the path of a key that counts by its content.
     """
+
+    def inner(annotation: Any, value: Any) -> Any:
+        section = section_of(annotation, value)
+        if isinstance(value, list) and section is not None:
+            return [inner(annotation, part) for part in value]
+        if not isinstance(value, Mapping) or section is None:
+            return value
+        if get_origin(annotation) is dict:  # of sections by names
+            return {key: inner(get_args(annotation)[1], part) for key, part in value.items()}
+        return pruned(section, value, *without, content=content)
+
     kept = {}
     for key, value in raw.items():
-        if (field := schema.model_fields.get(key)) is None:
+        field, borne = schema.model_fields.get(key), marks_of(schema).get(key, set())
+        if field is None:
             kept[key] = value
-        elif not marks(field) & {without, *others} and AsBefore(value) not in field.metadata:
-            is_path = isinstance(value, str) and CONTENT in marks(field) and value != "pretrained"
-            kept[key] = (
-                content(value)
-                if is_path
-                else _pruned(field.annotation, value, without, *others, content=content)
-            )
+        elif not borne & {*without} and AsBefore(value) not in field.metadata:
+            is_path = CONTENT in borne and isinstance(value, str) and value != "pretrained"
+            kept[key] = content(value) if is_path else inner(field.annotation, value)
     return kept
-
-
-def _pruned(annotation: Any, value: Any, *without: Mark, content: Callable[[str], str]) -> Any:
-    section = section_of(annotation, value)
-    if section is None:
-        return value
-    if isinstance(value, list):
-        return [_pruned(annotation, part, *without, content=content) for part in value]
-    if not isinstance(value, Mapping):
-        return value
-    if get_origin(annotation) is dict:  # of sections by names
-        inner = get_args(annotation)[1]
-        return {k: _pruned(inner, part, *without, content=content) for k, part in value.items()}
-    return pruned(section, value, *without, content=content)
 
 
 def fields_of(section: type[BaseModel], under: str = "") -> Iterator[tuple[str, FieldInfo]]:

@@ -1,4 +1,4 @@
-"""What the commands take that look at runs: compare, report, list, dashboard. No Hydra."""
+"""What the commands take that are none of Hydra's: compare, report, list, dashboard."""
 
 import os
 import re
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mixkd.config.overrides import by_key
+from mixkd.config.reproduce import ReproduceConfig
 from mixkd.errors import UserError, nearest, shortened, shown
 
 COMPARE_KEYS = {
@@ -170,4 +171,5 @@ PARSERS: Mapping[str, Callable[[Sequence[str]], Any]] = {
     "dashboard": DashboardConfig.parse,
     "list": ListConfig.parse,
     "report": ReportConfig.parse,
+    "reproduce": ReproduceConfig.parse,
 }

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from mixkd.config.fields import PATH, Count, Flag, Positive, Section, each_once, takes
+from mixkd.config.fields import PATH, Count, CountOrNull, Flag, Positive, Section, each_once, takes
 
 
 class RunConfig(Section):
@@ -30,7 +30,7 @@ class SlurmConfig(Section):
     account: Annotated[str | None, takes("a name, or null")]
     timeout_min: Annotated[int, takes("a whole number of minutes, 1 or more", ge=1)]
     requeues: Annotated[int, takes("a whole number, 0 or more", ge=0)]
-    cpus_per_task: Annotated[Count | None, takes("a whole number, 1 or more, or null")]
+    cpus_per_task: CountOrNull
     mem_gb: Annotated[Positive | None, takes("a number of gigabytes above 0, or null")]
     gpus: Flag
     parallel: Count
@@ -46,7 +46,7 @@ class SweepConfig(Section):
 
     name: Annotated[str | None, takes("a name, or null")]
     fail_fast: Flag
-    trials: Annotated[Count | None, takes("a whole number, 1 or more, or null")]
+    trials: CountOrNull
     objectives: Annotated[
         list[Literal["accuracy", "ece", "nll", "brier"]],
         AfterValidator(each_once),

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from mixkd.config.fields import Count, Section, takes
+from mixkd.config.fields import Count, NumpySeed, Section, takes
 
 # What W&B takes as the name of a project or an entity, here before anything is trained.
 WANDB_NAME = r"^[^/\\#?%:]+$"
@@ -49,7 +49,7 @@ class LinearityMonitorConfig(CalibrationMonitorConfig):
 
     n_pairs: Count
     lambdas: Annotated[int, takes("a whole number from 3 to 1001", ge=3, le=1001)]
-    seed: Annotated[int, takes("a whole number from 0 to 4294967295", ge=0, le=2**32 - 1)]
+    seed: NumpySeed
 
 
 class CallbacksConfig(Section):

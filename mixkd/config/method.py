@@ -11,6 +11,7 @@ from mixkd.config.fields import (
     Positive,
     Section,
     Seed,
+    Share,
     takes,
 )
 from mixkd.errors import Problem, shortened
@@ -63,7 +64,7 @@ class LabelMethodConfig(MethodConfig):
     command = "finetune"
 
     name: Literal["erm", "mixup"]
-    label_smoothing: Annotated[float, takes("a number in [0, 1)", ge=0, lt=1)]
+    label_smoothing: Share
 
 
 class TeacherMethodConfig(MethodConfig):

@@ -20,6 +20,7 @@ from mixkd.config.fields import (
     Positive,
     RunDir,
     Section,
+    Share,
     takes,
     value_of,
 )
@@ -30,7 +31,7 @@ class HeadConfig(Section):
     """The paper's bottleneck head; see networks.BottleneckHead."""
 
     units: Count
-    dropout: Annotated[float, takes("a number in [0, 1)", ge=0, lt=1)]
+    dropout: Share
 
 
 class NetworkConfig(Section):
@@ -82,8 +83,15 @@ GIVEN_BY = ("name", "factory", "run", "export", "weights")
 
 
 def is_given(network: Any) -> bool:
-    """Return whether a section, values of any type, chooses a network."""
+    """Return whether a section, or its values of any type, chooses a network."""
+    if isinstance(network, NetworkConfig):
+        return True
     return any(value_of(network, key) is not None for key in GIVEN_BY)
+
+
+def none_if_not_given(network: Any) -> Any:
+    """Return None for a section that chooses no network."""
+    return None if isinstance(network, Mapping) and not is_given(network) else network
 
 
 def network_mistakes(key: str, network: Any, task: str) -> Iterator[Problem]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from mixkd.config.fields import Flag, NonNegative, Positive, Section, takes
+from mixkd.config.fields import Flag, NonNegative, Part, Positive, Section, Share, takes
 from mixkd.errors import Problem
 
 
@@ -15,7 +15,7 @@ class SGDConfig(Section):
 
     name: Literal["sgd"]
     lr: Positive
-    momentum: Annotated[float, takes("a number in [0, 1)", ge=0, lt=1)]
+    momentum: Share
     nesterov: Flag
     weight_decay: NonNegative
     fused: Flag
@@ -58,7 +58,7 @@ class PlateauConfig(Section):
     """Lower the rate when the held-out NLL stops falling."""
 
     name: Literal["plateau"]
-    factor: Annotated[float, takes("a number above 0 and below 1", gt=0, lt=1)]
+    factor: Part
     patience: Annotated[int, takes("a whole number of epochs, 1 or more", ge=1)]
     min_delta: NonNegative
     min_lr: NonNegative

@@ -1,4 +1,4 @@
-"""Words of a command line: KEY=VALUE, and values as the right-hand side of a Hydra override."""
+"""Overrides of a command line: KEY=VALUE, and values as the right-hand side of Hydra's."""
 
 import json
 import re
@@ -8,24 +8,24 @@ from typing import Any
 from mixkd.errors import UserError, nearest
 
 
-def by_key(words: Sequence[str], keys: Iterable[str]) -> dict[str, str]:
-    """Return the values of `KEY=VALUE` words by their keys.
+def by_key(overrides: Sequence[str], keys: Iterable[str]) -> dict[str, str]:
+    """Return the values of overrides by their keys.
 
     Raises:
         UserError: for a key that is none of `keys`.
     """
     keys = list(keys)
-    given = {key: value for key, _, value in (word.partition("=") for word in words)}
-    for key in given:
+    values = {key: value for key, _, value in (text.partition("=") for text in overrides)}
+    for key in values:
         if key not in keys:
             raise UserError.of(key, f"no such key{nearest(key, keys)}; takes {', '.join(keys)}")
-    return given
+    return values
 
 
 def quoted(text: str) -> str:
     """Return a text in Hydra's quotes: a backslash counts there only before a quote or the end."""
-    text = re.sub(r"(\\*)'", lambda found: found[1] * 2 + r"\'", text)
-    text = re.sub(r"(\\+)$", lambda found: found[1] * 2, text)
+    text = re.sub(r"(\\*)'", lambda match: match[1] * 2 + r"\'", text)
+    text = re.sub(r"(\\+)$", lambda match: match[1] * 2, text)
     return f"'{text}'"
 
 
@@ -61,4 +61,4 @@ def word(value: Any) -> str:
     if PLAIN.fullmatch(value):
         return value
     # What OmegaConf would take for an interpolation, and the backslashes before it.
-    return quoted(re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", value))
+    return quoted(re.sub(r"(\\*)\$\{", lambda match: match[1] * 2 + r"\${", value))

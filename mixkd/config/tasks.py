@@ -5,7 +5,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from mixkd.config.analyses import (
     AnalysisConfig,
@@ -36,7 +36,13 @@ from mixkd.config.fields import (
 from mixkd.config.launcher import LauncherConfig, RunConfig, SweepConfig
 from mixkd.config.logging import CallbacksConfig, LoggerConfig
 from mixkd.config.method import LabelMethodConfig, StreamConfig, TeacherMethodConfig
-from mixkd.config.network import NetworkConfig, TeacherConfig, network_mistakes
+from mixkd.config.network import (
+    NetworkConfig,
+    TeacherConfig,
+    is_given,
+    network_mistakes,
+    none_if_not_given,
+)
 from mixkd.config.optimizer import (
     AdamConfig,
     ConstantConfig,
@@ -185,7 +191,7 @@ class EvaluateConfig(TaskConfig):
     task: Literal["evaluate"]
     data: Annotated[DataConfig | CorruptedDataConfig, Field(discriminator="source")]
     network: NetworkConfig
-    teacher: TeacherConfig | None
+    teacher: Annotated[TeacherConfig | None, BeforeValidator(none_if_not_given)]
     baselines: Annotated[
         dict[str, NetworkConfig], AfterValidator(_baseline_names), takes("runs by name, {erm: DIR}")
     ]
@@ -212,18 +218,18 @@ class EvaluateConfig(TaskConfig):
         asked = asked_analyses(raw)
         for name in asked:
             yield from section_of_analysis(name).contradictions(raw[name], raw)
-        for key in ("network", "teacher"):
-            yield from network_mistakes(key, raw.get(key), "evaluate")
-        if not isinstance(teacher := raw.get("teacher"), Mapping):
+        yield from network_mistakes("network", raw.get("network"), "evaluate")
+        if not is_given(teacher := raw.get("teacher")):
             return
+        yield from network_mistakes("teacher", teacher, "evaluate")
         about = {name: section_of_analysis(name).asks_others for name in analysis_names()}
         if not any(about[name] for name in asked):
             what = " or ".join(filter(None, about.values()))
             words = " or ".join(f"{name}=true" for name in about if about[name])
             yield Problem("teacher", f"is asked {what}; add {words}")
-        if teacher.get("precision") is not None:
+        if value_of(teacher, "precision") is not None:
             yield Problem("teacher.precision", "evaluation takes trainer.precision, of them all")
-        if teacher.get("tape") is not None:
+        if value_of(teacher, "tape") is not None:
             yield Problem("teacher.tape", "is of `mixkd distill`; an evaluation has no stream")
 
 

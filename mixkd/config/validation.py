@@ -40,29 +40,25 @@ def validate(raw: Mapping[str, Any]) -> Config | ExportConfig:
     Raises:
         UserError: with every problem found, each naming its key, what it got and what it takes.
     """
-    schema, problems = schema_of(raw), []
-    known = {key: value for key, value in raw.items() if key != "logits"}
+    schema, problems, config = schema_of(raw), [], None
+    values = {key: value for key, value in raw.items() if key != "logits"}
     if schema is EvaluateLogitsConfig:
         problems = list(_beside_logits(raw))
-        known = {key: raw[key] for key in schema.model_fields}
+        values = {key: raw[key] for key in schema.model_fields}
         name = raw["data"].get("name")
-        known["data"] = {"name": "logits" if name == "run" else name}
-    config = None
+        values["data"] = {"name": "logits" if name == "run" else name}
     try:
-        config = schema.model_validate(known)
+        config = schema.model_validate(values)
     except ValidationError as error:
-        problems += schema_problems(schema, known, error)
-    # What a run was to say, and there is none, or it does not say it.
-    if (unsaid := {f"data.{key}" for key, value in known["data"].items() if value == "run"}) and (
-        known["data"].get("source") == "run"
-    ):
-        problems = [p for p in problems if p.key not in unsaid]
+        problems += schema_problems(schema, values, error)
+    if values["data"].get("source") == "run":  # there is none, or it does not say its data
+        unknown = {f"data.{key}" for key, value in values["data"].items() if value == "run"}
         text = "no data set chosen; take data=NAME (`mixkd list datasets`)"
         if schema is ExportConfig:
             text = "the run says nothing of it; take data=NAME"
-        problems.append(Problem("data", text))
-    told = {problem.key for problem in problems}
-    problems += [problem for problem in void_problems(raw) if problem.key not in told]
+        problems = [p for p in problems if p.key not in unknown] + [Problem("data", text)]
+    keys = {problem.key for problem in problems}
+    problems += [problem for problem in void_problems(raw) if problem.key not in keys]
     if problems:
         raise UserError(*problems)
     return cast(Config | ExportConfig, config)

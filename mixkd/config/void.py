@@ -5,6 +5,7 @@ they do not by default, so that nothing is ignored in silence; a sweep may set t
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from typing import Any, NamedTuple
 
 from mixkd.config.fields import value_of
@@ -90,14 +91,19 @@ def without_void(raw: Mapping[str, Any], named: dict[str, Any]) -> dict[str, Any
     return named
 
 
+@cache
+def _defaults(key: str, kind: str) -> list[Any]:
+    """Return the values of a key in the shipped files of a kind of its group."""
+    group, _, rest = key.partition(".")
+    shipped = (shipped_values(group, name) for name in group_names(group))
+    return [value_of(values, rest) for values in shipped if values["name"] == kind]
+
+
 def void_problems(raw: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield each void key of a configuration that says anything but a default of its group."""
     for key, holds, why in VOID:
         value = value_of(raw, key)
         if not why or value is None or not holds(raw):
             continue
-        group, _, rest = key.partition(".")
-        shipped = [shipped_values(group, name) for name in group_names(group)]
-        kind = value_of(raw, f"{group}.name")
-        if value not in [value_of(values, rest) for values in shipped if values["name"] == kind]:
+        if value not in _defaults(key, str(value_of(raw, f"{key.partition('.')[0]}.name"))):
             yield Problem(key, f"got {shown(value)}, which changes nothing: {why}")

@@ -20,6 +20,8 @@ import numpy as np
 from mixkd.console import say
 from mixkd.data.inventory import split_files
 from mixkd.errors import NotWritten
+from mixkd.files.arrays import map_npy
+from mixkd.files.reading import Damaged
 from mixkd.files.writing import file_fingerprint, replacing
 
 File = tuple[str, Path]  # a name, and where it is
@@ -57,47 +59,47 @@ def contents(files: Sequence[File], cache_dir: str | Path, of: str | Path) -> np
     started = time.time_ns()
     place = hashlib.sha256(os.fsencode(os.path.realpath(of))).hexdigest()[:24]
     cache = Path(cache_dir) / "contents" / f"{place}.npy"
-    known = _read(cache)
+    cached = _read(cache)
     states, sizes, changed = _states(files)
-    found = np.zeros((len(files), CONTENT), dtype=np.uint8)
-    hit, at = _looked_up(states, known)
-    found[hit] = known[at[hit], STATE:]
+    hashes = np.zeros((len(files), CONTENT), dtype=np.uint8)
+    hit, at = _looked_up(states, cached)
+    hashes[hit] = cached[at[hit], STATE:]
     missing = np.flatnonzero(~hit & (sizes >= 0))
     if not len(missing):
-        return found
+        return hashes
     tells = len(missing) > MANY_FILES or sizes[missing].sum() > MANY_BYTES
     if tells:
         total = sizes[missing].sum() / 1e9
         say(f"reading {len(missing):,} files of {of}, {total:.3g} GB (once; kept in {cache})")
-    said = time.monotonic()
+    told_at = time.monotonic()
     with ThreadPoolExecutor(READERS) as pool:
         read = pool.map(_content, [files[int(row)][1] for row in missing])
         for done, (row, content) in enumerate(zip(missing, read, strict=True), start=1):
-            found[row] = np.frombuffer(content, dtype=np.uint8)
-            if tells and time.monotonic() - said > EVERY:
-                said = time.monotonic()
+            hashes[row] = np.frombuffer(content, dtype=np.uint8)
+            if tells and time.monotonic() - told_at > EVERY:
+                told_at = time.monotonic()
                 say(f"  {done:,} of {len(missing):,}")
-    is_settled = (changed[missing] < started - STEP) & found[missing].any(axis=1)
-    new = np.concatenate([states[missing], found[missing]], axis=1)[is_settled]
+    is_settled = (changed[missing] < started - STEP) & hashes[missing].any(axis=1)
+    new = np.concatenate([states[missing], hashes[missing]], axis=1)[is_settled]
     if len(new):
         try:
             with replacing(cache) as temporary, open(temporary, "wb") as file:
-                np.save(file, _sorted(np.concatenate([known, new])), allow_pickle=False)
+                np.save(file, _sorted(np.concatenate([cached, new])), allow_pickle=False)
         except (NotWritten, OSError) as error:
             if tells:
                 say(f"{error} (data.cache_dir); going on without")
-    return found
+    return hashes
 
 
-def summary(files: Sequence[File], found: np.ndarray) -> str:
+def summary(files: Sequence[File], hashes: np.ndarray) -> str:
     """Return the sha256 of files' names and contents, whatever their order.
 
     Args:
         files: n of them.
-        found: their contents, uint8 [n, 32].
+        hashes: their contents, uint8 [n, 32].
     """
     digest = hashlib.sha256()
-    for (name, _), content in sorted(zip(files, found, strict=True), key=lambda pair: pair[0][0]):
+    for (name, _), content in sorted(zip(files, hashes, strict=True), key=lambda pair: pair[0][0]):
         digest.update(os.fsencode(name) + b"\0" + content.tobytes())
     return digest.hexdigest()
 
@@ -119,12 +121,12 @@ def split_contents(source: str, root: str | None, cache_dir: str) -> dict[str, s
     listed = [split.files(place) for split in unread]
     if not unread:
         return {name: split.summary for name, split in splits.items()}
-    found = contents(list(chain(*listed)), cache_dir, place)
+    hashes = contents(list(chain(*listed)), cache_dir, place)
     for split, files in zip(unread, listed, strict=True):
-        own, found = found[: len(files)], found[len(files) :]
-        split.summary = summary(files, own)
+        part, hashes = hashes[: len(files)], hashes[len(files) :]
+        split.summary = summary(files, part)
         ends = np.cumsum([len(paths) for paths in split.names.values()])
-        split.contents = dict(zip(split.names, np.split(own, ends[:-1]), strict=True))
+        split.contents = dict(zip(split.names, np.split(part, ends[:-1]), strict=True))
     return {name: split.summary for name, split in splits.items()}
 
 
@@ -157,37 +159,42 @@ def _states(files: Sequence[File]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     changed = np.zeros(len(files), dtype=np.int64)
     for row, (name, path) in enumerate(files):
         try:
-            known = os.stat(path)
+            status = os.stat(path)
         except OSError:
             states += bytes(STATE)
             continue
         # The time of change cannot be set, as the time of modification can.
-        numbers = (known.st_size, known.st_mtime_ns, known.st_ctime_ns, known.st_ino, known.st_dev)
+        numbers = (
+            status.st_size,
+            status.st_mtime_ns,
+            status.st_ctime_ns,
+            status.st_ino,
+            status.st_dev,
+        )
         states += hashlib.sha256(os.fsencode(name) + f"\0{numbers}".encode()).digest()[:STATE]
-        changed[row] = known.st_ctime_ns
-        if stat.S_ISREG(known.st_mode) and known.st_size <= MOST_BYTES:
-            sizes[row] = known.st_size
+        changed[row] = status.st_ctime_ns
+        if stat.S_ISREG(status.st_mode) and status.st_size <= MOST_BYTES:
+            sizes[row] = status.st_size
     return np.frombuffer(bytes(states), dtype=np.uint8).reshape(-1, STATE), sizes, changed
 
 
 def _read(cache: Path) -> np.ndarray:
     """Return the rows of a file of the cache, uint8 [m, 48], sorted; none where it is no such."""
     try:
-        rows = np.load(cache, allow_pickle=False)
-        if isinstance(rows, np.ndarray) and rows.dtype == np.uint8:
-            return rows.reshape(-1, STATE + CONTENT)
-    except (OSError, ValueError, EOFError):
-        pass
-    return np.zeros((0, STATE + CONTENT), dtype=np.uint8)
+        rows = map_npy(cache)
+    except Damaged:
+        rows = np.zeros(0)
+    is_sound = rows.dtype == np.uint8 and rows.shape[1:] == (STATE + CONTENT,)
+    return rows if is_sound else np.zeros((0, STATE + CONTENT), dtype=np.uint8)
 
 
 def _sorted(rows: np.ndarray) -> np.ndarray:
     return rows[np.argsort(first_bytes(rows), kind="stable")]
 
 
-def _looked_up(states: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _looked_up(states: np.ndarray, cached: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return which states are known, bool [n], and in which rows they are, int64 [n]."""
-    if not len(known):
+    if not len(cached):
         return np.zeros(len(states), dtype=bool), np.zeros(len(states), dtype=np.int64)
-    at = np.minimum(np.searchsorted(first_bytes(known), first_bytes(states)), len(known) - 1)
-    return (known[at, :STATE] == states).all(axis=1) & states.any(axis=1), at
+    at = np.minimum(np.searchsorted(first_bytes(cached), first_bytes(states)), len(cached) - 1)
+    return (cached[at, :STATE] == states).all(axis=1) & states.any(axis=1), at

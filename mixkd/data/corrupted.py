@@ -22,7 +22,7 @@ from mixkd.data.corruption_names import SEVERITIES, arrays_folder
 from mixkd.data.folder import list_classes, raise_all, read_listings, tell_left_out
 from mixkd.data.images import AnyImages, StoredImages
 from mixkd.data.listing import LeftOut, class_folders
-from mixkd.data.sources import beside, cache_lock, safe_extraction
+from mixkd.data.sources import cache_lock, new_folder, safe_extraction
 from mixkd.errors import UserError, nearest
 from mixkd.files.arrays import map_npy
 from mixkd.files.reading import Damaged
@@ -61,15 +61,10 @@ def load_corrupted(cfg: CorruptedDataConfig) -> tuple[AnyImages, tuple[str, ...]
     Raises:
         UserError: if they are absent, cannot be downloaded, or are not of the published form.
     """
-    return imagenet_c(cfg) if cfg.source == "imagenet_c" else cifar_c(cfg)
-
-
-def cifar_c(cfg: CorruptedDataConfig) -> tuple[AnyImages, tuple[str, ...]]:
-    """Return rows of a corruption's `.npy` file, which stay in the file."""
-    published = PUBLISHED[cfg.source]
-    folder = make_arrays(cfg)
-    images = read_arrays(folder, cfg.corruption, cfg.severity, len(published.classes))
-    return images, published.classes
+    if cfg.source == "imagenet_c":
+        return read_folders(Path(cfg.root or ""), cfg)
+    classes = PUBLISHED[cfg.source].classes
+    return read_arrays(make_arrays(cfg), cfg.corruption, cfg.severity, len(classes)), classes
 
 
 def read_arrays(folder: Path, corruption: str, severity: int, classes: int) -> StoredImages:
@@ -87,42 +82,31 @@ def read_arrays(folder: Path, corruption: str, severity: int, classes: int) -> S
     pixels, labels = folder / f"{corruption}.npy", _array(folder / "labels.npy")
     array = _array(pixels)
     n, *shape = array.shape or (0,)
+    fault, of_labels = "", folder / "labels.npy"
     if array.dtype != np.uint8 or len(shape) != 3 or shape[2] != 3:
-        raise UserError.of(
-            "data.root",
-            f"{pixels} is {array.dtype} {list(array.shape)}; takes uint8 [n, height, width, 3]",
-        )
-    if n == 0 or n % SEVERITIES:
-        raise UserError.of(
-            "data.root",
-            f"{pixels} has {n} images; takes as many of each of {SEVERITIES} severities",
-        )
-    if labels.dtype.kind not in "iu" or labels.shape != (n,):
-        raise UserError.of(
-            "data.root",
-            f"{folder / 'labels.npy'} is {labels.dtype} {list(labels.shape)}; takes integers [{n}]",
-        )
-    if labels.min() < 0 or labels.max() >= classes:
-        raise UserError.of(
-            "data.root",
-            f"{folder / 'labels.npy'} goes from {labels.min()} to {labels.max()}; takes labels "
-            f"from 0 to {classes - 1}",
-        )
-    each = n // SEVERITIES
-    rows = np.arange(each) + each * (severity - 1)
+        got = f"{array.dtype} {list(array.shape)}"
+        fault = f"{pixels} is {got}; takes uint8 [n, height, width, 3]"
+    elif n == 0 or n % SEVERITIES:
+        fault = f"{pixels} has {n} images; takes as many of each of {SEVERITIES} severities"
+    elif labels.dtype.kind not in "iu" or labels.shape != (n,):
+        fault = f"{of_labels} is {labels.dtype} {list(labels.shape)}; takes integers [{n}]"
+    elif labels.min() < 0 or labels.max() >= classes:
+        got = f"from {labels.min()} to {labels.max()}"
+        fault = f"{of_labels} goes {got}; takes labels from 0 to {classes - 1}"
+    if fault:
+        raise UserError.of("data.root", fault)
+    count = n // SEVERITIES
+    rows = np.arange(count) + count * (severity - 1)
     reader = Rows(pixels, (shape[0], shape[1]))
     return StoredImages.of(reader, rows, np.asarray(labels[rows]))
-
-
-def imagenet_c(cfg: CorruptedDataConfig) -> tuple[AnyImages, tuple[str, ...]]:
-    """Return the images under ROOT/<corruption>/<severity>/<class>/, as ImageNet-C has them."""
-    return read_folders(Path(cfg.root or ""), cfg)
 
 
 def read_folders(
     root: Path, cfg: CorruptedDataConfig, *, by_content: bool = True
 ) -> tuple[AnyImages, tuple[str, ...]]:
     """Return the images of one corruption and severity under a folder, and the class names.
+
+    They are in ROOT/<corruption>/<severity>/<class>/, as ImageNet-C has them.
 
     Args:
         root: the folder.
@@ -131,19 +115,19 @@ def read_folders(
     """
     # The archives are of four groups, noise/, blur/ and so on, which some keep as folders.
     groups = ["", *(p.name for p in sorted(root.iterdir()) if p.is_dir())]
-    found = {
+    places = {
         p.parent.name: p.parent.relative_to(root)
         for group in groups
         for p in sorted((root / group).glob("*/1"))
         if p.is_dir()
     }
-    if cfg.corruption not in found:
-        close = nearest(cfg.corruption, found)
+    if cfg.corruption not in places:
+        close = nearest(cfg.corruption, places)
         raise UserError.of(
             "data.corruption",
-            f"got {cfg.corruption}{close}; {root} has {', '.join(sorted(found)) or 'none'}",
+            f"got {cfg.corruption}{close}; {root} has {', '.join(sorted(places)) or 'none'}",
         )
-    place = found[cfg.corruption] / str(cfg.severity)
+    place = places[cfg.corruption] / str(cfg.severity)
     if not (root / place).is_dir():
         raise UserError.of("data.severity", f"got {cfg.severity}; there is no {root / place}")
     problems: list[str] = []
@@ -225,7 +209,7 @@ def make_arrays(cfg: CorruptedDataConfig) -> Path:
 
 
 def _download(published: Published, root: Path, folder: Path) -> None:
-    with safe_extraction(), beside(folder) as partial:
+    with safe_extraction(), new_folder(folder) as partial:
         download_and_extract_archive(published.url, str(root), str(partial), md5=published.md5)
         inner = partial / published.folder
         for array in inner.iterdir():

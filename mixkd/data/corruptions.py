@@ -183,10 +183,10 @@ def disk(radius: float, softness: float) -> np.ndarray:
     """
     small = radius <= 8
     offsets = np.arange(-8, 9) if small else np.arange(-radius, radius + 1)
-    inside = (offsets[:, None] ** 2 + offsets**2 <= radius**2).astype(np.float64)
+    circle = (offsets[:, None] ** 2 + offsets**2 <= radius**2).astype(np.float64)
     taps = np.exp(-((np.arange(-1, 2) if small else np.arange(-2, 3)) ** 2) / (2 * softness**2))
     taps /= taps.sum()
-    rows = ndimage.correlate1d(inside / inside.sum(), taps, axis=0, mode="mirror")
+    rows = ndimage.correlate1d(circle / circle.sum(), taps, axis=0, mode="mirror")
     return np.asarray(ndimage.correlate1d(rows, taps, axis=1, mode="mirror"))
 
 
@@ -456,10 +456,10 @@ def plasma(noise: np.ndarray, size: int, decay: float) -> np.ndarray:
     while step >= 2:
         half = step // 2
         corner = clouds[:, ::step, ::step]
-        below, beside = np.roll(corner, -1, 1), np.roll(corner, -1, 2)
-        centre = level(corner, below, beside, np.roll(below, -1, 2))
+        below, right = np.roll(corner, -1, 1), np.roll(corner, -1, 2)
+        centre = level(corner, below, right, np.roll(below, -1, 2))
         clouds[:, half::step, half::step] = centre
-        clouds[:, ::step, half::step] = level(centre, np.roll(centre, 1, 1), corner, beside)
+        clouds[:, ::step, half::step] = level(centre, np.roll(centre, 1, 1), corner, right)
         clouds[:, half::step, ::step] = level(centre, np.roll(centre, 1, 2), corner, below)
         step, spread = half, spread / decay
     clouds -= clouds.min(axis=(1, 2), keepdims=True)

@@ -91,13 +91,15 @@ def read_listings(
     if not (by_content or cfg.resident):
         assert side is not None
         reader = Files(root, names, side, "")
-        return {k: StoredImages.of(reader, rows[k], one.labels) for k, one in splits.items()}
-    known = [one.contents for one in splits.values() if one.contents is not None]
-    is_known = len(known) == len(splits)
-    found = np.concatenate(known) if is_known else contents(files, cfg.cache_dir, root)
-    marks = first_bytes(found)
+        return {
+            k: StoredImages.of(reader, rows[k], listing.labels) for k, listing in splits.items()
+        }
+    handed_over = [listing.contents for listing in splits.values() if listing.contents is not None]
+    is_known = len(handed_over) == len(splits)
+    hashes = np.concatenate(handed_over) if is_known else contents(files, cfg.cache_dir, root)
+    marks = first_bytes(hashes)
     if cfg.resident:
-        pixels = _decoded(cfg, root, files, found, side)
+        pixels = _decoded(cfg, root, files, hashes, side)
         return {
             split: Images.of(
                 pixels[rows[split][0] : rows[split][-1] + 1], listing.labels, marks[rows[split]]
@@ -105,7 +107,7 @@ def read_listings(
             for split, listing in splits.items()
         }
     assert side is not None
-    reader = Files(root, names, side, summary(files, found))
+    reader = Files(root, names, side, summary(files, hashes))
     return {
         split: StoredImages.of(reader, rows[split], listing.labels, marks[rows[split]])
         for split, listing in splits.items()
@@ -119,10 +121,10 @@ def list_splits(
     folders = [split for split in splits if (root / split).is_dir()]
     rename = renamings(root, splits)
     if "train" not in folders or len(folders) < 2:
-        found = sorted(p.name for p in root.iterdir() if p.is_dir())[:MOST_SHOWN]
+        others = sorted(p.name for p in root.iterdir() if p.is_dir())[:MOST_SHOWN]
         raise UserError.of(
             "data.root",
-            f"{root} holds {', '.join(found) or 'no folders'}; takes train/ with val/, test/ or "
+            f"{root} holds {', '.join(others) or 'no folders'}; takes train/ with val/, test/ or "
             f"both, each with a folder for every class{to_rename(rename)}",
         )
     if rename:
@@ -188,12 +190,12 @@ def list_classes(
             instead = f", but {others}" if others.kinds else ""
             problems.append(f"{folder / name}: no images in this class folder{instead}")
         left_out.include(others)
-    known = split.contents and present
+    is_read = split.contents and present
     counts = [len(split.names.get(name, ())) for name in classes]
     return Listing(
         np.concatenate([np.zeros(0, dtype=bytes), *(split.names[name] for name in present)]),
         np.repeat(np.arange(len(classes)), counts),
-        np.concatenate([split.contents[name] for name in present]) if known else None,
+        np.concatenate([split.contents[name] for name in present]) if is_read else None,
     )
 
 
@@ -208,7 +210,7 @@ def raise_all(problems: list[str]) -> None:
 
 
 def _decoded(
-    cfg: DataConfig, root: Path, files: Sequence[File], found: np.ndarray, side: int | None
+    cfg: DataConfig, root: Path, files: Sequence[File], hashes: np.ndarray, side: int | None
 ) -> np.ndarray:
     """Return every image, uint8 [n, height, width, 3], from the cache where it is there.
 
@@ -216,11 +218,11 @@ def _decoded(
         cfg: how to decode them, and where the cache is.
         root: where they are, for messages.
         files: which.
-        found: their contents, uint8 [n, 32], by which the cache knows them.
+        hashes: their contents, uint8 [n, 32], by which the cache knows them.
         side: pixels of a side; None: as they are.
     """
     paths = [path for _, path in files]
-    key = hashlib.sha256(json.dumps([DECODING, side]).encode() + found.tobytes())
+    key = hashlib.sha256(json.dumps([DECODING, side]).encode() + hashes.tobytes())
     cache = Path(cfg.cache_dir) / f"{key.hexdigest()[:24]}.npy"
     try:
         cached = map_npy(cache) if cache.exists() else None
@@ -235,7 +237,7 @@ def _decoded(
         return cached
     say(f"decoding {len(paths):,} images of {root}{memory} (once; kept in {cache})")
     pixels = _decode_all(paths, side, shape)
-    if not np.array_equal(contents(files, cfg.cache_dir, root), found):
+    if not np.array_equal(contents(files, cfg.cache_dir, root), hashes):
         raise UserError.of("data.root", f"files in {root} changed while they were read; try again")
     try:
         with replacing(cache, others="[0-9a-f]{24}") as temporary, open(temporary, "wb") as file:

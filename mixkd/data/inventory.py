@@ -112,7 +112,7 @@ def hand_over(path: Path) -> bool:
         }
         for key, split in ready.items()
     ]
-    names = [own for split in ready.values() for own in split.names.values()]
+    names = [paths for split in ready.values() for paths in split.names.values()]
     contents = [split.contents[name] for split in ready.values() for name in split.names]
     with replacing(path) as temporary, open(temporary, "wb") as file:
         np.savez(

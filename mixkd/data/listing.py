@@ -4,6 +4,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 
 from mixkd.errors import shortened
@@ -19,7 +20,7 @@ FORMATS = {
     "TIFF": (".tif", ".tiff"),
     "WEBP": (".webp",),
 }
-IMAGE_EXTENSIONS = frozenset(extension for own in FORMATS.values() for extension in own)
+IMAGE_EXTENSIONS = frozenset(chain.from_iterable(FORMATS.values()))
 
 # What file managers, storage devices and archives put beside a user's files. (Hidden ones, such as
 # .DS_Store, ._0.jpg and .ipynb_checkpoints, begin with a dot.)
@@ -116,10 +117,10 @@ def state_of(path: str | Path) -> list[int]:
     Its size in bytes, times of modification and of change in ns, and inode.
     """
     try:
-        known = os.stat(path)
+        status = os.stat(path)
     except OSError:
         return []
-    return [known.st_size, known.st_mtime_ns, known.st_ctime_ns, known.st_ino]
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
 
 
 def class_folders(folder: Path, left_out: LeftOut | None = None) -> tuple[str, ...]:
@@ -142,10 +143,10 @@ def class_folders(folder: Path, left_out: LeftOut | None = None) -> tuple[str, .
 
 def split_meant(name: str) -> str | None:
     """Return the split that a folder's name stands for elsewhere, such as val for `valid`."""
-    words = re.findall("[a-z]+", name.lower())
-    kept = {re.sub("(?<=.)(set|data)$", "", word) for word in words} - FILLERS
-    matching = [split for split, own in SPLIT_WORDS.items() if len(kept) == 1 and kept <= {*own}]
-    return matching[0] if matching else None
+    parts = re.findall("[a-z]+", name.lower())
+    kept = {re.sub("(?<=.)(set|data)$", "", word) for word in parts} - FILLERS
+    word = kept.pop() if len(kept) == 1 else ""
+    return next((split for split, words in SPLIT_WORDS.items() if word in words), None)
 
 
 def renamings(root: Path, splits: tuple[str, ...]) -> list[str]:

@@ -20,7 +20,7 @@ from mixkd.console import say
 from mixkd.data.corruption_names import SEVERITIES
 from mixkd.data.corruptions import PARAMETERS, Parameters, corrupt, parameters_for
 from mixkd.data.images import AnyImages, Images, StoredImages
-from mixkd.data.sources import beside, cache_lock
+from mixkd.data.sources import cache_lock, new_folder
 from mixkd.files.arrays import map_npy
 from mixkd.files.writing import replacing, write_array, write_json
 
@@ -48,14 +48,14 @@ def make_corrupted(
     """
     parameters = parameters_for(*images.stored)
     fingerprint = images.fingerprint()
-    known = {
+    identity = {
         "images": fingerprint,
         "size": images.stored,
         "seed": seed,
         "parameters": PARAMETERS[parameters],
         "definitions": DEFINITIONS,
     }
-    key = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
+    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     folder = Path(cfg.cache_dir) / "corrupted" / f"{cfg.name}-{key}"
     with cache_lock(cfg):
         record = {
@@ -106,7 +106,7 @@ def _write_folders(
     images: StoredImages, classes: Sequence[str], folder: Path, name: str, parameters: Parameters,
     seed: int,
 ) -> None:  # fmt: skip
-    with beside(folder / name) as partial:
+    with new_folder(folder / name) as partial:
         for severity in range(1, SEVERITIES + 1):
             for label in classes:
                 (partial / str(severity) / label).mkdir(parents=True)

@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from mixkd.data.images import AnyImages, Images
+from mixkd.files.arrays import map_npy
+from mixkd.files.reading import Damaged
 from mixkd.files.writing import replacing
 
 TRAINED_ON = "trained_on.npy"
-NONE = np.zeros((0, 2), dtype=np.uint64)
 
 
 def image_marks(images: AnyImages) -> np.ndarray:
@@ -43,11 +44,10 @@ def read_marks(weights: str | Path) -> np.ndarray | None:
     if not os.path.isfile(path):
         return None
     try:
-        marks = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+        marks = map_npy(path)
+    except Damaged:
         return None
-    sound = isinstance(marks, np.ndarray) and marks.dtype == np.uint64
-    return marks if sound and marks.ndim == 2 and marks.shape[1] == 2 else None
+    return marks if marks.dtype == np.uint64 and marks.shape[1:] == (2,) else None
 
 
 def seen(marks: np.ndarray, trained: np.ndarray) -> np.ndarray:

@@ -48,7 +48,11 @@ def load_pairs(path: Path, sizes: dict[str, int], count: int, seed: int) -> dict
     """
     drawn = {split: draw_pairs(n, count, seed) for split, n in sizes.items()}
     if not path.exists():
-        arrays = {f"{s}_{name}": x for s, own in drawn.items() for name, x in own._asdict().items()}
+        arrays = {
+            f"{s}_{name}": x
+            for s, of_split in drawn.items()
+            for name, x in of_split._asdict().items()
+        }
         last = list(drawn.values())[-1]
         with replacing(path) as temporary, open(temporary, "wb") as file:
             np.savez(file, i=last.i, j=last.j, drawn=np.array([seed, count]), **arrays)
@@ -62,16 +66,16 @@ def load_pairs(path: Path, sizes: dict[str, int], count: int, seed: int) -> dict
     except (Damaged, KeyError) as error:
         reason = error.why if isinstance(error, Damaged) else error
         raise UserError.of("vicinal.pairs", f"{path} holds no pairs: {reason}") from error
-    for split, own in pairs.items():
-        _check(own, split, sizes[split], path)
-    own_draw = are_drawn_pairs(path, seed, count)
-    if own_draw and not all(np.array_equal(pairs[split], drawn[split]) for split in sizes):
+    for split, of_split in pairs.items():
+        _check(of_split, split, sizes[split], path)
+    was_drawn = are_drawn_pairs(path, seed, count)
+    if was_drawn and not all(np.array_equal(pairs[split], drawn[split]) for split in sizes):
         raise UserError.of(
             "vicinal.pairs", f"{path} was drawn for other data of other sizes; take another file"
         )
     return {
-        split: ImagePairs(*(value.astype(np.int64) for value in own))
-        for split, own in pairs.items()
+        split: ImagePairs(*(value.astype(np.int64) for value in of_split))
+        for split, of_split in pairs.items()
     }
 
 
@@ -85,14 +89,12 @@ def are_drawn_pairs(path: Path, seed: int, count: int) -> bool:
 
 def _check(pairs: ImagePairs, split: str, n: int, path: Path) -> None:
     for name, value in pairs._asdict().items():
-        right = value.dtype.kind in "iu" and value.ndim == 1 and len(value) == len(pairs.i) > 0
-        if not right:
+        if not (value.dtype.kind in "iu" and value.ndim == 1 and len(value) == len(pairs.i) > 0):
             got = f"{value.dtype} {list(value.shape)}"
             raise UserError.of("vicinal.pairs", f"{path}: {name} is {got}; takes int64 [pairs]")
     lowest, highest = min(map(np.min, pairs)), max(map(np.max, pairs))
     if lowest < 0 or highest >= n:
-        raise UserError.of(
-            "vicinal.pairs", f"{path} names images {lowest} to {highest}; {split} has {n}"
-        )
+        text = f"{path} names images {lowest} to {highest}; {split} has {n}"
+        raise UserError.of("vicinal.pairs", text)
     if (pairs.i == pairs.j).any():
         raise UserError.of("vicinal.pairs", f"{path} pairs an image with itself")

@@ -1,6 +1,6 @@
 """One function a data set: configuration -> training and test images as uint8.
 
-A new data set is a function here, its name in `SOURCES` and in config.Data.source, and a file in
+A new data set is a function here, its name in `SOURCES` and in DataConfig.source, and a file in
 conf/data/. The corrupted ones are in corrupted.py.
 """
 
@@ -149,7 +149,7 @@ def _unpack(root: Path, split: str, unpack: Callable[..., None]) -> None:
         with safe_extraction():
             if split == "val":  # it comes as one folder; the devkit knows the classes
                 devkit.parse_devkit_archive(str(root))
-            with beside(root / split) as partial:
+            with new_folder(root / split) as partial:
                 unpack(str(root), folder=partial.name)
     except (RuntimeError, OSError, tarfile.TarError) as error:
         raise UserError.of("data.root", f"{archive} cannot be unpacked: {error}") from error
@@ -165,9 +165,9 @@ def safe_extraction() -> Iterator[None]:
     Raises:
         tarfile.FilterError: for such a member.
     """
-    own = getattr(tarfile, "data_filter", None)
+    data_filter = getattr(tarfile, "data_filter", None)
     former = getattr(tarfile.TarFile, "extraction_filter", None)
-    tarfile.TarFile.extraction_filter = None if own is None else staticmethod(own)
+    tarfile.TarFile.extraction_filter = None if data_filter is None else staticmethod(data_filter)
     try:
         yield
     finally:
@@ -175,8 +175,8 @@ def safe_extraction() -> Iterator[None]:
 
 
 @contextmanager
-def beside(folder: Path) -> Iterator[Path]:
-    """Give a name beside a folder, to fill; then move it there: a folder that is there is whole."""
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Give a hidden name for a folder to fill; then move it there: what bears the name is whole."""
     partial = folder.with_name(f".{folder.name}-partial")
     shutil.rmtree(partial, ignore_errors=True)
     with writing(folder):

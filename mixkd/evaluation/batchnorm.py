@@ -80,17 +80,25 @@ def batchnorm_estimation(network: Network) -> BatchNormEstimation:
 def estimate(
     trainer: Trainer, estimation: BatchNormEstimation, splits: Splits, cfg: EvaluateConfig
 ) -> None:
-    """Estimate statistics on the training images, in a random order.
+    """Estimate statistics on training images, in batches of a training step.
 
-    In the order of a folder a batch would hold a class or two, and show none of the variance. They
-    come in batches of a training step, however many processes and whatever evaluation's are.
+    So however many processes there are, and whatever the batches of the evaluation.
     """
-    batch, n = cfg.data.batch_size, len(splits.train)
-    whole = n // (batch * cfg.trainer.devices) * (batch * cfg.trainer.devices)
-    order = np.random.default_rng(0).permutation(n)[: whole or n]
+    batch = cfg.data.batch_size
     data = ImageDataModule(
-        replace(splits, train=splits.train.take(order)),
+        shuffled(splits, batch, cfg.trainer.devices),
         cfg.data.model_copy(update={"eval_batch_size": batch}),
     )
     data.tested = "train"
     trainer.test(estimation, data, verbose=False)
+
+
+def shuffled(splits: Splits, batch: int, devices: int) -> Splits:
+    """Return the training images in a random order, as many as make whole batches.
+
+    In the order of a folder a batch would hold a class or two, and show none of the variance.
+    """
+    n = len(splits.train)
+    whole = n // (batch * devices) * (batch * devices)
+    order = np.random.default_rng(0).permutation(n)[: whole or n]
+    return replace(splits, train=splits.train.take(order))

@@ -72,11 +72,11 @@ def measure_calibration(
     Examples:
         >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 10))
         >>> images, label = torch.rand(50, 3, 8, 8), torch.arange(50) % 10
-        >>> found = measure_calibration(model, images, label)
-        >>> found["n"], 0 <= found["ece"] <= 1
+        >>> metrics = measure_calibration(model, images, label)
+        >>> metrics["n"], 0 <= metrics["ece"] <= 1
         (50, True)
         >>> loader = torch.utils.data.DataLoader(list(zip(images, label)), batch_size=20)
-        >>> abs(measure_calibration(model, loader)["ece"] - found["ece"]) < 1e-6
+        >>> abs(measure_calibration(model, loader)["ece"] - metrics["ece"]) < 1e-6
         True
     """
     measurement: Measurement | None = None
@@ -114,8 +114,8 @@ def fit_temperature(
         >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 10))
         >>> images, label = torch.rand(50, 3, 8, 8), torch.arange(50) % 10
         >>> temperature = fit_temperature(model, images, label)
-        >>> found = measure_calibration(model, images, label, temperature=temperature)
-        >>> found["scaled/nll"] <= found["nll"]
+        >>> metrics = measure_calibration(model, images, label, temperature=temperature)
+        >>> metrics["scaled/nll"] <= metrics["nll"]
         True
     """
     fit = TemperatureFit()
@@ -157,13 +157,14 @@ def measure_linearity(
     Examples:
         >>> student = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 10))
         >>> teacher = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 10))
-        >>> found = measure_linearity(student, torch.rand(40, 3, 8, 8), teacher=teacher, lambdas=5)
-        >>> [row["lam"] for row in found.rows["student"]]
+        >>> images = torch.rand(40, 3, 8, 8)
+        >>> linearity = measure_linearity(student, images, teacher=teacher, lambdas=5)
+        >>> [row["lam"] for row in linearity.rows["student"]]
         [0.0, 0.25, 0.5, 0.75, 1.0]
-        >>> half = {name: rows[2] for name, rows in found.rows.items()}
+        >>> half = {name: rows[2] for name, rows in linearity.rows.items()}
         >>> half["student"]["delta_lin"] == half["teacher"]["nl"] - half["student"]["nl"]
         True
-        >>> found.metrics["kl_real"] > 0
+        >>> linearity.metrics["kl_real"] > 0
         True
     """
     if lambdas < 3:
@@ -215,10 +216,10 @@ def _asking(*models: Model) -> Iterator[list[Model]]:
 
 
 def _asked(model: Model) -> Model:
-    own = next(iter(model.parameters()), None) if isinstance(model, nn.Module) else None
+    parameter = next(iter(model.parameters()), None) if isinstance(model, nn.Module) else None
 
     def ask(images: Tensor) -> Tensor:
-        logits: Any = model(images if own is None else images.to(own.device))
+        logits: Any = model(images if parameter is None else images.to(parameter.device))
         if not isinstance(logits, Tensor) or logits.ndim != 2 or not logits.is_floating_point():
             tensor = isinstance(logits, Tensor)
             got = f"{logits.dtype} {list(logits.shape)}" if tensor else type(logits).__name__

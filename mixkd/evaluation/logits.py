@@ -10,7 +10,7 @@ from mixkd.config.tasks import EvaluateLogitsConfig
 from mixkd.console import note
 from mixkd.errors import UserError, shortened
 from mixkd.evaluation.calibration import fitted_temperature, record
-from mixkd.files.arrays import Archive, opened
+from mixkd.files.arrays import Archive, open_npz
 from mixkd.files.layout import METRICS, RELIABILITY
 from mixkd.files.reading import Damaged
 from mixkd.files.writing import file_fingerprint, write_csv, write_json
@@ -22,7 +22,7 @@ BATCH = 1000
 ROUNDING = 0.01  # of what rows of probabilities sum to, in float16 or as printed
 
 
-def evaluate_logits(cfg: EvaluateLogitsConfig, run: Run | None = None) -> Metrics:
+def evaluate_logits(cfg: EvaluateLogitsConfig, run: Run) -> Metrics:
     """Return `test/<metric>` of logits in a file; write predictions, reliability.csv, a figure.
 
     The file is an npz of `logits` [n, classes] and `label` [n], such as `predictions/test.npz` of a
@@ -32,13 +32,9 @@ def evaluate_logits(cfg: EvaluateLogitsConfig, run: Run | None = None) -> Metric
     Raises:
         UserError: if the file holds anything else.
     """
-    run = run or Run(cfg)
-    finished = run.finished_metrics()
-    if finished is not None:
-        return finished
     path = Path(cfg.logits)
     try:
-        with opened(path) as archive:
+        with open_npz(path) as archive:
             logits, label = _read(path, archive, "")
             index = _read_index(path, archive, len(label))
             held_out = _read(path, archive, "val_") if "val_logits" in archive.names else None

@@ -76,8 +76,8 @@ def card(facts: Facts) -> str:
     """Return README.md."""
     templates = Environment(loader=PackageLoader("mixkd.export", "."), undefined=StrictUndefined)
     templates.filters["code"] = code
-    own, training, address = facts.record["mixkd"], facts.training, facts.address
-    height, width = own["view"]
+    record, training, address = facts.record["mixkd"], facts.training, facts.address
+    height, width = record["view"]
     table = ""
     if all(f"test/{metric}" in facts.metrics for metric in (*METRICS, "n")):
         table = metrics_table("metrics", "", "", [("as it is", facts.metrics)], "test").markdown()
@@ -88,11 +88,11 @@ def card(facts: Facts) -> str:
         paper=PAPER,
         title=as_markdown(facts.name),
         front_matter=front_matter(facts),
-        mixkd=own,
-        data=own["data"],
+        mixkd=record,
+        data=record["data"],
         names=facts.record["label_names"],
-        network=_network(own["network"]),
-        input_size=own["network"]["input_size"],
+        network=_network(record["network"]),
+        input_size=record["network"]["input_size"],
         teacher=_network(_section(training, "teacher")),
         table=table,
         format=facts.format,
@@ -174,8 +174,9 @@ def _making(facts: Facts) -> list[tuple[str, Any]]:
 
 
 def _command(facts: Facts) -> str:
-    words = facts.provenance.get("command")
-    return " ".join(without_places(str(word)) for word in words) if isinstance(words, list) else ""
+    command = facts.provenance.get("command")
+    command = command if isinstance(command, list) else []
+    return " ".join(without_places(str(word)) for word in command)
 
 
 def without_places(word: str) -> str:

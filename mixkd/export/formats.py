@@ -134,16 +134,16 @@ def save_torch(
     return loaded
 
 
-def difference(own: Ask, other: Ask, images: Sequence[Tensor]) -> tuple[float, float]:
+def difference(network: Ask, other: Ask, images: Sequence[Tensor]) -> tuple[float, float]:
     """Return the largest difference of two networks' logits, and the largest logit, in size.
 
     Args:
-        own: from images to logits.
+        network: from images to logits.
         other: the same, as it was written.
         images: batches, float32 [b, 3, h, w] in [0, 1].
     """
     with torch.inference_mode():
-        answers = [(own(batch), other(batch)) for batch in images]
+        answers = [(network(batch), other(batch)) for batch in images]
     apart = max(float((one - two).abs().max()) for one, two in answers)
     return apart, max(float(one.abs().max()) for one, _ in answers)
 
@@ -171,9 +171,9 @@ def _refusing(name: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # whatever an exporter makes of a network
-        said = next(iter(str(error).splitlines()), "")
+        reason = next(iter(str(error).splitlines()), "")
         raise UserError.of(
             "format",
-            f"got {name}, which cannot hold this network ({type(error).__name__}: {said}); take "
+            f"got {name}, which cannot hold this network ({type(error).__name__}: {reason}); take "
             "format=safetensors",
         ) from error

@@ -12,8 +12,9 @@ from mixkd.config.shipped import shipped_values
 from mixkd.errors import UserError
 from mixkd.files.reading import read_mapping
 from mixkd.networks.build import build_network
+from mixkd.networks.inherit import fill_network
 from mixkd.networks.network import Network
-from mixkd.networks.origin import fill_network, label_names
+from mixkd.networks.origin import label_names
 from mixkd.networks.weights import read_tensors
 
 

@@ -44,32 +44,32 @@ def record(
         weights: sha256 of the run's weights.
         temperature: fitted on the held-out images; None where there is none.
     """
-    look = (plain(network.mean), plain(network.std))
+    normalisation = (plain(network.mean), plain(network.std))
     size = network.input_size
     seen = list(shape if size is None else (size, size))
     preprocessing = {
-        "mean": look[0],
-        "std": look[1],
+        "mean": normalisation[0],
+        "std": normalisation[1],
         "input_size": [3, *seen],
         "interpolation": "bilinear",
         "crop_pct": 1.0,
         "crop_mode": "squash",  # the whole image, whatever its shape
         "num_classes": len(classes),
     }
-    own = cfg.network.model_dump(include={*keys(NetworkConfig, ARCHITECTURE, START)}) | {
-        "mean": look[0],
-        "std": look[1],
+    architecture = cfg.network.model_dump(include={*keys(NetworkConfig, ARCHITECTURE, START)}) | {
+        "mean": normalisation[0],
+        "std": normalisation[1],
         "input_size": size,
     }
-    found: dict[str, Any] = {"num_classes": len(classes), "label_names": list(classes)}
-    known = getattr(network.core, "pretrained_cfg", None) or {}
+    config: dict[str, Any] = {"num_classes": len(classes), "label_names": list(classes)}
+    timms = getattr(network.core, "pretrained_cfg", None) or {}
     if cfg.network.factory in BY_NAME and cfg.network.head is None:
-        found = {"architecture": known["architecture"], **found}
-        found["num_features"] = int(getattr(network.core, "num_features"))  # noqa: B009
+        config = {"architecture": timms["architecture"], **config}
+        config["num_features"] = int(getattr(network.core, "num_features"))  # noqa: B009
         if cfg.network.factory is None and cfg.network.args:
-            found["model_args"] = dict(cfg.network.args)
-        preprocessing |= {key: known[key] for key in KEPT if known.get(key) is not None}
-    return found | {
+            config["model_args"] = dict(cfg.network.args)
+        preprocessing |= {key: timms[key] for key in KEPT if timms.get(key) is not None}
+    return config | {
         "pretrained_cfg": preprocessing,
         "mixkd": {
             "version": __version__,
@@ -77,25 +77,25 @@ def record(
             "weights": weights,
             "temperature": temperature,
             "view": list(shape),
-            "network": own,
+            "network": architecture,
             "data": cfg.data.model_dump(exclude={*keys(DataConfig, PLACE)}),
             "images": recorded_images(Path(cfg.network.run or "")),
         },
     }
 
 
-def about(found: dict[str, Any]) -> dict[str, Any]:
+def about(config: dict[str, Any]) -> dict[str, Any]:
     """Return what goes into the metadata of a program: enough to use it without another file."""
-    own, view = found["mixkd"], found["mixkd"]["view"]
+    record, view = config["mixkd"], config["mixkd"]["view"]
     return {
-        "classes": found["label_names"],
+        "classes": config["label_names"],
         "input": f"image: float32 [batch, 3, {view[0]}, {view[1]}] in [0, 1], RGB",
         "input_size": view,
-        "mean": found["pretrained_cfg"]["mean"],
-        "std": found["pretrained_cfg"]["std"],
-        "temperature": own["temperature"],
-        "weights": own["weights"],
-        "mixkd": own["version"],
+        "mean": config["pretrained_cfg"]["mean"],
+        "std": config["pretrained_cfg"]["std"],
+        "temperature": record["temperature"],
+        "weights": record["weights"],
+        "mixkd": record["version"],
     }
 
 

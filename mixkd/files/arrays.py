@@ -13,7 +13,7 @@ import numpy as np
 
 from mixkd.console import available_memory
 from mixkd.errors import shortened
-from mixkd.files.reading import Damaged
+from mixkd.files.reading import Damaged, opened
 
 HEADER = 12 + 10_000  # bytes, at most, that NumPy takes for a header, and that are read for it
 LARGE = 2**28  # bytes from which on an array has to be what it says
@@ -102,7 +102,7 @@ class Archive:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Archive]:
+def open_npz(path: Path) -> Iterator[Archive]:
     """Open an .npz file.
 
     Raises:
@@ -123,10 +123,27 @@ def read_npz(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     Raises:
         Damaged: if one of them cannot be read, or memory does not hold them.
     """
-    with opened(path) as archive:
+    with open_npz(path) as archive:
         wanted = [name for name in names if name in archive.names]
         _check_memory(path, sum(archive.header(name).bytes for name in wanted), "it")
         return {name: archive.read(name) for name in wanted}
+
+
+def read_arrays(
+    path: Path, names: Sequence[str], within: Path | None = None
+) -> dict[str, np.ndarray]:
+    """Return arrays as `read_npz` does, of a file that may be no link out of its folder.
+
+    Args:
+        path: the file.
+        names: of arrays.
+        within: as `reading.opened` takes it.
+
+    Raises:
+        FileNotFoundError, Damaged: as `reading.opened` does and `read_npz`.
+    """
+    opened(path, within).close()
+    return read_npz(path, names)
 
 
 def map_npy(path: Path, mode: Literal["r", "r+"] = "r") -> np.ndarray:

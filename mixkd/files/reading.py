@@ -12,12 +12,9 @@ import stat
 import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeGuard
+from typing import Any, BinaryIO, TypeGuard
 
 import yaml
-
-if TYPE_CHECKING:
-    import numpy as np
 
 # Bytes: many times what mixkd writes.
 MOST = {".json": 2**23, ".yaml": 2**20, ".yml": 2**20, ".csv": 2**22}
@@ -176,43 +173,24 @@ def read_rows(path: Path, within: Path | None = None) -> list[dict[str, str | No
     return rows
 
 
-def read_arrays(
-    path: Path, names: Sequence[str], within: Path | None = None
-) -> dict[str, "np.ndarray"]:
-    """Return those arrays of an .npz file, of the names, that are there; the rest is not read.
-
-    Args:
-        path: the file.
-        names: of arrays.
-        within: as `opened` takes it.
-
-    Raises:
-        FileNotFoundError, Damaged: as `opened` does, and as `arrays.read_npz` refuses.
-    """
-    from mixkd.files.arrays import read_npz  # `mixkd list` needs this module, and no arrays
-
-    opened(path, within).close()
-    return read_npz(path, names)
-
-
 def folders_with(names: Collection[str], root: Path) -> list[Path]:
     """Return the folders under a root, and the root, that hold any of some files, sorted.
 
     Links to folders are not followed, and folders that are closed to us are passed over.
     """
-    found: list[Path] = []
+    matching: list[Path] = []
     waiting = [root]
     while waiting:
         folder = waiting.pop()
         try:
             with os.scandir(folder) as entries:
-                held = [(each.name, each.is_dir(follow_symlinks=False)) for each in entries]
+                contents = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
         except OSError:
             continue
-        if any(name in names for name, _ in held):
-            found.append(folder)
-        waiting += [folder / name for name, is_folder in held if is_folder]
-    return sorted(found)
+        if any(name in names for name, _ in contents):
+            matching.append(folder)
+        waiting += [folder / name for name, is_folder in contents if is_folder]
+    return sorted(matching)
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]

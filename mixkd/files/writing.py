@@ -37,16 +37,16 @@ def writing(path: Path) -> Iterator[None]:
     except NotWritten:
         raise
     except OSError as error:
-        said = f"{path} cannot be written: {error.strerror}"
+        reason = f"{path} cannot be written: {error.strerror}"
         if error.errno in FULL:
             place = next(p for p in path.absolute().parents if p.is_dir())
             free = shutil.disk_usage(place).free / 1e6
-            said += f"; {free:,.1f} MB are free there. Make room: the same command goes on"
+            reason += f"; {free:,.1f} MB are free there. Make room: the same command goes on"
         elif error.errno in CLOSED:
-            said += "; take a folder that you may write to"
+            reason += "; take a folder that you may write to"
         else:
             raise
-        raise NotWritten(said) from error
+        raise NotWritten(reason) from error
 
 
 @contextmanager

@@ -11,6 +11,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Literal
 
+from omegaconf import DictConfig
+
 from mixkd.console import say, tell
 from mixkd.errors import InUse, NotFinite, UserError
 from mixkd.opening import open_run
@@ -30,27 +32,28 @@ STATUS = {
 }
 
 
-def continuing(words: Sequence[str], path: str) -> tuple[str, ...]:
+def continuing(overrides: Sequence[str], path: str) -> tuple[str, ...]:
     """Return the overrides that continue a job: without run.force once it has started over.
 
     Args:
-        words: its overrides.
+        overrides: its overrides.
         path: of its run directory, where that is known: a finished run there is still to go.
     """
     begun = path and read_status(Path(path)).get("state") != "finished"
-    kept = (word for word in words if word.lstrip("+").partition("=")[0] != "run.force")
-    return tuple(kept) if begun else tuple(words)
+    if not begun:
+        return tuple(overrides)
+    return tuple(o for o in overrides if o.lstrip("+").partition("=")[0] != "run.force")
 
 
-def to_continue(words: Sequence[str], path: str) -> str:
+def to_continue(overrides: Sequence[str], path: str) -> str:
     """Return what a user types to continue a job."""
-    forced = continuing(words, path) != tuple(words)
+    forced = continuing(overrides, path) != tuple(overrides)
     return f"the same command {'without run.force ' if forced else ''}continues it"
 
 
-def was_stopped(command: str, words: Sequence[str], path: str) -> str:
+def was_stopped(command: str, overrides: Sequence[str], path: str) -> str:
     """Return what is said of a job that was interrupted, and what continues it."""
-    return f"mixkd {command}: interrupted; {to_continue(words, path)}"
+    return f"mixkd {command}: interrupted; {to_continue(overrides, path)}"
 
 
 @dataclass(frozen=True)
@@ -86,8 +89,8 @@ class Outcome:
         if self.text:
             tell(self.text, sys.stderr)
             return
-        how = {"skipped": "finished before, run.force=true starts over"}.get(self.state, self.state)
-        tell(f"{how}: {self.path}")
+        before = "finished before, run.force=true starts over"
+        tell(f"{before if self.state == 'skipped' else self.state}: {self.path}")
         for name, value in self.metrics.items():
             if name.count("/") < 2:  # metrics.json has them all
                 tell(f"  {name:<24} {value:.6g}")
@@ -95,7 +98,7 @@ class Outcome:
 
 def run_job(
     command: str,
-    words: Sequence[str],
+    overrides: Sequence[str],
     full: bool = False,
     makes_teacher: bool = True,
     waits: bool = False,
@@ -104,7 +107,7 @@ def run_job(
 
     Args:
         command: finetune, distill or evaluate.
-        words: its overrides.
+        overrides: its overrides.
         full: whether a user's mistake comes with its traceback.
         makes_teacher: whether a teacher that is missing is trained first where `teacher.auto` asks
             for it; one of several processes does not.
@@ -113,18 +116,16 @@ def run_job(
     """
     path = ""
     try:
-        cfg = compose(command, words)
+        cfg = compose(command, overrides)
         try:
             config = accept(cfg)
         except UserError as error:
-            remedy = error.problems[0].remedy
-            wanted = len(error.problems) == 1 and remedy and cfg.teacher.auto
-            if not (wanted and makes_teacher):
+            if not (makes_teacher and (remedy := missing_teacher(cfg, error))):
                 raise
             say(f"teacher.auto: mixkd finetune {shlex.join(remedy)}")
-            made = run_job("finetune", remedy, full, waits=True)
-            if made.status:
-                return made
+            teacher = run_job("finetune", remedy, full, waits=True)
+            if teacher.status:
+                return teacher
             config = accept(cfg)
         run = open_run(config)
         path = str(run.path)
@@ -142,7 +143,7 @@ def run_job(
     except UserError as error:
         return Outcome("refused", path, text=explain(command, error, full))
     except KeyboardInterrupt:
-        return Outcome("interrupted", path, text=was_stopped(command, words, path))
+        return Outcome("interrupted", path, text=was_stopped(command, overrides, path))
     except (Exception, SystemExit) as error:  # a stranger's module may exit when imported
         # A full disk, a network that diverged or another process that ended, and said why, is no
         # fault of the program's: no traceback.
@@ -150,6 +151,17 @@ def run_job(
         expected = peer or isinstance(error, (OSError, NotFinite))
         trace = "".join(traceback.format_exception(error)) if full or not expected else ""
         return Outcome("failed", path, text=hide(f"{trace}mixkd {command}: failed: {error}"))
+
+
+def missing_teacher(cfg: DictConfig, error: UserError) -> tuple[str, ...]:
+    """Return the overrides of the finetune that `teacher.auto` asks for, if that is all it lacks.
+
+    Args:
+        cfg: a composed configuration.
+        error: what is wrong with it.
+    """
+    may_train = len(error.problems) == 1 and cfg.get("teacher") and cfg.teacher.auto
+    return error.problems[0].remedy if may_train else ()
 
 
 def _imported(name: str) -> ModuleType:

@@ -39,17 +39,17 @@ class Job:
 
     Attributes:
         command: finetune, distill or evaluate.
-        words: the user's overrides.
+        overrides: the user's.
         devices: how many processes.
         label: put before each line that it prints, where there are several jobs.
-        more: overrides beside the user's, such as the sweep's name.
+        more: further overrides, such as the sweep's name.
         path: of its run directory, where that is known.
         waits: as in `run_job`.
         inventory: a file of what has been listed of its images; "" where nothing has.
     """
 
     command: str
-    words: tuple[str, ...]
+    overrides: tuple[str, ...]
     devices: int = 1
     label: str = ""
     more: tuple[str, ...] = ()
@@ -64,7 +64,7 @@ def with_inventory(jobs: Sequence[Job], path: Path) -> list[Job]:
 
 
 @dataclass
-class _Running:
+class _ActiveJob:
     job: Job
     slot: int
     processes: list[Any] = field(default_factory=list)
@@ -96,7 +96,7 @@ def run_jobs(
     """
     context = _fork_server({job.command for job in jobs})
     outcomes: list[Outcome | None] = [None] * len(jobs)
-    running: dict[int, _Running] = {}
+    running: dict[int, _ActiveJob] = {}
     pending, stopping, asked = list(range(len(jobs))), False, False
     with (
         on_signal(signal.default_int_handler, signal.SIGTERM),  # as Ctrl-C
@@ -107,16 +107,17 @@ def run_jobs(
             while running or (pending and not stopping):
                 try:
                     while pending and len(running) < parallel and not stopping:
-                        slot = min(set(range(parallel)) - {r.slot for r in running.values()})
+                        taken = {other.slot for other in running.values()}
+                        slot = min(set(range(parallel)) - taken)
                         number = pending.pop(0)
-                        running[number] = own = _Running(jobs[number], slot)
-                        _start(context, own, parallel)
+                        running[number] = active = _ActiveJob(jobs[number], slot)
+                        _start(context, active, parallel)
                     _listen(running)
-                    for number, own in list(running.items()):
-                        if (outcome := _ended(own)) is not None:
+                    for number, active in list(running.items()):
+                        if (outcome := _ended(active)) is not None:
                             del running[number]
                             outcomes[number] = outcome
-                            ended(number, outcome, time.monotonic() - own.started)
+                            ended(number, outcome, time.monotonic() - active.started)
                             if fail_fast and outcome.status not in (0, 130):
                                 stopping = True
                                 _interrupt(running)
@@ -126,9 +127,9 @@ def run_jobs(
                     stopping = asked = True
                     _interrupt(running)
         finally:
-            for own in running.values():
-                _kill(own)
-                _write_end(own.job, interrupted(own.job))
+            for active in running.values():
+                _kill(active)
+                _write_end(active.job, interrupted(active.job))
     if asked:
         return [o or interrupted(job) for job, o in zip(jobs, outcomes, strict=True)]
     return outcomes
@@ -146,17 +147,17 @@ def _fork_server(commands: set[str]) -> Any:
     return context
 
 
-def _start(context: Any, own: _Running, parallel: int) -> None:
-    port, job = _free_port(), own.job
+def _start(context: Any, active: _ActiveJob, parallel: int) -> None:
+    port, job = _free_port(), active.job
     for rank in range(job.devices):
         ours, theirs = context.Pipe(duplex=False)
-        place = _Place(rank, job.devices, port, own.slot, parallel)
+        place = _Place(rank, job.devices, port, active.slot, parallel)
         # The environment goes along: the server's is that of its start.
         process = context.Process(target=_work, args=(job, place, dict(os.environ), theirs))
         process.start()
         theirs.close()
-        own.processes.append(process)
-        own.connections.append(ours)
+        active.processes.append(process)
+        active.connections.append(ours)
 
 
 def _free_port() -> int:
@@ -166,61 +167,61 @@ def _free_port() -> int:
         return port
 
 
-def _listen(running: dict[int, _Running]) -> None:
+def _listen(running: dict[int, _ActiveJob]) -> None:
     """Print what the jobs say until something ends or half a second is over."""
-    sources: dict[Connection, tuple[_Running, int]] = {}
-    for own in running.values():
-        for rank, connection in enumerate(own.connections):
+    sources: dict[Connection, tuple[_ActiveJob, int]] = {}
+    for active in running.values():
+        for rank, connection in enumerate(active.connections):
             if not connection.closed:
-                sources[connection] = (own, rank)
-    ends = [process.sentinel for own in running.values() for process in own.alive]
+                sources[connection] = (active, rank)
+    ends = [process.sentinel for active in running.values() for process in active.alive]
     for ready in wait([*sources, *ends], timeout=0.5):
         if isinstance(ready, Connection):
-            own, rank = sources[ready]
-            _hear(own, rank)
+            active, rank = sources[ready]
+            _hear(active, rank)
 
 
-def _hear(own: _Running, rank: int) -> None:
+def _hear(active: _ActiveJob, rank: int) -> None:
     """Take one message of a process: a line to print, or how the job ended."""
     try:
-        kind, content = own.connections[rank].recv()
+        kind, content = active.connections[rank].recv()
     except (EOFError, OSError, UnpicklingError):  # its end, or one within a message
-        own.connections[rank].close()
+        active.connections[rank].close()
         return
     if kind == "outcome":
-        own.outcomes[rank] = content
+        active.outcomes[rank] = content
     elif kind == "err" and content.startswith(NOTE):  # each job has the same to say
         note(content.removeprefix(NOTE))
     else:
         stream = sys.stdout if kind == "out" else sys.stderr
         shown = content.rstrip("\r").rpartition("\r")[2]  # of a progress bar the last state
-        tell(f"{own.job.label}{shown}", stream)
+        tell(f"{active.job.label}{shown}", stream)
 
 
-def _ended(own: _Running) -> Outcome | None:
+def _ended(active: _ActiveJob) -> Outcome | None:
     """Return how a job ended, or None while it goes on; end it if one of its processes has."""
-    told = {rank: outcome.status for rank, outcome in own.outcomes.items()}
+    statuses = {rank: outcome.status for rank, outcome in active.outcomes.items()}
     failed = [
         rank
-        for rank, process in enumerate(own.processes)
-        if process.exitcode not in (None, 0) or told.get(rank)
+        for rank, process in enumerate(active.processes)
+        if process.exitcode not in (None, 0) or statuses.get(rank)
     ]
-    if own.deadline is None and failed:
-        own.first, own.deadline = failed[0], time.monotonic() + GRACE
-    elif own.deadline is None and len(told) == len(own.processes):
-        own.deadline = time.monotonic() + GOODBYE  # to leave, with nothing left to do
-    if own.alive:
-        if own.deadline is not None and time.monotonic() > own.deadline:
-            own.hung |= {rank for rank, p in enumerate(own.processes) if p.is_alive()}
-            _kill(own)
+    if active.deadline is None and failed:
+        active.first, active.deadline = failed[0], time.monotonic() + GRACE
+    elif active.deadline is None and len(statuses) == len(active.processes):
+        active.deadline = time.monotonic() + GOODBYE  # to leave, with nothing left to do
+    if active.alive:
+        if active.deadline is not None and time.monotonic() > active.deadline:
+            active.hung |= {rank for rank, p in enumerate(active.processes) if p.is_alive()}
+            _kill(active)
         return None
-    for rank, connection in enumerate(own.connections):
+    for rank, connection in enumerate(active.connections):
         while not connection.closed and connection.poll():
-            _hear(own, rank)
+            _hear(active, rank)
         connection.close()
-    _kill(own)  # what its processes have started and left
-    outcome = _judged(own)
-    _write_end(own.job, outcome)
+    _kill(active)  # what its processes have started and left
+    outcome = _judged(active)
+    _write_end(active.job, outcome)
     return outcome
 
 
@@ -234,47 +235,48 @@ def _write_end(job: Job, outcome: Outcome) -> None:
         write_status(directory, state, error=outcome.reason)
 
 
-def _judged(own: _Running) -> Outcome:
+def _judged(active: _ActiveJob) -> Outcome:
     """Return the outcome of a job whose processes have all ended."""
-    if own.first is None:
-        return own.outcomes.get(0, interrupted(own.job))
-    failures = [own.outcomes[r] for r in sorted(own.outcomes) if own.outcomes[r].status]
+    if active.first is None:
+        return active.outcomes.get(0, interrupted(active.job))
+    failures = [active.outcomes[r] for r in sorted(active.outcomes) if active.outcomes[r].status]
     # Of several processes that failed one knows why; the others saw it leave.
     failures.sort(key=lambda outcome: "by peer" in outcome.text)
-    silent = [r for r, p in enumerate(own.processes) if p.exitcode and r not in own.outcomes]
-    silent = [rank for rank in silent if rank not in own.hung]
+    silent = [r for r, p in enumerate(active.processes) if p.exitcode and r not in active.outcomes]
+    silent = [rank for rank in silent if rank not in active.hung]
     if silent and not (failures and "by peer" not in failures[0].text):
-        first = own.first if own.first in silent else silent[0]
-        return Outcome("failed", own.job.path, text=_died(own, first))
+        first = active.first if active.first in silent else silent[0]
+        return Outcome("failed", active.job.path, text=_died(active, first))
     if not failures:
-        return interrupted(own.job)
+        return interrupted(active.job)
     return failures[0]
 
 
 def interrupted(job: Job) -> Outcome:
     """Return the outcome of a job that the user stopped."""
-    return Outcome("interrupted", job.path, text=was_stopped(job.command, job.words, job.path))
+    return Outcome("interrupted", job.path, text=was_stopped(job.command, job.overrides, job.path))
 
 
-def _died(own: _Running, rank: int) -> str:
-    code = own.processes[rank].exitcode
+def _died(active: _ActiveJob, rank: int) -> str:
+    code = active.processes[rank].exitcode
     how = f"exit status {code}" if code >= 0 else signal.Signals(-code).name
     if code == -signal.SIGKILL:
         how += " (by hand, or for want of memory)"
-    who = f"process {rank} of {len(own.processes)}" if len(own.processes) > 1 else "its process"
-    return f"mixkd {own.job.command}: failed: {who} was ended by {how}"
+    count = len(active.processes)
+    who = f"process {rank} of {count}" if count > 1 else "its process"
+    return f"mixkd {active.job.command}: failed: {who} was ended by {how}"
 
 
-def _interrupt(running: dict[int, _Running]) -> None:
-    for own in running.values():
-        if own.deadline is None:
-            own.deadline = time.monotonic() + GOODBYE
-            for process in own.alive:
+def _interrupt(running: dict[int, _ActiveJob]) -> None:
+    for active in running.values():
+        if active.deadline is None:
+            active.deadline = time.monotonic() + GOODBYE
+            for process in active.alive:
                 _signal(process, signal.SIGINT)
 
 
-def _kill(own: _Running) -> None:
-    for process in own.processes:
+def _kill(active: _ActiveJob) -> None:
+    for process in active.processes:
         _signal(process, signal.SIGKILL)
         process.join()
 
@@ -326,12 +328,12 @@ def _work(job: Job, place: _Place, environment: dict[str, str], parent: Connecti
     lock = threading.RLock()
     streams = _Lines(parent, "out", lock), _Lines(parent, "err", lock)
     sys.stdout, sys.stderr = streams
-    sys.argv = ["mixkd", job.command, *job.words]  # for provenance.json: what to type again
+    sys.argv = ["mixkd", job.command, *job.overrides]  # for provenance.json: what to type again
     _take_share(place)
     full = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    words = [*job.words, *job.more]
+    overrides = [*job.overrides, *job.more]
     with listed_once(job.inventory):
-        outcome = run_job(job.command, words, full, makes_teacher=False, waits=job.waits)
+        outcome = run_job(job.command, overrides, full, makes_teacher=False, waits=job.waits)
     for stream in streams:
         stream.end()
     if "wandb" in sys.modules:  # a process of this kind leaves without calling what is registered

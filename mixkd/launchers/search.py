@@ -14,6 +14,7 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep
 from hydra.errors import HydraException
+from tabulate import tabulate
 
 from mixkd.config.compose import expand
 from mixkd.console import tell
@@ -28,7 +29,7 @@ DIRECTIONS = {"accuracy": "maximize", "ece": "minimize", "nll": "minimize", "bri
 
 
 @listed_once()
-def run_search(command: str, words: Sequence[str]) -> int:
+def run_search(command: str, overrides: Sequence[str]) -> int:
     """Run trials until there are as many as asked for; print them; return the worst exit status.
 
     Trials are kept beside the sweep, so that the same command continues.
@@ -45,10 +46,10 @@ def run_search(command: str, words: Sequence[str]) -> int:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if command not in ("finetune", "distill"):
         raise UserError.of("sweep.trials", f"`mixkd {command}` trains nothing; leave it out")
-    fixed, searched = space_of(command, words)
-    lowest = [f"{key}={values_of(own)[0]}" for key, own in searched.items()]
+    fixed, searched = space_of(command, overrides)
+    lowest = [f"{key}={values_of(space)[0]}" for key, space in searched.items()]
     settings = settings_of(command, [(*fixed, *lowest)])
-    name, folder = sweep_name(command, words), Path(settings.run.root) / ".sweep"
+    name, folder = sweep_name(command, overrides), Path(settings.run.root) / ".sweep"
     objectives, trials = settings.sweep.objectives, settings.sweep.trials
     assert trials is not None
     at_once = settings.launcher.parallel  # what Optuna has not heard of it cannot learn from
@@ -144,11 +145,11 @@ def proposed(study: Any, searched: dict[str, Any], number: int, first: int) -> d
     """Return what trial `number` tries, knowing the trials before `first`."""
     import optuna
 
-    known: Any = optuna.create_study(
+    earlier: Any = optuna.create_study(
         directions=study.directions, sampler=optuna.samplers.TPESampler(seed=number)
     )
-    known.add_trials([trial for trial in completed(study) if trial.number < first])
-    params: dict[str, Any] = known.ask(searched).params
+    earlier.add_trials([trial for trial in completed(study) if trial.number < first])
+    params: dict[str, Any] = earlier.ask(searched).params
     return params
 
 
@@ -157,11 +158,11 @@ def completed(study: Any) -> list[Any]:
     return [trial for trial in study.trials if trial.values is not None]
 
 
-def space_of(command: str, words: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
-    """Return the words that all trials share, and Optuna's distribution of each key searched.
+def space_of(command: str, overrides: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
+    """Return the overrides that all trials share, and Optuna's distribution of each key searched.
 
     Raises:
-        UserError: if a word is no override, or none is searched.
+        UserError: for what is no override, or if nothing is searched.
     """
     from optuna.distributions import (
         CategoricalDistribution,
@@ -172,13 +173,13 @@ def space_of(command: str, words: Sequence[str]) -> tuple[list[str], dict[str, A
     fixed: list[str] = []
     searched: dict[str, Any] = {}
     parser = OverridesParser.create()
-    for word in words:
+    for override in overrides:
         try:
-            parsed = parser.parse_override(expand(command, [word], sweep=True)[0])
+            parsed = parser.parse_override(expand(command, [override], sweep=True)[0])
             if not parsed.is_sweep_override():
-                fixed.append(word)
+                fixed.append(override)
                 continue
-            key, value = word.partition("=")[0], parsed.value()
+            key, value = override.partition("=")[0], parsed.value()
             if not isinstance(value, IntervalSweep):
                 searched[key] = CategoricalDistribution(list(parsed.sweep_string_iterator()))
                 continue
@@ -190,9 +191,9 @@ def space_of(command: str, words: Sequence[str]) -> tuple[list[str], dict[str, A
             else:
                 searched[key] = FloatDistribution(low, high, log=log)
         except HydraException as error:
-            raise refused(command, words, error) from error
+            raise refused(command, overrides, error) from error
         except ValueError as error:
-            raise UserError.of(word.partition("=")[0], f"got {word}; {error}") from error
+            raise UserError.of(override.partition("=")[0], f"got {override}; {error}") from error
     if not searched:
         raise UserError.of("sweep.trials", "nothing is searched; take KEY=interval(a,b) or KEY=a,b")
     return fixed, searched
@@ -223,11 +224,8 @@ def table_of(
 
 def as_text(rows: Sequence[dict[str, Any]]) -> str:
     """Return the table in columns, numbers with four digits."""
-    cells = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = ("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in cells)
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def _cell(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    cells = [
+        [f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()]
+        for row in rows
+    ]
+    return tabulate(cells, list(rows[0]), "plain", disable_numparse=True)

@@ -25,8 +25,8 @@ from mixkd.console import is_leader, tell
 from mixkd.data.inventory import listed_once
 from mixkd.errors import UserError
 from mixkd.files.writing import read_json, write_json
-from mixkd.launchers.job import Outcome, continuing, run_job, to_continue, was_stopped
-from mixkd.launchers.local import Job, with_inventory
+from mixkd.launchers.job import Outcome, continuing, run_job, to_continue
+from mixkd.launchers.local import Job, interrupted, with_inventory
 from mixkd.runs.status import is_held, read_status, write_status
 
 NAME = "mixkd"
@@ -79,15 +79,15 @@ class SlurmJob:
             torch.set_num_threads(int(cores))
         if int(os.environ.get("SLURM_RESTART_COUNT", "0")):  # by SLURM, as after a node's failure
             self.job = self._continuing()
-        sys.argv = ["mixkd", self.job.command, *self.job.words]
+        sys.argv = ["mixkd", self.job.command, *self.job.overrides]
         full = os.environ.get("HYDRA_FULL_ERROR") == "1"
-        words = [*self.job.words, *self.job.more]
+        overrides = [*self.job.overrides, *self.job.more]
         waits = self.job.waits
         with listed_once(self.job.inventory):
-            outcome = run_job(self.job.command, words, full, makes_teacher=False, waits=waits)
+            outcome = run_job(self.job.command, overrides, full, makes_teacher=False, waits=waits)
         if out_of_time := "timed-out too many times" in outcome.text:
-            said = f"{OUT_OF_TIME}; {to_continue(self.job.words, self.job.path)}"
-            outcome = replace(outcome, text=f"mixkd {self.job.command}: failed: {said}")
+            why = f"{OUT_OF_TIME}; {to_continue(self.job.overrides, self.job.path)}"
+            outcome = replace(outcome, text=f"mixkd {self.job.command}: failed: {why}")
         if outcome.text or is_leader():
             outcome.show()
         # SLURM may end submitit's `scontrol requeue` with the job, which then seems to have failed.
@@ -104,7 +104,7 @@ class SlurmJob:
         return submitit.helpers.DelayedSubmission(SlurmJob(self._continuing()))
 
     def _continuing(self) -> Job:
-        return replace(self.job, words=continuing(self.job.words, self.job.path))
+        return replace(self.job, overrides=continuing(self.job.overrides, self.job.path))
 
 
 def make_executor(launcher: SlurmConfig, folder: Path, devices: int) -> Any:
@@ -214,21 +214,21 @@ def submit_jobs(
 
 def _submitted(jobs: Sequence[Job], launcher: SlurmConfig, folder: Path) -> dict[int, Any]:
     """Return SLURM's job of each: one that is queued or runs already, or one submitted now."""
-    found: dict[int, Any] = {}
+    queued: dict[int, Any] = {}
     executors = {n: make_executor(launcher, folder, n) for n in {job.devices for job in jobs}}
     if (states := _states()) is None:
         raise UserError.of("launcher", "got slurm; squeue does not answer")
     for number, job in enumerate(jobs):
-        if (record := _record(job, folder)).is_file():
-            before = _resumed(read_json(record, "run.root"), folder)
+        if (path := _record_of(job, folder)).is_file():
+            before = _resumed(read_json(path, "run.root"), folder)
             if states.get(before.job_id, "COMPLETED") not in ENDED:
-                found[number] = before
-    for number, submitted in found.items():
+                queued[number] = before
+    for number, submitted in queued.items():
         state = states[submitted.job_id].lower()
         _say(jobs[number], f"is {state} as {submitted.job_id} already", submitted)
     listed = with_inventory(jobs, folder / "images.npz")
     for devices, executor in sorted(executors.items()):
-        numbers = [k for k, j in enumerate(jobs) if j.devices == devices and k not in found]
+        numbers = [k for k, j in enumerate(jobs) if j.devices == devices and k not in queued]
         if not numbers:
             continue
         try:
@@ -238,32 +238,32 @@ def _submitted(jobs: Sequence[Job], launcher: SlurmConfig, folder: Path) -> dict
             why = str(error).strip().rpartition("\n")[2]
             raise UserError.of("launcher", f"SLURM refuses: {why}") from error
         for number, submitted in zip(numbers, made, strict=True):
-            known = {"job": submitted.job_id, "processes": submitted.num_tasks}
-            write_json(_record(jobs[number], folder), known)
+            record = {"job": submitted.job_id, "processes": submitted.num_tasks}
+            write_json(_record_of(jobs[number], folder), record)
             _say(jobs[number], f"submitted as {submitted.job_id}", submitted)
-            found[number] = submitted
-    return found
+            queued[number] = submitted
+    return queued
 
 
 @contextmanager
 def _outside_of_any_job() -> Iterator[None]:
     """Hide the job that this process may be in: sbatch passes its variables on, srun minds them."""
-    inside = "SLURM_JOB_ID" in os.environ
-    own = [key for key in os.environ if key.startswith("SLURM_") and key != "SLURM_CONF"]
-    hidden = {key: os.environ.pop(key) for key in own if inside}
+    keys = [key for key in os.environ if key.startswith("SLURM_") and key != "SLURM_CONF"]
+    is_job = "SLURM_JOB_ID" in os.environ
+    variables = {key: os.environ.pop(key) for key in keys} if is_job else {}
     try:
         yield
     finally:
-        os.environ |= hidden
+        os.environ |= variables
 
 
 def _say(job: Job, text: str, submitted: Any) -> None:
     tell(f"{job.label}{text}: {submitted.paths.stderr}", sys.stderr)
 
 
-def _record(job: Job, folder: Path) -> Path:
+def _record_of(job: Job, folder: Path) -> Path:
     """Return the file that says as what a job was submitted last."""
-    key = os.path.abspath(job.path) if job.path else json.dumps([job.command, *job.words])
+    key = os.path.abspath(job.path) if job.path else json.dumps([job.command, *job.overrides])
     return folder / "submitted" / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
 
 
@@ -278,10 +278,10 @@ def _states() -> dict[str, str] | None:
     whose = (f"--user={os.getuid()}", f"--name={NAME}")
     command = ["squeue", "--noheader", "--array", "--states=all", "--format=%i|%T", *whose]
     try:
-        told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        queue = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
-    return dict(line.split("|", 1) for line in told.stdout.split())
+    return dict(line.split("|", 1) for line in queue.stdout.split())
 
 
 def _tasks(submitted: Any) -> list[Any]:
@@ -298,25 +298,23 @@ def _results_are_there(submitted: Any) -> bool:
 def _judged(job: Job, submitted: Any, state: str) -> Outcome:
     """Return how a job ended: as its processes said, or else as SLURM and its log do."""
     tasks = _tasks(submitted)
-    told = {k: _read(job, t) for k, t in enumerate(tasks) if t.paths.result_pickle.is_file()}
-    if 0 in told and not told[0].status:
-        return told[0]
+    outcomes = {k: _read(job, t) for k, t in enumerate(tasks) if t.paths.result_pickle.is_file()}
+    if 0 in outcomes and not outcomes[0].status:
+        return outcomes[0]
     # Of several processes that failed, one knows why; the others saw it leave.
-    knowing = [o for o in told.values() if o.status and "by peer" not in o.text]
-    if knowing or len(told) == len(tasks):
-        return (knowing or list(told.values()))[0]
+    knowing = [o for o in outcomes.values() if o.status and "by peer" not in o.text]
+    if knowing or len(outcomes) == len(tasks):
+        return (knowing or list(outcomes.values()))[0]
     directory = Path(job.path)
-    known = read_status(directory).get("state") if job.path else None
-    if state == "CANCELLED" or known == "interrupted":
-        outcome = Outcome(
-            "interrupted", job.path, text=was_stopped(job.command, job.words, job.path)
-        )
+    recorded = read_status(directory).get("state") if job.path else None
+    if state == "CANCELLED" or recorded == "interrupted":
+        outcome = interrupted(job)
     else:
         error = _first_error(submitted.paths.stderr)
         why = f"SLURM says {state or 'nothing of it'}" + (f", its log {error!r}" if error else "")
         text = f"mixkd {job.command}: failed: {why}; its log is {submitted.paths.stderr}"
         outcome = Outcome("failed", job.path, text=text)
-    if known == "running" and not is_held(directory):
+    if recorded == "running" and not is_held(directory):
         write_status(directory, outcome.state, error=outcome.reason)
     return outcome
 

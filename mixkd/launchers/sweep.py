@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, IntervalSweep
 from hydra.errors import HydraException
+from tabulate import tabulate
 
 from mixkd.config.compose import expand
 from mixkd.config.launcher import SlurmConfig
@@ -22,7 +23,7 @@ from mixkd.config.validation import sweep_settings
 from mixkd.console import tell
 from mixkd.data.inventory import listed_once
 from mixkd.errors import UserError
-from mixkd.launchers.job import Outcome, explain
+from mixkd.launchers.job import Outcome, explain, missing_teacher
 from mixkd.launchers.local import Job, interrupted, run_jobs
 from mixkd.redact import hide
 from mixkd.request import accept, compose, refused
@@ -47,13 +48,13 @@ class Planned:
 
 
 @listed_once()
-def run_sweep(command: str, words: Sequence[str]) -> int:
+def run_sweep(command: str, overrides: Sequence[str]) -> int:
     """Run every job of a sweep; print a table of how they ended; return the worst exit status.
 
     Raises:
-        UserError: if a word is no override, or the same sweep is running.
+        UserError: for what is no override, or if the same sweep is running.
     """
-    combinations, name = jobs_of(command, words), sweep_name(command, words)
+    combinations, name = jobs_of(command, overrides), sweep_name(command, overrides)
     plan = plan_jobs(command, combinations, name)
     if all(planned.outcome is not None and planned.outcome.status for planned in plan):
         return _all_refused(command, plan)
@@ -66,8 +67,8 @@ def run_sweep(command: str, words: Sequence[str]) -> int:
 
 def worst(outcomes: Iterable[Outcome | None]) -> int:
     """Return the worst exit status: of failures, 1 for jobs not run; else of interruptions."""
-    found = {1 if outcome is None else outcome.status for outcome in outcomes}
-    return max(found - {130}, default=0) or (130 if 130 in found else 0)
+    statuses = {1 if outcome is None else outcome.status for outcome in outcomes}
+    return max(statuses - {130}, default=0) or (130 if 130 in statuses else 0)
 
 
 @contextmanager
@@ -99,38 +100,38 @@ def held(root: Path, name: str, key: str = "-m") -> Iterator[None]:
 
 def settings_of(command: str, combinations: Sequence[tuple[str, ...]]) -> SweepSettings:
     """Return how the jobs are to be launched, as the first of them that can be composed says."""
-    for own in combinations:
+    for overrides in combinations:
         try:
-            cfg = compose(command, own)
+            cfg = compose(command, overrides)
         except UserError:
             continue
         return sweep_settings(cfg)
     raise UserError.of("-m", "none of the jobs can be composed")
 
 
-def jobs_of(command: str, words: Sequence[str]) -> list[tuple[str, ...]]:
-    """Return the overrides of each job: the product of the values of every word.
+def jobs_of(command: str, overrides: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return the overrides of each job: the product of the values of all keys.
 
     Raises:
         UserError: for what is no override.
     """
     choices: list[list[str]] = []
     parser = OverridesParser.create()
-    for word in words:
+    for override in overrides:
         try:
-            parsed = parser.parse_override(expand(command, [word], sweep=True)[0])
+            parsed = parser.parse_override(expand(command, [override], sweep=True)[0])
             if isinstance(parsed.value(), (Glob, IntervalSweep)):
-                key, _, value = word.partition("=")
+                key, _, value = override.partition("=")
                 text = f"got {value}; takes values, {key}=a,b,c (sweep.trials=N takes intervals)"
                 raise UserError.of(key, text)
             if parsed.is_sweep_override():
-                key = word.partition("=")[0]
+                key = override.partition("=")[0]
                 values = islice(parsed.sweep_string_iterator(), MOST_JOBS + 1)
                 choices.append([f"{key}={value}" for value in values])
             else:
-                choices.append([word])
+                choices.append([override])
         except HydraException as error:
-            raise refused(command, words, error) from error
+            raise refused(command, overrides, error) from error
     if math.prod(map(len, choices)) > MOST_JOBS:
         longest = max(choices, key=len)
         key = longest[0].partition("=")[0]
@@ -138,9 +139,9 @@ def jobs_of(command: str, words: Sequence[str]) -> list[tuple[str, ...]]:
     return list(product(*choices))
 
 
-def sweep_name(command: str, words: Sequence[str]) -> str:
+def sweep_name(command: str, overrides: Sequence[str]) -> str:
     """Return the name of a sweep: of its command line, but for how many trials there are."""
-    named = sorted(word for word in words if not word.startswith("sweep.trials="))
+    named = sorted(override for override in overrides if not override.startswith("sweep.trials="))
     key = json.dumps([command, *named]).encode()
     return f"{command}-{hashlib.sha256(key).hexdigest()[:8]}"
 
@@ -152,7 +153,7 @@ def plan_jobs(
     first: int = 0,
     total: int | None = None,
 ) -> list[Planned]:
-    """Look at each job without running it: whether it can be run, has finished, lacks a teacher.
+    """Plan each job without running it: whether it can be run, has finished, lacks a teacher.
 
     Args:
         command: finetune, distill or evaluate.
@@ -162,11 +163,12 @@ def plan_jobs(
         total: how many there are in all; None: these.
     """
     total = len(combinations) if total is None else total
-    plan: list[Planned] = []
-    for number, own in enumerate(combinations, start=first + 1):
-        label = f"[{number}/{total}] "
-        plan.append(look(Job(command, own, label=label, more=(f"sweep.name={name}",))))
-    return with_twins(plan)
+    more = (f"sweep.name={name}",)
+    jobs = [
+        Job(command, overrides, label=f"[{number}/{total}] ", more=more)
+        for number, overrides in enumerate(combinations, start=first + 1)
+    ]
+    return with_twins([plan_job(job) for job in jobs])
 
 
 def with_twins(plan: Sequence[Planned]) -> list[Planned]:
@@ -186,11 +188,11 @@ def with_twins(plan: Sequence[Planned]) -> list[Planned]:
     return marked
 
 
-def look(job: Job) -> Planned:
-    """Look at a job without running it."""
+def plan_job(job: Job) -> Planned:
+    """Plan a job without running it."""
     cfg = None
     try:
-        cfg = compose(job.command, [*job.words, *job.more])
+        cfg = compose(job.command, [*job.overrides, *job.more])
         config = accept(cfg)
         devices = 1 if isinstance(config, EvaluateLogitsConfig) else config.trainer.devices
         if lacks_data(config):  # fetched or unpacked by the job, which then has a name
@@ -201,22 +203,21 @@ def look(job: Job) -> Planned:
         outcome = None if metrics is None else Outcome("skipped", job.path, metrics)
         return Planned(job, outcome, experiment=run.experiment)
     except UserError as error:
-        remedy = error.problems[0].remedy
-        if cfg is not None and len(error.problems) == 1 and remedy and cfg.teacher.auto:
-            return Planned(job, teacher=remedy)
+        if cfg is not None and (teacher := missing_teacher(cfg, error)):
+            return Planned(job, teacher=teacher)
         return Planned(job, Outcome("refused", job.path, text=explain(job.command, error)))
 
 
 @listed_once()
-def run_alone(command: str, words: Sequence[str]) -> Outcome:
+def run_one(command: str, overrides: Sequence[str]) -> Outcome:
     """Run a single job of several devices, and before it its teacher where that is missing."""
-    planned = look(Job(command, tuple(words)))
+    planned = plan_job(Job(command, tuple(overrides)))
     if planned.teacher:
-        (made,) = run_jobs([Job("finetune", planned.teacher, waits=True)])
-        assert made is not None
-        if made.status:
-            return made
-        planned = look(planned.job)
+        (teacher,) = run_jobs([Job("finetune", planned.teacher, waits=True)])
+        assert teacher is not None
+        if teacher.status:
+            return teacher
+        planned = plan_job(planned.job)
     if planned.outcome is not None:
         return planned.outcome
     (outcome,) = run_jobs([planned.job])
@@ -232,12 +233,12 @@ def carry_out(
     Args:
         plan: what is known of each job.
         settings: how jobs are launched.
-        plan_again: looks at them once more, when teachers have been made.
+        plan_again: plans them once more, when teachers have been made.
     """
     if teachers := list(dict.fromkeys(planned.teacher for planned in plan if planned.teacher)):
         jobs = [
-            Job("finetune", words, label=f"[teacher {k}/{len(teachers)}] ", waits=True)
-            for k, words in enumerate(teachers, start=1)
+            Job("finetune", overrides, label=f"[teacher {k}/{len(teachers)}] ", waits=True)
+            for k, overrides in enumerate(teachers, start=1)
         ]
         made = _launch(jobs, settings, waits=True)
         states = [outcome.state for outcome in made if outcome is not None]
@@ -283,7 +284,7 @@ def _launch(
 
 def _say(job: Job, outcome: Outcome, more: str = "") -> None:
     text = outcome.text or f"{outcome.state}{more}: {outcome.path}"
-    for line in [*text.splitlines(), *([f"  {' '.join(job.words)}"] if outcome.status else [])]:
+    for line in [*text.splitlines(), *([f"  {' '.join(job.overrides)}"] if outcome.status else [])]:
         tell(hide(f"{job.label}{line}"), sys.stderr)
 
 
@@ -295,23 +296,22 @@ def _all_refused(command: str, plan: list[Planned]) -> int:
 
 
 def table(rows: Sequence[tuple[Job, Outcome | None]]) -> str:
-    """Return a line a job: how it ended, its accuracy and ECE or why it failed, and its words."""
-    words = [set(job.words) for job, _ in rows]
-    shared = set.intersection(*words) if len(words) > 1 else set()
+    """Return a line a job: how it ended, what is its own of its overrides, and metrics or why."""
+    overrides = [set(job.overrides) for job, _ in rows]
+    shared = set.intersection(*overrides) if len(overrides) > 1 else set()
+    states = ["not run" if outcome is None else outcome.state for _, outcome in rows]
     lines = []
-    for job, outcome in rows:
-        state = "not run" if outcome is None else outcome.state
-        found = {} if outcome is None else outcome.metrics
-        kept = [k for k in ("accuracy", "ece") if f"test/{k}" in found]
-        shown = [f"{k} {found[f'test/{k}']:.4f}" for k in kept]
-        told = "  ".join(shown) or ("" if outcome is None else outcome.reason)
-        own = " ".join(word for word in job.words if word not in shared)
-        lines.append((job.label.strip(), state, own, told))
-    widths = [max(len(line[k]) for line in lines) for k in range(3)]
-    states = [line[1] for line in lines]
+    for (job, outcome), state in zip(rows, states, strict=True):
+        varied = " ".join(override for override in job.overrides if override not in shared)
+        lines.append((job.label.strip(), state, varied, _result(outcome)))
     counts = ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(states))
-    padded = (
-        "  ".join([*(c.ljust(w) for c, w in zip(line[:3], widths, strict=True)), line[3]])
-        for line in lines
-    )
-    return hide("\n".join([*(row.rstrip() for row in padded), counts]))
+    return hide(f"{tabulate(lines, tablefmt='plain', disable_numparse=True)}\n{counts}")
+
+
+def _result(outcome: Outcome | None) -> str:
+    """Return accuracy and ECE of a job, or why it failed."""
+    if outcome is None:
+        return ""
+    metrics = {name: outcome.metrics.get(f"test/{name}") for name in ("accuracy", "ece")}
+    shown = [f"{name} {value:.4f}" for name, value in metrics.items() if value is not None]
+    return "  ".join(shown) or outcome.reason

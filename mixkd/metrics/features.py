@@ -14,8 +14,8 @@ def clusters(features: np.ndarray, classes: int, seed: int) -> np.ndarray:
         classes: how many clusters.
         seed: of the ten starts, of which the best is kept.
     """
-    found: np.ndarray = KMeans(classes, n_init=10, random_state=seed).fit_predict(features)
-    return found.astype(np.int64)
+    clusters: np.ndarray = KMeans(classes, n_init=10, random_state=seed).fit_predict(features)
+    return clusters.astype(np.int64)
 
 
 def v_measure(label: np.ndarray, cluster: np.ndarray) -> float:
@@ -31,7 +31,6 @@ def embedding(features: np.ndarray, seed: int) -> np.ndarray:
         seed: of t-SNE.
     """
     perplexity = min(30.0, (len(features) - 1) / 3)
-    found: np.ndarray = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(
-        features
-    )
-    return found.astype(np.float32)
+    tsne = TSNE(perplexity=perplexity, init="pca", random_state=seed)
+    coordinates: np.ndarray = tsne.fit_transform(features)
+    return coordinates.astype(np.float32)

@@ -76,33 +76,33 @@ class Measurement(nn.Module):
         Raises:
             NotFinite: if logits were not finite.
         """
-        found = dict(self.calibration.compute())
-        found["ece_classwise"] = self.classwise.compute()
+        metrics = dict(self.calibration.compute())
+        metrics["ece_classwise"] = self.classwise.compute()
         for name, metric in (("normalised", self.normalised), ("scaled", self.scaled)):
             if name == "normalised" or self.temperature is not None:
                 values = metric.compute()
-                found |= {f"{name}/{key}": values[key] for key in KEPT}
+                metrics |= {f"{name}/{key}": values[key] for key in KEPT}
         if self.temperature is not None:
-            found["scaled/temperature"] = self.temperature
+            metrics["scaled/temperature"] = self.temperature
         confidence = predictions["confidence"].numpy()
         correct = (predictions["prediction"] == predictions["label"]).numpy()
-        found["ece_adaptive"] = adaptive_ece(confidence, correct)
-        found["ece_noise_floor"] = ece_noise_floor(confidence)
-        least, most = feasible_ece(found["accuracy"], found["confidence"])
-        return found | {"ece_least": least, "ece_most": most}
+        metrics["ece_adaptive"] = adaptive_ece(confidence, correct)
+        metrics["ece_noise_floor"] = ece_noise_floor(confidence)
+        least, most = feasible_ece(metrics["accuracy"], metrics["confidence"])
+        return metrics | {"ece_least": least, "ece_most": most}
 
 
-def gathered(own: list[dict[str, Tensor]], by: str) -> dict[str, Tensor]:
+def gathered(batches_here: list[dict[str, Tensor]], by: str) -> dict[str, Tensor]:
     """Return the batches of all processes as one, sorted by one of its tensors.
 
     Args:
-        own: this process's batches, on the CPU.
+        batches_here: this process's batches, on the CPU.
         by: the name of the tensor, int64 [b], to sort by.
     """
-    parts: list[list[dict[str, Tensor]]] = [own]
+    parts: list[list[dict[str, Tensor]]] = [batches_here]
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         parts = [[] for _ in range(torch.distributed.get_world_size())]
-        torch.distributed.all_gather_object(parts, own)
+        torch.distributed.all_gather_object(parts, batches_here)
     batches = [batch for part in parts for batch in part]
     whole = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
     order = whole[by].argsort()

@@ -41,18 +41,19 @@ class Difference:
         return self.first - self.second
 
 
-def unfit(found: Predictions) -> str:
+def unfit(predictions: Predictions) -> str:
     """Return what is wrong with saved predictions, arrays by name; an empty text if nothing is."""
-    if missing := {*NEEDED} - found.keys():
+    if missing := {*NEEDED} - predictions.keys():
         return f"lacks {', '.join(sorted(missing))}"
-    for name, array in found.items():
-        if array.dtype.kind not in "iuf" or array.shape != (len(found["label"]),) or not array.size:
+    n = len(predictions["label"])
+    for name, array in predictions.items():
+        if array.dtype.kind not in "iuf" or array.shape != (n,) or not n:
             return f"holds no predictions: {name} is {array.dtype} {list(array.shape)}"
-    confidence = found["confidence"]
+    confidence = predictions["confidence"]
     if not ((confidence >= 0) & (confidence <= 1)).all():
         return "holds no predictions: confidence goes beyond [0, 1]"
     for name in ("nll", *OPTIONAL):
-        if name in found and not np.isfinite(found[name]).all():
+        if name in predictions and not np.isfinite(predictions[name]).all():
             return f"holds no predictions: {name} is not finite"
     return ""
 
@@ -90,11 +91,11 @@ def compare(
     n = len(first[0]["label"])
     positions = _order([first, second])
     first, second = (
-        [{name: values[positions] for name, values in own.items()} for own in both]
+        [{name: values[positions] for name, values in arrays.items()} for arrays in both]
         for both in (first, second)
     )
     means = [_means(first), _means(second)]
-    gaps = [[_gaps(own) for own in both] for both in (first, second)]
+    gaps = [[_gaps(arrays) for arrays in both] for both in (first, second)]
 
     def ece(weight: np.ndarray, k: int) -> float:
         return float(np.mean([_ece(at, weight * gap) for at, gap in gaps[k]]))
@@ -106,16 +107,16 @@ def compare(
     }
     statistics["ece"] = ece
     rng = np.random.default_rng(seed)
-    found: dict[str, list[float]] = {name: [] for name in statistics}
+    samples: dict[str, list[float]] = {name: [] for name in statistics}
     for _ in range(draws):
         weight = np.bincount(rng.integers(0, n, n), minlength=n).astype(np.float64)
         for name, statistic in statistics.items():
-            found[name].append(statistic(weight, 0) - statistic(weight, 1))
+            samples[name].append(statistic(weight, 0) - statistic(weight, 1))
 
     rows = []
     once = np.ones(n)
     for name, statistic in statistics.items():
-        drawn = np.array(found[name])
+        drawn = np.array(samples[name])
         low, high = np.quantile(drawn, [0.025, 0.975])
         beyond = int(min((drawn <= 0).sum(), (drawn >= 0).sum()))
         p = min(1.0, 2 * (beyond + 1) / (draws + 1))
@@ -128,9 +129,9 @@ def compare(
     return sorted(rows, key=lambda row: order.index(row.metric))
 
 
-def lacking(found: Predictions) -> tuple[str, ...]:
+def lacking(predictions: Predictions) -> tuple[str, ...]:
     """Return the metrics that predictions cannot be compared by."""
-    return tuple(name for name in OPTIONAL if name not in found)
+    return tuple(name for name in OPTIONAL if name not in predictions)
 
 
 def same_images(all_of: Sequence[Predictions]) -> bool:
@@ -141,9 +142,9 @@ def same_images(all_of: Sequence[Predictions]) -> bool:
     )
 
 
-def expected_calibration_error(own: Predictions) -> float:
+def expected_calibration_error(predictions: Predictions) -> float:
     """Return the ECE of predictions (eq. 16)."""
-    return _ece(*_gaps(own))
+    return _ece(*_gaps(predictions))
 
 
 def _ece(at: np.ndarray, gaps: np.ndarray) -> float:
@@ -153,27 +154,29 @@ def _ece(at: np.ndarray, gaps: np.ndarray) -> float:
 def _means(of_seeds: Sequence[Predictions]) -> dict[str, np.ndarray]:
     """Return each image's values, means over seeds, shape [n]."""
     columns = [
-        {"accuracy": own["prediction"] == own["label"]}
-        | {k: own[k] for k in ("confidence", "nll", *OPTIONAL) if k in own}
-        for own in of_seeds
+        {"accuracy": arrays["prediction"] == arrays["label"]}
+        | {k: arrays[k] for k in ("confidence", "nll", *OPTIONAL) if k in arrays}
+        for arrays in of_seeds
     ]
-    kept = [name for name in columns[0] if all(name in own for own in columns)]
-    stacks = {k: np.stack([own[k] for own in columns]) for k in kept}
+    kept = [name for name in columns[0] if all(name in arrays for arrays in columns)]
+    stacks = {k: np.stack([arrays[k] for arrays in columns]) for k in kept}
     return {k: np.asarray(stack.mean(axis=0, dtype=np.float64)) for k, stack in stacks.items()}
 
 
 def _order(networks: Sequence[Sequence[Predictions]]) -> np.ndarray:
     """Return an order of the images: not that in which they came, whichever network is first."""
     names = ("nll", "confidence", "prediction", "label", *OPTIONAL)
-    columns = [[own[name] for own in seeds for name in names if name in own] for seeds in networks]
+    columns = [
+        [arrays[name] for arrays in seeds for name in names if name in arrays] for seeds in networks
+    ]
     columns.sort(key=lambda values: [np.sort(column).tobytes() for column in values])
     return np.lexsort([column for values in columns for column in values])
 
 
-def _gaps(own: Predictions) -> tuple[np.ndarray, np.ndarray]:
+def _gaps(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
     """Return each image's bin, and what it adds to that bin's gap."""
-    right = own["prediction"] == own["label"]
-    return _bins(own["confidence"]), right - own["confidence"]
+    right = predictions["prediction"] == predictions["label"]
+    return _bins(predictions["confidence"]), right - predictions["confidence"]
 
 
 def _bins(confidence: np.ndarray) -> np.ndarray:

@@ -9,12 +9,12 @@ from mixkd.metrics.vicinal import standard_error
 
 def mean_of(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Return the mean of each metric over sets of equal numbers of images; `n` is their sum."""
-    found = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
-    return found | {"n": int(sum(row["n"] for row in rows))}
+    means = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+    return means | {"n": int(sum(row["n"] for row in rows))}
 
 
 def accuracy_gain(
-    own: np.ndarray,
+    network: np.ndarray,
     other: np.ndarray,
     clean: tuple[np.ndarray, np.ndarray] | None,
     *,
@@ -27,8 +27,8 @@ def accuracy_gain(
     Hendrycks and Dietterich's corruption error, as a difference).
 
     Args:
-        own: 1 where the network is right: bool or float, shape [n]; a mean over sets of the same
-            images where there are several.
+        network: 1 where it is right: bool or float, shape [n]; a mean over sets of the same images
+            where there are several.
         other: of the other network, on the same images.
         clean: both on the clean images, each [m].
         paired: whether those are the same images in the same order.
@@ -37,11 +37,11 @@ def accuracy_gain(
         Fractions: `gain` and its paired standard error `gain_se`; with `clean`, also
         `gain_beyond_clean` and, where it is paired, its standard error.
     """
-    difference = own.astype(np.float64) - other
-    found = {"gain": float(difference.mean()), "gain_se": standard_error(difference)}
+    difference = network.astype(np.float64) - other
+    gains = {"gain": float(difference.mean()), "gain_se": standard_error(difference)}
     if clean is not None:
         before = clean[0].astype(np.float64) - clean[1]
-        found["gain_beyond_clean"] = found["gain"] - float(before.mean())
+        gains["gain_beyond_clean"] = gains["gain"] - float(before.mean())
         if paired:
-            found["gain_beyond_clean_se"] = standard_error(difference - before)
-    return found
+            gains["gain_beyond_clean_se"] = standard_error(difference - before)
+    return gains

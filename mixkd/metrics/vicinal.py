@@ -237,7 +237,8 @@ class VicinalLinearity(Metric):
             of_pairs = dim_zero_cat(getattr(self, self._state(name)))[order]
             if not of_pairs[:, [key != "kl" for key in keys]].isfinite().all():
                 raise NotFinite(f"the logits of {name} are not finite")
-            values[name] = dict(zip(keys, of_pairs.cpu().numpy().swapaxes(0, 1), strict=True))
+            columns = of_pairs.transpose(0, 1).contiguous().cpu().numpy()
+            values[name] = dict(zip(keys, columns, strict=True))
         mean_teacher = None
         if is_pair(self.networks):
             sums = torch.stack(torch.split(dim_zero_cat(self.teacher_sum), len(self.lambdas)))
@@ -267,24 +268,24 @@ def summary(
         mean_teacher: the teacher's mean probabilities, [lambdas, classes]; None without a teacher.
         lambdas: the grid.
     """
-    rows = {name: network_rows(own, lambdas) for name, own in values.items()}
-    found: dict[str, float] = {}
-    for name, own in rows.items():
-        found |= {f"{name}/{key}": value for key, value in curve_metrics(own).items()}
+    rows = {name: network_rows(of_network, lambdas) for name, of_network in values.items()}
+    metrics: dict[str, float] = {}
+    for name, curve in rows.items():
+        metrics |= {f"{name}/{key}": value for key, value in curve_metrics(curve).items()}
     if mean_teacher is not None:
         divergence, entropy_ = values["student"]["kl"], values["teacher"]["entropy"]
         aligned = alignment_rows(divergence, entropy_, mean_teacher)
         for row, more in zip(rows["student"], aligned, strict=True):
             row.update(more)
-        found |= alignment_metrics(aligned, lambdas)
+        metrics |= alignment_metrics(aligned, lambdas)
     learner = "student" if "student" in rows else "network"
     for name in [name for name in rows if name != learner]:
         against = "" if name == "teacher" else name
         gains, figures = gain_metrics(values[name], values[learner], lambdas, against)
         for row, columns in zip(rows[learner], gains, strict=True):
             row.update(columns)
-        found |= figures
-    return rows, dict(sorted(found.items()))
+        metrics |= figures
+    return rows, dict(sorted(metrics.items()))
 
 
 def network_rows(
@@ -346,19 +347,19 @@ def curve_metrics(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     Those that are not finite, as the dominance of a network without any entropy, are left out.
     """
     lam = [row["lam"] for row in rows]
-    found = {}
+    metrics = {}
     for name in ("nl", "nl_scaled", "entropy", "linearity_information", "entropy_gap"):
         if name in rows[0]:
-            found[f"{name}_global"] = over_lambda([row[name] for row in rows], lam)
+            metrics[f"{name}_global"] = over_lambda([row[name] for row in rows], lam)
     peak = max(rows, key=lambda row: row["nl"])
-    found |= {"nl_peak": peak["nl"], "nl_peak_se": peak["nl_se"], "nl_peak_lam": peak["lam"]}
+    metrics |= {"nl_peak": peak["nl"], "nl_peak_se": peak["nl_se"], "nl_peak_lam": peak["lam"]}
     if "nl_scaled" in rows[0]:
-        found["nl_scaled_peak"] = max(row["nl_scaled"] for row in rows)
-    found["dominance_peak"] = max(row["dominance"] for row in rows)
-    found["dominance_global"] = float(
-        share(np.array(found["nl_global"]), np.array(found["entropy_global"]))
+        metrics["nl_scaled_peak"] = max(row["nl_scaled"] for row in rows)
+    metrics["dominance_peak"] = max(row["dominance"] for row in rows)
+    metrics["dominance_global"] = float(
+        share(np.array(metrics["nl_global"]), np.array(metrics["entropy_global"]))
     )
-    return {name: value for name, value in found.items() if math.isfinite(value)}
+    return {name: value for name, value in metrics.items() if math.isfinite(value)}
 
 
 def alignment_rows(
@@ -453,7 +454,8 @@ def gain_metrics(
         key = "delta_lin" + name[2:] + (f"_{against}" if against else "")
         pairs = other[name] - network[name]
         # As the difference of the two curves, to the last digit.
-        gain = (other[name].mean(axis=0) - network[name].mean(axis=0)).tolist()
+        columns = zip(other[name].T, network[name].T, strict=True)
+        gain = [float(before.mean() - after.mean()) for before, after in columns]
         errors = [standard_error(column) for column in pairs.T]
         for row, value, error in zip(rows, gain, errors, strict=True):
             row |= {key: value, f"{key}_se": error}

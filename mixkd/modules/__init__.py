@@ -1,1 +1,1 @@
-"""LightningModules: thin glue between batches, networks, losses and metrics."""
+"""LightningModules, thin glue, and what they learn by: optimizers, schedules, the tape."""

@@ -10,9 +10,9 @@ from mixkd.losses.distillation import (
     mixed_cross_entropy,
 )
 from mixkd.modules.learner import TEACHER, Learner
+from mixkd.modules.optimization import Optimization
+from mixkd.modules.tape import TapedTeacher
 from mixkd.networks.network import FrozenTeacher, Network
-from mixkd.training.optimization import Optimization
-from mixkd.training.tape import TapedTeacher
 from mixkd.vicinal import VicinalBatch
 
 

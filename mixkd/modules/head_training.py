@@ -2,9 +2,9 @@
 
 from torch import nn
 
+from mixkd.modules.optimization import Optimization
 from mixkd.modules.supervised import Supervised
 from mixkd.networks.network import Network
-from mixkd.training.optimization import Optimization
 
 
 class HeadTraining(Supervised):

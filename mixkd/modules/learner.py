@@ -17,9 +17,9 @@ from mixkd.data.module import ImageDataModule
 from mixkd.errors import NotFinite
 from mixkd.losses.distillation import Losses
 from mixkd.metrics.calibration import Calibration
+from mixkd.modules.finite import FiniteWatch
+from mixkd.modules.optimization import Optimization
 from mixkd.networks.network import Network
-from mixkd.training.finite import FiniteWatch
-from mixkd.training.optimization import Optimization
 from mixkd.vicinal import VicinalBatch
 
 LOGITS, TEACHER, LOSS = "the network's logits", "the teacher's answers", "the loss"
@@ -126,7 +126,7 @@ class Learner(LightningModule, ABC):
                 accelerator, of one before.
         """
         losses = self.losses(batch)
-        self._finite.look(batch_idx, {**self.watched, LOSS: losses.loss})
+        self._finite.check(batch_idx, {**self.watched, LOSS: losses.loss})
         self.watched.clear()
         self._stop_if_not_finite()
         parts = torch.stack([x.detach() for x in losses if x is not None])
@@ -134,9 +134,9 @@ class Learner(LightningModule, ABC):
         return losses.loss
 
     def _stop_if_not_finite(self, wait: bool = False) -> None:
-        if (found := self._finite.found(wait)) is None:
+        if (fault := self._finite.fault(wait)) is None:
             return
-        what, number = found
+        what, number = fault
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         assert isinstance(data, ImageDataModule)
         index = data.training_index(self.current_epoch, number).tolist()
@@ -175,9 +175,9 @@ class Learner(LightningModule, ABC):
             raise NotFinite(f"{text}; {LOWER}") from error
         self.reliability = self.validation.reliability()
         self.validation.reset()
-        found = {f"val/{name}": value for name, value in metrics.items() if name != "n"}
-        self.values |= found
-        self.log_dict(found, rank_zero_only=True)  # already summed over all processes
+        logged = {f"val/{name}": value for name, value in metrics.items() if name != "n"}
+        self.values |= logged
+        self.log_dict(logged, rank_zero_only=True)  # already summed over all processes
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Clip the gradients. (Lightning's own clipping refuses fused optimizers under bf16.)"""
@@ -200,9 +200,9 @@ class Learner(LightningModule, ABC):
         assert self._sums is not None
         steps = self.trainer.num_training_batches
         means = (self.trainer.strategy.reduce(self._sums, reduce_op="mean") / steps).tolist()
-        found = dict(zip(("train/loss", "train/ce", "train/kd"), means, strict=False))
-        self.values |= found
-        self.log_dict({**found, "lr": self.values["lr"]}, rank_zero_only=True)
+        losses = dict(zip(("train/loss", "train/ce", "train/kd"), means, strict=False))
+        self.values |= losses
+        self.log_dict({**losses, "lr": self.values["lr"]}, rank_zero_only=True)
         self.values["images_per_second"] = self._images / (self._ended - self._started)
         self.schedule.epoch_ended(self.values["val/nll"])
 
@@ -215,21 +215,19 @@ class Learner(LightningModule, ABC):
         self._stop_if_not_finite(wait=True)
         # After an update that broke them the next step would show it, too late.
         if not torch.stack([p.isfinite().all() for p in self.network.parameters()]).all():
-            done = self.trainer.global_step
-            text = f"the network's weights are not finite after {done} steps, in epoch"
-            rate = self.values["lr"]
             raise NotFinite(
-                f"{text} {self.current_epoch + 1} at a learning rate of {rate:g}; {LOWER}"
+                f"the network's weights are not finite after {self.trainer.global_step} steps, in "
+                f"epoch {self.current_epoch + 1} at a learning rate of {self.values['lr']:g}; "
+                f"{LOWER}"
             )
         checkpoint["schedule"] = self.schedule.state_dict()
         sums = self._sums
         if sums is not None:
-            own = [torch.empty_like(sums) for _ in range(self.trainer.world_size)]
-            if len(own) > 1:
-                torch.distributed.all_gather(own, sums.to(self.device))
-            else:
-                own = [sums]
-            sums = torch.stack(own).cpu()
+            of_processes = [sums]
+            if self.trainer.world_size > 1:
+                of_processes = [torch.empty_like(sums) for _ in range(self.trainer.world_size)]
+                torch.distributed.all_gather(of_processes, sums.to(self.device))
+            sums = torch.stack(of_processes).cpu()
         checkpoint["epoch_so_far"] = {"sums": sums, "lr": self.values["lr"]}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -254,8 +252,10 @@ def in_format_of(parameters: Sequence[nn.Parameter], state: dict[int, dict[str, 
         parameters: those that the optimizer has, in order.
         state: of each by its position, as in the optimizer's `state_dict`.
     """
-    for position, own in state.items():
+    for position, tensors in state.items():
         parameter = parameters[position]
-        for name, value in own.items():
+        for name, value in tensors.items():
             if torch.is_tensor(value) and value.shape == parameter.shape:
-                own[name] = torch.empty_like(parameter, device=value.device).copy_(value).detach()
+                tensors[name] = (
+                    torch.empty_like(parameter, device=value.device).copy_(value).detach()
+                )

@@ -2,8 +2,8 @@
 
 from mixkd.losses.distillation import Losses, mixed_cross_entropy
 from mixkd.modules.learner import Learner
+from mixkd.modules.optimization import Optimization
 from mixkd.networks.network import Network
-from mixkd.training.optimization import Optimization
 from mixkd.vicinal import VicinalBatch
 
 

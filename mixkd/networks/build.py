@@ -114,7 +114,10 @@ def build_network(cfg: NetworkConfig, classes: Sequence[str], key: str) -> Netwo
         model = None if cfg.name is None or cfg.factory else (cfg.name, cfg.args or {})
         load_weights(core, Path(cfg.pretrained), f"{key}.pretrained", classes, model=model)
     elif cfg.weights == "pretrained":
-        _check_pretrained_head(core, key)
+        trained_on = (getattr(core, "pretrained_cfg", None) or {}).get("num_classes")
+        if trained_on != 1000:
+            text = f"got pretrained; timm's head has {trained_on} classes, not 1,000"
+            raise UserError.of(f"{key}.weights", text)
     elif cfg.weights is not None:
         load_weights(core, Path(cfg.weights), f"{key}.weights", classes)
     timms = getattr(core, "pretrained_cfg", None) or {}
@@ -254,14 +257,6 @@ def _check_imagenet(classes: Sequence[str], head: HeadConfig | None, key: str) -
         )
     if head is not None:
         raise UserError.of(f"{key}.weights", f"got pretrained; takes {key}.head=null beside it")
-
-
-def _check_pretrained_head(core: nn.Module, key: str) -> None:
-    trained_on = (getattr(core, "pretrained_cfg", None) or {}).get("num_classes")
-    if trained_on != 1000:
-        raise UserError.of(
-            f"{key}.weights", f"got pretrained; timm's head has {trained_on} classes, not 1,000"
-        )
 
 
 def _replace_head(core: nn.Module, head: HeadConfig, classes: int, key: str) -> None:

@@ -11,26 +11,26 @@ FILES = ("config.json", "model.safetensors")
 PREFIX = "hf_hub:"
 
 
-def fetched(given: str, key: str) -> Path:
+def fetched(export: str, key: str) -> Path:
     """Return the folder of an export: given, or downloaded once into the Hub's own cache.
 
     Args:
-        given: a folder, or hf_hub:USER/NAME[@REVISION].
+        export: a folder, or hf_hub:USER/NAME[@REVISION].
         key: of the configuration, for messages.
 
     Raises:
         UserError: if there is none.
     """
-    if not given.startswith(PREFIX):
-        folder = Path(os.path.expanduser(given))
+    if not export.startswith(PREFIX):
+        folder = Path(os.path.expanduser(export))
         if not os.path.isfile(folder / FILES[0]):
             raise UserError.of(
-                key, f"got {given!r}; no export there: the folder holds a {FILES[0]}"
+                key, f"got {export!r}; no export there: the folder holds a {FILES[0]}"
             )
         return folder
     from huggingface_hub import snapshot_download
 
-    name, _, revision = given.removeprefix(PREFIX).partition("@")
+    name, _, revision = export.removeprefix(PREFIX).partition("@")
     try:
         return Path(
             snapshot_download(
@@ -40,7 +40,7 @@ def fetched(given: str, key: str) -> Path:
         )  # fmt: skip
     except (OSError, ValueError) as error:
         raise UserError.of(
-            key, f"got {given!r}, which the Hub did not give: {reason(error)}"
+            key, f"got {export!r}, which the Hub did not give: {reason(error)}"
         ) from error
 
 

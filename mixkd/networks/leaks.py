@@ -98,13 +98,15 @@ def refuse_leaks(
     problems = []
     marks = [image_marks(splits.train)]
     for key, network in networks.items():
-        said = leak(network, data, images, splits)
-        if said:
+        fault = leak(network, data, images, splits)
+        if fault:
             kinds = ("run", "export", "weights", "pretrained")
             kind = next(kind for kind in kinds if getattr(network, kind))
-            text = f"{getattr(network, kind)} {said}; take the same images and split, or a network "
+            text = (
+                f"{getattr(network, kind)} {fault}; take the same images and split, or a network "
+            )
             problems.append(Problem(f"{key}.{kind}", f"{text}that `mixkd finetune` makes of these"))
-        elif said is None:
+        elif fault is None:
             say(f"{key}: {UNKNOWN} they select too well")
         file = _started_from(network)
         if file is not None and (trained := read_marks(file)) is not None:

@@ -59,8 +59,8 @@ class Candidate:
     @property
     def rank(self) -> tuple[bool, bool, int]:
         """What is taken first of several that fit: an average, as timm does; a teacher's last."""
-        words = set(re.split(r"[._/]", self.place.lower()))
-        return not words & {"ema", "swa", "average", "averaged"}, "teacher" in words, len(self.path)
+        terms = set(re.split(r"[._/]", self.place.lower()))
+        return not terms & {"ema", "swa", "average", "averaged"}, "teacher" in terms, len(self.path)
 
 
 def candidates(content: Any, names: Collection[str]) -> Iterator[Candidate]:

@@ -49,7 +49,8 @@ def read_tensors(path: Path, key: str) -> tuple[Any, list[str] | None]:
             tensors = safetensors.torch.load_file(path)
             with safe_open(path, "pt") as file:
                 classes = json.loads((file.metadata() or {}).get("classes", "null"))
-            if classes is not None and not is_list_of_texts(classes):
+            texts = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
+            if classes is not None and not texts:
                 raise ValueError("its class names are no list of texts")
             return tensors, classes
         zipped = zipfile.is_zipfile(path)
@@ -67,11 +68,6 @@ def read_tensors(path: Path, key: str) -> tuple[Any, list[str] | None]:
         raise UserError.of(
             key, f"{path} cannot be read as safetensors or a plain state dict: {reason}"
         ) from error
-
-
-def is_list_of_texts(value: object) -> bool:
-    """Return whether a value of a file is a list of texts."""
-    return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
 def _needed_globals(path: Path) -> str | None:

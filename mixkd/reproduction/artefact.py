@@ -48,10 +48,10 @@ def load_artefact(name: str) -> Artefact:
     Raises:
         UserError: if there is none of that name.
     """
-    known = artefacts()
-    if name not in known:
-        takes = f"takes {', '.join(known)}, all"
-        raise UserError.of("artefact", f"got {name!r}{nearest(name, known)}; {takes}")
+    titles = artefacts()
+    if name not in titles:
+        takes = f"takes {', '.join(titles)}, all"
+        raise UserError.of("artefact", f"got {name!r}{nearest(name, titles)}; {takes}")
     module = experiment(name)
     about = " ".join((module.__doc__ or "").partition("\n")[2].split())
-    return Artefact(name, known[name], about, module)
+    return Artefact(name, titles[name], about, module)

@@ -10,7 +10,7 @@ from mixkd.console import say
 from mixkd.errors import UserError
 from mixkd.launchers.job import Outcome
 from mixkd.launchers.local import Job
-from mixkd.launchers.sweep import Planned, carry_out, look, with_twins
+from mixkd.launchers.sweep import Planned, carry_out, plan_job, with_twins
 from mixkd.reproduction.study import Wanted
 
 Done = dict[Any, Outcome]  # by Wanted.job
@@ -125,7 +125,7 @@ def overrides_of(wanted: Wanted, paths: Mapping[str, str], root: Path) -> tuple[
 
 
 def _planned(wanted: Wanted, paths: Mapping[str, str], root: Path, label: str = "") -> Planned:
-    return look(Job(wanted.command, overrides_of(wanted, paths, root), label=label))
+    return plan_job(Job(wanted.command, overrides_of(wanted, paths, root), label=label))
 
 
 def _refuse_all(plan: Sequence[Planned]) -> None:

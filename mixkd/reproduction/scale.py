@@ -112,10 +112,10 @@ class Settings(_Section):
     def _leaves_out_what_there_is(self) -> "Settings":
         for left in self.leaves_out:
             teacher = (left.teacher or "").removesuffix("+mixup")
-            for name, known in ((left.dataset, self.datasets), (teacher, self.teachers)):
-                if name and name not in known:
-                    close = nearest(name, known)
-                    raise ValueError(f"leaves_out: got {name!r}{close}; takes {', '.join(known)}")
+            for name, valid in ((left.dataset, self.datasets), (teacher, self.teachers)):
+                if name and name not in valid:
+                    close = nearest(name, valid)
+                    raise ValueError(f"leaves_out: got {name!r}{close}; takes {', '.join(valid)}")
             if not left.model_fields_set:
                 raise ValueError("leaves_out: got nothing; takes dataset, teacher, temperatures")
         return self
@@ -153,7 +153,7 @@ class Scale:
 
     def leaves_out(self, subject: Subject) -> bool:
         """Return whether the scale goes without the runs of a network."""
-        return any(each.holds(subject) for each in self.settings.leaves_out)
+        return any(left.holds(subject) for left in self.settings.leaves_out)
 
     def training_overrides(self, dataset: str) -> Words:
         """Return what every training on a data set has."""
@@ -172,18 +172,18 @@ class Scale:
         return [*network, *self.settings.learning]
 
     def _refuse_without(self, section: str, name: str) -> None:
-        known = getattr(self.settings, section)
-        if name not in known:
+        names = getattr(self.settings, section)
+        if name not in names:
             raise UserError.of(
-                "scale", f"{self.name} has no {section}.{name}; it has {', '.join(known) or 'none'}"
+                "scale", f"{self.name} has no {section}.{name}; it has {', '.join(names) or 'none'}"
             )
 
 
 def scale_names() -> list[str]:
     """Return the names of the shipped scales, the quickest first."""
-    found = {path.stem for path in (experiments_dir() / "scales").glob("*.yaml")}
-    usual = [name for name in ("smoke", "laptop", "paper") if name in found]
-    return usual + sorted(found - set(usual))
+    names = {path.stem for path in (experiments_dir() / "scales").glob("*.yaml")}
+    usual = [name for name in ("smoke", "laptop", "paper") if name in names]
+    return usual + sorted(names - set(usual))
 
 
 def load_scale(

@@ -175,8 +175,10 @@ class Study:
         subject: Subject,
         seed: int,
     ) -> Wanted:
-        own = overrides if command == "evaluate" else [*overrides, f"seed={seed}"]
-        return Wanted(command, self._with_more(command, own), uses, subject=subject, seed=seed)
+        if command != "evaluate":
+            overrides = [*overrides, f"seed={seed}"]
+        everything = self._with_more(command, overrides)
+        return Wanted(command, everything, uses, subject=subject, seed=seed)
 
     def _with_more(self, command: str, overrides: Sequence[str]) -> tuple[str, ...]:
         return merged([*overrides, *self.more.get(command, ())])

@@ -14,6 +14,7 @@ from mixkd.config.analyses import AnalysisConfig, analysis_names, section_of_ana
 from mixkd.config.fields import PLACE, REPEAT, pruned
 from mixkd.config.tasks import TASKS, EvaluateConfig
 from mixkd.config.void import without_void
+from mixkd.files.arrays import read_arrays
 from mixkd.files.layout import (
     CONFIG,
     HISTORY,
@@ -23,14 +24,7 @@ from mixkd.files.layout import (
     STATUS,
     TEST_PREDICTIONS,
 )
-from mixkd.files.reading import (
-    Damaged,
-    folders_with,
-    is_number,
-    read_arrays,
-    read_mapping,
-    read_rows,
-)
+from mixkd.files.reading import Damaged, folders_with, is_number, read_mapping, read_rows
 from mixkd.metrics.feasible import impossible, is_possible
 from mixkd.metrics.paired import NAMES, Predictions, expected_calibration_error, unfit
 from mixkd.networks.moved import with_moved

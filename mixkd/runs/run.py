@@ -202,8 +202,7 @@ class Run:
 
     def _contents(self) -> list[Path]:
         """Return the path of everything that a run may write; what it is known by comes last."""
-        files = analysis_files()
-        return [self.path / name for name in (*RESULTS, *files, *RECORDS)]
+        return [self.path / name for name in (*RESULTS, *analysis_files(), *RECORDS)]
 
     def _remove_stale(self) -> None:
         """Remove the temporary files of a process that was killed while it wrote, and no others."""

@@ -6,7 +6,8 @@ from tabulate import tabulate
 
 from mixkd.config.inspection import CompareConfig
 from mixkd.errors import UserError
-from mixkd.files.reading import Damaged, read_arrays
+from mixkd.files.arrays import read_arrays
+from mixkd.files.reading import Damaged
 from mixkd.files.writing import write_csv
 from mixkd.metrics.paired import NAMES, Predictions, lacking, same_images, unfit
 from mixkd.metrics.paired import compare as differences

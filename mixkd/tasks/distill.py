@@ -14,39 +14,26 @@ from mixkd.data.splits import Splits, load_splits
 from mixkd.errors import UserError
 from mixkd.files.writing import file_fingerprint
 from mixkd.modules.distillation import Distillation
+from mixkd.modules.optimization import Optimization
+from mixkd.modules.tape import Tape, TapedTeacher
 from mixkd.networks.build import build_network
 from mixkd.networks.leaks import refuse_leaks
 from mixkd.networks.network import FrozenTeacher, Network
 from mixkd.networks.weights import weights_fingerprint
-from mixkd.opening import open_run
+from mixkd.opening import task
 from mixkd.runs.provenance import stream_seed
 from mixkd.runs.run import Metrics, Run
 from mixkd.training.fit import fit, prepare, stages
-from mixkd.training.optimization import Optimization
-from mixkd.training.tape import Tape, TapedTeacher
 from mixkd.vicinal import VicinalStream
 
-# The learner of each method.
-LEARNERS: dict[str, type[Distillation]] = {
-    "kd": Distillation,
-    "kd_mixup": Distillation,
-}
 
-
-def distill(cfg: DistillConfig, run: Run | None = None) -> Metrics:
+@task
+def distill(cfg: DistillConfig, run: Run) -> Metrics:
     """Train one student from one teacher and return the student's metrics.
-
-    Args:
-        cfg: the configuration.
-        run: its run, where that is open.
 
     Raises:
         UserError: if the data, a network or the run directory is not fit for use.
     """
-    run = run or open_run(cfg)
-    finished = run.finished_metrics()
-    if finished is not None:
-        return finished
     splits = load_splits(cfg.data)
     run.refuse_changed()
     networks = {"teacher": cfg.teacher, "student": cfg.student}
@@ -79,7 +66,7 @@ def distill(cfg: DistillConfig, run: Run | None = None) -> Metrics:
     student = build_network(cfg.student, classes, "student")
     prepare(cfg.trainer, student, len(classes), shape, "student", cfg.images_at_a_time)
 
-    learner = LEARNERS[cfg.method.name](
+    learner = Distillation(
         student,
         Optimization.of(cfg),
         cfg.seed,

@@ -16,27 +16,20 @@ from mixkd.networks.build import build_network
 from mixkd.networks.leaks import UNKNOWN, leak, tell_seen_tests
 from mixkd.networks.network import Network
 from mixkd.networks.weights import weights_fingerprint
-from mixkd.opening import open_run
+from mixkd.opening import task
 from mixkd.runs.run import Metrics, Run
 from mixkd.training.fit import describe_device, make_trainer, prepare
 
 
-def evaluate(cfg: EvaluateConfig | EvaluateLogitsConfig, run: Run | None = None) -> Metrics:
+@task
+def evaluate(cfg: EvaluateConfig | EvaluateLogitsConfig, run: Run) -> Metrics:
     """Measure a network on the chosen splits and return `<split>/<metric>`, and what is asked for.
-
-    Args:
-        cfg: the configuration.
-        run: its run, where that is open.
 
     Raises:
         UserError: if the data, a network or the run directory is not fit for use.
     """
     if isinstance(cfg, EvaluateLogitsConfig):
         return evaluate_logits(cfg, run)
-    run = run or open_run(cfg)
-    finished = run.finished_metrics()
-    if finished is not None:
-        return finished
     splits = load_splits(cfg.data)
     run.refuse_changed()
     shape = make_views(cfg.data, splits).shape

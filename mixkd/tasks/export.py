@@ -50,7 +50,7 @@ def export(cfg: ExportConfig) -> str:
     assert cfg.network.run is not None
     assert cfg.network.weights is not None
     run, weights = Path(cfg.network.run), Path(cfg.network.weights)
-    ledger = _ledger(cfg)
+    claims = _claims(cfg)
     try:
         figure = _content(run / FIGURES / "reliability-test.png", run, "network.run")
     except FileNotFoundError:
@@ -70,15 +70,15 @@ def export(cfg: ExportConfig) -> str:
     check_logits(network, len(classes), views, "network")
     network.eval()
     temperature = metrics.get("test/scaled/temperature")
-    found = hidden(record(cfg, network, classes, views, fingerprint, temperature))
+    saved = hidden(record(cfg, network, classes, views, fingerprint, temperature))
 
     with replacing_folder(out) as folder:
-        write_json(folder / "config.json", found)
+        write_json(folder / "config.json", saved)
         if cfg.format == "safetensors":
-            ask = save_safetensors(weights, found, folder, cfg.trust)
+            ask = save_safetensors(weights, saved, folder, cfg.trust)
         else:
             save = {"onnx": save_onnx, "torch": save_torch}[cfg.format]
-            ask = save(Program(network, views).eval(), views, folder, about(found))
+            ask = save(Program(network, views).eval(), views, folder, about(saved))
         given = "seeded noise" if images is None else f"{len(images)} test images"
         if images is None:
             images = torch.rand(COMPARED, 3, *views, generator=torch.Generator().manual_seed(0))
@@ -92,11 +92,11 @@ def export(cfg: ExportConfig) -> str:
             )
         if figure is not None:
             (folder / "reliability.png").write_bytes(figure)
-        if ledger is not None:
-            (folder / "claims.md").write_bytes(ledger)
+        if claims is not None:
+            (folder / "claims.md").write_bytes(claims)
         facts = Facts(
             name=cfg.push.rpartition("/")[2] if cfg.push else name,
-            record=found,
+            record=saved,
             training=training,
             metrics=metrics,
             provenance=provenance,
@@ -104,7 +104,7 @@ def export(cfg: ExportConfig) -> str:
             scale=scale,
             images=given,
             figure=figure is not None,
-            ledger=ledger is not None,
+            ledger=claims is not None,
             license=cfg.license,
             address=cfg.push,
         )
@@ -127,21 +127,20 @@ def _refuse_another(out: Path, weights: str, cfg: ExportConfig) -> None:
     except FileNotFoundError:
         return
     except (OSError, ValueError) as error:
-        said = getattr(error, "strerror", error)
-        raise UserError.of("out", f"got {shortened(str(out))}: {said}; takes a folder") from error
+        why = getattr(error, "strerror", error)
+        raise UserError.of("out", f"got {shortened(str(out))}: {why}; takes a folder") from error
     if not held:
         return
-    own = None
-    if (out / "config.json").is_file():
-        own = read_json(out / "config.json", "out").get("mixkd")
-    if not isinstance(own, dict) or held - hub.WRITTEN:
-        other = ", ".join(sorted(held - hub.WRITTEN)[:3]) or "something else"
-        raise UserError.of("out", f"{out} holds {other}; takes an empty or a new folder")
-    if (own.get("weights"), own.get("format")) != (weights, cfg.format) and not cfg.force:
+    other = out / "config.json"
+    saved = read_json(other, "out").get("mixkd") if other.is_file() else None
+    if not isinstance(saved, dict) or held - hub.WRITTEN:
+        files = ", ".join(sorted(held - hub.WRITTEN)[:3]) or "something else"
+        raise UserError.of("out", f"{out} holds {files}; takes an empty or a new folder")
+    if (saved.get("weights"), saved.get("format")) != (weights, cfg.format) and not cfg.force:
         raise UserError.of("out", f"{out} holds another export; force=true replaces it")
 
 
-def _ledger(cfg: ExportConfig) -> bytes | None:
+def _claims(cfg: ExportConfig) -> bytes | None:
     if cfg.report is None:
         return None
     folder = Path(cfg.report)

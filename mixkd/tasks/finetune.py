@@ -6,31 +6,24 @@ from mixkd.config.tasks import FinetuneConfig
 from mixkd.data.batches import make_stream, make_views
 from mixkd.data.module import ImageDataModule
 from mixkd.data.splits import load_splits
+from mixkd.modules.optimization import Optimization
 from mixkd.modules.supervised import Supervised
 from mixkd.networks.build import build_network
 from mixkd.networks.leaks import refuse_leaks
 from mixkd.networks.weights import weights_fingerprint
-from mixkd.opening import open_run
+from mixkd.opening import task
 from mixkd.runs.provenance import stream_seed
 from mixkd.runs.run import Metrics, Run
 from mixkd.training.fit import fit, prepare, stages
-from mixkd.training.optimization import Optimization
 
 
-def finetune(cfg: FinetuneConfig, run: Run | None = None) -> Metrics:
+@task
+def finetune(cfg: FinetuneConfig, run: Run) -> Metrics:
     """Train one network from labels and return its metrics.
-
-    Args:
-        cfg: the configuration.
-        run: its run, where that is open.
 
     Raises:
         UserError: if the data, the network or the run directory is not fit for use.
     """
-    run = run or open_run(cfg)
-    finished = run.finished_metrics()
-    if finished is not None:
-        return finished
     splits = load_splits(cfg.data)
     run.refuse_changed()
     run.trained_on = refuse_leaks({"network": cfg.network}, cfg.data, run.images, splits)

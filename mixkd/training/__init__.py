@@ -1,1 +1,1 @@
-"""A fit from begin to end: stages, optimizers and schedules, the teacher's tape."""
+"""A fit from begin to end."""

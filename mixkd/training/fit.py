@@ -32,29 +32,30 @@ from mixkd.files.layout import METRICS, WEIGHTS
 from mixkd.files.writing import file_fingerprint, replacing, write_json
 from mixkd.modules.head_training import HeadTraining
 from mixkd.modules.learner import Learner
+from mixkd.modules.optimization import FixedSchedule, Optimization
 from mixkd.networks.checks import check_logits, check_training, use_channels_last
 from mixkd.networks.network import Network, head_of
 from mixkd.networks.state_dict import checked
 from mixkd.networks.weights import read_tensors, save_weights
 from mixkd.runs.provenance import stream_seed
 from mixkd.runs.run import Metrics, Run
-from mixkd.training.optimization import FixedSchedule, Optimization
 from mixkd.vicinal import VicinalStream
+
+# Of what Lightning and torch warn of, what is meant to be so.
+NO_ADVICE = (
+    "does not have many workers",  # loaders yield positions, not images: workers would cost time
+    "isinstance.*LeafSpec", "in eval mode at the start of training",
+    "smaller than the logging interval", "Previous log files in this directory",
+    "ended before the epoch ended", "sync_dist=True", "`srun` command is available",
+)  # fmt: skip
 
 
 def make_trainer(cfg: MachineConfig, **more: object) -> Trainer:
     """Return a Lightning Trainer that logs, checkpoints and prints nothing by itself."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    # Loaders yield positions, not images: workers would only cost time.
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*isinstance.*LeafSpec.*")
-    warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
-    warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
-    warnings.filterwarnings("ignore", message=".*Previous log files in this directory.*")
-    warnings.filterwarnings("ignore", message=".*ended before the epoch ended.*")
-    warnings.filterwarnings("ignore", message=".*sync_dist=True.*")  # they are summed already
-    warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
+    for advice in NO_ADVICE:
+        warnings.filterwarnings("ignore", message=f".*{advice}.*")
     if cfg.threads is not None:
         torch.set_num_threads(cfg.threads)
     # Metrics need float64, which Apple's GPUs lack: Lightning's own `auto` would take them.
@@ -116,16 +117,16 @@ def _check_checkpoints(recorder: Recorder, learner: Learner) -> None:
 
 
 def _checkpoint(path: Path, learner: Learner) -> dict[str, Any]:
-    held: Any = read_tensors(path, "run.dir")[0]
-    lacking = [part for part in PARTS if not isinstance(held, dict) or part not in held]
-    state = {} if lacking else held["state_dict"]
+    content: Any = read_tensors(path, "run.dir")[0]
+    lacking = [part for part in PARTS if not isinstance(content, dict) or part not in content]
+    state = {} if lacking else content["state_dict"]
     if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
         lacking = ["state_dict"]
     if lacking:
         text = f"{path} is no checkpoint of mixkd's: it lacks {', '.join(lacking)}"
         raise UserError.of("run.dir", text)
     checked(learner.state_dict(), state, path, "run.dir")
-    return dict(held)
+    return dict(content)
 
 
 def prepare(

@@ -2,14 +2,14 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from mixkd.config.compose import compose, expand, text_keys
+from mixkd.config.compose import expand, text_keys
 from mixkd.config.fields import PATH, fields_of
 from mixkd.config.overrides import word as written
 from mixkd.config.shipped import group_names
 from mixkd.config.tasks import TASKS, ExportConfig
 from mixkd.errors import UserError
 from mixkd.launchers.sweep import jobs_of
-from mixkd.request import request
+from mixkd.request import compose, request
 
 
 def test_teacher_and_student_choose_from_the_networks() -> None:

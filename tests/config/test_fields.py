@@ -9,7 +9,6 @@ import pytest
 from pydantic import BaseModel
 
 import mixkd
-from mixkd.config.compose import compose
 from mixkd.config.data import DataConfig
 from mixkd.config.fields import (
     ARCHITECTURE,
@@ -29,6 +28,7 @@ from mixkd.config.fields import (
 from mixkd.config.network import NetworkConfig, TeacherConfig
 from mixkd.config.tasks import TASKS, DistillConfig, EvaluateConfig, ExportConfig, FinetuneConfig
 from mixkd.config.trainer import TrainerConfig
+from mixkd.request import compose
 
 PACKAGE = Path(mixkd.__file__).parent
 

@@ -3,11 +3,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mixkd.config.compose import compose
 from mixkd.config.shipped import config_dir
 from mixkd.config.tasks import Config, EvaluateConfig
 from mixkd.errors import UserError
-from mixkd.request import accept, accept_export, request, request_export
+from mixkd.request import accept, accept_export, compose, request
 from mixkd.runs.identity import experiment_hash
 
 FINETUNE = ["network=resnet20"]
@@ -372,10 +371,10 @@ def test_every_shipped_file_composes_into_a_valid_configuration(
 
 def test_a_wrong_run_is_the_only_problem_of_an_export() -> None:
     with pytest.raises(UserError) as caught:
-        request_export(["network.run=nowhere"])
+        accept_export(compose("export", ["network.run=nowhere"]))
     assert [problem.key for problem in caught.value.problems] == ["network.run"]
     with pytest.raises(UserError) as caught:
-        request_export(["network.run=nowhere", "data.size=4", "format=onx"])
+        accept_export(compose("export", ["network.run=nowhere", "data.size=4", "format=onx"]))
     assert [p.key for p in caught.value.problems] == ["network.run", "data.size", "format"]
 
 

@@ -17,7 +17,6 @@ from scipy.io import savemat
 from torchvision.datasets import imagenet as devkit
 from torchvision.transforms import functional
 
-from mixkd.config.compose import compose
 from mixkd.config.tasks import EvaluateConfig, FinetuneConfig
 from mixkd.data.batches import make_stream, make_views
 from mixkd.data.decode import decode
@@ -25,7 +24,7 @@ from mixkd.data.images import Images, StoredImages
 from mixkd.data.module import Fetched, ImageDataModule, Range, Step
 from mixkd.data.splits import Splits, load_splits
 from mixkd.errors import UserError
-from mixkd.request import accept, request
+from mixkd.request import accept, compose, request
 
 Write = Callable[[Path], Path]
 Progress = namedtuple("Progress", "processed")

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mixkd.config.compose import compose
 from mixkd.config.data import DataConfig
 from mixkd.config.validation import validate
 from mixkd.data.contents import split_contents
 from mixkd.data.folder import load_folder
 from mixkd.data.inventory import hand_over, listed_once
+from mixkd.request import compose
 from tests.conftest import write_images
 
 Counts = Callable[[], dict[str, int]]

@@ -15,12 +15,11 @@ from mixkd.config.data import DataConfig
 from mixkd.data.images import Images
 from mixkd.data.module import ImageDataModule
 from mixkd.data.splits import Splits, load_splits
-from mixkd.evaluation.batchnorm import BatchNormEstimation
+from mixkd.evaluation.batchnorm import BatchNormEstimation, shuffled
 from mixkd.evaluation.calibration import measured
 from mixkd.networks.cifar.resnet import CifarResNet
 from mixkd.networks.network import Network
 from mixkd.request import request
-from mixkd.tasks.evaluate import _shuffled
 from mixkd.training.fit import make_trainer
 
 WORDS = ["network=resnet20", "network.args.depth=8", "network.weights=w.pt", "data=digits",
@@ -74,10 +73,10 @@ def test_batches_are_whole_and_of_all_classes() -> None:
     images = Images(torch.zeros(83, 3, 2, 2, dtype=torch.uint8), torch.arange(83) // 9,
                     torch.arange(83))  # fmt: skip
     splits = Splits(images, images, images, tuple("abcdefghij"))
-    shuffled = _shuffled(splits, 20, 2).train
-    assert len(shuffled) == 80
-    assert all(len(set(part.tolist())) > 5 for part in shuffled.labels.split(20))
-    assert len(_shuffled(splits, 200, 1).train) == 83  # less than a batch: as they are
+    images_seen = shuffled(splits, 20, 2).train
+    assert len(images_seen) == 80
+    assert all(len(set(part.tolist())) > 5 for part in images_seen.labels.split(20))
+    assert len(shuffled(splits, 200, 1).train) == 83  # less than a batch: as they are
 
 
 @pytest.mark.integration

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mixkd.files.arrays import HEADER, map_npy, opened, read_npz
+from mixkd.files.arrays import HEADER, map_npy, open_npz, read_npz
 from mixkd.files.reading import Damaged
 
 PATH = Path("a.npz")
@@ -96,7 +96,7 @@ def test_what_memory_does_not_hold_is_refused(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_header_says_what_an_array_is_without_reading_it() -> None:
     np.savez(PATH, a=np.zeros((4, 3), np.float32))
-    with opened(PATH) as archive:
+    with open_npz(PATH) as archive:
         assert archive.names == ["a"]
         assert str(archive.header("a")) == "float32 [4, 3]"
 

@@ -11,15 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mixkd.files.reading import (
-    MOST,
-    Damaged,
-    folders_with,
-    read_arrays,
-    read_mapping,
-    read_rows,
-    read_text,
-)
+from mixkd.files.arrays import read_arrays
+from mixkd.files.reading import MOST, Damaged, folders_with, read_mapping, read_rows, read_text
 
 RUN = Path("run")
 

@@ -8,9 +8,9 @@ from torch.profiler import ProfilerActivity, profile
 from experiments.bench.parts import configured, mixed_stream, random_splits, timm_network
 from mixkd.data.module import ImageDataModule
 from mixkd.modules.distillation import Distillation
+from mixkd.modules.optimization import Optimization
 from mixkd.networks.network import FrozenTeacher
 from mixkd.training.fit import make_trainer
-from mixkd.training.optimization import Optimization
 
 pytestmark = [
     pytest.mark.integration,

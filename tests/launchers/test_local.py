@@ -5,14 +5,14 @@ from multiprocessing import Pipe
 import pytest
 
 from mixkd import console
-from mixkd.launchers.local import Job, _hear, _Running
+from mixkd.launchers.local import Job, _ActiveJob, _hear
 
 
 def test_what_every_job_has_to_note_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
     console.forget_notes()
     for number in (1, 2):
         ours, theirs = Pipe(duplex=False)
-        running = _Running(Job("finetune", (), label=f"[{number}/2] "), 0, connections=[ours])
+        running = _ActiveJob(Job("finetune", (), label=f"[{number}/2] "), 0, connections=[ours])
         for line in (f"{console.NOTE}2 files are left out", "epoch 1"):
             theirs.send(("err", line))
             _hear(running, 0)

@@ -45,7 +45,7 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     def carry_out(plan, settings, plan_again) -> Rows:  # type: ignore[no-untyped-def]
         rows: Rows = []
         for planned in plan:
-            own = planned.job.words
+            own = planned.job.overrides
             seen.append(own)
             rate = float(next(w for w in own if w.startswith("optimizer.lr=")).partition("=")[2])
             outcome = Outcome("finished", "run", {"val/accuracy": rate, "val/ece": rate**2})

@@ -11,7 +11,6 @@ from typing import Any
 import cloudpickle
 import pytest
 
-from mixkd.config.compose import compose
 from mixkd.config.launcher import SlurmConfig
 from mixkd.config.validation import sweep_settings
 from mixkd.errors import UserError
@@ -20,6 +19,7 @@ from mixkd.launchers import slurm
 from mixkd.launchers.job import Outcome, was_stopped
 from mixkd.launchers.local import Job
 from mixkd.launchers.slurm import SlurmJob, make_executor, submit_jobs
+from mixkd.request import compose
 from mixkd.runs.status import write_status
 
 submitit = pytest.importorskip("submitit")
@@ -187,11 +187,11 @@ def test_a_job_that_is_queued_again_does_not_start_over_once_more() -> None:
     for force in ("run.force=true", "run.force=True", "++run.force=true"):
         forced = SlurmJob(Job("finetune", ("seed=1", force), path="run"))
         write_json(Path("run/status.json"), {"state": "finished"})  # it has not come so far
-        assert forced.checkpoint().function.job.words == ("seed=1", force)
+        assert forced.checkpoint().function.job.overrides == ("seed=1", force)
         write_json(Path("run/status.json"), {"state": "running"})
-        assert forced.checkpoint().function.job.words == ("seed=1",)
-        assert forced.job.words == ("seed=1", force)
-        said = was_stopped("finetune", forced.job.words, "run")
+        assert forced.checkpoint().function.job.overrides == ("seed=1",)
+        assert forced.job.overrides == ("seed=1", force)
+        said = was_stopped("finetune", forced.job.overrides, "run")
         assert said.endswith(": interrupted; the same command without run.force continues it")
     assert was_stopped("finetune", ("seed=1",), "run").endswith("; the same command continues it")
 

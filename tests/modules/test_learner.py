@@ -15,9 +15,9 @@ from mixkd.data.splits import Splits
 from mixkd.losses.distillation import Losses
 from mixkd.modules.distillation import Distillation
 from mixkd.modules.learner import in_format_of
+from mixkd.modules.optimization import FixedSchedule, Optimization
 from mixkd.modules.supervised import Supervised
 from mixkd.networks.network import FrozenTeacher, Network
-from mixkd.training.optimization import FixedSchedule, Optimization
 from mixkd.vicinal import Mixing, VicinalBatch, VicinalStream
 
 SGD = partial(torch.optim.SGD, lr=0.0)

@@ -21,9 +21,9 @@ from mixkd.data.views import Views
 from mixkd.evaluation.calibration import measured
 from mixkd.losses.distillation import distillation_kl
 from mixkd.modules.distillation import Distillation
+from mixkd.modules.optimization import FixedSchedule, Optimization, PlateauSchedule, Schedule
 from mixkd.modules.supervised import Supervised
 from mixkd.networks.network import FrozenTeacher, Network
-from mixkd.training.optimization import FixedSchedule, Optimization, PlateauSchedule, Schedule
 from mixkd.vicinal import Mixing, VicinalBatch, VicinalStream
 
 SGD = partial(torch.optim.SGD, lr=0.0)

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mixkd.config.compose import compose
 from mixkd.config.tasks import DistillConfig
 from mixkd.errors import UserError
 from mixkd.files.writing import write_json, write_text
@@ -16,7 +15,7 @@ from mixkd.networks.build import build_network, import_callable
 from mixkd.networks.cifar.resnet import CifarResNet
 from mixkd.networks.moved import MOVED
 from mixkd.networks.origin import is_trusted, label_names
-from mixkd.request import request
+from mixkd.request import compose, request
 from mixkd.runs.read import read_run
 
 

@@ -631,6 +631,16 @@ def test_a_teacher_of_each_seed_and_any_number_of_devices_make_one_row() -> None
     assert found.remarks(found_student()) == "its seeds are of different experiments"
 
 
+def test_an_export_that_is_named_in_two_ways_is_one_setting() -> None:
+    """Two seeds that start from it make one row, wherever each run said that it lies."""
+    for seed, export in enumerate(("export/r20", "/elsewhere/r20", "hf_hub:user/r20")):
+        started = {"name": "resnet20", "export": export, "weights": f"{export}/model.safetensors"}
+        write_run(f"f{seed}", network=started, seed=seed, ended=f"2026-01-0{seed + 1}")
+    found = read_results(ROOT)
+    assert list(found.runs(FOUND_BASELINE)) == [0, 1, 2]
+    assert found.remarks(FOUND_BASELINE) == ""
+
+
 def test_stage_1_makes_another_experiment() -> None:
     for path, epochs in (("a", 10), ("b", 0)):
         write_run(path, stage1={"epochs": epochs}, ended=f"2026-01-0{1 + epochs // 10}")

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from mixkd.config.tasks import FinetuneConfig
+from mixkd.modules.optimization import Schedule, make_optimizer, make_schedule
 from mixkd.request import request
-from mixkd.training.optimization import Schedule, make_optimizer, make_schedule
 
 
 def schedule(name: str, *words: str, lr: float = 0.1, epochs: int = 10) -> Schedule:

@@ -54,11 +54,7 @@ class Tape:
         self.key = dict(key) | {"shape": list(shape), "precision": precision}
         name = hashlib.sha256(json.dumps(self.key, sort_keys=True).encode()).hexdigest()[:16]
         self.folder, self.shape, self.dtype = root / name, shape, np.dtype(precision)
-        self._open: tuple[int, bool, np.ndarray] | None = None
-
-    def bytes(self, epochs: int) -> int:
-        """Return the size of so many epochs."""
-        return epochs * math.prod(self.shape) * self.dtype.itemsize
+        self._mapped: tuple[int, bool, np.ndarray] | None = None  # an epoch, and if for writing
 
     def check_size(self, epochs: int, limit: float) -> None:
         """Refuse a tape that is larger than a limit in gigabytes.
@@ -66,7 +62,7 @@ class Tape:
         Raises:
             UserError: if it is, with its size.
         """
-        size = self.bytes(epochs) / 1e9
+        size = epochs * math.prod(self.shape) * self.dtype.itemsize / 1e9
         if size > limit:
             steps, images, classes = self.shape
             raise UserError.of(
@@ -108,8 +104,8 @@ class Tape:
         stored = self._array(epoch, write=False)
         if stored is None:
             return None
-        found = np.asarray(stored[step, rows.numpy()])
-        return None if np.isnan(found[:, 0]).any() else torch.from_numpy(found).float()
+        logits = np.asarray(stored[step, rows.numpy()])
+        return None if np.isnan(logits[:, 0]).any() else torch.from_numpy(logits).float()
 
     def write(self, epoch: int, step: int, rows: Tensor, logits: Tensor) -> None:
         """Keep logits [b, classes] of some rows of a step."""
@@ -123,23 +119,17 @@ class Tape:
             return True
         stored = self._array(epoch, write=True)
         assert stored is not None
-        whole = not np.isnan(stored[..., 0]).any()
-        if whole:
-            assert isinstance(stored, np.memmap)
-            stored.flush()
-            self._open = None
-            self._part(epoch).rename(self._file(epoch))
-        return bool(whole)
+        if np.isnan(stored[..., 0]).any():
+            return False
+        self.flush()
+        self._part(epoch).rename(self._file(epoch))
+        return True
 
     def flush(self) -> None:
         """Write what is held to disk, and let go of it."""
-        if self._open is not None and isinstance(self._open[2], np.memmap):
-            self._open[2].flush()
-        self._open = None
-
-    def start(self) -> None:
-        """Make the folder, and say in it what it is of."""
-        write_json(self.folder / "tape.json", self.key)
+        if self._mapped is not None and isinstance(self._mapped[2], np.memmap):
+            self._mapped[2].flush()
+        self._mapped = None
 
     def _file(self, epoch: int) -> Path:
         return self.folder / f"epoch-{epoch:04d}.npy"
@@ -149,8 +139,8 @@ class Tape:
 
     def _array(self, epoch: int, write: bool) -> np.ndarray | None:
         """Return an epoch's array, opened once; None where there is nothing to read or to write."""
-        if self._open is not None and self._open[:2] == (epoch, write):
-            return self._open[2]
+        if self._mapped is not None and self._mapped[:2] == (epoch, write):
+            return self._mapped[2]
         path = self._file(epoch)
         if path.is_file():
             if write:
@@ -160,7 +150,7 @@ class Tape:
             array = self._begun(epoch)
         else:
             return None
-        self._open = (epoch, write, array)
+        self._mapped = (epoch, write, array)
         return array
 
     def _begun(self, epoch: int) -> np.ndarray:
@@ -169,10 +159,10 @@ class Tape:
         if not path.is_file():
             self.folder.mkdir(parents=True, exist_ok=True)
             # Whole before it has its name: another process may open it at once.
-            with writing(path), temporary_beside(path) as own:
-                write_array(own, self.shape, self.dtype.type(np.nan))
+            with writing(path), temporary_beside(path) as temporary:
+                write_array(temporary, self.shape, self.dtype.type(np.nan))
                 if not path.is_file():
-                    own.rename(path)
+                    temporary.rename(path)
         return self._opened(path, "r+")
 
     def _opened(self, path: Path, mode: Literal["r", "r+"]) -> np.ndarray:
@@ -211,7 +201,7 @@ class TapedTeacher:
         """Record, if the tape is not whole and no other run does; every process has to call it."""
         records = False
         if trainer.is_global_zero and not self.tape.has(self.epochs):
-            self.tape.start()
+            write_json(self.tape.folder / "tape.json", self.tape.key)
             try:
                 self._lock.acquire(timeout=0)
                 records = True
@@ -224,9 +214,9 @@ class TapedTeacher:
 
     def answers(self, batch: VicinalBatch, teacher: FrozenTeacher) -> Tensor:
         """Return the teacher's logits of a batch, float32 [b, classes], on its device."""
-        known = self.tape.read(batch.epoch, batch.step, batch.row)
-        if known is not None:
-            return known.to(batch.mixed.device, non_blocking=True)
+        recorded = self.tape.read(batch.epoch, batch.step, batch.row)
+        if recorded is not None:
+            return recorded.to(batch.mixed.device, non_blocking=True)
         logits = teacher(batch.mixed)
         if self.records:
             self.tape.write(batch.epoch, batch.step, batch.row, logits)

@@ -8,16 +8,22 @@ from pathlib import Path
 import pytest
 import torch
 
+from mixkd.config.reproduce import ReproduceConfig
 from mixkd.config.shipped import artefacts, experiments_dir
 from mixkd.errors import UserError
 from mixkd.launchers.job import Outcome
 from mixkd.reproduction import speed
 from mixkd.reproduction.artefact import Artefact
+from mixkd.reproduction.overrides import by_command, trusted
 from mixkd.reproduction.study import Wanted
-from mixkd.tasks.reproduce import _more, _parsed, _seeds, _trusted, reproduce
+from mixkd.tasks.reproduce import Reproduced, reproduce
 
 NAMES = "takes table1, table2, table3, table4, table5, table6, table7, fig2, fig3, fig4, fig5, fig6"
 KEYS = "takes scale, protocol, seeds, runs, out, plan"
+
+
+def reproduced(*words: str) -> Reproduced:
+    return reproduce(ReproduceConfig.parse(words))
 
 
 @pytest.mark.parametrize(
@@ -76,7 +82,7 @@ KEYS = "takes scale, protocol, seeds, runs, out, plan"
 )
 def test_a_mistake_gets_one_message_and_nothing_is_run(words: list[str], message: str) -> None:
     with pytest.raises(UserError) as refused:
-        reproduce(words)
+        reproduced(*words)
     assert len(refused.value.problems) == 1
     assert str(refused.value).startswith(message)
     assert not list(Path().iterdir())
@@ -86,32 +92,33 @@ def test_a_mistake_gets_one_message_and_nothing_is_run(words: list[str], message
 def test_a_file_in_place_of_a_folder_is_refused(key: str) -> None:
     Path("file").touch()
     with pytest.raises(UserError, match=rf"^{key}: got 'file', which is a file; takes a folder"):
-        reproduce(["fig2", f"{key}=file"])
+        reproduced("fig2", f"{key}=file")
 
 
-def test_seeds_are_whole_numbers() -> None:
-    assert _seeds("0,1,2") == _seeds("[0,1,2]") == (0, 1, 2)
-    assert _seeds("7") == _seeds("7,") == (7,)
-    assert _seeds("") == ()  # those of the scale
+@pytest.mark.parametrize(
+    ("text", "seeds"),
+    [("0,1,2", (0, 1, 2)), ("[0,1,2]", (0, 1, 2)), ("7", (7,)), ("7,", (7,)), ("", ())],
+)
+def test_seeds_are_whole_numbers(text: str, seeds: tuple[int, ...]) -> None:
+    assert ReproduceConfig.parse(["fig2", f"seeds={text}"]).seeds == seeds
+    assert ReproduceConfig.parse(["fig2"]).seeds == ()  # those of the scale
 
 
 def test_artefacts_keys_and_words_come_in_any_order() -> None:
-    chosen, given, rest = _parsed(
+    config = ReproduceConfig.parse(
         ["seeds=0", "fig4", "optimizer.lr=1", "table1", "scale=paper", "fig4", "out=DIR"]
     )
-    assert [artefact.name for artefact in chosen] == ["fig4", "table1"]
-    assert given == {
-        "scale": "paper", "protocol": "corrected", "seeds": "0", "runs": "runs", "out": "DIR",
-        "plan": "false",
-    }  # fmt: skip
-    assert rest == ["optimizer.lr=1"]
-    chosen, given, _ = _parsed(["fig4", "all"])
-    assert [artefact.name for artefact in chosen] == list(artefacts())
-    assert given["scale"] == "smoke"
+    assert config == ReproduceConfig(
+        ("fig4", "table1"), scale="paper", protocol="corrected", seeds=(0,), runs=Path("runs"),
+        out=Path("DIR"), plan="false", overrides=("optimizer.lr=1",),
+    )  # fmt: skip
+    config = ReproduceConfig.parse(["fig4", "all"])
+    assert config.names == list(artefacts())
+    assert config.scale == "smoke"
 
 
 def test_a_word_is_for_every_command_that_has_its_key() -> None:
-    found = _more(
+    found = by_command(
         [
             "trainer.accelerator=cpu", "trainer.max_epochs=1", "method.alpha=0.5",
             "data.root=DIR", "logger=csv", "vicinal.n_pairs=5", "finetune.optimizer=adamw",
@@ -144,7 +151,7 @@ def _timed_shortly(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Time networks for a moment on one thread; leave other tests their threads."""
     threads = torch.get_num_threads()
     monkeypatch.setattr(speed, "_seconds", partial(speed._seconds, least=0.02))
-    monkeypatch.setattr("mixkd.tasks.reproduce.cores", lambda: 1)
+    monkeypatch.setattr("mixkd.reproduction.estimate.cores", lambda: 1)
     yield
     torch.set_num_threads(threads)
 
@@ -153,8 +160,8 @@ def _timed_shortly(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_a_plan_has_a_line_an_artefact_and_runs_nothing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    text, status = reproduce(
-        ["fig4", "fig7", "fig2", "seeds=0", "plan=runs", "launcher.parallel=2", "runs=RUNS"]
+    text, status = reproduced(
+        "fig4", "fig7", "fig2", "seeds=0", "plan=runs", "launcher.parallel=2", "runs=RUNS"
     )
     assert status == 0
     assert not list(Path().iterdir())
@@ -192,7 +199,7 @@ def test_a_plan_has_a_line_an_artefact_and_runs_nothing(
 
 
 def test_a_plan_without_runs_times_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    text, status = reproduce(["fig2", "plan=true"])
+    text, status = reproduced("fig2", "plan=true")
     assert status == 0
     assert [line.split() for line in text.splitlines()[1:3]] == [
         ["fig2", "0", "0", "0.00", "0.00"], ["together", "0", "0", "0.00", "0.00"],
@@ -214,7 +221,7 @@ def test_an_interruption_stops_it_though_runs_had_failed(monkeypatch: pytest.Mon
     monkeypatch.setattr("mixkd.tasks.reproduce.make", made)
     monkeypatch.setattr(Artefact, "make", never)
     with pytest.raises(KeyboardInterrupt):
-        reproduce(["fig2", "table5"])
+        reproduced("fig2", "table5")
     assert not Path("reports").exists()
     assert Path("runs/reproduction-smoke.json").is_file()
 
@@ -225,7 +232,7 @@ def test_the_command_line_says_whom_a_scale_may_call() -> None:
     Path("evil.yaml").write_text(text)
     for plan in ("runs", "true", "false"):
         with pytest.raises(UserError, match=r"scale: evil.yaml: got .*os.system.*trust=\[os\]"):
-            reproduce(["table3", "scale=evil.yaml", f"plan={plan}"])
+            reproduced("table3", "scale=evil.yaml", f"plan={plan}")
     assert list(Path().iterdir()) == [Path("evil.yaml")]
-    assert _trusted(["seeds=0", "trust=[os, mynet]"]) == ["os", "mynet"]
-    assert _trusted(["seeds=0"]) == []
+    assert trusted(["seeds=0", "trust=[os, mynet]"]) == ["os", "mynet"]
+    assert trusted(["seeds=0"]) == []

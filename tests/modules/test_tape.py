@@ -11,8 +11,8 @@ from filelock import FileLock
 
 from mixkd.errors import UserError
 from mixkd.files.writing import read_json
+from mixkd.modules.tape import Tape
 from mixkd.tasks import distill as task
-from mixkd.training.tape import Tape
 
 Mixkd = Callable[..., int]
 KEY = {"teacher": "abc", "stream": {"seed": 0}}

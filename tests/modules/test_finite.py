@@ -15,11 +15,11 @@ from mixkd.data.splits import Splits
 from mixkd.errors import NotFinite
 from mixkd.losses.distillation import Losses
 from mixkd.modules.distillation import Distillation
+from mixkd.modules.finite import FiniteWatch
 from mixkd.modules.learner import Learner
+from mixkd.modules.optimization import FixedSchedule, Optimization
 from mixkd.modules.supervised import Supervised
 from mixkd.networks.network import FrozenTeacher, Network
-from mixkd.training.finite import FiniteWatch
-from mixkd.training.optimization import FixedSchedule, Optimization
 from mixkd.vicinal import VicinalBatch, VicinalStream
 
 
@@ -146,13 +146,13 @@ def test_broken_weights_are_not_saved() -> None:
 
 def test_the_watch_remembers_the_first_step_of_the_first_cause() -> None:
     watch, good, bad = FiniteWatch(), torch.ones(3), torch.tensor([1.0, math.nan])
-    assert watch.found(wait=True) is None
-    watch.look(0, {"cause": good, "effect": good})
-    assert watch.found() is None
-    watch.look(1, {"cause": good, "effect": bad})
-    watch.look(2, {"cause": bad, "effect": bad})
-    assert watch.found() == ("effect", 1)
+    assert watch.fault(wait=True) is None
+    watch.check(0, {"cause": good, "effect": good})
+    assert watch.fault() is None
+    watch.check(1, {"cause": good, "effect": bad})
+    watch.check(2, {"cause": bad, "effect": bad})
+    assert watch.fault() == ("effect", 1)
     watch.reset()
-    assert watch.found() is None
-    watch.look(0, {"cause": bad, "effect": bad})
-    assert watch.found() == ("cause", 0)
+    assert watch.fault() is None
+    watch.check(0, {"cause": bad, "effect": bad})
+    assert watch.fault() == ("cause", 0)

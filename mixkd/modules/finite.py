@@ -26,7 +26,7 @@ class FiniteWatch:
             if memory is not None:
                 memory.fill_(NEVER)
 
-    def look(self, step: int, values: Mapping[str, Tensor]) -> None:
+    def check(self, step: int, values: Mapping[str, Tensor]) -> None:
         """Look at the values of a step.
 
         Args:
@@ -46,15 +46,15 @@ class FiniteWatch:
         if self._copy is not None:
             self._copy.copy_(self._first, non_blocking=True)
 
-    def found(self, wait: bool = False) -> tuple[str, int] | None:
+    def fault(self, wait: bool = False) -> tuple[str, int] | None:
         """Return what was not finite first, and at which step; None if there is nothing known.
 
         Args:
             wait: whether to wait for the device, to know of every step so far.
         """
-        known = self._first if wait or self._copy is None else self._copy
-        if known is None:
+        memory = self._first if wait or self._copy is None else self._copy
+        if memory is None:
             return None
-        steps = known.tolist()
+        steps = memory.tolist()
         first = min(steps)
         return None if first == NEVER else (self._names[steps.index(first)], first)

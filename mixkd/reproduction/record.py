@@ -1,0 +1,109 @@
+"""What a reproduction is of, and where its runs are, written beside them for the report."""
+
+import hashlib
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mixkd.config.shipped import artefacts
+from mixkd.files.writing import write_json
+from mixkd.report.plan import Expected, Reproduction, manifest
+from mixkd.reproduction.artefact import Artefact, load_artefact
+from mixkd.reproduction.carry_out import Done, distinct, overrides_of, statuses
+from mixkd.reproduction.scale import Scale
+from mixkd.reproduction.study import Study, Wanted
+from mixkd.request import compose
+
+
+def _settings(scale: Scale, overrides: Sequence[str]) -> str:
+    """Return what tells a reproduction from one of other settings at the same scale."""
+    text = json.dumps([scale.settings.model_dump(), scale.protocol, scale.seeds, sorted(overrides)])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def with_earlier(
+    chosen: Sequence[Artefact], study: Study, root: Path, overrides: Sequence[str]
+) -> list[Artefact]:
+    """Return the artefacts that are reproduced now, and those that were with these settings."""
+    names = {artefact.name for artefact in chosen}
+    path = manifest(root, study.scale.name)
+    if path.is_file():
+        before = Reproduction.read(path)
+        same = before.settings == _settings(study.scale, overrides)
+        names |= set(before.artefacts) if same else set()
+    return [load_artefact(name) for name in artefacts() if name in names]
+
+
+def write_record(
+    chosen: Sequence[Artefact],
+    study: Study,
+    root: Path,
+    done: Done,
+    overrides: Sequence[str],
+) -> Reproduction:
+    """Write what is planned, and where it is, beside the runs; return it.
+
+    Args:
+        chosen: the artefacts that it is for.
+        study: makes their runs.
+        root: where runs are.
+        done: how the runs ended that were looked at just now.
+        overrides: the user's.
+    """
+    runs: dict[Any, list[str]] = {}  # what each feeds
+    for artefact in chosen:
+        for wanted in artefact.runs(study):
+            for run in wanted.with_those_before():
+                runs.setdefault(run, []).append(artefact.name)
+    places = {job: outcome.path for job, outcome in done.items()}
+    if others := [run for run in runs if run.job not in places]:
+        places |= {other.wanted.job: other.path for other in statuses(distinct(others), root)}
+    expected = [
+        Expected(
+            subject=run.subject,
+            seed=run.seed,
+            kind=run.kind,
+            command=command_of(run, places, root),
+            path=str(Path(path).relative_to(root)) if (path := places[run.job]) else "",
+            artefacts=tuple(dict.fromkeys(names)),
+        )
+        for run, names in runs.items()
+    ]
+    scale = study.scale
+    record = Reproduction(
+        scale=scale.name,
+        protocol=scale.protocol,
+        about=scale.settings.about,
+        artefacts=tuple(artefact.name for artefact in chosen),
+        settings=_settings(scale, overrides),
+        overrides=tuple(overrides),
+        data={name: _data_name(study, name) for name in scale.settings.datasets},
+        datasets={name: _data_title(study, name) for name in scale.settings.datasets},
+        teachers={name: network.name for name, network in scale.settings.teachers.items()},
+        student=scale.settings.student.name,
+        expected=tuple(expected),
+        leaves_out=tuple(scale.settings.leaves_out),
+    )
+    write_json(manifest(root, scale.name), record.as_json())
+    return record
+
+
+def _data_name(study: Study, dataset: str) -> str:
+    """Return the name of the data in the runs' configurations."""
+    run = study.from_labels(dataset, "erm")[0]
+    return str(compose(run.command, list(run.overrides)).data.name)
+
+
+def _data_title(study: Study, dataset: str) -> str:
+    """Return the name of the data for people: the scale's, unless the user took others."""
+    name = _data_name(study, dataset)
+    usual = _data_name(Study(study.scale), dataset)
+    return study.scale.dataset(dataset).name if name == usual else name
+
+
+def command_of(run: Wanted, places: Mapping[Any, str], root: Path) -> str:
+    """Return the command of a run; `KEY=...` stands for a run that is missing itself."""
+    paths = {key: places[used.job] or "..." for key, used in run.uses}
+    return shlex.join(["mixkd", run.command, *overrides_of(run, paths, root)])

@@ -1,0 +1,23 @@
+from typing import Any
+
+import torch
+
+from mixkd.config.data import DataConfig
+from mixkd.data.splits import load_splits
+from mixkd.request import request
+
+
+def data(**more: Any) -> DataConfig:
+    words = [f"data.{k}={v}" for k, v in more.items()]
+    return request("finetune", ["network=resnet20", *words]).data
+
+
+def test_digits_are_the_published_images() -> None:
+    splits = load_splits(data())
+    assert [len(splits[s]) for s in ("train", "val", "test")] == [1212, 135, 450]
+    assert splits.train.pixels.shape[1:] == (3, 32, 32)
+    assert splits.train.pixels.dtype == torch.uint8
+    assert splits.train.pixels.max() == 255
+    assert splits.classes == tuple("0123456789")
+    counts = splits.val.labels.bincount()
+    assert counts.max() - counts.min() <= 1
