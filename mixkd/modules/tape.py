@@ -131,6 +131,10 @@ class Tape:
             self._mapped[2].flush()
         self._mapped = None
 
+    def start(self) -> None:
+        """Make the folder, and say in it what it is of."""
+        write_json(self.folder / "tape.json", self.key)
+
     def _file(self, epoch: int) -> Path:
         return self.folder / f"epoch-{epoch:04d}.npy"
 
@@ -201,7 +205,7 @@ class TapedTeacher:
         """Record, if the tape is not whole and no other run does; every process has to call it."""
         records = False
         if trainer.is_global_zero and not self.tape.has(self.epochs):
-            write_json(self.tape.folder / "tape.json", self.tape.key)
+            self.tape.start()
             try:
                 self._lock.acquire(timeout=0)
                 records = True

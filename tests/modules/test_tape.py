@@ -71,8 +71,7 @@ def test_another_key_shape_or_precision_is_another_tape() -> None:
 
 def test_a_size_over_the_limit_is_refused_before_anything_is_written() -> None:
     own = Tape(Path("tapes"), KEY, (250, 200, 100), "float16")
-    assert own.bytes(500) == 500 * 250 * 200 * 100 * 2
-    own.check_size(500, limit=5.0)
+    own.check_size(500, limit=500 * 250 * 200 * 100 * 2 / 1e9)
     with pytest.raises(UserError, match=r"teacher.tape_gb.*are 5 GB; takes up to 4.9"):
         own.check_size(500, limit=4.9)
     assert not Path("tapes").exists()

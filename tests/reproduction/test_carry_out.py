@@ -12,8 +12,7 @@ import pytest
 import yaml
 
 from mixkd.errors import UserError
-from mixkd.launchers.job import Outcome
-from mixkd.launchers.local import Job
+from mixkd.launchers.job import Job, Outcome
 from mixkd.launchers.sweep import Planned, settings_of, with_twins
 from mixkd.reproduction.carry_out import _waiting, distinct, make, statuses
 from mixkd.reproduction.scale import load_scale
