@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 
 from mixkd.config.data import DataConfig
-from mixkd.config.validation import validate
 from mixkd.data.contents import split_contents
 from mixkd.data.folder import load_folder
 from mixkd.data.inventory import hand_over, listed_once
-from mixkd.request import compose
+from mixkd.request import request
 from tests.conftest import write_images
 
 Counts = Callable[[], dict[str, int]]
@@ -49,7 +48,7 @@ def asked(image_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Counts:
 @pytest.fixture
 def cfg(image_folder: Path) -> DataConfig:
     words = ["network=resnet20", "data=imagefolder", f"data.root={image_folder}"]
-    data = validate(compose("finetune", words)).data
+    data = request("finetune", words).data
     assert isinstance(data, DataConfig)
     return data
 
