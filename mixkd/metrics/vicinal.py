@@ -237,7 +237,8 @@ class VicinalLinearity(Metric):
             of_pairs = dim_zero_cat(getattr(self, self._state(name)))[order]
             if not of_pairs[:, [key != "kl" for key in keys]].isfinite().all():
                 raise NotFinite(f"the logits of {name} are not finite")
-            values[name] = dict(zip(keys, of_pairs.cpu().numpy().swapaxes(0, 1), strict=True))
+            columns = of_pairs.transpose(0, 1).contiguous().cpu().numpy()
+            values[name] = dict(zip(keys, columns, strict=True))
         mean_teacher = None
         if is_pair(self.networks):
             sums = torch.stack(torch.split(dim_zero_cat(self.teacher_sum), len(self.lambdas)))
@@ -453,7 +454,8 @@ def gain_metrics(
         key = "delta_lin" + name[2:] + (f"_{against}" if against else "")
         pairs = other[name] - network[name]
         # As the difference of the two curves, to the last digit.
-        gain = (other[name].mean(axis=0) - network[name].mean(axis=0)).tolist()
+        columns = zip(other[name].T, network[name].T, strict=True)
+        gain = [float(before.mean() - after.mean()) for before, after in columns]
         errors = [standard_error(column) for column in pairs.T]
         for row, value, error in zip(rows, gain, errors, strict=True):
             row |= {key: value, f"{key}_se": error}

@@ -303,6 +303,12 @@ def test_the_order_and_batches_of_pairs_change_nothing(networks: dict[str, nn.Mo
     assert "teacher/nl_scaled_global" not in metrics
 
 
+def test_a_gain_is_the_difference_of_the_curves(networks: dict[str, nn.Module]) -> None:
+    rows, _ = asked(range(12), 12, networks).compute()
+    for student, teacher in zip(rows["student"], rows["teacher"], strict=True):
+        assert student["delta_lin"] == teacher["nl"] - student["nl"]
+
+
 def test_processes_share_their_pairs(networks: dict[str, nn.Module]) -> None:
     """What torchmetrics gathers of two processes is as if one had seen all pairs."""
     parts = [asked(range(7), 4, networks), asked(range(7, 12), 2, networks)]
