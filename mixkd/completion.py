@@ -4,10 +4,9 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, get_args, get_origin
 
-from mixkd.cli import COMMANDS
 from mixkd.config.compose import NETWORK_KEYS, PRESETS
 from mixkd.config.fields import fields_of
-from mixkd.config.inspection import LISTS
+from mixkd.config.inspection import LISTS, PARSERS
 from mixkd.config.shipped import artefacts, config_dir, group_names
 from mixkd.config.tasks import SCHEMAS
 from mixkd.errors import UserError
@@ -54,7 +53,7 @@ def candidates(line: str) -> list[str]:
     command = next((word for word in before if not word.startswith("-")), None)
     words: Iterable[str] = ()
     if command is None:
-        words = [*COMMANDS, "--help", "--version"]
+        words = [*SCHEMAS, *PARSERS, "--help", "--version"]
     elif command == "list":
         words = LISTS
     elif command == "reproduce":

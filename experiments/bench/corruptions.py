@@ -43,10 +43,10 @@ def figures(repeats: int) -> Iterator[Figure]:
                     network(batch)
 
         works = {"evaluation": timed(evaluation), "passes": timed(passes)}
-        found = in_turn(works, 2 * repeats)
+        times = in_turn(works, 2 * repeats)
     yield Figure(
         "corruption evaluation, MobileNetV2, 32 px, images per second: mixkd / forward pass",
-        ratios(found["passes"], found["evaluation"]),
+        ratios(times["passes"], times["evaluation"]),
         "Reading CIFAR-C's arrays in place, views, calibration with and without temperature "
         "scaling, and each image's hit or miss, of one severity.",
         ("at least", 0.97),

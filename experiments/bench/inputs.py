@@ -29,26 +29,26 @@ def figures(repeats: int) -> Iterator[Figure]:
     """Yield the speed of images in memory and of JPEG files, and what decoding alone allows."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as in a loader's worker
-    found = in_memory(repeats)
+    times = in_memory(repeats)
     yield Figure(
         "crop, flip and mix 32 px images in memory, images per second a core: mixkd / PIL",
-        ratios(found["pil"], found["mixkd"]),
+        ratios(times["pil"], times["mixkd"]),
         "A batch of bytes is cropped, flipped and mixed by a few operations on all of it, where "
         "the usual Dataset does so with an image at a time.",
         ("at least", 10.0),
     )
-    found = from_disk(repeats)
+    times = from_disk(repeats)
     torch.set_num_threads(threads)
     yield Figure(
         f"JPEG files of {WIDTH} x {HEIGHT}, images per second a core: mixkd / ImageFolder and PIL",
-        ratios(found["pil"], found["mixkd"]),
+        ratios(times["pil"], times["mixkd"]),
         "The middle square of each is resized, cropped, flipped and made float by both: here by "
         "torchvision's decoder, in bytes as long as can be, and a batch at once at the end.",
         ("at least", 1.5),
     )
     yield Figure(
         "the same: share of mixkd's time that decoding alone takes",
-        ratios(found["decoder"], found["mixkd"]),
+        ratios(times["decoder"], times["mixkd"]),
         "What is not mixkd's to save: the decoder's own time.",
     )
 

@@ -31,13 +31,13 @@ def random_splits(n: int, side: int, classes: int = 10) -> Splits:
     return Splits(random_images(n, side, classes), few, few, tuple(map(str, range(classes))))
 
 
-def configured(*words: str) -> FinetuneConfig:
+def configured(*overrides: str) -> FinetuneConfig:
     """Return the configuration of a training, as the command line would make it."""
     common = (
         "trainer.accelerator=cpu", "data=digits", "data.pad=4", "data.flip=true",
         "network=resnet20",
     )  # fmt: skip
-    cfg = request("finetune", [*common, "method=mixup", "optimizer=adamw", *words])
+    cfg = request("finetune", [*common, "method=mixup", "optimizer=adamw", *overrides])
     assert isinstance(cfg, FinetuneConfig)
     return cfg
 
@@ -65,15 +65,15 @@ def linear(side: int, classes: int = 10) -> Network:
     return Network(nn.Sequential(nn.Flatten(), nn.Linear(3 * side * side, classes)))
 
 
-def timm_network(name: str, classes: int = 10, *words: str) -> Network:
+def timm_network(name: str, classes: int = 10, *overrides: str) -> Network:
     """Return a timm network with random weights, prepared as a run prepares it.
 
     Args:
         name: timm's.
         classes: how many.
-        words: overrides, such as trainer.compile=true.
+        overrides: of a training, such as trainer.compile=true.
     """
     network = Network(timm_core(name, classes))
     side = 32  # any that it takes
-    prepare(configured(*words).trainer, network, classes, (side, side), "network")
+    prepare(configured(*overrides).trainer, network, classes, (side, side), "network")
     return network

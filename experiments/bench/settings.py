@@ -29,18 +29,18 @@ def figures(repeats: int) -> Iterator[Figure]:
     splits = random_splits(STEPS * BATCH, 32)
     threads = torch.get_num_threads()
 
-    def trained(*words: str) -> float:
-        cfg = configured(f"data.batch_size={BATCH}", "trainer.max_epochs=2", *words)
-        network = timm_network("mobilenetv2_100", 10, *words)
+    def trained(*overrides: str) -> float:
+        cfg = configured(f"data.batch_size={BATCH}", "trainer.max_epochs=2", *overrides)
+        network = timm_network("mobilenetv2_100", 10, *overrides)
         learner = Supervised(network, Optimization.of(cfg), seed=0)
         seconds = train(cfg, splits, learner, mixed_stream(cfg, splits))
         torch.set_num_threads(threads)
         return seconds
 
     works = {"default": trained} | {word: partial(trained, word) for word in CHOICES}
-    found = in_turn(works, repeats)
+    times = in_turn(works, repeats)
     for word, says in CHOICES.items():
-        values = ratios(found["default"], found[word])
+        values = ratios(times["default"], times[word])
         yield Figure(f"{word}: images per second / default ({cores()} cores)", values, says)
     if shutil.which(os.environ.get("CXX", "c++")) is None:
         return  # nothing to compile with

@@ -65,10 +65,10 @@ def figures(repeats: int) -> Iterator[Figure]:
                 "s",
             )
         step = process(*MIXKD, *TRAINING, "run.force=true", says=b"stepped")
-        found = in_turn({"step": step, "bare": process(*BARE)}, repeats)
+        times = in_turn({"step": step, "bare": process(*BARE)}, repeats)
     yield Figure(
         "a training's first step: time / bare import of torch, Lightning and timm",
-        ratios(found["step"], found["bare"]),
+        ratios(times["step"], times["bare"]),
         "Both start a process; a training has its images, networks and configuration to make, too.",
         ("at most", 1.5),
     )

@@ -24,12 +24,12 @@ SIDE, BATCH, STEPS, TEMPERATURES = 64, 32, 6, 6
 
 def figures(repeats: int) -> Iterator[Figure]:
     """Yield what six temperatures cost, of one teacher pass and six trainings of the student."""
-    found = compared(repeats)
-    pairs = zip(found["teacher"], found["student"], strict=True)
+    times = compared(repeats)
+    pairs = zip(times["teacher"], times["student"], strict=True)
     least = [teacher + TEMPERATURES * student for teacher, student in pairs]
     taped = [
         first + (TEMPERATURES - 1) * other
-        for first, other in zip(found["recording"], found["reading"], strict=True)
+        for first, other in zip(times["recording"], times["reading"], strict=True)
     ]
     yield Figure(
         "six temperatures, ConvNeXt-Tiny to MobileNetV2 at 64 px, with teacher.tape: "
@@ -40,7 +40,7 @@ def figures(repeats: int) -> Iterator[Figure]:
     )
     yield Figure(
         "the same, each run asking the teacher: time / (one pass + six trainings)",
-        tuple(TEMPERATURES * a / b for a, b in zip(found["live"], least, strict=True)),
+        tuple(TEMPERATURES * a / b for a, b in zip(times["live"], least, strict=True)),
         "What the sweep costs without a tape. The heavier the teacher, the more.",
     )
 

@@ -59,14 +59,14 @@ def in_turn(works: Mapping[str, Work], repeats: int) -> dict[str, list[float]]:
     the same one.
     """
     names = list(works)
-    found: dict[str, list[float]] = {name: [] for name in names}
+    times: dict[str, list[float]] = {name: [] for name in names}
     for k in range(repeats + 1):
         first = k % len(names)
         for name in names[first:] + names[:first]:
             seconds = works[name]()
             if k:
-                found[name].append(seconds)
-    return found
+                times[name].append(seconds)
+    return times
 
 
 def ratios(above: list[float], below: list[float]) -> tuple[float, ...]:

@@ -29,11 +29,11 @@ ADAMW = partial(torch.optim.AdamW, lr=1e-3, fused=True)
 def figures(repeats: int) -> Iterator[Figure]:
     """Yield the time of a step above the bare loop's, and the ratio for a real student."""
     steps, small = 1000, partial(linear, 8)
-    found = compared(small, small, side=8, steps=steps, batch=64, repeats=repeats)
-    pairs = zip(found["mixkd"], found["bare"], strict=True)
+    times = compared(small, small, side=8, steps=steps, batch=64, repeats=repeats)
+    pairs = zip(times["mixkd"], times["bare"], strict=True)
     yield Figure(
         "training step, linear network, 64 images of 8 px: mixkd - bare loop",
-        tuple(1e3 * (own - bare) / steps for own, bare in pairs),
+        tuple(1e3 * (mixkd - bare) / steps for mixkd, bare in pairs),
         "A step costs this much more than in a loop written by hand that does the same work: "
         "half of it are Lightning's hooks, the rest a stream that any run can resume and losses "
         "that are logged apart.",
@@ -42,10 +42,10 @@ def figures(repeats: int) -> Iterator[Figure]:
     )
     student, teacher = partial(timm_network, "mobilenetv2_100"), partial(timm_network, "resnet10t")
     # Many short pieces: the difference is small beside what else happens on a machine.
-    found = compared(student, teacher, side=32, steps=12, batch=64, repeats=3 * repeats)
+    times = compared(student, teacher, side=32, steps=12, batch=64, repeats=3 * repeats)
     yield Figure(
         "MobileNetV2 from ResNet-10-T, 32 px, images per second: mixkd / bare loop",
-        ratios(found["bare"], found["mixkd"]),
+        ratios(times["bare"], times["mixkd"]),
         "With a student of the paper's kind the networks' own work hides the rest.",
         ("at least", 0.98),
     )
@@ -111,8 +111,8 @@ def bare_epoch(images: Images, student: Network, teacher: Network, steps: int, b
             answers = teacher(mixed)
         logits = student(mixed)
         log_p = logits.log_softmax(1)
-        own, other = (log_p.gather(1, y[:, None])[:, 0] for y in (label, label[partner]))
-        ce = -(lam * own + (1 - lam) * other).mean()
+        first, second = (log_p.gather(1, y[:, None])[:, 0] for y in (label, label[partner]))
+        ce = -(lam * first + (1 - lam) * second).mean()
         log_s, log_t = ((z / TEMPERATURE).log_softmax(1) for z in (logits, answers))
         kd = F.kl_div(log_s, log_t, reduction="batchmean", log_target=True)
         loss = ALPHA * ce + BETA * TEMPERATURE**2 * kd

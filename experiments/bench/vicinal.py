@@ -23,17 +23,17 @@ PAIRS, LAMBDAS, BATCH = 256, 21, 128
 def figures(repeats: int) -> Iterator[Figure]:
     """Yield what the analysis costs of L forward passes, and what it would cost naively."""
     for classes, naively in ((10, False), (1000, True)):
-        found = compared(classes, naively, repeats)
+        times = compared(classes, naively, repeats)
         yield Figure(
             f"vicinal analysis, MobileNetV2, {classes:,} classes: time / {LAMBDAS} forward passes",
-            ratios(found["analysis"], found["passes"]),
+            ratios(times["analysis"], times["passes"]),
             "The answers to both images of a pair are those at lambda 0 and 1, and serve all "
             "others; mixing, float64 entropies and divergences, and their sums come on top.",
             ("at most", 1.1),
         )
     yield Figure(
         f"the same, both images asked for again at every lambda: time / {LAMBDAS} forward passes",
-        ratios(found["naive"], found["passes"]),
+        ratios(times["naive"], times["passes"]),
         "What a loop over lambda costs that follows equation 12 term by term.",
     )
 

@@ -116,7 +116,7 @@ def interval(
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Decision:
     """A comparison: what it decides, the numbers, and how far apart they are.
 
     `void` is one that rests on numbers that cannot be right. `tests` is how many intervals or p
@@ -128,16 +128,16 @@ class Outcome:
     margin: float = math.inf
     tests: int = 0
 
-    def called(self, name: str) -> "Outcome":
+    def called(self, name: str) -> "Decision":
         """Return it with a name in front."""
         return replace(self, text=f"{name} {self.text}")
 
 
-MISSING = Outcome("missing", "missing")
-LEFT_OUT = Outcome("left out", "left out")
+MISSING = Decision("missing", "missing")
+LEFT_OUT = Decision("left out", "left out")
 
 
-def compare(left: Quantity, sign: Sign, right: Quantity) -> Outcome:
+def compare(left: Quantity, sign: Sign, right: Quantity) -> Decision:
     """Return whether `left sign right`; the text has the relation that was found."""
     if not (left.by_seed and right.by_seed):
         return LEFT_OUT if left.left_out or right.left_out else MISSING
@@ -162,10 +162,10 @@ def compare(left: Quantity, sign: Sign, right: Quantity) -> Outcome:
         state = "holds" if relation in sign else "fails"
     margin = abs(left.mean - right.mean)
     tests = int(math.isfinite(low) and ("seeds" in (left.kind, right.kind) or error > 0))
-    return Outcome(state, f"{left} {relation} {right}{note}", margin, tests)
+    return Decision(state, f"{left} {relation} {right}{note}", margin, tests)
 
 
-def within(value: Quantity, least: float, most: float) -> Outcome:
+def within(value: Quantity, least: float, most: float) -> Decision:
     """Return whether a quantity lies in [least, most]: by its value, or by its interval."""
     if not value.by_seed:
         return LEFT_OUT if value.left_out else MISSING
@@ -183,7 +183,7 @@ def within(value: Quantity, least: float, most: float) -> Outcome:
     limits = f"[{least:.{value.digits}f}, {most:.{value.digits}f}]"
     margin = min(abs(value.mean - least), abs(value.mean - most))
     tests = int(value.kind == "seeds" and math.isfinite(low))
-    return Outcome(state, f"{value}, {word} {limits}{note}", margin, tests)
+    return Decision(state, f"{value}, {word} {limits}{note}", margin, tests)
 
 
 def _interval_text(
@@ -213,13 +213,13 @@ class Item:
     """
 
     label: str
-    outcomes: tuple[Outcome, ...]
+    decisions: tuple[Decision, ...]
     is_repeated: bool = False
 
     @property
     def state(self) -> State:
         """What the comparisons decide together; what fails decides alone."""
-        states = {outcome.state for outcome in self.outcomes}
+        states = {decision.state for decision in self.decisions}
         order: tuple[State, ...] = (
             "fails", "void", "left out", "missing", "undecided", "holds",
         )  # fmt: skip
@@ -228,31 +228,31 @@ class Item:
     @property
     def margin(self) -> float:
         """By how much the closest of the comparisons is decided."""
-        return min(outcome.margin for outcome in self.outcomes)
+        return min(decision.margin for decision in self.decisions)
 
     @property
     def tests(self) -> int:
         """How many intervals and p values its comparisons take."""
-        return sum(outcome.tests for outcome in self.outcomes)
+        return sum(decision.tests for decision in self.decisions)
 
     @property
     def text(self) -> str:
         """The comparisons that decide, three of them; of an item that holds, the closest."""
-        deciding = [outcome for outcome in self.outcomes if outcome.state == self.state]
+        deciding = [decision for decision in self.decisions if decision.state == self.state]
         if self.state == "holds":
-            deciding = [min(deciding, key=lambda outcome: outcome.margin)]
+            deciding = [min(deciding, key=lambda decision: decision.margin)]
         more = f", and {len(deciding) - 3} more" if len(deciding) > 3 else ""
-        return f"{self.label}: {', '.join(outcome.text for outcome in deciding[:3])}{more}"
+        return f"{self.label}: {', '.join(decision.text for decision in deciding[:3])}{more}"
 
 
-def together(*outcomes: Outcome) -> Outcome:
+def together(*decisions: Decision) -> Decision:
     """Return comparisons that are read as one: all have to hold."""
-    whole = Item("", outcomes)
-    text = ", ".join(outcome.text for outcome in outcomes)
-    return Outcome(whole.state, text, whole.margin, whole.tests)
+    whole = Item("", decisions)
+    text = ", ".join(decision.text for decision in decisions)
+    return Decision(whole.state, text, whole.margin, whole.tests)
 
 
-def given(premise: Outcome, then: Outcome) -> Outcome:
+def given(premise: Decision, then: Decision) -> Decision:
     """Return what follows from a premise; nothing is decided unless the premise holds."""
     whole = together(premise, then)
     return replace(whole, state=then.state if premise.state == "holds" else premise.state)
@@ -284,7 +284,7 @@ def ranking(label: str, rows: Sequence[Ranked], first: str, second: str) -> Item
     if not _is_printed(complete):
         return Item(label, (_correlated(complete, first, second),))
     state: State = "holds" if all(map(_is_alike, combinations(complete, 2))) else "fails"
-    return Item(label, (Outcome(state, _orders(complete, first, second)),))
+    return Item(label, (Decision(state, _orders(complete, first, second)),))
 
 
 def correlation(label: str, rows: Sequence[Ranked], first: str, second: str) -> list[Item]:
@@ -307,8 +307,8 @@ def correlation(label: str, rows: Sequence[Ranked], first: str, second: str) -> 
         return [Item(label, (_correlated(complete, first, second),))]
     pairs = []
     for pair in combinations(complete, 2):
-        outcome = Outcome("holds" if _is_alike(pair) else "fails", _orders(pair, first, second))
-        pairs.append(Item(label, (outcome,)))
+        decision = Decision("holds" if _is_alike(pair) else "fails", _orders(pair, first, second))
+        pairs.append(Item(label, (decision,)))
     return unless_few(pairs, len(complete))
 
 
@@ -326,8 +326,8 @@ def unless_few(items: Sequence[Item], networks: int) -> list[Item]:
         return list(items)
     few = f" ({networks} networks; takes {LEAST})"
     return [
-        replace(item, outcomes=(replace(whole, state="undecided", text=whole.text + few),))
-        if (whole := together(*item.outcomes)).state in ("holds", "fails")
+        replace(item, decisions=(replace(whole, state="undecided", text=whole.text + few),))
+        if (whole := together(*item.decisions)).state in ("holds", "fails")
         else item
         for item in items
     ]
@@ -347,15 +347,15 @@ def _is_alike(pair: Sequence[Ranked]) -> bool:
     return (a.first.mean - b.first.mean) * (a.second.mean - b.second.mean) > 0
 
 
-def _correlated(rows: Sequence[Ranked], first: str, second: str) -> Outcome:
+def _correlated(rows: Sequence[Ranked], first: str, second: str) -> Decision:
     """Return whether Kendall's tau of five or more networks tells of a correlation."""
     text = _orders(rows, first, second)
     if len(rows) < LEAST:
-        return Outcome("undecided", f"{text} ({len(rows)} networks; takes {LEAST})")
+        return Decision("undecided", f"{text} ({len(rows)} networks; takes {LEAST})")
     x, y = [row.first.mean for row in rows], [row.second.mean for row in rows]
     tau, p = kendalltau(x, y)
     state: State = "undecided" if not p < 1 - LEVEL else "holds" if tau > 0 else "fails"
-    return Outcome(state, f"{text} (tau {tau:+.2f}, p {p:.3f})", tests=1)
+    return Decision(state, f"{text} (tau {tau:+.2f}, p {p:.3f})", tests=1)
 
 
 def _orders(rows: Sequence[Ranked], first: str, second: str) -> str:

@@ -13,8 +13,8 @@ from .evidence import (
     LEFT_OUT,
     LEVEL,
     MISSING,
+    Decision,
     Item,
-    Outcome,
     Quantity,
     Ranked,
     Sign,
@@ -155,7 +155,7 @@ def tsigma_worst_ece(view: View, claim: Claim) -> list[Item]:
     """An item a teacher: sigma's ECE and confidence against those of each other temperature."""
     ece = _against_others(view, ECE, "sigma", ">", "ECE")
     confidence = _against_others(view, CONFIDENCE, "sigma", "<", "confidence")
-    return [Item(a.label, a.outcomes + b.outcomes) for a, b in zip(ece, confidence, strict=True)]
+    return [Item(a.label, a.decisions + b.decisions) for a, b in zip(ece, confidence, strict=True)]
 
 
 def tsigma_slow_start(view: View, claim: Claim) -> list[Item]:
@@ -166,7 +166,7 @@ def tsigma_slow_start(view: View, claim: Claim) -> list[Item]:
 def t2_leads_throughout(view: View, claim: Claim) -> list[Item]:
     """An item a teacher and part of the training: T = 2 against each other temperature."""
     return [
-        Item(f"{item.label}, {part}", item.outcomes)
+        Item(f"{item.label}, {part}", item.decisions)
         for part in ("early", "middle", "late")
         for item in _against_others(view, f"curve/{part}_accuracy", "2", ">")
     ]
@@ -191,12 +191,12 @@ def high_t_converge(view: View, claim: Claim) -> list[Item]:
     """
     most, items = float(claim.values["most"]), []
     for name in view.reference.teachers:
-        outcomes = []
+        decisions = []
         for low, high in combinations(claim.values["temperatures"], 2):
             values = (view.get(student(CIFAR100, name, t), ACCURACY) for t in (low, high))
             apart = combined(_minus, *values, label=f"at {low} less at {high}")
-            outcomes.append(within(apart, -most, most))
-        items.append(Item(view.name(name), tuple(outcomes)))
+            decisions.append(within(apart, -most, most))
+        items.append(Item(view.name(name), tuple(decisions)))
     return items
 
 
@@ -206,8 +206,8 @@ def order_of_magnitude_ece(view: View, claim: Claim) -> list[Item]:
     for dataset in view.reference.datasets:
         erm = baseline(dataset)
         if erm in view.infeasible:
-            outcome = Outcome("void", f"the baseline's {view.infeasible[erm]}")
-            items.append(Item(view.name(dataset), (outcome,)))
+            decision = Decision("void", f"the baseline's {view.infeasible[erm]}")
+            items.append(Item(view.name(dataset), (decision,)))
             continue
         for name in view.reference.teachers:
             before, after = (view.get(who, ECE) for who in (erm, student(dataset, name)))
@@ -264,9 +264,9 @@ def calibration_propagates(view: View, claim: Claim) -> list[Item]:
             ).called("students")
             if teachers.state != "fails":
                 label = f"{view.name(dataset)}, {view.name(better)} before {view.name(worse)}"
-                outcome = given(teachers, students)
-                items.append(Item(label, (outcome,)))
-                if outcome.state not in ("missing", "left out"):
+                decision = given(teachers, students)
+                items.append(Item(label, (decision,)))
+                if decision.state not in ("missing", "left out"):
                     networks |= {teacher(dataset, name) for name in pair}
     return unless_few(items, len(networks))
 
@@ -289,12 +289,12 @@ def student_gap_sign_follows_teacher(view: View, claim: Claim) -> list[Item]:
         teachers = compare(of_teacher, sign, constant(0)).called("teacher")
         students = compare(of_student, sign, constant(0)).called("student")
         if teachers.state != "fails":
-            outcome = given(teachers, students)
-            items.append(Item(_in(view, dataset, name), (outcome,)))
-            signs |= {sign} if outcome.state not in ("missing", "left out") else set()
+            decision = given(teachers, students)
+            items.append(Item(_in(view, dataset, name), (decision,)))
+            signs |= {sign} if decision.state not in ("missing", "left out") else set()
     if signs:
         for sign in names.keys() - signs:
-            items.append(Item(f"{names[sign]} teachers", (Outcome("undecided", "none"),)))
+            items.append(Item(f"{names[sign]} teachers", (Decision("undecided", "none"),)))
     return items
 
 
@@ -370,7 +370,7 @@ def vit_lowest_kl_real(view: View, claim: Claim) -> list[Item]:
     signs: dict[str, Sign] = {"kl_real": ">", "independent_response": "<"}
     items = []
     for name in view.reference.teachers:
-        outcomes = (
+        decisions = (
             compare(
                 view.get(student(CIFAR100, name), f"{VICINAL}/{metric}"),
                 sign,
@@ -381,7 +381,7 @@ def vit_lowest_kl_real(view: View, claim: Claim) -> list[Item]:
             for metric, sign in signs.items()
         )
         if name != extreme:
-            items.append(Item(view.name(name), tuple(outcomes)))
+            items.append(Item(view.name(name), tuple(decisions)))
     return items
 
 
@@ -393,14 +393,14 @@ def dominance_gt_1(view: View, claim: Claim) -> list[Item]:
     items = []
     for name in view.reference.teachers:
         half = view.get(teacher(CIFAR100, name), f"{VICINAL}/dominance_half")
-        outcome = compare(half, ">", constant(1))
-        if view.is_printed and outcome.state == "missing":
-            outcome = _dominance_in_print(view, name)
-        items.append(Item(view.name(name), (outcome,)))
+        decision = compare(half, ">", constant(1))
+        if view.is_printed and decision.state == "missing":
+            decision = _dominance_in_print(view, name)
+        items.append(Item(view.name(name), (decision,)))
     return items
 
 
-def _dominance_in_print(view: View, name: str) -> Outcome:
+def _dominance_in_print(view: View, name: str) -> Decision:
     """Return what printed numbers other than the dominance say of it half-way between images.
 
     An NL above ln(classes), the largest entropy, exceeds any. NL and entropy as means over lambda:
@@ -415,7 +415,7 @@ def _dominance_in_print(view: View, name: str) -> Outcome:
     broken = "which eq. 11 rules out"
     above = compare(peak, ">", constant(most, 3, "= ln(classes)"))
     if above.state == "holds":
-        return Outcome("holds", f"peak NL {above.text} >= entropy, {broken}", above.margin)
+        return Decision("holds", f"peak NL {above.text} >= entropy, {broken}", above.margin)
     if not (mean.by_seed and entropy.by_seed):
         return LEFT_OUT
     ratio = combined(_share, mean, entropy, digits=2, label=f"= {mean} / {entropy}")
@@ -448,8 +448,8 @@ def smooth_corruptions_benefit_most(view: View, claim: Claim) -> list[Item]:
             for corruption in PAPER
         }
         for smooth in claim.values["corruptions"]:
-            outcome = _among_two(smooth, gains)
-            items.append(Item(f"{view.name(name)}, {smooth}", (outcome,)))
+            decision = _among_two(smooth, gains)
+            items.append(Item(f"{view.name(name)}, {smooth}", (decision,)))
     return items
 
 
@@ -460,7 +460,7 @@ def pixelate_onset(view: View, claim: Claim) -> list[Item]:
     each digit, is one case with it: one of both is a copy.
     """
     names: dict[tuple[int, Sign, float | str], list[str]] = {}
-    outcomes: dict[tuple[int, Sign, float | str], Outcome] = {}
+    decisions: dict[tuple[int, Sign, float | str], Decision] = {}
     for name, onset in claim.values["onset"].items():
         for severity in range(1, SEVERITIES + 1):
             metric = f"corruption/pixelate/{severity}/accuracy"
@@ -470,9 +470,9 @@ def pixelate_onset(view: View, claim: Claim) -> list[Item]:
             sign: Sign = "<" if severity >= int(onset) else ">"
             case = severity, sign, accuracy.mean if view.is_printed and accuracy.by_seed else name
             names.setdefault(case, []).append(view.name(name))
-            outcomes[case] = compare(accuracy, sign, erm)
+            decisions[case] = compare(accuracy, sign, erm)
     return [
-        Item(f"{' and '.join(sharing)}, severity {case[0]}", (outcomes[case],), len(sharing) > 1)
+        Item(f"{' and '.join(sharing)}, severity {case[0]}", (decisions[case],), len(sharing) > 1)
         for case, sharing in names.items()
     ]
 
@@ -522,11 +522,11 @@ def mixup_lowers_vscore_raises_accuracy(view: View, claim: Claim) -> list[Item]:
     items = []
     for name in claim.values["networks"]:
         mixup, erm = (_network(view, name, method) for method in ("mixup", "erm"))
-        outcome = together(
+        decision = together(
             _between(view, mixup, "<", erm, "features/v_measure").called("V-measure"),
             _between(view, mixup, ">", erm, ACCURACY).called("accuracy"),
         )
-        items.append(Item(view.name(name), (outcome,)))
+        items.append(Item(view.name(name), (decision,)))
     return items
 
 
@@ -595,7 +595,7 @@ def _network(view: View, name: str, method: str) -> Subject:
     return teacher(CIFAR100, name, method)
 
 
-def _between(view: View, left: Subject, sign: Sign, right: Subject, metric: str) -> Outcome:
+def _between(view: View, left: Subject, sign: Sign, right: Subject, metric: str) -> Decision:
     return compare(view.get(left, metric), sign, view.get(right, metric))
 
 
@@ -606,12 +606,12 @@ def _against_others(
     items = []
     for of in view.reference.teachers:
         chosen = view.get(student(CIFAR100, of, temperature), metric)
-        outcomes = [
+        decisions = [
             compare(chosen, sign, view.get(student(CIFAR100, of, t), metric, f"at {t}"))
             for t in view.reference.temperatures
             if t != temperature
         ]
-        named = (outcome.called(name) if name else outcome for outcome in outcomes)
+        named = (decision.called(name) if name else decision for decision in decisions)
         items.append(Item(view.name(of), tuple(named)))
     return items
 
@@ -624,8 +624,8 @@ def _falls(view: View, claim: Claim, metric: str) -> list[Item]:
             view.get(student(CIFAR100, name, t), metric, f"at {t}")
             for t in claim.values["temperatures"]
         ]
-        outcomes = tuple(compare(a, ">", b) for a, b in pairwise(values))
-        items.append(Item(view.name(name), outcomes))
+        decisions = tuple(compare(a, ">", b) for a, b in pairwise(values))
+        items.append(Item(view.name(name), decisions))
     return items
 
 
@@ -655,17 +655,17 @@ def _mean_gain(view: View, name: str, sets: Iterable[tuple[str, int]], label: st
     return combined(lambda *values: fmean(values), *gains, label=label)
 
 
-def _among_two(name: str, gains: Mapping[str, Quantity]) -> Outcome:
+def _among_two(name: str, gains: Mapping[str, Quantity]) -> Decision:
     """Return whether at most one of the other gains is larger than that of `name`."""
     others = {
         other: compare(gain, ">", gains[name]) for other, gain in gains.items() if other != name
     }
-    states = [outcome.state for outcome in others.values()]
+    states = [decision.state for decision in others.values()]
     for absent in (LEFT_OUT, MISSING):
         if absent.state in states:
             return absent
     larger, smaller = states.count("holds"), states.count("fails")
-    tests = sum(outcome.tests for outcome in others.values())
+    tests = sum(decision.tests for decision in others.values())
     text = f"{gains[name]}"
     if ahead := [f"{other} {gains[other]}" for other, f in others.items() if f.state == "holds"]:
         text += f" behind {', '.join(ahead)}"
@@ -674,5 +674,5 @@ def _among_two(name: str, gains: Mapping[str, Quantity]) -> Outcome:
     if open_ := [f"{other} {f.text}" for other, f in others.items() if f.state == "undecided"]:
         text += f"; undecided: {', '.join(open_)}"
     if larger >= 2:
-        return Outcome("fails", text, tests=tests)
-    return Outcome("holds" if smaller >= len(others) - 1 else "undecided", text, tests=tests)
+        return Decision("fails", text, tests=tests)
+    return Decision("holds" if smaller >= len(others) - 1 else "undecided", text, tests=tests)

@@ -5,7 +5,7 @@ import shlex
 import sys
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +14,7 @@ from typing import Literal
 from omegaconf import DictConfig
 
 from mixkd.console import say, tell
+from mixkd.data.inventory import hand_over
 from mixkd.errors import InUse, NotFinite, UserError
 from mixkd.opening import open_run
 from mixkd.redact import hide
@@ -57,6 +58,36 @@ def was_stopped(command: str, overrides: Sequence[str], path: str) -> str:
 
 
 @dataclass(frozen=True)
+class Job:
+    """What is to be run.
+
+    Attributes:
+        command: finetune, distill or evaluate.
+        overrides: the user's.
+        devices: how many processes.
+        label: put before each line that it prints, where there are several jobs.
+        more: further overrides, such as the sweep's name.
+        path: of its run directory, where that is known.
+        waits: as in `run_job`.
+        inventory: a file of what has been listed of its images; "" where nothing has.
+    """
+
+    command: str
+    overrides: tuple[str, ...]
+    devices: int = 1
+    label: str = ""
+    more: tuple[str, ...] = ()
+    path: str = ""
+    waits: bool = False
+    inventory: str = ""
+
+
+def with_inventory(jobs: Sequence[Job], path: Path) -> list[Job]:
+    """Let jobs know what this process has listed of their images, by a file that is written."""
+    return [replace(job, inventory=str(path)) for job in jobs] if hand_over(path) else [*jobs]
+
+
+@dataclass(frozen=True)
 class Outcome:
     """How a job ended.
 
@@ -94,6 +125,11 @@ class Outcome:
         for name, value in self.metrics.items():
             if name.count("/") < 2:  # metrics.json has them all
                 tell(f"  {name:<24} {value:.6g}")
+
+
+def interrupted(job: Job) -> Outcome:
+    """Return the outcome of a job that the user stopped."""
+    return Outcome("interrupted", job.path, text=was_stopped(job.command, job.overrides, job.path))
 
 
 def run_job(

@@ -25,8 +25,15 @@ from mixkd.console import is_leader, tell
 from mixkd.data.inventory import listed_once
 from mixkd.errors import UserError
 from mixkd.files.writing import read_json, write_json
-from mixkd.launchers.job import Outcome, continuing, run_job, to_continue
-from mixkd.launchers.local import Job, interrupted, with_inventory
+from mixkd.launchers.job import (
+    Job,
+    Outcome,
+    continuing,
+    interrupted,
+    run_job,
+    to_continue,
+    with_inventory,
+)
 from mixkd.runs.status import is_held, read_status, write_status
 
 NAME = "mixkd"

@@ -23,8 +23,8 @@ from mixkd.config.validation import sweep_settings
 from mixkd.console import tell
 from mixkd.data.inventory import listed_once
 from mixkd.errors import UserError
-from mixkd.launchers.job import Outcome, explain, missing_teacher
-from mixkd.launchers.local import Job, interrupted, run_jobs
+from mixkd.launchers.job import Job, Outcome, explain, interrupted, missing_teacher
+from mixkd.launchers.local import run_jobs
 from mixkd.redact import hide
 from mixkd.request import accept, compose, refused
 from mixkd.runs.identity import lacks_data

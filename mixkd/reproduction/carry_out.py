@@ -8,8 +8,7 @@ from typing import Any
 from mixkd.config.tasks import SweepSettings
 from mixkd.console import say
 from mixkd.errors import UserError
-from mixkd.launchers.job import Outcome
-from mixkd.launchers.local import Job
+from mixkd.launchers.job import Job, Outcome
 from mixkd.launchers.sweep import Planned, carry_out, plan_job, with_twins
 from mixkd.reproduction.study import Wanted
 

@@ -24,7 +24,7 @@ PACKAGES = (
 
 def provenance(cfg: Config) -> dict[str, Any]:
     """Return what is known of a run before it starts, ready for JSON."""
-    known: dict[str, Any] = {
+    record: dict[str, Any] = {
         "command": hidden([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "git": git_revision(),
         "packages": {name: version(name) for name in PACKAGES},
@@ -33,11 +33,11 @@ def provenance(cfg: Config) -> dict[str, Any]:
         "seeds": {"seed": cfg.seed},
     }
     if not isinstance(cfg, EvaluateLogitsConfig):
-        known["seeds"]["split_seed"] = cfg.data.split_seed
-        known["selection"] = cfg.data.selection
+        record["seeds"]["split_seed"] = cfg.data.split_seed
+        record["selection"] = cfg.data.selection
     if isinstance(cfg, TrainingConfig):
-        known["seeds"]["stream"] = stream_seed(cfg)
-    return known
+        record["seeds"]["stream"] = stream_seed(cfg)
+    return record
 
 
 def stream_seed(cfg: TrainingConfig) -> int:

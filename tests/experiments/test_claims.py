@@ -23,8 +23,8 @@ from experiments.paper.claims import (
     verdict_of,
 )
 from experiments.paper.evidence import (
+    Decision,
     Item,
-    Outcome,
     Quantity,
     Ranked,
     combined,
@@ -820,9 +820,9 @@ def test_functions_of_quantities_are_taken_seed_by_seed() -> None:
 
 
 def test_nothing_follows_from_a_premise_that_is_not_decided() -> None:
-    open_, fails = Outcome("undecided", "a"), Outcome("fails", "b")
+    open_, fails = Decision("undecided", "a"), Decision("fails", "b")
     assert given(open_, fails).state == "undecided"
-    assert given(Outcome("holds", "a"), fails).state == "fails"
+    assert given(Decision("holds", "a"), fails).state == "fails"
     assert Item("", (open_, fails)).state == "fails"
 
 
@@ -860,7 +860,7 @@ def test_a_printed_ranking_is_judged_as_printed() -> None:
     ],
 )
 def test_from_items_to_a_verdict(kind: str, states: str, verdict: str) -> None:
-    items = [Item("", (Outcome(state, ""),)) for state in states.split()]  # type: ignore[arg-type]
+    items = [Item("", (Decision(state, ""),)) for state in states.split()]  # type: ignore[arg-type]
     assert verdict_of(kind, items) == verdict  # type: ignore[arg-type]
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from mixkd.launchers.local import share
+from mixkd.launchers.process import share
 from mixkd.launchers.sweep import jobs_of, plan_jobs, sweep_name
 
 pytestmark = pytest.mark.integration

@@ -10,8 +10,7 @@ from optuna.trial import TrialState
 
 from mixkd.errors import UserError
 from mixkd.launchers import search
-from mixkd.launchers.job import Outcome
-from mixkd.launchers.local import Job
+from mixkd.launchers.job import Job, Outcome
 from mixkd.launchers.search import open_study, run_search, space_of
 
 WORDS = ["network=resnet20", "sweep.trials=6", "optimizer.lr=tag(log,interval(0.001,0.1))",

@@ -16,8 +16,7 @@ from mixkd.config.validation import sweep_settings
 from mixkd.errors import UserError
 from mixkd.files.writing import write_json
 from mixkd.launchers import slurm
-from mixkd.launchers.job import Outcome, was_stopped
-from mixkd.launchers.local import Job
+from mixkd.launchers.job import Job, Outcome, was_stopped
 from mixkd.launchers.slurm import SlurmJob, make_executor, submit_jobs
 from mixkd.request import compose
 from mixkd.runs.status import write_status
@@ -308,7 +307,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.demos.boring_classes import BoringModel
 from mixkd.launchers import slurm
 from mixkd.launchers.job import Outcome
-from mixkd.launchers.local import Job
+from mixkd.launchers.job import Job
 
 class Warned(BoringModel):
     def training_step(self, batch, number):

@@ -12,8 +12,7 @@ import pytest
 import yaml
 
 from mixkd.errors import UserError
-from mixkd.launchers.job import Outcome
-from mixkd.launchers.local import Job
+from mixkd.launchers.job import Job, Outcome
 from mixkd.launchers.sweep import Planned, settings_of, with_twins
 from mixkd.reproduction.carry_out import _waiting, distinct, make, statuses
 from mixkd.reproduction.scale import load_scale
@@ -82,7 +81,8 @@ def wanted() -> dict[str, Wanted]:
         (runs[f"of {name}"],) = study.distilled(C, name)
         runs[f"beside {name}"] = study.evaluated(runs[f"of {name}"], "vicinal", runs[name])
     # Other words for the same experiment.
-    runs["twin"] = replace(runs["of good"], words=(*runs["of good"].words, "trainer.accumulate=1"))
+    overrides = (*runs["of good"].overrides, "trainer.accumulate=1")
+    runs["twin"] = replace(runs["of good"], overrides=overrides)
     ordered = distinct(runs.values())
     names = {run.job: name for name, run in runs.items()}
     return {names[run.job]: run for run in ordered}
