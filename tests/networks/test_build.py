@@ -139,6 +139,18 @@ def test_weights_that_cannot_be_fetched_say_what_to_do(monkeypatch: pytest.Monke
         assert part in problem.text
 
 
+def without_arguments() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 7))
+
+
+def with_classes(num_classes: int) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, num_classes))
+
+
+def not_a_module() -> int:
+    return 3
+
+
 def test_any_callable_makes_a_network() -> None:
     network = build(f"network.factory={__name__}.with_classes")
     check_logits(network, 10, (8, 8), "network")
@@ -165,6 +177,10 @@ def test_a_factory_that_makes_none_is_refused(word: str, said: str) -> None:
 def test_an_unknown_timm_name_gets_the_nearest() -> None:
     with pytest.raises(UserError, match=r"no model 'resnt50' \(did you mean resnet50\?\)"):
         build("network=timm", "network.name=resnt50")
+
+
+def lazy(num_classes: int) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(num_classes))
 
 
 def test_layers_without_a_size_are_refused() -> None:
