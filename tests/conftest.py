@@ -107,15 +107,24 @@ def browser() -> Iterator[Browser]:
         opened.close()
 
 
-@pytest.fixture
-def mixkd(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    """Run `mixkd WORDS` in this process; return its exit status."""
-
-    def run(*words: str) -> int:
-        monkeypatch.setattr("sys.argv", ["mixkd", *words])
-        own = signal.getsignal(signal.SIGINT)  # a command that was interrupted leaves without it
-        with on_signal(own, signal.SIGINT), pytest.raises(SystemExit) as stopped:
+def _run(*words: str) -> int:
+    before = signal.getsignal(signal.SIGINT)  # a command that was interrupted leaves without it
+    with pytest.MonkeyPatch.context() as patch, on_signal(before, signal.SIGINT):
+        patch.setattr("sys.argv", ["mixkd", *words])
+        with pytest.raises(SystemExit) as stopped:
             cli.main()
-        return int(stopped.value.code or 0)
+    return int(stopped.value.code or 0)
 
-    return run
+
+@pytest.fixture
+def mixkd() -> Callable[..., int]:
+    """Run `mixkd WORDS` in this process; return its exit status."""
+    return _run
+
+
+@pytest.fixture(scope="module")
+def run_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., int]]:
+    """Run `mixkd WORDS` in this process for all tests of a module, with a cache of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield _run

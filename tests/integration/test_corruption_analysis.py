@@ -23,10 +23,20 @@ TRAIN = ["finetune", *SMALL, "data.batch_size=16", "trainer.max_epochs=2", "call
 FEW = ["corruptions=true", "corruptions.names=[fog,contrast]"]
 
 
+@pytest.fixture(scope="module")
+def trained(run_once: Mixkd, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two trained networks, `one` and `two`."""
+    place = tmp_path_factory.mktemp("trained")
+    for seed, name in enumerate(("one", "two")):
+        assert run_once(*TRAIN, f"seed={seed}", f"run.dir={place / name}") == 0
+    return place
+
+
 @pytest.fixture
-def runs(mixkd: Mixkd) -> None:
-    assert mixkd(*TRAIN, "run.dir=one") == 0
-    assert mixkd(*TRAIN, "seed=1", "run.dir=two") == 0
+def runs(trained: Path) -> None:
+    """The trained networks, in the test's own folder."""
+    for run in trained.iterdir():
+        shutil.copytree(run, run.name)
 
 
 def table(run: str) -> list[dict[str, str]]:

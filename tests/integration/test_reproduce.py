@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -23,8 +24,10 @@ from mixkd.report.plan import Reproduction, manifest
 from mixkd.report.results import Results
 from mixkd.tasks.report import report
 
-pytestmark = pytest.mark.integration
+# One worker makes what all of them look at.
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("smoke")]
 
+Mixkd = Callable[..., int]
 TABLES = [name for name in artefacts() if name.startswith("table")]
 FIGURES = [name for name in artefacts() if name.startswith("fig")]
 
@@ -107,18 +110,18 @@ def test_runs_of_two_artefacts_are_made_once(smoke: Path) -> None:
     assert {"table1", "table3", "fig9"} <= set(best[0].artefacts) | set(best[1].artefacts)
 
 
-def test_a_second_go_does_nothing(smoke: Path) -> None:
+def test_a_second_go_does_nothing(
+    smoke: Path, mixkd: Mixkd, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(smoke)
     before = {path: path.stat().st_mtime_ns for path in (smoke / "runs").rglob("metrics.json")}
     page = (smoke / "reports/smoke/index.html").read_text()
-    words = command("reproduce", "all", "scale=smoke")
-    done = subprocess.run(words, cwd=smoke, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.count(", 0 to do") == 3
+    assert mixkd("reproduce", "all", "scale=smoke") == 0
+    assert capsys.readouterr().err.count(", 0 to do") == 3
     assert {p: p.stat().st_mtime_ns for p in (smoke / "runs").rglob("metrics.json")} == before
     assert (smoke / "reports/smoke/index.html").read_text() == page
-    words = command("reproduce", "all", "plan=true")
-    done = subprocess.run(words, cwd=smoke, capture_output=True, text=True)
-    lines = [line.split() for line in done.stdout.splitlines()]
+    assert mixkd("reproduce", "all", "plan=true") == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["together", str(len(before)), "0", "0.00", "0.00"] in lines
 
 
@@ -188,14 +191,16 @@ def test_runs_without_a_plan_are_reported_too(smoke: Path) -> None:
     assert "digits student kd_mixup from resnet32+mixup T = 2" in names
 
 
-def test_a_changed_setting_reruns_what_depends_on_it(smoke: Path) -> None:
+def test_a_changed_setting_reruns_what_depends_on_it(
+    smoke: Path, mixkd: Mixkd, capsys: pytest.CaptureFixture[str]
+) -> None:
     root, _ = copied(smoke)
     before = set(root.rglob("status.json"))
-    words = command("reproduce", "fig3", f"runs={root}", "out=out", "distill.trainer.max_epochs=1")
-    done = subprocess.run(words, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert "stage 1: 4 runs, 0 to do" in done.stderr
-    assert "stage 2: 8 runs, 8 to do" in done.stderr
+    words = ["fig3", f"runs={root}", "out=out", "distill.trainer.max_epochs=1"]
+    assert mixkd("reproduce", *words) == 0
+    said = capsys.readouterr().err
+    assert "stage 1: 4 runs, 0 to do" in said
+    assert "stage 2: 8 runs, 8 to do" in said
     made = [path.parent for path in set(root.rglob("status.json")) - before]
     assert len(made) == 8
     assert all("/distill/" in str(path) for path in made)
@@ -205,9 +210,9 @@ def test_a_changed_setting_reruns_what_depends_on_it(smoke: Path) -> None:
     assert [row["notes"] for row in rows_of(Path("out/fig3-numbers.csv"))][:2] == ["one seed", ""]
 
 
-def test_an_interrupted_reproduction_goes_on_to_the_same_end(smoke: Path) -> None:
-    words = command("reproduce", "fig3", "runs=runs", "out=out")
-    first = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+def test_an_interrupted_reproduction_goes_on_to_the_same_end(smoke: Path, mixkd: Mixkd) -> None:
+    words = ["reproduce", "fig3", "runs=runs", "out=out"]
+    first = subprocess.Popen(command(*words), stderr=subprocess.PIPE, text=True)
     assert first.stderr is not None
     for line in first.stderr:
         if line.startswith("[2: ") and "epoch   1/4" in line:
@@ -220,8 +225,7 @@ def test_an_interrupted_reproduction_goes_on_to_the_same_end(smoke: Path) -> Non
     assert 4 <= len(finished) < 12
     stamps = {path: path.stat().st_mtime_ns for path in finished}
     time.sleep(0.1)
-    done = subprocess.run(words, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
+    assert mixkd(*words) == 0
     assert {path: path.stat().st_mtime_ns for path in finished} == stamps
     found = sorted(Path("runs").rglob("metrics.json"))
     assert len(found) == 12

@@ -2,7 +2,9 @@
 
 import csv
 import json
+import shutil
 from collections.abc import Callable
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +23,28 @@ QUICK = ["data.limit_train=60", "data.limit_test=30", "data.batch_size=16", "tra
 STUDENT = ["student.args.width=0.35", "student.pretrained=backbone.pth", "stage1.epochs=2"]
 
 
-@pytest.fixture
-def words(mixkd: Mixkd) -> list[str]:
-    """The words of a distillation with a pretrained student, whose teacher is trained."""
+DISTILL = ["distill", "teacher.run=teacher", *STUDENT, *QUICK]
+
+
+@pytest.fixture(scope="module")
+def trained(run_once: Mixkd, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a backbone, a trained teacher, and `whole`: its student, never interrupted."""
+    place = tmp_path_factory.mktemp("trained")
     torch.manual_seed(7)
-    torch.save(timm.create_model("mobilenetv2_035").state_dict(), "backbone.pth")
+    torch.save(timm.create_model("mobilenetv2_035").state_dict(), place / "backbone.pth")
     teacher = ["network=resnet20", "network.args.depth=8", "run.dir=teacher"]
-    assert mixkd("finetune", *QUICK, *teacher) == 0
-    return ["distill", "teacher.run=teacher", *STUDENT, *QUICK]
+    with chdir(place):
+        assert run_once("finetune", *QUICK, *teacher) == 0
+        assert run_once(*DISTILL, "run.dir=whole") == 0
+    return place
+
+
+@pytest.fixture
+def words(trained: Path) -> list[str]:
+    """The words of a distillation with a pretrained student, whose teacher is trained."""
+    shutil.copytree(trained / "teacher", "teacher")
+    shutil.copyfile(trained / "backbone.pth", "backbone.pth")
+    return [*DISTILL]
 
 
 def checkpoint(run: str, name: str) -> dict[str, Any]:
@@ -41,11 +57,11 @@ def core(run: str, name: str) -> dict[str, Tensor]:
 
 
 def test_stage_1_trains_the_head_alone_and_stage_2_everything(
-    mixkd: Mixkd, words: list[str]
+    trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert mixkd(*words, "run.dir=run") == 0
+    monkeypatch.chdir(trained)
     start = torch.load("backbone.pth", weights_only=True)
-    first, second = core("run", "stage1.ckpt"), core("run", "last.ckpt")
+    first, second = core("whole", "stage1.ckpt"), core("whole", "last.ckpt")
     backbone = [name for name in start if not name.startswith("classifier")]
     assert len(backbone) > 200
     # Parameters and BatchNorm's statistics alike: the backbone was in eval mode.
@@ -55,26 +71,30 @@ def test_stage_1_trains_the_head_alone_and_stage_2_everything(
     assert not torch.equal(first["classifier.4.weight"], second["classifier.4.weight"])
 
     # Each stage has its own optimizer: over the head's five parameters, then over all.
-    states = [checkpoint("run", n)["optimizer_states"] for n in ("stage1.ckpt", "last.ckpt")]
+    states = [checkpoint("whole", n)["optimizer_states"] for n in ("stage1.ckpt", "last.ckpt")]
     counts = [len(state[0]["param_groups"][0]["params"]) for state in states]
     assert counts == [5, len([n for n in second if n.endswith(("weight", "bias"))])]
     assert {s["step"].item() for s in states[1][0]["state"].values()} == {6.0}
-    with open("run/stage1.csv") as file:
+    with open("whole/stage1.csv") as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["0", "1"]
     assert "train/kd" not in rows[0]  # hard labels
     assert {float(row["lr"]) for row in rows} == {1e-3}
-    with open("run/history.csv") as file:
+    with open("whole/history.csv") as file:
         assert [row["epoch"] for row in csv.DictReader(file)] == ["0", "1"]
 
 
 @pytest.mark.parametrize(("stage", "epoch"), [(1, 0), (1, 1), (2, 0), (2, 1)])
 def test_an_interrupted_stage_resumes_and_ends_the_same(
-    mixkd: Mixkd, words: list[str], monkeypatch: pytest.MonkeyPatch, stage: int, epoch: int
+    mixkd: Mixkd,
+    trained: Path,
+    words: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    stage: int,
+    epoch: int,
 ) -> None:
-    assert mixkd(*words, "run.dir=whole") == 0
     original = Recorder.on_train_epoch_end
-    trained: list[int] = []
+    epochs: list[int] = []
 
     def killed(self: Recorder, trainer, module) -> None:  # type: ignore[no-untyped-def]
         if (self.stage, trainer.current_epoch) == (stage, epoch):
@@ -82,16 +102,16 @@ def test_an_interrupted_stage_resumes_and_ends_the_same(
         original(self, trainer, module)
 
     def watched(self: Recorder, trainer, module) -> None:  # type: ignore[no-untyped-def]
-        trained.append(10 * self.stage + trainer.current_epoch)
+        epochs.append(10 * self.stage + trainer.current_epoch)
         original(self, trainer, module)
 
     monkeypatch.setattr(Recorder, "on_train_epoch_end", killed)
     assert mixkd(*words, "run.dir=run") == 130
     monkeypatch.setattr(Recorder, "on_train_epoch_end", watched)
     assert mixkd(*words, "run.dir=run") == 0
-    assert trained == [e for e in (10, 11, 20, 21) if e >= 10 * stage + epoch]
+    assert epochs == [e for e in (10, 11, 20, 21) if e >= 10 * stage + epoch]
     for name in ("metrics.json", "weights.safetensors", "history.csv", "stage1.csv"):
-        assert Path("run", name).read_bytes() == Path("whole", name).read_bytes(), name
+        assert Path("run", name).read_bytes() == (trained / "whole" / name).read_bytes(), name
 
 
 def test_a_random_backbone_has_no_stage_1(mixkd: Mixkd, words: list[str]) -> None:
@@ -137,9 +157,8 @@ def test_status_says_which_stage(
     assert seen == [(1, 1), (1, 2), (2, 1), (2, 2)]
 
 
-def test_the_run_outlives_the_file_that_it_started_from(mixkd: Mixkd, words: list[str]) -> None:
-    assert mixkd(*words, "run.dir=run") == 0
-    Path("backbone.pth").unlink()
+def test_the_run_outlives_the_file_that_it_started_from(mixkd: Mixkd, trained: Path) -> None:
+    shutil.copytree(trained / "whole", "run")  # of a backbone.pth that is not here
     assert mixkd("evaluate", "network.run=run", "run.dir=measured") == 0
     metrics = [json.loads(Path(d, "metrics.json").read_text()) for d in ("run", "measured")]
     assert metrics[1]["test/nll"] == pytest.approx(metrics[0]["test/nll"], abs=1e-6)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -26,10 +27,23 @@ TWO = ["trainer.devices=2", "trainer.accelerator=cpu"]
 SAME = ("metrics.json", "weights.safetensors", "history.csv")
 
 
-def run(*words: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*MIXKD, *words], capture_output=True, text=True, timeout=timeout, check=False
-    )
+class Done(NamedTuple):
+    returncode: int
+    stderr: str
+
+
+Run = Callable[..., Done]
+
+
+@pytest.fixture
+def run(mixkd: Mixkd, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run a command here: its jobs are processes, forked from one server for all tests."""
+
+    def run(*words: str) -> Done:
+        capsys.readouterr()
+        return Done(mixkd(*words), capsys.readouterr().err)
+
+    return run
 
 
 def directories(pattern: str = "*/*/*") -> list[Path]:
@@ -103,7 +117,9 @@ def test_gpus_are_shared_out() -> None:
     assert [share(["0"], slot, 1) for slot in range(2)] == [["0"], ["0"]]
 
 
-def test_four_jobs_of_two_processes(image_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_four_jobs_of_two_processes(
+    run: Run, image_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As many directories and W&B runs as jobs, each as the same job alone with two processes."""
     folder = ["data=imagefolder", f"data.root={image_folder}", "data.batch_size=16", "data.pad=1"]
     on_disk = ["data.resident=false", "data.size=16", "data.workers=1"]
@@ -136,7 +152,7 @@ def test_four_jobs_of_two_processes(image_folder: Path, monkeypatch: pytest.Monk
     assert [(path / "status.json").stat().st_mtime_ns for path in runs] == before
 
 
-def test_one_bad_value_of_three_is_told_and_only_what_is_missing_is_run_again() -> None:
+def test_one_bad_value_of_three_is_told_and_only_what_is_missing_is_run_again(run: Run) -> None:
     words = ["finetune", "-m", *SMALL, "trainer.max_epochs=1"]
     done = run(*words, "optimizer=adam,admm,sgd")
     assert done.returncode == 2
@@ -150,7 +166,7 @@ def test_one_bad_value_of_three_is_told_and_only_what_is_missing_is_run_again() 
     assert len(directories()) == 3
 
 
-def test_a_failure_is_told_at_once_and_the_others_go_on() -> None:
+def test_a_failure_is_told_at_once_and_the_others_go_on(run: Run) -> None:
     words = ["finetune", "-m", *SMALL, "trainer.max_epochs=1", "optimizer.lr=1e30,0.01"]
     done = run(*words)
     assert done.returncode == 1
@@ -200,7 +216,7 @@ def ranks(launcher: int) -> list[int]:
     return sorted(found)
 
 
-def test_a_sweep_that_runs_is_not_started_again_and_a_dead_one_holds_nothing() -> None:
+def test_a_sweep_that_runs_is_not_started_again_and_a_dead_one_holds_nothing(run: Run) -> None:
     words = ["finetune", "-m", *SMALL, "trainer.max_epochs=400", "seed=0,1"]
     with started(*words) as first:
         wait_for(first, "[1/2] epoch   1/400")
@@ -226,7 +242,7 @@ EPOCHS = max(6, KILLS // 2 + 1)  # six checkpoints each: more than the kills let
 
 
 @pytest.mark.parametrize("devices", [1, 2])
-def test_killed_at_random_moments_it_ends_bit_identical(devices: int) -> None:
+def test_killed_at_random_moments_it_ends_bit_identical(run: Run, devices: int) -> None:
     """`kill -9` of everything, at random moments after checkpoints; MIXKD_KILLS says how often."""
     more = ["callbacks.linearity.every_n_epochs=2"]
     words = [
@@ -291,16 +307,16 @@ STUDENT = ["student=resnet20", "student.args.depth=8", "data.limit_train=300", "
            "teacher.auto=true"]  # fmt: skip
 
 
-def test_teachers_that_are_missing_are_made_once_first() -> None:
-    done = run("distill", "-m", *STUDENT, "temperature=2,sigma", timeout=500)
+def test_teachers_that_are_missing_are_made_once_first(run: Run) -> None:
+    done = run("distill", "-m", *STUDENT, "temperature=2,sigma")
     assert done.returncode == 0, done.stderr
     assert len(directories("digits/finetune/*")) == 1
     assert len(directories("digits/distill/*")) == 2
     assert "[teacher 1/1]" in done.stderr
 
 
-def test_a_single_run_of_two_processes_makes_its_teacher_once() -> None:
-    done = run("distill", *STUDENT, *TWO, "run.root=own", timeout=500)
+def test_a_single_run_of_two_processes_makes_its_teacher_once(run: Run) -> None:
+    done = run("distill", *STUDENT, *TWO, "run.root=own")
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("finetune: own/digits/finetune/") == 1
     (teacher,) = Path("own").glob("digits/finetune/*")
@@ -319,7 +335,8 @@ def test_ctrl_c_while_a_teacher_is_made_stops_the_sweep() -> None:
 
 @pytest.mark.parametrize("devices", [[], TWO])
 def test_a_single_run_takes_ddp_without_more(devices: list[str]) -> None:
-    done = run("finetune", *SMALL, "trainer.max_epochs=1", "trainer.strategy=ddp", *devices)
+    words = ["finetune", *SMALL, "trainer.max_epochs=1", "trainer.strategy=ddp", *devices]
+    done = subprocess.run([*MIXKD, *words], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     (made,) = directories()
     metrics = json.loads((made / "metrics.json").read_text())
