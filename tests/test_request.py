@@ -121,3 +121,13 @@ def test_sections_that_are_made_already_are_looked_at_together() -> None:
     trainer = sections["trainer"].model_copy(update={"devices": 2})
     with pytest.raises(ValidationError, match="2 devices cannot share equally"):
         FinetuneConfig.model_validate(sections | {"data": data, "trainer": trainer})
+
+
+def test_what_is_wrong_within_a_section_is_told_beside_what_it_lacks() -> None:
+    """Of a teacher that is not found, a key that does not belong to it is told all the same."""
+    Path("w.pt").write_bytes(b"weights")
+    words = ["network=resnet20", "network.weights=w.pt", "data=digits", "teacher=resnet20",
+             "vicinal=true", "teacher.tape=tapes"]  # fmt: skip
+    with pytest.raises(UserError) as caught:
+        request("evaluate", words)
+    assert [problem.key for problem in caught.value.problems] == ["teacher", "teacher.tape"]

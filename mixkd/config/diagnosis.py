@@ -34,11 +34,11 @@ def diagnose(
     for terms in (expand(command, [override]) for override in overrides):
         try:
             parsed_terms = OverridesParser.create().parse_overrides(terms)
-            wrong = "" if parsed_terms[0].key_or_group else ": it has no key"
+            wrong = "" if parsed_terms[0].key_or_group else "not KEY=VALUE: it has no key"
         except HydraException as refusal:
-            wrong = f". {str(refusal).splitlines()[0]}"
+            wrong = f"not KEY=VALUE. {str(refusal).splitlines()[0]}"
         if wrong:
-            problems[terms[0]] = Problem(shortened(terms[0]), f"not KEY=VALUE{wrong}")
+            problems[terms[0]] = Problem(shortened(terms[0]), wrong)
             continue
         added += parsed_terms[1:]
         for parsed in parsed_terms:

@@ -25,22 +25,19 @@ def schema_problems(schema: type[BaseModel], raw: Any, error: ValidationError) -
 
     Of a section that is wrong as a whole, what is wrong within it is left out.
     """
-    fields: dict[str, Problem] = {}
-    sections: dict[str, Problem] = {}
+    problems: dict[str, Problem] = {}
+    sections: set[str] = set()  # of what is wrong with several keys together
     for details in error.errors(include_url=False):
         problem = schema_problem(schema, raw, details)
         if details["type"] == MISTAKE:
-            sections.setdefault(problem.key, problem)
+            if problem.key not in sections:
+                sections.add(problem.key)
+                outside = {k: p for k, p in problems.items() if not _within(k, problem.key)}
+                problems = outside | {problem.key: problem}
         # Of a union pydantic names the whole, and then a part of it.
-        elif problem.key.partition("[")[0] not in fields:
-            fields.setdefault(problem.key, problem)
-    outer = [p for p in fields.values() if not any(_within(p.key, key) for key in sections)]
-    inner = [
-        problem
-        for key, problem in sections.items()
-        if not any(_within(key, other) for other in sections if other != key)
-    ]
-    return [*outer, *inner]
+        elif problem.key.partition("[")[0] not in problems:
+            problems.setdefault(problem.key, problem)
+    return list(problems.values())
 
 
 def _within(key: str, section: str) -> bool:
