@@ -126,7 +126,7 @@ def split_contents(source: str, root: str | None, cache_dir: str) -> dict[str, s
         part, hashes = hashes[: len(files)], hashes[len(files) :]
         split.summary = summary(files, part)
         ends = np.cumsum([len(paths) for paths in split.names.values()])
-        split.contents = dict(zip(split.names, np.split(part, ends[:-1]), strict=True))
+        split.contents = dict(zip(split.names, np.split(part, ends), strict=False))
     return {name: split.summary for name, split in splits.items()}
 
 
