@@ -34,7 +34,8 @@ class Measurement(nn.Module):
         self.temperature, self.save_logits = temperature, save_logits
         self.calibration, self.scaled, self.normalised = (Calibration() for _ in range(3))
         self.classwise = ClasswiseECE(classes)
-        self._kept: list[dict[str, Tensor]] = []
+        self._images: dict[str, Tensor] = {}  # by name, of `_count` images; the rest is room
+        self._count = 0
 
     def update(self, logits: Tensor, label: Tensor, index: Tensor) -> None:
         """Count a batch.
@@ -52,11 +53,27 @@ class Measurement(nn.Module):
         images = per_image(logits, label) | {"index": index, "label": label}
         if self.save_logits:
             images["logits"] = logits.float()
-        self._kept.append({name: value.cpu() for name, value in images.items()})
+        self._keep(images)
+
+    def _keep(self, images: dict[str, Tensor]) -> None:
+        """Copy a batch to the CPU, to where there is room already.
+
+        Small tensors of their own, between the large ones of a batch, would keep the allocator from
+        using the same memory for the next batch.
+        """
+        start, self._count = self._count, self._count + len(images["index"])
+        for name, value in images.items():
+            kept = self._images.get(name, value[:0].cpu())
+            if len(kept) < self._count:
+                more = kept.new_empty((max(4096, 2 * self._count), *value.shape[1:]))
+                more[:start] = kept[:start]
+                self._images[name] = kept = more
+            kept[start : self._count] = value
 
     def predictions(self) -> dict[str, Tensor]:
         """Return what is known of each image, from all processes, in the data set's order."""
-        return gathered(self._kept, "index")
+        images = {name: value[: self._count] for name, value in self._images.items()}
+        return gathered([images], "index")
 
     def reliability(self) -> list[dict[str, float]]:
         """Return the reliability table, a row a bin, over all processes."""
