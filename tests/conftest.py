@@ -5,16 +5,19 @@ import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 from zlib import crc32
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from playwright.sync_api import Browser, sync_playwright
 
 from mixkd import cli
 from mixkd.console import on_signal
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes: a thread each, as children have
     torch.set_num_threads(1)
@@ -90,7 +93,7 @@ def write_imagenet() -> Callable[[Path], Path]:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+def browser() -> Iterator["Browser"]:
     """Debian's Chromium or Google's Chrome, without a window.
 
     It is no Python package, so that `make setup` cannot install it; .ci/run does.
@@ -101,6 +104,8 @@ def browser() -> Iterator[Browser]:
         pytest.skip(f"needs one of {', '.join(names)} on the path, such as Debian's chromium")
     words = ("--no-sandbox", "--disable-gpu", "--disable-background-networking",
              "--disable-component-update")  # fmt: skip
+    from playwright.sync_api import sync_playwright  # unit tests need none of it
+
     with sync_playwright() as play:
         opened = play.chromium.launch(executable_path=found, args=words)
         yield opened
