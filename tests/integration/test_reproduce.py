@@ -24,8 +24,7 @@ from mixkd.report.plan import Reproduction, manifest
 from mixkd.report.results import Results
 from mixkd.tasks.report import report
 
-# One worker makes what all of them look at.
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("smoke")]
+pytestmark = pytest.mark.integration
 
 Mixkd = Callable[..., int]
 TABLES = [name for name in artefacts() if name.startswith("table")]
