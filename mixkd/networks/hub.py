@@ -12,21 +12,12 @@ PREFIX = "hf_hub:"
 
 
 def fetched(export: str, key: str) -> Path:
-    """Return the folder of an export: given, or downloaded once into the Hub's own cache.
-
-    Args:
-        export: a folder, or hf_hub:USER/NAME[@REVISION].
-        key: of the configuration, for messages.
-
-    Raises:
-        UserError: if there is none.
-    """
+    """Return a folder, or what hf_hub:USER/NAME[@REVISION] is downloaded to, once for all."""
     if not export.startswith(PREFIX):
         folder = Path(os.path.expanduser(export))
         if not os.path.isfile(folder / FILES[0]):
-            raise UserError.of(
-                key, f"got {export!r}; no export there: the folder holds a {FILES[0]}"
-            )
+            text = f"got {export!r}; no export there: the folder holds a {FILES[0]}"
+            raise UserError.of(key, text)
         return folder
     from huggingface_hub import snapshot_download
 
@@ -39,9 +30,8 @@ def fetched(export: str, key: str) -> Path:
             )
         )  # fmt: skip
     except (OSError, ValueError) as error:
-        raise UserError.of(
-            key, f"got {export!r}, which the Hub did not give: {reason(error)}"
-        ) from error
+        text = f"got {export!r}, which the Hub did not give: {reason(error)}"
+        raise UserError.of(key, text) from error
 
 
 def reason(error: Exception) -> str:

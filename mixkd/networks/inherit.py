@@ -42,13 +42,7 @@ def fill_from_runs(raw: dict[str, Any]) -> Iterator[Problem]:
 
 
 def fill_network(raw: dict[str, Any], section: str, network: dict[str, Any]) -> Iterator[Problem]:
-    """Fill the section of a network from its run or export, if it names one.
-
-    Args:
-        raw: the configuration: `task`, `data` and `trust` are looked at.
-        section: the network's name, for messages.
-        network: its section, which is filled.
-    """
+    """Fill the section of a network from its run or export, if it names one."""
     kind, origin = ("run", "a run") if network.get("run") is not None else ("export", "an export")
     if not isinstance(network.get(kind), str):
         return
@@ -97,11 +91,7 @@ def fill_network(raw: dict[str, Any], section: str, network: dict[str, Any]) -> 
 
 
 def _weights_and_config(origin: str, kind: str, key: str) -> tuple[Path, dict[str, Any]]:
-    """Return where the weights of a run or an export are, and what it says of them.
-
-    Raises:
-        UserError: naming `key`, if they are not there, or something of it is damaged.
-    """
+    """Return where the weights of a run or an export are, and what it says of them."""
     folder = Path(origin) if kind == "run" else fetched(origin, key)
     path, weights = folder / SAVED[kind], folder / WEIGHTS[kind]
     try:
@@ -128,11 +118,6 @@ def _inherit_data(raw: dict[str, Any], saved: dict[str, Any], of: Path) -> Itera
 
     They may be a stranger's: they say which images a network was trained on and how it saw them,
     and where images may be read; never where to write, or that anything is to be fetched.
-
-    Args:
-        raw: the configuration.
-        saved: what the run or export says.
-        of: its directory, for messages.
     """
     data = raw["data"]
     is_same, root_is_theirs = data.get("source") == "run", data.get("root") == "run"

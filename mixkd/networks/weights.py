@@ -23,7 +23,15 @@ from mixkd.files.reading import read_mapping
 from mixkd.files.writing import file_fingerprint
 from mixkd.networks.network import head_names
 from mixkd.networks.origin import WEIGHTS, class_names
-from mixkd.networks.state_dict import Candidate, check_kind, checked, find, fits, some, unwrapped
+from mixkd.networks.state_dict import (
+    Candidate,
+    check_kind,
+    checked,
+    find,
+    first_few,
+    fits,
+    unwrapped,
+)
 
 # What may stand beside the weights of a checkpoint, and only holds values: timm's options and the
 # numbers of NumPy, under its older name too.
@@ -39,10 +47,7 @@ HARMLESS: list[Any] = [
 def read_tensors(path: Path, key: str) -> tuple[Any, list[str] | None]:
     """Return what a file of tensors holds, and the class names where mixkd saved them.
 
-    Nothing in the file is executed.
-
-    Raises:
-        UserError: if it is neither safetensors nor in torch's own format.
+    The file is safetensors, or in torch's own format; nothing in it is executed.
     """
     try:
         if path.suffix == ".safetensors":
@@ -79,7 +84,7 @@ def _needed_globals(path: Path) -> str | None:
         return None
     if not names:
         return None
-    return f"it holds {some(names)}, which mixkd does not call; save the state dict alone"
+    return f"it holds {first_few(names)}, which mixkd does not call; save the state dict alone"
 
 
 def load_weights(
@@ -91,12 +96,14 @@ def load_weights(
 ) -> None:
     """Load weights strictly into a core, found in the file by its names and shapes.
 
+    A file that mixkd saved for other classes is refused, and so is one of timm's form whose
+    config.json has these in another order.
+
     Args:
         core: the network that the names and shapes have to fit.
         path: the file.
         key: the configuration key that named it, for messages.
-        classes: the data's; a file that mixkd saved for others is refused, and so is one of
-            timm's form whose config.json has these in another order.
+        classes: the names of the data's classes.
         model: timm's name of the core and the arguments it was made with, where timm may convert
             other names and sizes.
 
@@ -109,8 +116,8 @@ def load_weights(
     if trained_on is not None and trained_on != list(classes):
         raise UserError.of(
             key,
-            f"{path} was trained on the {len(trained_on)} classes {some(trained_on)}; "
-            f"the data has the {len(classes)} classes {some(classes)}",
+            f"{path} was trained on the {len(trained_on)} classes {first_few(trained_on)}; "
+            f"the data has the {len(classes)} classes {first_few(classes)}",
         )
     fit_weights(core, content, path, key, model=model)
 
@@ -123,18 +130,9 @@ def fit_weights(
     spare: tuple[str, ...] = (),
     model: tuple[str, Mapping[str, Any]] | None = None,
 ) -> None:
-    """Load what of a file fits a core.
+    """Load what of a file fits a core, as `load_weights` does whatever the classes.
 
-    Args:
-        core: the network.
-        content: what the file holds.
-        path: the file.
-        key: the configuration key that named it, for messages.
-        spare: the beginnings of the names that stay as they are, such as `head.`
-        model: as `load_weights` takes it.
-
-    Raises:
-        UserError: if names or shapes differ, or values are not finite.
+    The tensors whose names begin as one of `spare` does, such as `head.`, stay as they are.
     """
     expected = core.state_dict()
     candidate = find(content, expected, path, key, spare)
@@ -149,7 +147,8 @@ def fit_weights(
     measured = [name for name in read if name in learned or "running_" in name]
     if wrong := sorted(name for name in measured if not weights[name].isfinite().all()):
         raise UserError.of(
-            key, f"{path} holds values that are not finite, in {some(wrong)}; takes another file"
+            key,
+            f"{path} holds values that are not finite, in {first_few(wrong)}; takes another file",
         )
     core.load_state_dict(weights)
 

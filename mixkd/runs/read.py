@@ -27,7 +27,7 @@ from mixkd.files.layout import (
 from mixkd.files.reading import Damaged, folders_with, is_number, read_mapping, read_rows
 from mixkd.metrics.feasible import impossible, is_possible
 from mixkd.metrics.paired import NAMES, Predictions, expected_calibration_error, unfit
-from mixkd.networks.moved import with_moved
+from mixkd.networks.origin import with_moved
 from mixkd.runs.identity import as_text
 
 TRAININGS = ("finetune", "distill")
