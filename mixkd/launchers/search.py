@@ -33,16 +33,12 @@ def run_search(command: str, overrides: Sequence[str]) -> int:
     """Run trials until there are as many as asked for; print them; return the worst exit status.
 
     Trials are kept beside the sweep, so that the same command continues.
-
-    Raises:
-        UserError: if Optuna is not installed, nothing is searched, or the same search is running.
     """
     try:
         import optuna
     except ModuleNotFoundError as error:
-        raise UserError.of(
-            "sweep.trials", "Optuna is not installed; pip install 'mixkd[optuna]'"
-        ) from error
+        text = "Optuna is not installed; pip install 'mixkd[optuna]'"
+        raise UserError.of("sweep.trials", text) from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if command not in ("finetune", "distill"):
         raise UserError.of("sweep.trials", f"`mixkd {command}` trains nothing; leave it out")
@@ -74,10 +70,9 @@ def run_search(command: str, overrides: Sequence[str]) -> int:
                     study.tell(trial, state=optuna.trial.TrialState.FAIL)
             if any(outcome is None or outcome.state == "interrupted" for _, outcome in rows):
                 break
-    rows_of_study = table_of(study, objectives, searched)
-    if rows_of_study:
-        write_csv(folder / f"{name}.csv", rows_of_study)
-        tell(as_text(rows_of_study), sys.stderr)
+    if trial_rows := table_of(study, objectives, searched):
+        write_csv(folder / f"{name}.csv", trial_rows)
+        tell(as_text(trial_rows), sys.stderr)
         tell(f"{folder / name}.csv")
     return worst(outcomes)
 
@@ -106,17 +101,13 @@ def open_study(journal: Path, name: str, objectives: Sequence[str]) -> Any:
     try:
         directions: Any = [DIRECTIONS[objective] for objective in objectives]
         unlocked: Any = _NoLock()
-        backend = JournalFileBackend(str(journal), unlocked)
-        study: Any = optuna.create_study(
-            study_name=name,
-            storage=optuna.storages.JournalStorage(backend),
-            directions=directions,
-            load_if_exists=True,
+        storage = optuna.storages.JournalStorage(JournalFileBackend(str(journal), unlocked))
+        return optuna.create_study(
+            study_name=name, storage=storage, directions=directions, load_if_exists=True
         )
     except (ValueError, LookupError, TypeError) as error:
         text = f"{journal} is damaged ({error}); take it away: its runs are found again"
         raise UserError.of("sweep.trials", text) from error
-    return study
 
 
 def next_batch(study: Any, searched: dict[str, Any], at_once: int, most: int) -> list[Any]:
@@ -159,16 +150,8 @@ def completed(study: Any) -> list[Any]:
 
 
 def space_of(command: str, overrides: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
-    """Return the overrides that all trials share, and Optuna's distribution of each key searched.
-
-    Raises:
-        UserError: for what is no override, or if nothing is searched.
-    """
-    from optuna.distributions import (
-        CategoricalDistribution,
-        FloatDistribution,
-        IntDistribution,
-    )
+    """Return the overrides that all trials share, and Optuna's distribution of the other keys."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     fixed: list[str] = []
     searched: dict[str, Any] = {}

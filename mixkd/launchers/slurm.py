@@ -22,15 +22,15 @@ from typing import Any
 
 from mixkd.config.launcher import SlurmConfig
 from mixkd.console import is_leader, tell
-from mixkd.data.inventory import listed_once
 from mixkd.errors import UserError
 from mixkd.files.writing import read_json, write_json
 from mixkd.launchers.job import (
     Job,
     Outcome,
+    causes,
     continuing,
     interrupted,
-    run_job,
+    run_in_process,
     to_continue,
     with_inventory,
 )
@@ -86,12 +86,7 @@ class SlurmJob:
             torch.set_num_threads(int(cores))
         if int(os.environ.get("SLURM_RESTART_COUNT", "0")):  # by SLURM, as after a node's failure
             self.job = self._continuing()
-        sys.argv = ["mixkd", self.job.command, *self.job.overrides]
-        full = os.environ.get("HYDRA_FULL_ERROR") == "1"
-        overrides = [*self.job.overrides, *self.job.more]
-        waits = self.job.waits
-        with listed_once(self.job.inventory):
-            outcome = run_job(self.job.command, overrides, full, makes_teacher=False, waits=waits)
+        outcome = run_in_process(self.job)
         if out_of_time := "timed-out too many times" in outcome.text:
             why = f"{OUT_OF_TIME}; {to_continue(self.job.overrides, self.job.path)}"
             outcome = replace(outcome, text=f"mixkd {self.job.command}: failed: {why}")
@@ -115,22 +110,15 @@ class SlurmJob:
 
 
 def make_executor(launcher: SlurmConfig, folder: Path, devices: int) -> Any:
-    """Return submitit's executor for jobs of a number of devices.
+    """Return submitit's executor for jobs of a number of devices, a process each.
 
-    Args:
-        launcher: what to ask SLURM for.
-        folder: where submitit keeps scripts, results and logs; the cluster's machines share it.
-        devices: processes of a job.
-
-    Raises:
-        UserError: if submitit or SLURM is not installed.
+    It keeps scripts, results and logs in the folder, which the cluster's machines share.
     """
     try:
         import submitit
     except ModuleNotFoundError as error:
-        raise UserError.of(
-            "launcher", "got slurm; submitit is not installed: pip install 'mixkd[slurm]'"
-        ) from error
+        text = "got slurm; submitit is not installed: pip install 'mixkd[slurm]'"
+        raise UserError.of("launcher", text) from error
     try:
         executor = submitit.AutoExecutor(
             folder / "%j", cluster="slurm", slurm_max_num_timeout=launcher.requeues
@@ -170,18 +158,14 @@ def submit_jobs(
     """Submit jobs as arrays and wait for them; return how each ended.
 
     A job that an earlier command submitted, and that is still queued or runs, is not submitted
-    again but waited for.
+    again but waited for. If waiting is interrupted, the jobs go on.
 
     Args:
         jobs: what to run.
-        launcher: how.
+        launcher: what to ask SLURM for.
         folder: where submitit keeps scripts and logs.
         fail_fast: whether the first failure cancels the others.
-        ended: told the number of a job, how it ended and the seconds it took, at once.
-
-    Raises:
-        UserError: if there is no SLURM, or it refuses the jobs.
-        KeyboardInterrupt: if waiting is interrupted; the jobs go on.
+        ended: called when a job ends, with its number, how it ended and the seconds it took.
     """
     started = time.monotonic()
     waiting = _submitted(jobs, launcher, folder)
@@ -210,11 +194,8 @@ def submit_jobs(
                 time.sleep(POLL)
     except KeyboardInterrupt:
         numbers = " ".join(submitted.job_id for submitted in waiting.values())
-        print(
-            f"jobs of SLURM that go on: {numbers}; the same command waits for them again, "
-            "scancel ends them",
-            file=sys.stderr,
-        )
+        advice = "the same command waits for them again, scancel ends them"
+        print(f"jobs of SLURM that go on: {numbers}; {advice}", file=sys.stderr)
         raise
     return outcomes
 
@@ -227,7 +208,11 @@ def _submitted(jobs: Sequence[Job], launcher: SlurmConfig, folder: Path) -> dict
         raise UserError.of("launcher", "got slurm; squeue does not answer")
     for number, job in enumerate(jobs):
         if (path := _record_of(job, folder)).is_file():
-            before = _resumed(read_json(path, "run.root"), folder)
+            import submitit
+
+            record = read_json(path, "run.root")
+            processes = range(record["processes"])
+            before: Any = submitit.SlurmJob(folder / "%j", record["job"], processes)
             if states.get(before.job_id, "COMPLETED") not in ENDED:
                 queued[number] = before
     for number, submitted in queued.items():
@@ -274,12 +259,6 @@ def _record_of(job: Job, folder: Path) -> Path:
     return folder / "submitted" / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
 
 
-def _resumed(record: dict[str, Any], folder: Path) -> Any:
-    import submitit
-
-    return submitit.SlurmJob(folder / "%j", record["job"], range(record["processes"]))
-
-
 def _states() -> dict[str, str] | None:
     """Return the state of each of this user's jobs that SLURM knows, None if it does not answer."""
     whose = (f"--user={os.getuid()}", f"--name={NAME}")
@@ -308,10 +287,9 @@ def _judged(job: Job, submitted: Any, state: str) -> Outcome:
     outcomes = {k: _read(job, t) for k, t in enumerate(tasks) if t.paths.result_pickle.is_file()}
     if 0 in outcomes and not outcomes[0].status:
         return outcomes[0]
-    # Of several processes that failed, one knows why; the others saw it leave.
-    knowing = [o for o in outcomes.values() if o.status and "by peer" not in o.text]
-    if knowing or len(outcomes) == len(tasks):
-        return (knowing or list(outcomes.values()))[0]
+    failures = causes(outcomes.values())
+    if failures or len(outcomes) == len(tasks):
+        return (failures or list(outcomes.values()))[0]
     directory = Path(job.path)
     recorded = read_status(directory).get("state") if job.path else None
     if state == "CANCELLED" or recorded == "interrupted":
