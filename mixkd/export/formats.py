@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from mixkd.errors import UserError
 from mixkd.export.load import load_network
+from mixkd.networks.checks import first_line
 from mixkd.networks.network import Network, logits_of
 
 Ask = Callable[[Tensor], Tensor]
@@ -72,11 +73,7 @@ def save_safetensors(
 ) -> Ask:
     """Write model.safetensors, the run's own file; return timm's way to ask it, or mixkd's.
 
-    Args:
-        weights: of the run.
-        config: what config.json holds; timm loads it where that names an `architecture`.
-        folder: where to write; config.json is there.
-        trust: packages whose callables may build the network.
+    timm loads it where config.json, which is in the folder already, names an `architecture`.
     """
     shutil.copyfile(weights, folder / "model.safetensors")
     network, _ = load_network(str(folder), trust)
@@ -88,18 +85,13 @@ def save_safetensors(
 def save_onnx(
     program: Program, shape: tuple[int, int], folder: Path, about: Mapping[str, Any]
 ) -> Ask:
-    """Write model.onnx, with what is known of it in its metadata; return onnxruntime's way to ask.
-
-    Raises:
-        UserError: if the extra is not installed, or the network cannot be written so.
-    """
+    """Write model.onnx, described in its metadata; return onnxruntime's way to ask it."""
     try:
         import onnxruntime
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise UserError.of(
-            "format", f"onnx takes {error.name}, which is not there: pip install 'mixkd[onnx]'"
-        ) from error
+        text = f"onnx takes {error.name}, which is not there: pip install 'mixkd[onnx]'"
+        raise UserError.of("format", text) from error
     path = folder / "model.onnx"
     with _quiet(), _refusing("onnx"):
         written = torch.onnx.export(
@@ -119,11 +111,7 @@ def save_onnx(
 def save_torch(
     program: Program, shape: tuple[int, int], folder: Path, about: Mapping[str, Any]
 ) -> Ask:
-    """Write model.pt2, with what is known of it in `mixkd.json` within; return torch's way to ask.
-
-    Raises:
-        UserError: if the network cannot be written so.
-    """
+    """Write model.pt2, described in `mixkd.json` within it; return torch's way to ask it."""
     path = folder / "model.pt2"
     with _quiet(), _refusing("torch"):
         traced = torch.export.export(
@@ -137,10 +125,7 @@ def save_torch(
 def difference(network: Ask, other: Ask, images: Sequence[Tensor]) -> tuple[float, float]:
     """Return the largest difference of two networks' logits, and the largest logit, in size.
 
-    Args:
-        network: from images to logits.
-        other: the same, as it was written.
-        images: batches, float32 [b, 3, h, w] in [0, 1].
+    The images are batches, float32 [b, 3, h, w] in [0, 1].
     """
     with torch.inference_mode():
         answers = [(network(batch), other(batch)) for batch in images]
@@ -171,9 +156,5 @@ def _refusing(name: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # whatever an exporter makes of a network
-        reason = next(iter(str(error).splitlines()), "")
-        raise UserError.of(
-            "format",
-            f"got {name}, which cannot hold this network ({type(error).__name__}: {reason}); take "
-            "format=safetensors",
-        ) from error
+        text = f"got {name}, which cannot hold this network ({first_line(error)})"
+        raise UserError.of("format", f"{text}; take format=safetensors") from error

@@ -14,31 +14,18 @@ WRITTEN = {
 
 
 def check_token() -> None:
-    """Refuse to push without a token.
-
-    Raises:
-        UserError: if there is none.
-    """
+    """Refuse to push without a token."""
     from huggingface_hub import get_token
 
     if get_token() is None:
-        raise UserError.of(
-            "push",
-            "needs a token of the Hub that may write: `hf auth login`, or HF_TOKEN=TOKEN in the "
-            "environment",
-        )
+        text = "needs a token of the Hub that may write: `hf auth login`, or HF_TOKEN=TOKEN in the"
+        raise UserError.of("push", f"{text} environment")
 
 
 def push(folder: Path, to: str, private: bool) -> str:
-    """Upload a folder to a repository, which is made where there is none; return its address.
+    """Upload an export's folder to hf_hub:USER/NAME; return the address of the repository.
 
-    Args:
-        folder: of an export.
-        to: hf_hub:USER/NAME.
-        private: whether a repository that is new is private.
-
-    Raises:
-        UserError: if the Hub refuses it.
+    Where there is none it is made; `private` says whether a new one is.
     """
     from huggingface_hub import HfApi
 
@@ -51,7 +38,6 @@ def push(folder: Path, to: str, private: bool) -> str:
             commit_message=f"mixkd {__version__}: export",
         )  # fmt: skip
     except Exception as error:  # the Hub's own, and those of whatever it asks the network with
-        raise UserError.of(
-            "push", f"the Hub refused {to} ({reason(error)}); the export is in {folder}"
-        ) from error
+        text = f"the Hub refused {to} ({reason(error)}); the export is in {folder}"
+        raise UserError.of("push", text) from error
     return str(made)

@@ -51,11 +51,8 @@ def run_sweep(command: str, overrides: Sequence[str]) -> int:
     plan = plan_jobs(command, combinations, name)
     refusals = [p.outcome.text for p in plan if p.outcome is not None and p.outcome.status]
     if len(refusals) == len(plan):
-        for text in (
-            *dict.fromkeys(refusals),
-            f"mixkd {command}: none of {len(plan)} jobs can be run",
-        ):
-            tell(text, sys.stderr)
+        summary = f"mixkd {command}: none of {len(plan)} jobs can be run"
+        tell("\n".join([*dict.fromkeys(refusals), summary]), sys.stderr)
         return 2
     settings = settings_of(command, combinations)
     with held(Path(settings.run.root), name):

@@ -27,15 +27,7 @@ from mixkd.config.tasks import (
 from mixkd.console import is_leader, on_signal, say
 from mixkd.data.contents import IMAGES
 from mixkd.errors import InUse, UserError, shortened, shown
-from mixkd.files.layout import (
-    CHECKPOINTS,
-    CONFIG,
-    LOCK,
-    METRICS,
-    PROVENANCE,
-    RECORDS,
-    RESULTS,
-)
+from mixkd.files.layout import CHECKPOINTS, CONFIG, LOCK, METRICS, PROVENANCE, RECORDS, RESULTS
 from mixkd.files.reading import is_number
 from mixkd.files.writing import read_json, write_json, write_text
 from mixkd.redact import hidden
@@ -58,7 +50,6 @@ class Run:
     name. Making this object writes nothing but the cache of what images contain.
 
     Attributes:
-        cfg: the configuration.
         images: the sha256 of the images of each split, where they are files.
         experiment: the hash that names the experiment.
         path: the directory.
@@ -93,11 +84,7 @@ class Run:
         return metrics
 
     def refuse_changed(self) -> None:
-        """Refuse to go on with images that have been read if they are not those that name the run.
-
-        Raises:
-            UserError: if images were added, removed or changed since.
-        """
+        """Refuse to go on if images were added, removed or changed since they named the run."""
         if images_of(self.cfg) != self.images:
             raise UserError.of("data.root", "images changed while the run began; start it again")
 
@@ -118,11 +105,11 @@ class Run:
         Raises:
             UserError: if another process works in the directory.
         """
-        images = {IMAGES + split: fingerprint for split, fingerprint in self.images.items()}
-        fingerprints = {**fingerprints, **images}
         if not is_leader():
             yield
             return
+        images = {IMAGES + split: fingerprint for split, fingerprint in self.images.items()}
+        fingerprints = {**fingerprints, **images}
         self._refuse_another()
         lock = FileLock(self.path / LOCK)
         try:
@@ -135,11 +122,9 @@ class Run:
             raise InUse.of("run.dir", text) from None
         except OSError as error:
             lock.release()
-            raise UserError.of(
-                "run.dir",
-                f"{self.path} cannot be written to ({error.strerror}); take run.dir=DIR, or "
-                "run.root=DIR for all runs",
-            ) from error
+            text = f"{self.path} cannot be written to ({error.strerror})"
+            advice = "take run.dir=DIR, or run.root=DIR for all runs"
+            raise UserError.of("run.dir", f"{text}; {advice}") from error
         try:
             if self.cfg.run.force:
                 self._clear()
@@ -250,15 +235,12 @@ class Run:
         if record.is_file():
             other = read_json(record, "run.dir").get("experiment")
             if other != self.experiment:
-                raise UserError.of(
-                    "run.dir",
-                    f"{self.path} holds another experiment ({other}; this one is "
-                    f"{self.experiment}); take another directory, or leave run.dir out",
-                )
+                text = f"holds another experiment ({other}; this one is {self.experiment})"
+                advice = "take another directory, or leave run.dir out"
+                raise UserError.of("run.dir", f"{self.path} {text}; {advice}")
         elif any(path.name[0] != "." for path in self.path.iterdir()):
-            raise UserError.of(
-                "run.dir", f"{self.path} holds files that are not a run's; takes another directory"
-            )
+            text = f"{self.path} holds files that are not a run's; takes another directory"
+            raise UserError.of("run.dir", text)
 
 
 def _saved(cfg: Config) -> dict[str, Any]:

@@ -305,9 +305,9 @@ PROCESS = """
 import os, signal, sys
 from lightning.pytorch import Trainer
 from lightning.pytorch.demos.boring_classes import BoringModel
+import mixkd.launchers.job
 from mixkd.launchers import slurm
-from mixkd.launchers.job import Outcome
-from mixkd.launchers.job import Job
+from mixkd.launchers.job import Job, Outcome
 
 class Warned(BoringModel):
     def training_step(self, batch, number):
@@ -332,7 +332,7 @@ def run_job(*words, **more):
 
 for number in (signal.SIGTERM, signal.SIGUSR2):
     signal.signal(number, lambda *told: print("told", *told[:1]))
-slurm.run_job = run_job
+mixkd.launchers.job.run_job = run_job
 for state, text, queued_again in (
     ("finished", "", False),
     ("failed", "the network diverged", False),
