@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -72,19 +73,13 @@ def run_search(command: str, overrides: Sequence[str]) -> int:
                 break
     if trial_rows := table_of(study, objectives, searched):
         write_csv(folder / f"{name}.csv", trial_rows)
-        tell(as_text(trial_rows), sys.stderr)
+        cells = [
+            [f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row.values()]
+            for row in trial_rows
+        ]
+        tell(tabulate(cells, list(trial_rows[0]), "plain", disable_numparse=True), sys.stderr)
         tell(f"{folder / name}.csv")
     return worst(outcomes)
-
-
-class _NoLock:
-    """Stands for Optuna's lock of a journal."""
-
-    def acquire(self) -> bool:
-        return True
-
-    def release(self) -> None:
-        pass
 
 
 def open_study(journal: Path, name: str, objectives: Sequence[str]) -> Any:
@@ -100,7 +95,7 @@ def open_study(journal: Path, name: str, objectives: Sequence[str]) -> Any:
         os.truncate(journal, written.rfind(b"\n") + 1)
     try:
         directions: Any = [DIRECTIONS[objective] for objective in objectives]
-        unlocked: Any = _NoLock()
+        unlocked: Any = SimpleNamespace(acquire=lambda: True, release=lambda: None)
         storage = optuna.storages.JournalStorage(JournalFileBackend(str(journal), unlocked))
         return optuna.create_study(
             study_name=name, storage=storage, directions=directions, load_if_exists=True
@@ -125,23 +120,15 @@ def next_batch(study: Any, searched: dict[str, Any], at_once: int, most: int) ->
         first = number - number % at_once
         if begun and begun[0].number < first:
             break  # the next batch learns from this one
-        params = proposed(study, searched, number, first)
+        earlier: Any = optuna.create_study(
+            directions=study.directions, sampler=optuna.samplers.TPESampler(seed=number)
+        )
+        earlier.add_trials([trial for trial in completed(study) if trial.number < first])
+        params = earlier.ask(searched).params
         made = optuna.create_trial(state=running, params=params, distributions=searched)
         study.add_trial(made)
         begun.append(study.trials[number])
     return [optuna.Trial(study, trial._trial_id) for trial in begun]
-
-
-def proposed(study: Any, searched: dict[str, Any], number: int, first: int) -> dict[str, Any]:
-    """Return what trial `number` tries, knowing the trials before `first`."""
-    import optuna
-
-    earlier: Any = optuna.create_study(
-        directions=study.directions, sampler=optuna.samplers.TPESampler(seed=number)
-    )
-    earlier.add_trials([trial for trial in completed(study) if trial.number < first])
-    params: dict[str, Any] = earlier.ask(searched).params
-    return params
 
 
 def completed(study: Any) -> list[Any]:
@@ -203,12 +190,3 @@ def table_of(
         }
         for number, trial in enumerate(completed(study), start=1)
     ]
-
-
-def as_text(rows: Sequence[dict[str, Any]]) -> str:
-    """Return the table in columns, numbers with four digits."""
-    cells = [
-        [f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()]
-        for row in rows
-    ]
-    return tabulate(cells, list(rows[0]), "plain", disable_numparse=True)

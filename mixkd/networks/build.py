@@ -59,12 +59,10 @@ def timm_core(
     except (OSError, RuntimeError) as error:
         if not pretrained:
             raise
-        raise UserError.of(
-            key,
-            f"the weights of {name} could not be fetched ({str(error).splitlines()[0]}); give a "
-            "file (network.pretrained=FILE), name a mirror (HF_ENDPOINT=URL in the environment), "
-            "or start from random weights (network.pretrained=false)",
-        ) from error
+        text = f"the weights of {name} could not be fetched ({str(error).splitlines()[0]}); "
+        text += "give a file (network.pretrained=FILE), name a mirror (HF_ENDPOINT=URL in the "
+        text += "environment), or start from random weights (network.pretrained=false)"
+        raise UserError.of(key, text) from error
     if isinstance(pretrained, str):
         path = Path(pretrained)
         spare = tuple(f"{head}." for head in head_names(core))
@@ -179,11 +177,9 @@ def _factory_and_args(
     if "num_classes" in parameters or takes_any:
         args.setdefault("num_classes", classes)
     if isinstance(pretrained, str) and "pretrained" not in parameters:
-        raise UserError.of(
-            f"{key}.pretrained",
-            f"got a file; {cfg.label} has no argument `pretrained` that reads one; take "
-            f"{key}.weights=FILE, or a timm network (network=timm network.name=NAME)",
-        )
+        text = f"got a file; {cfg.label} has no argument `pretrained` that reads one; take "
+        text += f"{key}.weights=FILE, or a timm network (network=timm network.name=NAME)"
+        raise UserError.of(f"{key}.pretrained", text)
     if "pretrained" in parameters or takes_any:
         args |= {} if pretrained is None else {"pretrained": pretrained}
     elif pretrained:

@@ -129,12 +129,9 @@ def _check_answer(answer: object, shape: tuple[int, int], key: str, when: str = 
     logits: object = logits_of(answer)
     if not isinstance(logits, Tensor) or logits.shape != shape or not logits.is_floating_point():
         images = "two" if shape[0] == 2 else shape[0]
-        raise UserError.of(
-            key,
-            f"gives {_described(logits)} for {images} images{when}; takes logits of shape "
-            f"{shape}, one for each class of the data ({key}.args={{num_classes: {shape[1]}}} is "
-            "passed to a factory)",
-        )
+        text = f"gives {_described(logits)} for {images} images{when}; takes logits of shape "
+        text += f"{shape}, one for each class of the data ({key}.args={{num_classes: {shape[1]}}} "
+        raise UserError.of(key, f"{text}is passed to a factory)")
     if answer is not logits:
         say(f"{key}: returns {_described(answer)}{when}: the logits are taken, the others not")
     return logits

@@ -61,18 +61,13 @@ def fill_network(raw: dict[str, Any], section: str, network: dict[str, Any]) -> 
     factory = network.get("factory") or saved["network"].get("factory")
     if factory != network.get("factory") and not is_trusted(factory, raw.get("trust")):
         package = shortened(str(factory).partition(".")[0])
-        yield Problem(
-            key_of_origin,
-            f"that {kind} names the callable {shortened(str(factory))}; mixkd calls it only if "
-            f"you trust its package: trust=[{package}]",
-        )
+        text = f"that {kind} names the callable {shortened(str(factory))}; mixkd calls it only if"
+        yield Problem(key_of_origin, f"{text} you trust its package: trust=[{package}]")
     for key in ("name", "factory", "head"):
-        if network.get(key) is not None and network[key] != saved["network"].get(key):
-            yield Problem(
-                f"{section}.{key}",
-                f"got {shown(network[key])} beside {origin} of "
-                f"{shown(saved['network'].get(key))}; leave it out",
-            )
+        value, saved_value = network.get(key), saved["network"].get(key)
+        if value is not None and value != saved_value:
+            text = f"got {shown(value)} beside {origin} of {shown(saved_value)}; leave it out"
+            yield Problem(f"{section}.{key}", text)
     for key, value in without_file(saved["network"]).items():
         if network.get(key) is None and key not in ("run", "export"):
             network[key] = value
@@ -83,11 +78,8 @@ def fill_network(raw: dict[str, Any], section: str, network: dict[str, Any]) -> 
     by_settings = str(raw["data"].get("source")) not in SPLITS
     distilled = section == "teacher" and raw["task"] == "distill"
     if distilled and by_settings and (differs := other_split(saved["data"], raw["data"])):
-        yield Problem(
-            key_of_origin,
-            f"{network[kind]} may have trained on the images that select here: its {differs}; "
-            "take the same",
-        )
+        text = f"may have trained on the images that select here: its {differs}; take the same"
+        yield Problem(key_of_origin, f"{network[kind]} {text}")
 
 
 def _weights_and_config(origin: str, kind: str, key: str) -> tuple[Path, dict[str, Any]]:
@@ -172,11 +164,9 @@ def _other_images(
     if not places:
         return
     size = "" if data.get("size") is None else f" data.size={data['size']}"
-    yield Problem(
-        "data.root",
-        f"got {shown(root)}, which holds other images in {', '.join(f'{p}/' for p in places)} than "
-        f"{of} was made of; data={source} data.root=DIR{size} measures on others",
-    )
+    text = f"got {shown(root)}, which holds other images in {', '.join(f'{p}/' for p in places)} "
+    text += f"than {of} was made of; data={source} data.root=DIR{size} measures on others"
+    yield Problem("data.root", text)
 
 
 def _baselines(raw: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -44,6 +44,9 @@ HARMLESS: list[Any] = [
 ]  # fmt: skip
 
 
+TimmModel = tuple[str, Mapping[str, Any]]  # timm's name, and the arguments that a core is made with
+
+
 def read_tensors(path: Path, key: str) -> tuple[Any, list[str] | None]:
     """Return what a file of tensors holds, and the class names where mixkd saved them.
 
@@ -70,9 +73,8 @@ def read_tensors(path: Path, key: str) -> tuple[Any, list[str] | None]:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         if isinstance(error, pickle.UnpicklingError) and zipped:
             reason = _needed_globals(path) or reason
-        raise UserError.of(
-            key, f"{path} cannot be read as safetensors or a plain state dict: {reason}"
-        ) from error
+        text = f"{path} cannot be read as safetensors or a plain state dict: {reason}"
+        raise UserError.of(key, text) from error
 
 
 def _needed_globals(path: Path) -> str | None:
@@ -82,17 +84,12 @@ def _needed_globals(path: Path) -> str | None:
             names = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
     except Exception:  # the pickle is damaged: its reader has said so
         return None
-    if not names:
-        return None
-    return f"it holds {first_few(names)}, which mixkd does not call; save the state dict alone"
+    advice = "which mixkd does not call; save the state dict alone"
+    return f"it holds {first_few(names)}, {advice}" if names else None
 
 
 def load_weights(
-    core: nn.Module,
-    path: Path,
-    key: str,
-    classes: Sequence[str],
-    model: tuple[str, Mapping[str, Any]] | None = None,
+    core: nn.Module, path: Path, key: str, classes: Sequence[str], model: TimmModel | None = None
 ) -> None:
     """Load weights strictly into a core, found in the file by its names and shapes.
 
@@ -103,9 +100,8 @@ def load_weights(
         core: the network that the names and shapes have to fit.
         path: the file.
         key: the configuration key that named it, for messages.
-        classes: the names of the data's classes.
-        model: timm's name of the core and the arguments it was made with, where timm may convert
-            other names and sizes.
+        classes: the names of the classes of the data.
+        model: what timm makes the core of, where it may convert other names and sizes.
 
     Raises:
         UserError: if names, shapes or classes differ, or values are not finite; it says which.
@@ -114,22 +110,16 @@ def load_weights(
     if trained_on is None and sorted(names := _config_classes(path)) == sorted(classes):
         trained_on = names  # others may be the same classes, spelt in another way
     if trained_on is not None and trained_on != list(classes):
-        raise UserError.of(
-            key,
-            f"{path} was trained on the {len(trained_on)} classes {first_few(trained_on)}; "
-            f"the data has the {len(classes)} classes {first_few(classes)}",
-        )
+        text = f"{path} was trained on the {len(trained_on)} classes {first_few(trained_on)}; "
+        text += f"the data has the {len(classes)} classes {first_few(classes)}"
+        raise UserError.of(key, text)
     fit_weights(core, content, path, key, model=model)
 
 
 def fit_weights(
-    core: nn.Module,
-    content: Any,
-    path: Path,
-    key: str,
-    spare: tuple[str, ...] = (),
-    model: tuple[str, Mapping[str, Any]] | None = None,
-) -> None:
+    core: nn.Module, content: Any, path: Path, key: str, spare: tuple[str, ...] = (),
+    model: TimmModel | None = None,
+) -> None:  # fmt: skip
     """Load what of a file fits a core, as `load_weights` does whatever the classes.
 
     The tensors whose names begin as one of `spare` does, such as `head.`, stay as they are.
@@ -146,10 +136,8 @@ def fit_weights(
     learned = {name for name, _ in core.named_parameters()}
     measured = [name for name in read if name in learned or "running_" in name]
     if wrong := sorted(name for name in measured if not weights[name].isfinite().all()):
-        raise UserError.of(
-            key,
-            f"{path} holds values that are not finite, in {first_few(wrong)}; takes another file",
-        )
+        text = f"{path} holds values that are not finite, in {first_few(wrong)}"
+        raise UserError.of(key, f"{text}; takes another file")
     core.load_state_dict(weights)
 
 
