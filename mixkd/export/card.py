@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mixkd import __version__
 from mixkd.console import printable
-from mixkd.networks.hub import PREFIX
+from mixkd.networks.origin import PREFIX
 from mixkd.redact import hide
 from mixkd.report.table import as_markdown, metrics_table
 from mixkd.runs.provenance import PACKAGES

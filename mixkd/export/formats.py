@@ -93,7 +93,7 @@ def save_onnx(
         text = f"onnx takes {error.name}, which is not there: pip install 'mixkd[onnx]'"
         raise UserError.of("format", text) from error
     path = folder / "model.onnx"
-    with _quiet(), _refusing("onnx"):
+    with _exporting("onnx"):
         written = torch.onnx.export(
             program, (_example(shape),), dynamo=True, opset_version=OPSET, verbose=False,
             input_names=[INPUT], output_names=[OUTPUT],
@@ -113,7 +113,7 @@ def save_torch(
 ) -> Ask:
     """Write model.pt2, described in `mixkd.json` within it; return torch's way to ask it."""
     path = folder / "model.pt2"
-    with _quiet(), _refusing("torch"):
+    with _exporting("torch"):
         traced = torch.export.export(
             program, (_example(shape),), dynamic_shapes={INPUT: {0: torch.export.Dim("batch")}}
         )
@@ -139,22 +139,16 @@ def _example(shape: tuple[int, int]) -> Tensor:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Leave out what the exporters say of themselves."""
+def _exporting(name: str) -> Iterator[None]:
+    """Leave out what the exporters say of themselves; refuse a network that they fail on."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
-    finally:
-        logging.disable(before)
-
-
-@contextmanager
-def _refusing(name: str) -> Iterator[None]:
-    try:
-        yield
     except Exception as error:  # whatever an exporter makes of a network
         text = f"got {name}, which cannot hold this network ({first_line(error)})"
         raise UserError.of("format", f"{text}; take format=safetensors") from error
+    finally:
+        logging.disable(before)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mixkd import __version__
 from mixkd.errors import UserError
-from mixkd.networks.hub import FILES, PREFIX, reason
+from mixkd.networks.origin import FILES, PREFIX, reason
 
 # What an export may hold.
 WRITTEN = {

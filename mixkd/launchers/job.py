@@ -27,27 +27,6 @@ State = Literal["finished", "skipped", "submitted", "failed", "refused", "interr
 STATUS = {"failed": 1, "refused": 2, "interrupted": 130}  # of the other states it is 0
 
 
-def continuing(overrides: Sequence[str], path: str) -> tuple[str, ...]:
-    """Return the overrides that continue a job: without run.force once it has started over.
-
-    A finished run that is still at the path of the job's run has yet to be removed.
-    """
-    if not path or read_status(Path(path)).get("state") == "finished":
-        return tuple(overrides)
-    return tuple(o for o in overrides if o.lstrip("+").partition("=")[0] != "run.force")
-
-
-def to_continue(overrides: Sequence[str], path: str) -> str:
-    """Return what a user types to continue a job."""
-    forced = continuing(overrides, path) != tuple(overrides)
-    return f"the same command {'without run.force ' if forced else ''}continues it"
-
-
-def was_stopped(command: str, overrides: Sequence[str], path: str) -> str:
-    """Return what is said of a job that was interrupted, and what continues it."""
-    return f"mixkd {command}: interrupted; {to_continue(overrides, path)}"
-
-
 @dataclass(frozen=True)
 class Job:
     """What is to be run: finetune, distill or evaluate with the user's overrides."""
@@ -60,6 +39,22 @@ class Job:
     path: str = ""  # of its run directory, where that is known
     waits: bool = False  # as in `run_job`
     inventory: str = ""  # a file of what has been listed of its images
+
+    def continued(self) -> "Job":
+        """Return the job that continues this one: without run.force once it has started over.
+
+        A finished run that is still at its path has yet to be removed.
+        """
+        if not self.path or read_status(Path(self.path)).get("state") == "finished":
+            return self
+        kept = (o for o in self.overrides if o.lstrip("+").partition("=")[0] != "run.force")
+        return replace(self, overrides=tuple(kept))
+
+    @property
+    def advice(self) -> str:
+        """What a user types to continue it."""
+        forced = self.continued() != self
+        return f"the same command {'without run.force ' if forced else ''}continues it"
 
 
 def with_inventory(jobs: Sequence[Job], path: Path) -> list[Job]:
@@ -106,7 +101,8 @@ class Outcome:
 
 def interrupted(job: Job) -> Outcome:
     """Return the outcome of a job that the user stopped."""
-    return Outcome("interrupted", job.path, text=was_stopped(job.command, job.overrides, job.path))
+    text = f"mixkd {job.command}: interrupted; {job.advice}"
+    return Outcome("interrupted", job.path, text=text)
 
 
 def causes(outcomes: Iterable[Outcome]) -> list[Outcome]:
@@ -165,7 +161,7 @@ def run_job(
     except UserError as error:
         return Outcome("refused", path, text=explain(command, error, full))
     except KeyboardInterrupt:
-        return Outcome("interrupted", path, text=was_stopped(command, overrides, path))
+        return interrupted(Job(command, tuple(overrides), path=path))
     except (Exception, SystemExit) as error:  # a stranger's module may exit when imported
         # A full disk, a network that diverged or another process that ended, and said why, is no
         # fault of the program's: no traceback.

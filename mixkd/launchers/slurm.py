@@ -24,16 +24,7 @@ from mixkd.config.launcher import SlurmConfig
 from mixkd.console import is_leader, tell
 from mixkd.errors import UserError
 from mixkd.files.writing import read_json, write_json
-from mixkd.launchers.job import (
-    Job,
-    Outcome,
-    causes,
-    continuing,
-    interrupted,
-    run_in_process,
-    to_continue,
-    with_inventory,
-)
+from mixkd.launchers.job import Job, Outcome, causes, interrupted, run_in_process, with_inventory
 from mixkd.runs.status import is_held, read_status, write_status
 
 NAME = "mixkd"
@@ -85,11 +76,11 @@ class SlurmJob:
         if cores := os.environ.get("SLURM_CPUS_PER_TASK"):
             torch.set_num_threads(int(cores))
         if int(os.environ.get("SLURM_RESTART_COUNT", "0")):  # by SLURM, as after a node's failure
-            self.job = self._continuing()
+            self.job = self.job.continued()
         outcome = run_in_process(self.job)
         if out_of_time := "timed-out too many times" in outcome.text:
-            why = f"{OUT_OF_TIME}; {to_continue(self.job.overrides, self.job.path)}"
-            outcome = replace(outcome, text=f"mixkd {self.job.command}: failed: {why}")
+            text = f"mixkd {self.job.command}: failed: {OUT_OF_TIME}; {self.job.advice}"
+            outcome = replace(outcome, text=text)
         if outcome.text or is_leader():
             outcome.show()
         # SLURM may end submitit's `scontrol requeue` with the job, which then seems to have failed.
@@ -103,10 +94,7 @@ class SlurmJob:
         import submitit
 
         self.queued_again = True
-        return submitit.helpers.DelayedSubmission(SlurmJob(self._continuing()))
-
-    def _continuing(self) -> Job:
-        return replace(self.job, overrides=continuing(self.job.overrides, self.job.path))
+        return submitit.helpers.DelayedSubmission(SlurmJob(self.job.continued()))
 
 
 def make_executor(launcher: SlurmConfig, folder: Path, devices: int) -> Any:

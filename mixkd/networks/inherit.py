@@ -12,10 +12,10 @@ from mixkd.data.corruption_names import FOLDERS
 from mixkd.errors import Problem, UserError, shortened, shown
 from mixkd.files.reading import Damaged, refuse_link_out
 from mixkd.files.writing import file_fingerprint
-from mixkd.networks.hub import fetched
 from mixkd.networks.origin import (
     SAVED,
     WEIGHTS,
+    fetched,
     is_trusted,
     other_split,
     saved_config,
@@ -35,8 +35,13 @@ def fill_from_runs(raw: dict[str, Any]) -> Iterator[Problem]:
         if data.get("source") == "imagenet_c" and data["size"] is None:
             data["size"] = 224
     yield from find_teacher(raw)
-    others = {name: raw.get(name) for name in ("teacher", "student")} | dict(_baselines(raw))
-    for section, network in others.items():
+    networks = {name: raw.get(name) for name in ("teacher", "student")}
+    if isinstance(baselines := raw.get("baselines"), dict):
+        for name, run in baselines.items():  # of each a network, in its place
+            if isinstance(run, str):
+                baselines[name] = shipped_values("network", "_none") | {"run": run}
+                networks[f"baselines.{name}"] = baselines[name]
+    for section, network in networks.items():
         if isinstance(network, dict):
             yield from fill_network(raw, section, network)
 
@@ -143,38 +148,26 @@ def _inherit_data(raw: dict[str, Any], saved: dict[str, Any], of: Path) -> Itera
         # An export looks at test images alone.
         reported = "test" if "test" in saved["images"] else "val"
         splits = SPLITS[source] if raw["task"] == "evaluate" else (reported,)
-        problems = _other_images(data, saved["images"], of, splits)
-        if "weights" in saved:  # an export has no root: the user has said where images are
-            for problem in problems:
-                say(str(problem))
-        else:
-            yield from problems
+        problem = _other_images(data, saved["images"], of, splits)
+        if problem and "weights" in saved:  # an export has no root: the user says where
+            say(str(problem))
+        elif problem:
+            yield problem
 
 
 def _other_images(
     data: dict[str, Any], recorded: dict[str, str], of: Path, splits: Sequence[str]
-) -> Iterator[Problem]:
-    """Yield what is wrong where the images in a folder are not those of a run or an export."""
+) -> Problem | None:
+    """Return what is wrong where the images in a folder are not those of a run or an export."""
     source, root = data["source"], data["root"]
     if not recorded:
         say(f"{of} does not say which images it is of: those in {root} are taken to be the same")
-        return
+        return None
     here = split_contents(source, root, data["cache_dir"])
     places = [split for split in splits if here.get(split) != recorded.get(split)]
     if not places:
-        return
+        return None
     size = "" if data.get("size") is None else f" data.size={data['size']}"
     text = f"got {shown(root)}, which holds other images in {', '.join(f'{p}/' for p in places)} "
     text += f"than {of} was made of; data={source} data.root=DIR{size} measures on others"
-    yield Problem("data.root", text)
-
-
-def _baselines(raw: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Turn `baselines: {NAME: DIR}` into networks, in place; yield them as sections."""
-    baselines = raw.get("baselines")
-    if not isinstance(baselines, dict):
-        return
-    for name, run in baselines.items():
-        if isinstance(run, str):
-            baselines[name] = shipped_values("network", "_none") | {"run": run}
-            yield f"baselines.{name}", baselines[name]
+    return Problem("data.root", text)

@@ -1,22 +1,29 @@
-"""What a run or an export says of its network and its data, and which callables are trusted.
+"""Runs and exports: where they are, what they say of network and data, and what may be called.
 
 Needs no torch.
 """
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mixkd import __version__
 from mixkd.config.data import DataConfig
 from mixkd.config.fields import SPLIT, keys
 from mixkd.config.shipped import shipped_values
 from mixkd.data.contents import IMAGES
+from mixkd.errors import UserError
 from mixkd.files.reading import Damaged, read_mapping
 
 # What says how the network of a run, or of an export, is built; and its weights.
 SAVED = {"run": "config.yaml", "export": "config.json"}
 WEIGHTS = {"run": "weights.safetensors", "export": "model.safetensors"}
+
+# What is read of an export, and what begins the address of one on the Hugging Face Hub.
+FILES = (SAVED["export"], WEIGHTS["export"])
+PREFIX = "hf_hub:"
 
 MOST_CLASSES = 2**20
 
@@ -29,6 +36,34 @@ SAFE_FACTORY = re.compile(
     r"mixkd\.networks\.mobilenetv2|mixkd\.networks\.cifar\.\w+\.\w+"
     r"|torch\.nn\.[A-Z]\w*|torchvision\.models\.[a-z]\w*"
 )
+
+
+def fetched(export: str, key: str) -> Path:
+    """Return a folder, or what hf_hub:USER/NAME[@REVISION] is downloaded to, once for all."""
+    if not export.startswith(PREFIX):
+        folder = Path(os.path.expanduser(export))
+        if not os.path.isfile(folder / FILES[0]):
+            text = f"got {export!r}; no export there: the folder holds a {FILES[0]}"
+            raise UserError.of(key, text)
+        return folder
+    from huggingface_hub import snapshot_download
+
+    name, _, revision = export.removeprefix(PREFIX).partition("@")
+    try:
+        return Path(
+            snapshot_download(
+                name, revision=revision or None, allow_patterns=list(FILES),
+                library_name="mixkd", library_version=__version__,
+            )
+        )  # fmt: skip
+    except (OSError, ValueError) as error:
+        text = f"got {export!r}, which the Hub did not give: {reason(error)}"
+        raise UserError.of(key, text) from error
+
+
+def reason(error: Exception) -> str:
+    """Return what the Hub said in refusing, in one line."""
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def with_moved(saved: Any) -> Any:

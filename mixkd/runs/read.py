@@ -196,12 +196,10 @@ class FoundRun:
     def recipe(self) -> str:
         """Its setting, whatever its teacher's weights are: each seed may have its own teacher."""
         schema = TASKS.get(self.task, EvaluateConfig)
-        kept = pruned(schema, self.config, PLACE, REPEAT, content=self._begun_from)
+        # A file of pretrained weights counts by its content, wherever it lies.
+        start = self.fingerprint("start")
+        kept = pruned(schema, self.config, PLACE, REPEAT, content=lambda path: start or path)
         return as_text(without_void(self.config, kept))
-
-    def _begun_from(self, path: str) -> str:
-        """Return what stands for the file of pretrained weights: what it held, wherever it lies."""
-        return self.fingerprint("start") or path
 
     def _damaged(self) -> list[str]:
         """Return which of its files are there but cannot be used."""

@@ -15,7 +15,6 @@ import yaml
 from filelock import FileLock, Timeout
 
 from mixkd.config.analyses import analysis_files
-from mixkd.config.method import LabelMethodConfig, TeacherMethodConfig
 from mixkd.config.tasks import (
     Config,
     DistillConfig,
@@ -131,8 +130,10 @@ class Run:
             self._remove_stale()
             self._refuse_other_data(fingerprints)
             self._write_provenance(fingerprints, device)  # first: it marks the directory
-            saved = yaml.safe_dump(hidden(_saved(self.cfg)), sort_keys=False)
-            write_text(self.path / CONFIG, saved)
+            saved = self.cfg.model_dump()
+            if saved["data"].get("root") is not None:  # it means the same from any folder
+                saved["data"]["root"] = os.path.abspath(saved["data"]["root"])
+            write_text(self.path / CONFIG, yaml.safe_dump(hidden(saved), sort_keys=False))
             began = read_status(self.path).get("started") if self._goes_on() else None
             self.status("running", started=began or _now())
             try:
@@ -243,22 +244,18 @@ class Run:
             raise UserError.of("run.dir", text)
 
 
-def _saved(cfg: Config) -> dict[str, Any]:
-    """Return what config.yaml holds: where images lie means the same from any folder."""
-    saved = cfg.model_dump()
-    if saved["data"].get("root") is not None:
-        saved["data"]["root"] = os.path.abspath(saved["data"]["root"])
-    return saved
-
-
 def readable_name(cfg: Config) -> str:
     """Return the part of a run's directory name that is for people."""
+    method = ""
+    if isinstance(cfg, TrainingConfig):  # with the kind of mixing where that is not mixup
+        kind = "mixup" if cfg.method.mix is None else cfg.method.mix.kind
+        method = cfg.method.name.replace("mixup", kind)
     match cfg:
         case FinetuneConfig():
-            parts = [cfg.network.label, method_name(cfg.method), f"s{cfg.seed}"]
+            parts = [cfg.network.label, method, f"s{cfg.seed}"]
         case DistillConfig():
             temperature = cfg.temperature if cfg.temperature == "sigma" else f"T{cfg.temperature:g}"
-            taught = f"{method_name(cfg.method)}-from-{cfg.teacher.label}"
+            taught = f"{method}-from-{cfg.teacher.label}"
             parts = [cfg.student.label, taught, temperature, f"s{cfg.seed}"]
         case EvaluateConfig():
             trained = Path(cfg.network.run).resolve().name if cfg.network.run else cfg.network.label
@@ -268,12 +265,6 @@ def readable_name(cfg: Config) -> str:
     if isinstance(cfg, TrainingConfig) and cfg.protocol != "none":
         parts.append(cfg.protocol)
     return "-".join(parts).replace("/", "_")
-
-
-def method_name(method: LabelMethodConfig | TeacherMethodConfig) -> str:
-    """Return the method's name, with the kind of mixing where that is not mixup."""
-    kind = "mixup" if method.mix is None else method.mix.kind
-    return method.name.replace("mixup", kind)
 
 
 def _now() -> str:
