@@ -56,7 +56,6 @@ def card(facts: Facts) -> str:
     templates = Environment(loader=PackageLoader("mixkd.export", "."), undefined=StrictUndefined)
     templates.filters["code"] = code
     record, training, address = facts.record["mixkd"], facts.training, facts.address
-    height, width = record["view"]
     command = facts.provenance.get("command")
     command = command if isinstance(command, list) else []
     table = ""
@@ -79,8 +78,8 @@ def card(facts: Facts) -> str:
         format=facts.format,
         by_timm=facts.by_timm,
         hub_name=(address or "").removeprefix(PREFIX),
-        height=height,
-        width=width,
+        height=record["view"][0],
+        width=record["view"][1],
         preprocessing=facts.record["pretrained_cfg"],
         making=_making(facts),
         command=" ".join(without_places(str(part)) for part in command),

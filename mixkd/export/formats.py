@@ -30,11 +30,8 @@ class Program(nn.Module):
     """A network with its resizing and normalisation, in operations that every runtime has.
 
     Bilinear resizing with antialiasing, which few runtimes have, is linear in the rows and in the
-    columns: two matrices, found by resizing the identity, do just that.
-
-    Args:
-        network: in eval mode.
-        shape: height and width of the images that it is given.
+    columns: two matrices, found by resizing the identity, do just that for images of this height
+    and width.
     """
 
     mean: Tensor

@@ -31,13 +31,13 @@ def push(folder: Path, to: str, private: bool) -> str:
 
     api = HfApi(library_name="mixkd", library_version=__version__)
     try:
-        made = api.create_repo(to.removeprefix(PREFIX), private=private, exist_ok=True)
+        repository = api.create_repo(to.removeprefix(PREFIX), private=private, exist_ok=True)
         # Of an export that was there before, nothing may be taken for a part of this one.
         api.upload_folder(
-            repo_id=made.repo_id, folder_path=folder, delete_patterns=sorted(WRITTEN),
+            repo_id=repository.repo_id, folder_path=folder, delete_patterns=sorted(WRITTEN),
             commit_message=f"mixkd {__version__}: export",
         )  # fmt: skip
     except Exception as error:  # the Hub's own, and those of whatever it asks the network with
         text = f"the Hub refused {to} ({reason(error)}); the export is in {folder}"
         raise UserError.of("push", text) from error
-    return str(made)
+    return str(repository)

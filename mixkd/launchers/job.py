@@ -47,8 +47,8 @@ class Job:
         """
         if not self.path or read_status(Path(self.path)).get("state") == "finished":
             return self
-        kept = (o for o in self.overrides if o.lstrip("+").partition("=")[0] != "run.force")
-        return replace(self, overrides=tuple(kept))
+        unforced = [o for o in self.overrides if o.lstrip("+").partition("=")[0] != "run.force"]
+        return replace(self, overrides=tuple(unforced))
 
     @property
     def advice(self) -> str:

@@ -48,7 +48,7 @@ def run_jobs(
     context = _fork_server({job.command for job in jobs})
     outcomes: list[Outcome | None] = [None] * len(jobs)
     running: dict[int, ActiveJob] = {}
-    pending, stopping, asked = list(range(len(jobs))), False, False
+    pending, stopping, was_interrupted = list(range(len(jobs))), False, False
     with (
         on_signal(signal.default_int_handler, signal.SIGTERM),  # as Ctrl-C
         TemporaryDirectory(prefix="mixkd-") as folder,
@@ -58,8 +58,8 @@ def run_jobs(
             while running or (pending and not stopping):
                 try:
                     while pending and len(running) < parallel and not stopping:
-                        taken = {active.slot for active in running.values()}
-                        slot = min(set(range(parallel)) - taken)
+                        busy = {active.slot for active in running.values()}
+                        slot = min(set(range(parallel)) - busy)
                         number = pending.pop(0)
                         running[number] = ActiveJob(jobs[number], slot)
                         running[number].start(context, parallel)
@@ -74,16 +74,16 @@ def run_jobs(
                                 for active in running.values():
                                     active.interrupt()
                 except KeyboardInterrupt:
-                    if asked:
+                    if was_interrupted:
                         raise  # twice: at once, then
-                    stopping = asked = True
+                    stopping = was_interrupted = True
                     for active in running.values():
                         active.interrupt()
         finally:
             for active in running.values():
                 active.kill()
                 _write_end(active.job, interrupted(active.job))
-    if asked:
+    if was_interrupted:
         return [o or interrupted(job) for job, o in zip(jobs, outcomes, strict=True)]
     return outcomes
 
@@ -125,15 +125,15 @@ class ActiveJob:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]  # a free one
         for rank in range(self.job.devices):
-            ours, theirs = context.Pipe(duplex=False)
+            receiver, sender = context.Pipe(duplex=False)
             place = Place(rank, self.job.devices, port, self.slot, parallel)
             # The environment goes along: the server's is that of its start.
-            args = (self.job, place, dict(os.environ), theirs)
+            args = (self.job, place, dict(os.environ), sender)
             process = context.Process(target=work, args=args)
             process.start()
-            theirs.close()
+            sender.close()
             self.processes.append(process)
-            self.connections.append(ours)
+            self.connections.append(receiver)
 
     def hear(self, rank: int) -> None:
         """Take one message of a process: a line to print, or how the job ended."""

@@ -98,14 +98,11 @@ class _Lines(io.TextIOBase):
         with self._lock:
             *lines, self._rest = (self._rest + text).split("\n")
             for line in lines:
-                self._send(line)
+                if not self._parent.closed:
+                    self._parent.send((self._kind, line))
         return len(text)
 
     def end(self) -> None:
         """Send what is left without an end of line."""
         if self._rest:
             self.write("\n")
-
-    def _send(self, line: str) -> None:
-        if not self._parent.closed:
-            self._parent.send((self._kind, line))

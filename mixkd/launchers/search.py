@@ -125,8 +125,8 @@ def next_batch(study: Any, searched: dict[str, Any], at_once: int, most: int) ->
         )
         earlier.add_trials([trial for trial in completed(study) if trial.number < first])
         params = earlier.ask(searched).params
-        made = optuna.create_trial(state=running, params=params, distributions=searched)
-        study.add_trial(made)
+        new_trial = optuna.create_trial(state=running, params=params, distributions=searched)
+        study.add_trial(new_trial)
         begun.append(study.trials[number])
     return [optuna.Trial(study, trial._trial_id) for trial in begun]
 

@@ -117,7 +117,7 @@ def make_executor(launcher: SlurmConfig, folder: Path, devices: int) -> Any:
     srun = ["--kill-on-bad-exit=1"]
     if launcher.cpus_per_task is not None:  # since SLURM 22.05 srun asks for itself
         srun.append(f"--cpus-per-task={launcher.cpus_per_task}")
-    asked = {
+    parameters = {
         "name": NAME,
         "nodes": 1,
         "tasks_per_node": devices,
@@ -132,7 +132,7 @@ def make_executor(launcher: SlurmConfig, folder: Path, devices: int) -> Any:
         "slurm_srun_args": srun,
         "slurm_additional_parameters": {"requeue": True},  # a cluster may forbid it by default
     }
-    executor.update_parameters(**{key: v for key, v in asked.items() if v is not None})
+    executor.update_parameters(**{key: v for key, v in parameters.items() if v is not None})
     return executor
 
 
@@ -213,11 +213,11 @@ def _submitted(jobs: Sequence[Job], launcher: SlurmConfig, folder: Path) -> dict
             continue
         try:
             with _outside_of_any_job():
-                made = executor.submit_array([SlurmJob(listed[k]) for k in numbers])
+                new_jobs = executor.submit_array([SlurmJob(listed[k]) for k in numbers])
         except RuntimeError as error:
             why = str(error).strip().rpartition("\n")[2]
             raise UserError.of("launcher", f"SLURM refuses: {why}") from error
-        for number, submitted in zip(numbers, made, strict=True):
+        for number, submitted in zip(numbers, new_jobs, strict=True):
             record = {"job": submitted.job_id, "processes": submitted.num_tasks}
             write_json(_record_of(jobs[number], folder), record)
             _say(jobs[number], f"submitted as {submitted.job_id}", submitted)
@@ -258,20 +258,17 @@ def _states() -> dict[str, str] | None:
     return dict(line.split("|", 1) for line in queue.stdout.split())
 
 
-def _tasks(submitted: Any) -> list[Any]:
-    return [submitted.task(rank) for rank in range(submitted.num_tasks)]
-
-
 def _results_are_there(submitted: Any) -> bool:
     folder = submitted.paths.folder
     if folder.is_dir():
         os.listdir(folder)  # a network file system looks anew
-    return all(task.paths.result_pickle.is_file() for task in _tasks(submitted))
+    tasks = map(submitted.task, range(submitted.num_tasks))
+    return all(task.paths.result_pickle.is_file() for task in tasks)
 
 
 def _judged(job: Job, submitted: Any, state: str) -> Outcome:
     """Return how a job ended: as its processes said, or else as SLURM and its log do."""
-    tasks = _tasks(submitted)
+    tasks = [submitted.task(rank) for rank in range(submitted.num_tasks)]
     outcomes = {k: _read(job, t) for k, t in enumerate(tasks) if t.paths.result_pickle.is_file()}
     if 0 in outcomes and not outcomes[0].status:
         return outcomes[0]

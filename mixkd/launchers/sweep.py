@@ -214,8 +214,8 @@ def carry_out(
             Job("finetune", overrides, label=f"[teacher {k}/{len(teachers)}] ", waits=True)
             for k, overrides in enumerate(teachers, start=1)
         ]
-        made = _launch(jobs, settings, waits=True)
-        states = [outcome.state for outcome in made if outcome is not None]
+        teacher_outcomes = _launch(jobs, settings, waits=True)
+        states = [outcome.state for outcome in teacher_outcomes if outcome is not None]
         if "interrupted" in states and not {"failed", "refused"} & {*states}:
             return [(planned.job, planned.outcome or interrupted(planned.job)) for planned in plan]
         plan = plan_again()
@@ -234,9 +234,10 @@ def carry_out(
             outcomes[k] = outcome
     for k, planned in enumerate(plan):
         if planned.twin is not None:
-            same = outcomes[planned.twin]
-            finished = same is not None and same.state == "finished"
-            outcomes[k] = replace(same, state="skipped") if same and finished else same
+            outcome = outcomes[planned.twin]
+            if outcome is not None and outcome.state == "finished":
+                outcome = replace(outcome, state="skipped")
+            outcomes[k] = outcome
     return [(planned.job, outcome) for planned, outcome in zip(plan, outcomes, strict=True)]
 
 
@@ -270,15 +271,10 @@ def table(rows: Sequence[tuple[Job, Outcome | None]]) -> str:
     lines = []
     for (job, outcome), state in zip(rows, states, strict=True):
         varied = " ".join(override for override in job.overrides if override not in shared)
-        lines.append((job.label.strip(), state, varied, _result(outcome)))
+        metrics = outcome.metrics if outcome else {}
+        values = {name: metrics.get(f"test/{name}") for name in ("accuracy", "ece")}
+        result = "  ".join(f"{name} {v:.4f}" for name, v in values.items() if v is not None)
+        result = result or (outcome.reason if outcome else "")
+        lines.append((job.label.strip(), state, varied, result))
     counts = ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(states))
     return hide(f"{tabulate(lines, tablefmt='plain', disable_numparse=True)}\n{counts}")
-
-
-def _result(outcome: Outcome | None) -> str:
-    """Return accuracy and ECE of a job, or why it failed."""
-    if outcome is None:
-        return ""
-    metrics = {name: outcome.metrics.get(f"test/{name}") for name in ("accuracy", "ece")}
-    shown = [f"{name} {value:.4f}" for name, value in metrics.items() if value is not None]
-    return "  ".join(shown) or outcome.reason

@@ -183,8 +183,8 @@ def _factory_and_args(
     if "pretrained" in parameters or takes_any:
         args |= {} if pretrained is None else {"pretrained": pretrained}
     elif pretrained:
-        asked = "weights" if cfg.weights == "pretrained" else "pretrained"
-        raise UserError.of(f"{key}.{asked}", f"{cfg.label} has no pretrained weights")
+        option = "weights" if cfg.weights == "pretrained" else "pretrained"
+        raise UserError.of(f"{key}.{option}", f"{cfg.label} has no pretrained weights")
     return factory, args
 
 

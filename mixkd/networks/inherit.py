@@ -163,8 +163,8 @@ def _other_images(
     if not recorded:
         say(f"{of} does not say which images it is of: those in {root} are taken to be the same")
         return None
-    here = split_contents(source, root, data["cache_dir"])
-    places = [split for split in splits if here.get(split) != recorded.get(split)]
+    fingerprints = split_contents(source, root, data["cache_dir"])
+    places = [split for split in splits if fingerprints.get(split) != recorded.get(split)]
     if not places:
         return None
     size = "" if data.get("size") is None else f" data.size={data['size']}"

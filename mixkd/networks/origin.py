@@ -175,11 +175,11 @@ def other_split(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
 
     Where the test images select, none are held out.
     """
-    split = keys(DataConfig, SPLIT)
-    same = all(one.get(key) == other.get(key) for key in split)
-    if one.get("source") != other.get("source") or same or other.get("selection") == "test":
+    split_keys = keys(DataConfig, SPLIT)
+    is_same = all(one.get(key) == other.get(key) for key in split_keys)
+    if one.get("source") != other.get("source") or is_same or other.get("selection") == "test":
         return ""
-    return ", ".join(f"data.{key}={one.get(key)}" for key in split)
+    return ", ".join(f"data.{key}={one.get(key)}" for key in split_keys)
 
 
 def is_trusted(factory: Any, trust: Any) -> bool:

@@ -120,17 +120,17 @@ def find(
     if not fitting:
         return max(choices, key=lambda c: (not any(differences(expected, c.tensors, spare)),
                                          c.shared, len(c.tensors)))  # fmt: skip
-    taken, *alternatives = fitting
+    best, *alternatives = fitting
     more = []
     if alternatives:
         places = [other.place for other in alternatives]
         more.append(f"{first_few(places)} {'fits' if len(places) == 1 else 'fit'} too")
-    prefixes = tuple(other.prefix for other in alternatives if other.path == taken.path)
-    if left := [name for name in taken.others if not name.startswith(prefixes)]:
-        more.append(f"{first_few(left)} beside it not")
+    prefixes = tuple(other.prefix for other in alternatives if other.path == best.path)
+    if unused := [name for name in best.others if not name.startswith(prefixes)]:
+        more.append(f"{first_few(unused)} beside it not")
     if more:
-        say(f"{key}: taken from {path}: {taken.place}; {'; '.join(more)}")
-    return taken
+        say(f"{key}: taken from {path}: {best.place}; {'; '.join(more)}")
+    return best
 
 
 def unwrapped(candidate: Candidate) -> dict[str, Tensor]:
@@ -201,10 +201,10 @@ def checked(
         check_kind(name, value, expected[name], path, key)
     if shapes := _misshapen(expected, weights):
         name = shapes[-1]
-        theirs, ours = tuple(weights[name].shape), tuple(expected[name].shape)
-        text = f"{path} is of another shape: {name} is {theirs}, here {ours}"
-        if theirs and ours and theirs[1:] == ours[1:] and len(shapes) <= 2:
-            text = f"{path} was trained on {theirs[0]} classes; the data has {ours[0]}"
+        shape, expected_shape = tuple(weights[name].shape), tuple(expected[name].shape)
+        text = f"{path} is of another shape: {name} is {shape}, here {expected_shape}"
+        if shape and expected_shape and shape[1:] == expected_shape[1:] and len(shapes) <= 2:
+            text = f"{path} was trained on {shape[0]} classes; the data has {expected_shape[0]}"
         raise UserError.of(key, text)
     # Detached by torch's own function: a pickle can give a tensor attributes that hide its methods.
     return {

@@ -129,12 +129,12 @@ def fit_weights(
     weights = candidate.tensors
     if model is not None and not fits(candidate, expected, spare):
         weights = _converted(core, *model, candidate, path, key) or weights
-    kept = {n: value for n, value in expected.items() if n.startswith(spare)}
-    read = {n: value for n, value in weights.items() if not n.startswith(spare)}
-    weights = checked(expected, read | kept, path, key)
+    unchanged = {n: value for n, value in expected.items() if n.startswith(spare)}
+    loaded = {n: value for n, value in weights.items() if not n.startswith(spare)}
+    weights = checked(expected, loaded | unchanged, path, key)
     # Of buffers statistics alone: others, such as masks, may hold infinities.
     learned = {name for name, _ in core.named_parameters()}
-    measured = [name for name in read if name in learned or "running_" in name]
+    measured = [name for name in loaded if name in learned or "running_" in name]
     if wrong := sorted(name for name in measured if not weights[name].isfinite().all()):
         text = f"{path} holds values that are not finite, in {first_few(wrong)}"
         raise UserError.of(key, f"{text}; takes another file")

@@ -122,9 +122,6 @@ def lacks_data(cfg: Config) -> bool:
 
 def _is_lacking(data: DataConfig) -> bool:
     if isinstance(data, CorruptedDataConfig):
-        return (
-            data.source != "imagenet_c"
-            and data.download
-            and arrays_folder(data.source, data.root) is None
-        )
+        downloads = data.source != "imagenet_c" and data.download
+        return downloads and arrays_folder(data.source, data.root) is None
     return data.source == "imagenet" and bool(to_unpack(Path(data.root or "")))

@@ -108,8 +108,8 @@ class FoundRun:
     @property
     def command(self) -> str:
         """The command that made it, as typed in a shell."""
-        words = self.provenance.get("command")
-        return shlex.join(map(str, words)) if isinstance(words, list) else ""
+        arguments = self.provenance.get("command")
+        return shlex.join(map(str, arguments)) if isinstance(arguments, list) else ""
 
     @cached_property
     def faults(self) -> list[str]:
