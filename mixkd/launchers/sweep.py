@@ -137,7 +137,7 @@ def plan_jobs(
 ) -> list[Planned]:
     """Plan each job of a sweep: whether it can be run, has finished, lacks a teacher.
 
-    Their labels count from `first` to `total`, where these are not all the jobs of the sweep.
+    The labels of jobs that are not all of the sweep begin after `first`, and name its `total`.
     """
     total = len(combinations) if total is None else total
     more = (f"sweep.name={name}",)

@@ -53,10 +53,8 @@ def leak(
         return "" if is_comparable or seen(others, trained).any() else None
     if saved is None or not one_source:
         return None
-    return (
-        "may have trained on images that select here: it is of another folder or of another "
-        "split, and does not say which images those were"
-    )
+    text = "may have trained on images that select here: it is of another folder or of another"
+    return f"{text} split, and does not say which images those were"
 
 
 def _started_from(network: NetworkConfig) -> str | None:

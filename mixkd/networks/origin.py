@@ -50,12 +50,11 @@ def fetched(export: str, key: str) -> Path:
 
     name, _, revision = export.removeprefix(PREFIX).partition("@")
     try:
-        return Path(
-            snapshot_download(
-                name, revision=revision or None, allow_patterns=list(FILES),
-                library_name="mixkd", library_version=__version__,
-            )
+        downloaded = snapshot_download(
+            name, revision=revision or None, allow_patterns=list(FILES),
+            library_name="mixkd", library_version=__version__,
         )  # fmt: skip
+        return Path(downloaded)
     except (OSError, ValueError) as error:
         text = f"got {export!r}, which the Hub did not give: {reason(error)}"
         raise UserError.of(key, text) from error
