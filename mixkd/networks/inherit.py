@@ -66,8 +66,9 @@ def fill_network(raw: dict[str, Any], section: str, network: dict[str, Any]) -> 
     factory = network.get("factory") or saved["network"].get("factory")
     if factory != network.get("factory") and not is_trusted(factory, raw.get("trust")):
         package = shortened(str(factory).partition(".")[0])
-        text = f"that {kind} names the callable {shortened(str(factory))}; mixkd calls it only if"
-        yield Problem(key_of_origin, f"{text} you trust its package: trust=[{package}]")
+        text = f"that {kind} names the callable {shortened(str(factory))}"
+        text += f"; mixkd calls it only if you trust its package: trust=[{package}]"
+        yield Problem(key_of_origin, text)
     for key in ("name", "factory", "head"):
         value, saved_value = network.get(key), saved["network"].get(key)
         if value is not None and value != saved_value:

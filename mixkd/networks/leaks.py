@@ -100,8 +100,8 @@ def refuse_leaks(
         if fault:
             kinds = ("run", "export", "weights", "pretrained")
             kind = next(kind for kind in kinds if getattr(network, kind))
-            advice = "take the same images and split, or a network that `mixkd finetune` makes of"
-            text = f"{getattr(network, kind)} {fault}; {advice} these"
+            text = f"{getattr(network, kind)} {fault}; take the same images and split, or a network"
+            text += " that `mixkd finetune` makes of these"
             problems.append(Problem(f"{key}.{kind}", text))
         elif fault is None:
             say(f"{key}: {UNKNOWN} they select too well")

@@ -195,8 +195,8 @@ def checked(
     """
     missing, unknown = differences(expected, weights)
     if missing or unknown:
-        differing = f"it lacks {first_few(missing)} and adds {first_few(unknown)}"
-        raise UserError.of(key, f"{path} is of another network: {differing}")
+        text = f"{path} is of another network: it lacks {first_few(missing)}"
+        raise UserError.of(key, f"{text} and adds {first_few(unknown)}")
     for name, value in weights.items():
         check_kind(name, value, expected[name], path, key)
     if shapes := _misshapen(expected, weights):
