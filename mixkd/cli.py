@@ -205,11 +205,10 @@ def run_single(command: str, overrides: list[str]) -> int:
 
         outcome = run_one(command, overrides)
     else:
-        full = os.environ.get("HYDRA_FULL_ERROR") == "1"
         # Also before and after Lightning listens; of several processes torchrun ends them all.
         signals = [] if "LOCAL_RANK" in os.environ else [signal.SIGTERM]
         with on_signal(signal.default_int_handler, *signals):
-            outcome = run_job(command, overrides, full)
+            outcome = run_job(command, overrides)
     if outcome.text or is_leader():
         outcome.show()
     return outcome.status

@@ -12,54 +12,33 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mixkd import __version__
 from mixkd.console import printable
-from mixkd.networks.hub import PREFIX
+from mixkd.networks.origin import PREFIX
 from mixkd.redact import hide
 from mixkd.report.table import as_markdown, metrics_table
 from mixkd.runs.provenance import PACKAGES
 
-METRICS = {
-    "accuracy": "Accuracy",
-    "confidence": "Confidence",
-    "ece": "ECE",
-    "signed_gap": "Signed gap",
-    "nll": "NLL",
-    "brier": "Brier",
-}
+METRICS = {"accuracy": "Accuracy", "confidence": "Confidence", "ece": "ECE",
+           "signed_gap": "Signed gap", "nll": "NLL", "brier": "Brier"}  # fmt: skip
 
 PAPER = "https://arxiv.org/abs/2606.12171"
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a card is written from.
+    """What a card is written from."""
 
-    Attributes:
-        name: of the export, for its heading.
-        record: config.json.
-        training: the run's configuration.
-        metrics: the run's, finite.
-        provenance: the run's.
-        difference: the largest between the run's logits and the export's.
-        scale: the run's largest logit, in size.
-        images: on what they were compared.
-        figure: whether reliability.png is there.
-        ledger: whether claims.md is there.
-        license: of the weights; None: not said.
-        address: hf_hub:USER/NAME; None: the folder itself.
-    """
-
-    name: str
-    record: Mapping[str, Any]
-    training: Mapping[str, Any]
-    metrics: Mapping[str, float]
-    provenance: Mapping[str, Any]
-    difference: float
-    scale: float
-    images: str
-    figure: bool
-    ledger: bool
-    license: str | None
-    address: str | None
+    name: str  # of the export, for its heading
+    record: Mapping[str, Any]  # config.json
+    training: Mapping[str, Any]  # the run's configuration
+    metrics: Mapping[str, float]  # the run's, finite
+    provenance: Mapping[str, Any]  # the run's
+    difference: float  # the largest between the run's logits and the export's
+    scale: float  # the run's largest logit, in size
+    images: str  # on what they were compared
+    figure: bool  # whether reliability.png is there
+    ledger: bool  # whether claims.md is there
+    license: str | None  # of the weights
+    address: str | None  # hf_hub:USER/NAME; None: the folder itself
 
     @property
     def by_timm(self) -> bool:
@@ -77,7 +56,8 @@ def card(facts: Facts) -> str:
     templates = Environment(loader=PackageLoader("mixkd.export", "."), undefined=StrictUndefined)
     templates.filters["code"] = code
     record, training, address = facts.record["mixkd"], facts.training, facts.address
-    height, width = record["view"]
+    command = facts.provenance.get("command")
+    command = command if isinstance(command, list) else []
     table = ""
     if all(f"test/{metric}" in facts.metrics for metric in (*METRICS, "n")):
         table = metrics_table("metrics", "", "", [("as it is", facts.metrics)], "test").markdown()
@@ -98,11 +78,11 @@ def card(facts: Facts) -> str:
         format=facts.format,
         by_timm=facts.by_timm,
         hub_name=(address or "").removeprefix(PREFIX),
-        height=height,
-        width=width,
+        height=record["view"][0],
+        width=record["view"][1],
         preprocessing=facts.record["pretrained_cfg"],
         making=_making(facts),
-        command=_command(facts),
+        command=" ".join(without_places(str(part)) for part in command),
     )
     return hide(text) + "\n"
 
@@ -114,17 +94,12 @@ def front_matter(facts: Facts) -> str:
     data = str(facts.record["mixkd"]["data"]["name"])
     results = [
         EvalResult(
-            task_type="image-classification",
-            dataset_type=data,
-            dataset_name=data,
-            dataset_split="test",
-            metric_type=metric,
-            metric_name=name,
-            metric_value=facts.metrics[f"test/{metric}"],
+            "image-classification", data, data, metric, facts.metrics[f"test/{metric}"],
+            dataset_split="test", metric_name=name,
         )
         for metric, name in METRICS.items()
         if f"test/{metric}" in facts.metrics
-    ]
+    ]  # fmt: skip
     card_data = ModelCardData(
         model_name=facts.name,
         library_name="timm" if facts.by_timm and facts.format == "safetensors" else "mixkd",
@@ -134,8 +109,7 @@ def front_matter(facts: Facts) -> str:
         license=facts.license,
         eval_results=results or None,
     )
-    text: str = card_data.to_yaml()
-    return text
+    return str(card_data.to_yaml())
 
 
 def _making(facts: Facts) -> list[tuple[str, Any]]:
@@ -171,12 +145,6 @@ def _making(facts: Facts) -> list[tuple[str, Any]]:
         ("mixkd's revision", facts.provenance.get("git")),
         ("packages", ", ".join(versions) or None),
     ]
-
-
-def _command(facts: Facts) -> str:
-    command = facts.provenance.get("command")
-    command = command if isinstance(command, list) else []
-    return " ".join(without_places(str(word)) for word in command)
 
 
 def without_places(word: str) -> str:

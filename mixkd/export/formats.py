@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from mixkd.errors import UserError
 from mixkd.export.load import load_network
+from mixkd.networks.checks import first_line
 from mixkd.networks.network import Network, logits_of
 
 Ask = Callable[[Tensor], Tensor]
@@ -29,11 +30,8 @@ class Program(nn.Module):
     """A network with its resizing and normalisation, in operations that every runtime has.
 
     Bilinear resizing with antialiasing, which few runtimes have, is linear in the rows and in the
-    columns: two matrices, found by resizing the identity, do just that.
-
-    Args:
-        network: in eval mode.
-        shape: height and width of the images that it is given.
+    columns: two matrices, found by resizing the identity, do just that for images of this height
+    and width.
     """
 
     mean: Tensor
@@ -72,11 +70,7 @@ def save_safetensors(
 ) -> Ask:
     """Write model.safetensors, the run's own file; return timm's way to ask it, or mixkd's.
 
-    Args:
-        weights: of the run.
-        config: what config.json holds; timm loads it where that names an `architecture`.
-        folder: where to write; config.json is there.
-        trust: packages whose callables may build the network.
+    timm loads it where config.json, which is in the folder already, names an `architecture`.
     """
     shutil.copyfile(weights, folder / "model.safetensors")
     network, _ = load_network(str(folder), trust)
@@ -88,20 +82,15 @@ def save_safetensors(
 def save_onnx(
     program: Program, shape: tuple[int, int], folder: Path, about: Mapping[str, Any]
 ) -> Ask:
-    """Write model.onnx, with what is known of it in its metadata; return onnxruntime's way to ask.
-
-    Raises:
-        UserError: if the extra is not installed, or the network cannot be written so.
-    """
+    """Write model.onnx, described in its metadata; return onnxruntime's way to ask it."""
     try:
         import onnxruntime
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise UserError.of(
-            "format", f"onnx takes {error.name}, which is not there: pip install 'mixkd[onnx]'"
-        ) from error
+        text = f"onnx takes {error.name}, which is not there: pip install 'mixkd[onnx]'"
+        raise UserError.of("format", text) from error
     path = folder / "model.onnx"
-    with _quiet(), _refusing("onnx"):
+    with _exporting("onnx"):
         written = torch.onnx.export(
             program, (_example(shape),), dynamo=True, opset_version=OPSET, verbose=False,
             input_names=[INPUT], output_names=[OUTPUT],
@@ -119,13 +108,9 @@ def save_onnx(
 def save_torch(
     program: Program, shape: tuple[int, int], folder: Path, about: Mapping[str, Any]
 ) -> Ask:
-    """Write model.pt2, with what is known of it in `mixkd.json` within; return torch's way to ask.
-
-    Raises:
-        UserError: if the network cannot be written so.
-    """
+    """Write model.pt2, described in `mixkd.json` within it; return torch's way to ask it."""
     path = folder / "model.pt2"
-    with _quiet(), _refusing("torch"):
+    with _exporting("torch"):
         traced = torch.export.export(
             program, (_example(shape),), dynamic_shapes={INPUT: {0: torch.export.Dim("batch")}}
         )
@@ -137,10 +122,7 @@ def save_torch(
 def difference(network: Ask, other: Ask, images: Sequence[Tensor]) -> tuple[float, float]:
     """Return the largest difference of two networks' logits, and the largest logit, in size.
 
-    Args:
-        network: from images to logits.
-        other: the same, as it was written.
-        images: batches, float32 [b, 3, h, w] in [0, 1].
+    The images are batches, float32 [b, 3, h, w] in [0, 1].
     """
     with torch.inference_mode():
         answers = [(network(batch), other(batch)) for batch in images]
@@ -154,26 +136,16 @@ def _example(shape: tuple[int, int]) -> Tensor:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Leave out what the exporters say of themselves."""
+def _exporting(name: str) -> Iterator[None]:
+    """Leave out what the exporters say of themselves; refuse a network that they fail on."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
+    except Exception as error:  # whatever an exporter makes of a network
+        text = f"got {name}, which cannot hold this network ({first_line(error)})"
+        raise UserError.of("format", f"{text}; take format=safetensors") from error
     finally:
         logging.disable(before)
-
-
-@contextmanager
-def _refusing(name: str) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:  # whatever an exporter makes of a network
-        reason = next(iter(str(error).splitlines()), "")
-        raise UserError.of(
-            "format",
-            f"got {name}, which cannot hold this network ({type(error).__name__}: {reason}); take "
-            "format=safetensors",
-        ) from error

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mixkd import __version__
 from mixkd.errors import UserError
-from mixkd.networks.hub import FILES, PREFIX, reason
+from mixkd.networks.origin import FILES, PREFIX, reason
 
 # What an export may hold.
 WRITTEN = {
@@ -14,44 +14,30 @@ WRITTEN = {
 
 
 def check_token() -> None:
-    """Refuse to push without a token.
-
-    Raises:
-        UserError: if there is none.
-    """
+    """Refuse to push without a token."""
     from huggingface_hub import get_token
 
     if get_token() is None:
-        raise UserError.of(
-            "push",
-            "needs a token of the Hub that may write: `hf auth login`, or HF_TOKEN=TOKEN in the "
-            "environment",
-        )
+        text = "needs a token of the Hub that may write: `hf auth login`, or HF_TOKEN=TOKEN in the"
+        raise UserError.of("push", f"{text} environment")
 
 
 def push(folder: Path, to: str, private: bool) -> str:
-    """Upload a folder to a repository, which is made where there is none; return its address.
+    """Upload an export's folder to hf_hub:USER/NAME; return the address of the repository.
 
-    Args:
-        folder: of an export.
-        to: hf_hub:USER/NAME.
-        private: whether a repository that is new is private.
-
-    Raises:
-        UserError: if the Hub refuses it.
+    Where there is none it is made; `private` says whether a new one is.
     """
     from huggingface_hub import HfApi
 
     api = HfApi(library_name="mixkd", library_version=__version__)
     try:
-        made = api.create_repo(to.removeprefix(PREFIX), private=private, exist_ok=True)
+        repository = api.create_repo(to.removeprefix(PREFIX), private=private, exist_ok=True)
         # Of an export that was there before, nothing may be taken for a part of this one.
         api.upload_folder(
-            repo_id=made.repo_id, folder_path=folder, delete_patterns=sorted(WRITTEN),
+            repo_id=repository.repo_id, folder_path=folder, delete_patterns=sorted(WRITTEN),
             commit_message=f"mixkd {__version__}: export",
         )  # fmt: skip
     except Exception as error:  # the Hub's own, and those of whatever it asks the network with
-        raise UserError.of(
-            "push", f"the Hub refused {to} ({reason(error)}); the export is in {folder}"
-        ) from error
-    return str(made)
+        text = f"the Hub refused {to} ({reason(error)}); the export is in {folder}"
+        raise UserError.of("push", text) from error
+    return str(repository)

@@ -42,25 +42,20 @@ def record(
         classes: their names.
         shape: height and width of its views.
         weights: sha256 of the run's weights.
-        temperature: fitted on the held-out images; None where there is none.
+        temperature: fitted on the held-out images.
     """
-    normalisation = (plain(network.mean), plain(network.std))
+    normalisation = {"mean": plain(network.mean), "std": plain(network.std)}
     size = network.input_size
-    seen = list(shape if size is None else (size, size))
-    preprocessing = {
-        "mean": normalisation[0],
-        "std": normalisation[1],
-        "input_size": [3, *seen],
+    preprocessing: dict[str, Any] = {
+        **normalisation,
+        "input_size": [3, *(shape if size is None else (size, size))],
         "interpolation": "bilinear",
         "crop_pct": 1.0,
         "crop_mode": "squash",  # the whole image, whatever its shape
         "num_classes": len(classes),
     }
-    architecture = cfg.network.model_dump(include={*keys(NetworkConfig, ARCHITECTURE, START)}) | {
-        "mean": normalisation[0],
-        "std": normalisation[1],
-        "input_size": size,
-    }
+    architecture = cfg.network.model_dump(include={*keys(NetworkConfig, ARCHITECTURE, START)})
+    architecture |= normalisation | {"input_size": size}
     config: dict[str, Any] = {"num_classes": len(classes), "label_names": list(classes)}
     timms = getattr(network.core, "pretrained_cfg", None) or {}
     if cfg.network.factory in BY_NAME and cfg.network.head is None:

@@ -1,10 +1,11 @@
 """One job: compose, validate, run the task. Whoever asked for it prints how it went."""
 
 import gc
+import os
 import shlex
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Literal
 from omegaconf import DictConfig
 
 from mixkd.console import say, tell
-from mixkd.data.inventory import hand_over
+from mixkd.data.inventory import hand_over, listed_once
 from mixkd.errors import InUse, NotFinite, UserError
 from mixkd.opening import open_run
 from mixkd.redact import hide
@@ -23,63 +24,37 @@ from mixkd.runs.run import Metrics
 from mixkd.runs.status import read_status, wait_until_free
 
 State = Literal["finished", "skipped", "submitted", "failed", "refused", "interrupted"]
-STATUS = {
-    "finished": 0,
-    "skipped": 0,
-    "submitted": 0,
-    "failed": 1,
-    "refused": 2,
-    "interrupted": 130,
-}
-
-
-def continuing(overrides: Sequence[str], path: str) -> tuple[str, ...]:
-    """Return the overrides that continue a job: without run.force once it has started over.
-
-    Args:
-        overrides: its overrides.
-        path: of its run directory, where that is known: a finished run there is still to go.
-    """
-    begun = path and read_status(Path(path)).get("state") != "finished"
-    if not begun:
-        return tuple(overrides)
-    return tuple(o for o in overrides if o.lstrip("+").partition("=")[0] != "run.force")
-
-
-def to_continue(overrides: Sequence[str], path: str) -> str:
-    """Return what a user types to continue a job."""
-    forced = continuing(overrides, path) != tuple(overrides)
-    return f"the same command {'without run.force ' if forced else ''}continues it"
-
-
-def was_stopped(command: str, overrides: Sequence[str], path: str) -> str:
-    """Return what is said of a job that was interrupted, and what continues it."""
-    return f"mixkd {command}: interrupted; {to_continue(overrides, path)}"
+STATUS = {"failed": 1, "refused": 2, "interrupted": 130}  # of the other states it is 0
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be run.
-
-    Attributes:
-        command: finetune, distill or evaluate.
-        overrides: the user's.
-        devices: how many processes.
-        label: put before each line that it prints, where there are several jobs.
-        more: further overrides, such as the sweep's name.
-        path: of its run directory, where that is known.
-        waits: as in `run_job`.
-        inventory: a file of what has been listed of its images; "" where nothing has.
-    """
+    """What is to be run: finetune, distill or evaluate with the user's overrides."""
 
     command: str
     overrides: tuple[str, ...]
     devices: int = 1
-    label: str = ""
-    more: tuple[str, ...] = ()
-    path: str = ""
-    waits: bool = False
-    inventory: str = ""
+    label: str = ""  # put before each line that it prints, where there are several jobs
+    more: tuple[str, ...] = ()  # further overrides, such as the sweep's name
+    path: str = ""  # of its run directory, where that is known
+    waits: bool = False  # as in `run_job`
+    inventory: str = ""  # a file of what has been listed of its images
+
+    def continued(self) -> "Job":
+        """Return the job that continues this one: without run.force once it has started over.
+
+        A finished run that is still at its path has yet to be removed.
+        """
+        if not self.path or read_status(Path(self.path)).get("state") == "finished":
+            return self
+        unforced = [o for o in self.overrides if o.lstrip("+").partition("=")[0] != "run.force"]
+        return replace(self, overrides=tuple(unforced))
+
+    @property
+    def advice(self) -> str:
+        """What a user types to continue it."""
+        forced = self.continued() != self
+        return f"the same command {'without run.force ' if forced else ''}continues it"
 
 
 def with_inventory(jobs: Sequence[Job], path: Path) -> list[Job]:
@@ -91,23 +66,20 @@ def with_inventory(jobs: Sequence[Job], path: Path) -> list[Job]:
 class Outcome:
     """How a job ended.
 
-    Attributes:
-        state: finished now; skipped, as it had finished before; submitted to SLURM, without waiting
-            for it; failed while it worked; refused, as what was asked cannot be done; interrupted.
-        path: of the run directory, where it came to have one.
-        metrics: of the run.
-        text: what to say of a failure, for standard error.
+    It has finished now; was skipped, as it had finished before; was submitted to SLURM, without
+    waiting for it; failed while it worked; was refused, as what was asked cannot be done; or was
+    interrupted.
     """
 
     state: State
-    path: str = ""
+    path: str = ""  # of the run directory, where it came to have one
     metrics: Metrics = field(default_factory=dict)
-    text: str = ""
+    text: str = ""  # what to say of a failure, for standard error
 
     @property
     def status(self) -> int:
         """The exit status that says so."""
-        return STATUS[self.state]
+        return STATUS.get(self.state, 0)
 
     @property
     def reason(self) -> str:
@@ -129,27 +101,37 @@ class Outcome:
 
 def interrupted(job: Job) -> Outcome:
     """Return the outcome of a job that the user stopped."""
-    return Outcome("interrupted", job.path, text=was_stopped(job.command, job.overrides, job.path))
+    text = f"mixkd {job.command}: interrupted; {job.advice}"
+    return Outcome("interrupted", job.path, text=text)
+
+
+def causes(outcomes: Iterable[Outcome]) -> list[Outcome]:
+    """Return the failures of a job's processes that say why; the others saw a peer leave."""
+    return [o for o in outcomes if o.status and "by peer" not in o.text]
+
+
+def run_in_process(job: Job) -> Outcome:
+    """Run a job, or its share of one, in a process that was started for it."""
+    sys.argv = ["mixkd", job.command, *job.overrides]  # for provenance.json: what to type again
+    overrides = [*job.overrides, *job.more]
+    with listed_once(job.inventory):
+        return run_job(job.command, overrides, makes_teacher=False, waits=job.waits)
 
 
 def run_job(
-    command: str,
-    overrides: Sequence[str],
-    full: bool = False,
-    makes_teacher: bool = True,
-    waits: bool = False,
+    command: str, overrides: Sequence[str], makes_teacher: bool = True, waits: bool = False
 ) -> Outcome:
     """Run one job in this process.
 
     Args:
         command: finetune, distill or evaluate.
-        overrides: its overrides.
-        full: whether a user's mistake comes with its traceback.
+        overrides: the user's.
         makes_teacher: whether a teacher that is missing is trained first where `teacher.auto` asks
             for it; one of several processes does not.
         waits: whether it waits for another process that works on the same run, and takes what that
             one made or, if it ended without, goes on from there: for what several commands need.
     """
+    full = os.environ.get("HYDRA_FULL_ERROR") == "1"
     path = ""
     try:
         cfg = compose(command, overrides)
@@ -159,7 +141,7 @@ def run_job(
             if not (makes_teacher and (remedy := missing_teacher(cfg, error))):
                 raise
             say(f"teacher.auto: mixkd finetune {shlex.join(remedy)}")
-            teacher = run_job("finetune", remedy, full, waits=True)
+            teacher = run_job("finetune", remedy, waits=True)
             if teacher.status:
                 return teacher
             config = accept(cfg)
@@ -179,7 +161,7 @@ def run_job(
     except UserError as error:
         return Outcome("refused", path, text=explain(command, error, full))
     except KeyboardInterrupt:
-        return Outcome("interrupted", path, text=was_stopped(command, overrides, path))
+        return interrupted(Job(command, tuple(overrides), path=path))
     except (Exception, SystemExit) as error:  # a stranger's module may exit when imported
         # A full disk, a network that diverged or another process that ended, and said why, is no
         # fault of the program's: no traceback.
@@ -190,12 +172,7 @@ def run_job(
 
 
 def missing_teacher(cfg: DictConfig, error: UserError) -> tuple[str, ...]:
-    """Return the overrides of the finetune that `teacher.auto` asks for, if that is all it lacks.
-
-    Args:
-        cfg: a composed configuration.
-        error: what is wrong with it.
-    """
+    """Return the overrides of the finetune that `teacher.auto` asks for, if no more is wrong."""
     may_train = len(error.problems) == 1 and cfg.get("teacher") and cfg.teacher.auto
     return error.problems[0].remedy if may_train else ()
 

@@ -22,7 +22,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from mixkd.console import NOTE, note, on_signal, tell
-from mixkd.launchers.job import Job, Outcome, interrupted, with_inventory
+from mixkd.launchers.job import Job, Outcome, causes, interrupted, with_inventory
 from mixkd.launchers.process import Place, work
 from mixkd.runs.status import is_held, read_status, write_status
 
@@ -37,18 +37,18 @@ def run_jobs(
     fail_fast: bool = False,
     ended: Callable[[int, Outcome, float], None] = lambda number, outcome, seconds: None,
 ) -> list[Outcome | None]:
-    """Run jobs; return how each ended, None for those that were not started.
+    """Run jobs in this order; return how each ended, None for those that were not started.
 
     Args:
-        jobs: what to run, in this order.
+        jobs: what to run.
         parallel: how many at once; devices and CPU cores are shared out among them.
         fail_fast: whether to stop at the first failure, interrupting what runs.
-        ended: told the number of a job, how it ended and the seconds it took, at once.
+        ended: called when a job ends, with its number, how it ended and the seconds it took.
     """
     context = _fork_server({job.command for job in jobs})
     outcomes: list[Outcome | None] = [None] * len(jobs)
     running: dict[int, ActiveJob] = {}
-    pending, stopping, asked = list(range(len(jobs))), False, False
+    pending, stopping, was_interrupted = list(range(len(jobs))), False, False
     with (
         on_signal(signal.default_int_handler, signal.SIGTERM),  # as Ctrl-C
         TemporaryDirectory(prefix="mixkd-") as folder,
@@ -58,8 +58,8 @@ def run_jobs(
             while running or (pending and not stopping):
                 try:
                     while pending and len(running) < parallel and not stopping:
-                        taken = {active.slot for active in running.values()}
-                        slot = min(set(range(parallel)) - taken)
+                        busy = {active.slot for active in running.values()}
+                        slot = min(set(range(parallel)) - busy)
                         number = pending.pop(0)
                         running[number] = ActiveJob(jobs[number], slot)
                         running[number].start(context, parallel)
@@ -74,16 +74,16 @@ def run_jobs(
                                 for active in running.values():
                                     active.interrupt()
                 except KeyboardInterrupt:
-                    if asked:
+                    if was_interrupted:
                         raise  # twice: at once, then
-                    stopping = asked = True
+                    stopping = was_interrupted = True
                     for active in running.values():
                         active.interrupt()
         finally:
             for active in running.values():
                 active.kill()
                 _write_end(active.job, interrupted(active.job))
-    if asked:
+    if was_interrupted:
         return [o or interrupted(job) for job, o in zip(jobs, outcomes, strict=True)]
     return outcomes
 
@@ -102,29 +102,17 @@ def _fork_server(commands: set[str]) -> Any:
 
 @dataclass
 class ActiveJob:
-    """A job that runs.
-
-    Attributes:
-        job: what runs.
-        slot: its place among the jobs that run at once.
-        processes: one a device.
-        connections: to each of them.
-        started: when, in seconds.
-        outcomes: how processes have ended, by rank, as far as they have said so.
-        deadline: when what is left of it is ended, in seconds.
-        first: the rank of its first process to fail.
-        hung: the ranks of those that had to be ended at the deadline.
-    """
+    """A job that runs, in one process a device; times are in seconds."""
 
     job: Job
-    slot: int
+    slot: int  # its place among the jobs that run at once
     processes: list[Any] = field(default_factory=list)
     connections: list[Connection] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
-    outcomes: dict[int, Outcome] = field(default_factory=dict)
-    deadline: float | None = None
-    first: int | None = None
-    hung: set[int] = field(default_factory=set)
+    outcomes: dict[int, Outcome] = field(default_factory=dict)  # by rank, as they are sent
+    deadline: float | None = None  # when what is left of it is ended
+    first: int | None = None  # the rank of its first process to fail
+    hung: set[int] = field(default_factory=set)  # the ranks that had to be ended at the deadline
 
     @property
     def alive(self) -> list[Any]:
@@ -133,17 +121,19 @@ class ActiveJob:
 
     def start(self, context: Any, parallel: int) -> None:
         """Start its processes, while `parallel` jobs at most run at once."""
-        port = _free_port()
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]  # a free one
         for rank in range(self.job.devices):
-            ours, theirs = context.Pipe(duplex=False)
+            receiver, sender = context.Pipe(duplex=False)
             place = Place(rank, self.job.devices, port, self.slot, parallel)
             # The environment goes along: the server's is that of its start.
-            args = (self.job, place, dict(os.environ), theirs)
+            args = (self.job, place, dict(os.environ), sender)
             process = context.Process(target=work, args=args)
             process.start()
-            theirs.close()
+            sender.close()
             self.processes.append(process)
-            self.connections.append(ours)
+            self.connections.append(receiver)
 
     def hear(self, rank: int) -> None:
         """Take one message of a process: a line to print, or how the job ended."""
@@ -192,17 +182,15 @@ class ActiveJob:
         if self.first is None:
             return self.outcomes.get(0, interrupted(self.job))
         failures = [outcome for _, outcome in sorted(self.outcomes.items()) if outcome.status]
-        # Of several processes that failed one knows why; the others saw it leave.
-        knowing = [outcome for outcome in failures if "by peer" not in outcome.text]
         silent = [
             rank
             for rank, process in enumerate(self.processes)
             if process.exitcode and rank not in self.outcomes and rank not in self.hung
         ]
-        if silent and not knowing:
+        if silent and not causes(failures):
             rank = self.first if self.first in silent else silent[0]
             return Outcome("failed", self.job.path, text=self._death(rank))
-        return next(iter(knowing or failures), interrupted(self.job))
+        return next(iter(causes(failures) or failures), interrupted(self.job))
 
     def _death(self, rank: int) -> str:
         """Return what is said of a process that ended without a word."""
@@ -225,13 +213,6 @@ class ActiveJob:
         for process in self.processes:
             _signal(process, signal.SIGKILL)
             process.join()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _listen(jobs: Iterable[ActiveJob]) -> None:

@@ -12,8 +12,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from mixkd.console import cores
-from mixkd.data.inventory import listed_once
-from mixkd.launchers.job import Job, run_job
+from mixkd.launchers.job import Job, run_in_process
 
 
 @dataclass(frozen=True)
@@ -28,14 +27,7 @@ class Place:
 
 
 def work(job: Job, place: Place, environment: dict[str, str], parent: Connection) -> None:
-    """Run a job in this process; send lines to print, and then how it ended.
-
-    Args:
-        job: what to run.
-        place: where this process stands.
-        environment: the launcher's variables.
-        parent: where to send.
-    """
+    """Run a job in this process; send the launcher lines to print, and then how it ended."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # the server ignores both
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.setsid()
@@ -54,12 +46,8 @@ def work(job: Job, place: Place, environment: dict[str, str], parent: Connection
     lock = threading.RLock()
     streams = _Lines(parent, "out", lock), _Lines(parent, "err", lock)
     sys.stdout, sys.stderr = streams
-    sys.argv = ["mixkd", job.command, *job.overrides]  # for provenance.json: what to type again
     _take_share(place)
-    full = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    overrides = [*job.overrides, *job.more]
-    with listed_once(job.inventory):
-        outcome = run_job(job.command, overrides, full, makes_teacher=False, waits=job.waits)
+    outcome = run_in_process(job)
     for stream in streams:
         stream.end()
     if "wandb" in sys.modules:  # a process of this kind leaves without calling what is registered
@@ -110,14 +98,11 @@ class _Lines(io.TextIOBase):
         with self._lock:
             *lines, self._rest = (self._rest + text).split("\n")
             for line in lines:
-                self._send(line)
+                if not self._parent.closed:
+                    self._parent.send((self._kind, line))
         return len(text)
 
     def end(self) -> None:
         """Send what is left without an end of line."""
         if self._rest:
             self.write("\n")
-
-    def _send(self, line: str) -> None:
-        if not self._parent.closed:
-            self._parent.send((self._kind, line))

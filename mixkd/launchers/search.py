@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -33,16 +34,12 @@ def run_search(command: str, overrides: Sequence[str]) -> int:
     """Run trials until there are as many as asked for; print them; return the worst exit status.
 
     Trials are kept beside the sweep, so that the same command continues.
-
-    Raises:
-        UserError: if Optuna is not installed, nothing is searched, or the same search is running.
     """
     try:
         import optuna
     except ModuleNotFoundError as error:
-        raise UserError.of(
-            "sweep.trials", "Optuna is not installed; pip install 'mixkd[optuna]'"
-        ) from error
+        text = "Optuna is not installed; pip install 'mixkd[optuna]'"
+        raise UserError.of("sweep.trials", text) from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if command not in ("finetune", "distill"):
         raise UserError.of("sweep.trials", f"`mixkd {command}` trains nothing; leave it out")
@@ -74,22 +71,15 @@ def run_search(command: str, overrides: Sequence[str]) -> int:
                     study.tell(trial, state=optuna.trial.TrialState.FAIL)
             if any(outcome is None or outcome.state == "interrupted" for _, outcome in rows):
                 break
-    rows_of_study = table_of(study, objectives, searched)
-    if rows_of_study:
-        write_csv(folder / f"{name}.csv", rows_of_study)
-        tell(as_text(rows_of_study), sys.stderr)
+    if trial_rows := table_of(study, objectives, searched):
+        write_csv(folder / f"{name}.csv", trial_rows)
+        cells = [
+            [f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row.values()]
+            for row in trial_rows
+        ]
+        tell(tabulate(cells, list(trial_rows[0]), "plain", disable_numparse=True), sys.stderr)
         tell(f"{folder / name}.csv")
     return worst(outcomes)
-
-
-class _NoLock:
-    """Stands for Optuna's lock of a journal."""
-
-    def acquire(self) -> bool:
-        return True
-
-    def release(self) -> None:
-        pass
 
 
 def open_study(journal: Path, name: str, objectives: Sequence[str]) -> Any:
@@ -105,18 +95,14 @@ def open_study(journal: Path, name: str, objectives: Sequence[str]) -> Any:
         os.truncate(journal, written.rfind(b"\n") + 1)
     try:
         directions: Any = [DIRECTIONS[objective] for objective in objectives]
-        unlocked: Any = _NoLock()
-        backend = JournalFileBackend(str(journal), unlocked)
-        study: Any = optuna.create_study(
-            study_name=name,
-            storage=optuna.storages.JournalStorage(backend),
-            directions=directions,
-            load_if_exists=True,
+        unlocked: Any = SimpleNamespace(acquire=lambda: True, release=lambda: None)
+        storage = optuna.storages.JournalStorage(JournalFileBackend(str(journal), unlocked))
+        return optuna.create_study(
+            study_name=name, storage=storage, directions=directions, load_if_exists=True
         )
     except (ValueError, LookupError, TypeError) as error:
         text = f"{journal} is damaged ({error}); take it away: its runs are found again"
         raise UserError.of("sweep.trials", text) from error
-    return study
 
 
 def next_batch(study: Any, searched: dict[str, Any], at_once: int, most: int) -> list[Any]:
@@ -134,23 +120,15 @@ def next_batch(study: Any, searched: dict[str, Any], at_once: int, most: int) ->
         first = number - number % at_once
         if begun and begun[0].number < first:
             break  # the next batch learns from this one
-        params = proposed(study, searched, number, first)
-        made = optuna.create_trial(state=running, params=params, distributions=searched)
-        study.add_trial(made)
+        earlier: Any = optuna.create_study(
+            directions=study.directions, sampler=optuna.samplers.TPESampler(seed=number)
+        )
+        earlier.add_trials([trial for trial in completed(study) if trial.number < first])
+        params = earlier.ask(searched).params
+        new_trial = optuna.create_trial(state=running, params=params, distributions=searched)
+        study.add_trial(new_trial)
         begun.append(study.trials[number])
     return [optuna.Trial(study, trial._trial_id) for trial in begun]
-
-
-def proposed(study: Any, searched: dict[str, Any], number: int, first: int) -> dict[str, Any]:
-    """Return what trial `number` tries, knowing the trials before `first`."""
-    import optuna
-
-    earlier: Any = optuna.create_study(
-        directions=study.directions, sampler=optuna.samplers.TPESampler(seed=number)
-    )
-    earlier.add_trials([trial for trial in completed(study) if trial.number < first])
-    params: dict[str, Any] = earlier.ask(searched).params
-    return params
 
 
 def completed(study: Any) -> list[Any]:
@@ -159,16 +137,8 @@ def completed(study: Any) -> list[Any]:
 
 
 def space_of(command: str, overrides: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
-    """Return the overrides that all trials share, and Optuna's distribution of each key searched.
-
-    Raises:
-        UserError: for what is no override, or if nothing is searched.
-    """
-    from optuna.distributions import (
-        CategoricalDistribution,
-        FloatDistribution,
-        IntDistribution,
-    )
+    """Return the overrides that all trials share, and Optuna's distribution of the other keys."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     fixed: list[str] = []
     searched: dict[str, Any] = {}
@@ -220,12 +190,3 @@ def table_of(
         }
         for number, trial in enumerate(completed(study), start=1)
     ]
-
-
-def as_text(rows: Sequence[dict[str, Any]]) -> str:
-    """Return the table in columns, numbers with four digits."""
-    cells = [
-        [f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()]
-        for row in rows
-    ]
-    return tabulate(cells, list(rows[0]), "plain", disable_numparse=True)

@@ -22,18 +22,9 @@ from typing import Any
 
 from mixkd.config.launcher import SlurmConfig
 from mixkd.console import is_leader, tell
-from mixkd.data.inventory import listed_once
 from mixkd.errors import UserError
 from mixkd.files.writing import read_json, write_json
-from mixkd.launchers.job import (
-    Job,
-    Outcome,
-    continuing,
-    interrupted,
-    run_job,
-    to_continue,
-    with_inventory,
-)
+from mixkd.launchers.job import Job, Outcome, causes, interrupted, run_in_process, with_inventory
 from mixkd.runs.status import is_held, read_status, write_status
 
 NAME = "mixkd"
@@ -85,16 +76,11 @@ class SlurmJob:
         if cores := os.environ.get("SLURM_CPUS_PER_TASK"):
             torch.set_num_threads(int(cores))
         if int(os.environ.get("SLURM_RESTART_COUNT", "0")):  # by SLURM, as after a node's failure
-            self.job = self._continuing()
-        sys.argv = ["mixkd", self.job.command, *self.job.overrides]
-        full = os.environ.get("HYDRA_FULL_ERROR") == "1"
-        overrides = [*self.job.overrides, *self.job.more]
-        waits = self.job.waits
-        with listed_once(self.job.inventory):
-            outcome = run_job(self.job.command, overrides, full, makes_teacher=False, waits=waits)
+            self.job = self.job.continued()
+        outcome = run_in_process(self.job)
         if out_of_time := "timed-out too many times" in outcome.text:
-            why = f"{OUT_OF_TIME}; {to_continue(self.job.overrides, self.job.path)}"
-            outcome = replace(outcome, text=f"mixkd {self.job.command}: failed: {why}")
+            text = f"mixkd {self.job.command}: failed: {OUT_OF_TIME}; {self.job.advice}"
+            outcome = replace(outcome, text=text)
         if outcome.text or is_leader():
             outcome.show()
         # SLURM may end submitit's `scontrol requeue` with the job, which then seems to have failed.
@@ -108,29 +94,19 @@ class SlurmJob:
         import submitit
 
         self.queued_again = True
-        return submitit.helpers.DelayedSubmission(SlurmJob(self._continuing()))
-
-    def _continuing(self) -> Job:
-        return replace(self.job, overrides=continuing(self.job.overrides, self.job.path))
+        return submitit.helpers.DelayedSubmission(SlurmJob(self.job.continued()))
 
 
 def make_executor(launcher: SlurmConfig, folder: Path, devices: int) -> Any:
-    """Return submitit's executor for jobs of a number of devices.
+    """Return submitit's executor for jobs of a number of devices, a process each.
 
-    Args:
-        launcher: what to ask SLURM for.
-        folder: where submitit keeps scripts, results and logs; the cluster's machines share it.
-        devices: processes of a job.
-
-    Raises:
-        UserError: if submitit or SLURM is not installed.
+    It keeps scripts, results and logs in the folder, which the cluster's machines share.
     """
     try:
         import submitit
     except ModuleNotFoundError as error:
-        raise UserError.of(
-            "launcher", "got slurm; submitit is not installed: pip install 'mixkd[slurm]'"
-        ) from error
+        text = "got slurm; submitit is not installed: pip install 'mixkd[slurm]'"
+        raise UserError.of("launcher", text) from error
     try:
         executor = submitit.AutoExecutor(
             folder / "%j", cluster="slurm", slurm_max_num_timeout=launcher.requeues
@@ -141,7 +117,7 @@ def make_executor(launcher: SlurmConfig, folder: Path, devices: int) -> Any:
     srun = ["--kill-on-bad-exit=1"]
     if launcher.cpus_per_task is not None:  # since SLURM 22.05 srun asks for itself
         srun.append(f"--cpus-per-task={launcher.cpus_per_task}")
-    asked = {
+    parameters = {
         "name": NAME,
         "nodes": 1,
         "tasks_per_node": devices,
@@ -156,7 +132,7 @@ def make_executor(launcher: SlurmConfig, folder: Path, devices: int) -> Any:
         "slurm_srun_args": srun,
         "slurm_additional_parameters": {"requeue": True},  # a cluster may forbid it by default
     }
-    executor.update_parameters(**{key: v for key, v in asked.items() if v is not None})
+    executor.update_parameters(**{key: v for key, v in parameters.items() if v is not None})
     return executor
 
 
@@ -170,18 +146,14 @@ def submit_jobs(
     """Submit jobs as arrays and wait for them; return how each ended.
 
     A job that an earlier command submitted, and that is still queued or runs, is not submitted
-    again but waited for.
+    again but waited for. If waiting is interrupted, the jobs go on.
 
     Args:
         jobs: what to run.
-        launcher: how.
+        launcher: what to ask SLURM for.
         folder: where submitit keeps scripts and logs.
         fail_fast: whether the first failure cancels the others.
-        ended: told the number of a job, how it ended and the seconds it took, at once.
-
-    Raises:
-        UserError: if there is no SLURM, or it refuses the jobs.
-        KeyboardInterrupt: if waiting is interrupted; the jobs go on.
+        ended: called when a job ends, with its number, how it ended and the seconds it took.
     """
     started = time.monotonic()
     waiting = _submitted(jobs, launcher, folder)
@@ -210,11 +182,8 @@ def submit_jobs(
                 time.sleep(POLL)
     except KeyboardInterrupt:
         numbers = " ".join(submitted.job_id for submitted in waiting.values())
-        print(
-            f"jobs of SLURM that go on: {numbers}; the same command waits for them again, "
-            "scancel ends them",
-            file=sys.stderr,
-        )
+        advice = "the same command waits for them again, scancel ends them"
+        print(f"jobs of SLURM that go on: {numbers}; {advice}", file=sys.stderr)
         raise
     return outcomes
 
@@ -227,7 +196,11 @@ def _submitted(jobs: Sequence[Job], launcher: SlurmConfig, folder: Path) -> dict
         raise UserError.of("launcher", "got slurm; squeue does not answer")
     for number, job in enumerate(jobs):
         if (path := _record_of(job, folder)).is_file():
-            before = _resumed(read_json(path, "run.root"), folder)
+            import submitit
+
+            record = read_json(path, "run.root")
+            processes = range(record["processes"])
+            before: Any = submitit.SlurmJob(folder / "%j", record["job"], processes)
             if states.get(before.job_id, "COMPLETED") not in ENDED:
                 queued[number] = before
     for number, submitted in queued.items():
@@ -240,11 +213,11 @@ def _submitted(jobs: Sequence[Job], launcher: SlurmConfig, folder: Path) -> dict
             continue
         try:
             with _outside_of_any_job():
-                made = executor.submit_array([SlurmJob(listed[k]) for k in numbers])
+                new_jobs = executor.submit_array([SlurmJob(listed[k]) for k in numbers])
         except RuntimeError as error:
             why = str(error).strip().rpartition("\n")[2]
             raise UserError.of("launcher", f"SLURM refuses: {why}") from error
-        for number, submitted in zip(numbers, made, strict=True):
+        for number, submitted in zip(numbers, new_jobs, strict=True):
             record = {"job": submitted.job_id, "processes": submitted.num_tasks}
             write_json(_record_of(jobs[number], folder), record)
             _say(jobs[number], f"submitted as {submitted.job_id}", submitted)
@@ -274,12 +247,6 @@ def _record_of(job: Job, folder: Path) -> Path:
     return folder / "submitted" / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
 
 
-def _resumed(record: dict[str, Any], folder: Path) -> Any:
-    import submitit
-
-    return submitit.SlurmJob(folder / "%j", record["job"], range(record["processes"]))
-
-
 def _states() -> dict[str, str] | None:
     """Return the state of each of this user's jobs that SLURM knows, None if it does not answer."""
     whose = (f"--user={os.getuid()}", f"--name={NAME}")
@@ -291,27 +258,23 @@ def _states() -> dict[str, str] | None:
     return dict(line.split("|", 1) for line in queue.stdout.split())
 
 
-def _tasks(submitted: Any) -> list[Any]:
-    return [submitted.task(rank) for rank in range(submitted.num_tasks)]
-
-
 def _results_are_there(submitted: Any) -> bool:
     folder = submitted.paths.folder
     if folder.is_dir():
         os.listdir(folder)  # a network file system looks anew
-    return all(task.paths.result_pickle.is_file() for task in _tasks(submitted))
+    tasks = map(submitted.task, range(submitted.num_tasks))
+    return all(task.paths.result_pickle.is_file() for task in tasks)
 
 
 def _judged(job: Job, submitted: Any, state: str) -> Outcome:
     """Return how a job ended: as its processes said, or else as SLURM and its log do."""
-    tasks = _tasks(submitted)
+    tasks = [submitted.task(rank) for rank in range(submitted.num_tasks)]
     outcomes = {k: _read(job, t) for k, t in enumerate(tasks) if t.paths.result_pickle.is_file()}
     if 0 in outcomes and not outcomes[0].status:
         return outcomes[0]
-    # Of several processes that failed, one knows why; the others saw it leave.
-    knowing = [o for o in outcomes.values() if o.status and "by peer" not in o.text]
-    if knowing or len(outcomes) == len(tasks):
-        return (knowing or list(outcomes.values()))[0]
+    failures = causes(outcomes.values())
+    if failures or len(outcomes) == len(tasks):
+        return (failures or list(outcomes.values()))[0]
     directory = Path(job.path)
     recorded = read_status(directory).get("state") if job.path else None
     if state == "CANCELLED" or recorded == "interrupted":

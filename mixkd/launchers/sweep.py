@@ -35,29 +35,25 @@ MOST_JOBS = 10_000  # of a sweep
 
 @dataclass(frozen=True)
 class Planned:
-    """A job: how it ended already, what it needs before it can run, which experiment it is.
-
-    `twin` is the number, in its plan, of an earlier job of the same experiment.
-    """
+    """A job, and what is known of it before it runs."""
 
     job: Job
-    outcome: Outcome | None = None
-    teacher: tuple[str, ...] = ()
+    outcome: Outcome | None = None  # where it has ended already
+    teacher: tuple[str, ...] = ()  # the overrides of the finetune run that has to be made first
     experiment: str = ""
-    twin: int | None = None
+    twin: int | None = None  # the number, in its plan, of an earlier job of the same experiment
 
 
 @listed_once()
 def run_sweep(command: str, overrides: Sequence[str]) -> int:
-    """Run every job of a sweep; print a table of how they ended; return the worst exit status.
-
-    Raises:
-        UserError: for what is no override, or if the same sweep is running.
-    """
+    """Run every job of a sweep; print a table of how they ended; return the worst exit status."""
     combinations, name = jobs_of(command, overrides), sweep_name(command, overrides)
     plan = plan_jobs(command, combinations, name)
-    if all(planned.outcome is not None and planned.outcome.status for planned in plan):
-        return _all_refused(command, plan)
+    refusals = [p.outcome.text for p in plan if p.outcome is not None and p.outcome.status]
+    if len(refusals) == len(plan):
+        summary = f"mixkd {command}: none of {len(plan)} jobs can be run"
+        tell("\n".join([*dict.fromkeys(refusals), summary]), sys.stderr)
+        return 2
     settings = settings_of(command, combinations)
     with held(Path(settings.run.root), name):
         rows = carry_out(plan, settings, lambda: plan_jobs(command, combinations, name))
@@ -73,25 +69,15 @@ def worst(outcomes: Iterable[Outcome | None]) -> int:
 
 @contextmanager
 def held(root: Path, name: str, key: str = "-m") -> Iterator[None]:
-    """Hold a sweep, so that the same one is not run twice at once.
-
-    Args:
-        root: where its runs are.
-        name: of the sweep.
-        key: what to call it in a message.
-
-    Raises:
-        UserError: if a living process holds it.
-    """
+    """Hold a sweep with runs in `root`; refuse one, by its key, that a living process holds."""
     path = root / ".sweep" / f"{name}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        what = "sweep" if key == "-m" else "reproduction"
-        text = f"the same {what} is running ({path} is held)"
-        raise UserError.of(key, text) from None
+        kind = "sweep" if key == "-m" else "reproduction"
+        raise UserError.of(key, f"the same {kind} is running ({path} is held)") from None
     try:
         yield
     finally:
@@ -110,11 +96,7 @@ def settings_of(command: str, combinations: Sequence[tuple[str, ...]]) -> SweepS
 
 
 def jobs_of(command: str, overrides: Sequence[str]) -> list[tuple[str, ...]]:
-    """Return the overrides of each job: the product of the values of all keys.
-
-    Raises:
-        UserError: for what is no override.
-    """
+    """Return the overrides of each job: the product of the values of all keys."""
     choices: list[list[str]] = []
     parser = OverridesParser.create()
     for override in overrides:
@@ -153,14 +135,9 @@ def plan_jobs(
     first: int = 0,
     total: int | None = None,
 ) -> list[Planned]:
-    """Plan each job without running it: whether it can be run, has finished, lacks a teacher.
+    """Plan each job of a sweep: whether it can be run, has finished, lacks a teacher.
 
-    Args:
-        command: finetune, distill or evaluate.
-        combinations: the overrides of each job.
-        name: of the sweep.
-        first: how many jobs came before these, for their labels.
-        total: how many there are in all; None: these.
+    The labels of jobs that are not all of the sweep begin after `first`, and name its `total`.
     """
     total = len(combinations) if total is None else total
     more = (f"sweep.name={name}",)
@@ -230,18 +207,15 @@ def carry_out(
 ) -> list[tuple[Job, Outcome | None]]:
     """Run jobs, and before them the teachers that they lack; return how each ended.
 
-    Args:
-        plan: what is known of each job.
-        settings: how jobs are launched.
-        plan_again: plans them once more, when teachers have been made.
+    `plan_again` plans the jobs once more when their teachers have been made.
     """
     if teachers := list(dict.fromkeys(planned.teacher for planned in plan if planned.teacher)):
         jobs = [
             Job("finetune", overrides, label=f"[teacher {k}/{len(teachers)}] ", waits=True)
             for k, overrides in enumerate(teachers, start=1)
         ]
-        made = _launch(jobs, settings, waits=True)
-        states = [outcome.state for outcome in made if outcome is not None]
+        teacher_outcomes = _launch(jobs, settings, waits=True)
+        states = [outcome.state for outcome in teacher_outcomes if outcome is not None]
         if "interrupted" in states and not {"failed", "refused"} & {*states}:
             return [(planned.job, planned.outcome or interrupted(planned.job)) for planned in plan]
         plan = plan_again()
@@ -260,9 +234,10 @@ def carry_out(
             outcomes[k] = outcome
     for k, planned in enumerate(plan):
         if planned.twin is not None:
-            same = outcomes[planned.twin]
-            finished = same is not None and same.state == "finished"
-            outcomes[k] = replace(same, state="skipped") if same and finished else same
+            outcome = outcomes[planned.twin]
+            if outcome is not None and outcome.state == "finished":
+                outcome = replace(outcome, state="skipped")
+            outcomes[k] = outcome
     return [(planned.job, outcome) for planned, outcome in zip(plan, outcomes, strict=True)]
 
 
@@ -288,13 +263,6 @@ def _say(job: Job, outcome: Outcome, more: str = "") -> None:
         tell(hide(f"{job.label}{line}"), sys.stderr)
 
 
-def _all_refused(command: str, plan: list[Planned]) -> int:
-    for text in dict.fromkeys(p.outcome.text for p in plan if p.outcome is not None):
-        tell(text, sys.stderr)
-    tell(f"mixkd {command}: none of {len(plan)} jobs can be run", sys.stderr)
-    return 2
-
-
 def table(rows: Sequence[tuple[Job, Outcome | None]]) -> str:
     """Return a line a job: how it ended, what is its own of its overrides, and metrics or why."""
     overrides = [set(job.overrides) for job, _ in rows]
@@ -303,15 +271,10 @@ def table(rows: Sequence[tuple[Job, Outcome | None]]) -> str:
     lines = []
     for (job, outcome), state in zip(rows, states, strict=True):
         varied = " ".join(override for override in job.overrides if override not in shared)
-        lines.append((job.label.strip(), state, varied, _result(outcome)))
+        metrics = outcome.metrics if outcome else {}
+        values = {name: metrics.get(f"test/{name}") for name in ("accuracy", "ece")}
+        result = "  ".join(f"{name} {v:.4f}" for name, v in values.items() if v is not None)
+        result = result or (outcome.reason if outcome else "")
+        lines.append((job.label.strip(), state, varied, result))
     counts = ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(states))
     return hide(f"{tabulate(lines, tablefmt='plain', disable_numparse=True)}\n{counts}")
-
-
-def _result(outcome: Outcome | None) -> str:
-    """Return accuracy and ECE of a job, or why it failed."""
-    if outcome is None:
-        return ""
-    metrics = {name: outcome.metrics.get(f"test/{name}") for name in ("accuracy", "ece")}
-    shown = [f"{name} {value:.4f}" for name, value in metrics.items() if value is not None]
-    return "  ".join(shown) or outcome.reason

@@ -23,7 +23,7 @@ from mixkd.config.network import HeadConfig, NetworkConfig
 from mixkd.errors import Problem, UserError, nearest, shortened, shown
 from mixkd.networks.checks import first_line
 from mixkd.networks.network import BottleneckHead, Network, head_names
-from mixkd.networks.state_dict import some
+from mixkd.networks.state_dict import first_few
 from mixkd.networks.weights import fit_weights, load_weights, read_tensors
 
 # Arguments of timm.create_model that read files or fetch: weights and pretrained are for that.
@@ -38,23 +38,20 @@ FAILURES = (TypeError, ValueError, RuntimeError, AssertionError, OSError)
 def timm_core(
     name: str, num_classes: int, pretrained: bool | str | None = None, **args: Any
 ) -> nn.Module:
-    """Return a timm model.
+    """Return a timm model with a new head, made by `timm.create_model` with `args`.
 
-    Args:
-        name: timm's, with a tag where one is meant.
-        num_classes: of the new head.
-        pretrained: true fetches timm's weights; a path reads them from there, all but the head's.
-        args: more arguments of `timm.create_model`.
+    `pretrained=True` fetches timm's weights; a path reads them from there, all but the head's.
 
     Raises:
         UserError: if timm has no such model, or its weights cannot be fetched.
     """
+    key = "network.pretrained"
     if not timm.is_model(name):
         close = nearest(name.partition(".")[0], timm.list_models())
         raise UserError.of("network.name", f"timm has no model {name!r}{close}")
     published = timm.get_pretrained_cfg(name)
     if pretrained is True and not (published and published.has_weights):
-        raise UserError.of("network.pretrained", f"got true; timm has no weights of {name}")
+        raise UserError.of(key, f"got true; timm has no weights of {name}")
     try:
         core: nn.Module = timm.create_model(
             name, num_classes=num_classes, pretrained=pretrained is True, **args
@@ -62,14 +59,12 @@ def timm_core(
     except (OSError, RuntimeError) as error:
         if not pretrained:
             raise
-        raise UserError.of(
-            "network.pretrained",
-            f"the weights of {name} could not be fetched ({str(error).splitlines()[0]}); give a "
-            "file (network.pretrained=FILE), name a mirror (HF_ENDPOINT=URL in the environment), "
-            "or start from random weights (network.pretrained=false)",
-        ) from error
+        text = f"the weights of {name} could not be fetched ({str(error).splitlines()[0]}); "
+        text += "give a file (network.pretrained=FILE), name a mirror (HF_ENDPOINT=URL in the "
+        text += "environment), or start from random weights (network.pretrained=false)"
+        raise UserError.of(key, text) from error
     if isinstance(pretrained, str):
-        path, key = Path(pretrained), "network.pretrained"
+        path = Path(pretrained)
         spare = tuple(f"{head}." for head in head_names(core))
         fit_weights(core, read_tensors(path, key)[0], path, key, spare, model=(name, args))
     return core
@@ -78,11 +73,7 @@ def timm_core(
 def mobilenetv2(
     num_classes: int, width: float = 1.0, pretrained: bool | str | None = None
 ) -> nn.Module:
-    """Return timm's MobileNetV2 of a width multiplier.
-
-    Raises:
-        UserError: if timm has no MobileNetV2 of that width.
-    """
+    """Return timm's MobileNetV2 of a width multiplier."""
     names = {int(n[-3:]) / 100: n for n in timm.list_models("mobilenetv2_???")}
     if width not in names:
         widths = ", ".join(f"{w:g}" for w in sorted(names))
@@ -91,36 +82,34 @@ def mobilenetv2(
 
 
 def build_network(cfg: NetworkConfig, classes: Sequence[str], key: str) -> Network:
-    """Build a network for a number of classes, with its weights where the configuration names any.
+    """Build a network that gives a logit for each of the data's classes, and load its weights.
 
     Args:
         cfg: the network's section.
-        classes: the data's; it has to give a logit for each.
+        classes: their names.
         key: the section's name, for messages.
 
     Raises:
         UserError: if there is no such network, or its weights or output do not fit.
     """
     if cfg.args and (reserved := RESERVED & cfg.args.keys()):
-        raise UserError.of(
-            f"{key}.args", f"got {', '.join(sorted(reserved))}; take {key}.weights or .pretrained"
-        )
+        text = f"got {', '.join(sorted(reserved))}; take {key}.weights or .pretrained"
+        raise UserError.of(f"{key}.args", text)
     if cfg.weights == "pretrained":
         _check_imagenet(classes, cfg.head, key)
     core = _core(cfg, len(classes), key)
+    timms = getattr(core, "pretrained_cfg", None) or {}
     if cfg.head is not None:
         _replace_head(core, cfg.head, len(classes), key)
     if cfg.weights == "pretrained" and isinstance(cfg.pretrained, str):
         model = None if cfg.name is None or cfg.factory else (cfg.name, cfg.args or {})
         load_weights(core, Path(cfg.pretrained), f"{key}.pretrained", classes, model=model)
     elif cfg.weights == "pretrained":
-        trained_on = (getattr(core, "pretrained_cfg", None) or {}).get("num_classes")
-        if trained_on != 1000:
+        if (trained_on := timms.get("num_classes")) != 1000:
             text = f"got pretrained; timm's head has {trained_on} classes, not 1,000"
             raise UserError.of(f"{key}.weights", text)
     elif cfg.weights is not None:
         load_weights(core, Path(cfg.weights), f"{key}.weights", classes)
-    timms = getattr(core, "pretrained_cfg", None) or {}
     size = timms.get("input_size", [None])[-1]
     if not (cfg.pretrained or cfg.weights == "pretrained" or timms.get("fixed_input_size")):
         size = None
@@ -153,12 +142,10 @@ def _core(cfg: NetworkConfig, classes: int, key: str) -> nn.Module:
             except FAILURES as without_weights:
                 cause = without_weights
             else:
-                raise UserError.of(
-                    f"{key}.pretrained",
-                    f"got {shown(pretrained)}, of which {cfg.label} makes no network of {classes} "
-                    f"classes ({first_line(error)}); take a timm network (network=timm "
-                    f"network.name=NAME), which gets a new head, or {key}.weights=FILE",
-                ) from error
+                text = f"got {shown(pretrained)}, of which {cfg.label} makes no network of "
+                text += f"{classes} classes ({first_line(error)}); take a timm network (network="
+                text += f"timm network.name=NAME), which gets a new head, or {key}.weights=FILE"
+                raise UserError.of(f"{key}.pretrained", text) from error
         text = f"{cfg.label} does not take {args}: {first_line(cause)}"
         raise UserError.of(f"{key}.args", text) from error
     if not isinstance(core, nn.Module):
@@ -172,21 +159,15 @@ def _core(cfg: NetworkConfig, classes: int, key: str) -> nn.Module:
 def _factory_and_args(
     cfg: NetworkConfig, classes: int, key: str
 ) -> tuple[Callable[..., Any], dict[str, Any]]:
-    """Return what makes the core, and with which arguments.
-
-    Raises:
-        UserError: if it cannot be imported, or has no pretrained weights that are asked for.
-    """
+    """Return what makes the core, and with which arguments."""
     args = dict(cfg.args or {})
     # Weights of our own replace pretrained ones: there is nothing to fetch.
     pretrained = False if cfg.weights is not None else cfg.pretrained
     if cfg.weights == "pretrained":  # a file's are loaded with the head, by the caller
         pretrained = not isinstance(cfg.pretrained, str)
     if cfg.factory is None:
-        assert cfg.name is not None
-        return timm_core, {
-            "name": cfg.name, "num_classes": classes, "pretrained": pretrained
-        } | args  # fmt: skip
+        usual = {"name": cfg.name, "num_classes": classes, "pretrained": pretrained}
+        return timm_core, usual | args
     factory = import_callable(cfg.factory, f"{key}.factory")
     try:
         parameters = signature(factory).parameters
@@ -196,26 +177,20 @@ def _factory_and_args(
     if "num_classes" in parameters or takes_any:
         args.setdefault("num_classes", classes)
     if isinstance(pretrained, str) and "pretrained" not in parameters:
-        raise UserError.of(
-            f"{key}.pretrained",
-            f"got a file; {cfg.label} has no argument `pretrained` that reads one; take "
-            f"{key}.weights=FILE, or a timm network (network=timm network.name=NAME)",
-        )
+        text = f"got a file; {cfg.label} has no argument `pretrained` that reads one; take "
+        text += f"{key}.weights=FILE, or a timm network (network=timm network.name=NAME)"
+        raise UserError.of(f"{key}.pretrained", text)
     if "pretrained" in parameters or takes_any:
         args |= {} if pretrained is None else {"pretrained": pretrained}
     elif pretrained:
-        asked = "weights" if cfg.weights == "pretrained" else "pretrained"
-        raise UserError.of(f"{key}.{asked}", f"{cfg.label} has no pretrained weights")
+        option = "weights" if cfg.weights == "pretrained" else "pretrained"
+        raise UserError.of(f"{key}.{option}", f"{cfg.label} has no pretrained weights")
     return factory, args
 
 
 @contextmanager
 def fetching_nothing(key: str) -> Iterator[None]:
-    """Let torch's hub, and so torchvision, take weights from its cache alone.
-
-    Raises:
-        UserError: naming `key`, if some would be fetched.
-    """
+    """Let torch's hub, and so torchvision, take weights from its cache alone."""
 
     def refuse(url: str, path: str, *_: object, **__: object) -> None:
         text = f"a run or an export asks for {shortened(url)}, which it may not have fetched"
@@ -230,11 +205,7 @@ def fetching_nothing(key: str) -> Iterator[None]:
 
 
 def import_callable(path: str, key: str) -> Callable[..., Any]:
-    """Import `package.module.function`.
-
-    Raises:
-        UserError: naming `key`, if there is none.
-    """
+    """Import `package.module.function`, which the configuration gives as `key`."""
     module, _, name = path.rpartition(".")
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # a console script does not look there by itself
@@ -251,10 +222,8 @@ def _check_imagenet(classes: Sequence[str], head: HeadConfig | None, key: str) -
     """Refuse a pretrained head where it is replaced, or where the classes are not ImageNet's."""
     imagenet = ImageNetInfo("imagenet-1k").label_names()  # type: ignore[no-untyped-call]
     if list(classes) != list(imagenet):
-        raise UserError.of(
-            f"{key}.weights",
-            f"got pretrained, a head of ImageNet's 1,000 classes; the data has {some(classes)}",
-        )
+        text = f"a head of ImageNet's 1,000 classes; the data has {first_few(classes)}"
+        raise UserError.of(f"{key}.weights", f"got pretrained, {text}")
     if head is not None:
         raise UserError.of(f"{key}.weights", f"got pretrained; takes {key}.head=null beside it")
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mixkd.console import say
 from mixkd.errors import UserError
 from mixkd.networks.network import Network, logits_of
-from mixkd.networks.state_dict import some
+from mixkd.networks.state_dict import first_few
 
 
 @contextmanager
@@ -54,11 +54,13 @@ def check_training(
 ) -> None:
     """Take one step of a network that learns, but for the update, to see that it can.
 
+    The parameters that no gradient reaches are noted in `network.unreached`.
+
     Args:
-        network: on the CPU; `unreached` is set.
-        classes: of the data.
-        shape: of its views, height and width.
-        key: what to call it, for messages.
+        network: on the CPU.
+        classes: how many the data has.
+        shape: height and width of the views.
+        key: what to call the network in messages.
         batch: images of a process at a time; two are tried first, which takes less time.
 
     Raises:
@@ -90,22 +92,15 @@ def check_training(
     if len(unreached) == len(learning):
         raise UserError.of(key, "gives logits that depend on no parameter that learns")
     if unreached:
-        say(f"{key}: {some(unreached)} learn nothing: the logits do not depend on them")
+        say(f"{key}: {first_few(unreached)} learn nothing: the logits do not depend on them")
     network.unreached = unreached
 
 
 def use_channels_last(network: Network, check: Callable[[], object], key: str) -> None:
     """Keep a pixel's channels together in memory, where convolutions are faster.
 
-    A network that fails then, as one that flattens by `view`, stays as it is; a line says so.
-
-    Args:
-        network: changed in place.
-        check: queries it, and raises what it fails with.
-        key: what to call it.
-
-    Raises:
-        UserError: as `check`.
+    A network of which `check` raises then, as one that flattens by `view`, stays as it is; a line
+    says so.
     """
     try:
         network.to(memory_format=torch.channels_last)
@@ -130,20 +125,13 @@ def _described(answer: Any) -> str:
 
 
 def _check_answer(answer: object, shape: tuple[int, int], key: str, when: str = "") -> Tensor:
-    """Return the logits among what a network returned.
-
-    Raises:
-        UserError: if they are not floats of this shape.
-    """
+    """Return the logits among what a network returned; refuse other than floats of this shape."""
     logits: object = logits_of(answer)
     if not isinstance(logits, Tensor) or logits.shape != shape or not logits.is_floating_point():
         images = "two" if shape[0] == 2 else shape[0]
-        raise UserError.of(
-            key,
-            f"gives {_described(logits)} for {images} images{when}; takes logits of shape "
-            f"{shape}, one for each class of the data ({key}.args={{num_classes: {shape[1]}}} is "
-            "passed to a factory)",
-        )
+        text = f"gives {_described(logits)} for {images} images{when}; takes logits of shape "
+        text += f"{shape}, one for each class of the data ({key}.args={{num_classes: {shape[1]}}} "
+        raise UserError.of(key, f"{text}is passed to a factory)")
     if answer is not logits:
         say(f"{key}: returns {_described(answer)}{when}: the logits are taken, the others not")
     return logits

@@ -12,10 +12,10 @@ from mixkd.data.corruption_names import FOLDERS
 from mixkd.errors import Problem, UserError, shortened, shown
 from mixkd.files.reading import Damaged, refuse_link_out
 from mixkd.files.writing import file_fingerprint
-from mixkd.networks.hub import fetched
 from mixkd.networks.origin import (
     SAVED,
     WEIGHTS,
+    fetched,
     is_trusted,
     other_split,
     saved_config,
@@ -35,20 +35,19 @@ def fill_from_runs(raw: dict[str, Any]) -> Iterator[Problem]:
         if data.get("source") == "imagenet_c" and data["size"] is None:
             data["size"] = 224
     yield from find_teacher(raw)
-    others = {name: raw.get(name) for name in ("teacher", "student")} | dict(_baselines(raw))
-    for section, network in others.items():
+    networks = {name: raw.get(name) for name in ("teacher", "student")}
+    if isinstance(baselines := raw.get("baselines"), dict):
+        for name, run in baselines.items():  # of each a network, in its place
+            if isinstance(run, str):
+                baselines[name] = shipped_values("network", "_none") | {"run": run}
+                networks[f"baselines.{name}"] = baselines[name]
+    for section, network in networks.items():
         if isinstance(network, dict):
             yield from fill_network(raw, section, network)
 
 
 def fill_network(raw: dict[str, Any], section: str, network: dict[str, Any]) -> Iterator[Problem]:
-    """Fill the section of a network from its run or export, if it names one.
-
-    Args:
-        raw: the configuration: `task`, `data` and `trust` are looked at.
-        section: the network's name, for messages.
-        network: its section, which is filled.
-    """
+    """Fill the section of a network from its run or export, if it names one."""
     kind, origin = ("run", "a run") if network.get("run") is not None else ("export", "an export")
     if not isinstance(network.get(kind), str):
         return
@@ -67,18 +66,14 @@ def fill_network(raw: dict[str, Any], section: str, network: dict[str, Any]) -> 
     factory = network.get("factory") or saved["network"].get("factory")
     if factory != network.get("factory") and not is_trusted(factory, raw.get("trust")):
         package = shortened(str(factory).partition(".")[0])
-        yield Problem(
-            key_of_origin,
-            f"that {kind} names the callable {shortened(str(factory))}; mixkd calls it only if "
-            f"you trust its package: trust=[{package}]",
-        )
+        text = f"that {kind} names the callable {shortened(str(factory))}"
+        text += f"; mixkd calls it only if you trust its package: trust=[{package}]"
+        yield Problem(key_of_origin, text)
     for key in ("name", "factory", "head"):
-        if network.get(key) is not None and network[key] != saved["network"].get(key):
-            yield Problem(
-                f"{section}.{key}",
-                f"got {shown(network[key])} beside {origin} of "
-                f"{shown(saved['network'].get(key))}; leave it out",
-            )
+        value, saved_value = network.get(key), saved["network"].get(key)
+        if value is not None and value != saved_value:
+            text = f"got {shown(value)} beside {origin} of {shown(saved_value)}; leave it out"
+            yield Problem(f"{section}.{key}", text)
     for key, value in without_file(saved["network"]).items():
         if network.get(key) is None and key not in ("run", "export"):
             network[key] = value
@@ -89,19 +84,12 @@ def fill_network(raw: dict[str, Any], section: str, network: dict[str, Any]) -> 
     by_settings = str(raw["data"].get("source")) not in SPLITS
     distilled = section == "teacher" and raw["task"] == "distill"
     if distilled and by_settings and (differs := other_split(saved["data"], raw["data"])):
-        yield Problem(
-            key_of_origin,
-            f"{network[kind]} may have trained on the images that select here: its {differs}; "
-            "take the same",
-        )
+        text = f"may have trained on the images that select here: its {differs}; take the same"
+        yield Problem(key_of_origin, f"{network[kind]} {text}")
 
 
 def _weights_and_config(origin: str, kind: str, key: str) -> tuple[Path, dict[str, Any]]:
-    """Return where the weights of a run or an export are, and what it says of them.
-
-    Raises:
-        UserError: naming `key`, if they are not there, or something of it is damaged.
-    """
+    """Return where the weights of a run or an export are, and what it says of them."""
     folder = Path(origin) if kind == "run" else fetched(origin, key)
     path, weights = folder / SAVED[kind], folder / WEIGHTS[kind]
     try:
@@ -128,11 +116,6 @@ def _inherit_data(raw: dict[str, Any], saved: dict[str, Any], of: Path) -> Itera
 
     They may be a stranger's: they say which images a network was trained on and how it saw them,
     and where images may be read; never where to write, or that anything is to be fetched.
-
-    Args:
-        raw: the configuration.
-        saved: what the run or export says.
-        of: its directory, for messages.
     """
     data = raw["data"]
     is_same, root_is_theirs = data.get("source") == "run", data.get("root") == "run"
@@ -166,40 +149,26 @@ def _inherit_data(raw: dict[str, Any], saved: dict[str, Any], of: Path) -> Itera
         # An export looks at test images alone.
         reported = "test" if "test" in saved["images"] else "val"
         splits = SPLITS[source] if raw["task"] == "evaluate" else (reported,)
-        problems = _other_images(data, saved["images"], of, splits)
-        if "weights" in saved:  # an export has no root: the user has said where images are
-            for problem in problems:
-                say(str(problem))
-        else:
-            yield from problems
+        problem = _other_images(data, saved["images"], of, splits)
+        if problem and "weights" in saved:  # an export has no root: the user says where
+            say(str(problem))
+        elif problem:
+            yield problem
 
 
 def _other_images(
     data: dict[str, Any], recorded: dict[str, str], of: Path, splits: Sequence[str]
-) -> Iterator[Problem]:
-    """Yield what is wrong where the images in a folder are not those of a run or an export."""
+) -> Problem | None:
+    """Return what is wrong where the images in a folder are not those of a run or an export."""
     source, root = data["source"], data["root"]
     if not recorded:
         say(f"{of} does not say which images it is of: those in {root} are taken to be the same")
-        return
-    here = split_contents(source, root, data["cache_dir"])
-    places = [split for split in splits if here.get(split) != recorded.get(split)]
+        return None
+    fingerprints = split_contents(source, root, data["cache_dir"])
+    places = [split for split in splits if fingerprints.get(split) != recorded.get(split)]
     if not places:
-        return
+        return None
     size = "" if data.get("size") is None else f" data.size={data['size']}"
-    yield Problem(
-        "data.root",
-        f"got {shown(root)}, which holds other images in {', '.join(f'{p}/' for p in places)} than "
-        f"{of} was made of; data={source} data.root=DIR{size} measures on others",
-    )
-
-
-def _baselines(raw: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Turn `baselines: {NAME: DIR}` into networks, in place; yield them as sections."""
-    baselines = raw.get("baselines")
-    if not isinstance(baselines, dict):
-        return
-    for name, run in baselines.items():
-        if isinstance(run, str):
-            baselines[name] = shipped_values("network", "_none") | {"run": run}
-            yield f"baselines.{name}", baselines[name]
+    text = f"got {shown(root)}, which holds other images in {', '.join(f'{p}/' for p in places)} "
+    text += f"than {of} was made of; data={source} data.root=DIR{size} measures on others"
+    return Problem("data.root", text)

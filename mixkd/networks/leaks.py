@@ -1,6 +1,8 @@
 """Whether networks have been trained on the images that are held out from them."""
 
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +13,7 @@ from mixkd.data.contents import SPLITS
 from mixkd.data.marks import image_marks, read_marks, seen
 from mixkd.data.splits import Splits
 from mixkd.errors import Problem, UserError
-from mixkd.networks.origin import other_split, same_images, saved_of
+from mixkd.networks.origin import SAVED, other_split, same_images, saved_config
 
 UNKNOWN = "if these weights have seen the held-out images in training,"
 
@@ -22,17 +24,12 @@ def leak(
     """Return how a network has seen the images that select; "" if it has not; None: nothing says.
 
     A training has written down its images, so that only those count which it has seen. An export
-    says of which folder it is, as a whole.
-
-    Args:
-        network: its section, filled.
-        data: the data that are split.
-        images: the sha256 of the images of each split, where they are files.
-        splits: the images themselves.
+    says of which folder it is, as a whole. `images` are the sha256 of each split, where the images
+    are files.
     """
     if (file := _started_from(network)) is None:
         return ""
-    saved = saved_of(network.model_dump())
+    saved = _saved_data(network)
     one_source = saved is not None and saved["data"].get("source") == data.source
     if saved is not None and one_source:
         differs = other_split(saved["data"], data.model_dump())
@@ -48,24 +45,34 @@ def leak(
         if count:
             return f"was trained on {count} of the {len(marks)} images that select here"
         # Copies in another format are known by their pixels, of one size and in memory alone.
-        is_known = (
+        is_comparable = (
             saved is not None
             and all(saved["data"].get(key) == getattr(data, key) for key in ("size", "resize"))
             and bool(marks[:, 1].all() and trained[:, 1].all())
         )
-        return "" if is_known or seen(others, trained).any() else None
+        return "" if is_comparable or seen(others, trained).any() else None
     if saved is None or not one_source:
         return None
-    return (
-        "may have trained on images that select here: it is of another folder or of another "
-        "split, and does not say which images those were"
-    )
+    text = "may have trained on images that select here: it is of another folder or of another"
+    return f"{text} split, and does not say which images those were"
 
 
 def _started_from(network: NetworkConfig) -> str | None:
     """Return the file that a network has its weights from; None of timm's own, and of new ones."""
     files = (network.weights, network.pretrained)
     return next((file for file in files if isinstance(file, str) and file != "pretrained"), None)
+
+
+def _saved_data(network: NetworkConfig) -> dict[str, Any] | None:
+    """Return the data and the images that the network's run or export says that it is of."""
+    kind = next((kind for kind in SAVED if getattr(network, kind) is not None), None)
+    if kind is None or network.weights is None:
+        return None
+    try:
+        saved = saved_config(Path(network.weights).with_name(SAVED[kind]))
+    except ValueError:
+        return None
+    return saved if saved["data"] else None
 
 
 def tell_seen_tests(key: str, network: NetworkConfig, splits: Splits) -> None:
@@ -81,19 +88,10 @@ def refuse_leaks(
     images: Mapping[str, str],
     splits: Splits,
 ) -> np.ndarray:
-    """Refuse to train with networks that have seen what selects; return what the outcome has seen.
-
-    Args:
-        networks: a teacher, and what a training starts from, by key.
-        data: the data that are split.
-        images: the sha256 of the images of each split, where they are files.
-        splits: the images themselves.
+    """Refuse to train with networks that have seen the images that select.
 
     Returns:
-        The marks of the training images, and of those of the networks: uint64 [n, 2].
-
-    Raises:
-        UserError: naming a network that has.
+        The marks of the training images and of those that the networks have seen: uint64 [n, 2].
     """
     problems = []
     marks = [image_marks(splits.train)]
@@ -102,10 +100,9 @@ def refuse_leaks(
         if fault:
             kinds = ("run", "export", "weights", "pretrained")
             kind = next(kind for kind in kinds if getattr(network, kind))
-            text = (
-                f"{getattr(network, kind)} {fault}; take the same images and split, or a network "
-            )
-            problems.append(Problem(f"{key}.{kind}", f"{text}that `mixkd finetune` makes of these"))
+            text = f"{getattr(network, kind)} {fault}; take the same images and split, or a network"
+            text += " that `mixkd finetune` makes of these"
+            problems.append(Problem(f"{key}.{kind}", text))
         elif fault is None:
             say(f"{key}: {UNKNOWN} they select too well")
         file = _started_from(network)

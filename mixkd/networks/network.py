@@ -69,11 +69,9 @@ class Network(nn.Module):
 class FrozenTeacher:
     """A network that is queried and never learns.
 
-    It is no nn.Module, so that no optimizer, checkpoint, DDP wrapper or train() reaches it.
-
-    Args:
-        network: the teacher, or a function that loads it when it is first asked.
-        precision: `float32` or `bf16`, whatever the student's.
+    It is no nn.Module, so that no optimizer, checkpoint, DDP wrapper or train() reaches it. A
+    function in place of the network loads it when it is first asked; it computes in `precision`,
+    whatever the student's.
     """
 
     def __init__(
@@ -128,11 +126,7 @@ class BottleneckHead(nn.Sequential):
 
 
 def head_of(network: Network, key: str) -> nn.Module:
-    """Return the part of a network that is new where its backbone is pretrained.
-
-    Raises:
-        UserError: if it is not known, as for a factory that is not timm's.
-    """
+    """Return the part of a network that is new where its backbone is pretrained."""
     parts = [network.core.get_submodule(name) for name in head_names(network.core)]
     if not parts:
         raise UserError.of(key, "only timm networks say which part is their head; takes 0")
@@ -140,11 +134,7 @@ def head_of(network: Network, key: str) -> nn.Module:
 
 
 def last_layer(network: Network) -> nn.Module:
-    """Return the layer that gives the logits: of the head where it is known, else the last linear.
-
-    Raises:
-        UserError: if there is none.
-    """
+    """Return the layer that gives the logits: of a timm model's head, or the last linear one."""
     names = head_names(network.core)
     head = network.core.get_submodule(names[0]) if len(names) == 1 else network.core
     # Some heads classify by a 1x1 convolution.

@@ -1,24 +1,34 @@
-"""What a run or an export says of its network and its data, and which callables are trusted."""
+"""Runs and exports: where they are, what they say of network and data, and what may be called.
 
+Needs no torch.
+"""
+
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mixkd import __version__
 from mixkd.config.data import DataConfig
 from mixkd.config.fields import SPLIT, keys
 from mixkd.config.shipped import shipped_values
 from mixkd.data.contents import IMAGES
+from mixkd.errors import UserError
 from mixkd.files.reading import Damaged, read_mapping
-from mixkd.networks.moved import with_moved
 
 # What says how the network of a run, or of an export, is built; and its weights.
 SAVED = {"run": "config.yaml", "export": "config.json"}
 WEIGHTS = {"run": "weights.safetensors", "export": "model.safetensors"}
 
+# What is read of an export, and what begins the address of one on the Hugging Face Hub.
+FILES = (SAVED["export"], WEIGHTS["export"])
+PREFIX = "hf_hub:"
+
 MOST_CLASSES = 2**20
 
-HELD_OUT = keys(DataConfig, SPLIT)
+# Where factories have moved to that the configurations of older runs and exports name.
+MOVED = {"mixkd.cifar_resnet.cifar_resnet": "mixkd.networks.cifar.resnet.cifar_resnet"}
 
 # A run directory is data: calling what it names must not do more than build a network. Whole
 # packages would be too much: torch alone has functions that run any command.
@@ -28,26 +38,62 @@ SAFE_FACTORY = re.compile(
 )
 
 
+def fetched(export: str, key: str) -> Path:
+    """Return a folder, or what hf_hub:USER/NAME[@REVISION] is downloaded to, once for all."""
+    if not export.startswith(PREFIX):
+        folder = Path(os.path.expanduser(export))
+        if not os.path.isfile(folder / FILES[0]):
+            text = f"got {export!r}; no export there: the folder holds a {FILES[0]}"
+            raise UserError.of(key, text)
+        return folder
+    from huggingface_hub import snapshot_download
+
+    name, _, revision = export.removeprefix(PREFIX).partition("@")
+    try:
+        downloaded = snapshot_download(
+            name, revision=revision or None, allow_patterns=list(FILES),
+            library_name="mixkd", library_version=__version__,
+        )  # fmt: skip
+        return Path(downloaded)
+    except (OSError, ValueError) as error:
+        text = f"got {export!r}, which the Hub did not give: {reason(error)}"
+        raise UserError.of(key, text) from error
+
+
+def reason(error: Exception) -> str:
+    """Return what the Hub said in refusing, in one line."""
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def with_moved(saved: Any) -> Any:
+    """Return a saved configuration, or a part of one, with the present names of its factories."""
+    if isinstance(saved, dict):
+        return {
+            key: MOVED.get(value, value)
+            if key == "factory" and isinstance(value, str)
+            else with_moved(value)
+            for key, value in saved.items()
+        }
+    return [with_moved(value) for value in saved] if isinstance(saved, list) else saved
+
+
 def saved_config(path: Path) -> dict[str, Any]:
     """Return {network, data, images} of a run's config.yaml or an export's config.json.
 
     Images are the sha256 of each split's, where they are files; an export has its `weights`', too.
-
-    Raises:
-        ValueError: saying what is wrong with it.
+    A ValueError says what is wrong with the file.
     """
     if path.name == SAVED["export"]:
         return _exported_config(path)
     try:
         saved = with_moved(read_mapping(path))
-        evaluated = saved["task"] == "evaluate"
-        learner = "" if evaluated else {"finetune": "network", "distill": "student"}[saved["task"]]
-        network, data = ({}, {}) if evaluated else (dict(saved[learner]), dict(saved["data"]))
+        learner = {"finetune": "network", "distill": "student", "evaluate": ""}[saved["task"]]
+        network, data = (dict(saved[learner]), dict(saved["data"])) if learner else ({}, {})
     except Damaged as error:
         raise ValueError(f"is no run's configuration: {error.why}") from error
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError("is no run's configuration") from error
-    if evaluated:
+    if not learner:
         text = "is of an evaluation, which trains nothing; takes a finetune or distill run"
         raise ValueError(text)
     if strange := network.keys() - shipped_values("network", "_none").keys():
@@ -60,11 +106,7 @@ def saved_config(path: Path) -> dict[str, Any]:
 
 
 def recorded_images(run: Path) -> dict[str, str]:
-    """Return the sha256 of the images of each split, as a run has kept them; none where not.
-
-    Raises:
-        Damaged: if its record cannot be read.
-    """
+    """Return the sha256 of the images of each split, as far as a run has recorded them."""
     try:
         prints = read_mapping(run / "provenance.json")["fingerprints"]
         return {key.removeprefix(IMAGES): str(prints[key]) for key in prints if IMAGES in key}
@@ -95,11 +137,7 @@ def _exported_config(path: Path) -> dict[str, Any]:
 
 
 def label_names(saved: Mapping[str, Any]) -> list[str]:
-    """Return the class names that a config.json of timm's form holds, or their numbers.
-
-    Raises:
-        ValueError, TypeError: if it holds neither.
-    """
+    """Return the class names that a config.json of timm's form holds, or their numbers."""
     if names := class_names(saved):
         return names
     preprocessing = saved.get("pretrained_cfg", saved)
@@ -110,11 +148,7 @@ def label_names(saved: Mapping[str, Any]) -> list[str]:
 
 
 def class_names(saved: Mapping[str, Any]) -> list[str]:
-    """Return the class names that a config.json of timm's form holds; [] where it holds none.
-
-    Raises:
-        TypeError: if they are no list.
-    """
+    """Return the class names that a config.json of timm's form holds; [] where it holds none."""
     names = saved.get("label_names") or saved.get("pretrained_cfg", saved).get("label_names") or []
     if not isinstance(names, list):
         raise TypeError("label_names is no list")
@@ -136,39 +170,19 @@ def same_images(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
 
 
 def other_split(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
-    """Return how a section of data holds out other images than another does; "" if it does not.
+    """Return how data of the same source holds out other images than other data; "" if it does not.
 
-    Of one source, that is. Where the test images select, none are held out.
+    Where the test images select, none are held out.
     """
-    same = all(one.get(key) == other.get(key) for key in HELD_OUT)
-    if one.get("source") != other.get("source") or same or other.get("selection") == "test":
+    split_keys = keys(DataConfig, SPLIT)
+    is_same = all(one.get(key) == other.get(key) for key in split_keys)
+    if one.get("source") != other.get("source") or is_same or other.get("selection") == "test":
         return ""
-    return ", ".join(f"data.{key}={one.get(key)}" for key in HELD_OUT)
-
-
-def saved_of(network: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the data and the images of the run or export that a network is of; None where none is.
-
-    Args:
-        network: its section, filled.
-    """
-    kind = next((kind for kind in SAVED if network.get(kind) is not None), None)
-    if kind is None or network.get("weights") is None:
-        return None
-    try:
-        saved = saved_config(Path(network["weights"]).with_name(SAVED[kind]))
-    except ValueError:
-        return None
-    return saved if saved["data"] else None
+    return ", ".join(f"data.{key}={one.get(key)}" for key in split_keys)
 
 
 def is_trusted(factory: Any, trust: Any) -> bool:
-    """Return whether a callable that a stranger's file names may be called: safe, or trusted.
-
-    Args:
-        factory: its dotted name.
-        trust: the packages that the user trusts.
-    """
+    """Return whether a callable that a stranger's file names is safe, or of a package to trust."""
     packages = trust if isinstance(trust, list) else []
     is_safe = SAFE_FACTORY.fullmatch(str(factory)) is not None
     return is_safe or str(factory).partition(".")[0] in packages

@@ -34,21 +34,13 @@ FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 @dataclass(frozen=True)
 class Candidate:
-    """Tensors of a file that may be a network's weights.
+    """Tensors of a file that may be a network's weights."""
 
-    Args:
-        path: the names of the mappings that they are in, from the outermost.
-        prefix: what stood before their names.
-        tensors: by their names without it.
-        others: the rest of the same mapping's tensors, by their full names.
-        shared: how many of the names are the network's.
-    """
-
-    path: tuple[str, ...]
-    prefix: str
+    path: tuple[str, ...]  # the names of the mappings that they are in, from the outermost
+    prefix: str  # taken off their names
     tensors: dict[str, Tensor]
-    others: dict[str, Tensor]
-    shared: int
+    others: dict[str, Tensor]  # the rest of the same mapping's tensors, by their full names
+    shared: int  # how many of the names are the network's
 
     @property
     def place(self) -> str:
@@ -64,11 +56,9 @@ class Candidate:
 
 
 def candidates(content: Any, names: Collection[str]) -> Iterator[Candidate]:
-    """Yield what of a file may be the weights of a network, the outermost first.
+    """Yield what of a file may be the weights of a network with these names, the outermost first.
 
-    Args:
-        content: what the file holds: mappings within mappings, which may hold themselves.
-        names: of the network's tensors.
+    The content is mappings within mappings, which may hold themselves.
     """
     # No more of a name is looked at than the network's have parts: some have a million.
     parts = 1 + max((name.count(".") for name in names), default=0)
@@ -121,16 +111,7 @@ def find(
     """Return what of a file fits a network, or what comes nearest where nothing does.
 
     A line says what was taken where there was a choice, and what of the same mapping was not.
-
-    Args:
-        content: what the file holds.
-        expected: the network's tensors, by name.
-        path: the file.
-        key: the configuration key that named it, for messages.
-        spare: the beginnings of names that do not matter, such as `head.`
-
-    Raises:
-        UserError: if the file holds no tensors with names.
+    Names that begin as one of `spare` does, such as `head.`, do not matter.
     """
     choices = list(candidates(content, expected))
     if not choices:
@@ -139,17 +120,17 @@ def find(
     if not fitting:
         return max(choices, key=lambda c: (not any(differences(expected, c.tensors, spare)),
                                          c.shared, len(c.tensors)))  # fmt: skip
-    taken, *alternatives = fitting
+    best, *alternatives = fitting
     more = []
     if alternatives:
         places = [other.place for other in alternatives]
-        more.append(f"{some(places)} {'fits' if len(places) == 1 else 'fit'} too")
-    prefixes = tuple(other.prefix for other in alternatives if other.path == taken.path)
-    if left := [name for name in taken.others if not name.startswith(prefixes)]:
-        more.append(f"{some(left)} beside it not")
+        more.append(f"{first_few(places)} {'fits' if len(places) == 1 else 'fit'} too")
+    prefixes = tuple(other.prefix for other in alternatives if other.path == best.path)
+    if unused := [name for name in best.others if not name.startswith(prefixes)]:
+        more.append(f"{first_few(unused)} beside it not")
     if more:
-        say(f"{key}: taken from {path}: {taken.place}; {'; '.join(more)}")
-    return taken
+        say(f"{key}: taken from {path}: {best.place}; {'; '.join(more)}")
+    return best
 
 
 def unwrapped(candidate: Candidate) -> dict[str, Tensor]:
@@ -169,17 +150,9 @@ def unwrapped(candidate: Candidate) -> dict[str, Tensor]:
 
 
 def fits(candidate: Candidate, expected: Mapping[str, Tensor], spare: tuple[str, ...] = ()) -> bool:
-    """Return whether tensors have a network's names and shapes.
-
-    Args:
-        candidate: the tensors.
-        expected: the network's, by name.
-        spare: the beginnings of names that do not matter, such as `head.`
-    """
-    tensors = candidate.tensors
-    return not any(differences(expected, tensors, spare)) and not _misshapen(
-        expected, tensors, spare
-    )
+    """Return whether tensors have a network's names and shapes."""
+    args = (expected, candidate.tensors, spare)
+    return not any(differences(*args)) and not _misshapen(*args)
 
 
 def differences(
@@ -217,29 +190,21 @@ def checked(
 ) -> dict[str, Tensor]:
     """Return weights in the network's own dtypes, with its own counters where they lack them.
 
-    Args:
-        expected: the network's tensors, by name.
-        weights: the weights.
-        path: the file that they are from.
-        key: the configuration key that named it, for messages.
-
     Raises:
-        UserError: if names, shapes or kinds of numbers differ; it says which.
+        UserError: if names, shapes or kinds of numbers differ from those of the network's tensors.
     """
     missing, unknown = differences(expected, weights)
     if missing or unknown:
-        raise UserError.of(
-            key,
-            f"{path} is of another network: it lacks {some(missing)} and adds {some(unknown)}",
-        )
+        text = f"{path} is of another network: it lacks {first_few(missing)}"
+        raise UserError.of(key, f"{text} and adds {first_few(unknown)}")
     for name, value in weights.items():
         check_kind(name, value, expected[name], path, key)
     if shapes := _misshapen(expected, weights):
         name = shapes[-1]
-        theirs, ours = tuple(weights[name].shape), tuple(expected[name].shape)
-        text = f"{path} is of another shape: {name} is {theirs}, here {ours}"
-        if theirs and ours and theirs[1:] == ours[1:] and len(shapes) <= 2:
-            text = f"{path} was trained on {theirs[0]} classes; the data has {ours[0]}"
+        shape, expected_shape = tuple(weights[name].shape), tuple(expected[name].shape)
+        text = f"{path} is of another shape: {name} is {shape}, here {expected_shape}"
+        if shape and expected_shape and shape[1:] == expected_shape[1:] and len(shapes) <= 2:
+            text = f"{path} was trained on {shape[0]} classes; the data has {expected_shape[0]}"
         raise UserError.of(key, text)
     # Detached by torch's own function: a pickle can give a tensor attributes that hide its methods.
     return {
@@ -249,11 +214,7 @@ def checked(
 
 
 def check_kind(name: str, value: Tensor, expected: Tensor, path: Path, key: str) -> None:
-    """Refuse a tensor that is not of dense numbers of the network's kind.
-
-    Raises:
-        UserError: naming `key`.
-    """
+    """Refuse a tensor that is not of dense numbers of the network's kind."""
     wrong, takes = fault(value), "dense numbers"
     if wrong is None and expected.is_floating_point():
         takes = "float32, float64, float16 or bfloat16"
@@ -273,7 +234,7 @@ def brief(name: str) -> str:
     return shortened(in_one_line(name), 80)
 
 
-def some(names: Sequence[str], most: int = 3) -> str:
+def first_few(names: Sequence[str], most: int = 3) -> str:
     """Return the first of names, and how many more there are."""
     shown = ", ".join(map(brief, names[:most])) or "nothing"
     return shown + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -15,8 +15,7 @@ from mixkd.console import say
 from mixkd.data.contents import SPLITS, split_contents
 from mixkd.errors import Problem
 from mixkd.files.reading import Damaged, read_mapping
-from mixkd.networks.moved import with_moved
-from mixkd.networks.origin import recorded_images, same_images, without_file
+from mixkd.networks.origin import recorded_images, same_images, with_moved, without_file
 
 SAME_DATA = keys(DataConfig, DATASET, SPLIT)
 SAME_NETWORK = keys(NetworkConfig, ARCHITECTURE, START)
@@ -27,16 +26,14 @@ def find_teacher(raw: dict[str, Any]) -> Iterator[Problem]:
     teacher, data = raw.get("teacher"), raw["data"]
     if not isinstance(teacher, dict) or not isinstance(teacher.get("name"), str):
         return  # none, or one that the schema refuses
-    if not teacher["name"]:
-        return
-    if teacher.get("run") is not None or teacher.get("weights") is not None:
+    if not teacher["name"] or any(teacher.get(key) is not None for key in ("run", "weights")):
         return
     root = Path(str(raw["run"]["root"]))
-    named = [run for run in sorted(root.glob("*/finetune/*")) if _fits(run, raw)]
-    fitting, source = named, str(data["source"])
-    if named and source in SPLITS and isinstance(data.get("root"), str):
+    same_settings = [run for run in sorted(root.glob("*/finetune/*")) if _fits(run, raw)]
+    fitting, source = same_settings, str(data["source"])
+    if same_settings and source in SPLITS and isinstance(data.get("root"), str):
         images = split_contents(source, data["root"], str(data.get("cache_dir")))
-        fitting = [run for run in named if _is_of(run, images)]
+        fitting = [run for run in same_settings if _is_of(run, images)]
     if len(fitting) == 1:
         teacher["run"] = str(fitting[0])
     elif fitting:
@@ -47,14 +44,12 @@ def find_teacher(raw: dict[str, Any]) -> Iterator[Problem]:
         command = shlex.join(["mixkd", "finetune", *overrides])
         preset = raw.get("protocol", "none")
         preset = "" if preset == "none" else f" under protocol={preset}"
-        yield Problem(
-            "teacher",
-            f"no finished run of {teacher['name']} on {data.get('name')}{preset} in {root}/"
-            + (f" ({named[-1]} was trained on other images than are there now)" if named else "")
-            + f"; make it with `{command}` (teacher.auto=true does), or take teacher.run=DIR or "
-            "teacher.weights=FILE",
-            tuple(overrides),
-        )
+        text = f"no finished run of {teacher['name']} on {data.get('name')}{preset} in {root}/"
+        if same_settings:
+            text += f" ({same_settings[-1]} was trained on other images than are there now)"
+        text += f"; make it with `{command}` (teacher.auto=true does)"
+        text += ", or take teacher.run=DIR or teacher.weights=FILE"
+        yield Problem("teacher", text, tuple(overrides))
 
 
 def _fits(run: Path, raw: dict[str, Any]) -> bool:
@@ -62,12 +57,12 @@ def _fits(run: Path, raw: dict[str, Any]) -> bool:
     teacher, data = raw["teacher"], raw["data"]
     try:
         saved = with_moved(read_mapping(run / "config.yaml"))
-        network, wanted = without_file(saved["network"]), without_file(teacher)
+        network, asked_for = without_file(saved["network"]), without_file(teacher)
         if teacher.get("pretrained") is None:  # either will do
-            wanted["pretrained"] = network["pretrained"]
+            asked_for["pretrained"] = network["pretrained"]
         return (
             read_mapping(run / "status.json")["state"] == "finished"
-            and all(network.get(key) == wanted.get(key) for key in SAME_NETWORK)
+            and all(network.get(key) == asked_for.get(key) for key in SAME_NETWORK)
             and all(saved["data"].get(key) == data.get(key) for key in SAME_DATA)
             and (raw["task"] != "distill" or saved.get("protocol", "none") == raw["protocol"])
             and saved["method"]["name"] == "erm"

@@ -23,7 +23,15 @@ from mixkd.files.reading import read_mapping
 from mixkd.files.writing import file_fingerprint
 from mixkd.networks.network import head_names
 from mixkd.networks.origin import WEIGHTS, class_names
-from mixkd.networks.state_dict import Candidate, check_kind, checked, find, fits, some, unwrapped
+from mixkd.networks.state_dict import (
+    Candidate,
+    check_kind,
+    checked,
+    find,
+    first_few,
+    fits,
+    unwrapped,
+)
 
 # What may stand beside the weights of a checkpoint, and only holds values: timm's options and the
 # numbers of NumPy, under its older name too.
@@ -36,13 +44,13 @@ HARMLESS: list[Any] = [
 ]  # fmt: skip
 
 
+TimmModel = tuple[str, Mapping[str, Any]]  # timm's name, and the arguments that a core is made with
+
+
 def read_tensors(path: Path, key: str) -> tuple[Any, list[str] | None]:
     """Return what a file of tensors holds, and the class names where mixkd saved them.
 
-    Nothing in the file is executed.
-
-    Raises:
-        UserError: if it is neither safetensors nor in torch's own format.
+    The file is safetensors, or in torch's own format; nothing in it is executed.
     """
     try:
         if path.suffix == ".safetensors":
@@ -65,9 +73,8 @@ def read_tensors(path: Path, key: str) -> tuple[Any, list[str] | None]:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         if isinstance(error, pickle.UnpicklingError) and zipped:
             reason = _needed_globals(path) or reason
-        raise UserError.of(
-            key, f"{path} cannot be read as safetensors or a plain state dict: {reason}"
-        ) from error
+        text = f"{path} cannot be read as safetensors or a plain state dict: {reason}"
+        raise UserError.of(key, text) from error
 
 
 def _needed_globals(path: Path) -> str | None:
@@ -77,28 +84,24 @@ def _needed_globals(path: Path) -> str | None:
             names = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
     except Exception:  # the pickle is damaged: its reader has said so
         return None
-    if not names:
-        return None
-    return f"it holds {some(names)}, which mixkd does not call; save the state dict alone"
+    advice = "which mixkd does not call; save the state dict alone"
+    return f"it holds {first_few(names)}, {advice}" if names else None
 
 
 def load_weights(
-    core: nn.Module,
-    path: Path,
-    key: str,
-    classes: Sequence[str],
-    model: tuple[str, Mapping[str, Any]] | None = None,
+    core: nn.Module, path: Path, key: str, classes: Sequence[str], model: TimmModel | None = None
 ) -> None:
     """Load weights strictly into a core, found in the file by its names and shapes.
+
+    A file that mixkd saved for other classes is refused, and so is one of timm's form whose
+    config.json has these in another order.
 
     Args:
         core: the network that the names and shapes have to fit.
         path: the file.
         key: the configuration key that named it, for messages.
-        classes: the data's; a file that mixkd saved for others is refused, and so is one of
-            timm's form whose config.json has these in another order.
-        model: timm's name of the core and the arguments it was made with, where timm may convert
-            other names and sizes.
+        classes: the names of the classes of the data.
+        model: what timm makes the core of, where it may convert other names and sizes.
 
     Raises:
         UserError: if names, shapes or classes differ, or values are not finite; it says which.
@@ -107,50 +110,34 @@ def load_weights(
     if trained_on is None and sorted(names := _config_classes(path)) == sorted(classes):
         trained_on = names  # others may be the same classes, spelt in another way
     if trained_on is not None and trained_on != list(classes):
-        raise UserError.of(
-            key,
-            f"{path} was trained on the {len(trained_on)} classes {some(trained_on)}; "
-            f"the data has the {len(classes)} classes {some(classes)}",
-        )
+        text = f"{path} was trained on the {len(trained_on)} classes {first_few(trained_on)}; "
+        text += f"the data has the {len(classes)} classes {first_few(classes)}"
+        raise UserError.of(key, text)
     fit_weights(core, content, path, key, model=model)
 
 
 def fit_weights(
-    core: nn.Module,
-    content: Any,
-    path: Path,
-    key: str,
-    spare: tuple[str, ...] = (),
-    model: tuple[str, Mapping[str, Any]] | None = None,
-) -> None:
-    """Load what of a file fits a core.
+    core: nn.Module, content: Any, path: Path, key: str, spare: tuple[str, ...] = (),
+    model: TimmModel | None = None,
+) -> None:  # fmt: skip
+    """Load what of a file fits a core, as `load_weights` does whatever the classes.
 
-    Args:
-        core: the network.
-        content: what the file holds.
-        path: the file.
-        key: the configuration key that named it, for messages.
-        spare: the beginnings of the names that stay as they are, such as `head.`
-        model: as `load_weights` takes it.
-
-    Raises:
-        UserError: if names or shapes differ, or values are not finite.
+    The tensors whose names begin as one of `spare` does, such as `head.`, stay as they are.
     """
     expected = core.state_dict()
     candidate = find(content, expected, path, key, spare)
     weights = candidate.tensors
     if model is not None and not fits(candidate, expected, spare):
         weights = _converted(core, *model, candidate, path, key) or weights
-    kept = {n: value for n, value in expected.items() if n.startswith(spare)}
-    read = {n: value for n, value in weights.items() if not n.startswith(spare)}
-    weights = checked(expected, read | kept, path, key)
+    unchanged = {n: value for n, value in expected.items() if n.startswith(spare)}
+    loaded = {n: value for n, value in weights.items() if not n.startswith(spare)}
+    weights = checked(expected, loaded | unchanged, path, key)
     # Of buffers statistics alone: others, such as masks, may hold infinities.
     learned = {name for name, _ in core.named_parameters()}
-    measured = [name for name in read if name in learned or "running_" in name]
+    measured = [name for name in loaded if name in learned or "running_" in name]
     if wrong := sorted(name for name in measured if not weights[name].isfinite().all()):
-        raise UserError.of(
-            key, f"{path} holds values that are not finite, in {some(wrong)}; takes another file"
-        )
+        text = f"{path} holds values that are not finite, in {first_few(wrong)}"
+        raise UserError.of(key, f"{text}; takes another file")
     core.load_state_dict(weights)
 
 

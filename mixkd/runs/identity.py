@@ -31,11 +31,8 @@ VERSION = 2
 def experiment_hash(cfg: Config, images: Mapping[str, str] | None = None) -> str:
     """Return 10 hexadecimal digits that name the experiment.
 
-    Keys that cannot change a result are left out; weights and images count by their content.
-
-    Args:
-        cfg: the configuration.
-        images: `images_of(cfg)`, where that is known.
+    Keys that cannot change a result are left out; weights and images count by their content:
+    `images` are `images_of(cfg)`, where that is known.
     """
     raw = cfg.model_dump()
     named = without_void(raw, pruned(type(cfg), raw, PLACE, content=file_fingerprint))
@@ -44,7 +41,12 @@ def experiment_hash(cfg: Config, images: Mapping[str, str] | None = None) -> str
     if images:
         named["data"]["images"] = dict(images)
     if isinstance(cfg, EvaluateConfig):
-        _name_analyses(cfg, named)
+        for name in analysis_names():
+            keys = named.pop(name)
+            if name in cfg.analyses:
+                named[name] = cfg.analyses[name].identity(keys)
+        if not any(section.asks_others for section in cfg.analyses.values()):
+            del named["baselines"]
     if isinstance(cfg, DistillConfig):
         named["teacher"]["precision"] = cfg.teacher.precision or cfg.trainer.precision
     if isinstance(cfg, (FinetuneConfig, DistillConfig)) and cfg.method.mix is not None:
@@ -53,16 +55,6 @@ def experiment_hash(cfg: Config, images: Mapping[str, str] | None = None) -> str
             named["data"]["mixed_within"] = within  # each process mixes what it reads
     text = as_text({"version": VERSION, **named})
     return hashlib.sha256(text.encode()).hexdigest()[:10]
-
-
-def _name_analyses(cfg: EvaluateConfig, named: dict[str, Any]) -> None:
-    """Keep of the analyses what names the experiment."""
-    for name in analysis_names():
-        keys = named.pop(name)
-        if name in cfg.analyses:
-            named[name] = cfg.analyses[name].identity(keys)
-    if not any(section.asks_others for section in cfg.analyses.values()):
-        del named["baselines"]
 
 
 def as_text(value: Any) -> str:
@@ -87,13 +79,13 @@ def images_of(cfg: Config) -> dict[str, str]:
         return {}
     data = cfg.data
     if isinstance(data, CorruptedDataConfig):
-        found = {"test": _content(_corrupted_files(data), data, data.root)}
+        fingerprints = {"test": _content(_corrupted_files(data), data, data.root)}
     else:
-        found = split_contents(data.source, data.root, data.cache_dir)
+        fingerprints = split_contents(data.source, data.root, data.cache_dir)
     for name, further in _further_data(cfg).items():
-        files = dict.fromkeys(file for each in further for file in _corrupted_files(each))
-        found[name] = _content(files, data, further[0].root)
-    return found
+        files = dict.fromkeys(file for corrupted in further for file in _corrupted_files(corrupted))
+        fingerprints[name] = _content(files, data, further[0].root)
+    return fingerprints
 
 
 def _further_data(cfg: Config) -> dict[str, list[CorruptedDataConfig]]:
@@ -130,9 +122,6 @@ def lacks_data(cfg: Config) -> bool:
 
 def _is_lacking(data: DataConfig) -> bool:
     if isinstance(data, CorruptedDataConfig):
-        return (
-            data.source != "imagenet_c"
-            and data.download
-            and arrays_folder(data.source, data.root) is None
-        )
+        downloads = data.source != "imagenet_c" and data.download
+        return downloads and arrays_folder(data.source, data.root) is None
     return data.source == "imagenet" and bool(to_unpack(Path(data.root or "")))

@@ -10,16 +10,8 @@ from typing import Any
 from mixkd.config.tasks import Config, EvaluateLogitsConfig, TrainingConfig
 from mixkd.redact import hidden
 
-PACKAGES = (
-    "mixkd",
-    "torch",
-    "torchvision",
-    "lightning",
-    "timm",
-    "torchmetrics",
-    "hydra-core",
-    "numpy",
-)
+PACKAGES = ("mixkd", "torch", "torchvision", "lightning", "timm", "torchmetrics", "hydra-core",
+            "numpy")  # fmt: skip
 
 
 def provenance(cfg: Config) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from mixkd.files.layout import (
 from mixkd.files.reading import Damaged, folders_with, is_number, read_mapping, read_rows
 from mixkd.metrics.feasible import impossible, is_possible
 from mixkd.metrics.paired import NAMES, Predictions, expected_calibration_error, unfit
-from mixkd.networks.moved import with_moved
+from mixkd.networks.origin import with_moved
 from mixkd.runs.identity import as_text
 
 TRAININGS = ("finetune", "distill")
@@ -42,25 +42,15 @@ COLUMNS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 @dataclass(frozen=True)
 class FoundRun:
-    """A run directory: what its files say, empty where they are missing, and what is wrong.
+    """A run directory: what its files hold, empty where they are missing, and what is wrong."""
 
-    Attributes:
-        path: relative to the folder in which it was looked for.
-        folder: that folder.
-        config: config.yaml.
-        provenance: provenance.json.
-        status: status.json.
-        metrics: the numbers of metrics.json.
-        problems: files that are damaged.
-    """
-
-    path: str
+    path: str  # relative to the folder in which it was looked for
     folder: Path
     config: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     status: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
-    problems: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()  # files that are missing or damaged
 
     @property
     def damaged(self) -> list[str]:
@@ -118,8 +108,8 @@ class FoundRun:
     @property
     def command(self) -> str:
         """The command that made it, as typed in a shell."""
-        words = self.provenance.get("command")
-        return shlex.join(map(str, words)) if isinstance(words, list) else ""
+        arguments = self.provenance.get("command")
+        return shlex.join(map(str, arguments)) if isinstance(arguments, list) else ""
 
     @cached_property
     def faults(self) -> list[str]:
@@ -128,15 +118,14 @@ class FoundRun:
         for name, value in self.metrics.items():
             if name.endswith("/accuracy") and not 0 <= value <= 1:
                 faults.append(f"{name} {value:g} is no fraction")
-        prefixes = [name.removesuffix("ece") for name in self.metrics if name.endswith("/ece")]
-        for prefix in prefixes:
+        for name in [name for name in self.metrics if name.endswith("/ece")]:
+            prefix = name.removesuffix("ece")
             accuracy = self.metrics.get(f"{prefix.replace('scaled/', '')}accuracy")
             confidence = self.metrics.get(f"{prefix}confidence")
             if accuracy is None or confidence is None or "normalised" in prefix:
                 continue
-            ece = self.metrics[f"{prefix}ece"]
-            if not is_possible(accuracy, confidence, ece):
-                faults.append(impossible(accuracy, confidence, ece, name=f"{prefix}ece"))
+            if not is_possible(accuracy, confidence, self.metrics[name]):
+                faults.append(impossible(accuracy, confidence, self.metrics[name], name=name))
         return faults + self._damaged() + self._disagreements()
 
     def _disagreements(self) -> list[str]:
@@ -164,10 +153,7 @@ class FoundRun:
         return None if unfit(arrays) else arrays
 
     def rows(self, name: str) -> list[dict[str, Any]]:
-        """Return the rows of one of its CSV files, numbers as floats, but those that lack columns.
-
-        What a file's rows hold, `COLUMNS` and analyses say.
-        """
+        """Return the rows of one of its CSV files, numbers as floats, that have its columns."""
         return self._split_rows(name)[0]
 
     def _split_rows(self, name: str) -> tuple[list[dict[str, Any]], bool]:
@@ -186,16 +172,11 @@ class FoundRun:
         ]
         return whole, bool(typed) and len(whole) == len(typed)
 
-    def arrays(self, name: str, wanted: Sequence[str]) -> dict[str, np.ndarray]:
-        """Return arrays of one of its npz files; none where it is missing or damaged.
-
-        Args:
-            name: of the file.
-            wanted: the names of the arrays, those that it does not have among them.
-        """
+    def arrays(self, name: str, array_names: Sequence[str]) -> dict[str, np.ndarray]:
+        """Return those of the arrays that an npz file has; none where it is missing or damaged."""
         place = self.folder / self.path
         try:
-            return read_arrays(place / name, wanted, place)
+            return read_arrays(place / name, array_names, place)
         except (FileNotFoundError, Damaged):
             return {}
 
@@ -215,24 +196,19 @@ class FoundRun:
     def recipe(self) -> str:
         """Its setting, whatever its teacher's weights are: each seed may have its own teacher."""
         schema = TASKS.get(self.task, EvaluateConfig)
-        kept = pruned(schema, self.config, PLACE, REPEAT, content=self._begun_from)
+        # A file of pretrained weights counts by its content, wherever it lies.
+        start = self.fingerprint("start")
+        kept = pruned(schema, self.config, PLACE, REPEAT, content=lambda path: start or path)
         return as_text(without_void(self.config, kept))
-
-    def _begun_from(self, path: str) -> str:
-        """Return what stands for the file of pretrained weights: what it held, wherever it lies."""
-        return self.fingerprint("start") or path
 
     def _damaged(self) -> list[str]:
         """Return which of its files are there but cannot be used."""
         place = self.folder / self.path
         tables = [name for name in columns_of_files() if os.path.lexists(place / name)]
-        damaged = [name for name in tables if not self._split_rows(name)[1]]
         archives = [name for section in analysis_sections() for name in section.arrays]
-        damaged += [
-            name
-            for name in archives
-            if os.path.lexists(place / name) and not self.shown_arrays(name)
-        ]
+        archives = [name for name in archives if os.path.lexists(place / name)]
+        damaged = [name for name in tables if not self._split_rows(name)[1]]
+        damaged += [name for name in archives if not self.shown_arrays(name)]
         return [f"{name} is damaged" for name in damaged]
 
 
@@ -254,12 +230,7 @@ def find_runs(folder: Path) -> list[FoundRun]:
 
 
 def read_run(folder: Path, path: Path) -> FoundRun:
-    """Read one run directory.
-
-    Args:
-        folder: what its name is relative to.
-        path: the directory.
-    """
+    """Read one run directory, whose name is its path relative to the folder."""
     problems: list[str] = []
 
     def read(name: str, required: bool = True) -> dict[str, Any]:

@@ -15,7 +15,6 @@ import yaml
 from filelock import FileLock, Timeout
 
 from mixkd.config.analyses import analysis_files
-from mixkd.config.method import LabelMethodConfig, TeacherMethodConfig
 from mixkd.config.tasks import (
     Config,
     DistillConfig,
@@ -27,15 +26,7 @@ from mixkd.config.tasks import (
 from mixkd.console import is_leader, on_signal, say
 from mixkd.data.contents import IMAGES
 from mixkd.errors import InUse, UserError, shortened, shown
-from mixkd.files.layout import (
-    CHECKPOINTS,
-    CONFIG,
-    LOCK,
-    METRICS,
-    PROVENANCE,
-    RECORDS,
-    RESULTS,
-)
+from mixkd.files.layout import CHECKPOINTS, CONFIG, LOCK, METRICS, PROVENANCE, RECORDS, RESULTS
 from mixkd.files.reading import is_number
 from mixkd.files.writing import read_json, write_json, write_text
 from mixkd.redact import hidden
@@ -58,7 +49,6 @@ class Run:
     name. Making this object writes nothing but the cache of what images contain.
 
     Attributes:
-        cfg: the configuration.
         images: the sha256 of the images of each split, where they are files.
         experiment: the hash that names the experiment.
         path: the directory.
@@ -93,11 +83,7 @@ class Run:
         return metrics
 
     def refuse_changed(self) -> None:
-        """Refuse to go on with images that have been read if they are not those that name the run.
-
-        Raises:
-            UserError: if images were added, removed or changed since.
-        """
+        """Refuse to go on if images were added, removed or changed since they named the run."""
         if images_of(self.cfg) != self.images:
             raise UserError.of("data.root", "images changed while the run began; start it again")
 
@@ -118,11 +104,11 @@ class Run:
         Raises:
             UserError: if another process works in the directory.
         """
-        images = {IMAGES + split: fingerprint for split, fingerprint in self.images.items()}
-        fingerprints = {**fingerprints, **images}
         if not is_leader():
             yield
             return
+        images = {IMAGES + split: fingerprint for split, fingerprint in self.images.items()}
+        fingerprints = {**fingerprints, **images}
         self._refuse_another()
         lock = FileLock(self.path / LOCK)
         try:
@@ -135,19 +121,19 @@ class Run:
             raise InUse.of("run.dir", text) from None
         except OSError as error:
             lock.release()
-            raise UserError.of(
-                "run.dir",
-                f"{self.path} cannot be written to ({error.strerror}); take run.dir=DIR, or "
-                "run.root=DIR for all runs",
-            ) from error
+            text = f"{self.path} cannot be written to ({error.strerror})"
+            advice = "take run.dir=DIR, or run.root=DIR for all runs"
+            raise UserError.of("run.dir", f"{text}; {advice}") from error
         try:
             if self.cfg.run.force:
                 self._clear()
             self._remove_stale()
             self._refuse_other_data(fingerprints)
             self._write_provenance(fingerprints, device)  # first: it marks the directory
-            saved = yaml.safe_dump(hidden(_saved(self.cfg)), sort_keys=False)
-            write_text(self.path / CONFIG, saved)
+            saved = self.cfg.model_dump()
+            if saved["data"].get("root") is not None:  # it means the same from any folder
+                saved["data"]["root"] = os.path.abspath(saved["data"]["root"])
+            write_text(self.path / CONFIG, yaml.safe_dump(hidden(saved), sort_keys=False))
             began = read_status(self.path).get("started") if self._goes_on() else None
             self.status("running", started=began or _now())
             try:
@@ -250,33 +236,26 @@ class Run:
         if record.is_file():
             other = read_json(record, "run.dir").get("experiment")
             if other != self.experiment:
-                raise UserError.of(
-                    "run.dir",
-                    f"{self.path} holds another experiment ({other}; this one is "
-                    f"{self.experiment}); take another directory, or leave run.dir out",
-                )
+                text = f"holds another experiment ({other}; this one is {self.experiment})"
+                advice = "take another directory, or leave run.dir out"
+                raise UserError.of("run.dir", f"{self.path} {text}; {advice}")
         elif any(path.name[0] != "." for path in self.path.iterdir()):
-            raise UserError.of(
-                "run.dir", f"{self.path} holds files that are not a run's; takes another directory"
-            )
-
-
-def _saved(cfg: Config) -> dict[str, Any]:
-    """Return what config.yaml holds: where images lie means the same from any folder."""
-    saved = cfg.model_dump()
-    if saved["data"].get("root") is not None:
-        saved["data"]["root"] = os.path.abspath(saved["data"]["root"])
-    return saved
+            text = f"{self.path} holds files that are not a run's; takes another directory"
+            raise UserError.of("run.dir", text)
 
 
 def readable_name(cfg: Config) -> str:
     """Return the part of a run's directory name that is for people."""
+    method = ""
+    if isinstance(cfg, TrainingConfig):  # with the kind of mixing where that is not mixup
+        kind = "mixup" if cfg.method.mix is None else cfg.method.mix.kind
+        method = cfg.method.name.replace("mixup", kind)
     match cfg:
         case FinetuneConfig():
-            parts = [cfg.network.label, method_name(cfg.method), f"s{cfg.seed}"]
+            parts = [cfg.network.label, method, f"s{cfg.seed}"]
         case DistillConfig():
             temperature = cfg.temperature if cfg.temperature == "sigma" else f"T{cfg.temperature:g}"
-            taught = f"{method_name(cfg.method)}-from-{cfg.teacher.label}"
+            taught = f"{method}-from-{cfg.teacher.label}"
             parts = [cfg.student.label, taught, temperature, f"s{cfg.seed}"]
         case EvaluateConfig():
             trained = Path(cfg.network.run).resolve().name if cfg.network.run else cfg.network.label
@@ -286,12 +265,6 @@ def readable_name(cfg: Config) -> str:
     if isinstance(cfg, TrainingConfig) and cfg.protocol != "none":
         parts.append(cfg.protocol)
     return "-".join(parts).replace("/", "_")
-
-
-def method_name(method: LabelMethodConfig | TeacherMethodConfig) -> str:
-    """Return the method's name, with the kind of mixing where that is not mixup."""
-    kind = "mixup" if method.mix is None else method.mix.kind
-    return method.name.replace("mixup", kind)
 
 
 def _now() -> str:

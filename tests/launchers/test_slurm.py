@@ -16,7 +16,7 @@ from mixkd.config.validation import sweep_settings
 from mixkd.errors import UserError
 from mixkd.files.writing import write_json
 from mixkd.launchers import slurm
-from mixkd.launchers.job import Job, Outcome, was_stopped
+from mixkd.launchers.job import Job, Outcome, interrupted
 from mixkd.launchers.slurm import SlurmJob, make_executor, submit_jobs
 from mixkd.request import compose
 from mixkd.runs.status import write_status
@@ -190,9 +190,10 @@ def test_a_job_that_is_queued_again_does_not_start_over_once_more() -> None:
         write_json(Path("run/status.json"), {"state": "running"})
         assert forced.checkpoint().function.job.overrides == ("seed=1",)
         assert forced.job.overrides == ("seed=1", force)
-        said = was_stopped("finetune", forced.job.overrides, "run")
+        said = interrupted(forced.job).text
         assert said.endswith(": interrupted; the same command without run.force continues it")
-    assert was_stopped("finetune", ("seed=1",), "run").endswith("; the same command continues it")
+    job = Job("finetune", ("seed=1",), path="run")
+    assert interrupted(job).text.endswith("; the same command continues it")
 
 
 def test_jobs_of_different_numbers_of_devices_are_arrays_of_their_own(
@@ -305,9 +306,9 @@ PROCESS = """
 import os, signal, sys
 from lightning.pytorch import Trainer
 from lightning.pytorch.demos.boring_classes import BoringModel
+import mixkd.launchers.job
 from mixkd.launchers import slurm
-from mixkd.launchers.job import Outcome
-from mixkd.launchers.job import Job
+from mixkd.launchers.job import Job, Outcome
 
 class Warned(BoringModel):
     def training_step(self, batch, number):
@@ -332,7 +333,7 @@ def run_job(*words, **more):
 
 for number in (signal.SIGTERM, signal.SIGUSR2):
     signal.signal(number, lambda *told: print("told", *told[:1]))
-slurm.run_job = run_job
+mixkd.launchers.job.run_job = run_job
 for state, text, queued_again in (
     ("finished", "", False),
     ("failed", "the network diverged", False),

@@ -13,8 +13,7 @@ from mixkd.errors import UserError
 from mixkd.files.writing import write_json, write_text
 from mixkd.networks.build import build_network, import_callable
 from mixkd.networks.cifar.resnet import CifarResNet
-from mixkd.networks.moved import MOVED
-from mixkd.networks.origin import is_trusted, label_names
+from mixkd.networks.origin import MOVED, is_trusted, label_names
 from mixkd.request import compose, request
 from mixkd.runs.read import read_run
 
