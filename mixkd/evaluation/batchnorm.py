@@ -22,13 +22,10 @@ class BatchNormEstimation(LightningModule):
 
     A network that learned on mixed images has the statistics of mixed images, whose variance is
     about two thirds of the clean ones'. Everything but BatchNorm stays in eval mode. As torch's
-    `update_bn`, but also over several processes.
-
-    Args:
-        network: changed in place.
+    `update_bn`, but also over several processes. The network is changed in place.
 
     Raises:
-        ValueError: if it has no BatchNorm with running statistics.
+        UserError: if it has no BatchNorm with running statistics.
     """
 
     def __init__(self, network: Network) -> None:
@@ -40,7 +37,8 @@ class BatchNormEstimation(LightningModule):
             if isinstance(module, Norm) and module.track_running_stats
         ]
         if not self._norms:
-            raise ValueError("the network has no BatchNorm with running statistics")
+            text = "got true; the network has no BatchNorm with running statistics"
+            raise UserError.of("reestimate_batchnorm", text)
         self._momenta: list[float | None] = []
 
     def on_test_epoch_start(self) -> None:
@@ -65,25 +63,10 @@ class BatchNormEstimation(LightningModule):
                 statistic.copy_(self.trainer.strategy.reduce(statistic, reduce_op="mean"))
 
 
-def batchnorm_estimation(network: Network) -> BatchNormEstimation:
-    """Return the estimation of a network.
-
-    Raises:
-        UserError: if it has no BatchNorm with running statistics.
-    """
-    try:
-        return BatchNormEstimation(network)
-    except ValueError as error:
-        raise UserError.of("reestimate_batchnorm", f"got true; {error}") from error
-
-
 def estimate(
     trainer: Trainer, estimation: BatchNormEstimation, splits: Splits, cfg: EvaluateConfig
 ) -> None:
-    """Estimate statistics on training images, in batches of a training step.
-
-    So however many processes there are, and whatever the batches of the evaluation.
-    """
+    """Estimate statistics on training images, in batches of a training step."""
     batch = cfg.data.batch_size
     data = ImageDataModule(
         shuffled(splits, batch, cfg.trainer.devices),

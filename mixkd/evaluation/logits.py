@@ -50,10 +50,8 @@ def evaluate_logits(cfg: EvaluateLogitsConfig, run: Run) -> Metrics:
             fit.update(*part)
         temperature = fitted_temperature(fit)
     measurement = Measurement(logits.shape[1], temperature)
-    batches = (
-        torch.split(x, BATCH) for x in (logits, label, torch.from_numpy(index.astype(np.int64)))
-    )
-    for batch in zip(*batches, strict=True):
+    images = logits, label, torch.from_numpy(index.astype(np.int64))
+    for batch in zip(*(torch.split(x, BATCH) for x in images), strict=True):
         measurement.update(*batch)
     fingerprints = {"logits": file_fingerprint(path)}
     with run.started(fingerprints, device="1 x cpu"):

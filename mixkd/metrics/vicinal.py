@@ -16,6 +16,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from mixkd.errors import NotFinite
+from mixkd.metrics import standard_error
 from mixkd.vicinal import mix
 
 PAIR = ("teacher", "student")  # networks of these names are compared with each other
@@ -34,8 +35,6 @@ def kl(log_p: Tensor, log_q: Tensor) -> Tensor:
 
 class Line:
     """What a linear model would answer between the images i and j of pairs, in float64.
-
-    What all lambdas share is found once.
 
     Args:
         first: logits of the images i, shape [b, classes], any floating dtype.
@@ -62,9 +61,8 @@ class Line:
             return self._probabilities[end], self._logs[end]
         (p_i, p_j), (log_i, log_j) = self._probabilities, self._logs
         p = torch.lerp(p_j, p_i, lam)
-        # The logarithm by itself is finite where the probability is too small for a number. It
-        # takes a CPU eight times as long as that of the probability; an accelerator would wait for
-        # the question.
+        # `logaddexp` is finite where the probability is too small for a number. It takes a CPU
+        # eight times as long as `log`; an accelerator would wait for the answer of this question.
         if p.device.type == "cpu" and p.min() > torch.finfo(p.dtype).tiny:
             return p, p.log()
         return p, torch.logaddexp(log_i + math.log(lam), log_j + math.log1p(-lam))
@@ -75,7 +73,7 @@ class Line:
 
 
 def pair_values(line: Line, mixed: Tensor, lam: float) -> dict[str, Tensor]:
-    """Return what is known of each pair at one lambda.
+    """Return how a network answers between the images of each pair, at one lambda.
 
     Args:
         line: between the answers to its images.
@@ -187,13 +185,9 @@ class VicinalLinearity(Metric):
             )
             for name in self.networks
         }
-        for state in ("position", "teacher_sum", *map(self._state, self.networks)):
+        # `values_of_<network>` holds float64 [b, names, lambdas] a batch.
+        for state in ("position", "teacher_sum", *(f"values_of_{name}" for name in self.networks)):
             self.add_state(state, [], dist_reduce_fx="cat")
-
-    @staticmethod
-    def _state(network: str) -> str:
-        """Return the name of the state of a network's values: float64 [b, names, lambdas] each."""
-        return f"values_of_{network}"
 
     def update(self, answers: Iterable[Mapping[str, Tensor]], position: Tensor) -> None:
         """Count a batch of pairs."""
@@ -220,7 +214,7 @@ class VicinalLinearity(Metric):
                 columns[name].append(torch.stack([values[key] for key in self.names[name]], dim=1))
         self.position.append(position)
         for name, of_network in columns.items():
-            getattr(self, self._state(name)).append(torch.stack(of_network, dim=2))
+            getattr(self, f"values_of_{name}").append(torch.stack(of_network, dim=2))
         if teacher:
             self.teacher_sum = [sum(self.teacher_sum, torch.stack(teacher))]
 
@@ -234,7 +228,7 @@ class VicinalLinearity(Metric):
         order = position.argsort()
         values: dict[str, dict[str, np.ndarray]] = {}
         for name, keys in self.names.items():
-            of_pairs = dim_zero_cat(getattr(self, self._state(name)))[order]
+            of_pairs = dim_zero_cat(getattr(self, f"values_of_{name}"))[order]
             if not of_pairs[:, [key != "kl" for key in keys]].isfinite().all():
                 raise NotFinite(f"the logits of {name} are not finite")
             columns = of_pairs.transpose(0, 1).contiguous().cpu().numpy()
@@ -291,17 +285,12 @@ def summary(
 def network_rows(
     values: Mapping[str, np.ndarray], lambdas: Sequence[float]
 ) -> list[dict[str, Any]]:
-    """Return a row a lambda of what `pair_values` found for one network.
+    """Return a row a lambda of a network's `pair_values`, by name, float64 [pairs, lambdas] each.
 
-    Args:
-        values: name -> float64, shape [pairs, lambdas].
-        lambdas: the grid.
-
-    Returns:
-        Columns of vicinal.csv, in nats but for dominance: `nl` with its standard error (eq. 12),
-        `entropy`, `dominance`, the ratio of the two means (eq. 13), and the median of the pairs'
-        own ratios, `linearity_information` (eq. 14), and `entropy_gap`, H(p(x~)) - H(p(x)), which
-        eq. 11 takes for nl.
+    Its columns are those of vicinal.csv, in nats but for dominance: `nl` with its standard error
+    (eq. 12), `entropy`, `dominance`, the ratio of the two means (eq. 13), the median of the pairs'
+    ratios, `linearity_information` (eq. 14), and `entropy_gap`, H(p(x~)) - H(p(x)), which eq. 11
+    takes for nl.
     """
     rows = []
     for k, lam in enumerate(lambdas):
@@ -329,11 +318,6 @@ def share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """Return part / whole; 0 where there is no part, and infinity where only the whole is 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(part == 0, 0.0, np.divide(part, np.abs(whole)))  # -0.0 is 0
-
-
-def standard_error(values: np.ndarray) -> float:
-    """Return the standard error of a mean of independent values; NaN of fewer than two."""
-    return float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.nan
 
 
 def over_lambda(values: Sequence[float], lambdas: Sequence[float]) -> float:
@@ -378,17 +362,11 @@ def alignment_rows(
         mean of the entropies, as the paper writes it, it would be -KL.
     """
     rows = []
-    for k in range(divergence.shape[1]):
-        d, p = divergence[:, k], mean_teacher[k]
-        cross_entropy = float((d + teacher_entropy[:, k]).mean())
+    for d, h, p in zip(divergence.T, teacher_entropy.T, mean_teacher, strict=True):
         of_mean = float(-(p[p > 0] * np.log(p[p > 0])).sum())
-        rows.append(
-            {
-                "kl_teacher_student": float(d.mean()),
-                "kl_se": standard_error(d),
-                "mi_bound": of_mean - cross_entropy,
-            }
-        )
+        mi_bound = of_mean - float((d + h).mean())
+        row = {"kl_teacher_student": float(d.mean()), "kl_se": standard_error(d)}
+        rows.append(row | {"mi_bound": mi_bound})
     return rows
 
 

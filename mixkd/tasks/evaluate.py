@@ -7,7 +7,7 @@ from mixkd.data.batches import make_views
 from mixkd.data.module import ImageDataModule, check_shares
 from mixkd.data.splits import load_splits
 from mixkd.evaluation.analysis import Context, analyses_of
-from mixkd.evaluation.batchnorm import batchnorm_estimation, estimate
+from mixkd.evaluation.batchnorm import BatchNormEstimation, estimate
 from mixkd.evaluation.calibration import can_fit, fit_temperature, measure
 from mixkd.evaluation.logits import evaluate_logits
 from mixkd.files.layout import METRICS
@@ -64,7 +64,7 @@ def evaluate(cfg: EvaluateConfig | EvaluateLogitsConfig, run: Run) -> Metrics:
     for analysis in analyses:
         analysis.prepare(cfg, splits)
     trainer = make_trainer(cfg.trainer)
-    estimation = batchnorm_estimation(networks[evaluated]) if cfg.reestimate_batchnorm else None
+    estimation = BatchNormEstimation(networks[evaluated]) if cfg.reestimate_batchnorm else None
     with (
         run.started(fingerprints, device=describe_device(trainer)),
         open_loggers(cfg, run) as loggers,
