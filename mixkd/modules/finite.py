@@ -27,12 +27,9 @@ class FiniteWatch:
                 memory.fill_(NEVER)
 
     def check(self, step: int, values: Mapping[str, Tensor]) -> None:
-        """Look at the values of a step.
+        """Look at the values of a step: floats of any shape, under the same names at each.
 
-        Args:
-            step: its number, larger than those before.
-            values: floats of any shape, by name; the same names at every step, the causes of
-                others first.
+        Steps are in order, and the causes of others come first among the names.
         """
         # A sum takes one pass, and is finite where all are, unless they are beyond any use.
         sums = torch.stack([value.detach().float().sum() for value in values.values()])
@@ -47,10 +44,9 @@ class FiniteWatch:
             self._copy.copy_(self._first, non_blocking=True)
 
     def fault(self, wait: bool = False) -> tuple[str, int] | None:
-        """Return what was not finite first, and at which step; None if there is nothing known.
+        """Return what was not finite first, and at which step; None if nothing is known to be.
 
-        Args:
-            wait: whether to wait for the device, to know of every step so far.
+        With `wait` it waits for the device, to know of every step so far.
         """
         memory = self._first if wait or self._copy is None else self._copy
         if memory is None:

@@ -24,11 +24,11 @@ from mixkd.vicinal import VicinalBatch
 
 LOGITS, TEACHER, LOSS = "the network's logits", "the teacher's answers", "the loss"
 
-# What to try where something is not finite.
-REMEDIES = {
-    TEACHER: "look at its weights; teacher.precision=float32 and teacher.tape_precision=float32 "
-    "hold larger numbers",
-}
+# What to try where something is not finite: the teacher's answers, or anything else.
+LOOK_AT_TEACHER = (
+    "look at its weights; teacher.precision=float32 and teacher.tape_precision=float32 "
+    "hold larger numbers"
+)
 LOWER = (
     "take a lower optimizer.lr, trainer.clip_norm=1.0 or, if it is bf16, trainer.precision=float32"
 )
@@ -97,7 +97,7 @@ class Learner(LightningModule, ABC):
         return [p for p in self.network.parameters() if p.requires_grad]
 
     def configure_optimizers(self) -> Optimizer:
-        """Return the optimizer; rates are set at the start of each epoch."""
+        """Return the optimizer, whose rate is set at the start of each epoch."""
         return self.optimization.optimizer(self.learning())
 
     def on_train_epoch_start(self) -> None:
@@ -143,10 +143,9 @@ class Learner(LightningModule, ABC):
         shown = ", ".join(map(str, index[:IMAGES_SHOWN]))
         more = f" and {len(index) - IMAGES_SHOWN} more" if len(index) > IMAGES_SHOWN else ""
         step = number // self.trainer.accumulate_grad_batches + 1
-        remedy = REMEDIES.get(what, LOWER)
         raise NotFinite(
             f"{what} {'is' if what == LOSS else 'are'} not finite in {self._now(step)}, on the "
-            f"training images {shown}{more}; {remedy}"
+            f"training images {shown}{more}; {LOOK_AT_TEACHER if what == TEACHER else LOWER}"
         )
 
     def _now(self, step: int) -> str:
@@ -162,11 +161,7 @@ class Learner(LightningModule, ABC):
         self.validation.update(self(batch.view), batch.label)
 
     def on_validation_epoch_end(self) -> None:
-        """Log val/accuracy, val/confidence and so on.
-
-        Raises:
-            NotFinite: if the logits of held-out images are not.
-        """
+        """Log val/accuracy, val/confidence and so on."""
         try:
             metrics = self.validation.compute()
         except NotFinite as error:
@@ -209,8 +204,7 @@ class Learner(LightningModule, ABC):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save the schedule's state, and the epoch's sums, of each process, and rate so far.
 
-        Raises:
-            NotFinite: if the weights are not: the checkpoint before stays.
+        Weights that are not finite are refused: the checkpoint before stays.
         """
         self._stop_if_not_finite(wait=True)
         # After an update that broke them the next step would show it, too late.
@@ -243,14 +237,10 @@ class Learner(LightningModule, ABC):
 
 
 def in_format_of(parameters: Sequence[nn.Parameter], state: dict[int, dict[str, Any]]) -> None:
-    """Give an optimizer's tensors their parameters' memory format, in place.
+    """Give an optimizer's tensors, as in its `state_dict`, their parameters' memory format.
 
     Fused optimizers take both in the order in which they lie in memory, which is not the same where
     a run goes on with another `trainer.channels_last`.
-
-    Args:
-        parameters: those that the optimizer has, in order.
-        state: of each by its position, as in the optimizer's `state_dict`.
     """
     for position, tensors in state.items():
         parameter = parameters[position]

@@ -30,9 +30,9 @@ from mixkd.errors import UserError
 from mixkd.evaluation.calibration import can_fit, fit_temperature, measure
 from mixkd.files.layout import METRICS, WEIGHTS
 from mixkd.files.writing import file_fingerprint, replacing, write_json
-from mixkd.modules.head_training import HeadTraining
 from mixkd.modules.learner import Learner
 from mixkd.modules.optimization import FixedSchedule, Optimization
+from mixkd.modules.supervised import HeadTraining
 from mixkd.networks.checks import check_logits, check_training, use_channels_last
 from mixkd.networks.network import Network, head_of
 from mixkd.networks.state_dict import checked
@@ -101,11 +101,7 @@ PARTS = ("epoch", "state_dict", "optimizer_states", "loops", "callbacks", "sched
 
 
 def _check_checkpoints(recorder: Recorder, learner: Learner) -> None:
-    """Look at the checkpoints that a training goes on from, before it does.
-
-    Raises:
-        UserError: if one is damaged, or is not of such a training.
-    """
+    """Refuse, before a training goes on from them, checkpoints that are damaged or of another."""
     try:
         last = _checkpoint(recorder.last, learner)
         state = last["callbacks"].get(recorder.state_key) or {"epoch": -1}
@@ -145,9 +141,9 @@ def prepare(
     Args:
         cfg: where and how to compute.
         network: what is prepared, in place.
-        classes: of the data.
+        classes: how many the data has.
         shape: of its views, height and width.
-        key: what to call it.
+        key: of the configuration, for messages.
         batch: how many images a process learns from at a time; None: the network does not learn.
 
     Raises:
@@ -210,14 +206,9 @@ def fit(
 ) -> Metrics:
     """Train, from the last checkpoint if there is one; write the run directory; return metrics.
 
-    Each stage is a fit of its own: what stage 1 froze is wrapped anew, with a fresh optimizer.
-
-    Args:
-        cfg: the task's configuration.
-        run: where everything is kept.
-        stages: what is trained, in order; the last one's outcome is measured and kept.
-        data: what it trains on, is selected by and reported on.
-        fingerprints: sha256 of the data and weights that go in, by name.
+    Each stage is a fit of its own: what stage 1 froze is wrapped anew, with a fresh optimizer. The
+    last one's outcome is measured and kept. `fingerprints` are the sha256 of the data and weights
+    that go in, by name.
     """
     learner = stages[-1].learner
     sizes = {name: len(data.splits[name]) for name in ("train", "val", "test")}
@@ -301,9 +292,9 @@ def _steady(devices: int) -> Iterator[None]:
 
 def monitors(cfg: CallbacksConfig, run: Run) -> list[Callback]:
     """Return what watches the held-out images."""
-    watching: list[Callback] = []
+    callbacks: list[Callback] = []
     if cfg.linearity.every_n_epochs is not None:
-        watching.append(LinearityMonitor(run, cfg.linearity))
+        callbacks.append(LinearityMonitor(run, cfg.linearity))
     if cfg.calibration.every_n_epochs is not None:
-        watching.append(CalibrationMonitor(run, cfg.calibration.every_n_epochs))
-    return watching
+        callbacks.append(CalibrationMonitor(run, cfg.calibration.every_n_epochs))
+    return callbacks
