@@ -31,9 +31,6 @@ def open_loggers(cfg: TrainingConfig | EvaluateConfig, run: Run) -> Iterator[lis
     """Give the loggers that a configuration asks for, which write into the run directory.
 
     They are closed whatever happens, so that the next job in this process has its own.
-
-    Raises:
-        UserError: if a logger's package is not installed.
     """
     loggers: list[Logger] = []
     if cfg.logger.csv is not None:

@@ -158,11 +158,7 @@ class CorruptionsAnalysis(Analysis[CorruptionsConfig]):
     """
 
     def prepare(self, cfg: EvaluateConfig, splits: Splits) -> None:
-        """Make the images that are missing, or download published ones and look at all of them.
-
-        Raises:
-            UserError: if published images are absent, or of other classes than the data.
-        """
+        """Make the images that are missing, or download published ones and look at all of them."""
         from mixkd.data.module import check_shares
 
         check_shares({"test": len(splits.test)}, cfg.trainer.devices)
@@ -313,11 +309,7 @@ class NetworkCounts:
         self._batches.append(hits)
 
     def compute(self) -> Answers:
-        """Return what was counted, over all processes.
-
-        Raises:
-            NotFinite: if logits were not finite.
-        """
+        """Return what was counted, over all processes."""
         from mixkd.metrics.measurement import gathered
 
         metrics: dict[str, dict[str, Any]] = {n: dict(m.compute()) for n, m in self.plain.items()}

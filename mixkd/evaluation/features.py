@@ -63,11 +63,7 @@ class FeaturesAnalysis(Analysis[FeaturesConfig]):
     """Keeps what the last layer sees of test images. Writes features.npz and a picture."""
 
     def prepare(self, cfg: EvaluateConfig, splits: Splits) -> None:
-        """Choose the images, and the names of their classes.
-
-        Raises:
-            UserError: for a class that the data does not have, or too few images.
-        """
+        """Choose the images, and the names of their classes."""
         from mixkd.data.module import check_shares
 
         valid = list(splits.classes)

@@ -74,11 +74,7 @@ class VicinalAnalysis(Analysis[VicinalConfig]):
     """
 
     def prepare(self, cfg: EvaluateConfig, splits: Splits) -> None:
-        """Draw or read the pairs of each split, the same for every network.
-
-        Raises:
-            UserError: if a split has too few images, or a file of pairs does not fit.
-        """
+        """Draw or read the pairs of each split, the same for every network."""
         from mixkd.data.pairs import draw_pairs, load_pairs
 
         sizes = {str(split): len(splits[split]) for split in self.section.splits}

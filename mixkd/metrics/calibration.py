@@ -83,11 +83,11 @@ class Calibration(Metric):
     def update(self, logits: Tensor, label: Tensor) -> None:
         """Count a batch."""
         images = per_image(logits, label)
-        where = bin_of(images["confidence"], self.bins)
+        bin_index = bin_of(images["confidence"], self.bins)
         hit = (images["prediction"] == label).double()
-        self.hits = self.hits.index_add(0, where, hit)
-        self.confidences = self.confidences.index_add(0, where, images["confidence"])
-        self.counts = self.counts.index_add(0, where, torch.ones_like(hit))
+        self.hits = self.hits.index_add(0, bin_index, hit)
+        self.confidences = self.confidences.index_add(0, bin_index, images["confidence"])
+        self.counts = self.counts.index_add(0, bin_index, torch.ones_like(hit))
         self.nll = self.nll + images["nll"].sum()
         self.brier = self.brier + images["brier"].sum()
 
@@ -245,10 +245,10 @@ class ClasswiseECE(Metric):
         """Count a batch: logits [n, classes], int64 labels [n]."""
         p = logits.double().softmax(dim=1)
         classes = torch.arange(p.shape[1], device=p.device)
-        where = (bin_of(p, self.bins) + classes * self.bins).flatten()
+        cell = (bin_of(p, self.bins) + classes * self.bins).flatten()
         hit = (label[:, None] == classes).double().flatten()
-        self.hits = self.hits.index_add(0, where, hit)
-        self.confidences = self.confidences.index_add(0, where, p.flatten())
+        self.hits = self.hits.index_add(0, cell, hit)
+        self.confidences = self.confidences.index_add(0, cell, p.flatten())
         self.count = self.count + len(label)
 
     def compute(self) -> float:
@@ -262,12 +262,9 @@ def adaptive_ece(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) 
 
     Images of one confidence have no order: each of them counts with the mean gap of them all. With
     g_i = the mean of correct_j - confidence_j over the images j that are as confident as i, and
-    B_1 ... B_K an equal division of the images sorted by confidence,
+    B_1 ... B_K an equal division of the images sorted by confidence, it is
 
         sum_k |sum of g_i over i in B_k| / n
-
-    does not depend on the order in which the images came, and where no two are equally confident it
-    is the ECE over these bins.
 
     Args:
         confidence: float64, shape [n]. Those that differ by rounding, 1e-12, are one.
@@ -303,8 +300,8 @@ def ece_noise_floor(confidence: np.ndarray, bins: int = BINS) -> float:
         0.5
     """
     ordered = np.sort(confidence)
-    where = bin_of(torch.from_numpy(ordered), bins).numpy()
-    parts = np.split(ordered, np.searchsorted(where, np.arange(1, bins)))
+    bin_index = bin_of(torch.from_numpy(ordered), bins).numpy()
+    parts = np.split(ordered, np.searchsorted(bin_index, np.arange(1, bins)))
     return sum(mean_distance(part) for part in parts if part.size) / len(confidence)
 
 

@@ -1,7 +1,7 @@
 """Paired differences of two networks on the same images. NumPy and SciPy alone."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,24 +91,24 @@ def compare(
     )
     means = [_means(first), _means(second)]
     gaps = [[_gaps(arrays) for arrays in both] for both in (first, second)]
-    statistics: dict[str, Callable[[np.ndarray, int], float]] = {
-        name: lambda weight, k, name=name: float(weight @ means[k][name] / n)  # type: ignore[misc]
-        for name in means[0]
-        if name in means[1]
-    }
-    statistics["ece"] = lambda weight, k: float(
-        np.mean([_ece(bins, weight * gap) for bins, gap in gaps[k]])
-    )
+
+    def statistic(name: str, weight: np.ndarray, k: int) -> float:
+        if name == "ece":
+            return float(np.mean([_ece(bins, weight * gap) for bins, gap in gaps[k]]))
+        return float(weight @ means[k][name] / n)
+
+    metrics = ("accuracy", "confidence", "ece", "nll", "brier")
+    names = [name for name in metrics if name == "ece" or all(name in both for both in means)]
     rng = np.random.default_rng(seed)
-    samples: dict[str, list[float]] = {name: [] for name in statistics}
+    samples: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(draws):
         weight = np.bincount(rng.integers(0, n, n), minlength=n).astype(np.float64)
-        for name, statistic in statistics.items():
-            samples[name].append(statistic(weight, 0) - statistic(weight, 1))
+        for name in names:
+            samples[name].append(statistic(name, weight, 0) - statistic(name, weight, 1))
 
     rows = []
     once = np.ones(n)
-    for name, statistic in statistics.items():
+    for name in names:
         drawn = np.array(samples[name])
         low, high = np.quantile(drawn, [0.025, 0.975])
         beyond = int(min((drawn <= 0).sum(), (drawn >= 0).sum()))
@@ -117,9 +117,9 @@ def compare(
             p = math.nan
         if name == "accuracy" and len(first) == len(second) == 1:
             p = mcnemar(means[0][name] == 1, means[1][name] == 1)
-        rows.append(Difference(name, statistic(once, 0), statistic(once, 1), low, high, float(p)))
-    order = ("accuracy", "confidence", "ece", "nll", "brier")
-    return sorted(rows, key=lambda row: order.index(row.metric))
+        values = statistic(name, once, 0), statistic(name, once, 1)
+        rows.append(Difference(name, *values, low, high, float(p)))
+    return rows
 
 
 def lacking(predictions: Predictions) -> tuple[str, ...]:
@@ -146,14 +146,11 @@ def _ece(bins: np.ndarray, gaps: np.ndarray) -> float:
 
 def _means(of_seeds: Sequence[Predictions]) -> dict[str, np.ndarray]:
     """Return each image's values, means over seeds, shape [n]."""
-    columns = [
-        {"accuracy": arrays["prediction"] == arrays["label"]}
-        | {k: arrays[k] for k in ("confidence", "nll", *OPTIONAL) if k in arrays}
-        for arrays in of_seeds
-    ]
-    kept = [name for name in columns[0] if all(name in arrays for arrays in columns)]
-    stacks = {k: np.stack([arrays[k] for arrays in columns]) for k in kept}
-    return {k: np.asarray(stack.mean(axis=0, dtype=np.float64)) for k, stack in stacks.items()}
+    values = {"accuracy": [arrays["prediction"] == arrays["label"] for arrays in of_seeds]}
+    for name in ("confidence", "nll", *OPTIONAL):
+        if all(name in arrays for arrays in of_seeds):
+            values[name] = [arrays[name] for arrays in of_seeds]
+    return {name: np.stack(x).mean(axis=0, dtype=np.float64) for name, x in values.items()}
 
 
 def _order(networks: Sequence[Sequence[Predictions]]) -> np.ndarray:

@@ -177,11 +177,12 @@ class VicinalLinearity(Metric):
         super().__init__(**kwargs)
         self.networks, self.lambdas = tuple(networks), tuple(lambdas)
         self.temperatures = dict(temperatures or {})
+        self.has_pair = {*PAIR} <= {*networks}
         self.names = {
             name: (
                 *("nl", "entropy", "linear_entropy", "clean_entropy"),
                 *(["nl_scaled"] if name in self.temperatures else []),
-                *(["kl"] if name == "student" and is_pair(self.networks) else []),
+                *(["kl"] if name == "student" and self.has_pair else []),
             )
             for name in self.networks
         }
@@ -213,8 +214,8 @@ class VicinalLinearity(Metric):
                     teacher.append(log_t.exp().sum(dim=0))
                 columns[name].append(torch.stack([values[key] for key in self.names[name]], dim=1))
         self.position.append(position)
-        for name, of_network in columns.items():
-            getattr(self, f"values_of_{name}").append(torch.stack(of_network, dim=2))
+        for name, values_at_lambdas in columns.items():
+            getattr(self, f"values_of_{name}").append(torch.stack(values_at_lambdas, dim=2))
         if teacher:
             self.teacher_sum = [sum(self.teacher_sum, torch.stack(teacher))]
 
@@ -228,21 +229,16 @@ class VicinalLinearity(Metric):
         order = position.argsort()
         values: dict[str, dict[str, np.ndarray]] = {}
         for name, keys in self.names.items():
-            of_pairs = dim_zero_cat(getattr(self, f"values_of_{name}"))[order]
-            if not of_pairs[:, [key != "kl" for key in keys]].isfinite().all():
+            state = dim_zero_cat(getattr(self, f"values_of_{name}"))[order]
+            if not state[:, [key != "kl" for key in keys]].isfinite().all():
                 raise NotFinite(f"the logits of {name} are not finite")
-            columns = of_pairs.transpose(0, 1).contiguous().cpu().numpy()
+            columns = state.transpose(0, 1).contiguous().cpu().numpy()
             values[name] = dict(zip(keys, columns, strict=True))
         mean_teacher = None
-        if is_pair(self.networks):
+        if self.has_pair:
             sums = torch.stack(torch.split(dim_zero_cat(self.teacher_sum), len(self.lambdas)))
             mean_teacher = (sums.sum(dim=0) / len(position)).cpu().numpy()
         return summary(values, mean_teacher, self.lambdas)
-
-
-def is_pair(networks: Iterable[str]) -> bool:
-    """Return whether a teacher and a student are among networks, by their names."""
-    return set(PAIR) <= set(networks)
 
 
 def summary(
@@ -253,8 +249,8 @@ def summary(
     """Return the rows of vicinal.csv by network, and the headline figures.
 
     The figures are `<network>/nl_global` and so on; of a pair also what `alignment_metrics` and
-    `gain_metrics` return, and of a lone network or a student its gains over the baselines. The
-    gains at each lambda are columns of its own rows.
+    `gain_metrics` return, and of a lone network or a student its gains over the baselines, which
+    at each lambda are columns of its rows.
 
     Args:
         values: by network and name, float64 [pairs, lambdas]: what `pair_values` returns,
@@ -267,17 +263,18 @@ def summary(
     for name, curve in rows.items():
         metrics |= {f"{name}/{key}": value for key, value in curve_metrics(curve).items()}
     if mean_teacher is not None:
-        divergence, entropy_ = values["student"]["kl"], values["teacher"]["entropy"]
-        aligned = alignment_rows(divergence, entropy_, mean_teacher)
-        for row, more in zip(rows["student"], aligned, strict=True):
-            row.update(more)
+        aligned = alignment_rows(
+            values["student"]["kl"], values["teacher"]["entropy"], mean_teacher
+        )
+        for row, columns in zip(rows["student"], aligned, strict=True):
+            row.update(columns)
         metrics |= alignment_metrics(aligned, lambdas)
     learner = "student" if "student" in rows else "network"
     for name in [name for name in rows if name != learner]:
         against = "" if name == "teacher" else name
         gains, figures = gain_metrics(values[name], values[learner], lambdas, against)
-        for row, columns in zip(rows[learner], gains, strict=True):
-            row.update(columns)
+        for row, gain in zip(rows[learner], gains, strict=True):
+            row.update(gain)
         metrics |= figures
     return rows, dict(sorted(metrics.items()))
 
@@ -294,8 +291,8 @@ def network_rows(
     """
     rows = []
     for k, lam in enumerate(lambdas):
-        at = {name: array[:, k] for name, array in values.items()}
-        nl, h = at["nl"], at["entropy"]
+        column = {name: array[:, k] for name, array in values.items()}
+        nl, h = column["nl"], column["entropy"]
         row = {
             "lam": float(lam),
             "nl": nl.mean(),
@@ -304,12 +301,12 @@ def network_rows(
             "entropy_se": standard_error(h),
             "dominance": share(nl.mean(), h.mean()),
             "dominance_median": np.median(share(nl, h)),
-            "linearity_information": (at["linear_entropy"] - nl).mean(),
-            "entropy_gap": (h - at["clean_entropy"]).mean(),
+            "linearity_information": (column["linear_entropy"] - nl).mean(),
+            "entropy_gap": (h - column["clean_entropy"]).mean(),
         }
-        if "nl_scaled" in at:
-            row["nl_scaled"] = at["nl_scaled"].mean()
-            row["nl_scaled_se"] = standard_error(at["nl_scaled"])
+        if "nl_scaled" in column:
+            row["nl_scaled"] = column["nl_scaled"].mean()
+            row["nl_scaled_se"] = standard_error(column["nl_scaled"])
         rows.append({name: float(value) for name, value in row.items()} | {"n_pairs": len(nl)})
     return rows
 
@@ -330,11 +327,11 @@ def curve_metrics(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
     Those that are not finite, as the dominance of a network without any entropy, are left out.
     """
-    lam = [row["lam"] for row in rows]
+    lambdas = [row["lam"] for row in rows]
     metrics = {}
     for name in ("nl", "nl_scaled", "entropy", "linearity_information", "entropy_gap"):
         if name in rows[0]:
-            metrics[f"{name}_global"] = over_lambda([row[name] for row in rows], lam)
+            metrics[f"{name}_global"] = over_lambda([row[name] for row in rows], lambdas)
     peak = max(rows, key=lambda row: row["nl"])
     metrics |= {"nl_peak": peak["nl"], "nl_peak_se": peak["nl_se"], "nl_peak_lam": peak["lam"]}
     if "nl_scaled" in rows[0]:
@@ -363,8 +360,8 @@ def alignment_rows(
     """
     rows = []
     for d, h, p in zip(divergence.T, teacher_entropy.T, mean_teacher, strict=True):
-        of_mean = float(-(p[p > 0] * np.log(p[p > 0])).sum())
-        mi_bound = of_mean - float((d + h).mean())
+        entropy_of_mean = float(-(p[p > 0] * np.log(p[p > 0])).sum())
+        mi_bound = entropy_of_mean - float((d + h).mean())
         row = {"kl_teacher_student": float(d.mean()), "kl_se": standard_error(d)}
         rows.append(row | {"mi_bound": mi_bound})
     return rows
@@ -396,9 +393,9 @@ def gain_metrics(
 ) -> tuple[list[dict[str, float]], dict[str, float]]:
     """Return the linearity gain NL_other - NL_network (eq. 15) with its standard errors, in nats.
 
-    Both networks answer between the same pairs, so that the errors are of the paired differences
-    d_k(lambda) of the n pairs k: the sample standard deviation over sqrt(n). They count which pairs
-    were drawn, not the fit of the temperatures, nor other seeds of training.
+    Both networks answer between the same pairs, so that the errors are of the paired differences:
+    their sample standard deviation over sqrt(n). They count which pairs were drawn, not the fit of
+    the temperatures, nor other seeds of training.
 
     Args:
         other: `nl` of the teacher or of a baseline, float64 [pairs, lambdas]; where there is
@@ -408,12 +405,12 @@ def gain_metrics(
         against: the baseline's name; empty for the teacher.
 
     Returns:
-        A row a lambda of `delta_lin` and `delta_lin_se`; and by the same name with `_global` the
-        mean over lambda, with `_at_0.25`, `_at_0.5` and `_at_0.75` the gain there, where the grid
-        has it, each with its `_se`; and `_peak`, `_peak_se` and `_peak_lam`: the grid's maximum,
-        its error and place. A maximum over noisy values is biased upwards, and never below the 0
-        of lambda 0 and 1: to say whether there is a gain, take the mean or a fixed lambda.
-        The name is `delta_lin_<against>` of a baseline, `delta_lin_scaled...` of scaled logits.
+        A row a lambda of `delta_lin` and `delta_lin_se`; and figures by that name with `_global`,
+        the mean over lambda, with `_at_0.25`, `_at_0.5` and `_at_0.75`, where the grid has it, each
+        with its `_se`; and `_peak`, `_peak_se` and `_peak_lam`: the grid's maximum, its error and
+        place. A maximum over noisy values is biased upwards, and never below the 0 of lambda 0 and
+        1: to say whether there is a gain, take the mean or a fixed lambda. The name is
+        `delta_lin_<against>` of a baseline, `delta_lin_scaled...` of scaled logits.
 
     Examples:
         >>> teacher = {"nl": np.array([[0.0, 3.0, 0.0], [0.0, 5.0, 0.0]])}
@@ -446,7 +443,8 @@ def gain_metrics(
             f"{key}_peak_lam": float(lambdas[peak]),
         }
         for fixed in FIXED_LAMBDAS:
-            at = int(np.argmin(np.abs(np.array(lambdas) - fixed)))
-            if math.isclose(lambdas[at], fixed):
-                metrics |= {f"{key}_at_{fixed}": gain[at], f"{key}_at_{fixed}_se": errors[at]}
+            nearest = int(np.argmin(np.abs(np.array(lambdas) - fixed)))
+            if math.isclose(lambdas[nearest], fixed):
+                metrics[f"{key}_at_{fixed}"] = gain[nearest]
+                metrics[f"{key}_at_{fixed}_se"] = errors[nearest]
     return rows, {name: value for name, value in metrics.items() if math.isfinite(value)}

@@ -2,7 +2,7 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,6 @@ from mixkd.data.module import ImageDataModule
 from mixkd.errors import NotFinite
 from mixkd.losses.distillation import Losses
 from mixkd.metrics.calibration import Calibration
-from mixkd.modules.finite import FiniteWatch
 from mixkd.modules.optimization import Optimization
 from mixkd.networks.network import Network
 from mixkd.vicinal import VicinalBatch
@@ -34,18 +33,14 @@ LOWER = (
 )
 
 IMAGES_SHOWN = 8
+NEVER = 2**62  # no step
 
 
 class Learner(LightningModule, ABC):
     """A network that learns; a method says in `losses` what from.
 
     Its held-out metrics are logged as `val/...`, and kept in `values` as Python floats: Lightning's
-    own go through float32.
-
-    Args:
-        network: what learns.
-        optimization: how.
-        seed: of what is random within a step, such as dropout.
+    own go through float32. `seed` is of what is random within a step, such as dropout.
     """
 
     def __init__(self, network: Network, optimization: Optimization, seed: int) -> None:
@@ -111,8 +106,8 @@ class Learner(LightningModule, ABC):
 
     def on_train_batch_start(self, batch: VicinalBatch, batch_idx: int) -> None:
         """Reseed, so that a resumed run draws what an uninterrupted one would have drawn."""
-        at = [self.seed, self.current_epoch, batch_idx, self.global_rank]
-        seed = int(np.random.SeedSequence(at).generate_state(1, np.uint64)[0])
+        place = [self.seed, self.current_epoch, batch_idx, self.global_rank]
+        seed = int(np.random.SeedSequence(place).generate_state(1, np.uint64)[0])
         # Not torch.manual_seed, which takes half a millisecond over accelerators that are not used.
         torch.default_generator.manual_seed(seed)
         if self.device.type == "cuda":
@@ -136,7 +131,7 @@ class Learner(LightningModule, ABC):
     def _stop_if_not_finite(self, wait: bool = False) -> None:
         if (fault := self._finite.fault(wait)) is None:
             return
-        what, number = fault
+        quantity, number = fault
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         assert isinstance(data, ImageDataModule)
         index = data.training_index(self.current_epoch, number).tolist()
@@ -144,8 +139,9 @@ class Learner(LightningModule, ABC):
         more = f" and {len(index) - IMAGES_SHOWN} more" if len(index) > IMAGES_SHOWN else ""
         step = number // self.trainer.accumulate_grad_batches + 1
         raise NotFinite(
-            f"{what} {'is' if what == LOSS else 'are'} not finite in {self._now(step)}, on the "
-            f"training images {shown}{more}; {LOOK_AT_TEACHER if what == TEACHER else LOWER}"
+            f"{quantity} {'is' if quantity == LOSS else 'are'} not finite in {self._now(step)}, "
+            f"on the training images {shown}{more}; "
+            f"{LOOK_AT_TEACHER if quantity == TEACHER else LOWER}"
         )
 
     def _now(self, step: int) -> str:
@@ -217,11 +213,11 @@ class Learner(LightningModule, ABC):
         checkpoint["schedule"] = self.schedule.state_dict()
         sums = self._sums
         if sums is not None:
-            of_processes = [sums]
+            all_sums = [sums]
             if self.trainer.world_size > 1:
-                of_processes = [torch.empty_like(sums) for _ in range(self.trainer.world_size)]
-                torch.distributed.all_gather(of_processes, sums.to(self.device))
-            sums = torch.stack(of_processes).cpu()
+                all_sums = [torch.empty_like(sums) for _ in range(self.trainer.world_size)]
+                torch.distributed.all_gather(all_sums, sums.to(self.device))
+            sums = torch.stack(all_sums).cpu()
         checkpoint["epoch_so_far"] = {"sums": sums, "lr": self.values["lr"]}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -249,3 +245,51 @@ def in_format_of(parameters: Sequence[nn.Parameter], state: dict[int, dict[str, 
                 tensors[name] = (
                     torch.empty_like(parameter, device=value.device).copy_(value).detach()
                 )
+
+
+class FiniteWatch:
+    """Remembers the first step at which each of some values was not finite.
+
+    The memory is on the device. A host that does not wait reads a copy, which on an accelerator may
+    be of a few steps before: it learns of a fault late, but then of its first step.
+    """
+
+    def __init__(self) -> None:
+        self._names: tuple[str, ...] = ()
+        self._first: Tensor | None = None
+        self._copy: Tensor | None = None
+
+    def reset(self) -> None:
+        """Forget everything, as when an epoch begins."""
+        for memory in (self._first, self._copy):
+            if memory is not None:
+                memory.fill_(NEVER)
+
+    def check(self, step: int, values: Mapping[str, Tensor]) -> None:
+        """Look at the values of a step: floats of any shape, under the same names at each.
+
+        Steps are in order, and the causes of others come first among the names.
+        """
+        # A sum takes one pass, and is finite where all are, unless they are beyond any use.
+        sums = torch.stack([value.detach().float().sum() for value in values.values()])
+        if self._first is None:
+            self._names = tuple(values)
+            self._first = torch.full((len(sums),), NEVER, device=sums.device)
+            cpu = sums.device.type == "cpu"
+            self._copy = None if cpu else self._first.cpu().pin_memory()
+        now = torch.where(sums.isfinite(), NEVER, step)
+        torch.minimum(self._first, now, out=self._first)
+        if self._copy is not None:
+            self._copy.copy_(self._first, non_blocking=True)
+
+    def fault(self, wait: bool = False) -> tuple[str, int] | None:
+        """Return what was not finite first, and at which step; None if nothing is known to be.
+
+        With `wait` it waits for the device, to know of every step so far.
+        """
+        memory = self._first if wait or self._copy is None else self._copy
+        if memory is None:
+            return None
+        steps = memory.tolist()
+        first = min(steps)
+        return None if first == NEVER else (self._names[steps.index(first)], first)

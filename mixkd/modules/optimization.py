@@ -130,10 +130,10 @@ def piecewise_rate(cfg: PiecewiseConfig, epoch: int, epochs: int) -> float:
 
     With `stretch`, epoch 0 is the schedule's epoch 0 and the last epoch its epoch `length` - 1.
     """
-    at = epoch * (cfg.length - 1) / max(epochs - 1, 1) if cfg.stretch else epoch
+    position = epoch * (cfg.length - 1) / max(epochs - 1, 1) if cfg.stretch else epoch
     for segment in cfg.segments:
-        if segment.start <= at <= segment.end:
-            done = (at - segment.start) / (segment.end - segment.start)
+        if segment.start <= position <= segment.end:
+            done = (position - segment.start) / (segment.end - segment.start)
             if segment.shape == "linear":
                 return segment.lr0 + (segment.lr1 - segment.lr0) * done
             return half_cosine(segment.lr0, segment.lr1, done)

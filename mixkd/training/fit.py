@@ -3,8 +3,7 @@
 import logging
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -135,19 +134,9 @@ def prepare(
 ) -> None:
     """Choose a network's memory format, check it and compile it: its names stay as they are.
 
-    BatchNorm that several GPUs share is timm's: torch's own loses the activations that timm keeps
-    within a normalisation.
-
-    Args:
-        cfg: where and how to compute.
-        network: what is prepared, in place.
-        classes: how many the data has.
-        shape: of its views, height and width.
-        key: of the configuration, for messages.
-        batch: how many images a process learns from at a time; None: the network does not learn.
-
-    Raises:
-        UserError: if it does not give logits of such views, or cannot learn from them.
+    It has to give logits of views of this shape, height and width, and to learn from a `batch` of
+    them where it learns. BatchNorm that several GPUs share is timm's: torch's own loses the
+    activations that timm keeps within a normalisation.
     """
 
     def check() -> None:
@@ -250,8 +239,7 @@ def fit(
                     replay(trainer.loggers, recorder.saved_rows())
             data.stream = stage.stream
             stage.learner.train()
-            with _steady(cfg.trainer.devices):
-                trainer.fit(stage.learner, data, ckpt_path=checkpoint, weights_only=True)
+            _train(trainer, stage.learner, data, checkpoint)
             if trainer.is_global_zero:
                 recorder.write_history()  # a run may have ended between the checkpoint and this
             trainer.strategy.barrier()  # until the first process has written
@@ -275,18 +263,18 @@ def fit(
     return metrics
 
 
-@contextmanager
-def _steady(devices: int) -> Iterator[None]:
-    """Say what is wrong where a network uses other parameters from one step to the next."""
+def _train(
+    trainer: Trainer, learner: Learner, data: ImageDataModule, checkpoint: Path | None
+) -> None:
     try:
-        yield
+        trainer.fit(learner, data, ckpt_path=checkpoint, weights_only=True)
     except RuntimeError as error:
         if "find_unused_parameters" not in str(error):  # of the advice that torch gives
             raise
         raise UserError.of(
             "trainer.devices",
-            f"got {devices}; the network does not use all of its parameters in each step, which "
-            "several processes cannot follow; takes 1",
+            f"got {trainer.world_size}; the network does not use all of its parameters in each "
+            "step, which several processes cannot follow; takes 1",
         ) from error
 
 
