@@ -28,10 +28,7 @@ HISTORIES = ("history", "stage1")  # the loggers have them already, an epoch at 
 
 @contextmanager
 def open_loggers(cfg: TrainingConfig | EvaluateConfig, run: Run) -> Iterator[list[Logger]]:
-    """Give the loggers that a configuration asks for, which write into the run directory.
-
-    They are closed whatever happens, so that the next job in this process has its own.
-    """
+    """Give the loggers that a configuration asks for; close them whatever happens."""
     loggers: list[Logger] = []
     if cfg.logger.csv is not None:
         loggers.append(CSVLogger(run.path, name="csv", version=""))

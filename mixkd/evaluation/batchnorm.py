@@ -64,10 +64,8 @@ def training_batches(splits: Splits, cfg: EvaluateConfig) -> ImageDataModule:
     So they are however many processes there are, and whatever the batches of the evaluation.
     """
     batch = cfg.data.batch_size
-    data = ImageDataModule(
-        shuffled(splits, batch, cfg.trainer.devices),
-        cfg.data.model_copy(update={"eval_batch_size": batch}),
-    )
+    images = shuffled(splits, batch, cfg.trainer.devices)
+    data = ImageDataModule(images, cfg.data.model_copy(update={"eval_batch_size": batch}))
     data.tested = "train"
     return data
 
@@ -78,6 +76,6 @@ def shuffled(splits: Splits, batch: int, devices: int) -> Splits:
     In the order of a folder a batch would hold a class or two, and show none of the variance.
     """
     n = len(splits.train)
-    whole = n // (batch * devices) * (batch * devices)
+    whole = n - n % (batch * devices)
     order = np.random.default_rng(0).permutation(n)[: whole or n]
     return replace(splits, train=splits.train.take(order))

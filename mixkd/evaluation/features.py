@@ -90,11 +90,12 @@ class FeaturesAnalysis(Analysis[FeaturesConfig]):
     def measure(self, context: Context) -> Metrics:
         """Return `features/v_measure` and `features/n`; write features.npz and a picture."""
         import torch
+        from sklearn.metrics import v_measure_score
 
         from mixkd.data.module import ImageDataModule
         from mixkd.evaluation.passes import show
         from mixkd.files.writing import write_npz
-        from mixkd.metrics.features import clusters, embedding, v_measure
+        from mixkd.metrics.features import clusters, embedding
         from mixkd.metrics.measurement import gathered
         from mixkd.networks.network import last_layer
         from mixkd.plots.features import features_figure
@@ -121,7 +122,7 @@ class FeaturesAnalysis(Analysis[FeaturesConfig]):
         order = {self.splits.classes.index(name): k for k, name in enumerate(names)}
         position = np.array([order[int(label)] for label in arrays["label"]])
         cluster = clusters(arrays["features"], len(names), seed)
-        score = v_measure(position, cluster)
+        score = float(v_measure_score(position, cluster))
         if context.writes:
             tsne = embedding(arrays["features"], seed)
             # `position`: of the label in `classes`.

@@ -3,7 +3,6 @@
 import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.manifold import TSNE
-from sklearn.metrics import v_measure_score
 
 
 def clusters(features: np.ndarray, classes: int, seed: int) -> np.ndarray:
@@ -13,11 +12,6 @@ def clusters(features: np.ndarray, classes: int, seed: int) -> np.ndarray:
     """
     clusters: np.ndarray = KMeans(classes, n_init=10, random_state=seed).fit_predict(features)
     return clusters.astype(np.int64)
-
-
-def v_measure(label: np.ndarray, cluster: np.ndarray) -> float:
-    """Return the V-measure of clusters, in [0, 1]: how well they are the classes."""
-    return float(v_measure_score(label, cluster))
 
 
 def embedding(features: np.ndarray, seed: int) -> np.ndarray:

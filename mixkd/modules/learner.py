@@ -117,8 +117,8 @@ class Learner(LightningModule, ABC):
         """Return the loss; add it to the epoch's sums without waiting for the device.
 
         Raises:
-            NotFinite: if the logits, the teacher's or the loss are not, of this step or, on an
-                accelerator, of one before.
+            NotFinite: if the logits, the teacher's or the loss are not; on an accelerator a few
+                steps later.
         """
         losses = self.losses(batch)
         self._finite.check(batch_idx, {**self.watched, LOSS: losses.loss})

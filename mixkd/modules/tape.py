@@ -68,11 +68,7 @@ class Tape:
             )
 
     def check(self, epochs: int) -> None:
-        """Look at what there is of so many epochs.
-
-        Raises:
-            UserError: if it cannot be read, or a file is where the tape's folder belongs.
-        """
+        """Refuse, as a UserError, what there is of so many epochs if it cannot be read."""
         for folder in (self.folder.parent, self.folder):
             if folder.exists() and not folder.is_dir():
                 text = f"got {str(folder)!r}, which is a file; takes a folder"

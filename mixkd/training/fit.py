@@ -174,16 +174,13 @@ def stages(
             say("no stage 1 (the head alone): the backbone is not pretrained")
         return [whole]
     rates = FixedSchedule([cfg.stage1.lr] * cfg.stage1_epochs)
-    head = HeadTraining(
-        learner.network,
-        head_of(learner.network, "stage1.epochs"),
-        Optimization(partial(torch.optim.Adam, lr=cfg.stage1.lr), rates),
-        cfg.seed,
-    )
+    optimization = Optimization(partial(torch.optim.Adam, lr=cfg.stage1.lr), rates)
+    head = head_of(learner.network, "stage1.epochs")
+    training = HeadTraining(learner.network, head, optimization, cfg.seed)
     views = make_stream(
         cfg.data, splits, None, stream_seed(cfg), devices=cfg.trainer.devices, stage=1
     )
-    return [Stage(head, views, cfg.stage1_epochs, number=1), whole]
+    return [Stage(training, views, cfg.stage1_epochs, number=1), whole]
 
 
 def fit(
@@ -202,9 +199,8 @@ def fit(
     learner = stages[-1].learner
     sizes = {name: len(data.splits[name]) for name in ("train", "val", "test")}
     check_shares(sizes, cfg.trainer.devices)
-    more: dict[str, object] = {}
-    if cfg.trainer.devices > 1 and learner.network.unreached:
-        more["strategy"] = "ddp_find_unused_parameters_true"
+    unreached = cfg.trainer.devices > 1 and learner.network.unreached
+    strategy = {"strategy": "ddp_find_unused_parameters_true"} if unreached else {}
     plans: list[tuple[Stage, Trainer, Recorder, Path | None]] = []
     for stage in stages:
         recorder = Recorder(run, cfg.trainer.select, stage.number, cfg.checkpoint.every_n_steps)
@@ -218,7 +214,7 @@ def fit(
             accumulate_grad_batches=cfg.trainer.accumulate,
             callbacks=[recorder, *(monitors(cfg.callbacks, run) if stage.number == 2 else [])],
             enable_checkpointing=True,  # the recorder's; Lightning adds none beside it
-            **more,
+            **strategy,
         )
         plans.append((stage, trainer, recorder, recorder.last if done else None))
     with (
