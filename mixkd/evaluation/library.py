@@ -95,8 +95,14 @@ def fit_temperature(
 ) -> float:
     """Return the temperature that logits are best divided by (Guo et al. 2017), from 0.05 to 20.
 
-    Fit it on images that neither trained the model nor measure it. Arguments and errors are those
-    of `measure_calibration`.
+    Fit it on images that neither trained the model nor measure it. Its errors are those of
+    `measure_calibration`.
+
+    Args:
+        model: from images to logits.
+        images: as the model takes them, shape [n, ...]; or batches (images, int64 labels).
+        label: int64, shape [n]; None where images are batches.
+        batch_size: how many images are asked about at once.
 
     Examples:
         >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 10))

@@ -19,12 +19,8 @@ KEPT = ("confidence", "ece", "signed_gap", "nll", "brier")
 class Measurement(nn.Module):
     """Calibration of logits, of scaled and of normalised ones, and each image's prediction.
 
-    It is a module so that its metrics follow to the device.
-
-    Args:
-        classes: how many.
-        temperature: a fitted one, for `scaled/...`.
-        save_logits: whether `predictions` hold the logits too.
+    It is a module so that its metrics follow to the device. A fitted temperature is for
+    `scaled/...`; `save_logits` is whether `predictions` hold the logits too.
     """
 
     def __init__(

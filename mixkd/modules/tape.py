@@ -86,10 +86,7 @@ class Tape:
         return logits.to(getattr(torch, self.dtype.name)).float()
 
     def read(self, epoch: int, step: int, rows: Tensor) -> Tensor | None:
-        """Return logits, float32 [b, classes], or None where they are not on the tape.
-
-        Epochs and steps count from 0; `rows`, int64 [b], are positions in the global batch.
-        """
+        """Return logits, float32 [b, classes], of rows int64 [b], or None where there are none."""
         stored = self._array(epoch, write=False)
         if stored is None:
             return None
