@@ -154,10 +154,10 @@ class VicinalStream:
     def plan(self, epoch: int, step: int) -> Plan:
         """Return step `step` of epoch `epoch`, both counted from 0."""
         b = self.batch_size
-        other = 0 if self.stage == 2 else PURPOSES
-        image = _order(self.seed, ORDER + other, epoch, self.n)[step * b : (step + 1) * b]
+        stage = 0 if self.stage == 2 else PURPOSES
+        image = _order(self.seed, ORDER + stage, epoch, self.n)[step * b : (step + 1) * b]
         # Every draw is made whether it is used or not: methods share crops and flips.
-        rng = np.random.default_rng([self.seed, STEP + other, epoch, step])
+        rng = np.random.default_rng([self.seed, STEP + stage, epoch, step])
         offsets = rng.integers(0, self.slack + 1, size=(2, b))
         flip = rng.random(b) < 0.5
         share = b // self.groups
@@ -231,9 +231,9 @@ def cutmix(
         side = ((1 - lam.double() * (1 - FLOAT32)).sqrt() * size).floor()
         half = (side / 2).floor()
         middle = (centre[:, axis] * size).floor()
-        at = torch.arange(size, device=view.device)
+        pixel = torch.arange(size, device=view.device)
         low, high = (middle - half)[:, None], (middle + half)[:, None]
-        in_box.append((at >= low) & (at < high))
+        in_box.append((pixel >= low) & (pixel < high))
     box = in_box[0][:, :, None] & in_box[1][:, None, :]
     mixed = torch.where(box[:, None], partner_view, view)
     return mixed, 1 - box.float().mean(dim=(1, 2))

@@ -28,13 +28,7 @@ HISTORIES = ("history", "stage1")  # the loggers have them already, an epoch at 
 
 @contextmanager
 def open_loggers(cfg: TrainingConfig | EvaluateConfig, run: Run) -> Iterator[list[Logger]]:
-    """Give the loggers that a configuration asks for, which write into the run directory.
-
-    They are closed whatever happens, so that the next job in this process has its own.
-
-    Raises:
-        UserError: if a logger's package is not installed.
-    """
+    """Give the loggers that a configuration asks for; close them whatever happens."""
     loggers: list[Logger] = []
     if cfg.logger.csv is not None:
         loggers.append(CSVLogger(run.path, name="csv", version=""))
@@ -63,9 +57,6 @@ def _wandb(section: WandbConfig, cfg: TrainingConfig | EvaluateConfig, run: Run)
         return WandbLogger(save_dir=run.path)  # Lightning lets only the first process log
     import wandb
 
-    id_file = run.path / WANDB_ID
-    if not id_file.is_file():
-        write_text(id_file, secrets.token_hex(5) + "\n")
     # None: as WANDB_MODE in the environment says
     mode = None if section.mode == "auto" else section.mode
     if mode is None and "WANDB_MODE" not in os.environ:
@@ -75,7 +66,7 @@ def _wandb(section: WandbConfig, cfg: TrainingConfig | EvaluateConfig, run: Run)
         "entity": section.entity,
         "name": run.path.name,
         # An agent of a W&B sweep has named the run already.
-        "id": os.environ["WANDB_RUN_ID"] if "WANDB_SWEEP_ID" in os.environ else _kept_id(id_file),
+        "id": os.environ["WANDB_RUN_ID"] if "WANDB_SWEEP_ID" in os.environ else _kept_id(run),
         "resume": "allow",
         "group": hidden(section.group or cfg.sweep.name),
         "job_type": cfg.task,
@@ -97,16 +88,19 @@ def _wandb(section: WandbConfig, cfg: TrainingConfig | EvaluateConfig, run: Run)
         wandb.teardown()  # the first try still holds the run
         try:
             experiment = wandb.init(**options, mode="offline")
-        except (wandb.Error, ValueError) as refused:  # for what WANDB_* in the environment say
-            text = f"W&B refuses what its environment variables say: {_in_a_line(refused)}"
-            raise UserError.of("logger.wandb", text) from refused
+        except (wandb.Error, ValueError) as second:  # for what WANDB_* in the environment say
+            text = f"W&B refuses what its environment variables say: {_in_a_line(second)}"
+            raise UserError.of("logger.wandb", text) from second
     experiment.define_metric("trainer/global_step")
     experiment.define_metric("*", step_metric="trainer/global_step", step_sync=True)
     return WandbLogger(experiment=experiment, save_dir=run.path)
 
 
-def _kept_id(path: Path) -> str:
+def _kept_id(run: Run) -> str:
     """Return the id of a run in W&B, which a stranger's directory does not take from elsewhere."""
+    path = run.path / WANDB_ID
+    if not path.is_file():
+        write_text(path, secrets.token_hex(5) + "\n")
     try:
         return read_text(path).strip()
     except Damaged as error:
@@ -118,10 +112,7 @@ def _in_a_line(error: Exception) -> str:
 
 
 def replay(loggers: Iterable[Logger], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Log the epochs before a resumption to the loggers that begin anew each time.
-
-    Those are W&B's offline run and the CSV file.
-    """
+    """Log the epochs before a resumption to what begins anew: W&B's offline run, the CSV file."""
     for logger in loggers if is_leader() else []:
         offline = isinstance(logger, WandbLogger) and logger.experiment.offline
         if offline or isinstance(logger, CSVLogger):
@@ -162,20 +153,13 @@ def log_results(
 
 
 def _cells(path: Path) -> list[list[Any]]:
+    """Return a CSV file's header and rows; columns of numbers as such, None where empty."""
     with open(path, newline="") as file:
         columns, *rows = list(csv.reader(file))
-    numeric = [
-        all(_number(cell) is not None for cell in column if cell)
-        for column in zip(*rows, strict=True)
-    ]
-    return [
-        columns,
-        *([_number(c) if n else c for c, n in zip(row, numeric, strict=True)] for row in rows),
-    ]
-
-
-def _number(cell: str) -> float | None:
-    try:
-        return float(cell)
-    except ValueError:
-        return None
+    typed: list[Sequence[Any]] = []
+    for column in zip(*rows, strict=True):
+        try:
+            typed.append([float(cell) if cell else None for cell in column])
+        except ValueError:
+            typed.append(column)
+    return [columns, *map(list, zip(*typed, strict=True))]

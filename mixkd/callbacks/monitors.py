@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from mixkd.callbacks.loggers import log_picture
@@ -26,13 +27,15 @@ def is_due(trainer: Trainer, every_n_epochs: int) -> bool:
     return done % every_n_epochs == 0 or done == trainer.max_epochs
 
 
-class CalibrationMonitor(Callback):
-    """Draws the reliability of the held-out images. Their metrics are logged at every epoch.
+def show_figure(figure: Figure, name: str, run: Run, trainer: Trainer) -> None:
+    """Write the latest figure of this name into the run directory, and send it to the loggers."""
+    stem = run.path / FIGURES / f"{name}-training"
+    save_figure(figure, stem)
+    log_picture(trainer.loggers, f"val/{name}", stem.with_suffix(".png"), trainer.global_step)
 
-    Args:
-        run: where the latest figure is kept.
-        every_n_epochs: how often; the last epoch is always one.
-    """
+
+class CalibrationMonitor(Callback):
+    """Draws the reliability of the held-out images, every n epochs and at the last one."""
 
     def __init__(self, run: Run, every_n_epochs: int) -> None:
         self.run, self.every_n_epochs = run, every_n_epochs
@@ -40,14 +43,10 @@ class CalibrationMonitor(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw and log the figure."""
         assert isinstance(pl_module, Learner)
-        if not is_due(trainer, self.every_n_epochs) or not trainer.is_global_zero:
-            return
-        ece = pl_module.values["val/ece"]
-        title = f"held-out, epoch {trainer.current_epoch + 1}"
-        stem = self.run.path / FIGURES / "reliability-training"
-        save_figure(reliability_figure([Curve(title, pl_module.reliability, ece)]), stem)
-        png = stem.with_suffix(".png")
-        log_picture(trainer.loggers, "val/reliability", png, trainer.global_step)
+        if is_due(trainer, self.every_n_epochs) and trainer.is_global_zero:
+            title = f"held-out, epoch {trainer.current_epoch + 1}"
+            curve = Curve(title, pl_module.reliability, pl_module.values["val/ece"])
+            show_figure(reliability_figure([curve]), "reliability", self.run, trainer)
 
 
 class LinearityMonitor(Callback):
@@ -55,10 +54,6 @@ class LinearityMonitor(Callback):
 
     `vicinal/val/...`, as `mixkd evaluate vicinal=true` names it, goes to the loggers and
     history.csv. Training is the same with it and without.
-
-    Args:
-        run: where the latest figure is kept.
-        cfg: how often, how many pairs, the grid of lambda.
     """
 
     def __init__(self, run: Run, cfg: LinearityMonitorConfig) -> None:
@@ -88,7 +83,4 @@ class LinearityMonitor(Callback):
         pl_module.values |= metrics
         pl_module.log_dict(metrics, rank_zero_only=True)
         if trainer.is_global_zero:
-            stem = self.run.path / FIGURES / "vicinal-training"
-            save_figure(vicinal_figure(rows), stem)
-            png = stem.with_suffix(".png")
-            log_picture(trainer.loggers, "val/vicinal", png, trainer.global_step)
+            show_figure(vicinal_figure(rows), "vicinal", self.run, trainer)

@@ -31,29 +31,20 @@ class PlainCheckpoints(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
-        """Write a checkpoint.
-
-        Raises:
-            OSError: if it cannot be written; torch by itself raises that as something else.
-        """
-        written = io.BytesIO()
-        torch.save(checkpoint, written)
+        """Write a checkpoint; an OSError stays one, where torch by itself raises something else."""
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
         with open(path, "wb") as file:
-            file.write(written.getbuffer())
+            file.write(content.getbuffer())
 
 
 class Recorder(Checkpoint):
     """At the end of each epoch: a row of history.csv, last.ckpt, and best.ckpt where it is best.
 
     It subclasses Lightning's `Checkpoint` to run after the module's own end of the epoch, so that a
-    checkpoint holds all of it.
-
-    Args:
-        run: where to write.
-        select: the held-out metric by which the best epoch is kept; of equals the first.
-        stage: 1 for the head's training, which writes stage1.csv and stage1.ckpt and keeps no
-            best; 2 for that of the whole network.
-        every_n_steps: how often to write the checkpoint within an epoch too; None: never.
+    checkpoint holds all of it. The best epoch is the first of equals by a held-out metric. Stage 1,
+    the head's training, writes stage1.csv and stage1.ckpt and keeps no best. With `every_n_steps`
+    the checkpoint is also written within an epoch.
     """
 
     def __init__(
@@ -86,12 +77,13 @@ class Recorder(Checkpoint):
         """Record the epoch."""
         assert isinstance(module, Learner)
         epoch, values = trainer.current_epoch, dict(module.values)
-        speed = values.pop("images_per_second")
-        rate = values.pop("lr")
+        speed, rate = values.pop("images_per_second"), values.pop("lr")
         assert isinstance(self.run.cfg, TrainingConfig)
         if self.run.cfg.data.selection == "test":  # the images that select are the test's
             values |= {k.replace("val/", "test/"): v for k, v in values.items() if "val/" in k}
-        ordered = {name: values[name] for name in sorted(values, key=_history_order)}
+        kinds = ("train", "val", "test", "vicinal")
+        names = sorted(values, key=lambda name: kinds.index(name.partition("/")[0]))
+        ordered = {name: values[name] for name in names}
         self.rows.append({"epoch": epoch, "step": trainer.global_step, "lr": rate, **ordered})
         score = self._score(epoch, values)
         is_best = score > self.best_score and self.stage == 2
@@ -145,7 +137,3 @@ class Recorder(Checkpoint):
             if is_best:
                 with replacing(self.best) as copy:
                     shutil.copyfile(temporary, copy)
-
-
-def _history_order(name: str) -> int:
-    return ("train", "val", "test", "vicinal").index(name.partition("/")[0])

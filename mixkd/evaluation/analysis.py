@@ -8,7 +8,7 @@ something at once can ask it for its keys, its files and its cost.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -18,7 +18,6 @@ from mixkd.files.layout import FIGURES
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
     from matplotlib.figure import Figure
-    from torch import nn
 
     from mixkd.config.tasks import EvaluateConfig
     from mixkd.data.module import ImageDataModule
@@ -28,21 +27,14 @@ if TYPE_CHECKING:
     from mixkd.runs.run import Metrics, Run
 
 C = TypeVar("C", bound=AnalysisConfig)
-R = TypeVar("R")
 
 
 @dataclass(frozen=True)
 class Context:
     """What an evaluation hands to its analyses.
 
-    Attributes:
-        cfg: its configuration.
-        trainer: where to compute.
-        networks: by name: `network`, or `student` and `teacher`; then the baselines. The first is
-            the one that is evaluated.
-        temperatures: fitted for each network; none where there was nothing to fit on.
-        data: the images.
-        run: where to write.
+    `networks` are `network`, or `student` and `teacher`, and then the baselines; the first is the
+    one that is evaluated. `temperatures` are of those for which there were images to fit on.
     """
 
     cfg: EvaluateConfig
@@ -68,25 +60,9 @@ class Context:
 
         save_figure(figure, self.run.path / FIGURES / name)
 
-    def passes(
-        self,
-        data: ImageDataModule,
-        parts: Iterable[nn.Module],
-        update: Callable[[Any], None],
-        compute: Callable[[], R],
-    ) -> R:
-        """Show every batch of what `data` tests; return what is computed. See `passes.show`."""
-        from mixkd.evaluation.passes import show
-
-        return show(self.trainer, data, parts, update, compute)
-
 
 class Analysis(ABC, Generic[C]):
-    """One analysis, as it has been asked for.
-
-    Args:
-        section: its keys.
-    """
+    """One analysis, as its section of keys asks for it."""
 
     def __init__(self, section: C) -> None:
         self.section = section

@@ -1,10 +1,11 @@
 """BatchNorm's statistics, estimated anew on images that are not mixed."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Trainer
 from torch import nn
 
 from mixkd.config.tasks import EvaluateConfig
@@ -12,85 +13,61 @@ from mixkd.data.batches import EvaluationBatch
 from mixkd.data.module import ImageDataModule
 from mixkd.data.splits import Splits
 from mixkd.errors import UserError
+from mixkd.evaluation.passes import show
 from mixkd.networks.network import Network
 
 Norm = nn.modules.batchnorm._BatchNorm
 
 
-class BatchNormEstimation(LightningModule):
-    """Replaces BatchNorm's running statistics by the mean of those of the batches it is shown.
+def batch_norms(network: Network) -> list[Norm]:
+    """Return the parts of a network that keep running statistics; a UserError if it has none."""
+    norms = [m for m in network.modules() if isinstance(m, Norm) and m.track_running_stats]
+    if not norms:
+        text = "got true; the network has no BatchNorm with running statistics"
+        raise UserError.of("reestimate_batchnorm", text)
+    return norms
+
+
+def estimate(
+    trainer: Trainer, network: Network, norms: Sequence[Norm], data: ImageDataModule
+) -> None:
+    """Replace running statistics by the mean of those of the batches that `data` tests.
 
     A network that learned on mixed images has the statistics of mixed images, whose variance is
     about two thirds of the clean ones'. Everything but BatchNorm stays in eval mode. As torch's
     `update_bn`, but also over several processes.
-
-    Args:
-        network: changed in place.
-
-    Raises:
-        ValueError: if it has no BatchNorm with running statistics.
     """
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean
 
-    def __init__(self, network: Network) -> None:
-        super().__init__()
-        self.network = network
-        self._norms = [
-            module
-            for module in network.modules()
-            if isinstance(module, Norm) and module.track_running_stats
-        ]
-        if not self._norms:
-            raise ValueError("the network has no BatchNorm with running statistics")
-        self._momenta: list[float | None] = []
-
-    def on_test_epoch_start(self) -> None:
-        """Forget the statistics; take a plain mean of those to come."""
-        self._momenta = [norm.momentum for norm in self._norms]
-        for norm in self._norms:
-            norm.reset_running_stats()
-            norm.momentum = None
+    def update(batch: EvaluationBatch) -> None:
+        for norm in norms:
             norm.train()
+        network(batch.view)
 
-    def test_step(self, batch: EvaluationBatch, batch_idx: int) -> None:
-        """Show the network a batch."""
-        self.network(batch.view)
-
-    def on_test_epoch_end(self) -> None:
-        """Share what all processes found."""
-        for norm, momentum in zip(self._norms, self._momenta, strict=True):
+    def share() -> None:
+        for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
             norm.eval()
             for statistic in (norm.running_mean, norm.running_var):
                 assert isinstance(statistic, torch.Tensor)
-                statistic.copy_(self.trainer.strategy.reduce(statistic, reduce_op="mean"))
+                statistic.copy_(trainer.strategy.reduce(statistic, reduce_op="mean"))
+
+    show(trainer, data, [network], update, share)
 
 
-def batchnorm_estimation(network: Network) -> BatchNormEstimation:
-    """Return the estimation of a network.
+def training_batches(splits: Splits, cfg: EvaluateConfig) -> ImageDataModule:
+    """Return training images to estimate on, in batches of a training step.
 
-    Raises:
-        UserError: if it has no BatchNorm with running statistics.
-    """
-    try:
-        return BatchNormEstimation(network)
-    except ValueError as error:
-        raise UserError.of("reestimate_batchnorm", f"got true; {error}") from error
-
-
-def estimate(
-    trainer: Trainer, estimation: BatchNormEstimation, splits: Splits, cfg: EvaluateConfig
-) -> None:
-    """Estimate statistics on training images, in batches of a training step.
-
-    So however many processes there are, and whatever the batches of the evaluation.
+    So they are however many processes there are, and whatever the batches of the evaluation.
     """
     batch = cfg.data.batch_size
-    data = ImageDataModule(
-        shuffled(splits, batch, cfg.trainer.devices),
-        cfg.data.model_copy(update={"eval_batch_size": batch}),
-    )
+    images = shuffled(splits, batch, cfg.trainer.devices)
+    data = ImageDataModule(images, cfg.data.model_copy(update={"eval_batch_size": batch}))
     data.tested = "train"
-    trainer.test(estimation, data, verbose=False)
+    return data
 
 
 def shuffled(splits: Splits, batch: int, devices: int) -> Splits:
@@ -99,6 +76,6 @@ def shuffled(splits: Splits, batch: int, devices: int) -> Splits:
     In the order of a folder a batch would hold a class or two, and show none of the variance.
     """
     n = len(splits.train)
-    whole = n // (batch * devices) * (batch * devices)
+    whole = n - n % (batch * devices)
     order = np.random.default_rng(0).permutation(n)[: whole or n]
     return replace(splits, train=splits.train.take(order))

@@ -33,23 +33,16 @@ def measure(
 ) -> Metrics:
     """Return `<split>/<metric>` of each split; write predictions, reliability.csv, figures.
 
-    Args:
-        trainer: where to compute.
-        network: what is measured.
-        data: the images.
-        splits: the names of those to measure.
-        run: where to write.
-        temperature: fitted on the held-out images, for `scaled/...`; None where there is none.
-        save_logits: whether predictions hold the logits too.
+    `temperature` is fitted on the held-out images, for `scaled/...`.
     """
     metrics: Metrics = {}
     rows: list[dict[str, Any]] = []
     for split in splits:
         measurement = measured(trainer, network, data, split, temperature, save_logits)
-        of_split, table = record(measurement, split, run, writes=trainer.is_global_zero)
+        values, table = record(measurement, split, run, writes=trainer.is_global_zero)
         if split == "val":  # the temperature was fitted on these
-            of_split = {k: v for k, v in of_split.items() if not k.startswith("val/scaled/")}
-        metrics |= of_split
+            values = {k: v for k, v in values.items() if not k.startswith("val/scaled/")}
+        metrics |= values
         rows += table
     if trainer.is_global_zero:
         write_csv(run.path / RELIABILITY, rows)
@@ -100,15 +93,11 @@ def record(
 ) -> tuple[Metrics, list[dict[str, Any]]]:
     """Return `<split>/<metric>` and the rows of reliability.csv; write predictions and a figure.
 
-    Args:
-        measurement: of a split; every process has to take part.
-        split: its name.
-        run: where to write.
-        writes: whether this process does.
+    Every process has to take part, of which one `writes`.
     """
     predictions = measurement.predictions()
     values = measurement.compute(predictions)
-    reliability = measurement.reliability()
+    reliability = measurement.calibration.reliability()
     if writes:
         arrays = {name: value.numpy() for name, value in predictions.items()}
         write_npz(run.path / PREDICTIONS / f"{split}.npz", arrays)

@@ -101,14 +101,9 @@ class CorruptionsConfig(AnalysisConfig):
     def published(
         self, data: DataConfig, name: str, severity: int, source: str = "", size: int | None = None
     ) -> CorruptedDataConfig:
-        """Return the data of a corruption and severity in a published form.
+        """Return the data of a corruption in a published form: by default this section's.
 
-        Args:
-            data: of the evaluation.
-            name: of the corruption.
-            severity: from 1 to 5.
-            source: cifar10_c, cifar100_c or imagenet_c; "": its own.
-            size: of the views in pixels; None: that of `data`.
+        `size`, in pixels, is that of the views where it is not the evaluation's.
         """
         source = source or self.source
         on_disk = source in ON_DISK
@@ -137,10 +132,8 @@ Load = Callable[[str, int], tuple["AnyImages", DataConfig]]
 class Answers(NamedTuple):
     """What networks make of a set of images, by the name of the network.
 
-    Attributes:
-        metrics: as `Calibration.compute` has them, and `scaled/confidence` and `scaled/ece`.
-        hits: whether it is right about each image, bool [n], in the data set's order; over several
-            sets of the same images a share, float64 [n].
+    `metrics` are those of `Calibration`, with `scaled/confidence` and `scaled/ece`; `hits` whether
+    it is right about each image, bool [n], or, over sets of the same images, how often, float64.
     """
 
     metrics: dict[str, dict[str, Any]]
@@ -148,14 +141,14 @@ class Answers(NamedTuple):
 
     @classmethod
     def mean(cls, sets: list[Answers]) -> Answers:
-        """Return the means over sets of corruptions of the same images."""
-        from mixkd.metrics.robustness import mean_of
-
-        first = sets[0]
-        return cls(
-            {name: mean_of([answers.metrics[name] for answers in sets]) for name in first.metrics},
-            {n: np.mean([answers.hits[n] for answers in sets], axis=0) for n in first.hits},
-        )
+        """Return the means over sets of corruptions of the same images; `n` is their sum."""
+        metrics: dict[str, dict[str, Any]] = {}
+        for name, first in sets[0].metrics.items():
+            rows = [answers.metrics[name] for answers in sets]
+            means = {key: float(np.mean([row[key] for row in rows])) for key in first}
+            metrics[name] = means | {"n": int(sum(row["n"] for row in rows))}
+        hits = {n: np.mean([answers.hits[n] for answers in sets], axis=0) for n in sets[0].hits}
+        return cls(metrics, hits)
 
 
 class CorruptionsAnalysis(Analysis[CorruptionsConfig]):
@@ -165,11 +158,7 @@ class CorruptionsAnalysis(Analysis[CorruptionsConfig]):
     """
 
     def prepare(self, cfg: EvaluateConfig, splits: Splits) -> None:
-        """Make the images that are missing, or download published ones and look at all of them.
-
-        Raises:
-            UserError: if published images are absent, or of other classes than the data.
-        """
+        """Make the images that are missing, or download published ones and look at all of them."""
         from mixkd.data.module import check_shares
 
         check_shares({"test": len(splits.test)}, cfg.trainer.devices)
@@ -177,7 +166,7 @@ class CorruptionsAnalysis(Analysis[CorruptionsConfig]):
         self.load = (self._made if made else self._published)(cfg.data, splits)
 
     def _made(self, data: DataConfig, splits: Splits) -> Load:
-        """Return a function of corruption and severity: images made of the test images."""
+        """Return what gives, by corruption and severity, images made of the test images."""
         from mixkd.data.corrupted import read_arrays, read_folders
         from mixkd.data.images import Images
         from mixkd.data.make_corrupted import make_corrupted
@@ -196,7 +185,7 @@ class CorruptionsAnalysis(Analysis[CorruptionsConfig]):
         return load
 
     def _published(self, data: DataConfig, splits: Splits) -> Load:
-        """Return a function of corruption and severity: published images."""
+        """Return what gives, by corruption and severity, published images."""
         from mixkd.data.corrupted import PUBLISHED
         from mixkd.data.splits import load_splits
 
@@ -222,9 +211,8 @@ class CorruptionsAnalysis(Analysis[CorruptionsConfig]):
 
         if source in PUBLISHED:  # before anything is downloaded
             check(PUBLISHED[source].classes)
-        for name in self.section.chosen:
-            for severity in self.section.severities:
-                load(name, severity)
+        for place in self.section.further_data(data):
+            load(place.corruption, place.severity)
         return load
 
     @classmethod
@@ -261,7 +249,7 @@ class CorruptionsAnalysis(Analysis[CorruptionsConfig]):
             metrics.update({f"corruption/{key}/{k}": value for k, value in values.items()})
 
         add("clean", 0, clean, "clean")
-        everything: list[Answers] = []
+        all_answers: list[Answers] = []
         for number, name in enumerate(names, start=1):
             group = [self.answers(context, *self.load(name, severity)) for severity in severities]
             for severity, answers in zip(severities, group, strict=True):
@@ -273,8 +261,8 @@ class CorruptionsAnalysis(Analysis[CorruptionsConfig]):
                 f"corruption {number}/{len(names)} {name}: accuracy {values['accuracy']:.4f}, "
                 f"ece {values['ece']:.4f} over severities"
             )
-            everything += group
-        add("mean", "mean", Answers.mean(everything), "mean")
+            all_answers += group
+        add("mean", "mean", Answers.mean(all_answers), "mean")
         if context.writes:
             columns = dict.fromkeys(COLUMNS) | {name: "" for row in rows for name in row}
             write_csv(context.run.path / "corruptions.csv", [columns | row for row in rows])
@@ -286,18 +274,17 @@ class CorruptionsAnalysis(Analysis[CorruptionsConfig]):
     def answers(self, context: Context, images: AnyImages, data: DataConfig) -> Answers:
         """Ask all networks about a set of images."""
         from mixkd.data.module import ImageDataModule
+        from mixkd.evaluation.passes import show
 
         counts = NetworkCounts(context.networks, context.temperatures)
         module = ImageDataModule(replace(context.data.splits, test=images), data)
-        return context.passes(module, counts.parts, counts.update, counts.compute)
+        return show(context.trainer, module, counts.parts, counts.update, counts.compute)
 
 
 class NetworkCounts:
     """Counts what networks get right of one set of images, and how sure they are.
 
-    Args:
-        networks: by name.
-        temperatures: of the networks whose scaled logits are measured too.
+    Those for which there are temperatures are measured by their scaled logits, too.
     """
 
     def __init__(self, networks: Mapping[str, Network], temperatures: Mapping[str, float]) -> None:
@@ -322,18 +309,14 @@ class NetworkCounts:
         self._batches.append(hits)
 
     def compute(self) -> Answers:
-        """Return what was counted, over all processes.
-
-        Raises:
-            NotFinite: if logits were not finite.
-        """
+        """Return what was counted, over all processes."""
         from mixkd.metrics.measurement import gathered
 
         metrics: dict[str, dict[str, Any]] = {n: dict(m.compute()) for n, m in self.plain.items()}
         for name, metric in self.scaled.items():
             scaled = metric.compute()
             metrics[name] |= {f"scaled/{key}": scaled[key] for key in ("confidence", "ece")}
-        hits = gathered(self._batches, "index")
+        hits = gathered(self._batches)
         return Answers(metrics, {name: hits[f"hit/{name}"].numpy() for name in self.networks})
 
 
@@ -342,7 +325,7 @@ def _gains(
     paired: bool,
 ) -> Metrics:  # fmt: skip
     """Return what the evaluated network gains over each baseline, as `accuracy_gain` names it."""
-    from mixkd.metrics.robustness import accuracy_gain
+    from mixkd.metrics.paired import accuracy_gain
 
     gains: Metrics = {}
     for baseline in baselines:

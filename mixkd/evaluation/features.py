@@ -63,11 +63,7 @@ class FeaturesAnalysis(Analysis[FeaturesConfig]):
     """Keeps what the last layer sees of test images. Writes features.npz and a picture."""
 
     def prepare(self, cfg: EvaluateConfig, splits: Splits) -> None:
-        """Choose the images, and the names of their classes.
-
-        Raises:
-            UserError: for a class that the data does not have, or too few images.
-        """
+        """Choose the images, and the names of their classes."""
         from mixkd.data.module import check_shares
 
         valid = list(splits.classes)
@@ -93,24 +89,40 @@ class FeaturesAnalysis(Analysis[FeaturesConfig]):
 
     def measure(self, context: Context) -> Metrics:
         """Return `features/v_measure` and `features/n`; write features.npz and a picture."""
+        import torch
+        from sklearn.metrics import v_measure_score
+
         from mixkd.data.module import ImageDataModule
+        from mixkd.evaluation.passes import show
         from mixkd.files.writing import write_npz
-        from mixkd.metrics.features import clusters, embedding, v_measure
+        from mixkd.metrics.features import clusters, embedding
+        from mixkd.metrics.measurement import gathered
         from mixkd.networks.network import last_layer
         from mixkd.plots.features import features_figure
 
         names, seed = self.classes, self.section.seed
         say(f"features: {len(self.splits.test):,} test images of {', '.join(names)}")
         network = context.networks[context.evaluated]
-        features = LastFeatures(network, last_layer(network))
-        with features:
-            data = ImageDataModule(self.splits, context.cfg.data)
-            tensors = context.passes(data, [network], features.update, features.gathered)
+        inputs: list[Tensor] = []  # of the last layer, over the parts in which a batch is answered
+        batches: list[dict[str, Tensor]] = []
+
+        def keep(module: nn.Module, arguments: tuple[Any, ...]) -> None:
+            inputs.append(arguments[0].detach().flatten(1).float().cpu())
+
+        def update(batch: EvaluationBatch) -> None:
+            inputs.clear()
+            network(batch.view)
+            kept = {"index": batch.index.cpu(), "label": batch.label.cpu()}
+            batches.append({"features": torch.cat(inputs), **kept})
+
+        data = ImageDataModule(self.splits, context.cfg.data)
+        with last_layer(network).register_forward_pre_hook(keep):
+            tensors = show(context.trainer, data, [network], update, lambda: gathered(batches))
         arrays = {name: value.numpy() for name, value in tensors.items()}
         order = {self.splits.classes.index(name): k for k, name in enumerate(names)}
         position = np.array([order[int(label)] for label in arrays["label"]])
         cluster = clusters(arrays["features"], len(names), seed)
-        score = v_measure(position, cluster)
+        score = float(v_measure_score(position, cluster))
         if context.writes:
             tsne = embedding(arrays["features"], seed)
             # `position`: of the label in `classes`.
@@ -119,42 +131,3 @@ class FeaturesAnalysis(Analysis[FeaturesConfig]):
             figure = features_figure(tsne, position, names, score)
             context.save_figure(figure, "features")
         return {"features/v_measure": score, "features/n": len(position)}
-
-
-class LastFeatures:
-    """Keeps the input of the layer that gives a network's logits.
-
-    Args:
-        network: which is asked.
-        last: the part of it that gives the logits.
-    """
-
-    def __init__(self, network: nn.Module, last: nn.Module) -> None:
-        self.network, self.last = network, last
-        self._inputs: list[Tensor] = []
-        self._batches: list[dict[str, Tensor]] = []
-
-    def __enter__(self) -> LastFeatures:
-        self._hook = self.last.register_forward_pre_hook(self._keep)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._hook.remove()
-
-    def _keep(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        self._inputs.append(inputs[0].detach().flatten(1).float().cpu())
-
-    def update(self, batch: EvaluationBatch) -> None:
-        """Keep a batch's features."""
-        import torch
-
-        self._inputs.clear()
-        self.network(batch.view)
-        kept = {"index": batch.index.cpu(), "label": batch.label.cpu()}
-        self._batches.append({"features": torch.cat(self._inputs), **kept})
-
-    def gathered(self) -> dict[str, Tensor]:
-        """Return `features` float32 [n, d], `index` and `label` int64 [n], in data set order."""
-        from mixkd.metrics.measurement import gathered
-
-        return gathered(self._batches, "index")

@@ -27,11 +27,10 @@ class Linearity(NamedTuple):
     Attributes:
         rows: by `network`, or `student` and `teacher`: a row a lambda, in nats but for dominance:
             `lam`, `nl` (eq. 12), `entropy`, `dominance` (eq. 13), `linearity_information` (eq. 14)
-            and their like; of a student also `delta_lin` (eq. 15) with its paired standard error
+            and so on; of a student also `delta_lin` (eq. 15) with its paired standard error
             `delta_lin_se`, `kl_teacher_student` and `mi_bound`.
         metrics: the headline figures: `student/nl_global` (the mean over lambda),
-            `student/nl_peak`, `delta_lin_global` and its `delta_lin_global_se`, `kl_real`,
-            `kl_mixed` and so on.
+            `student/nl_peak`, `delta_lin_global` with its `delta_lin_global_se`, `kl_real` ...
 
     Examples:
         >>> rows = {"network": [{"lam": 0.5, "nl": 0.1}]}
@@ -51,7 +50,9 @@ def measure_calibration(
     temperature: float | None = None,
     batch_size: int = 500,
 ) -> dict[str, float]:
-    """Return accuracy, confidence, ECE (eq. 16), signed gap, NLL, Brier score and their like.
+    """Return accuracy, confidence, ECE (eq. 16), signed gap, NLL, Brier score and so on.
+
+    They are fractions, nats for NLL, and `n`: what `mixkd evaluate` calls `test/...`.
 
     Args:
         model: from images to logits.
@@ -60,9 +61,6 @@ def measure_calibration(
         label: int64, shape [n]; None where images are batches.
         temperature: a fitted one, for `scaled/...`.
         batch_size: how many images are asked about at once.
-
-    Returns:
-        Fractions, nats for NLL, and `n`: what `mixkd evaluate` calls `test/...`.
 
     Raises:
         TypeError: if the model gives no logits.
@@ -97,18 +95,14 @@ def fit_temperature(
 ) -> float:
     """Return the temperature that logits are best divided by (Guo et al. 2017), from 0.05 to 20.
 
-    Fit it on images that neither trained the model nor measure it.
+    Fit it on images that neither trained the model nor measure it. Its errors are those of
+    `measure_calibration`.
 
     Args:
         model: from images to logits.
-        images: as for `measure_calibration`.
-        label: as for `measure_calibration`.
+        images: as the model takes them, shape [n, ...]; or batches (images, int64 labels).
+        label: int64, shape [n]; None where images are batches.
         batch_size: how many images are asked about at once.
-
-    Raises:
-        TypeError: if the model gives no logits.
-        ValueError: if there are no images, or not a label for each.
-        NotFinite: if logits are not finite.
 
     Examples:
         >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 10))
@@ -221,8 +215,8 @@ def _asked(model: Model) -> Model:
     def ask(images: Tensor) -> Tensor:
         logits: Any = model(images if parameter is None else images.to(parameter.device))
         if not isinstance(logits, Tensor) or logits.ndim != 2 or not logits.is_floating_point():
-            tensor = isinstance(logits, Tensor)
-            got = f"{logits.dtype} {list(logits.shape)}" if tensor else type(logits).__name__
+            is_tensor = isinstance(logits, Tensor)
+            got = f"{logits.dtype} {list(logits.shape)}" if is_tensor else type(logits).__name__
             raise TypeError(
                 f"the model gives {got}; takes logits, floats [b, classes]. If they are within "
                 "that, give a function: lambda images: model(images).logits"

@@ -28,9 +28,6 @@ def evaluate_logits(cfg: EvaluateLogitsConfig, run: Run) -> Metrics:
     The file is an npz of `logits` [n, classes] and `label` [n], such as `predictions/test.npz` of a
     run with `save_logits=true`. `index` [n] says which images they are, else they are in order.
     With `val_logits` and `val_label` of held-out images, temperature scaling is fitted on those.
-
-    Raises:
-        UserError: if the file holds anything else.
     """
     path = Path(cfg.logits)
     try:
@@ -50,10 +47,8 @@ def evaluate_logits(cfg: EvaluateLogitsConfig, run: Run) -> Metrics:
             fit.update(*part)
         temperature = fitted_temperature(fit)
     measurement = Measurement(logits.shape[1], temperature)
-    batches = (
-        torch.split(x, BATCH) for x in (logits, label, torch.from_numpy(index.astype(np.int64)))
-    )
-    for batch in zip(*batches, strict=True):
+    images = logits, label, torch.from_numpy(index.astype(np.int64))
+    for batch in zip(*(torch.split(x, BATCH) for x in images), strict=True):
         measurement.update(*batch)
     fingerprints = {"logits": file_fingerprint(path)}
     with run.started(fingerprints, device="1 x cpu"):
@@ -70,14 +65,14 @@ def _read(path: Path, archive: Archive, part: str) -> tuple[Tensor, Tensor]:
     if missing := [name for name in names if name not in archive.names]:
         has = shortened(", ".join(sorted(archive.names)) or "nothing")
         raise UserError.of("logits", f"{path} lacks {' and '.join(missing)}; it has {has}")
-    of_logits, of_label = map(archive.header, names)
-    shape = of_logits.shape
-    if len(shape) != 2 or of_logits.dtype.kind != "f" or 0 in shape or shape[1] < 2:
-        got = f"{part}logits is {of_logits}"
+    logits_header, label_header = map(archive.header, names)
+    shape = logits_header.shape
+    if len(shape) != 2 or logits_header.dtype.kind != "f" or 0 in shape or shape[1] < 2:
+        got = f"{part}logits is {logits_header}"
         raise UserError.of("logits", f"{path}: {got}; takes floats [n, classes]")
     n, classes = shape
-    if of_label.dtype.kind not in "iu" or of_label.shape != (n,):
-        got = f"{part}label is {of_label}"
+    if label_header.dtype.kind not in "iu" or label_header.shape != (n,):
+        got = f"{part}label is {label_header}"
         raise UserError.of("logits", f"{path}: {got}; takes integers [{n}]")
     logits, label = map(archive.read, names)
     if label.min() < 0 or label.max() >= classes:

@@ -11,36 +11,6 @@ from mixkd.data.module import ImageDataModule
 R = TypeVar("R")
 
 
-class Passes(LightningModule, Generic[R]):
-    """One pass over the images of a test.
-
-    Args:
-        parts: networks and metrics, which follow to the device.
-        update: is given each batch.
-        compute: gives `result`, after the last batch.
-    """
-
-    result: R
-
-    def __init__(
-        self,
-        parts: Iterable[nn.Module],
-        update: Callable[[Any], None],
-        compute: Callable[[], R],
-    ) -> None:
-        super().__init__()
-        self.parts = nn.ModuleList(parts)
-        self._update, self._compute = update, compute
-
-    def test_step(self, batch: Any, batch_idx: int) -> None:
-        """Hand a batch on."""
-        self._update(batch)
-
-    def on_test_epoch_end(self) -> None:
-        """Compute the result: here, as metrics are still where processes can share them."""
-        self.result = self._compute()
-
-
 def show(
     trainer: Trainer,
     data: ImageDataModule,
@@ -57,6 +27,24 @@ def show(
         update: is given each batch, without gradients, while the networks are in eval mode.
         compute: is called after the last batch, in every process.
     """
-    module = Passes(parts, update, compute)
+    module = _Passes(parts, update, compute)
     trainer.test(module, data, verbose=False)
     return module.result
+
+
+class _Passes(LightningModule, Generic[R]):
+    result: R
+
+    def __init__(
+        self, parts: Iterable[nn.Module], update: Callable[[Any], None], compute: Callable[[], R]
+    ) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(parts)
+        self._update, self._compute = update, compute
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self._update(batch)
+
+    def on_test_epoch_end(self) -> None:
+        """Compute the result here, as metrics are still where processes can share them."""
+        self.result = self._compute()

@@ -74,11 +74,7 @@ class VicinalAnalysis(Analysis[VicinalConfig]):
     """
 
     def prepare(self, cfg: EvaluateConfig, splits: Splits) -> None:
-        """Draw or read the pairs of each split, the same for every network.
-
-        Raises:
-            UserError: if a split has too few images, or a file of pairs does not fit.
-        """
+        """Draw or read the pairs of each split, the same for every network."""
         from mixkd.data.pairs import draw_pairs, load_pairs
 
         sizes = {str(split): len(splits[split]) for split in self.section.splits}
@@ -93,10 +89,8 @@ class VicinalAnalysis(Analysis[VicinalConfig]):
             self.pairs = load_pairs(Path(self.section.pairs), sizes, count, seed)
         for split, pairs in self.pairs.items():
             if len(np.unique(np.concatenate(pairs))) < 2 * len(pairs.i):
-                say(
-                    f"vicinal: pairs of {split} share images, which their standard errors do not "
-                    "count"
-                )
+                text = "share images, which their standard errors do not count"
+                say(f"vicinal: pairs of {split} {text}")
         fewest, devices = min(len(pairs.i) for pairs in self.pairs.values()), cfg.trainer.devices
         if fewest < devices:
             raise UserError.of("trainer.devices", f"got {devices} for {fewest} pairs; takes fewer")
@@ -105,15 +99,12 @@ class VicinalAnalysis(Analysis[VicinalConfig]):
     def derived(cls, run: FoundRun) -> dict[str, float]:
         """Return gains at each lambda, which old metrics.json have not, and dominance half-way."""
         rows = run.rows("vicinal.csv")
-        half_way = {name: _half_way(line) for name, line in _dominance(rows).items()}
-        return _gains(rows) | {
-            f"vicinal/{name}": value
-            for name, value in half_way.items()
-            if value is not None and isfinite(value)
-        }
+        half_way = {f"vicinal/{name}": _half_way(line) for name, line in _dominance(rows).items()}
+        return _gains(rows) | {name: value for name, value in half_way.items() if isfinite(value)}
 
     def measure(self, context: Context) -> Metrics:
         """Return `vicinal/<split>/...`; write vicinal.csv and a figure a split."""
+        from mixkd.evaluation.passes import show
         from mixkd.files.writing import write_csv
         from mixkd.metrics.vicinal import VicinalLinearity, answers_between
         from mixkd.plots.vicinal import vicinal_figure
@@ -132,7 +123,7 @@ class VicinalAnalysis(Analysis[VicinalConfig]):
 
             data.tested, data.pairs = split, pairs
             parts = (*networks.values(), metric)
-            rows, values = context.passes(data, parts, update, metric.compute)
+            rows, values = show(context.trainer, data, parts, update, metric.compute)
             data.pairs = None
             metrics |= {f"vicinal/{split}/{key}": value for key, value in values.items()}
             for name, of_network in rows.items():
@@ -167,8 +158,8 @@ def _dominance(rows: Rows) -> dict[str, dict[float, float]]:
     lines: dict[str, dict[float, float]] = {}
     for row in rows:
         lam, value = row.get("lam"), row.get("dominance")
-        is_own = row.get("network") in ("student", "network")
-        if not (is_own and isinstance(lam, float) and isinstance(value, float)):
+        is_evaluated = row.get("network") in ("student", "network")
+        if not (is_evaluated and isinstance(lam, float) and isinstance(value, float)):
             continue
         name = f"{row.get('split')}/dominance_half"
         lines.setdefault(name, {})[lam] = value
@@ -179,13 +170,16 @@ def _dominance(rows: Rows) -> dict[str, dict[float, float]]:
     return lines
 
 
-def _half_way(line: Mapping[float, float]) -> float | None:
-    """Return a value at lambda = 0.5; of an even number of lambdas, between the two beside it."""
+def _half_way(line: Mapping[float, float]) -> float:
+    """Return a value at lambda = 0.5; of an even number of lambdas, between the two beside it.
+
+    NaN where one of them is not there.
+    """
     if 0.5 in line:
         return line[0.5]
     below = max((lam for lam in line if 0 < lam < 0.5), default=None)
     above = min((lam for lam in line if 0.5 < lam < 1), default=None)
     if below is None or above is None:
-        return None
+        return nan
     part = (0.5 - below) / (above - below)
     return line[below] * (1 - part) + line[above] * part

@@ -26,10 +26,6 @@ def rank_correlation(first: Sequence[float], second: Sequence[float]) -> RankCor
     None of fewer than five networks, and where a quantity is the same for all or not finite. The
     interval is of the bootstrap's percentiles, drawing networks. Both it and p take networks for
     independent, which students of one teacher, seeds and snapshots of one network are not.
-
-    Args:
-        first: a value a network.
-        second: the same networks' other values.
     """
     both = np.array([first, second], dtype=np.float64)
     if both.shape[1] < LEAST or not np.isfinite(both).all() or (np.ptp(both, axis=1) == 0).any():

@@ -8,12 +8,9 @@ SLACK = 1e-9  # rounding in float64
 
 
 def feasible_ece(accuracy: float, confidence: float, slack: float = 0.0) -> tuple[float, float]:
-    """Return the least and the greatest ECE that any binning can give: fractions.
+    """Return the least and the greatest ECE that any binning can give; all are fractions.
 
-    Args:
-        accuracy: a fraction.
-        confidence: a fraction.
-        slack: by how much the two may be off together.
+    `slack` is by how much accuracy and confidence may be off together.
     """
     return max(0.0, abs(accuracy - confidence) - slack), 2 - accuracy - confidence + slack
 
@@ -21,16 +18,9 @@ def feasible_ece(accuracy: float, confidence: float, slack: float = 0.0) -> tupl
 def is_possible(
     accuracy: float, confidence: float, ece: float, slack: float = 0.0, half: float = 0.0
 ) -> bool:
-    """Return whether the ECE, give or take `half`, lies within the bounds.
+    """Return whether the ECE, which may be off by `half`, lies within the bounds.
 
     A number that touches its bound passes, whatever its rounding in float64.
-
-    Args:
-        accuracy: a fraction.
-        confidence: a fraction.
-        ece: a fraction.
-        slack: by how much accuracy and confidence may be off together.
-        half: by how much the ECE may be off.
     """
     least, most = feasible_ece(accuracy, confidence, slack)
     return least - half - SLACK <= ece <= most + half + SLACK
@@ -44,16 +34,7 @@ def impossible(
     name: str = "ECE",
     digits: tuple[int, int, int] = (4, 4, 4),
 ) -> str:
-    """Return why an ECE that is not possible is not.
-
-    Args:
-        accuracy: a fraction.
-        confidence: a fraction.
-        ece: a fraction.
-        slack: by how much accuracy and confidence may be off together.
-        name: what to call it.
-        digits: to show the three with.
-    """
+    """Return why an ECE that is not possible is not, with `digits` of the three numbers."""
     least, most = feasible_ece(accuracy, confidence, slack)
     a, c, e = (f"{v:.{n}f}" for v, n in zip((accuracy, confidence, ece), digits, strict=True))
     return (

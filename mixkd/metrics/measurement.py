@@ -19,12 +19,8 @@ KEPT = ("confidence", "ece", "signed_gap", "nll", "brier")
 class Measurement(nn.Module):
     """Calibration of logits, of scaled and of normalised ones, and each image's prediction.
 
-    It is a module so that its metrics follow to the device.
-
-    Args:
-        classes: how many.
-        temperature: the fitted one, for `scaled/...`; None where there is none.
-        save_logits: whether `predictions` hold the logits too.
+    It is a module so that its metrics follow to the device. A fitted temperature is for
+    `scaled/...`; `save_logits` is whether `predictions` hold the logits too.
     """
 
     def __init__(
@@ -38,13 +34,7 @@ class Measurement(nn.Module):
         self._count = 0
 
     def update(self, logits: Tensor, label: Tensor, index: Tensor) -> None:
-        """Count a batch.
-
-        Args:
-            logits: shape [b, classes], any floating dtype.
-            label: int64, shape [b].
-            index: int64, shape [b], positions in the data set.
-        """
+        """Count a batch: logits [b, classes], int64 labels and positions in the data set [b]."""
         self.calibration.update(logits, label)
         self.classwise.update(logits, label)
         self.normalised.update(soften(logits, "sigma"), label)
@@ -73,22 +63,14 @@ class Measurement(nn.Module):
     def predictions(self) -> dict[str, Tensor]:
         """Return what is known of each image, from all processes, in the data set's order."""
         images = {name: value[: self._count] for name, value in self._images.items()}
-        return gathered([images], "index")
-
-    def reliability(self) -> list[dict[str, float]]:
-        """Return the reliability table, a row a bin, over all processes."""
-        return self.calibration.reliability()
+        return gathered([images])
 
     def compute(self, predictions: dict[str, Tensor]) -> dict[str, float]:
-        """Return the metrics of what was counted, over all processes.
+        """Return the metrics of what was counted, over all processes, given its `predictions`.
 
-        Those of the logits bear their own names. `scaled/...` are of the logits over the fitted
-        temperature; `normalised/...` of each image's logits over their own standard deviation, as
-        the loss of `temperature=sigma` has them. `ece_least` and `ece_most` bound the ECE of any
-        binning.
-
-        Args:
-            predictions: what `predictions` returned.
+        `scaled/...` are of the logits over the fitted temperature; `normalised/...` of each image's
+        logits over their own standard deviation, as the loss of `temperature=sigma` has them.
+        `ece_least` and `ece_most` bound the ECE of any binning.
 
         Raises:
             NotFinite: if logits were not finite.
@@ -109,18 +91,13 @@ class Measurement(nn.Module):
         return metrics | {"ece_least": least, "ece_most": most}
 
 
-def gathered(batches_here: list[dict[str, Tensor]], by: str) -> dict[str, Tensor]:
-    """Return the batches of all processes as one, sorted by one of its tensors.
-
-    Args:
-        batches_here: this process's batches, on the CPU.
-        by: the name of the tensor, int64 [b], to sort by.
-    """
+def gathered(batches_here: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Return the batches of all processes, on the CPU, as one, sorted by `index`, int64 [b]."""
     parts: list[list[dict[str, Tensor]]] = [batches_here]
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         parts = [[] for _ in range(torch.distributed.get_world_size())]
         torch.distributed.all_gather_object(parts, batches_here)
     batches = [batch for part in parts for batch in part]
     whole = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
-    order = whole[by].argsort()
+    order = whole["index"].argsort()
     return {name: value[order] for name, value in whole.items()}

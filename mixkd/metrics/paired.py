@@ -1,13 +1,13 @@
 """Paired differences of two networks on the same images. NumPy and SciPy alone."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import binomtest
 
-from mixkd.metrics import BINS
+from mixkd.metrics import BINS, standard_error
 
 Predictions = Mapping[str, np.ndarray]
 
@@ -59,12 +59,7 @@ def unfit(predictions: Predictions) -> str:
 
 
 def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
-    """Return the exact two-sided p-value of McNemar's test.
-
-    Args:
-        first: bool, shape [n], where the first network is right.
-        second: bool, shape [n].
-    """
+    """Return McNemar's exact two-sided p-value of where two networks are right: bool [n]."""
     only_first, only_second = int((first & ~second).sum()), int((~first & second).sum())
     if only_first + only_second == 0:
         return 1.0
@@ -76,14 +71,14 @@ def compare(
 ) -> list[Difference]:
     """Return the differences in accuracy, confidence, ece, nll and brier, means over seeds.
 
-    Without brier where one of them lacks it; see `lacking`. The bootstrap draws images, the same
-    ones for every seed: it says what other test images would have changed, not what other seeds
-    would have. It does not depend on the order of the images, and differs in sign alone where the
-    networks change places.
+    The bootstrap draws images, the same ones for every seed: it says what other test images would
+    have changed, not what other seeds would have. It does not depend on the order of the images,
+    and differs in sign alone where the networks change places.
 
     Args:
-        first: of each seed, `label`, `prediction`, `confidence`, `nll` and, where known, `brier` of
-            each image, shape [n], as predictions/<split>.npz holds them.
+        first: of each seed, `label`, `prediction`, `confidence`, `nll` and `brier` of each image,
+            shape [n], as predictions/<split>.npz holds them; those without brier are not compared
+            by it.
         second: of the same images, in the same order.
         draws: bootstrap samples.
         seed: of the bootstrap.
@@ -97,25 +92,23 @@ def compare(
     means = [_means(first), _means(second)]
     gaps = [[_gaps(arrays) for arrays in both] for both in (first, second)]
 
-    def ece(weight: np.ndarray, k: int) -> float:
-        return float(np.mean([_ece(at, weight * gap) for at, gap in gaps[k]]))
+    def statistic(name: str, weight: np.ndarray, k: int) -> float:
+        if name == "ece":
+            return float(np.mean([_ece(bins, weight * gap) for bins, gap in gaps[k]]))
+        return float(weight @ means[k][name] / n)
 
-    statistics: dict[str, Callable[[np.ndarray, int], float]] = {
-        name: lambda weight, k, name=name: float(weight @ means[k][name] / n)  # type: ignore[misc]
-        for name in means[0]
-        if name in means[1]
-    }
-    statistics["ece"] = ece
+    metrics = ("accuracy", "confidence", "ece", "nll", "brier")
+    names = [name for name in metrics if name == "ece" or all(name in both for both in means)]
     rng = np.random.default_rng(seed)
-    samples: dict[str, list[float]] = {name: [] for name in statistics}
+    samples: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(draws):
         weight = np.bincount(rng.integers(0, n, n), minlength=n).astype(np.float64)
-        for name, statistic in statistics.items():
-            samples[name].append(statistic(weight, 0) - statistic(weight, 1))
+        for name in names:
+            samples[name].append(statistic(name, weight, 0) - statistic(name, weight, 1))
 
     rows = []
     once = np.ones(n)
-    for name, statistic in statistics.items():
+    for name in names:
         drawn = np.array(samples[name])
         low, high = np.quantile(drawn, [0.025, 0.975])
         beyond = int(min((drawn <= 0).sum(), (drawn >= 0).sum()))
@@ -124,9 +117,9 @@ def compare(
             p = math.nan
         if name == "accuracy" and len(first) == len(second) == 1:
             p = mcnemar(means[0][name] == 1, means[1][name] == 1)
-        rows.append(Difference(name, statistic(once, 0), statistic(once, 1), low, high, float(p)))
-    order = ("accuracy", "confidence", "ece", "nll", "brier")
-    return sorted(rows, key=lambda row: order.index(row.metric))
+        values = statistic(name, once, 0), statistic(name, once, 1)
+        rows.append(Difference(name, *values, low, high, float(p)))
+    return rows
 
 
 def lacking(predictions: Predictions) -> tuple[str, ...]:
@@ -147,20 +140,17 @@ def expected_calibration_error(predictions: Predictions) -> float:
     return _ece(*_gaps(predictions))
 
 
-def _ece(at: np.ndarray, gaps: np.ndarray) -> float:
-    return float(np.abs(np.bincount(at, gaps, BINS)).sum() / len(gaps))
+def _ece(bins: np.ndarray, gaps: np.ndarray) -> float:
+    return float(np.abs(np.bincount(bins, gaps, BINS)).sum() / len(gaps))
 
 
 def _means(of_seeds: Sequence[Predictions]) -> dict[str, np.ndarray]:
     """Return each image's values, means over seeds, shape [n]."""
-    columns = [
-        {"accuracy": arrays["prediction"] == arrays["label"]}
-        | {k: arrays[k] for k in ("confidence", "nll", *OPTIONAL) if k in arrays}
-        for arrays in of_seeds
-    ]
-    kept = [name for name in columns[0] if all(name in arrays for arrays in columns)]
-    stacks = {k: np.stack([arrays[k] for arrays in columns]) for k in kept}
-    return {k: np.asarray(stack.mean(axis=0, dtype=np.float64)) for k, stack in stacks.items()}
+    values = {"accuracy": [arrays["prediction"] == arrays["label"] for arrays in of_seeds]}
+    for name in ("confidence", "nll", *OPTIONAL):
+        if all(name in arrays for arrays in of_seeds):
+            values[name] = [arrays[name] for arrays in of_seeds]
+    return {name: np.stack(x).mean(axis=0, dtype=np.float64) for name, x in values.items()}
 
 
 def _order(networks: Sequence[Sequence[Predictions]]) -> np.ndarray:
@@ -175,11 +165,41 @@ def _order(networks: Sequence[Sequence[Predictions]]) -> np.ndarray:
 
 def _gaps(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
     """Return each image's bin, and what it adds to that bin's gap."""
-    right = predictions["prediction"] == predictions["label"]
-    return _bins(predictions["confidence"]), right - predictions["confidence"]
-
-
-def _bins(confidence: np.ndarray) -> np.ndarray:
-    """Return the bin of the ECE that each confidence is in: int, shape [n], from 0."""
+    confidence, hit = predictions["confidence"], predictions["prediction"] == predictions["label"]
     edges = np.array([k / BINS for k in range(BINS + 1)])
-    return (np.searchsorted(edges, confidence, side="right") - 1).clip(0, BINS - 1)
+    bins = (np.searchsorted(edges, confidence, side="right") - 1).clip(0, BINS - 1)
+    return bins, hit - confidence
+
+
+def accuracy_gain(
+    network: np.ndarray,
+    other: np.ndarray,
+    clean: tuple[np.ndarray, np.ndarray] | None,
+    *,
+    paired: bool = True,
+) -> dict[str, float]:
+    """Return what one network gains in accuracy over another on corrupted images.
+
+    A more accurate network is also more accurate on corrupted images. `gain_beyond_clean` is the
+    gain less that on clean images: by how much less its accuracy falls (the relative form of
+    Hendrycks and Dietterich's corruption error, as a difference).
+
+    Args:
+        network: 1 where it is right: bool or float, shape [n]; a mean over sets of the same images
+            where there are several.
+        other: of the other network, on the same images.
+        clean: both on the clean images, each [m].
+        paired: whether those are the same images in the same order.
+
+    Returns:
+        Fractions: `gain` and its paired standard error `gain_se`; with `clean`, also
+        `gain_beyond_clean` and, where it is paired, its standard error.
+    """
+    difference = network.astype(np.float64) - other
+    gains = {"gain": float(difference.mean()), "gain_se": standard_error(difference)}
+    if clean is not None:
+        before = clean[0].astype(np.float64) - clean[1]
+        gains["gain_beyond_clean"] = gains["gain"] - float(before.mean())
+        if paired:
+            gains["gain_beyond_clean_se"] = standard_error(difference - before)
+    return gains

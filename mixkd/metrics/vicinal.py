@@ -16,6 +16,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from mixkd.errors import NotFinite
+from mixkd.metrics import standard_error
 from mixkd.vicinal import mix
 
 PAIR = ("teacher", "student")  # networks of these names are compared with each other
@@ -34,8 +35,6 @@ def kl(log_p: Tensor, log_q: Tensor) -> Tensor:
 
 class Line:
     """What a linear model would answer between the images i and j of pairs, in float64.
-
-    What all lambdas share is found once.
 
     Args:
         first: logits of the images i, shape [b, classes], any floating dtype.
@@ -62,9 +61,8 @@ class Line:
             return self._probabilities[end], self._logs[end]
         (p_i, p_j), (log_i, log_j) = self._probabilities, self._logs
         p = torch.lerp(p_j, p_i, lam)
-        # The logarithm by itself is finite where the probability is too small for a number. It
-        # takes a CPU eight times as long as that of the probability; an accelerator would wait for
-        # the question.
+        # `logaddexp` is finite where the probability is too small for a number. It takes a CPU
+        # eight times as long as `log`; an accelerator would wait for the answer of this question.
         if p.device.type == "cpu" and p.min() > torch.finfo(p.dtype).tiny:
             return p, p.log()
         return p, torch.logaddexp(log_i + math.log(lam), log_j + math.log1p(-lam))
@@ -75,7 +73,7 @@ class Line:
 
 
 def pair_values(line: Line, mixed: Tensor, lam: float) -> dict[str, Tensor]:
-    """Return what is known of each pair at one lambda.
+    """Return how a network answers between the images of each pair, at one lambda.
 
     Args:
         line: between the answers to its images.
@@ -179,21 +177,18 @@ class VicinalLinearity(Metric):
         super().__init__(**kwargs)
         self.networks, self.lambdas = tuple(networks), tuple(lambdas)
         self.temperatures = dict(temperatures or {})
+        self.has_pair = {*PAIR} <= {*networks}
         self.names = {
             name: (
                 *("nl", "entropy", "linear_entropy", "clean_entropy"),
                 *(["nl_scaled"] if name in self.temperatures else []),
-                *(["kl"] if name == "student" and is_pair(self.networks) else []),
+                *(["kl"] if name == "student" and self.has_pair else []),
             )
             for name in self.networks
         }
-        for state in ("position", "teacher_sum", *map(self._state, self.networks)):
+        # `values_of_<network>` holds float64 [b, names, lambdas] a batch.
+        for state in ("position", "teacher_sum", *(f"values_of_{name}" for name in self.networks)):
             self.add_state(state, [], dist_reduce_fx="cat")
-
-    @staticmethod
-    def _state(network: str) -> str:
-        """Return the name of the state of a network's values: float64 [b, names, lambdas] each."""
-        return f"values_of_{network}"
 
     def update(self, answers: Iterable[Mapping[str, Tensor]], position: Tensor) -> None:
         """Count a batch of pairs."""
@@ -219,8 +214,8 @@ class VicinalLinearity(Metric):
                     teacher.append(log_t.exp().sum(dim=0))
                 columns[name].append(torch.stack([values[key] for key in self.names[name]], dim=1))
         self.position.append(position)
-        for name, of_network in columns.items():
-            getattr(self, self._state(name)).append(torch.stack(of_network, dim=2))
+        for name, values_at_lambdas in columns.items():
+            getattr(self, f"values_of_{name}").append(torch.stack(values_at_lambdas, dim=2))
         if teacher:
             self.teacher_sum = [sum(self.teacher_sum, torch.stack(teacher))]
 
@@ -234,21 +229,16 @@ class VicinalLinearity(Metric):
         order = position.argsort()
         values: dict[str, dict[str, np.ndarray]] = {}
         for name, keys in self.names.items():
-            of_pairs = dim_zero_cat(getattr(self, self._state(name)))[order]
-            if not of_pairs[:, [key != "kl" for key in keys]].isfinite().all():
+            state = dim_zero_cat(getattr(self, f"values_of_{name}"))[order]
+            if not state[:, [key != "kl" for key in keys]].isfinite().all():
                 raise NotFinite(f"the logits of {name} are not finite")
-            columns = of_pairs.transpose(0, 1).contiguous().cpu().numpy()
+            columns = state.transpose(0, 1).contiguous().cpu().numpy()
             values[name] = dict(zip(keys, columns, strict=True))
         mean_teacher = None
-        if is_pair(self.networks):
+        if self.has_pair:
             sums = torch.stack(torch.split(dim_zero_cat(self.teacher_sum), len(self.lambdas)))
             mean_teacher = (sums.sum(dim=0) / len(position)).cpu().numpy()
         return summary(values, mean_teacher, self.lambdas)
-
-
-def is_pair(networks: Iterable[str]) -> bool:
-    """Return whether a teacher and a student are among networks, by their names."""
-    return set(PAIR) <= set(networks)
 
 
 def summary(
@@ -259,8 +249,8 @@ def summary(
     """Return the rows of vicinal.csv by network, and the headline figures.
 
     The figures are `<network>/nl_global` and so on; of a pair also what `alignment_metrics` and
-    `gain_metrics` return, and of a lone network or a student its gains over the baselines. The
-    gains at each lambda are columns of its own rows.
+    `gain_metrics` return, and of a lone network or a student its gains over the baselines, which
+    at each lambda are columns of its rows.
 
     Args:
         values: by network and name, float64 [pairs, lambdas]: what `pair_values` returns,
@@ -273,17 +263,18 @@ def summary(
     for name, curve in rows.items():
         metrics |= {f"{name}/{key}": value for key, value in curve_metrics(curve).items()}
     if mean_teacher is not None:
-        divergence, entropy_ = values["student"]["kl"], values["teacher"]["entropy"]
-        aligned = alignment_rows(divergence, entropy_, mean_teacher)
-        for row, more in zip(rows["student"], aligned, strict=True):
-            row.update(more)
+        aligned = alignment_rows(
+            values["student"]["kl"], values["teacher"]["entropy"], mean_teacher
+        )
+        for row, columns in zip(rows["student"], aligned, strict=True):
+            row.update(columns)
         metrics |= alignment_metrics(aligned, lambdas)
     learner = "student" if "student" in rows else "network"
     for name in [name for name in rows if name != learner]:
         against = "" if name == "teacher" else name
         gains, figures = gain_metrics(values[name], values[learner], lambdas, against)
-        for row, columns in zip(rows[learner], gains, strict=True):
-            row.update(columns)
+        for row, gain in zip(rows[learner], gains, strict=True):
+            row.update(gain)
         metrics |= figures
     return rows, dict(sorted(metrics.items()))
 
@@ -291,22 +282,17 @@ def summary(
 def network_rows(
     values: Mapping[str, np.ndarray], lambdas: Sequence[float]
 ) -> list[dict[str, Any]]:
-    """Return a row a lambda of what `pair_values` found for one network.
+    """Return a row a lambda of a network's `pair_values`, by name, float64 [pairs, lambdas] each.
 
-    Args:
-        values: name -> float64, shape [pairs, lambdas].
-        lambdas: the grid.
-
-    Returns:
-        Columns of vicinal.csv, in nats but for dominance: `nl` with its standard error (eq. 12),
-        `entropy`, `dominance`, the ratio of the two means (eq. 13), and the median of the pairs'
-        own ratios, `linearity_information` (eq. 14), and `entropy_gap`, H(p(x~)) - H(p(x)), which
-        eq. 11 takes for nl.
+    Its columns are those of vicinal.csv, in nats but for dominance: `nl` with its standard error
+    (eq. 12), `entropy`, `dominance`, the ratio of the two means (eq. 13), the median of the pairs'
+    ratios, `linearity_information` (eq. 14), and `entropy_gap`, H(p(x~)) - H(p(x)), which eq. 11
+    takes for nl.
     """
     rows = []
     for k, lam in enumerate(lambdas):
-        at = {name: array[:, k] for name, array in values.items()}
-        nl, h = at["nl"], at["entropy"]
+        column = {name: array[:, k] for name, array in values.items()}
+        nl, h = column["nl"], column["entropy"]
         row = {
             "lam": float(lam),
             "nl": nl.mean(),
@@ -315,12 +301,12 @@ def network_rows(
             "entropy_se": standard_error(h),
             "dominance": share(nl.mean(), h.mean()),
             "dominance_median": np.median(share(nl, h)),
-            "linearity_information": (at["linear_entropy"] - nl).mean(),
-            "entropy_gap": (h - at["clean_entropy"]).mean(),
+            "linearity_information": (column["linear_entropy"] - nl).mean(),
+            "entropy_gap": (h - column["clean_entropy"]).mean(),
         }
-        if "nl_scaled" in at:
-            row["nl_scaled"] = at["nl_scaled"].mean()
-            row["nl_scaled_se"] = standard_error(at["nl_scaled"])
+        if "nl_scaled" in column:
+            row["nl_scaled"] = column["nl_scaled"].mean()
+            row["nl_scaled_se"] = standard_error(column["nl_scaled"])
         rows.append({name: float(value) for name, value in row.items()} | {"n_pairs": len(nl)})
     return rows
 
@@ -329,11 +315,6 @@ def share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """Return part / whole; 0 where there is no part, and infinity where only the whole is 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(part == 0, 0.0, np.divide(part, np.abs(whole)))  # -0.0 is 0
-
-
-def standard_error(values: np.ndarray) -> float:
-    """Return the standard error of a mean of independent values; NaN of fewer than two."""
-    return float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.nan
 
 
 def over_lambda(values: Sequence[float], lambdas: Sequence[float]) -> float:
@@ -346,11 +327,11 @@ def curve_metrics(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
     Those that are not finite, as the dominance of a network without any entropy, are left out.
     """
-    lam = [row["lam"] for row in rows]
+    lambdas = [row["lam"] for row in rows]
     metrics = {}
     for name in ("nl", "nl_scaled", "entropy", "linearity_information", "entropy_gap"):
         if name in rows[0]:
-            metrics[f"{name}_global"] = over_lambda([row[name] for row in rows], lam)
+            metrics[f"{name}_global"] = over_lambda([row[name] for row in rows], lambdas)
     peak = max(rows, key=lambda row: row["nl"])
     metrics |= {"nl_peak": peak["nl"], "nl_peak_se": peak["nl_se"], "nl_peak_lam": peak["lam"]}
     if "nl_scaled" in rows[0]:
@@ -378,17 +359,11 @@ def alignment_rows(
         mean of the entropies, as the paper writes it, it would be -KL.
     """
     rows = []
-    for k in range(divergence.shape[1]):
-        d, p = divergence[:, k], mean_teacher[k]
-        cross_entropy = float((d + teacher_entropy[:, k]).mean())
-        of_mean = float(-(p[p > 0] * np.log(p[p > 0])).sum())
-        rows.append(
-            {
-                "kl_teacher_student": float(d.mean()),
-                "kl_se": standard_error(d),
-                "mi_bound": of_mean - cross_entropy,
-            }
-        )
+    for d, h, p in zip(divergence.T, teacher_entropy.T, mean_teacher, strict=True):
+        entropy_of_mean = float(-(p[p > 0] * np.log(p[p > 0])).sum())
+        mi_bound = entropy_of_mean - float((d + h).mean())
+        row = {"kl_teacher_student": float(d.mean()), "kl_se": standard_error(d)}
+        rows.append(row | {"mi_bound": mi_bound})
     return rows
 
 
@@ -418,9 +393,9 @@ def gain_metrics(
 ) -> tuple[list[dict[str, float]], dict[str, float]]:
     """Return the linearity gain NL_other - NL_network (eq. 15) with its standard errors, in nats.
 
-    Both networks answer between the same pairs, so that the errors are of the paired differences
-    d_k(lambda) of the n pairs k: the sample standard deviation over sqrt(n). They count which pairs
-    were drawn, not the fit of the temperatures, nor other seeds of training.
+    Both networks answer between the same pairs, so that the errors are of the paired differences:
+    their sample standard deviation over sqrt(n). They count which pairs were drawn, not the fit of
+    the temperatures, nor other seeds of training.
 
     Args:
         other: `nl` of the teacher or of a baseline, float64 [pairs, lambdas]; where there is
@@ -430,12 +405,12 @@ def gain_metrics(
         against: the baseline's name; empty for the teacher.
 
     Returns:
-        A row a lambda of `delta_lin` and `delta_lin_se`; and by the same name with `_global` the
-        mean over lambda, with `_at_0.25`, `_at_0.5` and `_at_0.75` the gain there, where the grid
-        has it, each with its `_se`; and `_peak`, `_peak_se` and `_peak_lam`: the grid's maximum,
-        its error and place. A maximum over noisy values is biased upwards, and never below the 0
-        of lambda 0 and 1: to say whether there is a gain, take the mean or a fixed lambda.
-        The name is `delta_lin_<against>` of a baseline, `delta_lin_scaled...` of scaled logits.
+        A row a lambda of `delta_lin` and `delta_lin_se`; and figures by that name with `_global`,
+        the mean over lambda, with `_at_0.25`, `_at_0.5` and `_at_0.75`, where the grid has it, each
+        with its `_se`; and `_peak`, `_peak_se` and `_peak_lam`: the grid's maximum, its error and
+        place. A maximum over noisy values is biased upwards, and never below the 0 of lambda 0 and
+        1: to say whether there is a gain, take the mean or a fixed lambda. The name is
+        `delta_lin_<against>` of a baseline, `delta_lin_scaled...` of scaled logits.
 
     Examples:
         >>> teacher = {"nl": np.array([[0.0, 3.0, 0.0], [0.0, 5.0, 0.0]])}
@@ -468,7 +443,8 @@ def gain_metrics(
             f"{key}_peak_lam": float(lambdas[peak]),
         }
         for fixed in FIXED_LAMBDAS:
-            at = int(np.argmin(np.abs(np.array(lambdas) - fixed)))
-            if math.isclose(lambdas[at], fixed):
-                metrics |= {f"{key}_at_{fixed}": gain[at], f"{key}_at_{fixed}_se": errors[at]}
+            nearest = int(np.argmin(np.abs(np.array(lambdas) - fixed)))
+            if math.isclose(lambdas[nearest], fixed):
+                metrics[f"{key}_at_{fixed}"] = gain[nearest]
+                metrics[f"{key}_at_{fixed}_se"] = errors[nearest]
     return rows, {name: value for name, value in metrics.items() if math.isfinite(value)}

@@ -74,23 +74,15 @@ class Distillation(Learner):
             teacher = self.taped.answers(batch, self.teacher)
         self.watched[TEACHER] = teacher
         student = self(batch.mixed)
+        ce = mixed_cross_entropy(student, batch.label, batch.partner_label, batch.lam)
+        kd = self.divergence(student, teacher)
         return distillation(
-            mixed_cross_entropy(student, batch.label, batch.partner_label, batch.lam),
-            self.divergence(student, teacher),
-            self.temperature,
-            alpha=self.alpha,
-            beta=self.beta,
-            t_squared=self.t_squared,
+            ce, kd, self.temperature, alpha=self.alpha, beta=self.beta, t_squared=self.t_squared
         )
 
     def divergence(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """Return how far a batch's answers are apart; a method of another kind says it here.
+        """Return how far two networks' logits [b, classes] are apart; override it for your own.
 
-        Args:
-            student: logits, shape [b, classes].
-            teacher: logits, shape [b, classes].
-
-        Returns:
-            float32 scalar in nats, without T squared.
+        It is a float32 scalar in nats, without T squared.
         """
         return distillation_kl(student, teacher, self.temperature)

@@ -2,7 +2,7 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,35 +17,30 @@ from mixkd.data.module import ImageDataModule
 from mixkd.errors import NotFinite
 from mixkd.losses.distillation import Losses
 from mixkd.metrics.calibration import Calibration
-from mixkd.modules.finite import FiniteWatch
 from mixkd.modules.optimization import Optimization
 from mixkd.networks.network import Network
 from mixkd.vicinal import VicinalBatch
 
 LOGITS, TEACHER, LOSS = "the network's logits", "the teacher's answers", "the loss"
 
-# What to try where something is not finite.
-REMEDIES = {
-    TEACHER: "look at its weights; teacher.precision=float32 and teacher.tape_precision=float32 "
-    "hold larger numbers",
-}
+# What to try where something is not finite: the teacher's answers, or anything else.
+LOOK_AT_TEACHER = (
+    "look at its weights; teacher.precision=float32 and teacher.tape_precision=float32 "
+    "hold larger numbers"
+)
 LOWER = (
     "take a lower optimizer.lr, trainer.clip_norm=1.0 or, if it is bf16, trainer.precision=float32"
 )
 
 IMAGES_SHOWN = 8
+NEVER = 2**62  # no step
 
 
 class Learner(LightningModule, ABC):
     """A network that learns; a method says in `losses` what from.
 
     Its held-out metrics are logged as `val/...`, and kept in `values` as Python floats: Lightning's
-    own go through float32.
-
-    Args:
-        network: what learns.
-        optimization: how.
-        seed: of what is random within a step, such as dropout.
+    own go through float32. `seed` is of what is random within a step, such as dropout.
     """
 
     def __init__(self, network: Network, optimization: Optimization, seed: int) -> None:
@@ -97,7 +92,7 @@ class Learner(LightningModule, ABC):
         return [p for p in self.network.parameters() if p.requires_grad]
 
     def configure_optimizers(self) -> Optimizer:
-        """Return the optimizer; rates are set at the start of each epoch."""
+        """Return the optimizer, whose rate is set at the start of each epoch."""
         return self.optimization.optimizer(self.learning())
 
     def on_train_epoch_start(self) -> None:
@@ -111,8 +106,8 @@ class Learner(LightningModule, ABC):
 
     def on_train_batch_start(self, batch: VicinalBatch, batch_idx: int) -> None:
         """Reseed, so that a resumed run draws what an uninterrupted one would have drawn."""
-        at = [self.seed, self.current_epoch, batch_idx, self.global_rank]
-        seed = int(np.random.SeedSequence(at).generate_state(1, np.uint64)[0])
+        place = [self.seed, self.current_epoch, batch_idx, self.global_rank]
+        seed = int(np.random.SeedSequence(place).generate_state(1, np.uint64)[0])
         # Not torch.manual_seed, which takes half a millisecond over accelerators that are not used.
         torch.default_generator.manual_seed(seed)
         if self.device.type == "cuda":
@@ -122,8 +117,8 @@ class Learner(LightningModule, ABC):
         """Return the loss; add it to the epoch's sums without waiting for the device.
 
         Raises:
-            NotFinite: if the logits, the teacher's or the loss are not, of this step or, on an
-                accelerator, of one before.
+            NotFinite: if the logits, the teacher's or the loss are not; on an accelerator a few
+                steps later.
         """
         losses = self.losses(batch)
         self._finite.check(batch_idx, {**self.watched, LOSS: losses.loss})
@@ -136,17 +131,17 @@ class Learner(LightningModule, ABC):
     def _stop_if_not_finite(self, wait: bool = False) -> None:
         if (fault := self._finite.fault(wait)) is None:
             return
-        what, number = fault
+        quantity, number = fault
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         assert isinstance(data, ImageDataModule)
         index = data.training_index(self.current_epoch, number).tolist()
         shown = ", ".join(map(str, index[:IMAGES_SHOWN]))
         more = f" and {len(index) - IMAGES_SHOWN} more" if len(index) > IMAGES_SHOWN else ""
         step = number // self.trainer.accumulate_grad_batches + 1
-        remedy = REMEDIES.get(what, LOWER)
         raise NotFinite(
-            f"{what} {'is' if what == LOSS else 'are'} not finite in {self._now(step)}, on the "
-            f"training images {shown}{more}; {remedy}"
+            f"{quantity} {'is' if quantity == LOSS else 'are'} not finite in {self._now(step)}, "
+            f"on the training images {shown}{more}; "
+            f"{LOOK_AT_TEACHER if quantity == TEACHER else LOWER}"
         )
 
     def _now(self, step: int) -> str:
@@ -162,11 +157,7 @@ class Learner(LightningModule, ABC):
         self.validation.update(self(batch.view), batch.label)
 
     def on_validation_epoch_end(self) -> None:
-        """Log val/accuracy, val/confidence and so on.
-
-        Raises:
-            NotFinite: if the logits of held-out images are not.
-        """
+        """Log val/accuracy, val/confidence and so on."""
         try:
             metrics = self.validation.compute()
         except NotFinite as error:
@@ -209,8 +200,7 @@ class Learner(LightningModule, ABC):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save the schedule's state, and the epoch's sums, of each process, and rate so far.
 
-        Raises:
-            NotFinite: if the weights are not: the checkpoint before stays.
+        Weights that are not finite are refused: the checkpoint before stays.
         """
         self._stop_if_not_finite(wait=True)
         # After an update that broke them the next step would show it, too late.
@@ -223,11 +213,11 @@ class Learner(LightningModule, ABC):
         checkpoint["schedule"] = self.schedule.state_dict()
         sums = self._sums
         if sums is not None:
-            of_processes = [sums]
+            all_sums = [sums]
             if self.trainer.world_size > 1:
-                of_processes = [torch.empty_like(sums) for _ in range(self.trainer.world_size)]
-                torch.distributed.all_gather(of_processes, sums.to(self.device))
-            sums = torch.stack(of_processes).cpu()
+                all_sums = [torch.empty_like(sums) for _ in range(self.trainer.world_size)]
+                torch.distributed.all_gather(all_sums, sums.to(self.device))
+            sums = torch.stack(all_sums).cpu()
         checkpoint["epoch_so_far"] = {"sums": sums, "lr": self.values["lr"]}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -243,14 +233,10 @@ class Learner(LightningModule, ABC):
 
 
 def in_format_of(parameters: Sequence[nn.Parameter], state: dict[int, dict[str, Any]]) -> None:
-    """Give an optimizer's tensors their parameters' memory format, in place.
+    """Give an optimizer's tensors, as in its `state_dict`, their parameters' memory format.
 
     Fused optimizers take both in the order in which they lie in memory, which is not the same where
     a run goes on with another `trainer.channels_last`.
-
-    Args:
-        parameters: those that the optimizer has, in order.
-        state: of each by its position, as in the optimizer's `state_dict`.
     """
     for position, tensors in state.items():
         parameter = parameters[position]
@@ -259,3 +245,51 @@ def in_format_of(parameters: Sequence[nn.Parameter], state: dict[int, dict[str, 
                 tensors[name] = (
                     torch.empty_like(parameter, device=value.device).copy_(value).detach()
                 )
+
+
+class FiniteWatch:
+    """Remembers the first step at which each of some values was not finite.
+
+    The memory is on the device. A host that does not wait reads a copy, which on an accelerator may
+    be of a few steps before: it learns of a fault late, but then of its first step.
+    """
+
+    def __init__(self) -> None:
+        self._names: tuple[str, ...] = ()
+        self._first: Tensor | None = None
+        self._copy: Tensor | None = None
+
+    def reset(self) -> None:
+        """Forget everything, as when an epoch begins."""
+        for memory in (self._first, self._copy):
+            if memory is not None:
+                memory.fill_(NEVER)
+
+    def check(self, step: int, values: Mapping[str, Tensor]) -> None:
+        """Look at the values of a step: floats of any shape, under the same names at each.
+
+        Steps are in order, and the causes of others come first among the names.
+        """
+        # A sum takes one pass, and is finite where all are, unless they are beyond any use.
+        sums = torch.stack([value.detach().float().sum() for value in values.values()])
+        if self._first is None:
+            self._names = tuple(values)
+            self._first = torch.full((len(sums),), NEVER, device=sums.device)
+            cpu = sums.device.type == "cpu"
+            self._copy = None if cpu else self._first.cpu().pin_memory()
+        now = torch.where(sums.isfinite(), NEVER, step)
+        torch.minimum(self._first, now, out=self._first)
+        if self._copy is not None:
+            self._copy.copy_(self._first, non_blocking=True)
+
+    def fault(self, wait: bool = False) -> tuple[str, int] | None:
+        """Return what was not finite first, and at which step; None if nothing is known to be.
+
+        With `wait` it waits for the device, to know of every step so far.
+        """
+        memory = self._first if wait or self._copy is None else self._copy
+        if memory is None:
+            return None
+        steps = memory.tolist()
+        first = min(steps)
+        return None if first == NEVER else (self._names[steps.index(first)], first)

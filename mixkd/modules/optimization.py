@@ -1,10 +1,10 @@
 """Optimizers and learning-rate schedules. Rates change between epochs, never within one."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch.optim import Optimizer
@@ -25,58 +25,45 @@ def make_optimizer(
     cfg: SGDConfig | AdamConfig, parameters: Iterable[torch.nn.Parameter]
 ) -> Optimizer:
     """Return the configured optimizer over parameters."""
+    decay, fused = cfg.weight_decay, cfg.fused
     if isinstance(cfg, SGDConfig):
-        return torch.optim.SGD(
-            parameters,
-            cfg.lr,
-            momentum=cfg.momentum,
-            nesterov=cfg.nesterov,
-            weight_decay=cfg.weight_decay,
-            fused=cfg.fused,
-        )
-    kind = torch.optim.Adam if cfg.name == "adam" else torch.optim.AdamW
+        sgd = partial(torch.optim.SGD, momentum=cfg.momentum, nesterov=cfg.nesterov)
+        return sgd(parameters, cfg.lr, weight_decay=decay, fused=fused)
+    adam = torch.optim.Adam if cfg.name == "adam" else torch.optim.AdamW
     b1, b2 = cfg.betas
-    return kind(parameters, cfg.lr, betas=(b1, b2), weight_decay=cfg.weight_decay, fused=cfg.fused)
+    return adam(parameters, cfg.lr, betas=(b1, b2), weight_decay=decay, fused=fused)
 
 
-class Schedule(Protocol):
+class Schedule:
     """The learning rate of each epoch."""
 
     def rate(self, epoch: int) -> float:
         """Return the rate of an epoch, counted from 0."""
+        raise NotImplementedError
 
     def epoch_ended(self, nll: float) -> None:
-        """Take note of an epoch's held-out NLL, in nats."""
+        """Take note of an epoch's held-out NLL, in nats; by default nothing changes."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed run needs."""
+        """Return what a resumed run needs; by default the epoch says it all."""
+        return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`."""
 
 
-class FixedSchedule:
-    """A schedule known in advance: a pure function of the epoch."""
+class FixedSchedule(Schedule):
+    """A rate for each epoch, chosen in advance."""
 
-    def __init__(self, rates: list[float]) -> None:
+    def __init__(self, rates: Sequence[float]) -> None:
         self.rates = rates
 
     def rate(self, epoch: int) -> float:
         """Return the rate of an epoch, counted from 0."""
         return self.rates[epoch]
 
-    def epoch_ended(self, nll: float) -> None:
-        """Nothing changes."""
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return nothing: the epoch says it all."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing to load."""
-
-
-class PlateauSchedule:
+class PlateauSchedule(Schedule):
     """torch's ReduceLROnPlateau on the held-out NLL, stepped after each validation.
 
     `patience` counts as in Keras, which the paper's authors used: the rate falls at the end of the
@@ -113,17 +100,9 @@ class PlateauSchedule:
 
 
 def make_schedule(
-    cfg: ConstantConfig | CosineConfig | PlateauConfig | PiecewiseConfig,
-    lr: float,
-    epochs: int,
+    cfg: ConstantConfig | CosineConfig | PlateauConfig | PiecewiseConfig, lr: float, epochs: int
 ) -> Schedule:
-    """Return the configured schedule.
-
-    Args:
-        cfg: the schedule's section.
-        lr: the peak rate.
-        epochs: how many epochs are trained.
-    """
+    """Return the configured schedule of so many epochs, whose peak rate is `lr`."""
     match cfg:
         case ConstantConfig():
             return FixedSchedule([lr] * epochs)
@@ -143,8 +122,7 @@ def cosine_rate(cfg: CosineConfig, lr: float, epoch: int, epochs: int) -> float:
     warmup = min(cfg.warmup_epochs, epochs - 1)
     if epoch < warmup:
         return lr * (epoch + 1) / (warmup + 1)
-    done = (epoch - warmup) / max(epochs - warmup, 1)
-    return half_cosine(lr, cfg.min_lr, done)
+    return half_cosine(lr, cfg.min_lr, (epoch - warmup) / max(epochs - warmup, 1))
 
 
 def piecewise_rate(cfg: PiecewiseConfig, epoch: int, epochs: int) -> float:
@@ -152,17 +130,14 @@ def piecewise_rate(cfg: PiecewiseConfig, epoch: int, epochs: int) -> float:
 
     With `stretch`, epoch 0 is the schedule's epoch 0 and the last epoch its epoch `length` - 1.
     """
-    at = float(epoch)
-    if cfg.stretch:
-        at = epoch * (cfg.length - 1) / max(epochs - 1, 1)
-    last = cfg.segments[-1]
+    position = epoch * (cfg.length - 1) / max(epochs - 1, 1) if cfg.stretch else epoch
     for segment in cfg.segments:
-        if segment.start <= at <= segment.end:
-            done = (at - segment.start) / (segment.end - segment.start)
+        if segment.start <= position <= segment.end:
+            done = (position - segment.start) / (segment.end - segment.start)
             if segment.shape == "linear":
                 return segment.lr0 + (segment.lr1 - segment.lr0) * done
             return half_cosine(segment.lr0, segment.lr1, done)
-    return last.lr1
+    return cfg.segments[-1].lr1
 
 
 @dataclass(frozen=True)

@@ -38,10 +38,10 @@ class Tape:
     goes on where it stopped, and whatever has the final name is whole.
 
     Args:
-        root: where tapes are.
+        root: the folder of all tapes.
         key: all that the logits depend on, ready for JSON.
         shape: of an epoch: steps, images of the global batch, classes.
-        precision: of a number.
+        precision: in which logits are kept.
     """
 
     def __init__(
@@ -54,14 +54,10 @@ class Tape:
         self.key = dict(key) | {"shape": list(shape), "precision": precision}
         name = hashlib.sha256(json.dumps(self.key, sort_keys=True).encode()).hexdigest()[:16]
         self.folder, self.shape, self.dtype = root / name, shape, np.dtype(precision)
-        self._mapped: tuple[int, bool, np.ndarray] | None = None  # an epoch, and if for writing
+        self._mapped: tuple[int, bool, np.ndarray] | None = None  # epoch, for writing, logits
 
     def check_size(self, epochs: int, limit: float) -> None:
-        """Refuse a tape that is larger than a limit in gigabytes.
-
-        Raises:
-            UserError: if it is, with its size.
-        """
+        """Refuse, as a UserError, a tape that is larger than a limit in gigabytes."""
         size = epochs * math.prod(self.shape) * self.dtype.itemsize / 1e9
         if size > limit:
             steps, images, classes = self.shape
@@ -72,11 +68,7 @@ class Tape:
             )
 
     def check(self, epochs: int) -> None:
-        """Look at what there is of so many epochs.
-
-        Raises:
-            UserError: if it cannot be read, or a file is where the tape's folder belongs.
-        """
+        """Refuse, as a UserError, what there is of so many epochs if it cannot be read."""
         for folder in (self.folder.parent, self.folder):
             if folder.exists() and not folder.is_dir():
                 text = f"got {str(folder)!r}, which is a file; takes a folder"
@@ -94,13 +86,7 @@ class Tape:
         return logits.to(getattr(torch, self.dtype.name)).float()
 
     def read(self, epoch: int, step: int, rows: Tensor) -> Tensor | None:
-        """Return logits, float32 [b, classes], or None where they are not on the tape.
-
-        Args:
-            epoch: from 0.
-            step: from 0.
-            rows: int64 [b], of the global batch.
-        """
+        """Return logits, float32 [b, classes], of rows int64 [b], or None where there are none."""
         stored = self._array(epoch, write=False)
         if stored is None:
             return None
@@ -145,15 +131,9 @@ class Tape:
         """Return an epoch's array, opened once; None where there is nothing to read or to write."""
         if self._mapped is not None and self._mapped[:2] == (epoch, write):
             return self._mapped[2]
-        path = self._file(epoch)
-        if path.is_file():
-            if write:
-                return None
-            array = self._opened(path, "r")
-        elif write:
-            array = self._begun(epoch)
-        else:
+        if self._file(epoch).is_file() == write:  # what is whole is read, what is not is written
             return None
+        array = self._begun(epoch) if write else self._opened(self._file(epoch), "r")
         self._mapped = (epoch, write, array)
         return array
 
@@ -170,11 +150,7 @@ class Tape:
         return self._opened(path, "r+")
 
     def _opened(self, path: Path, mode: Literal["r", "r+"]) -> np.ndarray:
-        """Map a file of an epoch into memory.
-
-        Raises:
-            UserError: if it is damaged; what is no array is never unpickled.
-        """
+        """Map a file of an epoch into memory; one that is damaged is a UserError."""
         try:
             array = map_npy(path, mode)
             if (array.shape, array.dtype) != (self.shape, self.dtype):
@@ -190,11 +166,7 @@ class TapedTeacher:
 
     Of several runs of one tape, one records; the others ask the teacher until the tape is whole.
     All of them learn from answers as the tape gives them back, so that it makes no difference which
-    one a run was.
-
-    Args:
-        tape: the teacher's answers.
-        epochs: how many this training has.
+    one a run was. `epochs` is how many this training has.
     """
 
     def __init__(self, tape: Tape, epochs: int) -> None:

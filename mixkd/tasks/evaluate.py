@@ -7,7 +7,7 @@ from mixkd.data.batches import make_views
 from mixkd.data.module import ImageDataModule, check_shares
 from mixkd.data.splits import load_splits
 from mixkd.evaluation.analysis import Context, analyses_of
-from mixkd.evaluation.batchnorm import batchnorm_estimation, estimate
+from mixkd.evaluation.batchnorm import batch_norms, estimate, training_batches
 from mixkd.evaluation.calibration import can_fit, fit_temperature, measure
 from mixkd.evaluation.logits import evaluate_logits
 from mixkd.files.layout import METRICS
@@ -64,14 +64,14 @@ def evaluate(cfg: EvaluateConfig | EvaluateLogitsConfig, run: Run) -> Metrics:
     for analysis in analyses:
         analysis.prepare(cfg, splits)
     trainer = make_trainer(cfg.trainer)
-    estimation = batchnorm_estimation(networks[evaluated]) if cfg.reestimate_batchnorm else None
+    norms = batch_norms(networks[evaluated]) if cfg.reestimate_batchnorm else []
     with (
         run.started(fingerprints, device=describe_device(trainer)),
         open_loggers(cfg, run) as loggers,
     ):
         say(f"evaluate: {run.path}")
-        if estimation is not None:
-            estimate(trainer, estimation, splits, cfg)
+        if norms:
+            estimate(trainer, networks[evaluated], norms, training_batches(splits, cfg))
         temperatures = {
             name: temperature
             for name, network in networks.items()

@@ -3,8 +3,7 @@
 import logging
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,9 +29,9 @@ from mixkd.errors import UserError
 from mixkd.evaluation.calibration import can_fit, fit_temperature, measure
 from mixkd.files.layout import METRICS, WEIGHTS
 from mixkd.files.writing import file_fingerprint, replacing, write_json
-from mixkd.modules.head_training import HeadTraining
 from mixkd.modules.learner import Learner
 from mixkd.modules.optimization import FixedSchedule, Optimization
+from mixkd.modules.supervised import HeadTraining
 from mixkd.networks.checks import check_logits, check_training, use_channels_last
 from mixkd.networks.network import Network, head_of
 from mixkd.networks.state_dict import checked
@@ -101,11 +100,7 @@ PARTS = ("epoch", "state_dict", "optimizer_states", "loops", "callbacks", "sched
 
 
 def _check_checkpoints(recorder: Recorder, learner: Learner) -> None:
-    """Look at the checkpoints that a training goes on from, before it does.
-
-    Raises:
-        UserError: if one is damaged, or is not of such a training.
-    """
+    """Refuse, before a training goes on from them, checkpoints that are damaged or of another."""
     try:
         last = _checkpoint(recorder.last, learner)
         state = last["callbacks"].get(recorder.state_key) or {"epoch": -1}
@@ -139,19 +134,9 @@ def prepare(
 ) -> None:
     """Choose a network's memory format, check it and compile it: its names stay as they are.
 
-    BatchNorm that several GPUs share is timm's: torch's own loses the activations that timm keeps
-    within a normalisation.
-
-    Args:
-        cfg: where and how to compute.
-        network: what is prepared, in place.
-        classes: of the data.
-        shape: of its views, height and width.
-        key: what to call it.
-        batch: how many images a process learns from at a time; None: the network does not learn.
-
-    Raises:
-        UserError: if it does not give logits of such views, or cannot learn from them.
+    It has to give logits of views of this shape, height and width, and to learn from a `batch` of
+    them where it learns. BatchNorm that several GPUs share is timm's: torch's own loses the
+    activations that timm keeps within a normalisation.
     """
 
     def check() -> None:
@@ -189,16 +174,13 @@ def stages(
             say("no stage 1 (the head alone): the backbone is not pretrained")
         return [whole]
     rates = FixedSchedule([cfg.stage1.lr] * cfg.stage1_epochs)
-    head = HeadTraining(
-        learner.network,
-        head_of(learner.network, "stage1.epochs"),
-        Optimization(partial(torch.optim.Adam, lr=cfg.stage1.lr), rates),
-        cfg.seed,
-    )
+    optimization = Optimization(partial(torch.optim.Adam, lr=cfg.stage1.lr), rates)
+    head = head_of(learner.network, "stage1.epochs")
+    training = HeadTraining(learner.network, head, optimization, cfg.seed)
     views = make_stream(
         cfg.data, splits, None, stream_seed(cfg), devices=cfg.trainer.devices, stage=1
     )
-    return [Stage(head, views, cfg.stage1_epochs, number=1), whole]
+    return [Stage(training, views, cfg.stage1_epochs, number=1), whole]
 
 
 def fit(
@@ -210,21 +192,15 @@ def fit(
 ) -> Metrics:
     """Train, from the last checkpoint if there is one; write the run directory; return metrics.
 
-    Each stage is a fit of its own: what stage 1 froze is wrapped anew, with a fresh optimizer.
-
-    Args:
-        cfg: the task's configuration.
-        run: where everything is kept.
-        stages: what is trained, in order; the last one's outcome is measured and kept.
-        data: what it trains on, is selected by and reported on.
-        fingerprints: sha256 of the data and weights that go in, by name.
+    Each stage is a fit of its own: what stage 1 froze is wrapped anew, with a fresh optimizer. The
+    last one's outcome is measured and kept. `fingerprints` are the sha256 of the data and weights
+    that go in, by name.
     """
     learner = stages[-1].learner
     sizes = {name: len(data.splits[name]) for name in ("train", "val", "test")}
     check_shares(sizes, cfg.trainer.devices)
-    more: dict[str, object] = {}
-    if cfg.trainer.devices > 1 and learner.network.unreached:
-        more["strategy"] = "ddp_find_unused_parameters_true"
+    unreached = cfg.trainer.devices > 1 and learner.network.unreached
+    strategy = {"strategy": "ddp_find_unused_parameters_true"} if unreached else {}
     plans: list[tuple[Stage, Trainer, Recorder, Path | None]] = []
     for stage in stages:
         recorder = Recorder(run, cfg.trainer.select, stage.number, cfg.checkpoint.every_n_steps)
@@ -238,7 +214,7 @@ def fit(
             accumulate_grad_batches=cfg.trainer.accumulate,
             callbacks=[recorder, *(monitors(cfg.callbacks, run) if stage.number == 2 else [])],
             enable_checkpointing=True,  # the recorder's; Lightning adds none beside it
-            **more,
+            **strategy,
         )
         plans.append((stage, trainer, recorder, recorder.last if done else None))
     with (
@@ -259,8 +235,7 @@ def fit(
                     replay(trainer.loggers, recorder.saved_rows())
             data.stream = stage.stream
             stage.learner.train()
-            with _steady(cfg.trainer.devices):
-                trainer.fit(stage.learner, data, ckpt_path=checkpoint, weights_only=True)
+            _train(trainer, stage.learner, data, checkpoint)
             if trainer.is_global_zero:
                 recorder.write_history()  # a run may have ended between the checkpoint and this
             trainer.strategy.barrier()  # until the first process has written
@@ -284,26 +259,26 @@ def fit(
     return metrics
 
 
-@contextmanager
-def _steady(devices: int) -> Iterator[None]:
-    """Say what is wrong where a network uses other parameters from one step to the next."""
+def _train(
+    trainer: Trainer, learner: Learner, data: ImageDataModule, checkpoint: Path | None
+) -> None:
     try:
-        yield
+        trainer.fit(learner, data, ckpt_path=checkpoint, weights_only=True)
     except RuntimeError as error:
         if "find_unused_parameters" not in str(error):  # of the advice that torch gives
             raise
         raise UserError.of(
             "trainer.devices",
-            f"got {devices}; the network does not use all of its parameters in each step, which "
-            "several processes cannot follow; takes 1",
+            f"got {trainer.world_size}; the network does not use all of its parameters in each "
+            "step, which several processes cannot follow; takes 1",
         ) from error
 
 
 def monitors(cfg: CallbacksConfig, run: Run) -> list[Callback]:
     """Return what watches the held-out images."""
-    watching: list[Callback] = []
+    callbacks: list[Callback] = []
     if cfg.linearity.every_n_epochs is not None:
-        watching.append(LinearityMonitor(run, cfg.linearity))
+        callbacks.append(LinearityMonitor(run, cfg.linearity))
     if cfg.calibration.every_n_epochs is not None:
-        watching.append(CalibrationMonitor(run, cfg.calibration.every_n_epochs))
-    return watching
+        callbacks.append(CalibrationMonitor(run, cfg.calibration.every_n_epochs))
+    return callbacks

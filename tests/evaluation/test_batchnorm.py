@@ -15,7 +15,7 @@ from mixkd.config.data import DataConfig
 from mixkd.data.images import Images
 from mixkd.data.module import ImageDataModule
 from mixkd.data.splits import Splits, load_splits
-from mixkd.evaluation.batchnorm import BatchNormEstimation, shuffled
+from mixkd.evaluation.batchnorm import batch_norms, estimate, shuffled
 from mixkd.evaluation.calibration import measured
 from mixkd.networks.cifar.resnet import CifarResNet
 from mixkd.networks.network import Network
@@ -39,7 +39,7 @@ def test_equals_torchs_update_bn() -> None:
     data = ImageDataModule(splits, cfg.data)
     data.tested = "train"
     before = {n: p.clone() for n, p in ours.named_parameters()}
-    make_trainer(cfg.trainer).test(BatchNormEstimation(ours), data, verbose=False)
+    estimate(make_trainer(cfg.trainer), ours, batch_norms(ours), data)
     assert isinstance(splits.train, Images)
     views = (splits.train.pixels.float() / 255).split(16)
     update_bn(views, theirs)  # type: ignore[arg-type]

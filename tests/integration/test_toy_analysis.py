@@ -49,6 +49,7 @@ class ToyAnalysis(Analysis[ToyConfig]):
             raise UserError.of("toy.label", "no such class")
 
     def measure(self, context):
+        from mixkd.evaluation.passes import show
         from mixkd.files.writing import write_csv
 
         network, seen = context.networks[context.evaluated], []
@@ -58,7 +59,7 @@ class ToyAnalysis(Analysis[ToyConfig]):
             seen.append((float(batch.view.mean()), int(taken.sum())))
 
         context.data.tested = "test"
-        context.passes(context.data, [network], update, lambda: None)
+        show(context.trainer, context.data, [network], update, lambda: None)
         if context.writes:
             write_csv(context.run.path / "toy.csv", [{"brightness": b, "n": n} for b, n in seen])
         taken = sum(n for _, n in seen)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from mixkd.errors import NotFinite
+from mixkd.metrics import standard_error
 from mixkd.metrics.vicinal import (
     Line,
     VicinalLinearity,
@@ -20,7 +21,6 @@ from mixkd.metrics.vicinal import (
     network_rows,
     over_lambda,
     pair_values,
-    standard_error,
     summary,
 )
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mixkd.metrics.calibration import Calibration, per_image
-from mixkd.metrics.paired import compare, mcnemar, same_images
+from mixkd.metrics.paired import accuracy_gain, compare, mcnemar, same_images
 
 
 def predictions(logits: torch.Tensor, label: torch.Tensor) -> dict[str, np.ndarray]:
@@ -141,3 +141,22 @@ def test_predictions_of_other_images_are_told_apart() -> None:
     assert same_images([own, own])
     assert not same_images([own, own | {"index": own["index"][::-1]}])
     assert not same_images([own, {k: v[:-1] for k, v in own.items()}])
+
+
+def test_a_gain_its_error_and_what_is_beyond_clean() -> None:
+    network, other = np.array([1, 1, 0, 1]), np.array([0, 1, 0, 0])
+    clean = np.array([1, 1, 1, 1]), np.array([1, 1, 1, 0])
+    gains = accuracy_gain(network, other, clean)
+    assert gains["gain"] == 0.5  # 3/4 - 1/4
+    # Differences 1, 0, 0, 1: sample variance 1/3.
+    assert gains["gain_se"] == pytest.approx(math.sqrt(1 / 3 / 4))
+    assert gains["gain_beyond_clean"] == 0.25  # 1/2 less 4/4 - 3/4
+    # Differences of differences 1, 0, 0, 0: sample variance 1/4.
+    assert gains["gain_beyond_clean_se"] == pytest.approx(math.sqrt(1 / 4 / 4))
+
+
+def test_other_clean_images_have_no_paired_error() -> None:
+    gains = accuracy_gain(np.ones(4), np.zeros(4), (np.ones(8), np.zeros(8)), paired=False)
+    assert gains["gain_beyond_clean"] == 0
+    assert "gain_beyond_clean_se" not in gains
+    assert set(accuracy_gain(np.ones(4, bool), np.zeros(4, bool), None)) == {"gain", "gain_se"}

@@ -15,8 +15,7 @@ from mixkd.data.splits import Splits
 from mixkd.errors import NotFinite
 from mixkd.losses.distillation import Losses
 from mixkd.modules.distillation import Distillation
-from mixkd.modules.finite import FiniteWatch
-from mixkd.modules.learner import Learner
+from mixkd.modules.learner import FiniteWatch, Learner
 from mixkd.modules.optimization import FixedSchedule, Optimization
 from mixkd.modules.supervised import Supervised
 from mixkd.networks.network import FrozenTeacher, Network
