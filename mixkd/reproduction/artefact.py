@@ -7,7 +7,7 @@ from types import ModuleType
 
 from mixkd.config.shipped import artefacts, experiment
 from mixkd.errors import UserError, nearest
-from mixkd.reproduction.study import Study, Wanted
+from mixkd.reproduction.study import Study, StudyRun
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class Artefact:
         """Whether runs feed it, rather than what `make` makes."""
         return not hasattr(self.module, "make")
 
-    def runs(self, study: Study) -> list[Wanted]:
+    def runs(self, study: Study) -> list[StudyRun]:
         """Return the runs that feed it, of those that the scale does not leave out."""
-        runs: Iterator[Wanted] = self.module.runs(study)
+        runs: Iterator[StudyRun] = self.module.runs(study)
         return [run for run in runs if not study.scale.leaves_out(run.subject)]
 
     def make(self, study: Study, folder: Path) -> None:

@@ -10,9 +10,9 @@ from mixkd.console import say
 from mixkd.errors import UserError
 from mixkd.launchers.job import Job, Outcome
 from mixkd.launchers.sweep import Planned, carry_out, plan_job, with_twins
-from mixkd.reproduction.study import Wanted
+from mixkd.reproduction.study import StudyRun
 
-Done = dict[Any, Outcome]  # by Wanted.job
+Done = dict[Any, Outcome]  # by StudyRun.job
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class RunStatus:
         planned: its job, and how it ended if it has; None while runs that it uses are missing.
     """
 
-    wanted: Wanted
+    wanted: StudyRun
     planned: Planned | None
 
     @property
@@ -39,13 +39,13 @@ class RunStatus:
         return "" if self.planned is None else self.planned.job.path
 
 
-def distinct(wanted: Iterable[Wanted]) -> list[Wanted]:
+def distinct(wanted: Iterable[StudyRun]) -> list[StudyRun]:
     """Return each run once, with those that it uses, in the order in which they can be run."""
     by_job = {run.job: run for last in wanted for run in last.with_those_before()}
     return sorted(by_job.values(), key=lambda run: run.depth)
 
 
-def statuses(wanted: Iterable[Wanted], root: Path) -> list[RunStatus]:
+def statuses(wanted: Iterable[StudyRun], root: Path) -> list[RunStatus]:
     """Look at every run without running it.
 
     Args:
@@ -62,7 +62,7 @@ def statuses(wanted: Iterable[Wanted], root: Path) -> list[RunStatus]:
     return list(by_job.values())
 
 
-def make(wanted: Sequence[Wanted], root: Path, name: str, settings: SweepSettings) -> Done:
+def make(wanted: Sequence[StudyRun], root: Path, name: str, settings: SweepSettings) -> Done:
     """Run what is missing; return how each run ended. What uses a run that failed is not run.
 
     A run that cannot be run as it is wanted is told, and the others go on.
@@ -105,12 +105,12 @@ def make(wanted: Sequence[Wanted], root: Path, name: str, settings: SweepSetting
     return done
 
 
-def _ended_well(done: Done, used: Wanted) -> bool:
+def _ended_well(done: Done, used: StudyRun) -> bool:
     outcome = done.get(used.job)
     return outcome is not None and outcome.state in ("finished", "skipped")
 
 
-def _waiting(run: Wanted, done: Done) -> Outcome:
+def _waiting(run: StudyRun, done: Done) -> Outcome:
     """Return the outcome of a run that is not run, as one that it uses has not finished."""
     states = [done[used.job].state for _, used in run.uses if not _ended_well(done, used)]
     if "submitted" in states:
@@ -118,12 +118,12 @@ def _waiting(run: Wanted, done: Done) -> Outcome:
     return Outcome("failed", text="not run: it uses a run that failed")
 
 
-def overrides_of(wanted: Wanted, paths: Mapping[str, str], root: Path) -> tuple[str, ...]:
+def overrides_of(wanted: StudyRun, paths: Mapping[str, str], root: Path) -> tuple[str, ...]:
     """Return a run's overrides with the directories of the runs that it uses."""
     return (*wanted.overrides, *(f"{k}={p}" for k, p in paths.items()), f"run.root={root}")
 
 
-def _planned(wanted: Wanted, paths: Mapping[str, str], root: Path, label: str = "") -> Planned:
+def _planned(wanted: StudyRun, paths: Mapping[str, str], root: Path, label: str = "") -> Planned:
     return plan_job(Job(wanted.command, overrides_of(wanted, paths, root), label=label))
 
 

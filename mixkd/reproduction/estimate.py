@@ -13,12 +13,12 @@ from mixkd.console import cores, say
 from mixkd.reproduction.artefact import Artefact
 from mixkd.reproduction.carry_out import distinct, statuses
 from mixkd.reproduction.record import command_of
-from mixkd.reproduction.study import Wanted
+from mixkd.reproduction.study import StudyRun
 
 
 def estimate(
     chosen: Sequence[Artefact],
-    wanted: Mapping[str, Sequence[Wanted]],
+    wanted: Mapping[str, Sequence[StudyRun]],
     root: Path,
     settings: SweepSettings,
     each_run: bool = False,

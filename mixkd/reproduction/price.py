@@ -14,7 +14,7 @@ from mixkd.config.messages import schema_problems
 from mixkd.config.network import NetworkConfig
 from mixkd.data.listing import FORMATS, class_folders, image_files
 from mixkd.errors import Problem, UserError
-from mixkd.reproduction.study import Wanted
+from mixkd.reproduction.study import StudyRun
 from mixkd.request import compose
 
 START = 2.0  # seconds that a run takes beside its images
@@ -100,7 +100,7 @@ class Work:
         return float(self.keeps * FLOAT * speeds[self.train[0]].parameters)
 
 
-def work_of(wanted: Wanted) -> Work:
+def work_of(wanted: StudyRun) -> Work:
     """Return what a run does, from its configuration; runs that it uses need not be there.
 
     Raises:
@@ -113,7 +113,7 @@ def work_of(wanted: Wanted) -> Work:
 class _Composed:
     """The configuration of a run, and of the runs that it uses."""
 
-    def __init__(self, wanted: Wanted) -> None:
+    def __init__(self, wanted: StudyRun) -> None:
         self.wanted, self.cfg = wanted, _composed(wanted)
         self.used = {key: _composed(run) for key, run in wanted.uses}
         # An evaluation has the data of the run that it measures.
@@ -195,7 +195,7 @@ class Price:
 
 
 def price(
-    runs: Sequence[Wanted],
+    runs: Sequence[StudyRun],
     finished: Iterable[Any],
     work: Mapping[Any, Work],
     speeds: Mapping[Model, Speed],
@@ -219,7 +219,7 @@ def price(
     return Price(len(runs), len(missing), seconds / 3600 / parallel, disk)
 
 
-def _composed(wanted: Wanted) -> dict[str, Any]:
+def _composed(wanted: StudyRun) -> dict[str, Any]:
     overrides = [o for o in wanted.overrides if not o.startswith("run.")]
     cfg = OmegaConf.to_container(compose(wanted.command, overrides), resolve=True)
     return cast(dict[str, Any], cfg)

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from experiments.paper.reference import load_reference
+from experiments.paper.study import Study
 from mixkd.config.shipped import artefacts, experiments_dir
 from mixkd.config.tasks import FinetuneConfig
 from mixkd.errors import UserError
@@ -14,7 +15,6 @@ from mixkd.networks.build import build_network
 from mixkd.reproduction.artefact import load_artefact
 from mixkd.reproduction.carry_out import distinct
 from mixkd.reproduction.scale import Scale, load_scale, scale_names
-from mixkd.reproduction.study import Study
 from mixkd.request import accept, compose, request
 
 REFERENCE = load_reference(experiments_dir() / "paper/reference.yaml")
