@@ -96,7 +96,7 @@ def _problems(results: Results) -> Iterator[str]:
     planned = {run.command: slot in results.slots for slot, run in results.expected.items()}
     if missing := list(planned.values()).count(False):
         yield f"{missing} of {len(planned)} runs are missing"
-    if faulty := {results.slots[slot].path for slot in results.notes if slot in results.slots}:
+    if faulty := {run.path for slot, run in results.slots.items() if results.notes.get(slot)}:
         yield f"{len(faulty)} runs have faults: the page lists them"
     for run in results.all_runs:
         yield from (in_one_line(f"{run.path}: {text}") for text in run.damaged)
