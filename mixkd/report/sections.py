@@ -19,15 +19,7 @@ from mixkd.runs.read import FoundRun
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure before it is written.
-
-    Attributes:
-        name: of its files.
-        title: one line.
-        caption: what a reader has to know.
-        figure: the drawing.
-        runs: the run directories that it is drawn from.
-    """
+    """A figure before it is written to files of its name, and the runs that it shows."""
 
     name: str
     title: str
@@ -48,16 +40,7 @@ def write_section(
     *,
     out: Path,
 ) -> ReportSection:
-    """Write tables and figures into a folder; return the section of the page that shows them.
-
-    Args:
-        name: anchor in the page, such as table1.
-        heading: one line.
-        parts: in order; figures come after tables.
-        text: paragraphs before the tables.
-        faults: what is wrong or missing.
-        out: the folder.
-    """
+    """Write tables and figures into a folder; return the section of the page that shows them."""
     tables = [part for part in parts if isinstance(part, Table)]
     for table in tables:
         table.write(out)

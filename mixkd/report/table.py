@@ -16,10 +16,9 @@ from mixkd.files.writing import write_text
 
 @dataclass(frozen=True)
 class Number:
-    """A number of a table.
+    """A number of a table, in the unit of its column.
 
     Attributes:
-        value: in the column's unit.
         spread: standard deviation over seeds; None of a single value.
         runs: the run directories that it comes from.
         digits: after the decimal point, where they are not the column's: as a paper prints it.
@@ -80,7 +79,7 @@ class Table:
         name: of its files.
         title: one line.
         caption: scale, data, protocol, selection and what else a reader has to know.
-        columns: in order; the first ones that hold text are set to the left.
+        columns: in order; those of text are set to the left.
         rows: in order.
     """
 
@@ -131,7 +130,6 @@ class Table:
 
     def latex(self) -> str:
         """Return a LaTeX table for the package booktabs, with its caption."""
-        text = [self.is_text(column) for column in self.columns]
         head = " & ".join(escaped(column.heading) for column in self.columns)
         lines = [
             " & ".join(escaped(c.shown(row.get(c.name), missing="--")) for c in self.columns)
@@ -139,24 +137,20 @@ class Table:
             for row in self.rows
         ]
         # What stands after a row's end in brackets would be its height.
-        lines = [f"{{}}{line}" if line[0] in "[*" else line for line in lines]
-        return "\n".join(
-            [
-                r"% \usepackage{booktabs}",
-                r"\begin{table}",
-                rf"\caption{{{escaped(f'{self.title}. {self.caption}')}}}",
-                rf"\label{{tab:{self.name}}}",
-                rf"\begin{{tabular}}{{{''.join('l' if left else 'r' for left in text)}}}",
-                r"\toprule",
-                rf"{head} \\",
-                r"\midrule",
-                *lines,
-                r"\bottomrule",
-                r"\end{tabular}",
-                r"\end{table}",
-                "",
-            ]
-        )
+        body = "\n".join(f"{{}}{line}" if line[0] in "[*" else line for line in lines)
+        return rf"""% \usepackage{{booktabs}}
+\begin{{table}}
+\caption{{{escaped(f"{self.title}. {self.caption}")}}}
+\label{{tab:{self.name}}}
+\begin{{tabular}}{{{"".join("l" if self.is_text(c) else "r" for c in self.columns)}}}
+\toprule
+{head} \\
+\midrule
+{body}
+\bottomrule
+\end{{tabular}}
+\end{{table}}
+"""
 
     def write(self, folder: Path) -> None:
         """Write `name`.md, .csv and .tex into a folder."""
@@ -224,14 +218,8 @@ def metrics_table(
 ) -> Table:
     """Return a table of calibration, a row for each (label, metrics), and one of its scaled logits.
 
-    Temperature scaling is one fitted number: the reference that any method has to beat.
-
-    Args:
-        name: of the table's files.
-        title: one line.
-        caption: what else to know.
-        runs: labels and what metrics.json holds.
-        split: whose metrics.
+    Temperature scaling is one fitted number: the reference that any method has to beat. The metrics
+    are what metrics.json holds.
     """
     rows: list[dict[str, Value]] = []
     kept = [column.name for column in COLUMNS[1:]]

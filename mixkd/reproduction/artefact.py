@@ -12,13 +12,9 @@ from mixkd.reproduction.study import Study, StudyRun
 
 @dataclass(frozen=True)
 class Artefact:
-    """A table or figure: a file of experiments/ with `runs` and `render`, and its docstring.
+    """A table or figure: a file of experiments/ with `runs` and `render`.
 
-    Attributes:
-        name: of the file, such as table1.
-        title: the first line of the docstring.
-        about: what follows it.
-        module: the file.
+    Its title is the first line of the file's docstring, `about` what follows it.
     """
 
     name: str

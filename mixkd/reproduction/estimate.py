@@ -18,38 +18,32 @@ from mixkd.reproduction.study import StudyRun
 
 def estimate(
     chosen: Sequence[Artefact],
-    wanted: Mapping[str, Sequence[StudyRun]],
+    runs_of: Mapping[str, Sequence[StudyRun]],
     root: Path,
     settings: SweepSettings,
     each_run: bool = False,
 ) -> str:
     """Return what there is to do and what it costs, priced by timing the networks.
 
-    Args:
-        chosen: artefacts.
-        wanted: the runs of each.
-        root: where runs are kept.
-        settings: how runs are launched.
-        each_run: whether to list every run with its command.
+    `each_run` lists every run with its command too.
     """
     from mixkd.reproduction.price import Speed, price, work_of
     from mixkd.reproduction.speed import measure_speed
 
-    runs = distinct(run for needed in wanted.values() for run in needed)
+    runs = distinct(run for of_artefact in runs_of.values() for run in of_artefact)
     states = statuses(runs, root)
     busy = hasattr(os, "getloadavg") and os.getloadavg()[0] > 0.5
-    finished = {state.wanted.job for state in states if state.is_finished}
-    missing = [run for run in runs if run.job not in finished]
-    work = {run.job: work_of(run) for run in missing}
+    finished = {state.run.job for state in states if state.is_finished}
+    work = {run.job: work_of(run) for run in runs if run.job not in finished}
     launcher = settings.launcher
     parallel = launcher.parallel if isinstance(launcher, LocalConfig) else 1
     speeds: dict[Any, Speed] = {}
-    for model in dict.fromkeys(model for needed in work.values() for model in needed.models):
+    for model in dict.fromkeys(model for of_run in work.values() for model in of_run.models):
         say(f"timing network {len(speeds) + 1}")
         speeds[model] = measure_speed(model, max(cores() // parallel, 1))
     lines = [f"{'artefact':<10} {'runs':>5} {'to do':>6} {'hours':>9} {'disk GB':>8}"]
     for artefact in chosen:
-        cost = price(distinct(wanted[artefact.name]), finished, work, speeds, parallel)
+        cost = price(distinct(runs_of[artefact.name]), finished, work, speeds, parallel)
         lines.append(_line(artefact.name, cost))
     lines.append(_line("together", price(runs, finished, work, speeds, parallel)))
     lines.append("Runs that artefacts share are done once.")
@@ -58,15 +52,15 @@ def estimate(
             f"Hours: {parallel} at once on this machine, by images per second measured just now",
             "(training, answering; millions of numbers):",
         ]
-    if speeds and busy:
-        lines.append("(other work was running on this machine: it may well be faster)")
+        if busy:
+            lines.append("(other work was running on this machine: it may well be faster)")
     for model, speed in speeds.items():
         lines.append(
             f"  {_model_name(model.section):<40} {model.size} px  {speed.train:>9,.1f} "
             f"{speed.forward:>9,.1f}  {speed.parameters / 1e6:.2f}"
         )
     if each_run:
-        places = {state.wanted.job: state.path for state in states}
+        places = {state.run.job: state.path for state in states}
         for run in runs:
             done = "done " if run.job in finished else "to do"
             lines.append(f"{done}  {command_of(run, places, root)}")

@@ -43,23 +43,18 @@ def write_record(
     done: Done,
     overrides: Sequence[str],
 ) -> Reproduction:
-    """Write what is planned, and where it is, beside the runs; return it.
+    """Write which runs artefacts need, and where they are, beside the runs; return it.
 
-    Args:
-        chosen: the artefacts that it is for.
-        study: makes their runs.
-        root: where runs are.
-        done: how the runs ended that were looked at just now.
-        overrides: the user's.
+    `done` says how the runs ended that were looked at just now; the overrides are the user's.
     """
     runs: dict[Any, list[str]] = {}  # what each feeds
     for artefact in chosen:
-        for wanted in artefact.runs(study):
-            for run in wanted.with_those_before():
+        for last in artefact.runs(study):
+            for run in last.with_those_before():
                 runs.setdefault(run, []).append(artefact.name)
     places = {job: outcome.path for job, outcome in done.items()}
-    if others := [run for run in runs if run.job not in places]:
-        places |= {other.wanted.job: other.path for other in statuses(distinct(others), root)}
+    others = distinct(run for run in runs if run.job not in places)
+    places |= {status.run.job: status.path for status in statuses(others, root)}
     expected = [
         Expected(
             subject=run.subject,

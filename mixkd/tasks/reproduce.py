@@ -45,14 +45,14 @@ def reproduce(config: ReproduceConfig) -> Reproduced:
         if place.exists() and not place.is_dir():
             raise UserError.of(key, f"got {str(place)!r}, which is a file; takes {KEYS[key]}")
     settings = launch_settings([*scale.settings.launch, *launch], root)
-    wanted = {artefact.name: artefact.runs(study) for artefact in chosen}
+    runs_of = {artefact.name: artefact.runs(study) for artefact in chosen}
     if "all" in config.artefacts:  # of those that the scale does not leave out altogether
-        chosen = [a for a in chosen if wanted[a.name] or not a.needs_runs]
+        chosen = [a for a in chosen if runs_of[a.name] or not a.needs_runs]
     if config.plan != "false":
-        return Reproduced(estimate(chosen, wanted, root, settings, config.plan == "runs"), 0)
+        return Reproduced(estimate(chosen, runs_of, root, settings, config.plan == "runs"), 0)
     name = f"reproduce-{scale.name}"
     with held(root, name, "reproduce"):
-        runs = distinct(run for runs in wanted.values() for run in runs)
+        runs = distinct(run for of_artefact in runs_of.values() for run in of_artefact)
         done = make(runs, root, name, settings)
         # Also where runs had failed before, whose status counts for more.
         is_stopped = any(outcome.state == "interrupted" for outcome in done.values())
