@@ -16,11 +16,9 @@ LEAST = 1.0  # seconds that are timed at least, after a first step that is not
 
 
 def measure_speed(model: Model, threads: int) -> Speed:
-    """Return the speed of a network with random weights, on the GPU if there is one.
+    """Return the speed of a network with random weights, on the GPU or on so many threads.
 
-    Args:
-        model: what to time; of a batch, as much as a few seconds take.
-        threads: of the CPU, as many as a job gets.
+    Of a batch it is fed as much as a few seconds take.
     """
     torch.set_num_threads(threads)
     section = NetworkConfig.model_validate(
@@ -64,16 +62,12 @@ def _batch(network: nn.Module, model: Model, device: str) -> int:
     """Return how many images a second or so answers, and no more than a batch."""
     network.eval()
     view = torch.rand(2, 3, model.size, model.size, device=device)
-    an_image = _seconds(lambda: _answer(network, view), device, least=0.0) / 2
+    answer = torch.inference_mode()(lambda: network(view))
+    an_image = _seconds(answer, device, least=0.0) / 2
     return max(2, min(model.batch, int(LEAST / max(an_image, 1e-6))))
 
 
-def _answer(network: nn.Module, view: torch.Tensor) -> None:
-    with torch.inference_mode():
-        network(view)
-
-
-def _seconds(work: Callable[[], None], device: str, least: float = LEAST) -> float:
+def _seconds(work: Callable[[], object], device: str, least: float = LEAST) -> float:
     """Return the seconds of a piece of work: the shortest, as other work on the machine adds."""
     work()
     if device == "cuda":

@@ -13,11 +13,8 @@ class StudyRun:
     """A run that an artefact needs.
 
     Attributes:
-        command: finetune, distill or evaluate.
         overrides: of its command, but for those that name other runs.
         uses: which runs come first, by the key that names them: teacher.run, network.run ...
-        subject: whose it is.
-        seed: of the network.
         kind: what it is for, training or the name of an analysis; a public network's first
             evaluation stands for its training.
     """

@@ -45,7 +45,7 @@ def test_a_shipped_scale_has_all_that_the_paper_has(name: str) -> None:
     assert (scale.name, scale.protocol) == (name, "corrected")
     assert scale.seeds == tuple(scale.settings.seeds)
     assert set(scale.settings.datasets) == set(REFERENCE.datasets)
-    assert set(scale.teachers) == set(REFERENCE.teachers)
+    assert set(scale.settings.teachers) == set(REFERENCE.teachers)
     assert load_scale(name, "parity", (5, 6)).seeds == (5, 6)
     assert load_scale(name, "parity").protocol == "parity"
 
