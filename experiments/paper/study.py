@@ -28,18 +28,18 @@ class Study:
             name: of the teacher, as the paper names it.
             method: how it is trained: erm, or mixup.
         """
-        network, seed = self.scale.teacher_overrides(dataset, name), self.scale.seeds[0]
+        network, seed = self.teacher_overrides(dataset, name), self.scale.seeds[0]
         subject = Subject(dataset, "teacher", name, method)
         if not _brings_weights(network):
             overrides = [*self.scale.training_overrides(dataset), *network, f"method={method}"]
-            return self._wanted("finetune", overrides, subject=subject, seed=seed)
-        overrides = [*_of_network(network), *self.scale.dataset_overrides(dataset)]
+            return self._run("finetune", overrides, subject=subject, seed=seed)
+        overrides = [*_of_network(network), *self.dataset_overrides(dataset)]
         overrides += [o for o in self.more.get("finetune", ()) if o.startswith("data")]
-        return self._wanted("evaluate", overrides, subject=subject, seed=seed)
+        return self._run("evaluate", overrides, subject=subject, seed=seed)
 
     def has_mixup_teacher(self, dataset: str, name: str) -> bool:
         """Return whether a teacher can be trained with mixup: not if it comes with its weights."""
-        return not _brings_weights(self.scale.teacher_overrides(dataset, name))
+        return not _brings_weights(self.teacher_overrides(dataset, name))
 
     def from_labels(self, dataset: str, method: str) -> list[StudyRun]:
         """Return the runs of a student that learns from labels alone, one a seed.
@@ -50,13 +50,13 @@ class Study:
         """
         overrides = [
             *self.scale.training_overrides(dataset),
-            *self.scale.student_overrides("network"),
+            *self.student_overrides("network"),
             *self.scale.settings.baseline,
             f"method={method}",
         ]
         subject = Subject(dataset, "student", "", method)
         return [
-            self._wanted("finetune", overrides, subject=subject, seed=seed)
+            self._run("finetune", overrides, subject=subject, seed=seed)
             for seed in self.scale.seeds
         ]
 
@@ -77,10 +77,10 @@ class Study:
             temperature: a number or sigma, as text.
             teacher_method: how the teacher was trained: erm, or mixup.
         """
-        network = self.scale.teacher_overrides(dataset, teacher)
+        network = self.teacher_overrides(dataset, teacher)
         uses: tuple[tuple[str, StudyRun], ...] = ()
         overrides = [
-            *self.scale.training_overrides(dataset), *self.scale.student_overrides("student")
+            *self.scale.training_overrides(dataset), *self.student_overrides("student")
         ]  # fmt: skip
         if _brings_weights(network):
             overrides += [o.replace("network", "teacher", 1) for o in _of_network(network)]
@@ -92,7 +92,7 @@ class Study:
         name = teacher + ("+mixup" if teacher_method == "mixup" else "")
         subject = Subject(dataset, "student", name, method, temperature)
         return [
-            self._wanted("distill", overrides, uses, subject=subject, seed=seed)
+            self._run("distill", overrides, uses, subject=subject, seed=seed)
             for seed in self.scale.seeds
         ]
 
@@ -128,7 +128,23 @@ class Study:
             subject=network.subject, seed=network.seed, kind=kind,
         )  # fmt: skip
 
-    def _wanted(
+    def dataset_overrides(self, dataset: str) -> list[str]:
+        """Return what chooses the data, for an evaluation without a run."""
+        return [word for word in self.scale.dataset(dataset).words if word.startswith("data")]
+
+    def teacher_overrides(self, dataset: str, name: str) -> list[str]:
+        """Return what a teacher's training has beside that of every training on a data set."""
+        of_data = self.scale.dataset(dataset).teachers
+        of_scale = self.scale.teacher(name)
+        return [*self.scale.settings.teaching, *of_data.get(name, of_scale.words)]
+
+    def student_overrides(self, key: str) -> list[str]:
+        """Return what a student's training has, its network under a key: network or student."""
+        student = self.scale.settings.student
+        network = [f"{key}={student.network}", *(f"{key}.{word}" for word in student.words)]
+        return [*network, *self.scale.settings.learning]
+
+    def _run(
         self,
         command: str,
         overrides: Sequence[str],

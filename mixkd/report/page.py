@@ -246,11 +246,6 @@ class _GridCell(NamedTuple):
     tone: str = ""
 
 
-class _GridRow(NamedTuple):
-    cells: list[_GridCell]
-    is_noted: bool = False
-
-
 class _Grid(NamedTuple):
     """A table of the page; with a name, it has files of that name beside the page."""
 
@@ -258,7 +253,7 @@ class _Grid(NamedTuple):
     title: str
     caption: str
     heads: Sequence[tuple[str, str]]  # text and class
-    rows: Sequence[_GridRow]
+    rows: Sequence[list[_GridCell]]
 
 
 def _grid_of(table: Table, records: Records) -> _Grid:
@@ -275,7 +270,7 @@ def _grid_of(table: Table, records: Records) -> _Grid:
             for column, kind in zip(table.columns, kinds, strict=True)
         ]
         cells[:1] = [cell._replace(note=note) for cell in cells[:1]]
-        rows.append(_GridRow(cells, bool(note)))
+        rows.append(cells)
     heads = [(column.heading, kind) for column, kind in zip(table.columns, kinds, strict=True)]
     return _Grid(table.name, table.title, table.caption, heads, rows)
 
@@ -320,8 +315,8 @@ def _runs_grid(runs: Sequence[RunRecord]) -> _Grid:
     ]
     grid = _grid_of(Table("", "Runs", f"All {len(runs)}; details below.", columns, rows), {})
     for row, run in zip(grid.rows, runs, strict=True):
-        row.cells[0] = row.cells[0]._replace(runs=[run], exact="details")
-        row.cells[1] = row.cells[1]._replace(tone="" if run.state == "finished" else "bad")
+        row[0] = row[0]._replace(runs=[run], exact="details")
+        row[1] = row[1]._replace(tone="" if run.state == "finished" else "bad")
     return grid
 
 

@@ -42,28 +42,9 @@ class Results:
         """Those of which anything is known or planned, in the order in which they were met."""
         return list(dict.fromkeys(s for s, _, _ in (*self.expected, *self.slots)))
 
-    @cached_property
-    def repeated(self) -> frozenset[str]:
-        """The data sets that stand on runs all of which another one has too."""
-        paths: dict[str, set[str]] = {}
-        for (subject, _, _), run in self.expected.items():
-            paths.setdefault(subject.dataset, set()).update([run.path] if run.path else [])
-        names = list(paths)
-        return frozenset(
-            name
-            for number, name in enumerate(names)
-            for earlier, other in enumerate(names)
-            if paths[name]
-            and (paths[name] < paths[other] or (paths[name] == paths[other] and earlier < number))
-        )
-
     def is_left_out(self, subject: Subject) -> bool:
         """Return whether the scale leaves a network out."""
         return self.reproduction is not None and self.reproduction.goes_without(subject)
-
-    def goes_without(self, subject: Subject) -> bool:
-        """Return whether a network does not count: the scale leaves it out, or it is a repeat."""
-        return self.is_left_out(subject) or subject.dataset in self.repeated
 
     def seeds(self, subject: Subject, kind: str = "training") -> list[int]:
         """Return the seeds of which there is a finished run."""

@@ -104,28 +104,25 @@ class Table:
 
     def csv(self) -> str:
         """Return the table as CSV with every digit, spreads as `<name>_sd`, and the runs."""
-        columns = [(c, [row.get(c.name) for row in self.rows]) for c in self.columns]
-        numbers = [(c.name, v) for c, vs in columns for v in vs if isinstance(v, Number)]
-        spread = {name for name, number in numbers if number.spread is not None}
-        runs = any(number.runs for _, number in numbers)
-        names = []
-        for column in self.columns:
-            names += [column.name, *([f"{column.name}_sd"] if column.name in spread else [])]
-        text = io.StringIO()
-        writer = csv.DictWriter(text, [*names, *(["runs"] if runs else [])], lineterminator="\n")
-        writer.writeheader()
+        lines: list[dict[str, object]] = []
         for row in self.rows:
             line: dict[str, object] = {}
-            directories: dict[str, None] = {}
+            runs: dict[str, None] = {}
             for column in self.columns:
                 value = row.get(column.name)
                 if isinstance(value, Number):
-                    directories |= dict.fromkeys(value.runs)
+                    runs |= dict.fromkeys(value.runs)
                     if value.spread is not None:
                         line[f"{column.name}_sd"] = value.spread
                     value = value.value
                 line[column.name] = "" if value is None else _inert(value)
-            writer.writerow(line | ({"runs": _inert(";".join(directories))} if runs else {}))
+            lines.append(line | ({"runs": _inert(";".join(runs))} if runs else {}))
+        used = {column.name for column in self.columns}.union(*lines)
+        names = [name for c in self.columns for name in (c.name, f"{c.name}_sd")] + ["runs"]
+        text = io.StringIO()
+        writer = csv.DictWriter(text, [name for name in names if name in used], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(lines)
         return text.getvalue()
 
     def latex(self) -> str:
@@ -137,7 +134,7 @@ class Table:
             for row in self.rows
         ]
         # What stands after a row's end in brackets would be its height.
-        body = "\n".join(f"{{}}{line}" if line[0] in "[*" else line for line in lines)
+        body = "".join(f"{{}}{line}\n" if line[0] in "[*" else f"{line}\n" for line in lines)
         return rf"""% \usepackage{{booktabs}}
 \begin{{table}}
 \caption{{{escaped(f"{self.title}. {self.caption}")}}}
@@ -146,8 +143,7 @@ class Table:
 \toprule
 {head} \\
 \midrule
-{body}
-\bottomrule
+{body}\bottomrule
 \end{{tabular}}
 \end{{table}}
 """

@@ -128,10 +128,6 @@ class Scale:
         self._refuse_without("datasets", name)
         return self.settings.datasets[name]
 
-    def dataset_overrides(self, dataset: str) -> Overrides:
-        """Return what chooses the data, for an evaluation without a run."""
-        return [word for word in self.dataset(dataset).words if word.startswith("data")]
-
     def leaves_out(self, subject: Subject) -> bool:
         """Return whether the scale goes without the runs of a network."""
         return any(left.holds(subject) for left in self.settings.leaves_out)
@@ -140,17 +136,10 @@ class Scale:
         """Return what every training on a data set has."""
         return [f"protocol={self.protocol}", *self.dataset(dataset).words]
 
-    def teacher_overrides(self, dataset: str, name: str) -> Overrides:
-        """Return what a teacher's training has beyond that."""
-        of_data = self.dataset(dataset).teachers
+    def teacher(self, name: str) -> Teacher:
+        """Return what stands for one of the paper's teachers."""
         self._refuse_without("teachers", name)
-        return [*self.settings.teaching, *of_data.get(name, self.settings.teachers[name].words)]
-
-    def student_overrides(self, key: str) -> Overrides:
-        """Return what a student's training has, its network under a key: network or student."""
-        student = self.settings.student
-        network = [f"{key}={student.network}", *(f"{key}.{word}" for word in student.words)]
-        return [*network, *self.settings.learning]
+        return self.settings.teachers[name]
 
     def _refuse_without(self, section: str, name: str) -> None:
         names = getattr(self.settings, section)

@@ -11,8 +11,8 @@ from mixkd.launchers.sweep import held, worst
 from mixkd.report.plan import made_folder
 from mixkd.reproduction.artefact import load_artefact
 from mixkd.reproduction.carry_out import distinct, make
-from mixkd.reproduction.estimate import estimate
 from mixkd.reproduction.overrides import LAUNCH, by_command, launch_settings, trusted
+from mixkd.reproduction.price import estimate
 from mixkd.reproduction.record import with_earlier, write_record
 from mixkd.reproduction.scale import load_scale
 from mixkd.reproduction.study import Study

@@ -151,7 +151,7 @@ def _timed_shortly(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Time networks for a moment on one thread; leave other tests their threads."""
     threads = torch.get_num_threads()
     monkeypatch.setattr(speed, "_seconds", partial(speed._seconds, least=0.02))
-    monkeypatch.setattr("mixkd.reproduction.estimate.cores", lambda: 1)
+    monkeypatch.setattr("mixkd.reproduction.price.cores", lambda: 1)
     yield
     torch.set_num_threads(threads)
 
