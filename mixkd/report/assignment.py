@@ -81,8 +81,8 @@ def _misfit(run: FoundRun, slot: Slot, dataset: str, training: FoundRun | None) 
         trained = training.fingerprint("weights") or training.fingerprint("network")
         if trained != run.fingerprint("network"):
             return "measured other weights than those of the row"
-        asked = run.fingerprint("teacher")
-        if asked not in ("", training.fingerprint("teacher")):
+        teacher = run.fingerprint("teacher")
+        if teacher not in ("", training.fingerprint("teacher")):
             return "asked another teacher than that of the row"
     return ""
 

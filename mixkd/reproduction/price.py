@@ -162,8 +162,8 @@ class _Composed:
         forward = [(network, float(self.test + self.val))]
         sizes = {"train": self.train, "val": self.val, "test": self.test}
         for section in _analyses(self.cfg):
-            asked = [network, *(others if section.asks_others else ())]
-            forward += [(model, section.forward_images(sizes)) for model in asked]
+            networks = [network, *(others if section.asks_others else ())]
+            forward += [(model, section.forward_images(sizes)) for model in networks]
         return Work(None, tuple(forward))
 
 

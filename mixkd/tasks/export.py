@@ -80,14 +80,14 @@ def export(cfg: ExportConfig) -> str:
         else:
             save = {"onnx": save_onnx, "torch": save_torch}[cfg.format]
             ask = save(Program(network, views).eval(), views, folder, about(saved))
-        asked = "seeded noise" if images is None else f"{len(images)} test images"
+        compared_on = "seeded noise" if images is None else f"{len(images)} test images"
         if images is None:
             images = torch.rand(COMPARED, 3, *views, generator=torch.Generator().manual_seed(0))
         apart, scale = difference(network, ask, [images[:1], images[1:]])
         if not apart <= TOLERANCE * max(scale, 1):
             raise UserError.of(
                 "format",
-                f"the logits of {cfg.format} differ by {apart:.2g} from the network's on {asked}, "
+                f"the logits of {cfg.format} differ by {apart:.2g} from the network's on {compared_on}, "
                 f"whose largest is {scale:.3g}; takes {TOLERANCE:g} of that at most. Nothing was "
                 "written",
             )
@@ -103,7 +103,7 @@ def export(cfg: ExportConfig) -> str:
             provenance=provenance,
             difference=apart,
             scale=scale,
-            images=asked,
+            images=compared_on,
             figure=figure is not None,
             ledger=claims is not None,
             license=cfg.license,
@@ -111,7 +111,9 @@ def export(cfg: ExportConfig) -> str:
         )
         write_text(folder / "README.md", card(facts))
     lines = [f"{out}: {', '.join(sorted(path.name for path in out.iterdir()))}"]
-    lines.append(f"logits differ by at most {apart:.2g} on {asked}; the largest is {scale:.3g}")
+    lines.append(
+        f"logits differ by at most {apart:.2g} on {compared_on}; the largest is {scale:.3g}"
+    )
     if cfg.format == "safetensors":
         loaders = "timm and mixkd" if facts.by_timm else "mixkd; timm has none such"
         lines.append(f"loads in {loaders}")

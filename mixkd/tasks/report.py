@@ -59,12 +59,9 @@ def _latest(plans: Sequence[Path], tells: bool) -> Reproduction | None:
 
 
 def write_report(root: Path, reproduction: Reproduction | None, out: Path) -> str:
-    """Write tables, figures, claims and index.html; return a few lines on them.
+    """Write tables, figures, claims and index.html of a folder of runs; return a few lines on them.
 
-    Args:
-        root: a folder of runs.
-        reproduction: what has been planned there; None: what its runs are is read from them.
-        out: where to write.
+    Without a reproduction that planned them, what the runs are is read from their configurations.
     """
     paper = experiment("paper.report")
     results = read_results(root, reproduction, paper.teachers())
