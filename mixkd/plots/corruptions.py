@@ -17,10 +17,10 @@ def corruptions_figure(rows: Sequence[Mapping[str, Any]], column: str, label: st
     figure, panels = panel_grid(len(names), columns, 2.1, 2.0)
     for axes, name in zip(panels, names, strict=True):
         for k, network in enumerate(networks):
-            of_network = [r for r in rows if r["network"] == network and r["severity"] != "mean"]
-            at = {
-                r["severity"]: r[column] for r in of_network if r["corruption"] in (name, "clean")
-            }
+            of_curve = [
+                r for r in rows if r["network"] == network and r["corruption"] in (name, "clean")
+            ]
+            at = {r["severity"]: r[column] for r in of_curve if r["severity"] != "mean"}
             order = sorted(at)
             axes.plot(
                 order, [at[s] for s in order], label=network, color=colour_of(k),

@@ -58,7 +58,7 @@ def write_section(
 def networks_table(results: Results, about: str) -> Table:
     """Return the calibration of every network on the test images, a row a network."""
     metrics = {column.name: f"test/{column.name}" for column in COLUMNS[1:]}
-    rows = _rows(results, results.subjects, metrics)
+    rows = _rows(results, results.subjects, metrics, "training")
     caption = f"{about} On test images. ±: standard deviation over seeds.".strip()
     return Table("networks", "Every network", caption, [*COLUMNS, SEEDS, NOTES], rows)
 
@@ -80,10 +80,7 @@ def analysis_tables(results: Results) -> Iterator[Table]:
 
 
 def _rows(
-    results: Results,
-    subjects: Sequence[Subject],
-    metrics: Mapping[str, str],
-    kind: str = "training",
+    results: Results, subjects: Sequence[Subject], metrics: Mapping[str, str], kind: str
 ) -> list[dict[str, Value]]:
     """Return a row a network, with its metrics under the names of their columns."""
     return [

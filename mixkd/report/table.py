@@ -203,8 +203,6 @@ COLUMNS = (
     Column("nll", "NLL (nats)"),
     Column("brier", "Brier"),
 )
-
-
 NOTES = Column("notes", "Notes")
 SEEDS = Column("seeds", "Seeds", digits=0)
 

@@ -234,9 +234,12 @@ def estimate(
         if busy:
             lines.append("(other work was running on this machine: it may well be faster)")
     for model, speed in speeds.items():
+        network = yaml.safe_load(model.section)
+        args = "".join(f" {key}={value}" for key, value in (network.get("args") or {}).items())
+        name = f"{network.get('name') or network.get('factory')}{args}"
         lines.append(
-            f"  {_model_name(model.section):<40} {model.size} px  {speed.train:>9,.1f} "
-            f"{speed.forward:>9,.1f}  {speed.parameters / 1e6:.2f}"
+            f"  {name:<40} {model.size} px  "
+            f"{speed.train:>9,.1f} {speed.forward:>9,.1f}  {speed.parameters / 1e6:.2f}"
         )
     if each_run:
         places = {state.run.job: state.path for state in states}
@@ -248,12 +251,6 @@ def estimate(
 
 def _line(name: str, cost: Price) -> str:
     return f"{name:<10} {cost.runs:>5} {cost.missing:>6} {cost.hours:>9.2f} {cost.disk:>8.2f}"
-
-
-def _model_name(section: str) -> str:
-    network = yaml.safe_load(section)
-    args = "".join(f" {key}={value}" for key, value in (network.get("args") or {}).items())
-    return f"{network.get('name') or network.get('factory')}{args}"
 
 
 def _composed(run: StudyRun) -> dict[str, Any]:

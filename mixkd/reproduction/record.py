@@ -31,8 +31,8 @@ def with_earlier(
     path = manifest(root, study.scale.name)
     if path.is_file():
         before = Reproduction.read(path)
-        same = before.settings == _settings(study.scale, overrides)
-        names |= set(before.artefacts) if same else set()
+        if before.settings == _settings(study.scale, overrides):
+            names |= {*before.artefacts}
     return [load_artefact(name) for name in artefacts() if name in names]
 
 
@@ -67,10 +67,8 @@ def write_record(
         for run, names in runs.items()
     ]
     scale = study.scale
-    data = {
-        name: _data_name(scale, name, study.more.get("finetune", ()))
-        for name in scale.settings.datasets
-    }
+    more = study.more.get("finetune", ())
+    data = {name: _data_name(scale, name, more) for name in scale.settings.datasets}
     record = Reproduction(
         scale=scale.name,
         protocol=scale.protocol,

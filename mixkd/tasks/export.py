@@ -80,14 +80,14 @@ def export(cfg: ExportConfig) -> str:
         else:
             save = {"onnx": save_onnx, "torch": save_torch}[cfg.format]
             ask = save(Program(network, views).eval(), views, folder, about(saved))
-        compared_on = "seeded noise" if images is None else f"{len(images)} test images"
+        inputs = "seeded noise" if images is None else f"{len(images)} test images"
         if images is None:
             images = torch.rand(COMPARED, 3, *views, generator=torch.Generator().manual_seed(0))
         apart, scale = difference(network, ask, [images[:1], images[1:]])
         if not apart <= TOLERANCE * max(scale, 1):
             raise UserError.of(
                 "format",
-                f"the logits of {cfg.format} differ by {apart:.2g} from the network's on {compared_on}, "
+                f"the logits of {cfg.format} differ by {apart:.2g} from the network's on {inputs}, "
                 f"whose largest is {scale:.3g}; takes {TOLERANCE:g} of that at most. Nothing was "
                 "written",
             )
@@ -103,7 +103,7 @@ def export(cfg: ExportConfig) -> str:
             provenance=provenance,
             difference=apart,
             scale=scale,
-            images=compared_on,
+            images=inputs,
             figure=figure is not None,
             ledger=claims is not None,
             license=cfg.license,
@@ -111,9 +111,7 @@ def export(cfg: ExportConfig) -> str:
         )
         write_text(folder / "README.md", card(facts))
     lines = [f"{out}: {', '.join(sorted(path.name for path in out.iterdir()))}"]
-    lines.append(
-        f"logits differ by at most {apart:.2g} on {compared_on}; the largest is {scale:.3g}"
-    )
+    lines.append(f"logits differ by at most {apart:.2g} on {inputs}; the largest is {scale:.3g}")
     if cfg.format == "safetensors":
         loaders = "timm and mixkd" if facts.by_timm else "mixkd; timm has none such"
         lines.append(f"loads in {loaders}")
@@ -164,7 +162,8 @@ def _images(
     Raises:
         UserError: if the data are not, and nothing else says how large views are.
     """
-    data, missing = cfg.data.model_copy(update={"download": False}), ""
+    data = cfg.data.model_copy(update={"download": False})
+    missing = "they have other classes"
     try:
         splits = load_splits(data)
         if list(splits.classes) == classes:
@@ -174,7 +173,6 @@ def _images(
                 test.pixels[torch.from_numpy(at)] if isinstance(test, Images) else test.read(at)
             )
             return views.shape, views.evaluation(pixels)
-        missing = "they have other classes"
     except (UserError, OSError) as error:
         missing = error.problems[0].text if isinstance(error, UserError) else str(error)
     size = data.size or input_size
