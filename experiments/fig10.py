@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from mixkd.report.cells import Subject
 from mixkd.report.sections import Drawing
 from mixkd.report.table import NOTES, Column, Number, Table, Value
-from mixkd.reproduction.study import Study, Wanted
+from mixkd.reproduction.study import StudyRun
 
 from .paper.comparison import Comparison
 from .paper.figures.scatter import Points, scatter_figure
 from .paper.runs import beside_teacher
+from .paper.study import Study
 
 DATASET = "cifar100"
 TEACHERS = ("convnext_large", "vit_b16", "resnet152v2", "convnext_tiny")
@@ -32,7 +33,7 @@ METRICS = (
 )
 
 
-def runs(study: Study) -> Iterator[Wanted]:
+def runs(study: Study) -> Iterator[StudyRun]:
     """Yield the runs: teachers, and students of the first seed, each asked between images."""
     trained = [study.teacher(DATASET, teacher) for teacher in TEACHERS]
     trained += [study.from_labels(DATASET, method)[0] for method in ("erm", "mixup")]

@@ -25,9 +25,10 @@ from mixkd.plots.style import COLOURS
 from mixkd.report.sections import Drawing
 from mixkd.report.table import Column, Table, Value
 from mixkd.reproduction.scale import Scale
-from mixkd.reproduction.study import Study, Wanted
+from mixkd.reproduction.study import StudyRun
 
 from .paper.comparison import Comparison
+from .paper.study import Study
 
 if TYPE_CHECKING:
     from mixkd.data.splits import Splits
@@ -39,7 +40,7 @@ ARRAYS = ("epochs", "points", "labels", "teacher", *METHODS)  # that are kept
 SIDE = 300  # points of the plane, each way
 
 
-def runs(study: Study) -> list[Wanted]:
+def runs(study: Study) -> list[StudyRun]:
     """Return nothing: the toy networks are no runs."""
     return []
 

@@ -8,16 +8,17 @@ from collections.abc import Iterator
 from mixkd.report.cells import Subject
 from mixkd.report.sections import Drawing
 from mixkd.report.table import NOTES, Column, Table, Value
-from mixkd.reproduction.study import Study, Wanted
+from mixkd.reproduction.study import StudyRun
 
 from .paper.comparison import Comparison, pair_of_columns
 from .paper.figures.calibration_curves import Pair, calibration_curves_figure
+from .paper.study import Study
 
 DATASET = "cifar100"
 TEACHERS = ("convnext_large", "resnet152v2", "convnext_tiny", "vit_b16")
 
 
-def runs(study: Study) -> Iterator[Wanted]:
+def runs(study: Study) -> Iterator[StudyRun]:
     """Yield the runs."""
     for teacher in TEACHERS:
         yield study.teacher(DATASET, teacher)

@@ -11,9 +11,10 @@ from mixkd.plots.vicinal import vicinal_figure
 from mixkd.report.cells import Subject
 from mixkd.report.sections import Drawing
 from mixkd.report.table import NOTES, Column, Table, Value
-from mixkd.reproduction.study import Study, Wanted
+from mixkd.reproduction.study import StudyRun
 
 from .paper.comparison import Comparison
+from .paper.study import Study
 
 DATASET = "cifar100"
 TEACHERS = ("resnet152v2", "convnext_large", "convnext_tiny", "vit_b16")
@@ -26,7 +27,7 @@ COLUMNS = (
 )
 
 
-def runs(study: Study) -> Iterator[Wanted]:
+def runs(study: Study) -> Iterator[StudyRun]:
     """Yield the runs."""
     for teacher in TEACHERS:
         trained = study.teacher(DATASET, teacher)

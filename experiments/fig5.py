@@ -12,7 +12,7 @@ from statistics import mean
 from mixkd.report.cells import Cell, Subject
 from mixkd.report.sections import Drawing
 from mixkd.report.table import NOTES, SEEDS, Column, Table, Value
-from mixkd.reproduction.study import Study, Wanted
+from mixkd.reproduction.study import StudyRun
 
 from . import table6
 from .paper.comparison import Comparison, pair_of_columns
@@ -21,6 +21,7 @@ from .paper.figures.linearity_gain import (
     linearity_gain_errors,
     linearity_gain_figure,
 )
+from .paper.study import Study
 
 DATASET = "cifar100"
 METRIC = "vicinal/train/delta_lin_peak"
@@ -28,7 +29,7 @@ MEAN = "vicinal/train/delta_lin_global"
 UNBIASED = {"halfway": "Gain at λ = 0.5", "mean": "Mean gain over λ"}  # that no noise makes larger
 
 
-def runs(study: Study) -> Iterator[Wanted]:
+def runs(study: Study) -> Iterator[StudyRun]:
     """Yield the runs: those of Table 6."""
     yield from table6.runs(study)
 

@@ -13,16 +13,17 @@ from mixkd.data.corruption_names import PAPER
 from mixkd.report.cells import Subject
 from mixkd.report.sections import Drawing
 from mixkd.report.table import NOTES, SEEDS, Column, Table, Value
-from mixkd.reproduction.study import Study, Wanted, for_seed
+from mixkd.reproduction.study import StudyRun
 
 from .paper.comparison import Comparison, pair_of_columns
 from .paper.figures.corruption_gains import Gain, corruption_gains_figure
+from .paper.study import Study, for_seed
 
 DATASET = "cifar100"
 TEACHERS = ("convnext_large", "vit_b16", "resnet152v2", "convnext_tiny")
 
 
-def runs(study: Study) -> Iterator[Wanted]:
+def runs(study: Study) -> Iterator[StudyRun]:
     """Yield the runs: those of Table 7."""
     plain = study.from_labels(DATASET, "erm")
     for teacher in TEACHERS:

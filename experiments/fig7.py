@@ -9,17 +9,18 @@ from collections.abc import Iterator
 from mixkd.report.cells import Subject
 from mixkd.report.sections import Drawing
 from mixkd.report.table import Table
-from mixkd.reproduction.study import Study, Wanted
+from mixkd.reproduction.study import StudyRun
 
 from .paper.comparison import Comparison
 from .paper.features import feature_parts
+from .paper.study import Study
 
 DATASET = "cifar100"
 TEACHERS = ("convnext_large", "convnext_tiny", "resnet152v2")
 METHODS = ("erm", "mixup")
 
 
-def runs(study: Study) -> Iterator[Wanted]:
+def runs(study: Study) -> Iterator[StudyRun]:
     """Yield the runs: of the students, those of the first seed."""
     for method in METHODS:
         for teacher in TEACHERS:

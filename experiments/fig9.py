@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from mixkd.report.cells import Subject
 from mixkd.report.sections import Drawing
 from mixkd.report.table import NOTES, SEEDS, Column, Table, Value
-from mixkd.reproduction.study import Study, Wanted
+from mixkd.reproduction.study import StudyRun
 
 from .paper.comparison import Comparison, pair_of_columns
 from .paper.figures.accuracy_curves import accuracy_curves_figure
+from .paper.study import Study
 
 DATASET = "cifar100"
 TEACHERS = ("convnext_tiny", "resnet152v2", "vit_b16", "convnext_large")
@@ -23,7 +24,7 @@ SETTINGS = (
 )
 
 
-def runs(study: Study) -> Iterator[Wanted]:
+def runs(study: Study) -> Iterator[StudyRun]:
     """Yield the runs: the students of Table 1."""
     for teacher in TEACHERS:
         for _, method, temperature in SETTINGS:

@@ -9,16 +9,17 @@ from collections.abc import Iterator
 
 from mixkd.report.cells import Subject
 from mixkd.report.table import Column, Table
-from mixkd.reproduction.study import Study, Wanted
+from mixkd.reproduction.study import StudyRun
 
 from .paper.comparison import PAIRED, Comparison, calibration_table, paired_table
+from .paper.study import Study
 
 DATASET = "cifar100"
 TEACHERS = ("convnext_large", "vit_b16", "resnet152v2", "convnext_tiny")
 TEMPERATURES = ("2", "4", "6", "8", "10", "sigma")
 
 
-def runs(study: Study) -> Iterator[Wanted]:
+def runs(study: Study) -> Iterator[StudyRun]:
     """Yield the runs."""
     for method in ("erm", "mixup"):
         yield from study.from_labels(DATASET, method)

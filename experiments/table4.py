@@ -11,15 +11,16 @@ the baseline is trained as the students are.
 from collections.abc import Iterator
 
 from mixkd.report.table import Table
-from mixkd.reproduction.study import Study, Wanted
+from mixkd.reproduction.study import StudyRun
 
 from .paper.comparison import Comparison
 from .paper.students import runs_of_students, tables_of_students
+from .paper.study import Study
 
 DATASET = "imagenet"
 
 
-def runs(study: Study) -> Iterator[Wanted]:
+def runs(study: Study) -> Iterator[StudyRun]:
     """Yield the runs."""
     yield from runs_of_students(study, DATASET)
 

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 
 from mixkd.report.cells import Subject
 from mixkd.report.table import NOTES, Column, Table, Value
-from mixkd.reproduction.study import Study, Wanted
+from mixkd.reproduction.study import StudyRun
 
 from .paper.comparison import Comparison, pair_of_columns
+from .paper.study import Study
 
 DATASET = "cifar100"
 TEACHERS = ("convnext_large", "vit_b16", "resnet152v2", "convnext_tiny")
@@ -27,7 +28,7 @@ MORE = {
 }
 
 
-def runs(study: Study) -> Iterator[Wanted]:
+def runs(study: Study) -> Iterator[StudyRun]:
     """Yield the runs."""
     for teacher in TEACHERS:
         trained = study.teacher(DATASET, teacher)

@@ -12,10 +12,11 @@ from collections.abc import Iterator
 
 from mixkd.report.cells import Subject
 from mixkd.report.table import NOTES, SEEDS, Column, Table, Value
-from mixkd.reproduction.study import Study, Wanted
+from mixkd.reproduction.study import StudyRun
 
 from .paper.comparison import Comparison, pair_of_columns
 from .paper.runs import beside_teacher
+from .paper.study import Study
 
 DATASET = "cifar100"
 TEACHERS = ("resnet152v2", "convnext_large", "vit_b16", "convnext_tiny")
@@ -50,7 +51,7 @@ STANDARD_ERRORS = (
 )
 
 
-def runs(study: Study) -> Iterator[Wanted]:
+def runs(study: Study) -> Iterator[StudyRun]:
     """Yield the runs."""
     yield from study.from_labels(DATASET, "erm")
     for teacher in TEACHERS:

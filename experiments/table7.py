@@ -10,16 +10,17 @@ from collections.abc import Iterator
 from mixkd.data.corruption_names import PAPER
 from mixkd.report.cells import Subject
 from mixkd.report.table import NOTES, SEEDS, Column, Table, Value
-from mixkd.reproduction.study import Study, Wanted, for_seed
+from mixkd.reproduction.study import StudyRun
 
 from .paper.comparison import Comparison, pair_of_columns
+from .paper.study import Study, for_seed
 
 DATASET = "cifar100"
 TEACHERS = ("convnext_large", "vit_b16", "resnet152v2", "convnext_tiny")
 SEVERITIES = (1, 2, 3, 4, 5)
 
 
-def runs(study: Study) -> Iterator[Wanted]:
+def runs(study: Study) -> Iterator[StudyRun]:
     """Yield the runs."""
     plain = study.from_labels(DATASET, "erm")
     for baseline in plain:

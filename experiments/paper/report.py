@@ -3,11 +3,12 @@
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
 from mixkd.config.shipped import artefacts
+from mixkd.report.cells import Subject
 from mixkd.report.page import ClaimRecord, Finding, ReportSection
 from mixkd.report.plan import Reproduction
 from mixkd.report.results import Results, title
@@ -60,8 +61,10 @@ def write_paper(results: Results, made: Path, out: Path) -> PaperReport:
     chosen = [n for n in artefacts() if reproduction is None or n in reproduction.artefacts]
     sections = [_section(load_artefact(name), results, made, out) for name in chosen]
     # Numbers of runs that have faults decide nothing, and those of one run count once.
-    sound = {k: v for k, v in results.sound_cells.items() if k.dataset not in results.repeated}
-    judged = judge(reference(), sound, _stand_ins(reproduction), results.goes_without)
+    repeated = repeated_datasets(results)
+    sound = {k: v for k, v in results.sound_cells.items() if k.dataset not in repeated}
+    without = partial(goes_without, results, repeated)
+    judged = judge(reference(), sound, _stand_ins(reproduction), without)
     ledger_table(judged, reproduction.about if reproduction else "").write(out)
     claims = [_claim(f"C{number}", one) for number, one in enumerate(judged, start=1)]
     verdicts = Counter(one.measured.verdict for one in judged)
@@ -72,6 +75,26 @@ def write_paper(results: Results, made: Path, out: Path) -> PaperReport:
         CAPTION,
         f"claims, by what was measured: {counts}",
     )
+
+
+def repeated_datasets(results: Results) -> frozenset[str]:
+    """Return the data sets that stand on runs all of which another one has too."""
+    paths: dict[str, set[str]] = {}
+    for (subject, _, _), run in results.expected.items():
+        paths.setdefault(subject.dataset, set()).update([run.path] if run.path else [])
+    names = list(paths)
+    return frozenset(
+        name
+        for number, name in enumerate(names)
+        for earlier, other in enumerate(names)
+        if paths[name]
+        and (paths[name] < paths[other] or (paths[name] == paths[other] and earlier < number))
+    )
+
+
+def goes_without(results: Results, repeated: frozenset[str], subject: Subject) -> bool:
+    """Return whether a network does not count: the scale leaves it out, or its data repeat."""
+    return results.is_left_out(subject) or subject.dataset in repeated
 
 
 def intro(reproduction: Reproduction) -> str:

@@ -1,9 +1,11 @@
 """Runs that several artefacts need."""
 
-from mixkd.reproduction.study import Study, Wanted, for_seed
+from mixkd.reproduction.study import StudyRun
+
+from .study import Study, for_seed
 
 
-def beside_teacher(study: Study, dataset: str, teacher: str) -> list[Wanted]:
+def beside_teacher(study: Study, dataset: str, teacher: str) -> list[StudyRun]:
     """Return vicinal analyses of mixup students at T = 2, one a seed.
 
     Each is asked beside its teacher, and beside the students of its seed that learned from labels

@@ -4,14 +4,15 @@ from collections.abc import Iterator, Sequence
 
 from mixkd.report.cells import Subject
 from mixkd.report.table import Column, Table
-from mixkd.reproduction.study import Study, Wanted
+from mixkd.reproduction.study import StudyRun
 
 from .comparison import PAIRED, Comparison, calibration_table, paired_table
+from .study import Study
 
 TEACHERS = ("convnext_large", "vit_b16", "resnet152v2", "convnext_tiny")
 
 
-def runs_of_students(study: Study, dataset: str) -> Iterator[Wanted]:
+def runs_of_students(study: Study, dataset: str) -> Iterator[StudyRun]:
     """Yield the runs of the teachers, of their students, and of the baseline on a data set."""
     for teacher in TEACHERS:
         yield study.teacher(dataset, teacher)

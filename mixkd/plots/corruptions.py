@@ -9,13 +9,7 @@ from mixkd.plots.style import add_legend, colour_of, handles_of, marker_of, open
 
 
 def corruptions_figure(rows: Sequence[Mapping[str, Any]], column: str, label: str) -> Figure:
-    """Return curves of a metric over severity; 0 is the clean image.
-
-    Args:
-        rows: of corruptions.csv.
-        column: which metric.
-        label: what the metric is called, with its unit.
-    """
+    """Return curves of a column of corruptions.csv over severity; 0 is the clean image."""
     names = list(dict.fromkeys(r["corruption"] for r in rows if r["severity"] in range(1, 6)))
     networks = list(dict.fromkeys(row["network"] for row in rows))
     top = 1.05 * max(float(row[column]) for row in rows) or 1.0
@@ -23,10 +17,10 @@ def corruptions_figure(rows: Sequence[Mapping[str, Any]], column: str, label: st
     figure, panels = panel_grid(len(names), columns, 2.1, 2.0)
     for axes, name in zip(panels, names, strict=True):
         for k, network in enumerate(networks):
-            of_network = [r for r in rows if r["network"] == network and r["severity"] != "mean"]
-            at = {
-                r["severity"]: r[column] for r in of_network if r["corruption"] in (name, "clean")
-            }
+            of_curve = [
+                r for r in rows if r["network"] == network and r["corruption"] in (name, "clean")
+            ]
+            at = {r["severity"]: r[column] for r in of_curve if r["severity"] != "mean"}
             order = sorted(at)
             axes.plot(
                 order, [at[s] for s in order], label=network, color=colour_of(k),

@@ -16,8 +16,7 @@ def features_figure(
 
     Args:
         tsne: float, shape [n, 2].
-        label: int64, shape [n], positions in `names`.
-        names: of the classes.
+        label: int64, shape [n], positions in `names`, those of the classes.
         v_measure: of the clusters of the features, for the title.
     """
     figure, axes = one_panel(4.8, 4.2)

@@ -50,14 +50,9 @@ class PlainFigure(Figure):
 def panel_grid(
     count: int, columns: int, width: float, height: float, share: bool = True
 ) -> tuple[Figure, list[Axes]]:
-    """Return a figure and its panels, row by row.
+    """Return a figure and its panels, row by row, each of a width and height in inches.
 
-    Args:
-        count: of panels.
-        columns: at most so many panels a row.
-        width: of a panel, in inches.
-        height: of a panel, in inches.
-        share: whether the panels have the same axes.
+    A row has at most `columns` panels; `share` gives all the same axes.
     """
     columns = max(1, min(count, columns))
     lines = max(1, math.ceil(count / columns))
@@ -95,12 +90,9 @@ def not_measured(axes: Axes) -> None:
 
 
 def add_legend(figure: Figure, handles: Mapping[str, Any], below: bool = False) -> None:
-    """Add a legend outside the panels, in as many columns as the figure is wide.
+    """Add a legend above or below the panels, in as many columns as the figure has room for.
 
-    Args:
-        figure: with constrained layout.
-        handles: label -> what it stands for.
-        below: the panels rather than above them.
+    `handles` maps a label to what it stands for; the figure's layout is constrained.
     """
     if not handles:
         return
@@ -120,10 +112,9 @@ def add_legend(figure: Figure, handles: Mapping[str, Any], below: bool = False) 
 
 def save_figure(figure: Figure, stem: Path) -> None:
     """Write a figure as `stem`.png and `stem`.svg: the same bytes for the same figure."""
-    dateless: dict[str, dict[str, Any]] = {"png": {}, "svg": {"Date": None}}
-    for suffix, metadata in dateless.items():
+    for suffix in ("png", "svg"):
         with (
             replacing(stem.parent / f"{stem.name}.{suffix}") as temporary,
             rc_context({"svg.hashsalt": "mixkd"}),  # else ids are random
         ):
-            figure.savefig(temporary, dpi=150, metadata=metadata)
+            figure.savefig(temporary, dpi=150, metadata={"Date": None} if suffix == "svg" else {})

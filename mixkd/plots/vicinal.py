@@ -27,20 +27,18 @@ def vicinal_figure(
             has no curve, and keeps its colour.
         stacked: one above the other, in place of side by side.
     """
-    size = (4.8, 6.8) if stacked else (9.6, 3.2)
+    size, (lines, columns) = ((4.8, 6.8), (3, 1)) if stacked else ((9.6, 3.2), (1, 3))
     figure = PlainFigure(figsize=size, layout="constrained")
-    panels = figure.subplots(
-        *((3, 1) if stacked else (1, 3)), squeeze=False, sharex=stacked
-    ).flatten()
+    panels = figure.subplots(lines, columns, squeeze=False, sharex=stacked).flatten()
     for axes, (quantity, label) in zip(panels, PANELS, strict=True):
-        for number, (name, lines) in enumerate(rows.items()):
+        for number, (name, of_network) in enumerate(rows.items()):
             style = line_style(number)
-            lam, y = column(lines, "lam"), column(lines, quantity)
+            lam, y = column(of_network, "lam"), column(of_network, quantity)
             if not any(math.isfinite(value) for value in y):
                 continue
             axes.plot(lam, y, label=name, **style)
-            if f"{quantity}_se" in lines[0]:
-                errors = column(lines, f"{quantity}_se")
+            if f"{quantity}_se" in of_network[0]:
+                errors = column(of_network, f"{quantity}_se")
                 low, high = ([v + s * e for v, e in zip(y, errors, strict=True)] for s in (-2, 2))
                 axes.fill_between(lam, low, high, color=style["color"], alpha=0.2, linewidth=0)
         if not axes.lines:

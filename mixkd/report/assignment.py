@@ -11,8 +11,7 @@ from mixkd.config.network import NetworkConfig
 from mixkd.config.shipped import group_names, shipped_values
 from mixkd.errors import shortened
 from mixkd.report.cells import Subject
-from mixkd.report.plan import Expected, Reproduction
-from mixkd.report.quantities import KINDS
+from mixkd.report.plan import KINDS, Expected, Reproduction
 from mixkd.report.results import Results, Slot
 from mixkd.runs.identity import as_text
 from mixkd.runs.read import TRAININGS, FoundRun, find_runs
@@ -23,13 +22,10 @@ Images = tuple[str, ...]  # what says which images a run should have seen
 def read_results(
     folder: Path, reproduction: Reproduction | None = None, teachers: Sequence[str] = ()
 ) -> Results:
-    """Read every run under a folder.
+    """Return every run under a folder, as a reproduction planned it or as its configuration says.
 
-    Args:
-        folder: where runs are.
-        reproduction: what has been planned there; None: runs are known by their configurations.
-        teachers: names of networks that, trained from labels, are teachers even if none of the runs
-            was taught by them.
+    `teachers` names networks that count as teachers, once trained from labels, even where they have
+    taught none of the runs.
     """
     runs = find_runs(folder)
     if reproduction is None:
@@ -58,25 +54,20 @@ def _by_plan(runs: Sequence[FoundRun], reproduction: Reproduction) -> Results:
             slot_notes += [f"left out: {run.path}", *run.faults]
             continue
         dataset = reproduction.data.get(slot[0].dataset, slot[0].dataset)
-        if run.dataset == dataset and run.images and usual[_data_of(run)] != run.images:
-            slot_notes.append(f"{run.path} saw other images than the other runs of {dataset}")
-        training = slots.get((slot[0], slot[1], "training"))
-        if misfit := _misfit(run, slot, dataset, training):
+        if run.dataset == dataset:
+            slot_notes += _unusual_images(run, usual)
+        if misfit := _misfit(run, slot, dataset, slots.get((slot[0], slot[1], "training"))):
             slot_notes.append(f"left out: {run.path} {misfit}")
             continue
         slot_notes += run.faults
         slots[slot] = run
-    return Results(runs, reproduction, slots, expected, _without_empty(notes))
+    return Results(runs, reproduction, slots, expected, notes)
 
 
 def _misfit(run: FoundRun, slot: Slot, dataset: str, training: FoundRun | None) -> str:
-    """Return in what a run is not what was planned, or "".
+    """Return in what a finished run is not what was planned for a slot, or "".
 
-    Args:
-        run: a finished one.
-        slot: what was planned.
-        dataset: the data's name in runs.
-        training: the run that trained the network, of an evaluation.
+    An evaluation is compared with the training of its network.
     """
     subject, seed, kind = slot
     if run.dataset != dataset:
@@ -90,8 +81,8 @@ def _misfit(run: FoundRun, slot: Slot, dataset: str, training: FoundRun | None) 
         trained = training.fingerprint("weights") or training.fingerprint("network")
         if trained != run.fingerprint("network"):
             return "measured other weights than those of the row"
-        asked = run.fingerprint("teacher")
-        if asked not in ("", training.fingerprint("teacher")):
+        teacher = run.fingerprint("teacher")
+        if teacher not in ("", training.fingerprint("teacher")):
             return "asked another teacher than that of the row"
     return ""
 
@@ -107,6 +98,13 @@ def _usual_images(runs: Iterable[FoundRun]) -> dict[Images, str]:
     for run in runs:
         counts.setdefault(_data_of(run), Counter())[run.images] += 1
     return {data: count.most_common(1)[0][0] for data, count in counts.items()}
+
+
+def _unusual_images(run: FoundRun, usual: Mapping[Images, str]) -> list[str]:
+    """Return a note on a run if it saw other images than most of the runs of its data."""
+    if not run.images or usual[_data_of(run)] == run.images:
+        return []
+    return [f"{run.path} saw other images than the other runs of {run.dataset}"]
 
 
 def _method(run: FoundRun) -> tuple[str, str]:
@@ -145,10 +143,7 @@ def _by_configuration(runs: Sequence[FoundRun], teachers: Sequence[str]) -> Resu
                 slot_notes.append(
                     f"several runs; this one is {run.path}, the latest; another {before.path}"
                 )
-            if run.images and usual[_data_of(run)] != run.images:
-                slot_notes.append(
-                    f"{run.path} saw other images than the other runs of {run.dataset}"
-                )
+            slot_notes += _unusual_images(run, usual)
             slots[slot], notes[slot] = run, slot_notes + run.faults
     trained = {run.fingerprint("weights"): slot for slot, run in slots.items()}
     trained.pop("", None)
@@ -162,20 +157,11 @@ def _by_configuration(runs: Sequence[FoundRun], teachers: Sequence[str]) -> Resu
         for kind in analysis_names():
             if any(name.startswith(section_of_analysis(kind).prefix) for name in run.metrics):
                 slots[subject, seed, kind], notes[subject, seed, kind] = run, run.faults
-    return Results(runs, None, slots, {}, _without_empty(notes), asides)
-
-
-def _without_empty(notes: Mapping[Slot, list[str]]) -> dict[Slot, list[str]]:
-    return {slot: of_slot for slot, of_slot in notes.items() if of_slot}
+    return Results(runs, None, slots, {}, notes, asides)
 
 
 class _Subjects:
-    """Says of trainings which network they trained, by configurations and fingerprints.
-
-    Args:
-        runs: all of them.
-        teachers: names of networks that are teachers even if they have taught none of the runs.
-    """
+    """Says which network a training trained, by the configurations and fingerprints of all runs."""
 
     def __init__(self, runs: Sequence[FoundRun], teachers: Sequence[str]) -> None:
         self.teachers = teachers
@@ -200,14 +186,10 @@ class _Subjects:
         return Subject(run.dataset, "student", name, method, temperature)
 
     def weight(self, runs: Sequence[FoundRun], students: set[str]) -> tuple[bool, int, str]:
-        """Return what makes one of several experiments count, most of all that others rest on it.
+        """Return the rank of one of several experiments, of which the greatest counts.
 
-        That is so of teachers that have taught, and of baselines of the students' network. Then
-        come the number of seeds, and the time of the last one.
-
-        Args:
-            runs: of the experiment, the latest last.
-            students: the architectures of distilled networks.
+        First come teachers that have taught, and baselines of the architecture of the students;
+        then the most seeds, and the latest end. The latest of the runs is the last.
         """
         last = runs[-1]
         has_taught = any(run.fingerprint("weights") in self.have_taught for run in runs)

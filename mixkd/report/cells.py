@@ -48,12 +48,9 @@ class Subject(NamedTuple):
 
 
 class Exclusion(BaseModel):
-    """Networks that a reproduction goes without: those that all that is given holds of.
+    """Networks that a reproduction goes without: those of which every key that is set holds.
 
-    Attributes:
-        dataset: as the paper names it.
-        teacher: the same, and its students; `NAME+mixup` is one that was trained with mixup.
-        temperatures: of students.
+    A teacher is left out with its students; `NAME+mixup` is one that was trained with mixup.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -82,7 +79,7 @@ class Cell:
         by_seed: fractions, nats; a printed number is that of seed 0.
         half: half a unit of the last printed digit; 0 of a measured value.
         source: the artefact that prints it, such as table1; "" of a measured value.
-        runs: the run directories that it comes from.
+        runs: their directories.
     """
 
     by_seed: Mapping[int, float]

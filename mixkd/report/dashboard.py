@@ -8,8 +8,6 @@ import wandb_workspaces.reports.v2 as panels
 import wandb_workspaces.workspaces as workspaces
 import yaml
 
-TEMPERATURES = (2, 4, 6, 8, 10, "sigma")
-
 STEP = "trainer/global_step"
 FINAL = {"test/accuracy": "Accuracy", "test/ece": "ECE", "test/confidence": "Confidence"}
 CURVES = {
@@ -29,17 +27,16 @@ PICTURES = ("figures/reliability-test", "val/reliability", "val/vicinal")
 
 def workspace(entity: str, project: str) -> workspaces.Workspace:
     """Return the workspace: students by temperature, curves by teacher, reliability, linearity."""
-    by_temperature = [
-        panels.ScatterPlot(
-            title=f"{title} against temperature",
-            x=panels.Config("temperature"),
-            y=panels.SummaryMetric(name),
-            legend_template="${config:teacher.name}",
-        )
-        for name, title in FINAL.items()
-    ]
     sections = {
-        "Against temperature": by_temperature,
+        "Against temperature": [
+            panels.ScatterPlot(
+                title=f"{title} against temperature",
+                x=panels.Config("temperature"),
+                y=panels.SummaryMetric(name),
+                legend_template="${config:teacher.name}",
+            )
+            for name, title in FINAL.items()
+        ],
         "While they train": _lines(CURVES),
         "Between images": _lines(LINEARITY),
         "Pictures": [panels.MediaBrowser(title=name, media_keys=[name]) for name in PICTURES],
@@ -56,9 +53,8 @@ def workspace(entity: str, project: str) -> workspaces.Workspace:
 
 
 def _lines(names: dict[str, str]) -> Sequence[Any]:
-    by_teacher = panels.Config("teacher.name")
     return [
-        panels.LinePlot(title=title, x=STEP, y=[name], groupby=by_teacher)
+        panels.LinePlot(title=title, x=STEP, y=[name], groupby=panels.Config("teacher.name"))
         for name, title in names.items()
     ]
 
@@ -83,7 +79,7 @@ def sweep_file(overrides: Sequence[str]) -> str:
         "method": "grid",
         "metric": {"name": "val/ece", "goal": "minimize"},
         "parameters": {
-            "temperature": {"values": list(TEMPERATURES)},
+            "temperature": {"values": [2, 4, 6, 8, 10, "sigma"]},
             "seed": {"values": [0, 1, 2]},
         },
         "command": ["mixkd", "distill", *overrides, "logger=wandb", "${args_no_hyphens}"],

@@ -30,14 +30,9 @@ LONG = 36  # letters of a cell that is wrapped
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure, with `name`.svg and `name`.png beside the page.
+    """A figure as text, with `name`.svg and `name`.png beside the page, and the runs it shows.
 
-    Attributes:
-        name: of its files.
-        title: one line, also for those who do not see it.
-        caption: what else to know.
-        svg: the whole SVG file.
-        runs: the run directories that it was drawn from.
+    The title is also for those who do not see the figure.
     """
 
     name: str
@@ -49,15 +44,9 @@ class Picture:
 
 @dataclass(frozen=True)
 class ReportSection:
-    """An artefact: tables, with `name`.md, .csv and .tex beside the page, and pictures.
+    """An artefact: faults, then text, tables and pictures, under an anchor such as table1.
 
-    Attributes:
-        name: anchor in the page, such as table1.
-        heading: one line.
-        text: paragraphs before the tables.
-        tables: in order.
-        pictures: in order, after the tables.
-        faults: what is wrong or missing, shown first.
+    Each table has its files `name`.md, .csv and .tex beside the page.
     """
 
     name: str
@@ -70,13 +59,7 @@ class ReportSection:
 
 @dataclass(frozen=True)
 class Finding:
-    """What some numbers say of a claim.
-
-    Attributes:
-        verdict: a word or two; the first has a colour if it is one of TONES.
-        figures: the numbers that decide, in one line or several.
-        runs: the run directories that they come from.
-    """
+    """What some numbers say of a claim: a verdict, and in `figures` the lines that decide it."""
 
     verdict: str
     figures: str = ""
@@ -85,15 +68,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class ClaimRecord:
-    """A claim, by the numbers that its paper prints and by those measured here.
-
-    Attributes:
-        name: a short one, such as C7.
-        text: what is claimed.
-        where: in the paper.
-        printed: by the paper's own numbers.
-        measured: by the runs.
-    """
+    """A claim such as C7 and its place in the paper, by the numbers printed there and measured."""
 
     name: str
     text: str
@@ -108,16 +83,10 @@ class RunRecord:
 
     Attributes:
         path: the directory, as in `Number.runs`.
-        command: as typed in a shell.
-        state: finished, running and so on.
-        dataset: its name.
         revision: of git; "" if unknown.
-        seeds: by name.
-        device: where it computed.
         when: the time of its end, ISO 8601.
-        metrics: as in metrics.json.
         fingerprints: sha256 of what went in and came out.
-        packages: versions.
+        packages: their versions.
         more: what else to know of it, by name.
         config: every setting, as YAML.
     """
@@ -158,15 +127,7 @@ def page(
 
     In intro, texts, captions and faults, blank lines part paragraphs, `backticks` set code, and
     addresses become links; nothing else is markup. Numbers whose run has no record are a fault.
-
-    Args:
-        title: of the report.
-        intro: what it is, how it was made.
-        sections: the artefacts, in order.
-        claims: the ledger, in order.
-        runs: a record of each run that any number names.
-        faults: of the report as a whole.
-        about_claims: the caption of the ledger.
+    `faults` are those of the report as a whole, and `about_claims` is the caption of the ledger.
 
     Raises:
         ValueError: if two parts have one name.
@@ -242,16 +203,16 @@ def _uses(
             yield path, "claims", "Claims"
 
 
-def _verdict_counts(
-    claims: Sequence[ClaimRecord],
-) -> list[tuple[str, list[tuple[str, int]]]]:
+def _verdict_counts(claims: Sequence[ClaimRecord]) -> list[tuple[str, list[tuple[str, int]]]]:
     """Return how many claims have which verdict, by the printed and by the measured numbers."""
     order = [*TONES, ""]
+    printed = Counter(claim.printed.verdict for claim in claims)
+    measured = Counter(claim.measured.verdict for claim in claims)
     return [
         (heading, sorted(counts.items(), key=lambda item: order.index(_first_word(item[0]))))
         for heading, counts in (
-            ("By the printed numbers", Counter(claim.printed.verdict for claim in claims)),
-            ("By the measured numbers", Counter(claim.measured.verdict for claim in claims)),
+            ("By the printed numbers", printed),
+            ("By the measured numbers", measured),
         )
     ]
 
@@ -266,14 +227,13 @@ class _GridCell(NamedTuple):
     """A cell of a table of the page.
 
     Attributes:
-        text: what is seen.
         kind: its classes: text or number, printed, long.
         exact: a number with every digit.
         value: by which it is sorted; "" for the text itself.
         is_missing: whether it is sorted last.
-        runs: those that it leads to.
+        runs: those that it links to.
         note: of its row, shown at a mark: notes may be out of sight at the end of the row.
-        tone: of a badge.
+        tone: the colour of a badge.
     """
 
     text: str
@@ -286,11 +246,6 @@ class _GridCell(NamedTuple):
     tone: str = ""
 
 
-class _GridRow(NamedTuple):
-    cells: list[_GridCell]
-    is_noted: bool = False
-
-
 class _Grid(NamedTuple):
     """A table of the page; with a name, it has files of that name beside the page."""
 
@@ -298,7 +253,7 @@ class _Grid(NamedTuple):
     title: str
     caption: str
     heads: Sequence[tuple[str, str]]  # text and class
-    rows: Sequence[_GridRow]
+    rows: Sequence[list[_GridCell]]
 
 
 def _grid_of(table: Table, records: Records) -> _Grid:
@@ -315,7 +270,7 @@ def _grid_of(table: Table, records: Records) -> _Grid:
             for column, kind in zip(table.columns, kinds, strict=True)
         ]
         cells[:1] = [cell._replace(note=note) for cell in cells[:1]]
-        rows.append(_GridRow(cells, bool(note)))
+        rows.append(cells)
     heads = [(column.heading, kind) for column, kind in zip(table.columns, kinds, strict=True)]
     return _Grid(table.name, table.title, table.caption, heads, rows)
 
@@ -360,8 +315,8 @@ def _runs_grid(runs: Sequence[RunRecord]) -> _Grid:
     ]
     grid = _grid_of(Table("", "Runs", f"All {len(runs)}; details below.", columns, rows), {})
     for row, run in zip(grid.rows, runs, strict=True):
-        row.cells[0] = row.cells[0]._replace(runs=[run], exact="details")
-        row.cells[1] = row.cells[1]._replace(tone="" if run.state == "finished" else "bad")
+        row[0] = row[0]._replace(runs=[run], exact="details")
+        row[1] = row[1]._replace(tone="" if run.state == "finished" else "bad")
     return grid
 
 

@@ -3,17 +3,27 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ConfigDict, StrictInt, TypeAdapter
+from pydantic import AfterValidator, ConfigDict, StrictInt, TypeAdapter
 
+from mixkd.config.analyses import analysis_names
 from mixkd.config.messages import first_fault
 from mixkd.errors import UserError
 from mixkd.files.writing import read_json
 from mixkd.report.cells import Exclusion, Subject
-from mixkd.report.quantities import Kind
 
 STRICT = ConfigDict(extra="forbid")
+KINDS = ("training", *analysis_names())
+
+
+def _is_kind(name: str) -> str:
+    if name not in KINDS:
+        raise ValueError(f"Input should be {', '.join(KINDS)}")
+    return name
+
+
+Kind = Annotated[str, AfterValidator(_is_kind)]
 
 
 @dataclass(frozen=True)
@@ -21,9 +31,6 @@ class Expected:
     """A run that a reproduction has planned.
 
     Attributes:
-        subject: whose it is.
-        seed: of the network.
-        kind: training, vicinal, corruptions or features.
         command: that makes it, as typed in a shell; of what uses runs that are missing, a part.
         path: of its directory, relative to the folder of runs; "" while it is not known.
         artefacts: those that it feeds.
@@ -44,16 +51,13 @@ class Reproduction:
     """What a reproduction has written down beside its runs.
 
     Attributes:
-        scale: its name.
-        protocol: corrected or parity.
         about: a sentence on the scale.
-        artefacts: those that it has planned, by name.
+        artefacts: the names of those that it has planned.
         data: what stands for the paper's data sets: their names in runs.
         datasets: the same, for people.
         teachers: what stands for the paper's teachers, for people.
         student: what the student is, for people.
-        expected: the runs.
-        settings: what tells it from one of other settings.
+        settings: what tells it from one of other settings, a sha256.
         overrides: the user's own, for captions.
         leaves_out: what the scale goes without.
     """
@@ -95,13 +99,8 @@ class Reproduction:
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON takes it."""
-        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        expected = [
-            {name: getattr(run, name) for name in Expected.__dataclass_fields__}
-            for run in self.expected
-        ]
-        left = [run.model_dump(exclude_unset=True) for run in self.leaves_out]
-        return values | {"expected": expected, "leaves_out": left}
+        values: dict[str, Any] = _FORM.dump_python(self, mode="json", exclude_none=True)
+        return values
 
     def goes_without(self, subject: Subject) -> bool:
         """Return whether the scale leaves a network out."""

@@ -3,11 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import isfinite
+from statistics import mean
 
+from mixkd.config.analyses import section_of_analysis
+from mixkd.evaluation.analysis import analysis_of
 from mixkd.metrics.paired import Predictions
 from mixkd.report.cells import Cell, Key, Subject
 from mixkd.report.plan import Expected, Reproduction
-from mixkd.report.quantities import quantities
 from mixkd.report.table import Number
 from mixkd.runs.read import FoundRun
 
@@ -19,10 +22,10 @@ class Results:
     """Runs by what they are of.
 
     Attributes:
-        all_runs: every run directory.
+        all_runs: those that count for nothing too.
         reproduction: the one that planned them, if one did.
         slots: the finished run of each subject, seed and kind.
-        expected: the runs that are planned, by subject, seed and kind.
+        expected: the runs that are planned.
         notes: what is wrong with a slot, a line each.
         asides: what else a reader has to know of a subject.
     """
@@ -39,28 +42,9 @@ class Results:
         """Those of which anything is known or planned, in the order in which they were met."""
         return list(dict.fromkeys(s for s, _, _ in (*self.expected, *self.slots)))
 
-    @cached_property
-    def repeated(self) -> frozenset[str]:
-        """The data sets that stand on runs all of which another one has too."""
-        paths: dict[str, set[str]] = {}
-        for (subject, _, _), run in self.expected.items():
-            paths.setdefault(subject.dataset, set()).update([run.path] if run.path else [])
-        names = list(paths)
-        return frozenset(
-            name
-            for number, name in enumerate(names)
-            for earlier, other in enumerate(names)
-            if paths[name]
-            and (paths[name] < paths[other] or (paths[name] == paths[other] and earlier < number))
-        )
-
     def is_left_out(self, subject: Subject) -> bool:
         """Return whether the scale leaves a network out."""
         return self.reproduction is not None and self.reproduction.goes_without(subject)
-
-    def goes_without(self, subject: Subject) -> bool:
-        """Return whether a network does not count: the scale leaves it out, or it is a repeat."""
-        return self.is_left_out(subject) or subject.dataset in self.repeated
 
     def seeds(self, subject: Subject, kind: str = "training") -> list[int]:
         """Return the seeds of which there is a finished run."""
@@ -142,6 +126,28 @@ class Results:
             for note in notes
         ]
         return missing + wrong
+
+
+def quantities(run: FoundRun, kind: str) -> dict[str, float]:
+    """Return what a run of a kind says of the network that it is of, without that network's name.
+
+    Of a training also the mean held-out accuracy over its first tenth of epochs, the rest of its
+    first half, and its second half.
+    """
+    if kind != "training":
+        prefix = section_of_analysis(kind).prefix
+        values = {name: value for name, value in run.metrics.items() if name.startswith(prefix)}
+        values = analysis_of(kind).derived(run) | values
+        return {
+            "/".join(part for part in name.split("/") if part not in ("student", "network")): value
+            for name, value in values.items()
+        }
+    values = {name: value for name, value in run.metrics.items() if name.startswith("test/")}
+    epochs = [row.get("val/accuracy") for row in run.rows("history.csv")]
+    accuracy = [value for value in epochs if isinstance(value, float) and isfinite(value)]
+    tenth, half = max(1, len(accuracy) // 10), max(1, len(accuracy) // 2)
+    parts = {"early": accuracy[:tenth], "middle": accuracy[tenth:half], "late": accuracy[half:]}
+    return values | {f"curve/{name}_accuracy": mean(part) for name, part in parts.items() if part}
 
 
 def title(subject: Subject) -> str:

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from mixkd.config.analyses import analysis_names, section_of_analysis
 from mixkd.plots.style import save_figure
+from mixkd.report.cells import Subject
 from mixkd.report.page import Picture, ReportSection, RunRecord
 from mixkd.report.results import Results, slot_title, title
 from mixkd.report.table import COLUMNS, NOTES, SEEDS, Column, Table, Value
@@ -19,15 +20,7 @@ from mixkd.runs.read import FoundRun
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure before it is written.
-
-    Attributes:
-        name: of its files.
-        title: one line.
-        caption: what a reader has to know.
-        figure: the drawing.
-        runs: the run directories that it is drawn from.
-    """
+    """A figure before it is written to files of its name, and the runs that it shows."""
 
     name: str
     title: str
@@ -48,16 +41,7 @@ def write_section(
     *,
     out: Path,
 ) -> ReportSection:
-    """Write tables and figures into a folder; return the section of the page that shows them.
-
-    Args:
-        name: anchor in the page, such as table1.
-        heading: one line.
-        parts: in order; figures come after tables.
-        text: paragraphs before the tables.
-        faults: what is wrong or missing.
-        out: the folder.
-    """
+    """Write tables and figures into a folder; return the section of the page that shows them."""
     tables = [part for part in parts if isinstance(part, Table)]
     for table in tables:
         table.write(out)
@@ -73,44 +57,41 @@ def write_section(
 
 def networks_table(results: Results, about: str) -> Table:
     """Return the calibration of every network on the test images, a row a network."""
-    rows: list[dict[str, Value]] = []
-    for subject in results.subjects:
-        row: dict[str, Value] = {"network": title(subject)}
-        for column in COLUMNS[1:]:
-            row[column.name] = results.number(subject, f"test/{column.name}")
-        row["seeds"] = float(len(results.seeds(subject)))
-        row["notes"] = results.remarks(subject)
-        rows.append(row)
+    metrics = {column.name: f"test/{column.name}" for column in COLUMNS[1:]}
+    rows = _rows(results, results.subjects, metrics, "training")
     caption = f"{about} On test images. ±: standard deviation over seeds.".strip()
     return Table("networks", "Every network", caption, [*COLUMNS, SEEDS, NOTES], rows)
 
 
 def analysis_tables(results: Results) -> Iterator[Table]:
     """Yield a table of each analysis that no artefact draws: a row a network, a column a metric."""
+    measured = sorted({key.metric for key in results.cells})
     for kind in analysis_names():
         section = section_of_analysis(kind)
         subjects = [subject for subject in results.subjects if results.seeds(subject, kind)]
         if section.is_drawn or not subjects:
             continue
-        measured = {key.metric for key in results.cells}
-        metrics = sorted(name for name in measured if name.startswith(section.prefix))
-        rows: list[dict[str, Value]] = [
-            {
-                "network": title(subject),
-                **{_column_name(metric): results.number(subject, metric) for metric in metrics},
-                "seeds": float(len(results.seeds(subject, kind))),
-                "notes": results.remarks(subject, kind),
-            }
-            for subject in subjects
-        ]
-        columns = [Column(_column_name(m), m.removeprefix(section.prefix)) for m in metrics]
+        metrics = {re.sub(r"\W", "_", m): m for m in measured if m.startswith(section.prefix)}
+        columns = [Column(name, m.removeprefix(section.prefix)) for name, m in metrics.items()]
+        rows = _rows(results, subjects, metrics, kind)
         caption = f"By `mixkd evaluate {kind}=true`. ±: standard deviation over seeds."
         name, heading = f"analysis_{kind}", f"Analysis: {kind}"
         yield Table(name, heading, caption, [COLUMNS[0], *columns, SEEDS, NOTES], rows)
 
 
-def _column_name(metric: str) -> str:
-    return re.sub(r"\W", "_", metric)
+def _rows(
+    results: Results, subjects: Sequence[Subject], metrics: Mapping[str, str], kind: str
+) -> list[dict[str, Value]]:
+    """Return a row a network, with its metrics under the names of their columns."""
+    return [
+        {
+            "network": title(subject),
+            **{column: results.number(subject, metric) for column, metric in metrics.items()},
+            "seeds": float(len(results.seeds(subject, kind))),
+            "notes": results.remarks(subject, kind),
+        }
+        for subject in subjects
+    ]
 
 
 def run_record(run: FoundRun, results: Results) -> RunRecord:

@@ -16,10 +16,9 @@ from mixkd.files.writing import write_text
 
 @dataclass(frozen=True)
 class Number:
-    """A number of a table.
+    """A number of a table, in the unit of its column.
 
     Attributes:
-        value: in the column's unit.
         spread: standard deviation over seeds; None of a single value.
         runs: the run directories that it comes from.
         digits: after the decimal point, where they are not the column's: as a paper prints it.
@@ -80,7 +79,7 @@ class Table:
         name: of its files.
         title: one line.
         caption: scale, data, protocol, selection and what else a reader has to know.
-        columns: in order; the first ones that hold text are set to the left.
+        columns: in order; those of text are set to the left.
         rows: in order.
     """
 
@@ -105,33 +104,29 @@ class Table:
 
     def csv(self) -> str:
         """Return the table as CSV with every digit, spreads as `<name>_sd`, and the runs."""
-        columns = [(c, [row.get(c.name) for row in self.rows]) for c in self.columns]
-        numbers = [(c.name, v) for c, vs in columns for v in vs if isinstance(v, Number)]
-        spread = {name for name, number in numbers if number.spread is not None}
-        runs = any(number.runs for _, number in numbers)
-        names = []
-        for column in self.columns:
-            names += [column.name, *([f"{column.name}_sd"] if column.name in spread else [])]
-        text = io.StringIO()
-        writer = csv.DictWriter(text, [*names, *(["runs"] if runs else [])], lineterminator="\n")
-        writer.writeheader()
+        lines: list[dict[str, object]] = []
         for row in self.rows:
             line: dict[str, object] = {}
-            directories: dict[str, None] = {}
+            runs: dict[str, None] = {}
             for column in self.columns:
                 value = row.get(column.name)
                 if isinstance(value, Number):
-                    directories |= dict.fromkeys(value.runs)
+                    runs |= dict.fromkeys(value.runs)
                     if value.spread is not None:
                         line[f"{column.name}_sd"] = value.spread
                     value = value.value
                 line[column.name] = "" if value is None else _inert(value)
-            writer.writerow(line | ({"runs": _inert(";".join(directories))} if runs else {}))
+            lines.append(line | ({"runs": _inert(";".join(runs))} if runs else {}))
+        used = {column.name for column in self.columns}.union(*lines)
+        names = [name for c in self.columns for name in (c.name, f"{c.name}_sd")] + ["runs"]
+        text = io.StringIO()
+        writer = csv.DictWriter(text, [name for name in names if name in used], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(lines)
         return text.getvalue()
 
     def latex(self) -> str:
         """Return a LaTeX table for the package booktabs, with its caption."""
-        text = [self.is_text(column) for column in self.columns]
         head = " & ".join(escaped(column.heading) for column in self.columns)
         lines = [
             " & ".join(escaped(c.shown(row.get(c.name), missing="--")) for c in self.columns)
@@ -139,24 +134,19 @@ class Table:
             for row in self.rows
         ]
         # What stands after a row's end in brackets would be its height.
-        lines = [f"{{}}{line}" if line[0] in "[*" else line for line in lines]
-        return "\n".join(
-            [
-                r"% \usepackage{booktabs}",
-                r"\begin{table}",
-                rf"\caption{{{escaped(f'{self.title}. {self.caption}')}}}",
-                rf"\label{{tab:{self.name}}}",
-                rf"\begin{{tabular}}{{{''.join('l' if left else 'r' for left in text)}}}",
-                r"\toprule",
-                rf"{head} \\",
-                r"\midrule",
-                *lines,
-                r"\bottomrule",
-                r"\end{tabular}",
-                r"\end{table}",
-                "",
-            ]
-        )
+        body = "".join(f"{{}}{line}\n" if line[0] in "[*" else f"{line}\n" for line in lines)
+        return rf"""% \usepackage{{booktabs}}
+\begin{{table}}
+\caption{{{escaped(f"{self.title}. {self.caption}")}}}
+\label{{tab:{self.name}}}
+\begin{{tabular}}{{{"".join("l" if self.is_text(c) else "r" for c in self.columns)}}}
+\toprule
+{head} \\
+\midrule
+{body}\bottomrule
+\end{{tabular}}
+\end{{table}}
+"""
 
     def write(self, folder: Path) -> None:
         """Write `name`.md, .csv and .tex into a folder."""
@@ -213,8 +203,6 @@ COLUMNS = (
     Column("nll", "NLL (nats)"),
     Column("brier", "Brier"),
 )
-
-
 NOTES = Column("notes", "Notes")
 SEEDS = Column("seeds", "Seeds", digits=0)
 
@@ -224,14 +212,8 @@ def metrics_table(
 ) -> Table:
     """Return a table of calibration, a row for each (label, metrics), and one of its scaled logits.
 
-    Temperature scaling is one fitted number: the reference that any method has to beat.
-
-    Args:
-        name: of the table's files.
-        title: one line.
-        caption: what else to know.
-        runs: labels and what metrics.json holds.
-        split: whose metrics.
+    Temperature scaling is one fitted number: the reference that any method has to beat. The metrics
+    are what metrics.json holds.
     """
     rows: list[dict[str, Value]] = []
     kept = [column.name for column in COLUMNS[1:]]

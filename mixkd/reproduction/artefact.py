@@ -7,18 +7,14 @@ from types import ModuleType
 
 from mixkd.config.shipped import artefacts, experiment
 from mixkd.errors import UserError, nearest
-from mixkd.reproduction.study import Study, Wanted
+from mixkd.reproduction.study import Study, StudyRun
 
 
 @dataclass(frozen=True)
 class Artefact:
-    """A table or figure: a file of experiments/ with `runs` and `render`, and its docstring.
+    """A table or figure: a file of experiments/ with `runs` and `render`.
 
-    Attributes:
-        name: of the file, such as table1.
-        title: the first line of the docstring.
-        about: what follows it.
-        module: the file.
+    Its title is the first line of the file's docstring, `about` what follows it.
     """
 
     name: str
@@ -31,9 +27,9 @@ class Artefact:
         """Whether runs feed it, rather than what `make` makes."""
         return not hasattr(self.module, "make")
 
-    def runs(self, study: Study) -> list[Wanted]:
+    def runs(self, study: Study) -> list[StudyRun]:
         """Return the runs that feed it, of those that the scale does not leave out."""
-        runs: Iterator[Wanted] = self.module.runs(study)
+        runs: Iterator[StudyRun] = self.module.runs(study)
         return [run for run in runs if not study.scale.leaves_out(run.subject)]
 
     def make(self, study: Study, folder: Path) -> None:

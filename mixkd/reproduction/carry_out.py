@@ -1,4 +1,4 @@
-"""Doing what is missing of the runs that are wanted, those that others use first."""
+"""Doing what is missing of the runs of a study, those that others use first."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,50 +10,39 @@ from mixkd.console import say
 from mixkd.errors import UserError
 from mixkd.launchers.job import Job, Outcome
 from mixkd.launchers.sweep import Planned, carry_out, plan_job, with_twins
-from mixkd.reproduction.study import Wanted
+from mixkd.reproduction.study import StudyRun
 
-Done = dict[Any, Outcome]  # by Wanted.job
+Done = dict[Any, Outcome]  # by StudyRun.job
 
 
 @dataclass(frozen=True)
 class RunStatus:
-    """A run that is wanted: what is known of it now.
+    """A run of a study and its job, which is None while runs that it uses are missing."""
 
-    Attributes:
-        wanted: the run.
-        planned: its job, and how it ended if it has; None while runs that it uses are missing.
-    """
-
-    wanted: Wanted
+    run: StudyRun
     planned: Planned | None
 
     @property
     def is_finished(self) -> bool:
-        """Whether its run has finished."""
-        outcome = None if self.planned is None else self.planned.outcome
-        return outcome is not None and outcome.state in ("finished", "skipped")
+        """Whether the run has finished."""
+        return self.planned is not None and _ended_well(self.planned.outcome)
 
     @property
     def path(self) -> str:
-        """Its run directory, or "" where that is not known yet."""
+        """The run directory, or "" where that is not known yet."""
         return "" if self.planned is None else self.planned.job.path
 
 
-def distinct(wanted: Iterable[Wanted]) -> list[Wanted]:
+def distinct(runs: Iterable[StudyRun]) -> list[StudyRun]:
     """Return each run once, with those that it uses, in the order in which they can be run."""
-    by_job = {run.job: run for last in wanted for run in last.with_those_before()}
+    by_job = {run.job: run for last in runs for run in last.with_those_before()}
     return sorted(by_job.values(), key=lambda run: run.depth)
 
 
-def statuses(wanted: Iterable[Wanted], root: Path) -> list[RunStatus]:
-    """Look at every run without running it.
-
-    Args:
-        wanted: distinct runs, in the order in which they can be run.
-        root: where runs are kept.
-    """
+def statuses(runs: Iterable[StudyRun], root: Path) -> list[RunStatus]:
+    """Look at distinct runs, in the order in which they can be run, without running them."""
     by_job: dict[Any, RunStatus] = {}
-    for run in wanted:
+    for run in runs:
         uses = {key: by_job[used.job] for key, used in run.uses}
         planned = None
         if all(used.is_finished for used in uses.values()):
@@ -62,13 +51,13 @@ def statuses(wanted: Iterable[Wanted], root: Path) -> list[RunStatus]:
     return list(by_job.values())
 
 
-def make(wanted: Sequence[Wanted], root: Path, name: str, settings: SweepSettings) -> Done:
+def make(runs: Sequence[StudyRun], root: Path, name: str, settings: SweepSettings) -> Done:
     """Run what is missing; return how each run ended. What uses a run that failed is not run.
 
-    A run that cannot be run as it is wanted is told, and the others go on.
+    A run that is refused is told, and the others go on.
 
     Args:
-        wanted: distinct runs, in the order in which they can be run.
+        runs: distinct ones, in the order in which they can be run.
         root: where runs are kept.
         name: of the reproduction, which groups its runs in W&B.
         settings: how runs are launched.
@@ -77,9 +66,9 @@ def make(wanted: Sequence[Wanted], root: Path, name: str, settings: SweepSetting
         UserError: if none of the runs that are missing can be run.
     """
     done: Done = {}
-    for depth in sorted({run.depth for run in wanted}):
-        layer = [run for run in wanted if run.depth == depth]
-        ready = [run for run in layer if all(_ended_well(done, used) for _, used in run.uses)]
+    for depth in sorted({run.depth for run in runs}):
+        layer = [run for run in runs if run.depth == depth]
+        ready = [r for r in layer if all(_ended_well(done.get(used.job)) for _, used in r.uses)]
         done |= {run.job: _waiting(run, done) for run in layer if run not in ready}
         plan = []
         for number, run in enumerate(ready, start=1):
@@ -105,26 +94,25 @@ def make(wanted: Sequence[Wanted], root: Path, name: str, settings: SweepSetting
     return done
 
 
-def _ended_well(done: Done, used: Wanted) -> bool:
-    outcome = done.get(used.job)
+def _ended_well(outcome: Outcome | None) -> bool:
     return outcome is not None and outcome.state in ("finished", "skipped")
 
 
-def _waiting(run: Wanted, done: Done) -> Outcome:
+def _waiting(run: StudyRun, done: Done) -> Outcome:
     """Return the outcome of a run that is not run, as one that it uses has not finished."""
-    states = [done[used.job].state for _, used in run.uses if not _ended_well(done, used)]
+    states = {done[used.job].state for _, used in run.uses}
     if "submitted" in states:
         return Outcome("submitted", text="it uses a run that is queued; the same command goes on")
     return Outcome("failed", text="not run: it uses a run that failed")
 
 
-def overrides_of(wanted: Wanted, paths: Mapping[str, str], root: Path) -> tuple[str, ...]:
+def overrides_of(run: StudyRun, paths: Mapping[str, str], root: Path) -> tuple[str, ...]:
     """Return a run's overrides with the directories of the runs that it uses."""
-    return (*wanted.overrides, *(f"{k}={p}" for k, p in paths.items()), f"run.root={root}")
+    return (*run.overrides, *(f"{k}={p}" for k, p in paths.items()), f"run.root={root}")
 
 
-def _planned(wanted: Wanted, paths: Mapping[str, str], root: Path, label: str = "") -> Planned:
-    return plan_job(Job(wanted.command, overrides_of(wanted, paths, root), label=label))
+def _planned(run: StudyRun, paths: Mapping[str, str], root: Path, label: str = "") -> Planned:
+    return plan_job(Job(run.command, overrides_of(run, paths, root), label=label))
 
 
 def _refuse_all(plan: Sequence[Planned]) -> None:

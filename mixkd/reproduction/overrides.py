@@ -35,8 +35,8 @@ def launch_settings(overrides: Sequence[str], root: Path) -> SweepSettings:
 
 def trusted(overrides: Sequence[str]) -> list[str]:
     """Return the packages that the user trusts, of `trust=[...]` among the overrides."""
-    given = [override for override in overrides if override.partition("=")[0] == "trust"]
-    trust = compose("finetune", given).trust if given else None
+    about_trust = [override for override in overrides if override.partition("=")[0] == "trust"]
+    trust = compose("finetune", about_trust).trust if about_trust else None
     return list(map(str, trust)) if isinstance(trust, ListConfig) else []
 
 

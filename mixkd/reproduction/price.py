@@ -1,20 +1,28 @@
-"""What a reproduction costs: images, seconds, bytes, from measured images per second."""
+"""`plan=true`: what a reproduction costs in hours and bytes, by measured images per second."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+import yaml
 from omegaconf import OmegaConf
 from pydantic import ValidationError
 
 from mixkd.config.analyses import AnalysisConfig, analysis_names, section_of_analysis
 from mixkd.config.fields import ARCHITECTURE, keys
+from mixkd.config.launcher import LocalConfig
 from mixkd.config.messages import schema_problems
 from mixkd.config.network import NetworkConfig
+from mixkd.config.tasks import SweepSettings
+from mixkd.console import cores, say
 from mixkd.data.listing import FORMATS, class_folders, image_files
 from mixkd.errors import Problem, UserError
-from mixkd.reproduction.study import Wanted
+from mixkd.reproduction.artefact import Artefact
+from mixkd.reproduction.carry_out import distinct, statuses
+from mixkd.reproduction.record import command_of
+from mixkd.reproduction.study import StudyRun
 from mixkd.request import compose
 
 START = 2.0  # seconds that a run takes beside its images
@@ -28,23 +36,9 @@ SIZES = {
     "imagenet": (1_281_167, 50_000, 1000, 224),
 }
 
-# The keys of a network's section that its speed depends on.
-TIMED = keys(NetworkConfig, ARCHITECTURE)
-
-Raw = Mapping[str, Any]
-
 
 class Model(NamedTuple):
-    """A network as it is timed.
-
-    Attributes:
-        section: its architecture, as YAML.
-        classes: how many.
-        size: of the views in pixels.
-        batch: images.
-        precision: float32 or bf16.
-        channels_last: its memory format.
-    """
+    """A network as it is timed: its architecture as YAML, on views of a size in pixels."""
 
     section: str
     classes: int
@@ -67,8 +61,6 @@ class Work:
     """What a run does, in images by model.
 
     Attributes:
-        train: images that a model trains on.
-        forward: images that each model answers.
         keeps: copies of the parameters that its files hold.
         tape: a name for the answers that it shares with other runs, the teacher, and their number.
     """
@@ -87,11 +79,9 @@ class Work:
 
     def seconds(self, speeds: Mapping[Model, Speed]) -> float:
         """Return how long it takes, without the answers that it shares."""
-        seconds = START + sum(count / speeds[model].forward for model, count in self.forward)
-        if self.train is not None:
-            model, count = self.train
-            seconds += count / speeds[model].train
-        return seconds
+        trained = [self.train] if self.train else []
+        seconds = START + sum(count / speeds[model].train for model, count in trained)
+        return seconds + sum(count / speeds[model].forward for model, count in self.forward)
 
     def disk(self, speeds: Mapping[Model, Speed]) -> float:
         """Return the bytes that its checkpoints and weights take."""
@@ -100,22 +90,22 @@ class Work:
         return float(self.keeps * FLOAT * speeds[self.train[0]].parameters)
 
 
-def work_of(wanted: Wanted) -> Work:
+def work_of(run: StudyRun) -> Work:
     """Return what a run does, from its configuration; runs that it uses need not be there.
 
     Raises:
         UserError: if it cannot be composed, or its images cannot be counted.
     """
-    composed = _Composed(wanted)
-    return composed.evaluation() if wanted.command == "evaluate" else composed.training()
+    composed = _Composed(run)
+    return composed.evaluation() if run.command == "evaluate" else composed.training()
 
 
 class _Composed:
     """The configuration of a run, and of the runs that it uses."""
 
-    def __init__(self, wanted: Wanted) -> None:
-        self.wanted, self.cfg = wanted, _composed(wanted)
-        self.used = {key: _composed(run) for key, run in wanted.uses}
+    def __init__(self, run: StudyRun) -> None:
+        self.run, self.cfg = run, _composed(run)
+        self.used = {key: _composed(used) for key, used in run.uses}
         # An evaluation has the data of the run that it measures.
         data = (self.used.get("network.run") or self.cfg)["data"]
         self.train, self.val, self.test, self.classes, side = _counts(data)
@@ -125,7 +115,7 @@ class _Composed:
         """Return a network as this run asks it."""
         trainer = self.cfg["trainer"]
         return Model(
-            OmegaConf.to_yaml({key: section.get(key) for key in TIMED}),
+            OmegaConf.to_yaml({k: section.get(k) for k in keys(NetworkConfig, ARCHITECTURE)}),
             self.classes,
             self.size,
             min(self.batch, 200),
@@ -135,9 +125,9 @@ class _Composed:
 
     def network(self, key: str) -> Model | None:
         """Return the network under a key of this run, or of the run that it names there."""
-        run = self.used.get(f"{key}.run", self.used.get(key))
-        if run is not None:
-            return self.model(run["student" if run["task"] == "distill" else "network"])
+        used = self.used.get(f"{key}.run", self.used.get(key))
+        if used is not None:
+            return self.model(used["student" if used["task"] == "distill" else "network"])
         section = self.cfg.get(key.split(".")[0])
         if not isinstance(section, dict) or not (section.get("name") or section.get("factory")):
             return None
@@ -146,14 +136,14 @@ class _Composed:
     def training(self) -> Work:
         """Return what a training does."""
         cfg = self.cfg
-        learner = cfg["student" if self.wanted.command == "distill" else "network"]
+        learner = cfg["student" if self.run.command == "distill" else "network"]
         network, epochs = self.model(learner), int(cfg["trainer"]["max_epochs"])
         seen = float(epochs * self.train)
         forward = [(network, float(epochs * self.val + self.test))]
         tape = None
         if (teacher := self.network("teacher")) is not None:
             if cfg["teacher"].get("tape"):
-                stream = [dict(self.wanted.uses).get("teacher.run"), cfg["teacher"], cfg["data"]]
+                stream = [dict(self.run.uses).get("teacher.run"), cfg["teacher"], cfg["data"]]
                 stream += [cfg["method"]["mix"], cfg["stream"]["seed"], cfg["seed"]]
                 tape = (repr(stream), teacher, seen)
             else:
@@ -172,20 +162,16 @@ class _Composed:
         forward = [(network, float(self.test + self.val))]
         sizes = {"train": self.train, "val": self.val, "test": self.test}
         for section in _analyses(self.cfg):
-            asked = [network, *(others if section.asks_others else ())]
-            forward += [(model, section.forward_images(sizes)) for model in asked]
+            networks = [network, *(others if section.asks_others else ())]
+            forward += [(model, section.forward_images(sizes)) for model in networks]
         return Work(None, tuple(forward))
 
 
 @dataclass(frozen=True)
 class Price:
-    """What some runs cost.
+    """How many runs there are, how many of them are missing, and what those cost.
 
-    Attributes:
-        runs: how many there are.
-        missing: how many are to be done.
-        hours: of those, on this machine.
-        disk: of those, in gigabytes.
+    That is hours on this machine, and gigabytes of disk.
     """
 
     runs: int
@@ -195,23 +181,14 @@ class Price:
 
 
 def price(
-    runs: Sequence[Wanted],
-    finished: Iterable[Any],
+    runs: Sequence[StudyRun],
+    finished: Container[Any],
     work: Mapping[Any, Work],
     speeds: Mapping[Model, Speed],
     parallel: int = 1,
 ) -> Price:
-    """Return what runs cost.
-
-    Args:
-        runs: distinct ones.
-        finished: the jobs of those that are done.
-        work: of each job that is not.
-        speeds: of every model.
-        parallel: how many runs there are at once.
-    """
-    done = set(finished)
-    missing = [work[run.job] for run in runs if run.job not in done]
+    """Return what distinct runs cost, without the finished jobs, so many of them in parallel."""
+    missing = [work[run.job] for run in runs if run.job not in finished]
     seconds = sum(of_run.seconds(speeds) for of_run in missing)
     tapes = {of_run.tape[0]: of_run.tape[1:] for of_run in missing if of_run.tape is not None}
     seconds += sum(count / speeds[teacher].forward for teacher, count in tapes.values())
@@ -219,13 +196,70 @@ def price(
     return Price(len(runs), len(missing), seconds / 3600 / parallel, disk)
 
 
-def _composed(wanted: Wanted) -> dict[str, Any]:
-    overrides = [o for o in wanted.overrides if not o.startswith("run.")]
-    cfg = OmegaConf.to_container(compose(wanted.command, overrides), resolve=True)
+def estimate(
+    chosen: Sequence[Artefact],
+    runs_of: Mapping[str, Sequence[StudyRun]],
+    root: Path,
+    settings: SweepSettings,
+    each_run: bool = False,
+) -> str:
+    """Return what there is to do and what it costs, priced by timing the networks.
+
+    `each_run` lists every run with its command too.
+    """
+    from mixkd.reproduction.speed import measure_speed  # with torch
+
+    runs = distinct(run for of_artefact in runs_of.values() for run in of_artefact)
+    states = statuses(runs, root)
+    busy = hasattr(os, "getloadavg") and os.getloadavg()[0] > 0.5
+    finished = {state.run.job for state in states if state.is_finished}
+    work = {run.job: work_of(run) for run in runs if run.job not in finished}
+    launcher = settings.launcher
+    parallel = launcher.parallel if isinstance(launcher, LocalConfig) else 1
+    speeds: dict[Any, Speed] = {}
+    for model in dict.fromkeys(model for of_run in work.values() for model in of_run.models):
+        say(f"timing network {len(speeds) + 1}")
+        speeds[model] = measure_speed(model, max(cores() // parallel, 1))
+    lines = [f"{'artefact':<10} {'runs':>5} {'to do':>6} {'hours':>9} {'disk GB':>8}"]
+    for artefact in chosen:
+        cost = price(distinct(runs_of[artefact.name]), finished, work, speeds, parallel)
+        lines.append(_line(artefact.name, cost))
+    lines.append(_line("together", price(runs, finished, work, speeds, parallel)))
+    lines.append("Runs that artefacts share are done once.")
+    if speeds:
+        lines += [
+            f"Hours: {parallel} at once on this machine, by images per second measured just now",
+            "(training, answering; millions of numbers):",
+        ]
+        if busy:
+            lines.append("(other work was running on this machine: it may well be faster)")
+    for model, speed in speeds.items():
+        network = yaml.safe_load(model.section)
+        args = "".join(f" {key}={value}" for key, value in (network.get("args") or {}).items())
+        name = f"{network.get('name') or network.get('factory')}{args}"
+        lines.append(
+            f"  {name:<40} {model.size} px  "
+            f"{speed.train:>9,.1f} {speed.forward:>9,.1f}  {speed.parameters / 1e6:.2f}"
+        )
+    if each_run:
+        places = {state.run.job: state.path for state in states}
+        for run in runs:
+            done = "done " if run.job in finished else "to do"
+            lines.append(f"{done}  {command_of(run, places, root)}")
+    return "\n".join(lines)
+
+
+def _line(name: str, cost: Price) -> str:
+    return f"{name:<10} {cost.runs:>5} {cost.missing:>6} {cost.hours:>9.2f} {cost.disk:>8.2f}"
+
+
+def _composed(run: StudyRun) -> dict[str, Any]:
+    overrides = [o for o in run.overrides if not o.startswith("run.")]
+    cfg = OmegaConf.to_container(compose(run.command, overrides), resolve=True)
     return cast(dict[str, Any], cfg)
 
 
-def _analyses(cfg: Raw) -> Iterator[AnalysisConfig]:
+def _analyses(cfg: Mapping[str, Any]) -> Iterator[AnalysisConfig]:
     """Yield the sections of the analyses that are asked for.
 
     Raises:
@@ -234,34 +268,34 @@ def _analyses(cfg: Raw) -> Iterator[AnalysisConfig]:
     for name in analysis_names():
         section = section_of_analysis(name)
         try:
-            keys = section.model_validate(cfg[name])
+            analysis = section.model_validate(cfg[name])
         except ValidationError as error:
             problems = schema_problems(section, cfg[name], error)
             raise UserError(*(Problem(f"{name}.{p.key}", p.text) for p in problems)) from error
-        if keys.enabled:
-            yield keys
+        if analysis.enabled:
+            yield analysis
 
 
-def _counts(data: Raw) -> tuple[int, int, int, int, int]:
+def _counts(data: Mapping[str, Any]) -> tuple[int, int, int, int, int]:
     """Return training, held-out and test images, classes, and the stored side."""
     source, root = str(data["source"]), Path(str(data.get("root") or ""))
-    given = None  # held-out images that come with the data
+    val = None  # held-out images that come with the data
     if source in SIZES:
         train, test, classes, side = SIZES[source]
     elif source == "imagefolder" and (root / "train").is_dir():
         parts = [name for name in ("train", "val", "test") if (root / name).is_dir()]
         number = {name: sum(1 for _ in image_files(root / name)) for name in parts}
         train, test = number["train"], number.get("test", number.get("val", 0))
-        given = number.get("val") if "test" in number else None
+        val = number.get("val") if "test" in number else None
         classes = len(class_folders(root / "train"))
         side = _side(root / "train")
     else:
         raise UserError.of("data.root", f"got {data.get('root')!r}; takes a folder with train/")
     test = min(test, data["limit_test"] or test)
-    held = round(train * float(data["holdout"])) if given is None else given
+    held = round(train * float(data["holdout"])) if val is None else val
     if data["selection"] == "test":
         held = test
-    elif given is None:
+    elif val is None:
         train -= held
     if data["limit_train"] and data["limit_train"] < train:
         fewer = max(round(held * data["limit_train"] / train), classes)

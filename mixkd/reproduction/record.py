@@ -13,7 +13,7 @@ from mixkd.report.plan import Expected, Reproduction, manifest
 from mixkd.reproduction.artefact import Artefact, load_artefact
 from mixkd.reproduction.carry_out import Done, distinct, overrides_of, statuses
 from mixkd.reproduction.scale import Scale
-from mixkd.reproduction.study import Study, Wanted
+from mixkd.reproduction.study import Study, StudyRun, merged
 from mixkd.request import compose
 
 
@@ -31,8 +31,8 @@ def with_earlier(
     path = manifest(root, study.scale.name)
     if path.is_file():
         before = Reproduction.read(path)
-        same = before.settings == _settings(study.scale, overrides)
-        names |= set(before.artefacts) if same else set()
+        if before.settings == _settings(study.scale, overrides):
+            names |= {*before.artefacts}
     return [load_artefact(name) for name in artefacts() if name in names]
 
 
@@ -43,23 +43,18 @@ def write_record(
     done: Done,
     overrides: Sequence[str],
 ) -> Reproduction:
-    """Write what is planned, and where it is, beside the runs; return it.
+    """Write which runs artefacts need, and where they are, beside the runs; return it.
 
-    Args:
-        chosen: the artefacts that it is for.
-        study: makes their runs.
-        root: where runs are.
-        done: how the runs ended that were looked at just now.
-        overrides: the user's.
+    `done` says how the runs ended that were looked at just now; the overrides are the user's.
     """
     runs: dict[Any, list[str]] = {}  # what each feeds
     for artefact in chosen:
-        for wanted in artefact.runs(study):
-            for run in wanted.with_those_before():
+        for last in artefact.runs(study):
+            for run in last.with_those_before():
                 runs.setdefault(run, []).append(artefact.name)
     places = {job: outcome.path for job, outcome in done.items()}
-    if others := [run for run in runs if run.job not in places]:
-        places |= {other.wanted.job: other.path for other in statuses(distinct(others), root)}
+    others = distinct(run for run in runs if run.job not in places)
+    places |= {status.run.job: status.path for status in statuses(others, root)}
     expected = [
         Expected(
             subject=run.subject,
@@ -72,6 +67,8 @@ def write_record(
         for run, names in runs.items()
     ]
     scale = study.scale
+    more = study.more.get("finetune", ())
+    data = {name: _data_name(scale, name, more) for name in scale.settings.datasets}
     record = Reproduction(
         scale=scale.name,
         protocol=scale.protocol,
@@ -79,8 +76,11 @@ def write_record(
         artefacts=tuple(artefact.name for artefact in chosen),
         settings=_settings(scale, overrides),
         overrides=tuple(overrides),
-        data={name: _data_name(study, name) for name in scale.settings.datasets},
-        datasets={name: _data_title(study, name) for name in scale.settings.datasets},
+        data=data,
+        datasets={
+            name: dataset.name if data[name] == _data_name(scale, name) else data[name]
+            for name, dataset in scale.settings.datasets.items()  # unless the user took others
+        },
         teachers={name: network.name for name, network in scale.settings.teachers.items()},
         student=scale.settings.student.name,
         expected=tuple(expected),
@@ -90,20 +90,13 @@ def write_record(
     return record
 
 
-def _data_name(study: Study, dataset: str) -> str:
-    """Return the name of the data in the runs' configurations."""
-    run = study.from_labels(dataset, "erm")[0]
-    return str(compose(run.command, list(run.overrides)).data.name)
+def _data_name(scale: Scale, dataset: str, more: Sequence[str] = ()) -> str:
+    """Return the name that the data have in the configurations of runs."""
+    overrides = merged([*scale.training_overrides(dataset), *more])
+    return str(compose("finetune", overrides).data.name)
 
 
-def _data_title(study: Study, dataset: str) -> str:
-    """Return the name of the data for people: the scale's, unless the user took others."""
-    name = _data_name(study, dataset)
-    usual = _data_name(Study(study.scale), dataset)
-    return study.scale.dataset(dataset).name if name == usual else name
-
-
-def command_of(run: Wanted, places: Mapping[Any, str], root: Path) -> str:
+def command_of(run: StudyRun, places: Mapping[Any, str], root: Path) -> str:
     """Return the command of a run; `KEY=...` stands for a run that is missing itself."""
     paths = {key: places[used.job] or "..." for key, used in run.uses}
     return shlex.join(["mixkd", run.command, *overrides_of(run, paths, root)])

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +20,7 @@ from mixkd.files.reading import Damaged, read_value
 from mixkd.networks.origin import is_trusted
 from mixkd.report.cells import Exclusion, Subject
 
-Words = list[str]
+Overrides = list[str]
 
 
 class _Section(BaseModel):
@@ -27,19 +28,16 @@ class _Section(BaseModel):
 
 
 class Dataset(_Section):
-    """What stands for one of the paper's data sets.
+    """What stands for one of the paper's data sets: its name for people, and overrides.
 
-    Attributes:
-        name: for people.
-        words: overrides of every training on it.
-        distill: of distillation alone.
-        teachers: overrides of a teacher by its name, in place of the scale's.
+    Those are of every training on it, of distillation alone, and of teachers by name, in place of
+    the scale's.
     """
 
     name: str
-    words: Words
-    distill: Words = Field(default_factory=list)
-    teachers: dict[str, Words] = Field(default_factory=dict)
+    words: Overrides
+    distill: Overrides = Field(default_factory=list)
+    teachers: dict[str, Overrides] = Field(default_factory=dict)
 
 
 class Teacher(_Section):
@@ -49,7 +47,7 @@ class Teacher(_Section):
     """
 
     name: str
-    words: Words
+    words: Overrides
 
 
 class Student(_Section):
@@ -57,21 +55,19 @@ class Student(_Section):
 
     name: str
     network: str
-    words: Words = Field(default_factory=list)
+    words: Overrides = Field(default_factory=list)
 
 
-@with_analyses(lambda _: (Words, Field(default_factory=list)))
+@with_analyses(lambda _: (Overrides, Field(default_factory=list)))
 class Settings(_Section):
     """A file of experiments/scales/: Hydra overrides; those of an analysis have its name.
 
     Attributes:
         about: a sentence for captions.
         seeds: of the students; teachers have the first alone.
-        datasets: by the paper's names.
-        teachers: by the paper's names.
-        student: the network that learns from them.
-        leaves_out: runs of artefacts that the scale goes without.
-        launch: words that say how runs are launched.
+        datasets: by the paper's names, as teachers are.
+        leaves_out: networks that the scale goes without.
+        launch: how runs are launched.
         teaching: of every teacher's training.
         learning: of every student's training.
         baseline: of students from labels alone.
@@ -84,28 +80,25 @@ class Settings(_Section):
     teachers: dict[str, Teacher]
     student: Student
     leaves_out: list[Exclusion] = Field(default_factory=list)
-    launch: Words = Field(default_factory=list)
-    teaching: Words = Field(default_factory=list)
-    learning: Words = Field(default_factory=list)
-    baseline: Words = Field(default_factory=list)
+    launch: Overrides = Field(default_factory=list)
+    teaching: Overrides = Field(default_factory=list)
+    learning: Overrides = Field(default_factory=list)
+    baseline: Overrides = Field(default_factory=list)
     toy_epochs: Annotated[int, Field(ge=1)] = 40
 
     def overrides(self) -> Iterator[str]:
         """Yield every override in it."""
         for data in self.datasets.values():
-            for words in (data.words, data.distill, *data.teachers.values()):
-                yield from words
+            yield from chain(data.words, data.distill, *data.teachers.values())
         for teacher in self.teachers.values():
             yield from teacher.words
         yield from (f"network={self.student.network}", *self.student.words)
-        for words in (self.launch, self.teaching, self.learning, self.baseline):
-            yield from words
-        for name in analysis_names():
-            yield from self.of_analysis(name)
+        yield from chain(self.launch, self.teaching, self.learning, self.baseline)
+        yield from chain(*map(self.of_analysis, analysis_names()))
 
-    def of_analysis(self, name: str) -> Words:
+    def of_analysis(self, name: str) -> Overrides:
         """Return the overrides of an analysis."""
-        overrides: Words = getattr(self, name)
+        overrides: Overrides = getattr(self, name)
         return overrides
 
     @model_validator(mode="after")
@@ -123,53 +116,30 @@ class Settings(_Section):
 
 @dataclass(frozen=True)
 class Scale:
-    """A scale under a protocol.
-
-    Attributes:
-        name: smoke, laptop, paper, or that of a file.
-        protocol: corrected or parity.
-        settings: what the file holds.
-        seeds: of the students.
-    """
+    """A scale under a protocol: what its file holds, and the seeds of the students."""
 
     name: str
     protocol: str
     settings: Settings
     seeds: tuple[int, ...]
 
-    @property
-    def teachers(self) -> dict[str, Teacher]:
-        """What stands for the paper's teachers, by the paper's names."""
-        return self.settings.teachers
-
     def dataset(self, name: str) -> Dataset:
         """Return what stands for one of the paper's data sets."""
         self._refuse_without("datasets", name)
         return self.settings.datasets[name]
 
-    def dataset_overrides(self, dataset: str) -> Words:
-        """Return what chooses the data, for an evaluation without a run."""
-        return [w for w in self.dataset(dataset).words if w.startswith("data")]
-
     def leaves_out(self, subject: Subject) -> bool:
         """Return whether the scale goes without the runs of a network."""
         return any(left.holds(subject) for left in self.settings.leaves_out)
 
-    def training_overrides(self, dataset: str) -> Words:
+    def training_overrides(self, dataset: str) -> Overrides:
         """Return what every training on a data set has."""
         return [f"protocol={self.protocol}", *self.dataset(dataset).words]
 
-    def teacher_overrides(self, dataset: str, name: str) -> Words:
-        """Return what a teacher's training has beyond that."""
-        of_data = self.dataset(dataset).teachers
+    def teacher(self, name: str) -> Teacher:
+        """Return what stands for one of the paper's teachers."""
         self._refuse_without("teachers", name)
-        return [*self.settings.teaching, *of_data.get(name, self.teachers[name].words)]
-
-    def student_overrides(self, key: str) -> Words:
-        """Return what a student's training has, its network under a key: network or student."""
-        student = self.settings.student
-        network = [f"{key}={student.network}", *(f"{key}.{word}" for word in student.words)]
-        return [*network, *self.settings.learning]
+        return self.settings.teachers[name]
 
     def _refuse_without(self, section: str, name: str) -> None:
         names = getattr(self.settings, section)
@@ -194,11 +164,8 @@ def load_scale(
 ) -> Scale:
     """Return a scale by its name, or from a file of the same form.
 
-    Args:
-        name: of a shipped scale, or the path of a .yaml file, which may be a stranger's.
-        protocol: corrected or parity.
-        seeds: of the students; (): those of the file.
-        trust: packages whose callables the words of a file may name.
+    A file may be a stranger's: its overrides name callables of packages in `trust` alone. Without
+    seeds, the students have those of the file.
 
     Raises:
         UserError: if there is no such scale, or its file is not of that form, or its words do
@@ -213,10 +180,8 @@ def load_scale(
             f"got {name!r}; takes {', '.join(names)}, or a .yaml file{nearest(name, names)}",
         )
     if protocol not in ("corrected", "parity"):
-        text = (
-            f"got {protocol!r}; takes corrected, parity{nearest(protocol, ['corrected', 'parity'])}"
-        )
-        raise UserError.of("protocol", text)
+        close = nearest(protocol, ["corrected", "parity"])
+        raise UserError.of("protocol", f"got {protocol!r}; takes corrected, parity{close}")
     try:
         # The user has named it: it may be a link.
         raw = read_value(path, Path(os.path.realpath(path)).parent)
@@ -227,31 +192,26 @@ def load_scale(
     except ValidationError as error:
         first = str(schema_problems(Settings, raw, error)[0]).removeprefix(": ")
         raise UserError.of("scale", f"{path} is no scale: {first}") from error
-    words = settings.overrides() if is_file else ()  # of what is shipped all is known
-    if faults := [fault for word in words for fault in _acts(word, trust)]:
+    strange = settings.overrides() if is_file else ()  # of what is shipped all is known
+    if faults := [fault for override in strange for fault in _acts(override, trust)]:
         raise UserError(*(Problem("scale", f"{path}: {fault}") for fault in dict.fromkeys(faults)))
     # In order: "the first seed" is one and the same wherever a single one is shown.
     return Scale(path.stem, protocol, settings, tuple(sorted(seeds or settings.seeds)))
 
 
-# Keys by which a word would do more: what Hydra reads, lines of shell, the trust itself.
+# Keys by which an override would do more: what Hydra reads, lines of shell, the trust itself.
 REFUSED = re.compile(r"hydra\b.*|launcher\.setup|trust|run(\..*)?|data\.cache_dir|logger(\..*)?")
 
 
-def _acts(word: str, trust: Sequence[str]) -> Iterator[str]:
-    """Yield what an override of a stranger would do beyond setting plain values.
-
-    Args:
-        word: as Hydra takes it.
-        trust: packages whose callables it may name.
-    """
-    got = f"got {shortened(word)!r}"
+def _acts(override: str, trust: Sequence[str]) -> Iterator[str]:
+    """Yield what a stranger's override would do beyond setting plain values."""
+    got = f"got {shortened(override)!r}"
     # Hydra takes backslashes away. ${a.b} is the value of another key; anything else is called.
-    if "${" in re.sub(r"\$\{[\w.]+\}", "", word.replace("\\", "")):
+    if "${" in re.sub(r"\$\{[\w.]+\}", "", override.replace("\\", "")):
         yield f"{got}; a file's words may refer to other keys alone, ${{KEY}}"
         return
     try:
-        parsed = OverridesParser.create().parse_override(word)
+        parsed = OverridesParser.create().parse_override(override)
     except HydraException:
         return  # whoever composes it says what is wrong
     key = parsed.key_or_group

@@ -16,11 +16,9 @@ LEAST = 1.0  # seconds that are timed at least, after a first step that is not
 
 
 def measure_speed(model: Model, threads: int) -> Speed:
-    """Return the speed of a network with random weights, on the GPU if there is one.
+    """Return the speed of a network with random weights, on the GPU or on so many threads.
 
-    Args:
-        model: what to time; of a batch, as much as a few seconds take.
-        threads: of the CPU, as many as a job gets.
+    Of a batch it is fed as much as it answers in a second or so.
     """
     torch.set_num_threads(threads)
     section = NetworkConfig.model_validate(
@@ -33,12 +31,13 @@ def measure_speed(model: Model, threads: int) -> Speed:
         use_channels_last(
             network, lambda: check_logits(network, model.classes, shape, "network"), "network"
         )
-    network.to(device)
-    count = _batch(network, model, device)
+    network.to(device).eval()
+    pair = torch.rand(2, 3, model.size, model.size, device=device)
+    an_image = _seconds(torch.inference_mode()(lambda: network(pair)), device, least=0.0) / 2
+    count = max(2, min(model.batch, int(LEAST / max(an_image, 1e-6))))
     view = torch.rand(count, 3, model.size, model.size, device=device)
     label = torch.zeros(count, dtype=torch.int64, device=device)
     optimizer = torch.optim.Adam(network.parameters(), fused=True)
-
     half = torch.autocast(device, torch.bfloat16, enabled=model.precision == "bf16")
 
     def step() -> None:
@@ -60,20 +59,7 @@ def measure_speed(model: Model, threads: int) -> Speed:
     return Speed(train, forward, parameters)
 
 
-def _batch(network: nn.Module, model: Model, device: str) -> int:
-    """Return how many images a second or so answers, and no more than a batch."""
-    network.eval()
-    view = torch.rand(2, 3, model.size, model.size, device=device)
-    an_image = _seconds(lambda: _answer(network, view), device, least=0.0) / 2
-    return max(2, min(model.batch, int(LEAST / max(an_image, 1e-6))))
-
-
-def _answer(network: nn.Module, view: torch.Tensor) -> None:
-    with torch.inference_mode():
-        network(view)
-
-
-def _seconds(work: Callable[[], None], device: str, least: float = LEAST) -> float:
+def _seconds(work: Callable[[], object], device: str, least: float = LEAST) -> float:
     """Return the seconds of a piece of work: the shortest, as other work on the machine adds."""
     work()
     if device == "cuda":

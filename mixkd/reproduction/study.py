@@ -1,30 +1,27 @@
-"""A study at one scale: the runs of its networks and evaluations, as Hydra overrides."""
+"""The runs of a study: what an artefact needs, as Hydra overrides."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from mixkd.report.cells import Subject
 from mixkd.reproduction.scale import Scale
 
 
 @dataclass(frozen=True)
-class Wanted:
+class StudyRun:
     """A run that an artefact needs.
 
     Attributes:
-        command: finetune, distill or evaluate.
         overrides: of its command, but for those that name other runs.
         uses: which runs come first, by the key that names them: teacher.run, network.run ...
-        subject: whose it is.
-        seed: of the network.
         kind: what it is for, training or the name of an analysis; a public network's first
             evaluation stands for its training.
     """
 
     command: str
     overrides: tuple[str, ...]
-    uses: tuple[tuple[str, "Wanted"], ...] = ()
+    uses: tuple[tuple[str, "StudyRun"], ...] = ()
     subject: Subject = field(default_factory=lambda: Subject("", ""), kw_only=True)
     seed: int = field(default=0, kw_only=True)
     kind: str = field(default="training", kw_only=True)
@@ -39,164 +36,25 @@ class Wanted:
         """How many runs have to come before it, one after another."""
         return max((used.depth + 1 for _, used in self.uses), default=0)
 
-    def with_those_before(self) -> Iterator["Wanted"]:
+    def with_those_before(self) -> Iterator["StudyRun"]:
         """Yield the runs that it uses, those that they use, and itself."""
         for _, used in self.uses:
             yield from used.with_those_before()
         yield self
 
 
-@dataclass(frozen=True)
-class Study:
-    """Makes the runs of a paper's networks at one scale.
+class Study(Protocol):
+    """What makes a paper's runs at one scale, such as experiments/paper/study.py."""
 
-    Attributes:
-        scale: what stands for the paper's data, networks and lengths.
-        more: the user's own overrides, by command; they count last.
-    """
+    @property
+    def scale(self) -> Scale:
+        """What stands for the paper's data, networks and lengths."""
 
-    scale: Scale
-    more: Mapping[str, Sequence[str]] = field(default_factory=dict)
-
-    def teacher(self, dataset: str, name: str, method: str = "erm") -> Wanted:
-        """Return the run of a teacher: one, of the first seed.
-
-        Args:
-            dataset: as the paper names it.
-            name: of the teacher, as the paper names it.
-            method: how it is trained: erm, or mixup.
-        """
-        network, seed = self.scale.teacher_overrides(dataset, name), self.scale.seeds[0]
-        subject = Subject(dataset, "teacher", name, method)
-        if not _brings_weights(network):
-            overrides = [*self.scale.training_overrides(dataset), *network, f"method={method}"]
-            return self._wanted("finetune", overrides, subject=subject, seed=seed)
-        overrides = [*_of_network(network), *self.scale.dataset_overrides(dataset)]
-        overrides += [o for o in self.more.get("finetune", ()) if o.startswith("data")]
-        return self._wanted("evaluate", overrides, subject=subject, seed=seed)
-
-    def has_mixup_teacher(self, dataset: str, name: str) -> bool:
-        """Return whether a teacher can be trained with mixup: not if it comes with its weights."""
-        return not _brings_weights(self.scale.teacher_overrides(dataset, name))
-
-    def from_labels(self, dataset: str, method: str) -> list[Wanted]:
-        """Return the runs of a student that learns from labels alone, one a seed.
-
-        Args:
-            dataset: as the paper names it.
-            method: erm or mixup.
-        """
-        overrides = [
-            *self.scale.training_overrides(dataset),
-            *self.scale.student_overrides("network"),
-            *self.scale.settings.baseline,
-            f"method={method}",
-        ]
-        subject = Subject(dataset, "student", "", method)
-        return [
-            self._wanted("finetune", overrides, subject=subject, seed=seed)
-            for seed in self.scale.seeds
-        ]
-
-    def distilled(
-        self,
-        dataset: str,
-        teacher: str,
-        method: str = "kd_mixup",
-        temperature: str = "2",
-        teacher_method: str = "erm",
-    ) -> list[Wanted]:
-        """Return the runs of a student that learns a teacher's answers, one a seed.
-
-        Args:
-            dataset: as the paper names it.
-            teacher: as the paper names it.
-            method: kd or kd_mixup.
-            temperature: a number or sigma, as text.
-            teacher_method: how the teacher was trained: erm, or mixup.
-        """
-        network = self.scale.teacher_overrides(dataset, teacher)
-        uses: tuple[tuple[str, Wanted], ...] = ()
-        overrides = [
-            *self.scale.training_overrides(dataset), *self.scale.student_overrides("student")
-        ]  # fmt: skip
-        if _brings_weights(network):
-            overrides += [o.replace("network", "teacher", 1) for o in _of_network(network)]
-        else:
-            uses = (("teacher.run", self.teacher(dataset, teacher, teacher_method)),)
-        overrides += [
-            *self.scale.dataset(dataset).distill, f"method={method}", f"temperature={temperature}"
-        ]  # fmt: skip
-        name = teacher + ("+mixup" if teacher_method == "mixup" else "")
-        subject = Subject(dataset, "student", name, method, temperature)
-        return [
-            self._wanted("distill", overrides, uses, subject=subject, seed=seed)
-            for seed in self.scale.seeds
-        ]
-
-    def evaluated(
-        self,
-        network: Wanted,
-        kind: str,
-        teacher: Wanted | None = None,
-        baselines: Mapping[str, Wanted] | None = None,
-    ) -> Wanted:
-        """Return the run that measures more of a network than its training did.
-
-        Args:
-            network: whose run.
-            kind: the name of an analysis.
-            teacher: the teacher beside which it is asked.
-            baselines: networks to compare it with, by name.
-        """
-        overrides, uses = [*self.scale.settings.of_analysis(kind), f"{kind}=true"], []
-        named = {f"baselines.{name}": run for name, run in (baselines or {}).items()}
-        for key, used in {"network": network, "teacher": teacher, **named}.items():
-            if used is None:
-                continue
-            if used.command == "evaluate":  # a public network, known by its weights
-                of_network = _of_network(used.overrides)
-                overrides += [o.replace("network", key, 1) for o in of_network]
-                if key == "network":
-                    overrides += [o for o in used.overrides if o not in of_network]
-            else:
-                uses.append((key if "." in key else f"{key}.run", used))
-        return Wanted(
-            "evaluate", self._with_more("evaluate", overrides), tuple(uses),
-            subject=network.subject, seed=network.seed, kind=kind,
-        )  # fmt: skip
-
-    def _wanted(
-        self,
-        command: str,
-        overrides: Sequence[str],
-        uses: tuple[tuple[str, Wanted], ...] = (),
-        *,
-        subject: Subject,
-        seed: int,
-    ) -> Wanted:
-        if command != "evaluate":
-            overrides = [*overrides, f"seed={seed}"]
-        everything = self._with_more(command, overrides)
-        return Wanted(command, everything, uses, subject=subject, seed=seed)
-
-    def _with_more(self, command: str, overrides: Sequence[str]) -> tuple[str, ...]:
-        return merged([*overrides, *self.more.get(command, ())])
-
-
-def for_seed(runs: Sequence[Wanted], seed: int) -> Wanted:
-    """Return the run of a seed; of the first one where there is none of that seed."""
-    return next((run for run in runs if run.seed == seed), runs[0])
+    @property
+    def more(self) -> Mapping[str, Sequence[str]]:
+        """The user's own overrides, by command; they count last."""
 
 
 def merged(overrides: Sequence[str]) -> tuple[str, ...]:
     """Return overrides, of those with one key the last one, where the first one stood."""
     return tuple({override.partition("=")[0]: override for override in overrides}.values())
-
-
-def _of_network(overrides: Sequence[str]) -> list[str]:
-    return [override for override in overrides if override.startswith("network")]
-
-
-def _brings_weights(overrides: Sequence[str]) -> bool:
-    return any(override.startswith("network.weights=") for override in overrides)

@@ -50,11 +50,12 @@ def export(cfg: ExportConfig) -> str:
     assert cfg.network.run is not None
     assert cfg.network.weights is not None
     run, weights = Path(cfg.network.run), Path(cfg.network.weights)
-    claims = _claims(cfg)
-    try:
-        figure = _content(run / FIGURES / "reliability-test.png", run, "network.run")
-    except FileNotFoundError:
-        figure = None
+    claims = None
+    if cfg.report is not None:
+        claims = _content(Path(cfg.report, "claims.md"), Path(cfg.report), "report")
+        if claims is None:
+            raise UserError.of("report", f"got {cfg.report!r}; takes a folder of `mixkd report`")
+    figure = _content(run / FIGURES / "reliability-test.png", run, "network.run")
     training, provenance = (_read(run / name) for name in (CONFIG, PROVENANCE))
     metrics = {n: float(v) for n, v in _read(run / METRICS).items() if is_number(v)}
     fingerprint = file_fingerprint(weights)
@@ -79,14 +80,14 @@ def export(cfg: ExportConfig) -> str:
         else:
             save = {"onnx": save_onnx, "torch": save_torch}[cfg.format]
             ask = save(Program(network, views).eval(), views, folder, about(saved))
-        given = "seeded noise" if images is None else f"{len(images)} test images"
+        inputs = "seeded noise" if images is None else f"{len(images)} test images"
         if images is None:
             images = torch.rand(COMPARED, 3, *views, generator=torch.Generator().manual_seed(0))
         apart, scale = difference(network, ask, [images[:1], images[1:]])
         if not apart <= TOLERANCE * max(scale, 1):
             raise UserError.of(
                 "format",
-                f"the logits of {cfg.format} differ by {apart:.2g} from the network's on {given}, "
+                f"the logits of {cfg.format} differ by {apart:.2g} from the network's on {inputs}, "
                 f"whose largest is {scale:.3g}; takes {TOLERANCE:g} of that at most. Nothing was "
                 "written",
             )
@@ -102,7 +103,7 @@ def export(cfg: ExportConfig) -> str:
             provenance=provenance,
             difference=apart,
             scale=scale,
-            images=given,
+            images=inputs,
             figure=figure is not None,
             ledger=claims is not None,
             license=cfg.license,
@@ -110,11 +111,10 @@ def export(cfg: ExportConfig) -> str:
         )
         write_text(folder / "README.md", card(facts))
     lines = [f"{out}: {', '.join(sorted(path.name for path in out.iterdir()))}"]
-    lines.append(f"logits differ by at most {apart:.2g} on {given}; the largest is {scale:.3g}")
+    lines.append(f"logits differ by at most {apart:.2g} on {inputs}; the largest is {scale:.3g}")
     if cfg.format == "safetensors":
-        lines.append(
-            f"loads in {'timm and mixkd' if facts.by_timm else 'mixkd; timm has none such'}"
-        )
+        loaders = "timm and mixkd" if facts.by_timm else "mixkd; timm has none such"
+        lines.append(f"loads in {loaders}")
     if cfg.push is not None:
         lines.append(f"pushed: {hub.push(out, cfg.push, cfg.push_private)}")
     return "\n".join(lines)
@@ -140,26 +140,16 @@ def _refuse_another(out: Path, weights: str, cfg: ExportConfig) -> None:
         raise UserError.of("out", f"{out} holds another export; force=true replaces it")
 
 
-def _claims(cfg: ExportConfig) -> bytes | None:
-    if cfg.report is None:
-        return None
-    folder = Path(cfg.report)
-    try:
-        return _content(folder / "claims.md", folder, "report")
-    except FileNotFoundError as error:
-        text = f"got {cfg.report!r}; takes a folder of `mixkd report`"
-        raise UserError.of("report", text) from error
-
-
-def _content(path: Path, folder: Path, key: str) -> bytes:
-    """Return what a file of a folder holds, which is no link to another place.
+def _content(path: Path, folder: Path, key: str) -> bytes | None:
+    """Return what a file of a folder holds, or None if there is none.
 
     Raises:
-        UserError: naming `key`, if it is, or cannot be read.
-        FileNotFoundError: if there is none.
+        UserError: naming `key`, if it links to another place or cannot be read.
     """
     try:
         return read_bytes(path, folder)
+    except FileNotFoundError:
+        return None
     except Damaged as error:
         raise UserError.of(key, str(error)) from error
 
@@ -172,7 +162,8 @@ def _images(
     Raises:
         UserError: if the data are not, and nothing else says how large views are.
     """
-    data, missing = cfg.data.model_copy(update={"download": False}), ""
+    data = cfg.data.model_copy(update={"download": False})
+    missing = "they have other classes"
     try:
         splits = load_splits(data)
         if list(splits.classes) == classes:
@@ -182,7 +173,6 @@ def _images(
                 test.pixels[torch.from_numpy(at)] if isinstance(test, Images) else test.read(at)
             )
             return views.shape, views.evaluation(pixels)
-        missing = "they have other classes"
     except (UserError, OSError) as error:
         missing = error.problems[0].text if isinstance(error, UserError) else str(error)
     size = data.size or input_size

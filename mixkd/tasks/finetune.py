@@ -37,10 +37,7 @@ def finetune(cfg: FinetuneConfig, run: Run) -> Metrics:
     prepare(cfg.trainer, network, len(splits.classes), shape, "network", cfg.images_at_a_time)
 
     learner = Supervised(
-        network,
-        Optimization.of(cfg),
-        cfg.seed,
-        label_smoothing=cfg.method.label_smoothing,
+        network, Optimization.of(cfg), cfg.seed, label_smoothing=cfg.method.label_smoothing
     )
     data = ImageDataModule(splits, cfg.data, parts=cfg.trainer.accumulate)
     fingerprints = dict(splits.fingerprints)

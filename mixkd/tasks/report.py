@@ -59,12 +59,9 @@ def _latest(plans: Sequence[Path], tells: bool) -> Reproduction | None:
 
 
 def write_report(root: Path, reproduction: Reproduction | None, out: Path) -> str:
-    """Write tables, figures, claims and index.html; return a few lines on them.
+    """Write tables, figures, claims and index.html of a folder of runs; return a few lines on them.
 
-    Args:
-        root: a folder of runs.
-        reproduction: what has been planned there; None: what its runs are is read from them.
-        out: where to write.
+    Without a reproduction that planned them, what the runs are is read from their configurations.
     """
     paper = experiment("paper.report")
     results = read_results(root, reproduction, paper.teachers())
@@ -96,7 +93,7 @@ def _problems(results: Results) -> Iterator[str]:
     planned = {run.command: slot in results.slots for slot, run in results.expected.items()}
     if missing := list(planned.values()).count(False):
         yield f"{missing} of {len(planned)} runs are missing"
-    if faulty := {results.slots[slot].path for slot in results.notes if slot in results.slots}:
+    if faulty := {run.path for slot, run in results.slots.items() if results.notes.get(slot)}:
         yield f"{len(faulty)} runs have faults: the page lists them"
     for run in results.all_runs:
         yield from (in_one_line(f"{run.path}: {text}") for text in run.damaged)

@@ -4,14 +4,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mixkd.config.reproduce import KEYS, ReproduceConfig
+from mixkd.config.shipped import experiment
 from mixkd.data.inventory import listed_once
 from mixkd.errors import UserError
 from mixkd.launchers.sweep import held, worst
 from mixkd.report.plan import made_folder
 from mixkd.reproduction.artefact import load_artefact
 from mixkd.reproduction.carry_out import distinct, make
-from mixkd.reproduction.estimate import estimate
 from mixkd.reproduction.overrides import LAUNCH, by_command, launch_settings, trusted
+from mixkd.reproduction.price import estimate
 from mixkd.reproduction.record import with_earlier, write_record
 from mixkd.reproduction.scale import load_scale
 from mixkd.reproduction.study import Study
@@ -38,20 +39,20 @@ def reproduce(config: ReproduceConfig) -> Reproduced:
     scale = load_scale(config.scale, config.protocol, config.seeds, trust)
     launch = [override for override in config.overrides if override.startswith(LAUNCH)]
     overrides = [override for override in config.overrides if override not in launch]
-    study = Study(scale, by_command(overrides))
+    study: Study = experiment("paper.study").Study(scale, by_command(overrides))
     root, out = config.runs, config.out or Path("reports") / scale.name
     for key, place in (("runs", root), ("out", out)):
         if place.exists() and not place.is_dir():
             raise UserError.of(key, f"got {str(place)!r}, which is a file; takes {KEYS[key]}")
     settings = launch_settings([*scale.settings.launch, *launch], root)
-    wanted = {artefact.name: artefact.runs(study) for artefact in chosen}
+    runs_of = {artefact.name: artefact.runs(study) for artefact in chosen}
     if "all" in config.artefacts:  # of those that the scale does not leave out altogether
-        chosen = [a for a in chosen if wanted[a.name] or not a.needs_runs]
+        chosen = [a for a in chosen if runs_of[a.name] or not a.needs_runs]
     if config.plan != "false":
-        return Reproduced(estimate(chosen, wanted, root, settings, config.plan == "runs"), 0)
+        return Reproduced(estimate(chosen, runs_of, root, settings, config.plan == "runs"), 0)
     name = f"reproduce-{scale.name}"
     with held(root, name, "reproduce"):
-        runs = distinct(run for runs in wanted.values() for run in runs)
+        runs = distinct(run for of_artefact in runs_of.values() for run in of_artefact)
         done = make(runs, root, name, settings)
         # Also where runs had failed before, whose status counts for more.
         is_stopped = any(outcome.state == "interrupted" for outcome in done.values())

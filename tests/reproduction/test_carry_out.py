@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 import yaml
 
+from experiments.paper.study import Study
 from mixkd.errors import UserError
 from mixkd.launchers.job import Job, Outcome
 from mixkd.launchers.sweep import Planned, settings_of, with_twins
 from mixkd.reproduction.carry_out import _waiting, distinct, make, statuses
 from mixkd.reproduction.scale import load_scale
-from mixkd.reproduction.study import Study, Wanted
+from mixkd.reproduction.study import StudyRun
 
 C = "cifar10"
 
@@ -72,7 +73,7 @@ if __name__ == "__main__":
 """
 
 
-def wanted() -> dict[str, Wanted]:
+def wanted() -> dict[str, StudyRun]:
     """Return the runs of a student of each teacher, and an evaluation of each, by name."""
     study = Study(load_scale("scale.yaml"))
     runs = {}

@@ -9,13 +9,14 @@ import pytest
 import torch
 import yaml
 
+from experiments.paper.study import Study
 from mixkd.config.network import NetworkConfig
 from mixkd.config.tasks import FinetuneConfig
 from mixkd.data.splits import load_splits
 from mixkd.reproduction import speed
 from mixkd.reproduction.price import Model, Price, Speed, Work, price, work_of
 from mixkd.reproduction.scale import load_scale
-from mixkd.reproduction.study import Study, Wanted
+from mixkd.reproduction.study import StudyRun
 from mixkd.request import request
 from mixkd.runs.run import Run
 from mixkd.tasks.finetune import finetune
@@ -120,9 +121,9 @@ def test_a_feature_evaluation(study: Study) -> None:
 def test_the_head_of_a_pretrained_network_is_trained_alone_first() -> None:
     words = ("data=digits", "data.limit_train=600", "network=mobilenetv2", "stage1.epochs=10",
              "network.pretrained=true", "trainer.max_epochs=4")  # fmt: skip
-    alone, whole = work_of(Wanted("finetune", words)), 4 * VAL + 450
+    alone, whole = work_of(StudyRun("finetune", words)), 4 * VAL + 450
     assert [count for _, count in alone.forward] == [whole, 10 * (TRAIN + VAL)]
-    without = work_of(Wanted("finetune", (*words[:4], words[5])))
+    without = work_of(StudyRun("finetune", (*words[:4], words[5])))
     assert [count for _, count in without.forward] == [whole]
 
 
@@ -175,7 +176,7 @@ def test_what_is_done_costs_nothing() -> None:
     model = Model("a", 10, 32, 50, "float32", True)
     speeds = {model: Speed(10, 100, 1_000_000)}
     works = [Work((model, 3600.0), ((model, 7200.0),), keeps=5), Work(None, ((model, 3600.0),))]
-    runs = [Wanted("finetune", (str(n),)) for n in range(3)]
+    runs = [StudyRun("finetune", (str(n),)) for n in range(3)]
     work = {runs[0].job: works[0], runs[2].job: works[1]}
     hours = (2 + 360 + 72 + 2 + 36) / 3600
     assert price(runs, {runs[1].job}, work, speeds) == Price(3, 2, pytest.approx(hours), 0.02)
@@ -218,7 +219,7 @@ def counted(words: list[str]) -> tuple[int, ...]:
     """Return training, held-out and test images as priced, for a training of one epoch."""
     words = ["network=resnet20", "trainer.max_epochs=1", *words]
     twice = [*words[:1], "trainer.max_epochs=2", *words[2:]]
-    one, two = (work_of(Wanted("finetune", tuple(each))) for each in (words, twice))
+    one, two = (work_of(StudyRun("finetune", tuple(each))) for each in (words, twice))
     assert one.train is not None
     val = int(two.forward[0][1] - one.forward[0][1])  # an epoch more
     return int(one.train[1]), val, int(one.forward[0][1]) - val
@@ -266,7 +267,7 @@ def test_images_in_folders_are_counted(
     change(image_folder)
     words = ["data=imagefolder", f"data.root={image_folder}"]
     assert counted(words) == loaded(words) == expected
-    model, _ = work_of(Wanted("finetune", ("network=resnet20", *words))).forward[0]
+    model, _ = work_of(StudyRun("finetune", ("network=resnet20", *words))).forward[0]
     assert (model.classes, model.size) == (3, 16)
 
 
@@ -281,6 +282,6 @@ def test_the_bytes_are_those_of_a_real_run(
     assert isinstance(cfg, FinetuneConfig)
     finetune(cfg)
     real = sum(path.stat().st_size for path in Run(cfg).path.rglob("*") if path.is_file())
-    work = work_of(Wanted("finetune", tuple(words)))
+    work = work_of(StudyRun("finetune", tuple(words)))
     estimate = work.disk({model: measured(model) for model in set(work.models)})
     assert estimate == pytest.approx(real, rel=0.2)

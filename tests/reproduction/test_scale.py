@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from experiments.paper.reference import load_reference
+from experiments.paper.study import Study
 from mixkd.config.shipped import artefacts, experiments_dir
 from mixkd.config.tasks import FinetuneConfig
 from mixkd.errors import UserError
@@ -14,7 +15,6 @@ from mixkd.networks.build import build_network
 from mixkd.reproduction.artefact import load_artefact
 from mixkd.reproduction.carry_out import distinct
 from mixkd.reproduction.scale import Scale, load_scale, scale_names
-from mixkd.reproduction.study import Study
 from mixkd.request import accept, compose, request
 
 REFERENCE = load_reference(experiments_dir() / "paper/reference.yaml")
@@ -45,7 +45,7 @@ def test_a_shipped_scale_has_all_that_the_paper_has(name: str) -> None:
     assert (scale.name, scale.protocol) == (name, "corrected")
     assert scale.seeds == tuple(scale.settings.seeds)
     assert set(scale.settings.datasets) == set(REFERENCE.datasets)
-    assert set(scale.teachers) == set(REFERENCE.teachers)
+    assert set(scale.settings.teachers) == set(REFERENCE.teachers)
     assert load_scale(name, "parity", (5, 6)).seeds == (5, 6)
     assert load_scale(name, "parity").protocol == "parity"
 
@@ -88,9 +88,9 @@ def test_a_file_of_the_same_form_is_a_scale_too() -> None:
     assert scale.training_overrides("cifar10") == [
         "protocol=corrected", "data=digits", "optimizer.lr=0.1",
     ]  # fmt: skip
-    assert scale.dataset_overrides("cifar10") == ["data=digits"]
-    assert scale.student_overrides("student") == ["student=resnet20", "student.args.depth=8"]
-    assert scale.student_overrides("network") == ["network=resnet20", "network.args.depth=8"]
+    assert Study(scale).dataset_overrides("cifar10") == ["data=digits"]
+    assert Study(scale).student_overrides("student") == ["student=resnet20", "student.args.depth=8"]
+    assert Study(scale).student_overrides("network") == ["network=resnet20", "network.args.depth=8"]
     assert scale.settings.of_analysis("vicinal") == scale.dataset("cifar10").distill == []
 
 
@@ -99,8 +99,8 @@ def test_a_data_set_may_have_teachers_of_its_own() -> None:
     data = MINE["datasets"]["cifar10"]  # type: ignore[index]
     two = {"cifar10": data, "imagenet": data | {"teachers": own}}
     scale = load_scale(written(MINE | {"datasets": two, "teaching": ["seed=1"]}))
-    assert scale.teacher_overrides("cifar10", "vit_b16") == ["seed=1", "network=resnet20"]
-    assert scale.teacher_overrides("imagenet", "vit_b16") == ["seed=1", "network=resnet32"]
+    assert Study(scale).teacher_overrides("cifar10", "vit_b16") == ["seed=1", "network=resnet20"]
+    assert Study(scale).teacher_overrides("imagenet", "vit_b16") == ["seed=1", "network=resnet32"]
 
 
 def of_file(change: dict[str, object]) -> Callable[[], object]:

@@ -15,7 +15,7 @@ from mixkd.launchers.job import Outcome
 from mixkd.reproduction import speed
 from mixkd.reproduction.artefact import Artefact
 from mixkd.reproduction.overrides import by_command, trusted
-from mixkd.reproduction.study import Wanted
+from mixkd.reproduction.study import StudyRun
 from mixkd.tasks.reproduce import Reproduced, reproduce
 
 NAMES = "takes table1, table2, table3, table4, table5, table6, table7, fig2, fig3, fig4, fig5, fig6"
@@ -151,7 +151,7 @@ def _timed_shortly(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Time networks for a moment on one thread; leave other tests their threads."""
     threads = torch.get_num_threads()
     monkeypatch.setattr(speed, "_seconds", partial(speed._seconds, least=0.02))
-    monkeypatch.setattr("mixkd.reproduction.estimate.cores", lambda: 1)
+    monkeypatch.setattr("mixkd.reproduction.price.cores", lambda: 1)
     yield
     torch.set_num_threads(threads)
 
@@ -212,7 +212,7 @@ def test_an_interruption_stops_it_though_runs_had_failed(monkeypatch: pytest.Mon
     """Nothing more is made or reported; the failures' status alone would go on."""
     states = iter(["failed", "interrupted", "interrupted"] + ["finished"] * 1000)
 
-    def made(wanted: list[Wanted], *more: object) -> dict[object, Outcome]:
+    def made(wanted: list[StudyRun], *more: object) -> dict[object, Outcome]:
         return {run.job: Outcome(next(states)) for run in wanted}  # type: ignore[arg-type]
 
     def never(self: Artefact, *more: object) -> None:

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from experiments.paper.study import Study, for_seed
 from mixkd.report.cells import Subject
 from mixkd.reproduction.carry_out import distinct, overrides_of
 from mixkd.reproduction.scale import Scale, load_scale
-from mixkd.reproduction.study import Study, Wanted, for_seed, merged
+from mixkd.reproduction.study import StudyRun, merged
 
 C = "cifar100"
 
@@ -52,7 +53,7 @@ def test_of_overrides_with_one_key_the_last_counts_where_the_first_stood() -> No
 
 
 def test_a_teacher_is_trained_once_with_the_first_seed(study: Study) -> None:
-    assert study.teacher(C, "vit_b16") == Wanted(
+    assert study.teacher(C, "vit_b16") == StudyRun(
         "finetune",
         (
             "protocol=corrected", "data=digits", "optimizer.lr=0.1", "trainer.max_epochs=9",
@@ -105,7 +106,7 @@ def test_a_data_set_has_words_of_its_own_for_distillation(study: Study) -> None:
 
 def test_a_teacher_with_weights_is_evaluated_and_named_in_its_students_words(study: Study) -> None:
     teacher = study.teacher("imagenet", "vit_b16")
-    assert teacher == Wanted(
+    assert teacher == StudyRun(
         "evaluate",
         (
             "network=resnet20", "network.args.depth=26", "network.weights=vit.pt", "data=digits",
