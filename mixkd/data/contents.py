@@ -1,9 +1,8 @@
 """What files contain, as sha256: read once, then known by what the file system says of them.
 
-Images are known by their bytes, however many there are: names, sizes and times can be equal where
-images are not, as in an archive that sets every time. Reading them all takes about as long as an
-epoch that reads them, once for a set of files; later starts ask the file system for each file's
-size, times and inode, and read what has changed.
+Names, sizes and times can be equal where images are not, as in an archive that sets every time.
+So all files are read once, about as long as an epoch takes; later starts ask the file system for
+each file's size, times and inode, and read what has changed.
 """
 
 import hashlib
@@ -51,20 +50,25 @@ ARCHIVES = {"train": "ILSVRC2012_img_train.tar", "val": "ILSVRC2012_img_val.tar"
 def contents(files: Sequence[File], cache_dir: str | Path, of: str | Path) -> np.ndarray:
     """Return the sha256 of files' contents: uint8 [n, 32]; zeros for what cannot be read.
 
-    Args:
-        files: their names, which are part of what tells them apart, and their paths.
-        cache_dir: where to keep what was read. One that cannot be written to costs time alone.
-        of: the folder that they are in; each has a file in the cache.
+    The cache has a file for each folder `of` files; one that cannot be written costs time alone.
     """
     started = time.time_ns()
     place = hashlib.sha256(os.fsencode(os.path.realpath(of))).hexdigest()[:24]
     cache = Path(cache_dir) / "contents" / f"{place}.npy"
-    cached = _read(cache)
+    try:
+        cached = map_npy(cache)
+    except Damaged:
+        cached = np.zeros(0)
+    if cached.dtype != np.uint8 or cached.shape[1:] != (STATE + CONTENT,):
+        cached = np.zeros((0, STATE + CONTENT), dtype=np.uint8)
     states, sizes, changed = _states(files)
     hashes = np.zeros((len(files), CONTENT), dtype=np.uint8)
-    hit, at = _looked_up(states, cached)
-    hashes[hit] = cached[at[hit], STATE:]
-    missing = np.flatnonzero(~hit & (sizes >= 0))
+    is_cached = np.zeros(len(files), dtype=bool)
+    if len(cached):
+        at = np.minimum(np.searchsorted(first_bytes(cached), first_bytes(states)), len(cached) - 1)
+        is_cached = (cached[at, :STATE] == states).all(axis=1) & states.any(axis=1)
+        hashes[is_cached] = cached[at[is_cached], STATE:]
+    missing = np.flatnonzero(~is_cached & (sizes >= 0))
     if not len(missing):
         return hashes
     tells = len(missing) > MANY_FILES or sizes[missing].sum() > MANY_BYTES
@@ -82,9 +86,10 @@ def contents(files: Sequence[File], cache_dir: str | Path, of: str | Path) -> np
     is_settled = (changed[missing] < started - STEP) & hashes[missing].any(axis=1)
     new = np.concatenate([states[missing], hashes[missing]], axis=1)[is_settled]
     if len(new):
+        new = np.concatenate([cached, new])
         try:
             with replacing(cache) as temporary, open(temporary, "wb") as file:
-                np.save(file, _sorted(np.concatenate([cached, new])), allow_pickle=False)
+                np.save(file, new[np.argsort(first_bytes(new), kind="stable")], allow_pickle=False)
         except (NotWritten, OSError) as error:
             if tells:
                 say(f"{error} (data.cache_dir); going on without")
@@ -92,12 +97,7 @@ def contents(files: Sequence[File], cache_dir: str | Path, of: str | Path) -> np
 
 
 def summary(files: Sequence[File], hashes: np.ndarray) -> str:
-    """Return the sha256 of files' names and contents, whatever their order.
-
-    Args:
-        files: n of them.
-        hashes: their contents, uint8 [n, 32].
-    """
+    """Return the sha256 of files' names and contents, uint8 [n, 32], whatever their order."""
     digest = hashlib.sha256()
     for (name, _), content in sorted(zip(files, hashes, strict=True), key=lambda pair: pair[0][0]):
         digest.update(os.fsencode(name) + b"\0" + content.tobytes())
@@ -108,25 +108,18 @@ def split_contents(source: str, root: str | None, cache_dir: str) -> dict[str, s
     """Return the sha256 of the names and contents of each split's images; none of other sources.
 
     Names are relative to the root: the same images elsewhere have the same sha256.
-
-    Args:
-        source: of data.
-        root: where they are; one that is none holds no images.
-        cache_dir: of what has been read.
     """
     place = Path(root or "")
     names = [s for s in SPLITS.get(source, ()) if root is not None and (place / s).is_dir()]
     splits = {name: split_files(place, name) for name in names}
-    unread = [split for split in splits.values() if not split.summary]
-    listed = [split.files(place) for split in unread]
-    if not unread:
-        return {name: split.summary for name, split in splits.items()}
-    hashes = contents(list(chain(*listed)), cache_dir, place)
-    for split, files in zip(unread, listed, strict=True):
-        part, hashes = hashes[: len(files)], hashes[len(files) :]
-        split.summary = summary(files, part)
-        ends = np.cumsum([len(paths) for paths in split.names.values()])
-        split.contents = dict(zip(split.names, np.split(part, ends), strict=False))
+    if unread := [split for split in splits.values() if not split.summary]:
+        listed = [split.files(place) for split in unread]
+        hashes = contents(list(chain(*listed)), cache_dir, place)
+        for split, files in zip(unread, listed, strict=True):
+            part, hashes = hashes[: len(files)], hashes[len(files) :]
+            split.summary = summary(files, part)
+            ends = np.cumsum([len(paths) for paths in split.names.values()])
+            split.contents = dict(zip(split.names, np.split(part, ends), strict=False))
     return {name: split.summary for name, split in splits.items()}
 
 
@@ -164,37 +157,10 @@ def _states(files: Sequence[File]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             states += bytes(STATE)
             continue
         # The time of change cannot be set, as the time of modification can.
-        numbers = (
-            status.st_size,
-            status.st_mtime_ns,
-            status.st_ctime_ns,
-            status.st_ino,
-            status.st_dev,
-        )
+        times = (status.st_mtime_ns, status.st_ctime_ns)
+        numbers = (status.st_size, *times, status.st_ino, status.st_dev)
         states += hashlib.sha256(os.fsencode(name) + f"\0{numbers}".encode()).digest()[:STATE]
         changed[row] = status.st_ctime_ns
         if stat.S_ISREG(status.st_mode) and status.st_size <= MOST_BYTES:
             sizes[row] = status.st_size
     return np.frombuffer(bytes(states), dtype=np.uint8).reshape(-1, STATE), sizes, changed
-
-
-def _read(cache: Path) -> np.ndarray:
-    """Return the rows of a file of the cache, uint8 [m, 48], sorted; none where it is no such."""
-    try:
-        rows = map_npy(cache)
-    except Damaged:
-        rows = np.zeros(0)
-    is_sound = rows.dtype == np.uint8 and rows.shape[1:] == (STATE + CONTENT,)
-    return rows if is_sound else np.zeros((0, STATE + CONTENT), dtype=np.uint8)
-
-
-def _sorted(rows: np.ndarray) -> np.ndarray:
-    return rows[np.argsort(first_bytes(rows), kind="stable")]
-
-
-def _looked_up(states: np.ndarray, cached: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return which states are known, bool [n], and in which rows they are, int64 [n]."""
-    if not len(cached):
-        return np.zeros(len(states), dtype=bool), np.zeros(len(states), dtype=np.int64)
-    at = np.minimum(np.searchsorted(first_bytes(cached), first_bytes(states)), len(cached) - 1)
-    return (cached[at, :STATE] == states).all(axis=1) & states.any(axis=1), at
