@@ -45,20 +45,15 @@ class SplitFiles:
         names = (os.fsdecode(name) for names in self.names.values() for name in names)
         return [(name, root / name) for name in names]
 
-    def is_current(self) -> bool:
-        """Return whether the folders and the sample of the files are as they were."""
-        return all(state_of(path) == state for path, state in self.states.items())
-
 
 _kept: dict[tuple[str, str], SplitFiles] | None = None
 
 
 @contextmanager
 def listed_once(handed_over: str = "") -> Iterator[None]:
-    """Keep what is listed from here on, and begin with what another process has listed.
+    """Keep what is listed from here on, and begin with what another process has handed over.
 
-    Args:
-        handed_over: a file of `hand_over`; "", or one that is damaged or gone, costs time alone.
+    A file of `hand_over` that is damaged or gone costs time alone.
     """
     global _kept
     before = _kept
@@ -72,22 +67,16 @@ def listed_once(handed_over: str = "") -> Iterator[None]:
 
 
 def split_files(root: Path, place: str) -> SplitFiles:
-    """Return the image files of a split, from its folders unless they have been listed before.
-
-    Args:
-        root: of the data set.
-        place: the folder of the split in it.
-    """
-    key = (os.path.abspath(root), place)
-    if _kept is not None and key in _kept and _kept[key].is_current():
-        return _kept[key]
-    split = SplitFiles()
-    folder = root / place
-    split.states[os.path.abspath(folder)] = state_of(folder)
+    """Return the image files of ROOT/PLACE, listed unless that was done before."""
+    key, folder = (os.path.abspath(root), place), root / place
+    split = None if _kept is None else _kept.get(key)
+    if split is not None and all(state_of(path) == state for path, state in split.states.items()):
+        return split
+    split = SplitFiles(states={os.path.abspath(folder): state_of(folder)})
     for name in class_folders(folder):
         left_out = split.left_out[name] = LeftOut()
-        files = sorted(image_files(folder / name, f"{place}/{name}/", left_out=left_out,
-                                   states=split.states))  # fmt: skip
+        under = f"{place}/{name}/"
+        files = sorted(image_files(folder / name, under, left_out=left_out, states=split.states))
         split.names[name] = np.array([os.fsencode(file) for file, _ in files], dtype=bytes)
         split.states |= {os.path.abspath(path): state_of(path) for _, path in files[::SAMPLED]}
     if _kept is not None:
@@ -100,18 +89,12 @@ def hand_over(path: Path) -> bool:
     ready = {key: split for key, split in (_kept or {}).items() if split.summary}
     if not ready:
         return False
-    records = [
-        {
-            "key": key,
-            "classes": [
-                (name, len(names), split.left_out[name].kinds, split.left_out[name].example)
-                for name, names in split.names.items()
-            ],
-            "states": split.states,
-            "summary": split.summary,
-        }
-        for key, split in ready.items()
-    ]
+    records = []
+    for key, split in ready.items():
+        others = split.left_out
+        classes = [(c, len(n), others[c].kinds, others[c].example) for c, n in split.names.items()]
+        record = {"classes": classes, "states": split.states, "summary": split.summary}
+        records.append({"key": key, **record})
     names = [paths for split in ready.values() for paths in split.names.values()]
     contents = [split.contents[name] for split in ready.values() for name in split.names]
     with replacing(path) as temporary, open(temporary, "wb") as file:
@@ -131,7 +114,7 @@ def _read(path: str) -> dict[tuple[str, str], SplitFiles]:
             records: list[dict[str, Any]] = json.loads(str(arrays["records"]))
     except (OSError, EOFError, BadZipFile, KeyError, ValueError):
         return {}
-    listed, start = {}, 0
+    splits, start = {}, 0
     for record in records:
         split = SplitFiles(states=record["states"], summary=record["summary"])
         for name, count, kinds, example in record["classes"]:
@@ -141,5 +124,5 @@ def _read(path: str) -> dict[tuple[str, str], SplitFiles]:
             left_out.kinds, left_out.example = Counter(kinds), example
             start += count
         root, place = record["key"]
-        listed[root, place] = split
-    return listed
+        splits[root, place] = split
+    return splits

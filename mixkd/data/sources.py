@@ -66,10 +66,7 @@ def cifar(cfg: DataConfig) -> Source:
     Raises:
         UserError: if the files are absent or damaged and cannot be downloaded.
     """
-    kind: Any = {
-        "cifar10": torchvision.datasets.CIFAR10,
-        "cifar100": torchvision.datasets.CIFAR100,
-    }[cfg.source]
+    kind: Any = getattr(torchvision.datasets, cfg.source.upper())
     root = cfg.root or "datasets"
     try:
         with cache_lock(cfg), safe_extraction(), warnings.catch_warnings():
@@ -78,14 +75,11 @@ def cifar(cfg: DataConfig) -> Source:
             train = kind(root, train=True, download=cfg.download)
             test = kind(root, train=False, download=cfg.download)
     except (RuntimeError, OSError, tarfile.TarError) as error:
-        hint = (
-            f"the download failed; put {kind.filename} from {kind.url} there yourself"
-            if cfg.download
-            else "data.download=true fetches it"
-        )
-        raise UserError.of(
-            "data.root", f"no intact {cfg.source} in {root!r}: {error}. {hint}"
-        ) from error
+        remedy = "data.download=true fetches it"
+        if cfg.download:
+            remedy = f"the download failed; put {kind.filename} from {kind.url} there yourself"
+        text = f"no intact {cfg.source} in {root!r}: {error}. {remedy}"
+        raise UserError.of("data.root", text) from error
     return Source(
         Images.of(train.data, np.asarray(train.targets)),
         Images.of(test.data, np.asarray(test.targets)),
@@ -115,19 +109,15 @@ def imagenet(cfg: DataConfig) -> Source:
     unpack_imagenet(cfg)
     missing = [split for split in ("train", "val") if not (root / split).is_dir()]
     if missing:
-        raise UserError.of(
-            "data.root",
-            f"{root} lacks {' and '.join(f'{split}/' for split in missing)}; takes the folder that "
-            f"holds train/ and val/, or the archives {', '.join((*ARCHIVES.values(), DEVKIT))} "
-            "(https://image-net.org/download, after registering)"
-            + to_rename(renamings(root, ("train", "val"))),
-        )
+        text = f"{root} lacks {' and '.join(f'{split}/' for split in missing)}; takes the folder "
+        text += f"that holds train/ and val/, or the archives {', '.join(ARCHIVES.values())}, "
+        text += f"{DEVKIT} (https://image-net.org/download, after registering)"
+        raise UserError.of("data.root", text + to_rename(renamings(root, ("train", "val"))))
     parts, classes = load_folder(cfg, ("train", "val"))
     return Source(parts["train"], parts["val"], classes)
 
 
 DEVKIT = "ILSVRC2012_devkit_t12.tar.gz"
-PARSERS = {"train": devkit.parse_train_archive, "val": devkit.parse_val_archive}
 
 
 def unpack_imagenet(cfg: DataConfig) -> None:
@@ -139,20 +129,17 @@ def unpack_imagenet(cfg: DataConfig) -> None:
     root = Path(cfg.root or "")
     with cache_lock(cfg):
         for split in to_unpack(root):
-            _unpack(root, split, PARSERS[split])
-
-
-def _unpack(root: Path, split: str, unpack: Callable[..., None]) -> None:
-    archive = root / ARCHIVES[split]
-    say(f"unpacking {archive} (once)")
-    try:
-        with safe_extraction():
-            if split == "val":  # it comes as one folder; the devkit knows the classes
-                devkit.parse_devkit_archive(str(root))
-            with new_folder(root / split) as partial:
-                unpack(str(root), folder=partial.name)
-    except (RuntimeError, OSError, tarfile.TarError) as error:
-        raise UserError.of("data.root", f"{archive} cannot be unpacked: {error}") from error
+            archive = root / ARCHIVES[split]
+            say(f"unpacking {archive} (once)")
+            try:
+                with safe_extraction():
+                    if split == "val":  # it comes as one folder; the devkit knows the classes
+                        devkit.parse_devkit_archive(str(root))
+                    with new_folder(root / split) as partial:
+                        unpack = getattr(devkit, f"parse_{split}_archive")
+                        unpack(str(root), folder=partial.name)
+            except (RuntimeError, OSError, tarfile.TarError) as error:
+                raise UserError.of("data.root", f"{archive} cannot be unpacked: {error}") from error
 
 
 @contextmanager
