@@ -17,8 +17,8 @@ from PIL import Image
 
 from mixkd.config.data import DataConfig
 from mixkd.console import say
-from mixkd.data.corruption_names import SEVERITIES
-from mixkd.data.corruptions import PARAMETERS, Parameters, corrupt, parameters_for
+from mixkd.data.corruption_names import PARAMETERS, SEVERITIES, Parameters
+from mixkd.data.corruptions import corrupt, parameters_for
 from mixkd.data.images import AnyImages, Images, StoredImages
 from mixkd.data.sources import cache_lock, new_folder
 from mixkd.files.arrays import map_npy

@@ -14,7 +14,7 @@ from typing import Literal
 from omegaconf import DictConfig
 
 from mixkd.console import say, tell
-from mixkd.data.inventory import hand_over
+from mixkd.data.contents import hand_over
 from mixkd.errors import InUse, NotFinite, UserError
 from mixkd.opening import open_run
 from mixkd.redact import hide

@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from mixkd.console import cores
-from mixkd.data.inventory import listed_once
+from mixkd.data.contents import listed_once
 from mixkd.launchers.job import Job, run_job
 
 

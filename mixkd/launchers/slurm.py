@@ -22,7 +22,7 @@ from typing import Any
 
 from mixkd.config.launcher import SlurmConfig
 from mixkd.console import is_leader, tell
-from mixkd.data.inventory import listed_once
+from mixkd.data.contents import listed_once
 from mixkd.errors import UserError
 from mixkd.files.writing import read_json, write_json
 from mixkd.launchers.job import (
