@@ -67,11 +67,7 @@ PUBLISHED = {
 
 
 def load_corrupted(cfg: CorruptedDataConfig) -> tuple[AnyImages, tuple[str, ...]]:
-    """Return the images of one corruption and severity, and the class names in label order.
-
-    Raises:
-        UserError: if they are absent, cannot be downloaded, or are not of the published form.
-    """
+    """Return the images of one corruption and severity, and the class names in label order."""
     if cfg.source == "imagenet_c":
         return read_folders(Path(cfg.root or ""), cfg)
     classes = PUBLISHED[cfg.source].classes
@@ -79,11 +75,7 @@ def load_corrupted(cfg: CorruptedDataConfig) -> tuple[AnyImages, tuple[str, ...]
 
 
 def read_arrays(folder: Path, corruption: str, severity: int, classes: int) -> StoredImages:
-    """Return the images of one corruption and severity, which stay in FOLDER/<corruption>.npy.
-
-    Raises:
-        UserError: if there are none, or they are not of the published form.
-    """
+    """Return the images of one corruption and severity, which stay in FOLDER/<corruption>.npy."""
     names = sorted(p.stem for p in folder.glob("*.npy") if p.stem != "labels")
     if corruption not in names:
         text = f"got {corruption}{nearest(corruption, names)}; {folder} has {', '.join(names)}"
@@ -93,15 +85,15 @@ def read_arrays(folder: Path, corruption: str, severity: int, classes: int) -> S
     n, *shape = array.shape or (0,)
     fault = ""
     if array.dtype != np.uint8 or len(shape) != 3 or shape[2] != 3:
-        got = f"{array.dtype} {list(array.shape)}"
-        fault = f"{pixels} is {got}; takes uint8 [n, height, width, 3]"
+        kind = f"{array.dtype} {list(array.shape)}"
+        fault = f"{pixels} is {kind}; takes uint8 [n, height, width, 3]"
     elif n == 0 or n % SEVERITIES:
         fault = f"{pixels} has {n} images; takes as many of each of {SEVERITIES} severities"
     elif labels.dtype.kind not in "iu" or labels.shape != (n,):
         fault = f"{of_labels} is {labels.dtype} {list(labels.shape)}; takes integers [{n}]"
     elif labels.min() < 0 or labels.max() >= classes:
-        got = f"from {labels.min()} to {labels.max()}"
-        fault = f"{of_labels} goes {got}; takes labels from 0 to {classes - 1}"
+        span = f"from {labels.min()} to {labels.max()}"
+        fault = f"{of_labels} goes {span}; takes labels from 0 to {classes - 1}"
     if fault:
         raise UserError.of("data.root", fault)
     count = n // SEVERITIES
@@ -169,11 +161,7 @@ def _array(path: Path) -> np.ndarray:
 
 
 def make_arrays(cfg: CorruptedDataConfig) -> Path:
-    """Return the folder of the arrays of a published set: downloaded, where it is not there.
-
-    Raises:
-        UserError: if it is absent, or cannot be downloaded.
-    """
+    """Return the folder of the arrays of a published set: downloaded, where it is not there."""
     root, name, published = Path(cfg.root or ""), FOLDERS[cfg.source], PUBLISHED[cfg.source]
     if cfg.download:
         try:

@@ -319,16 +319,13 @@ def fog(pixels: np.ndarray, draws: Draws, density: float, decay: float) -> np.nd
 
 
 def plasma(noise: np.ndarray, size: int, decay: float) -> np.ndarray:
-    """Return fractal clouds by the diamond-square algorithm, on a torus.
+    """Return clouds by the diamond-square algorithm, on a torus: float64 [n, size, size], 0 to 1.
 
     Args:
         noise: float64, shape [n, size * size - 1], in [-1, 1].
         size: a power of 2.
         decay: by how much the noise's range falls each time that the grid becomes twice as fine.
             Its height is the square of the range, as published.
-
-    Returns:
-        float64, shape [n, size, size], from 0 to 1.
     """
     clouds = np.zeros((len(noise), size, size))
     spread, step, used = 100.0, size, 0

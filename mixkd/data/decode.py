@@ -30,16 +30,17 @@ MANY_PIXELS = 2**24
 _turn = threading.Lock()
 
 # What EXIF says of how the camera was held.
-UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
+LYING = {
     5: Image.Transpose.TRANSPOSE,
     6: Image.Transpose.ROTATE_270,
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-SIDEWAYS = {UPRIGHT[value] for value in (5, 6, 7, 8)}
+UPRIGHT = LYING | {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+}
 
 
 def decode(path: Path, size: int | None) -> Tensor | str:
@@ -84,7 +85,7 @@ def measure(path: Path) -> tuple[int, int] | None:
         with open(path, "rb") as opened, open_image(opened) as file:
             # Pillow gives a TIFF file's as they are upright, and decodes a PNG file for late tags.
             turns = file.format not in ("TIFF", "PNG") or "exif" in file.info
-            is_lying = turns and _turning(file) in SIDEWAYS
+            is_lying = turns and _turning(file) in LYING.values()
             return (file.width, file.height) if is_lying else (file.height, file.width)
     except Exception:  # whoever decodes it says why
         return None
@@ -153,12 +154,9 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 @dataclass(frozen=True)
 class Files:
-    """Reads image files of a folder, each resized to a square: an `images.Reader`.
+    """Reads image files of a folder, each resized to a square of `size`: an `images.Reader`.
 
-    Attributes:
-        names: bytes, shape [n], the files' paths under the root.
-        size: pixels of a side.
-        summary: a sha256 of what all the files contain.
+    `names`, bytes [n], are the files' paths under the root; `summary` their contents' sha256.
     """
 
     root: Path

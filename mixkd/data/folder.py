@@ -57,14 +57,25 @@ class Listing(NamedTuple):
 def load_folder(
     cfg: DataConfig, splits: tuple[str, ...] = SPLITS
 ) -> tuple[dict[str, AnyImages], tuple[str, ...]]:
-    """Return the images of each split that the folder has, and the class names in label order.
-
-    Raises:
-        UserError: for a missing split, an empty or unmatched class folder, files that cannot be
-            decoded, or images of several sizes without `data.size`.
-    """
+    """Return the images of each split that the folder has, and the class names in label order."""
     root = Path(cfg.root or "")
-    listings, classes = list_splits(root, splits)
+    folders = [split for split in splits if (root / split).is_dir()]
+    rename = renamings(root, splits)
+    if "train" not in folders or len(folders) < 2:
+        names = sorted(p.name for p in root.iterdir() if p.is_dir())[:MOST_SHOWN]
+        text = f"{root} holds {', '.join(names) or 'no folders'}; takes train/ with val/, test/ or "
+        text += "both, each with a folder for every class"
+        raise UserError.of("data.root", text + to_rename(rename))
+    if rename:
+        text = f"{root} holds a split by another name, which would not be read"
+        raise UserError.of("data.root", text + to_rename(rename, ", or move it elsewhere"))
+    left_out = LeftOut()
+    classes = class_folders(root / "train")
+    problems: list[str] = []
+    listings = {s: list_classes(root, s, classes, problems, left_out) for s in folders}
+    raise_all(problems)
+    count_stray(root, left_out)
+    tell_left_out(root, left_out, unread_folders(root, splits))
     return read_listings(cfg, root, listings), classes
 
 
@@ -99,30 +110,6 @@ def read_listings(
         split: StoredImages.of(reader, rows, listing.labels, None if marks is None else marks[rows])
         for (split, listing), rows in parts
     }
-
-
-def list_splits(
-    root: Path, splits: tuple[str, ...] = SPLITS
-) -> tuple[dict[str, Listing], tuple[str, ...]]:
-    """Return the files of each split, sorted by class and name, and the class names."""
-    folders = [split for split in splits if (root / split).is_dir()]
-    rename = renamings(root, splits)
-    if "train" not in folders or len(folders) < 2:
-        names = sorted(p.name for p in root.iterdir() if p.is_dir())[:MOST_SHOWN]
-        text = f"{root} holds {', '.join(names) or 'no folders'}; takes train/ with val/, test/ or "
-        text += "both, each with a folder for every class"
-        raise UserError.of("data.root", text + to_rename(rename))
-    if rename:
-        text = f"{root} holds a split by another name, which would not be read"
-        raise UserError.of("data.root", text + to_rename(rename, ", or move it elsewhere"))
-    left_out = LeftOut()
-    classes = class_folders(root / "train")
-    problems: list[str] = []
-    listings = {s: list_classes(root, s, classes, problems, left_out) for s in folders}
-    raise_all(problems)
-    count_stray(root, left_out)
-    tell_left_out(root, left_out, unread_folders(root, splits))
-    return listings, classes
 
 
 def tell_left_out(root: Path, left_out: LeftOut, folders: Sequence[str] = ()) -> None:

@@ -83,15 +83,9 @@ def image_files(
 ) -> Iterator[tuple[str, Path]]:
     """Yield (name, path) of what has the name of an image in a folder and those below it.
 
-    Links are followed, but never back into a folder that they are in. What is hidden, or a
-    system's own, is left out.
-
-    Args:
-        folder: where to look.
-        under: put before each name.
-        above: the real paths of the folders that this one is in.
-        left_out: where to count everything else.
-        states: where to write the state of each folder before it is listed.
+    Links are followed, but never back into the folders that they are in, whose real paths are
+    `above`. `under` is put before each name, everything else is counted by `left_out`, and the
+    state of each folder before it is listed goes into `states`.
     """
     real = os.path.realpath(folder)
     if real in above:

@@ -162,9 +162,8 @@ class ImageDataModule(LightningDataModule):
         rank, world = self.trainer.global_rank, self.trainer.world_size
         size = self.cfg.eval_batch_size
         if 0 < n < world:  # of one without a batch the others would wait for ever
-            of = "pairs of " if kind is PairRange else ""
-            text = f"got {world}, which share {n} {of}{split} images; takes fewer"
-            raise UserError.of("trainer.devices", text)
+            what = f"pairs of {split}" if kind is PairRange else split
+            check_shares({what: n}, world)
         first, last = n * rank // world, n * (rank + 1) // world
         starts = range(first, last, size)
         return Positions(len(starts), lambda k: kind(split, starts[k], min(starts[k] + size, last)))

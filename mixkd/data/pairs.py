@@ -30,12 +30,7 @@ def load_pairs(path: Path, sizes: dict[str, int], count: int, seed: int) -> dict
 
     The file is an npz of int64 `i` and `j`, which serve for every split that has no `<split>_i` and
     `<split>_j` of its own. One that was drawn here also holds `drawn`: the seed and the count.
-
-    Args:
-        path: the file.
-        sizes: images of each split.
-        count: as in `draw_pairs`.
-        seed: as in `draw_pairs`.
+    `sizes` are the numbers of images of each split.
 
     Raises:
         UserError: if the file holds no such pairs, or one reaches beyond a split.

@@ -90,10 +90,9 @@ def cifar(cfg: DataConfig) -> Source:
 def imagefolder(cfg: DataConfig) -> Source:
     """Return the images of any folder; see mixkd/data/folder.py for its layout."""
     parts, classes = load_folder(cfg)
-    test = parts.get("test", parts.get("val"))
-    val = parts["val"] if "test" in parts and "val" in parts else None
-    assert test is not None
-    return Source(parts["train"], test, classes, val)
+    if "test" in parts:
+        return Source(parts["train"], parts["test"], classes, parts.get("val"))
+    return Source(parts["train"], parts["val"], classes)
 
 
 def imagenet(cfg: DataConfig) -> Source:
@@ -121,11 +120,7 @@ DEVKIT = "ILSVRC2012_devkit_t12.tar.gz"
 
 
 def unpack_imagenet(cfg: DataConfig) -> None:
-    """Unpack the archives of ImageNet whose folders are not there.
-
-    Raises:
-        UserError: if one is not the published one.
-    """
+    """Unpack the archives of ImageNet whose folders are not there, if they are as published."""
     root = Path(cfg.root or "")
     with cache_lock(cfg):
         for split in to_unpack(root):
@@ -148,9 +143,6 @@ def safe_extraction() -> Iterator[None]:
 
     torchvision, which unpacks them, sets no filter. (Pythons before 3.11.4 have none to set; what
     it unpacks there has the md5 of the published archive, as everywhere.)
-
-    Raises:
-        tarfile.FilterError: for such a member.
     """
     data_filter = getattr(tarfile, "data_filter", None)
     former = getattr(tarfile.TarFile, "extraction_filter", None)
@@ -176,11 +168,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def cache_lock(cfg: DataConfig) -> Iterator[None]:
-    """Let one process at a time make files that others may be about to make too.
-
-    Raises:
-        UserError: if the cache cannot be written to.
-    """
+    """Let one process at a time make files that others may be about to make too."""
     lock = FileLock(Path(cfg.cache_dir) / ".lock")
     try:
         Path(cfg.cache_dir).mkdir(parents=True, exist_ok=True)

@@ -78,8 +78,8 @@ def stratified(images: AnyImages, count: int, seed: int, key: str) -> tuple[AnyI
     the smaller part.
 
     Raises:
-        UserError: naming `key`, if either part is smaller than the number of classes, or a class
-            has a single image.
+        UserError: naming `key`, if a part is smaller than the number of classes, or a class has a
+            single image.
     """
     counts = images.labels.bincount()
     classes, rest = int(counts.count_nonzero()), len(images) - count

@@ -1,4 +1,7 @@
-"""Array files from anywhere, .npy and .npz: looked at before they are read, never unpickled."""
+"""Array files from anywhere, .npy and .npz: looked at before they are read, never unpickled.
+
+What cannot be read, or does not fit into memory, raises Damaged.
+"""
 
 import io
 import math
@@ -44,19 +47,12 @@ class Archive:
 
     def __init__(self, path: Path, file: ZipFile, size: int) -> None:
         self._path, self._file, self._size = path, file, size
-        self._members = {
-            info.filename.removesuffix(".npy"): info
-            for info in file.infolist()
-            if info.filename.endswith(".npy")
-        }
+        members = (info for info in file.infolist() if info.filename.endswith(".npy"))
+        self._members = {info.filename.removesuffix(".npy"): info for info in members}
         self.names = list(self._members)
 
     def header(self, name: str) -> Header:
-        """Return what an array is, without reading it.
-
-        Raises:
-            Damaged: if it is damaged, of Python objects, or cannot be what it says.
-        """
+        """Return what an array is, without reading it; refuse one that cannot be what it says."""
         info = self._members[name]
         if info.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
             raise Damaged(self._path, f"{name} is compressed as numpy.savez does not")
@@ -71,11 +67,7 @@ class Archive:
         return header
 
     def read(self, name: str) -> np.ndarray:
-        """Return an array: native byte order, and float64 in place of longer floats.
-
-        Raises:
-            Damaged: as `header`, or if memory does not hold it.
-        """
+        """Return an array: native byte order, and float64 in place of longer floats."""
         header = self.header(name)
         _check_memory(self._path, header.bytes, f"{name}, {header},")
         with reading(self._path, name), self._file.open(self._members[name]) as member:
@@ -89,7 +81,7 @@ class Archive:
 
 @contextmanager
 def open_npz(path: Path) -> Iterator[Archive]:
-    """Open an .npz file; raise Damaged if it is none, or is not there."""
+    """Open an .npz file."""
     with reading(path):
         size, head = _regular(path)
         if head.startswith(np.lib.format.MAGIC_PREFIX):
@@ -100,11 +92,7 @@ def open_npz(path: Path) -> Iterator[Archive]:
 
 
 def read_npz(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Return those arrays of an .npz file, of the names, that are there; the rest is not read.
-
-    Raises:
-        Damaged: if one of them cannot be read, or memory does not hold them.
-    """
+    """Return those arrays of an .npz file, of the names, that are there; the rest is not read."""
     with open_npz(path) as archive:
         names = [name for name in names if name in archive.names]
         _check_memory(path, sum(archive.header(name).bytes for name in names), "it")
@@ -114,17 +102,13 @@ def read_npz(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
 def read_arrays(
     path: Path, names: Sequence[str], within: Path | None = None
 ) -> dict[str, np.ndarray]:
-    """Return arrays as `read_npz` does, of a file that is no link out of the folder `within`.
-
-    Raises:
-        FileNotFoundError, Damaged: as `reading.opened` and `read_npz` do.
-    """
+    """Return arrays as `read_npz` does, of a file that is no link out of the folder `within`."""
     opened(path, within).close()
     return read_npz(path, names)
 
 
 def map_npy(path: Path, mode: Literal["r", "r+"] = "r") -> np.ndarray:
-    """Map an .npy file into memory, in its order of bytes; raise Damaged if it is none."""
+    """Map an .npy file into memory, in the order of bytes that it has."""
     with reading(path):
         size, head = _regular(path)
         if head.startswith(b"PK"):

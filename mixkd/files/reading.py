@@ -62,12 +62,7 @@ def opened(path: Path, within: Path | None = None) -> BinaryIO:
 
 
 def refuse_link_out(path: Path, within: Path | None = None) -> str:
-    """Return where a file really is.
-
-    Raises:
-        FileNotFoundError: if there is none.
-        Damaged: if it is a link that leads out of the folder, as `opened` has it.
-    """
+    """Return where a file really is; raise as `opened` does."""
     folder = Path(os.path.realpath(path.parent if within is None else within))
     places = [folder]
     if folder.parent.name == "snapshots":  # a download of the Hub's: its files are links to these
@@ -102,11 +97,8 @@ def read_text(path: Path, within: Path | None = None) -> str:
 def read_value(path: Path, within: Path | None = None, any_number: bool = False) -> Any:
     """Return the plain values that a JSON or YAML file holds, by its name.
 
-    Whole numbers beyond 64 bits are refused unless `any_number`.
-
-    Raises:
-        FileNotFoundError, Damaged: as `read_text` does, and for what is deeper, larger or of
-            other kinds than a file of settings or metrics.
+    What is deeper, larger or of other kinds than settings or metrics is refused, and whole numbers
+    beyond 64 bits unless `any_number`.
     """
     text = read_text(path, within)
     try:

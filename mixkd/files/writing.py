@@ -27,11 +27,7 @@ CLOSED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Say what is wrong with the disk while a file or a folder is written.
-
-    Raises:
-        NotWritten: in place of an OSError of a full disk, or of a folder that is closed to us.
-    """
+    """Raise NotWritten in place of an OSError of a full disk, or a folder that is closed to us."""
     try:
         yield
     except NotWritten:
