@@ -4,8 +4,8 @@ Within `listed_once` a listing holds while its folders, and every hundredth of i
 they were; outside, folders are listed whenever they are asked for.
 
 Names, sizes and times can be equal where images are not, as in an archive that sets every time.
-So all files are read once, about as long as an epoch takes; later starts ask the file system for
-each file's size, times and inode, and read what has changed.
+So all files are read, once; later starts ask for each file's size, times and inode, and read what
+has changed.
 """
 
 import hashlib
@@ -213,8 +213,7 @@ def _read(path: str) -> dict[tuple[str, str], SplitFiles]:
         for name, count, kinds, example in record["classes"]:
             split.names[name] = names[start : start + count]
             split.contents[name] = contents[start : start + count]
-            split.left_out[name] = left_out = LeftOut()
-            left_out.kinds, left_out.example = Counter(kinds), example
+            split.left_out[name] = LeftOut(Counter(kinds), example)
             start += count
         root, place = record["key"]
         splits[root, place] = split
@@ -242,9 +241,8 @@ def split_contents(source: str, root: str | None, cache_dir: str) -> dict[str, s
 
 def to_unpack(root: Path) -> list[str]:
     """Return the splits of ImageNet that are there as an archive alone."""
-    return [
-        s for s, name in ARCHIVES.items() if not (root / s).is_dir() and (root / name).is_file()
-    ]
+    archived = [split for split, name in ARCHIVES.items() if (root / name).is_file()]
+    return [split for split in archived if not (root / split).is_dir()]
 
 
 def first_bytes(rows: np.ndarray) -> np.ndarray:

@@ -109,13 +109,9 @@ def read_folders(
     Their fingerprint knows what the files contain if `by_content`.
     """
     # The archives are of four groups, noise/, blur/ and so on, which some keep as folders.
-    groups = ["", *(p.name for p in sorted(root.iterdir()) if p.is_dir())]
-    places = {
-        p.parent.name: p.parent.relative_to(root)
-        for group in groups
-        for p in sorted((root / group).glob("*/1"))
-        if p.is_dir()
-    }
+    groups = [root, *sorted(path for path in root.iterdir() if path.is_dir())]
+    firsts = (path for group in groups for path in sorted(group.glob("*/1")) if path.is_dir())
+    places = {path.parent.name: path.parent.relative_to(root) for path in firsts}
     if cfg.corruption not in places:
         text = f"got {cfg.corruption}{nearest(cfg.corruption, places)}; {root} has "
         raise UserError.of("data.corruption", text + (", ".join(sorted(places)) or "none"))

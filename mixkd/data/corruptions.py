@@ -351,11 +351,7 @@ def plasma(noise: np.ndarray, size: int, decay: float) -> np.ndarray:
 
 
 def brightness(pixels: np.ndarray, draws: Draws, shift: float) -> np.ndarray:
-    """Add `shift` to the V of HSV, at most up to white.
-
-    V is the largest channel; with H and S kept, the channels keep their ratios. Black has no
-    ratios, and becomes grey.
-    """
+    """Add `shift` to the V of HSV, the largest channel, at most up to white; black becomes grey."""
     value = pixels.max(axis=3, keepdims=True).astype(np.float64)
     raised = np.minimum(value + 255 * shift, 255)
     return to_bytes(np.where(value > 0, pixels * (raised / np.maximum(value, 1)), raised))

@@ -68,10 +68,7 @@ def decode(path: Path, size: int | None) -> Tensor | str:
 
 
 def open_image(file: IO[bytes]) -> Image.Image:
-    """Read the header of an image; raise an exception of many kinds if it is damaged or too large.
-
-    UnidentifiedImageError is that of none of the formats that are read.
-    """
+    """Read the header of an image; raise one of many exceptions if it is damaged or too large."""
     image = Image.open(file, formats=list(FORMATS))
     if image.width * image.height > MOST_PIXELS:
         size = f"{image.width} x {image.height}"

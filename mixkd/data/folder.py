@@ -1,8 +1,7 @@
 """A folder of images: ROOT/train/<class>/*, with ROOT/val, ROOT/test or both in the same form.
 
-Either they are decoded whole, once, into one uint8 file in `data.cache_dir` that later starts map
-into memory; or, with `data.resident=false`, they stay where they are and are decoded as they are
-needed.
+They are decoded once, into one uint8 file in `data.cache_dir` that later starts map into memory;
+or, with `data.resident=false`, they stay where they are and are decoded as they are needed.
 """
 
 import hashlib
@@ -44,14 +43,11 @@ LARGE = 1e9  # bytes of memory from which on it is told
 
 
 class Listing(NamedTuple):
-    """The files of a split: their paths under the root, bytes [n], and labels, int64 [n].
-
-    And the sha256 of each, uint8 [n, 32], where they have been read.
-    """
+    """A split's files: paths under the root, bytes [n]; labels, int64 [n]; sha256s, uint8 [n, 32]."""
 
     names: np.ndarray
     labels: np.ndarray
-    contents: np.ndarray | None = None
+    contents: np.ndarray | None = None  # None where they have not been read
 
 
 def load_folder(

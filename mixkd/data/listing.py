@@ -4,6 +4,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
@@ -46,12 +47,12 @@ SPLIT_WORDS = {
 FILLERS = {"", "set", "data", "dataset", "image", "images", "img", "imgs", "split"}
 
 
+@dataclass
 class LeftOut:
     """What is not read of some folders: how many entries of each kind, and an example."""
 
-    def __init__(self) -> None:
-        self.kinds: Counter[str] = Counter()
-        self.example = ""
+    kinds: Counter[str] = field(default_factory=Counter)
+    example: str = ""
 
     def add(self, kind: str, name: str) -> None:
         """Count an entry."""

@@ -263,11 +263,7 @@ class ImageDataModule(LightningDataModule):
 
 
 def check_shares(sizes: Mapping[str, int], devices: int) -> None:
-    """Refuse more processes than there are images of a split, whose sizes are given by name.
-
-    Raises:
-        UserError: if a process would get none.
-    """
+    """Raise a UserError if a split, by name and size, has fewer images than there are devices."""
     name, fewest = min(sizes.items(), key=lambda size: size[1])
     if fewest < devices:
         text = f"got {devices}, which share {fewest} {name} images; takes fewer"

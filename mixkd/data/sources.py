@@ -141,8 +141,8 @@ def unpack_imagenet(cfg: DataConfig) -> None:
 def safe_extraction() -> Iterator[None]:
     """Let archives unpack within their folder only: no `..`, no links out of it, no devices.
 
-    torchvision, which unpacks them, sets no filter. (Pythons before 3.11.4 have none to set; what
-    it unpacks there has the md5 of the published archive, as everywhere.)
+    torchvision, which checks their md5 and unpacks them, sets no filter; nor do we before Python
+    3.11.4, which has none.
     """
     data_filter = getattr(tarfile, "data_filter", None)
     former = getattr(tarfile.TarFile, "extraction_filter", None)
