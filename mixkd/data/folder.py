@@ -43,9 +43,9 @@ LARGE = 1e9  # bytes of memory from which on it is told
 
 
 class Listing(NamedTuple):
-    """A split's files: paths under the root, bytes [n]; labels, int64 [n]; sha256s, uint8 [n, 32]."""
+    """The files of a split: names, bytes [n]; labels, int64 [n]; sha256s, uint8 [n, 32]."""
 
-    names: np.ndarray
+    names: np.ndarray  # their paths under the root
     labels: np.ndarray
     contents: np.ndarray | None = None  # None where they have not been read
 
