@@ -82,17 +82,17 @@ def contents(files: Sequence[File], cache_dir: str | Path, of: str | Path) -> np
     missing = np.flatnonzero(~is_cached & (sizes >= 0))
     if not len(missing):
         return hashes
-    tells = len(missing) > MANY_FILES or sizes[missing].sum() > MANY_BYTES
-    if tells:
+    is_long = len(missing) > MANY_FILES or sizes[missing].sum() > MANY_BYTES
+    if is_long:
         total = sizes[missing].sum() / 1e9
         say(f"reading {len(missing):,} files of {of}, {total:.3g} GB (once; kept in {cache})")
-    told_at = time.monotonic()
+    line_at = time.monotonic()
     with ThreadPoolExecutor(READERS) as pool:
         read = pool.map(_content, [files[int(row)][1] for row in missing])
         for done, (row, content) in enumerate(zip(missing, read, strict=True), start=1):
             hashes[row] = np.frombuffer(content, dtype=np.uint8)
-            if tells and time.monotonic() - told_at > EVERY:
-                told_at = time.monotonic()
+            if is_long and time.monotonic() - line_at > EVERY:
+                line_at = time.monotonic()
                 say(f"  {done:,} of {len(missing):,}")
     is_settled = (changed[missing] < started - STEP) & hashes[missing].any(axis=1)
     new = np.concatenate([states[missing], hashes[missing]], axis=1)[is_settled]
@@ -102,7 +102,7 @@ def contents(files: Sequence[File], cache_dir: str | Path, of: str | Path) -> np
             with replacing(cache) as temporary, open(temporary, "wb") as file:
                 np.save(file, new[np.argsort(first_bytes(new), kind="stable")], allow_pickle=False)
         except (NotWritten, OSError) as error:
-            if tells:
+            if is_long:
                 say(f"{error} (data.cache_dir); going on without")
     return hashes
 
@@ -184,8 +184,8 @@ def hand_over(path: Path) -> bool:
         return False
     records = []
     for key, split in ready.items():
-        others = split.left_out
-        classes = [(c, len(n), others[c].kinds, others[c].example) for c, n in split.names.items()]
+        rest = split.left_out
+        classes = [(c, len(n), rest[c].kinds, rest[c].example) for c, n in split.names.items()]
         record = {"classes": classes, "states": split.states, "summary": split.summary}
         records.append({"key": key, **record})
     names = [paths for split in ready.values() for paths in split.names.values()]

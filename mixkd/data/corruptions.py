@@ -163,8 +163,8 @@ def scattered(rng: np.random.Generator, height: int, width: int, reach: int) -> 
     source[at] += (shift[:, :, 1] * width + shift[:, :, 0]).ravel()
     visited = np.zeros(height * width, dtype=bool)
     visited[at] = True
-    here = np.arange(height * width)
-    chained = visited & visited[source] & (source > here)
+    positions = np.arange(height * width)
+    chained = visited & visited[source] & (source > positions)
     while chained.any():
         source, chained = np.where(chained, source[source], source), chained & chained[source]
     return source

@@ -145,14 +145,14 @@ def list_classes(
     problems += [f"{folder / c}: train/ has no such class" for c in more]
     present = [name for name in classes if name in split.names]
     for name in present:
-        names, others = split.names[name], split.left_out[name]
+        names, ignored = split.names[name], split.left_out[name]
         unread = ~split.contents[name].any(axis=1) if split.contents else slice(None)
         paths = [root / os.fsdecode(path) for path in names[unread]]
         problems += [f"{path} is no file" for path in paths if not path.is_file()]
         if not len(names):
-            instead = f", but {others}" if others.kinds else ""
+            instead = f", but {ignored}" if ignored.kinds else ""
             problems.append(f"{folder / name}: no images in this class folder{instead}")
-        left_out.include(others)
+        left_out.include(ignored)
     is_read = split.contents and present
     counts = [len(split.names.get(name, ())) for name in classes]
     return Listing(

@@ -43,9 +43,9 @@ def make_corrupted(
     """
     parameters = parameters_for(*images.stored)
     fingerprint = images.fingerprint()
-    shared = {"seed": seed, "parameters": PARAMETERS[parameters]}
+    settings = {"seed": seed, "parameters": PARAMETERS[parameters]}
     size = images.stored
-    identity = {"images": fingerprint, "size": size, "definitions": DEFINITIONS, **shared}
+    identity = {"images": fingerprint, "size": size, "definitions": DEFINITIONS, **settings}
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     folder = Path(cfg.cache_dir) / "corrupted" / f"{cfg.name}-{key}"
     with cache_lock(cfg):
@@ -53,7 +53,7 @@ def make_corrupted(
             "of": cfg.name,
             "test_images": fingerprint,
             "n": len(images),
-            **shared,
+            **settings,
             "definitions": "Hendrycks and Dietterich 2019, as mixkd/data/corruptions.py has them",
             "versions": {name: version(name) for name in ("mixkd", "numpy", "scipy", "pillow")},
         }

@@ -68,8 +68,8 @@ def are_drawn_pairs(path: Path, seed: int, count: int) -> bool:
 def _check(pairs: ImagePairs, split: str, n: int, path: Path) -> None:
     for name, value in pairs._asdict().items():
         if not (value.dtype.kind in "iu" and value.ndim == 1 and len(value) == len(pairs.i) > 0):
-            got = f"{value.dtype} {list(value.shape)}"
-            raise UserError.of("vicinal.pairs", f"{path}: {name} is {got}; takes int64 [pairs]")
+            kind = f"{value.dtype} {list(value.shape)}"
+            raise UserError.of("vicinal.pairs", f"{path}: {name} is {kind}; takes int64 [pairs]")
     lowest, highest = min(map(np.min, pairs)), max(map(np.max, pairs))
     if lowest < 0 or highest >= n:
         text = f"{path} names images {lowest} to {highest}; {split} has {n}"
