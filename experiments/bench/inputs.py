@@ -112,7 +112,7 @@ def from_disk(repeats: int) -> dict[str, list[float]]:
             ]
         )
 
-        files = Files(place, names, RESIZE, content="")
+        files = Files(place, names, RESIZE, summary="")
         folder_of_images = ImageFolder(place / "train", change)
         views = Views((RESIZE, RESIZE), RESIZE, CROP, pad=0)
 

@@ -33,19 +33,14 @@ class PairBatch:
     position: Tensor
 
 
-# Which of a batch's rows: int64 positions, or a slice, which takes them without a copy.
-Chosen = Tensor | slice
+# Rows of a batch: int64 positions, or a slice, which takes them without a copy.
+Rows = Tensor | slice
 
 
-def needed_rows(plan: Plan, rows: Tensor) -> tuple[Chosen, Chosen, Tensor]:
-    """Return the rows of a batch that some rows of it need, their own and their partners', once.
+def needed_rows(plan: Plan, rows: Tensor) -> tuple[Rows, Rows, Tensor]:
+    """Return the rows of a batch that `rows` and their partners are, each once.
 
-    Args:
-        plan: the global batch.
-        rows: int64 [b], in order.
-
-    Returns:
-        The rows, and where in them each row and each partner is.
+    And where among them each of `rows`, int64 [b] in order, and each partner is.
     """
     if len(rows) == len(plan.image):
         return slice(None), slice(None), plan.partner
@@ -56,14 +51,9 @@ def needed_rows(plan: Plan, rows: Tensor) -> tuple[Chosen, Chosen, Tensor]:
 def vicinal_batch(
     images: AnyImages, plan: Plan, rows: Tensor, views: Views, pixels: Tensor | None = None
 ) -> VicinalBatch:
-    """Return `rows` of a planned batch.
+    """Return the rows of a planned batch that this process takes: int64 [b], in order, on the CPU.
 
-    Args:
-        images: the training images, on any device.
-        plan: the global batch.
-        rows: int64 [b], this process's rows of it, in order, on the CPU.
-        views: how pixels become views.
-        pixels: uint8, of the rows that are needed, where images stay on disk.
+    `pixels`, uint8, are those of `needed_rows`, where images stay on disk.
     """
     device = images.labels.device
 
@@ -126,19 +116,14 @@ def vicinal_batches(
 
 
 def make_views(cfg: DataConfig, splits: Splits) -> Views:
-    """Return how the splits' images become views."""
+    """Return how images become views as configured."""
     return Views(splits.test.stored, cfg.resize, cfg.size, cfg.pad)
 
 
 def make_stream(
-    cfg: DataConfig,
-    splits: Splits,
-    mixing: MixConfig | None,
-    seed: int,
-    *,
-    devices: int = 1,
+    cfg: DataConfig, splits: Splits, mix: MixConfig | None, seed: int, *, devices: int = 1,
     stage: int = 2,
-) -> VicinalStream:
+) -> VicinalStream:  # fmt: skip
     """Return the vicinal stream over the training images.
 
     Images on disk are mixed within each of `devices` processes.
@@ -146,18 +131,13 @@ def make_stream(
     Raises:
         UserError: if a batch is larger than the training set.
     """
-    if cfg.batch_size > len(splits.train):
-        raise UserError.of(
-            "data.batch_size",
-            f"got {cfg.batch_size}; takes at most the {len(splits.train)} training images",
-        )
+    n = len(splits.train)
+    if cfg.batch_size > n:
+        text = f"got {cfg.batch_size}; takes at most the {n} training images"
+        raise UserError.of("data.batch_size", text)
+    mixing = None if mix is None else Mixing(mix.lam, mix.a, mix.per, mix.kind)
+    groups = 1 if isinstance(splits.train, Images) else devices
     return VicinalStream(
-        len(splits.train),
-        cfg.batch_size,
-        seed,
-        None if mixing is None else Mixing(mixing.lam, mixing.a, mixing.per, mixing.kind),
-        slack=make_views(cfg, splits).slack,
-        flip=cfg.flip,
-        stage=stage,
-        groups=1 if isinstance(splits.train, Images) else devices,
-    )
+        n, cfg.batch_size, seed, mixing, slack=make_views(cfg, splits).slack, flip=cfg.flip,
+        stage=stage, groups=groups,
+    )  # fmt: skip

@@ -12,76 +12,14 @@ import math
 from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from PIL import Image
 from scipy import ndimage, sparse
 
-from mixkd.data.corruption_names import STANDARD
+from mixkd.data.corruption_names import PARAMETERS, STANDARD, Parameters
 
 Draws = Sequence[np.random.Generator]
-Parameters = Literal["cifar", "imagenet"]
-Severities = tuple[float | tuple[float, ...], ...]
-
-# The five severities of each. What the numbers mean: see the arguments of the functions.
-PARAMETERS: dict[Parameters, dict[str, Severities]] = {
-    "cifar": {
-        "gaussian_noise": (0.04, 0.06, 0.08, 0.09, 0.10),
-        "shot_noise": (500, 250, 100, 75, 50),
-        "impulse_noise": (0.01, 0.02, 0.03, 0.05, 0.07),
-        "defocus_blur": ((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1)),
-        "glass_blur": ((0.05, 1, 1), (0.25, 1, 1), (0.4, 1, 1), (0.25, 1, 2), (0.4, 1, 2)),
-        "motion_blur": ((6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5)),
-        "zoom_blur": ((1.06, 0.01), (1.11, 0.01), (1.16, 0.01), (1.21, 0.01), (1.26, 0.01)),
-        "snow": (
-            (0.1, 0.2, 1, 0.6, 8, 3, 0.95),
-            (0.1, 0.2, 1, 0.5, 10, 4, 0.9),
-            (0.15, 0.3, 1.75, 0.55, 10, 4, 0.9),
-            (0.25, 0.3, 2.25, 0.6, 12, 6, 0.85),
-            (0.3, 0.3, 1.25, 0.65, 14, 12, 0.8),
-        ),
-        "frost": ((1, 0.2, 5), (1, 0.3, 5), (0.9, 0.4, 5), (0.85, 0.4, 5), (0.75, 0.45, 5)),
-        "fog": ((0.2, 3), (0.5, 3), (0.75, 2.5), (1, 2), (1.5, 1.75)),
-        "brightness": (0.05, 0.1, 0.15, 0.2, 0.3),
-        "contrast": (0.75, 0.5, 0.4, 0.3, 0.15),
-        "elastic_transform": (
-            (0, 0, 2.56), (1.6, 6.4, 2.24), (2.56, 1.92, 1.92), (3.2, 1.28, 1.6), (3.2, 0.96, 0.96),
-        ),
-        "pixelate": (0.95, 0.9, 0.85, 0.75, 0.65),
-        "jpeg_compression": (80, 65, 58, 50, 40),
-    },
-    "imagenet": {
-        "gaussian_noise": (0.08, 0.12, 0.18, 0.26, 0.38),
-        "shot_noise": (60, 25, 12, 5, 3),
-        "impulse_noise": (0.03, 0.06, 0.09, 0.17, 0.27),
-        "defocus_blur": ((3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5)),
-        "glass_blur": ((0.7, 1, 2), (0.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2)),
-        "motion_blur": ((10, 3), (15, 5), (15, 8), (15, 12), (20, 15)),
-        "zoom_blur": ((1.11, 0.01), (1.16, 0.01), (1.21, 0.02), (1.26, 0.02), (1.31, 0.03)),
-        "snow": (
-            (0.1, 0.3, 3, 0.5, 10, 4, 0.8),
-            (0.2, 0.3, 2, 0.5, 12, 4, 0.7),
-            (0.55, 0.3, 4, 0.9, 12, 8, 0.7),
-            (0.55, 0.3, 4.5, 0.85, 12, 8, 0.65),
-            (0.55, 0.3, 2.5, 0.85, 12, 12, 0.55),
-        ),
-        "frost": ((1, 0.4, 1), (0.8, 0.6, 1), (0.7, 0.7, 1), (0.65, 0.7, 1), (0.6, 0.75, 1)),
-        "fog": ((1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4)),
-        "brightness": (0.1, 0.2, 0.3, 0.4, 0.5),
-        "contrast": (0.4, 0.3, 0.2, 0.1, 0.05),
-        # In units of 244 pixels, as published, though the images have 224.
-        "elastic_transform": (
-            (488, 170.8, 24.4),
-            (488, 19.52, 48.8),
-            (12.2, 2.44, 4.88),
-            (17.08, 2.44, 4.88),
-            (29.28, 2.44, 4.88),
-        ),
-        "pixelate": (0.6, 0.5, 0.4, 0.3, 0.25),
-        "jpeg_compression": (25, 18, 15, 10, 7),
-    },
-}  # fmt: skip
 
 FROST = Path(__file__).resolve().with_name("frost")
 TEXTURES = ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.jpg")
@@ -98,25 +36,20 @@ def parameters_for(height: int, width: int) -> Parameters:
 
 
 def corrupt(
-    name: str,
-    severity: int,
-    pixels: np.ndarray,
-    index: np.ndarray,
-    *,
-    seed: int,
+    name: str, severity: int, pixels: np.ndarray, index: np.ndarray, *, seed: int,
     parameters: Parameters,
-) -> np.ndarray:
-    """Return corrupted images: uint8, shape [n, h, w, 3], as `pixels`.
+) -> np.ndarray:  # fmt: skip
+    """Return corrupted images: uint8, shape [n, h, w, 3], as `pixels`, which are not modified.
 
     They depend on the arguments alone, not on the batch that an image comes in.
 
     Args:
         name: one of STANDARD.
         severity: from 1 to 5.
-        pixels: uint8, shape [n, h, w, 3]; not modified.
+        pixels: uint8, shape [n, h, w, 3].
         index: int64, shape [n], the images' positions in the data set, which seed their noise.
         seed: of all images' random numbers.
-        parameters: whose parameters.
+        parameters: whose severities.
 
     Raises:
         ValueError: if there is no such corruption or severity.
@@ -141,8 +74,8 @@ def to_bytes(values: np.ndarray) -> np.ndarray:
     """Return grey levels (0 to 255, clipped to that) as uint8, cut off as the published ones are.
 
     A cut turns rounding noise into a whole grey level: 3 / 255 * 255 may be 2.9999999999999996.
-    What is that close below a level is therefore taken for it. The margin is above the noise of
-    float64 and below what decimal parameters make of whole levels: these do come 1e-4 apart.
+    So what is that close below a level is taken for it. The margin is above float64's noise, and
+    below the 1e-4 or so by which decimal parameters miss whole levels.
     """
     return np.floor(values.clip(0, 255) + 1e-9).astype(np.uint8)
 
@@ -168,18 +101,12 @@ def impulse_noise(pixels: np.ndarray, draws: Draws, amount: float) -> np.ndarray
 
 
 def disk(radius: float, softness: float) -> np.ndarray:
-    """Return a disk that sums to 1, softened by a small Gaussian.
+    """Return a disk that sums to 1, softened by a small Gaussian: float64, shape [17, 17].
 
-    The softened disk of radius 8 or more touches the array's border, where it is mirrored, as
-    published: it sums to 1.01, and brightens images by as much.
-
-    Args:
-        radius: pixels; a whole number if above 8.
-        softness: standard deviation of the Gaussian, which has 3 x 3 pixels, or 5 x 5 for a
-            radius above 8.
-
-    Returns:
-        float64, shape [17, 17], or [2 radius + 1, 2 radius + 1] for a radius above 8.
+    Above a radius of 8, a whole number then, the shape is [2 radius + 1, 2 radius + 1]. Softness is
+    the Gaussian's standard deviation; it has 3 x 3 pixels, or 5 x 5 for a radius above 8. From a
+    radius of 8 on the disk touches the array's border, where it is mirrored, as published: it sums
+    to 1.01, and brightens images by as much.
     """
     small = radius <= 8
     offsets = np.arange(-8, 9) if small else np.arange(-radius, radius + 1)
@@ -202,8 +129,6 @@ def glass_blur(
     """Blur, let pixels take the place of others near them, and blur again.
 
     Args:
-        pixels: uint8, shape [n, h, w, 3].
-        draws: of each image.
         sigma: standard deviation of both blurs, in pixels.
         reach: how far away that other pixel may be along each axis: in [-reach, reach).
         rounds: how many times each pixel is gone over.
@@ -226,11 +151,9 @@ def scattered(rng: np.random.Generator, height: int, width: int, reach: int) -> 
     """Return which pixel each pixel takes its value from: flat positions, int64 [height * width].
 
     The published code goes from the last pixel to the first, borders left out, and assigns
-    `x[p], x[q] = x[q], x[p]` with q drawn near p. That looks like a swap, but x[q] and x[p] are
-    views: the first assignment changes what the second one reads, so that p takes q's value and q
-    keeps it. Hence p takes what q holds by then: if q's turn is yet to come, what it held at
-    first; if it has been, what q took. The latter are chains, and all are followed at once, twice
-    as far at each pass.
+    `x[p], x[q] = x[q], x[p]` with q drawn near p. That is no swap: x[q] and x[p] are views, so p
+    takes q's value and q keeps it. It is the first value of a q whose turn is yet to come, or else
+    what q took. The latter are chains, which are all followed at once, twice as far at each pass.
     """
     rows = np.arange(height - reach, reach, -1)
     columns = np.arange(width - reach, reach, -1)
@@ -240,8 +163,8 @@ def scattered(rng: np.random.Generator, height: int, width: int, reach: int) -> 
     source[at] += (shift[:, :, 1] * width + shift[:, :, 0]).ravel()
     visited = np.zeros(height * width, dtype=bool)
     visited[at] = True
-    here = np.arange(height * width)
-    chained = visited & visited[source] & (source > here)
+    positions = np.arange(height * width)
+    chained = visited & visited[source] & (source > positions)
     while chained.any():
         source, chained = np.where(chained, source[source], source), chained & chained[source]
     return source
@@ -249,9 +172,8 @@ def scattered(rng: np.random.Generator, height: int, width: int, reach: int) -> 
 
 def motion_blur(pixels: np.ndarray, draws: Draws, radius: float, sigma: float) -> np.ndarray:
     """Blur along a line, up to 45 degrees off the horizontal one."""
-    angles = [rng.uniform(-45, 45) for rng in draws]
-    moved = [motion(x, radius, sigma, a) for x, a in zip(pixels, angles, strict=True)]
-    return np.stack(moved)
+    images = zip(pixels, draws, strict=True)
+    return np.stack([motion(x, radius, sigma, rng.uniform(-45, 45)) for x, rng in images])
 
 
 def motion(image: np.ndarray, radius: float, sigma: float, angle: float) -> np.ndarray:
@@ -265,9 +187,6 @@ def motion(image: np.ndarray, radius: float, sigma: float, angle: float) -> np.n
         radius: pixels.
         sigma: standard deviation of the Gaussian, in pixels.
         angle: on which side, in degrees clockwise from the right as one looks at the image.
-
-    Returns:
-        uint8, as `image`.
     """
     steps = np.arange(2 * math.ceil(radius) + 1)
     weights = np.exp(-(steps**2) / (2 * sigma**2))
@@ -307,11 +226,12 @@ def along_axis(size: int, factor: float) -> sparse.csr_array:
 def magnifier(height: int, width: int, factors: tuple[float, ...]) -> sparse.csr_array:
     """Return the matrix [h * w, h * w] that magnifies images by each of `factors`, and adds up.
 
-    Magnifying is linear and the same for all images: with the factors added up beforehand, a
-    batch takes one sparse product, several times as fast as magnifying by each factor.
+    A batch then takes one sparse product, several times as fast as magnifying by each factor.
     """
-    one = (sparse.kron(along_axis(height, f), along_axis(width, f), format="csr") for f in factors)
-    return sum(one, start=sparse.csr_array((height * width, height * width)))
+    matrices = (
+        sparse.kron(along_axis(height, f), along_axis(width, f), format="csr") for f in factors
+    )
+    return sum(matrices, start=sparse.csr_array((height * width, height * width)))
 
 
 def magnified(grey: np.ndarray, factors: tuple[float, ...]) -> np.ndarray:
@@ -330,55 +250,34 @@ def zoom_blur(pixels: np.ndarray, draws: Draws, stop: float, step: float) -> np.
 
 
 def snow(
-    pixels: np.ndarray,
-    draws: Draws,
-    mean: float,
-    scale: float,
-    zoom: float,
-    threshold: float,
-    radius: float,
-    sigma: float,
-    keep: float,
-) -> np.ndarray:
+    pixels: np.ndarray, draws: Draws, mean: float, scale: float, zoom: float, threshold: float,
+    radius: float, sigma: float, keep: float,
+) -> np.ndarray:  # fmt: skip
     """Whiten the image and add flakes: magnified noise above a threshold, blurred as if falling.
 
     Args:
-        pixels: uint8, shape [n, h, w, 3].
-        draws: of each image.
-        mean: of the normal noise that flakes are made of.
-        scale: its standard deviation.
+        mean: of the normal noise that flakes are made of; `scale` is its standard deviation.
         zoom: how much the noise is magnified.
         threshold: below it there is no flake.
-        radius: of the flakes' motion blur.
-        sigma: of the flakes' motion blur.
+        radius: of the flakes' motion blur, as is `sigma`.
         keep: weight of the image against its whitened self.
     """
     noise = np.stack([rng.normal(mean, scale, pixels.shape[1:3]) for rng in draws])
     layer = magnified(noise[..., None], (zoom,))[..., 0]
     layer = to_bytes(np.where(layer < threshold, 0, layer) * 255)
-    angles = [rng.uniform(-135, -45) for rng in draws]
-    flakes = np.stack([motion(x, radius, sigma, a) for x, a in zip(layer, angles, strict=True)])
-    falling = flakes.astype(np.float64)[..., None]
-    white = np.maximum(pixels, luma(pixels) * 1.5 + 127.5)
+    layers = zip(layer, draws, strict=True)
+    flakes = [motion(x, radius, sigma, rng.uniform(-135, -45)) for x, rng in layers]
+    falling = np.stack(flakes).astype(np.float64)[..., None]
+    red, green, blue = (LUMA[k] * pixels[..., k] for k in range(3))
+    white = np.maximum(pixels, (red + green + blue)[..., None] * 1.5 + 127.5)
     return to_bytes(keep * pixels + (1 - keep) * white + falling + falling[:, ::-1, ::-1])
 
 
-def luma(pixels: np.ndarray) -> np.ndarray:
-    """Return the grey levels of a colour image: float64, shape [n, h, w, 1]."""
-    red, green, blue = (LUMA[k] * pixels[..., k] for k in range(3))
-    return np.asarray(red + green + blue)[..., None]
-
-
 def frost(pixels: np.ndarray, draws: Draws, keep: float, ice: float, thin: float) -> np.ndarray:
-    """Lay a random piece of a picture of frost over the image.
+    """Lay a random piece of a picture of frost over the image, of weights `ice` and `keep`.
 
-    Args:
-        pixels: uint8, shape [n, h, w, 3].
-        draws: of each image.
-        keep: weight of the image.
-        ice: weight of the frost.
-        thin: one in so many pixels of the picture is taken along each axis; CIFAR's pictures are
-            published as resized by 0.2, which is that of 5.
+    One in `thin` pixels of the picture is taken along each axis; CIFAR's pictures are published as
+    resized by 0.2, which is that of 5.
     """
     height, width = pixels.shape[1:3]
     pieces = np.empty_like(pixels)
@@ -393,18 +292,8 @@ def frost(pixels: np.ndarray, draws: Draws, keep: float, ice: float, thin: float
 
 @cache
 def texture(number: int, thin: int, height: int, width: int) -> np.ndarray:
-    """Return a picture of frost, enlarged if a piece of `height` x `width` would not fit into it.
-
-    Args:
-        number: position in TEXTURES.
-        thin: one in so many pixels is taken along each axis. OpenCV's bilinear resizing by 0.2,
-            as published, samples at 5 k + 2 exactly, and so does a slice.
-        height: pixels.
-        width: pixels.
-
-    Returns:
-        uint8, shape [at least height, at least width, 3].
-    """
+    """Return one of TEXTURES, uint8, enlarged if a piece of `height` x `width` would not fit in."""
+    # OpenCV's bilinear resizing by 0.2, as published, samples at 5 k + 2 exactly; so do slices.
     with Image.open(FROST / TEXTURES[number], formats=["JPEG", "PNG"]) as file:
         picture = np.asarray(file.convert("RGB"))[thin // 2 :: thin, thin // 2 :: thin]
     scale = max(height / picture.shape[0], width / picture.shape[1])
@@ -418,8 +307,6 @@ def fog(pixels: np.ndarray, draws: Draws, density: float, decay: float) -> np.nd
     """Add clouds and scale the image back to the brightness that it had.
 
     Args:
-        pixels: uint8, shape [n, h, w, 3].
-        draws: of each image.
         density: the most that is added, where white is 1.
         decay: how much flatter the clouds are at each finer scale: the larger, the smoother.
     """
@@ -432,16 +319,13 @@ def fog(pixels: np.ndarray, draws: Draws, density: float, decay: float) -> np.nd
 
 
 def plasma(noise: np.ndarray, size: int, decay: float) -> np.ndarray:
-    """Return fractal clouds by the diamond-square algorithm, on a torus.
+    """Return clouds by the diamond-square algorithm, on a torus: float64 [n, size, size], 0 to 1.
 
     Args:
         noise: float64, shape [n, size * size - 1], in [-1, 1].
         size: a power of 2.
         decay: by how much the noise's range falls each time that the grid becomes twice as fine.
             Its height is the square of the range, as published.
-
-    Returns:
-        float64, shape [n, size, size], from 0 to 1.
     """
     clouds = np.zeros((len(noise), size, size))
     spread, step, used = 100.0, size, 0
@@ -467,11 +351,7 @@ def plasma(noise: np.ndarray, size: int, decay: float) -> np.ndarray:
 
 
 def brightness(pixels: np.ndarray, draws: Draws, shift: float) -> np.ndarray:
-    """Add `shift` to the V of HSV, at most up to white.
-
-    V is the largest channel; with H and S kept, the channels keep their ratios. Black has no
-    ratios, and becomes grey.
-    """
+    """Add `shift` to the V of HSV, the largest channel, at most up to white; black becomes grey."""
     value = pixels.max(axis=3, keepdims=True).astype(np.float64)
     raised = np.minimum(value + 255 * shift, 255)
     return to_bytes(np.where(value > 0, pixels * (raised / np.maximum(value, 1)), raised))
@@ -490,8 +370,6 @@ def elastic_transform(
     """Map the image by a random affine map, then move every pixel along a smooth random field.
 
     Args:
-        pixels: uint8, shape [n, h, w, 3].
-        draws: of each image.
         strength: what the field is multiplied by, in pixels.
         sigma: standard deviation of the Gaussian that smooths it, in pixels; 0: not smoothed.
         shift: how far the affine map moves each of three points, at most, along each axis; pixels.
@@ -519,12 +397,10 @@ def elastic_transform(
 def smoother(size: int, sigma: float) -> np.ndarray:
     """Return the Gaussian filter of a line, its ends reflected, as a matrix [size, size].
 
-    A wide filter has more taps than the line has pixels; two matrix products are then many times
-    as fast.
+    Two matrix products are many times as fast as a filter of more taps than the line has pixels.
     """
     # Not gaussian_filter1d: it does not take a sigma of 0.
-    line = np.eye(size)
-    return np.asarray(ndimage.gaussian_filter(line, (sigma, 0), mode="reflect", truncate=3))
+    return np.asarray(ndimage.gaussian_filter(np.eye(size), (sigma, 0), mode="reflect", truncate=3))
 
 
 def pixelate(pixels: np.ndarray, draws: Draws, factor: float) -> np.ndarray:

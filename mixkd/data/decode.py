@@ -4,7 +4,7 @@ import hashlib
 import io
 import os
 import threading
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -30,25 +30,24 @@ MANY_PIXELS = 2**24
 _turn = threading.Lock()
 
 # What EXIF says of how the camera was held.
-UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
+LYING = {
     5: Image.Transpose.TRANSPOSE,
     6: Image.Transpose.ROTATE_270,
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-SIDEWAYS = {UPRIGHT[value] for value in (5, 6, 7, 8)}
+UPRIGHT = LYING | {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+}
 
 
 def decode(path: Path, size: int | None) -> Tensor | str:
     """Return an image as uint8 [3, height, width], upright; or what is wrong with the file.
 
-    Args:
-        path: of one of `listing.FORMATS`, up to `MOST_PIXELS`; grey, palette and CMYK images become
-            RGB, and of several frames the first is taken.
-        size: pixels of a side; the middle square of the image is resized to it. None: as it is.
+    Grey, palette and CMYK images become RGB, and of several frames the first is taken. The middle
+    square is resized to `size` pixels of a side; None leaves the image as it is.
     """
     try:
         if path.stat().st_size > MOST_BYTES:
@@ -56,8 +55,8 @@ def decode(path: Path, size: int | None) -> Tensor | str:
         with open(path, "rb") as opened:
             data = opened.read()
         with open_image(io.BytesIO(data)) as file:
-            many = file.width * file.height > MANY_PIXELS
-            with _turn if many else nullcontext():
+            is_large = file.width * file.height > MANY_PIXELS
+            with _turn if is_large else nullcontext():
                 pixels = _pixels(file, data)
                 return pixels if size is None else _fitted(pixels, size)
     except UnidentifiedImageError:  # its message has the address of the buffer
@@ -69,18 +68,11 @@ def decode(path: Path, size: int | None) -> Tensor | str:
 
 
 def open_image(file: IO[bytes]) -> Image.Image:
-    """Read the header of an image: its size, and what it takes to decode it.
-
-    Raises:
-        UnidentifiedImageError: if it is of none of the formats that are read.
-        ValueError: if it has too many pixels.
-        Exception: of many kinds, if it is damaged.
-    """
+    """Read the header of an image; raise one of many exceptions if it is damaged or too large."""
     image = Image.open(file, formats=list(FORMATS))
     if image.width * image.height > MOST_PIXELS:
-        raise ValueError(
-            f"it has {image.width} x {image.height} pixels; takes up to {MOST_PIXELS:,}"
-        )
+        size = f"{image.width} x {image.height}"
+        raise ValueError(f"it has {size} pixels; takes up to {MOST_PIXELS:,}")
     return image
 
 
@@ -90,30 +82,25 @@ def measure(path: Path) -> tuple[int, int] | None:
         with open(path, "rb") as opened, open_image(opened) as file:
             # Pillow gives a TIFF file's as they are upright, and decodes a PNG file for late tags.
             turns = file.format not in ("TIFF", "PNG") or "exif" in file.info
-            is_lying = turns and _turning(file) in SIDEWAYS
+            is_lying = turns and _turning(file) in LYING.values()
             return (file.width, file.height) if is_lying else (file.height, file.width)
     except Exception:  # whoever decodes it says why
         return None
-
-
-def _jpeg(data: bytes) -> Tensor | None:
-    """Return the pixels as Pillow would, in less time; None for what torchvision does not read."""
-    encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-    try:
-        pixels: Tensor = decode_jpeg(encoded, mode=ImageReadMode.RGB)
-    except RuntimeError:
-        return None  # Pillow reads it all the same, or says what is wrong with it
-    return pixels
 
 
 def _pixels(file: Image.Image, data: bytes) -> Tensor:
     # Before its pixels: else Pillow turns a TIFF file itself, and fails where it cannot write its
     # tags anew. A PNG file's tags may come after its pixels.
     turning = None if file.format == "PNG" else _turning(file)
-    if file.format == "JPEG" and turning is None and (pixels := _jpeg(data)) is not None:
-        return pixels
+    if file.format == "JPEG" and turning is None:
+        # torchvision decodes the same pixels in less time. What it cannot read Pillow may, or says
+        # what is wrong with it.
+        with suppress(RuntimeError):
+            encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+            return torch.as_tensor(decode_jpeg(encoded, mode=ImageReadMode.RGB))
     file.load()
-    turning = _turning(file) if file.format == "PNG" else turning
+    if file.format == "PNG":
+        turning = _turning(file)
     image = file if turning is None else file.transpose(turning)
     values = np.empty((image.height, image.width, 3), np.uint8)
     rows = max(MANY_PIXELS // image.width, 1)
@@ -150,8 +137,7 @@ def _fitted(pixels: Tensor, size: int) -> Tensor:
         return pixels
     top, left = (height - side) // 2, (width - side) // 2
     square = pixels[None, :, top : top + side, left : left + side]
-    # Its bytes are in this order already.
-    square = square.contiguous(memory_format=torch.channels_last)
+    square = square.contiguous(memory_format=torch.channels_last)  # the order of its bytes already
     return F.interpolate(square, (size, size), mode="bilinear", antialias=True)[0]
 
 
@@ -165,44 +151,33 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 @dataclass(frozen=True)
 class Files:
-    """Reads image files of a folder, each resized to a square: an `images.Reader`.
+    """Reads image files of a folder, each resized to a square of `size`: an `images.Reader`.
 
-    Attributes:
-        root: the folder.
-        names: bytes, shape [n], the files' paths under it.
-        size: pixels of a side.
-        content: a sha256 of what all the files contain.
+    `names`, bytes [n], are the files' paths under the root; `summary` their contents' sha256.
     """
 
     root: Path
     names: np.ndarray
     size: int
-    content: str
+    summary: str
 
     @property
     def stored(self) -> tuple[int, int]:
         """Height and width in pixels, as they are read."""
         return self.size, self.size
 
-    def path(self, row: int) -> Path:
-        """Return the path of a file."""
-        return self.root / os.fsdecode(self.names[row])
-
     def read(self, rows: np.ndarray) -> Tensor:
-        """Return images by their rows: uint8 [n, 3, size, size].
-
-        Raises:
-            UserError: if a file cannot be decoded.
-        """
+        """Return images by their rows, uint8 [n, 3, size, size]; refuse damaged ones."""
         images = []
         for row in rows:
-            image = decode(self.path(row), self.size)
+            image = decode(self.root / os.fsdecode(self.names[row]), self.size)
             if isinstance(image, str):
                 raise UserError.of("data.root", image)
             images.append(image)
         # As they are in memory, a pixel's three bytes together: the device reorders them faster.
         return torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
 
-    def fingerprint(self) -> str:
-        """Return the sha256 of what the files contain, and of how they are decoded."""
-        return hashlib.sha256(f"{DECODING}\0{self.size}\0{self.content}".encode()).hexdigest()
+    @property
+    def content(self) -> str:
+        """The sha256 of what the files contain, and of how they are decoded."""
+        return hashlib.sha256(f"{DECODING}\0{self.size}\0{self.summary}".encode()).hexdigest()

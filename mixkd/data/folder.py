@@ -1,8 +1,7 @@
 """A folder of images: ROOT/train/<class>/*, with ROOT/val, ROOT/test or both in the same form.
 
-Either they are decoded whole, once, into one uint8 file in `data.cache_dir` that later starts map
-into memory; or, with `data.resident=false`, they stay where they are and are decoded as they are
-needed.
+They are decoded once, into one uint8 file in `data.cache_dir` that later starts map into memory;
+or, with `data.resident=false`, they stay where they are and are decoded as they are needed.
 """
 
 import hashlib
@@ -20,10 +19,9 @@ import numpy as np
 from mixkd.config.data import DataConfig
 from mixkd.config.fields import MOST_SIDE
 from mixkd.console import available_memory, note, say
-from mixkd.data.contents import File, contents, first_bytes, summary
+from mixkd.data.contents import File, contents, first_bytes, split_files, summary
 from mixkd.data.decode import DECODING, Files, decode, measure
 from mixkd.data.images import AnyImages, Images, StoredImages
-from mixkd.data.inventory import split_files
 from mixkd.data.listing import (
     FORMATS,
     LeftOut,
@@ -45,88 +43,25 @@ LARGE = 1e9  # bytes of memory from which on it is told
 
 
 class Listing(NamedTuple):
-    """The files of a split.
+    """The files of a split: names, bytes [n]; labels, int64 [n]; sha256s, uint8 [n, 32]."""
 
-    Attributes:
-        names: their paths under the root: bytes [n].
-        labels: int64 [n].
-        contents: the sha256 of each, uint8 [n, 32], where they have been read.
-    """
-
-    names: np.ndarray
+    names: np.ndarray  # their paths under the root
     labels: np.ndarray
-    contents: np.ndarray | None = None
+    contents: np.ndarray | None = None  # None where they have not been read
 
 
 def load_folder(
     cfg: DataConfig, splits: tuple[str, ...] = SPLITS
 ) -> tuple[dict[str, AnyImages], tuple[str, ...]]:
-    """Return the images of each split that the folder has, and the class names in label order.
-
-    Raises:
-        UserError: for a missing split, an empty or unmatched class folder, files that cannot be
-            decoded, or images of several sizes without `data.size`.
-    """
+    """Return the images of each split that the folder has, and the class names in label order."""
     root = Path(cfg.root or "")
-    listings, classes = list_splits(root, splits)
-    return read_listings(cfg, root, listings), classes
-
-
-def read_listings(
-    cfg: DataConfig, root: Path, splits: dict[str, Listing], *, by_content: bool = True
-) -> dict[str, AnyImages]:
-    """Return the images of each split, in memory or on disk as configured.
-
-    Args:
-        cfg: how to read them.
-        root: where they are.
-        splits: their files and labels.
-        by_content: whether the fingerprints of images on disk know what the files contain.
-    """
-    names = np.concatenate([listing.names for listing in splits.values()])
-    ends = np.cumsum([len(listing.names) for listing in splits.values()])
-    rows = dict(zip(splits, np.split(np.arange(len(names)), ends), strict=False))
-    side = cfg.resize or cfg.size
-    files = [(name, root / name) for name in map(os.fsdecode, names)]
-    if not (by_content or cfg.resident):
-        assert side is not None
-        reader = Files(root, names, side, "")
-        return {
-            k: StoredImages.of(reader, rows[k], listing.labels) for k, listing in splits.items()
-        }
-    handed_over = [listing.contents for listing in splits.values() if listing.contents is not None]
-    is_known = len(handed_over) == len(splits)
-    hashes = np.concatenate(handed_over) if is_known else contents(files, cfg.cache_dir, root)
-    marks = first_bytes(hashes)
-    if cfg.resident:
-        pixels = _decoded(cfg, root, files, hashes, side)
-        return {
-            split: Images.of(
-                pixels[rows[split][0] : rows[split][-1] + 1], listing.labels, marks[rows[split]]
-            )
-            for split, listing in splits.items()
-        }
-    assert side is not None
-    reader = Files(root, names, side, summary(files, hashes))
-    return {
-        split: StoredImages.of(reader, rows[split], listing.labels, marks[rows[split]])
-        for split, listing in splits.items()
-    }
-
-
-def list_splits(
-    root: Path, splits: tuple[str, ...] = SPLITS
-) -> tuple[dict[str, Listing], tuple[str, ...]]:
-    """Return the files of each split, sorted by class and name, and the class names."""
     folders = [split for split in splits if (root / split).is_dir()]
     rename = renamings(root, splits)
     if "train" not in folders or len(folders) < 2:
-        others = sorted(p.name for p in root.iterdir() if p.is_dir())[:MOST_SHOWN]
-        raise UserError.of(
-            "data.root",
-            f"{root} holds {', '.join(others) or 'no folders'}; takes train/ with val/, test/ or "
-            f"both, each with a folder for every class{to_rename(rename)}",
-        )
+        names = sorted(p.name for p in root.iterdir() if p.is_dir())[:MOST_SHOWN]
+        text = f"{root} holds {', '.join(names) or 'no folders'}; takes train/ with val/, test/ or "
+        text += "both, each with a folder for every class"
+        raise UserError.of("data.root", text + to_rename(rename))
     if rename:
         text = f"{root} holds a split by another name, which would not be read"
         raise UserError.of("data.root", text + to_rename(rename, ", or move it elsewhere"))
@@ -137,7 +72,40 @@ def list_splits(
     raise_all(problems)
     count_stray(root, left_out)
     tell_left_out(root, left_out, unread_folders(root, splits))
-    return listings, classes
+    return read_listings(cfg, root, listings), classes
+
+
+def read_listings(
+    cfg: DataConfig, root: Path, splits: dict[str, Listing], *, by_content: bool = True
+) -> dict[str, AnyImages]:
+    """Return the images of each split, in memory or on disk as configured.
+
+    The fingerprints of images on disk know what the files contain if `by_content`.
+    """
+    names = np.concatenate([listing.names for listing in splits.values()])
+    ends = np.cumsum([len(listing.names) for listing in splits.values()])
+    parts = list(zip(splits.items(), np.split(np.arange(len(names)), ends), strict=False))
+    side = cfg.resize or cfg.size
+    files = [(name, root / name) for name in map(os.fsdecode, names)]
+    marks, content = None, ""
+    if by_content or cfg.resident:
+        read = [listing.contents for listing in splits.values() if listing.contents is not None]
+        is_read = len(read) == len(splits)
+        hashes = np.concatenate(read) if is_read else contents(files, cfg.cache_dir, root)
+        marks = first_bytes(hashes)
+        if cfg.resident:
+            pixels = _decoded(cfg, root, files, hashes, side)
+            return {
+                split: Images.of(pixels[rows[0] : rows[-1] + 1], listing.labels, marks[rows])
+                for (split, listing), rows in parts
+            }
+        content = summary(files, hashes)
+    assert side is not None
+    reader = Files(root, names, side, content)
+    return {
+        split: StoredImages.of(reader, rows, listing.labels, None if marks is None else marks[rows])
+        for (split, listing), rows in parts
+    }
 
 
 def tell_left_out(root: Path, left_out: LeftOut, folders: Sequence[str] = ()) -> None:
@@ -155,17 +123,11 @@ def list_classes(
 ) -> Listing:
     """Return the image files of each class under ROOT/PLACE.
 
-    Args:
-        root: the folder of the data set.
-        place: of a split in it.
-        classes: the names of the classes.
-        problems: where to add what is wrong.
-        left_out: where to count what is not read.
+    What is wrong is added to `problems`, and what is not read is counted by `left_out`.
     """
     folder = root / place
     class_folders(folder, left_out)  # which counts what lies beside them
     split = split_files(root, place)
-    here = set(split.names)
     if not problems:  # told once, not of each split
         if len(classes) < 2:
             problems.append(f"{folder} holds {len(classes)} class folders; takes 2 or more")
@@ -175,21 +137,22 @@ def list_classes(
             for name in classes
             if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name)
         ]
-    if not here and any(image_files(folder)):
+    if not split.names and any(image_files(folder)):
         problems.append(f"{folder} holds images; takes a folder for each class, with its images")
         return Listing(np.array([]), np.array([]))
-    problems += [f"{folder}: no folder for class {c!r}" for c in classes if c not in here]
-    problems += [f"{folder / c}: train/ has no such class" for c in sorted(here - {*classes})]
-    present = [name for name in classes if name in here]
+    problems += [f"{folder}: no folder for class {c!r}" for c in classes if c not in split.names]
+    more = sorted({*split.names} - {*classes})
+    problems += [f"{folder / c}: train/ has no such class" for c in more]
+    present = [name for name in classes if name in split.names]
     for name in present:
-        names, others = split.names[name], split.left_out[name]
+        names, ignored = split.names[name], split.left_out[name]
         unread = ~split.contents[name].any(axis=1) if split.contents else slice(None)
         paths = [root / os.fsdecode(path) for path in names[unread]]
         problems += [f"{path} is no file" for path in paths if not path.is_file()]
         if not len(names):
-            instead = f", but {others}" if others.kinds else ""
+            instead = f", but {ignored}" if ignored.kinds else ""
             problems.append(f"{folder / name}: no images in this class folder{instead}")
-        left_out.include(others)
+        left_out.include(ignored)
     is_read = split.contents and present
     counts = [len(split.names.get(name, ())) for name in classes]
     return Listing(
@@ -201,12 +164,11 @@ def list_classes(
 
 def raise_all(problems: list[str]) -> None:
     """Raise a UserError of all that is wrong, the first few in words."""
-    if not problems:
-        return
-    shown = [Problem("data.root", text) for text in problems[:MOST_SHOWN]]
+    shown = problems[:MOST_SHOWN]
     if len(problems) > MOST_SHOWN:
-        shown.append(Problem("data.root", f"and {len(problems) - MOST_SHOWN} more like these"))
-    raise UserError(*shown)
+        shown.append(f"and {len(problems) - MOST_SHOWN} more like these")
+    if shown:
+        raise UserError(*(Problem("data.root", text) for text in shown))
 
 
 def _decoded(
@@ -214,12 +176,7 @@ def _decoded(
 ) -> np.ndarray:
     """Return every image, uint8 [n, height, width, 3], from the cache where it is there.
 
-    Args:
-        cfg: how to decode them, and where the cache is.
-        root: where they are, for messages.
-        files: which.
-        hashes: their contents, uint8 [n, 32], by which the cache knows them.
-        side: pixels of a side; None: as they are.
+    The cache knows them by their contents, uint8 [n, 32].
     """
     paths = [path for _, path in files]
     key = hashlib.sha256(json.dumps([DECODING, side]).encode() + hashes.tobytes())
@@ -249,11 +206,7 @@ def _decoded(
 
 
 def _decode_all(paths: list[Path], side: int | None, shape: tuple[int, int]) -> np.ndarray:
-    """Return images of a height and width, uint8 [n, height, width, 3].
-
-    Raises:
-        UserError: if some cannot be decoded, or have another size.
-    """
+    """Return images, uint8 [n, *shape, 3]; refuse any that are damaged or have another size."""
     pixels = np.empty((len(paths), *shape, 3), np.uint8)
     problems = []
     with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
@@ -266,23 +219,16 @@ def _decode_all(paths: list[Path], side: int | None, shape: tuple[int, int]) -> 
             else:
                 pool.shutdown(cancel_futures=True)
                 sizes = sorted({size for path in paths if (size := measure(path))})
-                (small, large) = sizes[0], sizes[-1]
-                raise UserError.of(
-                    "data.size",
-                    f"images have {len(sizes)} sizes, from {small[1]}x{small[0]} to "
-                    f"{large[1]}x{large[0]}; takes the number of pixels to resize and crop them "
-                    "all to",
-                )
+                smallest, largest = (f"{size[1]}x{size[0]}" for size in (sizes[0], sizes[-1]))
+                text = f"images have {len(sizes)} sizes, from {smallest} to {largest}; takes the "
+                text += "number of pixels to resize and crop them all to"
+                raise UserError.of("data.size", text)
     raise_all(problems)
     return pixels
 
 
 def _size_of_all(paths: list[Path]) -> tuple[int, int]:
-    """Return the height and width of the first image that has any: all need the same.
-
-    Raises:
-        UserError: if they are larger than `data.size` may be.
-    """
+    """Return the height and width of the first image that has any: all need the same."""
     for path in paths:
         height, width = measure(path) or (0, 0)
         if max(height, width) > MOST_SIDE:
@@ -294,19 +240,13 @@ def _size_of_all(paths: list[Path]) -> tuple[int, int]:
 
 
 def _check_memory(count: int, height: int, width: int, *, is_resized: bool) -> str:
-    """Return what is said of the memory that images take; nothing of little.
-
-    Raises:
-        UserError: if that is more than is available.
-    """
+    """Refuse what takes more memory than is available; return a remark on what takes much."""
     size, available = count * height * width * 3, available_memory()
     if size > available:
-        remedy = "data.resident=false, which leaves them on disk" + (
-            "" if is_resized else ", with data.size=PIXELS, or that alone, which resizes them"
-        )
-        raise UserError.of(
-            "data.resident",
-            f"{count:,} images of {width}x{height} take {size / 1e9:,.1f} GB of memory, "
-            f"{available / 1e9:,.1f} GB are available; takes {remedy}",
-        )
+        remedy = "data.resident=false, which leaves them on disk"
+        if not is_resized:
+            remedy += ", with data.size=PIXELS, or that alone, which resizes them"
+        text = f"{count:,} images of {width}x{height} take {size / 1e9:,.1f} GB of memory, "
+        text += f"{available / 1e9:,.1f} GB are available; takes {remedy}"
+        raise UserError.of("data.resident", text)
     return f", {size / 1e9:,.1f} GB of memory," if size > LARGE else ""

@@ -85,15 +85,16 @@ class Reader(Protocol):
     def stored(self) -> tuple[int, int]:
         """Height and width in pixels."""
 
+    @property
+    def content(self) -> str:
+        """A sha256 of all that there is to read."""
+
     def read(self, rows: np.ndarray) -> Tensor:
         """Return images by their rows, int64 [n]: uint8 [n, 3, *stored].
 
         Raises:
             UserError: if a file is not what it was.
         """
-
-    def fingerprint(self) -> str:
-        """Return a sha256 of the content of all that there is to read."""
 
 
 @dataclass(frozen=True)
@@ -108,11 +109,7 @@ class StoredImages(_Labelled):
 
     @classmethod
     def of(
-        cls,
-        reader: Reader,
-        rows: np.ndarray,
-        labels: np.ndarray,
-        files: np.ndarray | None = None,
+        cls, reader: Reader, rows: np.ndarray, labels: np.ndarray, files: np.ndarray | None = None
     ) -> "StoredImages":
         """Return images by their rows, in that order."""
         return cls(reader, rows, *_labelled(labels), files)
@@ -137,7 +134,7 @@ class StoredImages(_Labelled):
     def fingerprint(self) -> str:
         """Return the sha256 of what the reader reads, rows, labels and positions."""
         rows = torch.from_numpy(self.rows)
-        return _sha256(rows, self.labels, self.index, more=self.reader.fingerprint())
+        return _sha256(rows, self.labels, self.index, more=self.reader.content)
 
 
 AnyImages = Images | StoredImages

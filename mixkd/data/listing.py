@@ -3,7 +3,8 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
@@ -46,15 +47,15 @@ SPLIT_WORDS = {
 FILLERS = {"", "set", "data", "dataset", "image", "images", "img", "imgs", "split"}
 
 
+@dataclass
 class LeftOut:
-    """What is not read of some folders: how many entries of each kind, and the first of them."""
+    """What is not read of some folders: how many entries of each kind, and an example."""
 
-    def __init__(self) -> None:
-        self.kinds: Counter[str] = Counter()
-        self.example = ""
+    kinds: Counter[str] = field(default_factory=Counter)
+    example: str = ""
 
     def add(self, kind: str, name: str) -> None:
-        """Count an entry, by its name under the folder that was asked for."""
+        """Count an entry."""
         self.kinds[kind] += 1
         self.example = self.example or name
 
@@ -67,8 +68,9 @@ class LeftOut:
         """Return such as `3 .avif, 1 hidden, such as 'train/red/0.avif'`; "" where all is read."""
         if not self.kinds:
             return ""
-        parts = [f"{n:,} {kind}" for kind, n in self.kinds.most_common(MOST_KINDS)]
-        if (rest := self.kinds.total() - sum(n for _, n in self.kinds.most_common(MOST_KINDS))) > 0:
+        shown = self.kinds.most_common(MOST_KINDS)
+        parts = [f"{count:,} {kind}" for kind, count in shown]
+        if (rest := self.kinds.total() - sum(count for _, count in shown)) > 0:
             parts.append(f"{rest:,} others")
         return f"{', '.join(parts)}, such as {shortened(repr(self.example))}"
 
@@ -82,15 +84,9 @@ def image_files(
 ) -> Iterator[tuple[str, Path]]:
     """Yield (name, path) of what has the name of an image in a folder and those below it.
 
-    Links are followed, but never back into a folder that they are in. What is hidden, or a
-    system's own, is left out.
-
-    Args:
-        folder: where to look.
-        under: put before each name.
-        above: the real paths of the folders that this one is in.
-        left_out: where to count everything else.
-        states: where to write the state of each folder before it is listed.
+    Links are followed, but never back into the folders that they are in, whose real paths are
+    `above`. `under` is put before each name, everything else is counted by `left_out`, and the
+    state of each folder before it is listed goes into `states`.
     """
     real = os.path.realpath(folder)
     if real in above:
@@ -100,7 +96,10 @@ def image_files(
     with os.scandir(folder) as entries:
         for entry in entries:
             name = under + entry.name
-            is_folder = _is(entry.is_dir)
+            try:
+                is_folder = entry.is_dir()
+            except OSError:  # a link that leads in a circle
+                is_folder = False
             if (kind := _passed_over(entry.name, is_folder)) is not None:
                 if left_out is not None:
                     left_out.add(kind, name)
@@ -126,9 +125,7 @@ def state_of(path: str | Path) -> list[int]:
 def class_folders(folder: Path, left_out: LeftOut | None = None) -> tuple[str, ...]:
     """Return the names of the folders in a folder, sorted; hidden and a system's own left out.
 
-    Args:
-        folder: of a split.
-        left_out: where to count everything else, images in no folder of a class among it.
+    Everything else, images in no folder of a class among it, is counted by `left_out`.
     """
     names = []
     for path in folder.iterdir():
@@ -156,15 +153,15 @@ def renamings(root: Path, splits: tuple[str, ...]) -> list[str]:
     there is no such folder.
     """
     classes = {*class_folders(root / "train")} if (root / "train").is_dir() else set()
-    wanted = []
+    renaming = []
     for name in class_folders(root):
         split = split_meant(name)
         if split is None or split not in splits or name in splits or (root / split).is_dir():
             continue
         inner = _open_folders(root / name)
         if {*inner} & classes if classes else any(_holds_images(root / name / i) for i in inner):
-            wanted.append(f"{name}/ to {split}/")
-    return wanted
+            renaming.append(f"{name}/ to {split}/")
+    return renaming
 
 
 def unread_folders(root: Path, splits: tuple[str, ...]) -> list[str]:
@@ -173,10 +170,7 @@ def unread_folders(root: Path, splits: tuple[str, ...]) -> list[str]:
         name
         for name in class_folders(root)
         if name not in splits
-        and (
-            _holds_images(root / name)
-            or any(_holds_images(root / name / inner) for inner in _open_folders(root / name))
-        )
+        and any(_holds_images(root / name / inner) for inner in ("", *_open_folders(root / name)))
     ]
 
 
@@ -192,17 +186,13 @@ def to_rename(renaming: list[str], more: str = "") -> str:
     return f"; rename {', '.join(renaming)}{more}" if renaming else ""
 
 
-def _is_open(folder: Path) -> bool:
-    """Return whether we may look into a folder; of what is not read, it is no matter."""
-    return os.access(folder, os.R_OK | os.X_OK)
-
-
 def _open_folders(folder: Path) -> tuple[str, ...]:
-    return class_folders(folder) if _is_open(folder) else ()
+    """Return the class folders of a folder that we may look into; none of others."""
+    return class_folders(folder) if os.access(folder, os.R_OK | os.X_OK) else ()
 
 
 def _holds_images(folder: Path) -> bool:
-    return _is_open(folder) and any(
+    return os.access(folder, os.R_OK | os.X_OK) and any(
         _passed_over(path.name, is_folder=False) is None and not path.is_dir()
         for path in folder.iterdir()
     )
@@ -218,10 +208,3 @@ def _passed_over(name: str, is_folder: bool) -> str | None:
     if is_folder or extension in IMAGE_EXTENSIONS:
         return None
     return shortened(extension, 12) if extension.isprintable() and extension else "of no extension"
-
-
-def _is(kind: Callable[[], bool]) -> bool:
-    try:
-        return kind()
-    except OSError:  # a link that leads in a circle
-        return False

@@ -17,8 +17,8 @@ from PIL import Image
 
 from mixkd.config.data import DataConfig
 from mixkd.console import say
-from mixkd.data.corruption_names import SEVERITIES
-from mixkd.data.corruptions import PARAMETERS, Parameters, corrupt, parameters_for
+from mixkd.data.corruption_names import PARAMETERS, SEVERITIES, Parameters
+from mixkd.data.corruptions import corrupt, parameters_for
 from mixkd.data.images import AnyImages, Images, StoredImages
 from mixkd.data.sources import cache_lock, new_folder
 from mixkd.files.arrays import map_npy
@@ -30,31 +30,22 @@ DEFINITIONS = 1
 PIXELS = 2**19  # of a chunk that is corrupted at once
 QUALITY = 85  # of JPEG files, as ImageNet-C has them
 
+Chunk = tuple[int, np.ndarray, np.ndarray]  # severity, positions and corrupted pixels
+
 
 def make_corrupted(
     images: AnyImages, classes: Sequence[str], names: Sequence[str], cfg: DataConfig, seed: int
 ) -> Path:
     """Return the folder of corrupted images, of all five severities; make those that are missing.
 
-    What is made depends on the images, the corruption and the seed alone. One process makes it,
-    others wait.
-
-    Args:
-        images: the test images.
-        classes: their class names.
-        names: of the corruptions.
-        cfg: whose cache to use.
-        seed: of the corruptions.
+    What is made depends on the test images, the corruption and the seed alone. One process makes
+    it, others wait.
     """
     parameters = parameters_for(*images.stored)
     fingerprint = images.fingerprint()
-    identity = {
-        "images": fingerprint,
-        "size": images.stored,
-        "seed": seed,
-        "parameters": PARAMETERS[parameters],
-        "definitions": DEFINITIONS,
-    }
+    settings = {"seed": seed, "parameters": PARAMETERS[parameters]}
+    size = images.stored
+    identity = {"images": fingerprint, "size": size, "definitions": DEFINITIONS, **settings}
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     folder = Path(cfg.cache_dir) / "corrupted" / f"{cfg.name}-{key}"
     with cache_lock(cfg):
@@ -62,8 +53,7 @@ def make_corrupted(
             "of": cfg.name,
             "test_images": fingerprint,
             "n": len(images),
-            "seed": seed,
-            "parameters": PARAMETERS[parameters],
+            **settings,
             "definitions": "Hendrycks and Dietterich 2019, as mixkd/data/corruptions.py has them",
             "versions": {name: version(name) for name in ("mixkd", "numpy", "scipy", "pillow")},
         }
@@ -72,65 +62,57 @@ def make_corrupted(
         if not (folder / "provenance.json").is_file():
             write_json(folder / "provenance.json", record)
         for number, name in enumerate(names, start=1):
-            if isinstance(images, Images):
-                missing = not (folder / f"{name}.npy").is_file()
-            else:
-                missing = not (folder / name).is_dir()
-            if missing:
+            path = folder / (f"{name}.npy" if isinstance(images, Images) else name)
+            if not path.exists():
                 say(f"corrupting {len(images):,} images, {number}/{len(names)} {name} (once)")
+                chunks = _corrupted(images, name, parameters, seed)
                 if isinstance(images, Images):
-                    _write_arrays(images, folder, name, parameters, seed)
+                    _write_arrays(images, path, chunks)
                 else:
-                    _write_folders(images, classes, folder, name, parameters, seed)
+                    _write_folder(images, classes, path, chunks)
     return folder
 
 
-def _write_arrays(
-    images: Images, folder: Path, name: str, parameters: Parameters, seed: int
-) -> None:
+def _write_arrays(images: Images, path: Path, chunks: Iterator[Chunk]) -> None:
     n = len(images)
     labels = np.tile(images.labels.numpy(), SEVERITIES)
-    with replacing(folder / "labels.npy") as temporary:
+    with replacing(path.with_name("labels.npy")) as temporary:
         np.save(temporary, labels, allow_pickle=False)
-    with replacing(folder / f"{name}.npy") as temporary:
+    with replacing(path) as temporary:
         write_array(temporary, (SEVERITIES * n, *images.stored, 3), np.uint8(0))
         out = map_npy(temporary, "r+")
-        for severity, at, pixels in _corrupted(images, name, parameters, seed):
-            start = (severity - 1) * n
-            out[start + at.start : start + at.stop] = pixels
+        for severity, positions, pixels in chunks:
+            out[(severity - 1) * n + positions] = pixels
         assert isinstance(out, np.memmap)
         out.flush()
 
 
-def _write_folders(
-    images: StoredImages, classes: Sequence[str], folder: Path, name: str, parameters: Parameters,
-    seed: int,
-) -> None:  # fmt: skip
-    with new_folder(folder / name) as partial:
+def _write_folder(
+    images: StoredImages, classes: Sequence[str], folder: Path, chunks: Iterator[Chunk]
+) -> None:
+    with new_folder(folder) as partial:
         for severity in range(1, SEVERITIES + 1):
             for label in classes:
                 (partial / str(severity) / label).mkdir(parents=True)
-        for severity, at, pixels in _corrupted(images, name, parameters, seed):
-            chosen = range(at.start, at.stop)
-            for position, image in zip(chosen, pixels, strict=True):
+        for severity, positions, pixels in chunks:
+            for position, image in zip(positions, pixels, strict=True):
                 label = classes[int(images.labels[position])]
                 path = partial / str(severity) / label / f"{int(images.index[position]):08d}.jpg"
                 Image.fromarray(image).save(path, quality=QUALITY, optimize=True)
 
 
-def _corrupted(
-    images: AnyImages, name: str, parameters: Parameters, seed: int
-) -> Iterator[tuple[int, slice, np.ndarray]]:
-    """Yield severity, positions and corrupted pixels, a chunk at a time."""
+def _corrupted(images: AnyImages, name: str, parameters: Parameters, seed: int) -> Iterator[Chunk]:
     height, width = images.stored
     size = max(PIXELS // (height * width), 1)
-    chunks = [slice(k, min(k + size, len(images))) for k in range(0, len(images), size)]
+    chunks = [np.arange(k, min(k + size, len(images))) for k in range(0, len(images), size)]
 
-    def work(at: slice) -> list[np.ndarray]:
-        chosen = np.arange(at.start, at.stop)
-        read = images.pixels[at] if isinstance(images, Images) else images.read(chosen)
+    def work(positions: np.ndarray) -> list[np.ndarray]:
+        if isinstance(images, Images):
+            read = images.pixels[torch.from_numpy(positions)]
+        else:
+            read = images.read(positions)
         pixels = np.ascontiguousarray(read.permute(0, 2, 3, 1).numpy())
-        index = images.index[at].numpy()
+        index = images.index[positions].numpy()
         return [
             corrupt(name, severity, pixels, index, seed=seed, parameters=parameters)
             for severity in range(1, SEVERITIES + 1)
@@ -140,6 +122,6 @@ def _corrupted(
         # A few at a time, so that memory stays flat.
         for first in range(0, len(chunks), 8):
             group = chunks[first : first + 8]
-            for at, results in zip(group, pool.map(work, group), strict=True):
+            for positions, results in zip(group, pool.map(work, group), strict=True):
                 for severity, pixels in enumerate(results, start=1):
-                    yield severity, at, pixels
+                    yield severity, positions, pixels

@@ -1,8 +1,7 @@
 """Which images a network was trained on, and whether those that select are among them.
 
-A training leaves two marks of each of its images in its run directory: the first bytes of the
-sha256 of its file, and of its pixels as they were in memory, which are the same in another format
-that loses nothing.
+A training leaves two marks of each image in its run directory: the first bytes of the sha256 of
+its file, and of its pixels, which are the same in another format that loses nothing.
 """
 
 import hashlib
@@ -13,10 +12,9 @@ import numpy as np
 
 from mixkd.data.images import AnyImages, Images
 from mixkd.files.arrays import map_npy
+from mixkd.files.layout import TRAINED_ON
 from mixkd.files.reading import Damaged
 from mixkd.files.writing import replacing
-
-TRAINED_ON = "trained_on.npy"
 
 
 def image_marks(images: AnyImages) -> np.ndarray:
@@ -39,7 +37,7 @@ def write_marks(folder: Path, marks: np.ndarray) -> None:
 
 
 def read_marks(weights: str | Path) -> np.ndarray | None:
-    """Return what lies beside a file of weights on what they have seen; None where nothing does."""
+    """Return the marks beside a file of weights; None where there are none."""
     path = Path(weights).with_name(TRAINED_ON)
     if not os.path.isfile(path):
         return None
@@ -52,6 +50,5 @@ def read_marks(weights: str | Path) -> np.ndarray | None:
 
 def seen(marks: np.ndarray, trained: np.ndarray) -> np.ndarray:
     """Return which images, by their marks [n, 2], are among those trained on: bool [n]."""
-    one, other = ((marks[:, k] != 0) & np.isin(marks[:, k], trained[:, k]) for k in (0, 1))
-    either: np.ndarray = one | other
-    return either
+    of_file, of_pixels = ((marks[:, k] != 0) & np.isin(marks[:, k], trained[:, k]) for k in (0, 1))
+    return np.asarray(of_file | of_pixels)

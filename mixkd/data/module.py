@@ -62,10 +62,7 @@ class Positions:
     """
 
     def __init__(
-        self,
-        length: int,
-        position: Callable[[int], Position],
-        first: Callable[[], int] = lambda: 0,
+        self, length: int, position: Callable[[int], Position], first: Callable[[], int] = lambda: 0
     ) -> None:
         self.length, self.position, self.first = length, position, first
 
@@ -77,18 +74,13 @@ class Positions:
 
 
 class Fetching(Dataset[Fetched]):
-    """Reads the images of a position; runs in a worker.
-
-    Args:
-        images: of a split.
-        rows: which of them a position needs, int64 [n].
-    """
+    """Reads the images that a position needs, by their rows, int64 [n]; runs in a worker."""
 
     def __init__(self, images: StoredImages, rows: Callable[[Position], Tensor]) -> None:
         self.images, self.rows = images, rows
 
     def __getitem__(self, position: Position) -> Fetched:
-        """Return the images, or the message: an exception would come with a traceback."""
+        """Return the images, or what is wrong: an exception would come with a traceback."""
         try:
             return Fetched(position, self.images.read(self.rows(position).numpy()))
         except UserError as error:
@@ -96,7 +88,7 @@ class Fetching(Dataset[Fetched]):
 
 
 def _leave_signals_to_the_parent(worker: int) -> None:
-    """Ignore Ctrl-C and termination, which reach a whole group: the parent ends its workers."""
+    """Ignore Ctrl-C and termination: they reach the parent too, which ends its workers."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 
@@ -170,18 +162,14 @@ class ImageDataModule(LightningDataModule):
         rank, world = self.trainer.global_rank, self.trainer.world_size
         size = self.cfg.eval_batch_size
         if 0 < n < world:  # of one without a batch the others would wait for ever
-            of = "pairs of " if kind is PairRange else ""
-            text = f"got {world}, which share {n} {of}{split} images; takes fewer"
-            raise UserError.of("trainer.devices", text)
+            what = f"pairs of {split}" if kind is PairRange else split
+            check_shares({what: n}, world)
         first, last = n * rank // world, n * (rank + 1) // world
         starts = range(first, last, size)
         return Positions(len(starts), lambda k: kind(split, starts[k], min(starts[k] + size, last)))
 
     def _rows(self, position: Position) -> Tensor:
-        """Return the positions in its split of the images that a batch needs: int64 [n].
-
-        Of pairs they are the first images of all, then the second ones.
-        """
+        """Return the images of its split that a batch needs, of pairs all first ones: int64 [n]."""
         if isinstance(position, Step):
             plan, rows = self._plan(position)
             return plan.image[needed_rows(plan, rows)[0]]
@@ -241,9 +229,7 @@ class ImageDataModule(LightningDataModule):
     def training_index(self, epoch: int, number: int) -> Tensor:
         """Return which images a batch of training is of: int64 [b], in the data set's own order.
 
-        Args:
-            epoch: from 0.
-            number: of the batch in the epoch, from 0, where each part of a step is one.
+        Batches are numbered from 0 in each epoch; each part of a step is one.
         """
         plan, rows = self._plan(Step(epoch, number // self.parts, number % self.parts))
         return self.splits.train.index[plan.image[rows]].cpu()
@@ -277,17 +263,8 @@ class ImageDataModule(LightningDataModule):
 
 
 def check_shares(sizes: Mapping[str, int], devices: int) -> None:
-    """Refuse more processes than there are images of a split, which they share.
-
-    Args:
-        sizes: images of each split, by its name.
-        devices: processes.
-
-    Raises:
-        UserError: if one of them would get none.
-    """
+    """Raise a UserError if a split, by name and size, has fewer images than there are devices."""
     name, fewest = min(sizes.items(), key=lambda size: size[1])
     if fewest < devices:
-        raise UserError.of(
-            "trainer.devices", f"got {devices}, which share {fewest} {name} images; takes fewer"
-        )
+        text = f"got {devices}, which share {fewest} {name} images; takes fewer"
+        raise UserError.of("trainer.devices", text)

@@ -19,13 +19,7 @@ class ImagePairs(NamedTuple):
 
 
 def draw_pairs(n: int, count: int, seed: int) -> ImagePairs:
-    """Return pairs of n images of which no two share an image, so that they are independent.
-
-    Args:
-        n: number of images, 2 or more.
-        count: number of pairs; at most n // 2 are drawn.
-        seed: of the draw.
-    """
+    """Return `count` pairs of 2 or more images, at most n // 2, of which no two share an image."""
     count = min(count, n // 2)
     order = np.random.default_rng(seed).permutation(n)[: 2 * count]
     return ImagePairs(order[:count], order[count:])
@@ -36,47 +30,31 @@ def load_pairs(path: Path, sizes: dict[str, int], count: int, seed: int) -> dict
 
     The file is an npz of int64 `i` and `j`, which serve for every split that has no `<split>_i` and
     `<split>_j` of its own. One that was drawn here also holds `drawn`: the seed and the count.
-
-    Args:
-        path: the file.
-        sizes: images of each split.
-        count: as in `draw_pairs`.
-        seed: as in `draw_pairs`.
+    `sizes` are the numbers of images of each split.
 
     Raises:
         UserError: if the file holds no such pairs, or one reaches beyond a split.
     """
     drawn = {split: draw_pairs(n, count, seed) for split, n in sizes.items()}
     if not path.exists():
-        arrays = {
-            f"{s}_{name}": x
-            for s, of_split in drawn.items()
-            for name, x in of_split._asdict().items()
-        }
+        arrays = {f"{s}_{k}": x for s, pairs in drawn.items() for k, x in pairs._asdict().items()}
         last = list(drawn.values())[-1]
         with replacing(path) as temporary, open(temporary, "wb") as file:
             np.savez(file, i=last.i, j=last.j, drawn=np.array([seed, count]), **arrays)
         return drawn
     try:
         arrays = read_npz(path, ["i", "j", *(f"{s}_{name}" for s in sizes for name in "ij")])
-        pairs = {
-            s: ImagePairs(*(arrays.get(f"{s}_{name}", arrays[name]) for name in "ij"))
-            for s in sizes
-        }
+        read = {s: ImagePairs(*(arrays.get(f"{s}_{k}", arrays[k]) for k in "ij")) for s in sizes}
     except (Damaged, KeyError) as error:
         reason = error.why if isinstance(error, Damaged) else error
         raise UserError.of("vicinal.pairs", f"{path} holds no pairs: {reason}") from error
-    for split, of_split in pairs.items():
-        _check(of_split, split, sizes[split], path)
+    for split, pairs in read.items():
+        _check(pairs, split, sizes[split], path)
     was_drawn = are_drawn_pairs(path, seed, count)
-    if was_drawn and not all(np.array_equal(pairs[split], drawn[split]) for split in sizes):
-        raise UserError.of(
-            "vicinal.pairs", f"{path} was drawn for other data of other sizes; take another file"
-        )
-    return {
-        split: ImagePairs(*(value.astype(np.int64) for value in of_split))
-        for split, of_split in pairs.items()
-    }
+    if was_drawn and not all(np.array_equal(read[split], drawn[split]) for split in sizes):
+        text = f"{path} was drawn for other data of other sizes; take another file"
+        raise UserError.of("vicinal.pairs", text)
+    return {s: ImagePairs(*(x.astype(np.int64) for x in pairs)) for s, pairs in read.items()}
 
 
 def are_drawn_pairs(path: Path, seed: int, count: int) -> bool:
@@ -90,8 +68,8 @@ def are_drawn_pairs(path: Path, seed: int, count: int) -> bool:
 def _check(pairs: ImagePairs, split: str, n: int, path: Path) -> None:
     for name, value in pairs._asdict().items():
         if not (value.dtype.kind in "iu" and value.ndim == 1 and len(value) == len(pairs.i) > 0):
-            got = f"{value.dtype} {list(value.shape)}"
-            raise UserError.of("vicinal.pairs", f"{path}: {name} is {got}; takes int64 [pairs]")
+            kind = f"{value.dtype} {list(value.shape)}"
+            raise UserError.of("vicinal.pairs", f"{path}: {name} is {kind}; takes int64 [pairs]")
     lowest, highest = min(map(np.min, pairs)), max(map(np.max, pairs))
     if lowest < 0 or highest >= n:
         text = f"{path} names images {lowest} to {highest}; {split} has {n}"

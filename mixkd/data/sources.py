@@ -66,10 +66,7 @@ def cifar(cfg: DataConfig) -> Source:
     Raises:
         UserError: if the files are absent or damaged and cannot be downloaded.
     """
-    kind: Any = {
-        "cifar10": torchvision.datasets.CIFAR10,
-        "cifar100": torchvision.datasets.CIFAR100,
-    }[cfg.source]
+    kind: Any = getattr(torchvision.datasets, cfg.source.upper())
     root = cfg.root or "datasets"
     try:
         with cache_lock(cfg), safe_extraction(), warnings.catch_warnings():
@@ -78,14 +75,11 @@ def cifar(cfg: DataConfig) -> Source:
             train = kind(root, train=True, download=cfg.download)
             test = kind(root, train=False, download=cfg.download)
     except (RuntimeError, OSError, tarfile.TarError) as error:
-        hint = (
-            f"the download failed; put {kind.filename} from {kind.url} there yourself"
-            if cfg.download
-            else "data.download=true fetches it"
-        )
-        raise UserError.of(
-            "data.root", f"no intact {cfg.source} in {root!r}: {error}. {hint}"
-        ) from error
+        remedy = "data.download=true fetches it"
+        if cfg.download:
+            remedy = f"the download failed; put {kind.filename} from {kind.url} there yourself"
+        text = f"no intact {cfg.source} in {root!r}: {error}. {remedy}"
+        raise UserError.of("data.root", text) from error
     return Source(
         Images.of(train.data, np.asarray(train.targets)),
         Images.of(test.data, np.asarray(test.targets)),
@@ -96,10 +90,9 @@ def cifar(cfg: DataConfig) -> Source:
 def imagefolder(cfg: DataConfig) -> Source:
     """Return the images of any folder; see mixkd/data/folder.py for its layout."""
     parts, classes = load_folder(cfg)
-    test = parts.get("test", parts.get("val"))
-    val = parts["val"] if "test" in parts and "val" in parts else None
-    assert test is not None
-    return Source(parts["train"], test, classes, val)
+    if "test" in parts:
+        return Source(parts["train"], parts["test"], classes, parts.get("val"))
+    return Source(parts["train"], parts["val"], classes)
 
 
 def imagenet(cfg: DataConfig) -> Source:
@@ -115,55 +108,41 @@ def imagenet(cfg: DataConfig) -> Source:
     unpack_imagenet(cfg)
     missing = [split for split in ("train", "val") if not (root / split).is_dir()]
     if missing:
-        raise UserError.of(
-            "data.root",
-            f"{root} lacks {' and '.join(f'{split}/' for split in missing)}; takes the folder that "
-            f"holds train/ and val/, or the archives {', '.join((*ARCHIVES.values(), DEVKIT))} "
-            "(https://image-net.org/download, after registering)"
-            + to_rename(renamings(root, ("train", "val"))),
-        )
+        text = f"{root} lacks {' and '.join(f'{split}/' for split in missing)}; takes the folder "
+        text += f"that holds train/ and val/, or the archives {', '.join(ARCHIVES.values())}, "
+        text += f"{DEVKIT} (https://image-net.org/download, after registering)"
+        raise UserError.of("data.root", text + to_rename(renamings(root, ("train", "val"))))
     parts, classes = load_folder(cfg, ("train", "val"))
     return Source(parts["train"], parts["val"], classes)
 
 
 DEVKIT = "ILSVRC2012_devkit_t12.tar.gz"
-PARSERS = {"train": devkit.parse_train_archive, "val": devkit.parse_val_archive}
 
 
 def unpack_imagenet(cfg: DataConfig) -> None:
-    """Unpack the archives of ImageNet whose folders are not there.
-
-    Raises:
-        UserError: if one is not the published one.
-    """
+    """Unpack the archives of ImageNet whose folders are not there, if they are as published."""
     root = Path(cfg.root or "")
     with cache_lock(cfg):
         for split in to_unpack(root):
-            _unpack(root, split, PARSERS[split])
-
-
-def _unpack(root: Path, split: str, unpack: Callable[..., None]) -> None:
-    archive = root / ARCHIVES[split]
-    say(f"unpacking {archive} (once)")
-    try:
-        with safe_extraction():
-            if split == "val":  # it comes as one folder; the devkit knows the classes
-                devkit.parse_devkit_archive(str(root))
-            with new_folder(root / split) as partial:
-                unpack(str(root), folder=partial.name)
-    except (RuntimeError, OSError, tarfile.TarError) as error:
-        raise UserError.of("data.root", f"{archive} cannot be unpacked: {error}") from error
+            archive = root / ARCHIVES[split]
+            say(f"unpacking {archive} (once)")
+            try:
+                with safe_extraction():
+                    if split == "val":  # it comes as one folder; the devkit knows the classes
+                        devkit.parse_devkit_archive(str(root))
+                    with new_folder(root / split) as partial:
+                        unpack = getattr(devkit, f"parse_{split}_archive")
+                        unpack(str(root), folder=partial.name)
+            except (RuntimeError, OSError, tarfile.TarError) as error:
+                raise UserError.of("data.root", f"{archive} cannot be unpacked: {error}") from error
 
 
 @contextmanager
 def safe_extraction() -> Iterator[None]:
     """Let archives unpack within their folder only: no `..`, no links out of it, no devices.
 
-    torchvision, which unpacks them, sets no filter. (Pythons before 3.11.4 have none to set; what
-    it unpacks there has the md5 of the published archive, as everywhere.)
-
-    Raises:
-        tarfile.FilterError: for such a member.
+    torchvision, which checks their md5 and unpacks them, sets no filter; nor do we before Python
+    3.11.4, which has none.
     """
     data_filter = getattr(tarfile, "data_filter", None)
     former = getattr(tarfile.TarFile, "extraction_filter", None)
@@ -189,11 +168,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def cache_lock(cfg: DataConfig) -> Iterator[None]:
-    """Let one process at a time make files that others may be about to make too.
-
-    Raises:
-        UserError: if the cache cannot be written to.
-    """
+    """Let one process at a time make files that others may be about to make too."""
     lock = FileLock(Path(cfg.cache_dir) / ".lock")
     try:
         Path(cfg.cache_dir).mkdir(parents=True, exist_ok=True)

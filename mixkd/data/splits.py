@@ -78,8 +78,8 @@ def stratified(images: AnyImages, count: int, seed: int, key: str) -> tuple[AnyI
     the smaller part.
 
     Raises:
-        UserError: naming `key`, if either part is smaller than the number of classes, or a class
-            has a single image.
+        UserError: naming `key`, if a part is smaller than the number of classes, or a class has a
+            single image.
     """
     counts = images.labels.bincount()
     classes, rest = int(counts.count_nonzero()), len(images) - count
@@ -88,11 +88,9 @@ def stratified(images: AnyImages, count: int, seed: int, key: str) -> tuple[AnyI
         text = f"{len(images)} images cannot be split so that both parts hold {classes} classes"
         raise UserError.of(key, text + more)
     if count < classes or rest < classes:
-        raise UserError.of(
-            key,
-            f"asks for {count} of {len(images)} images; takes {classes} to {len(images) - classes},"
-            f" so that both parts can hold the {classes} classes",
-        )
+        text = f"asks for {count} of {len(images)} images; takes {classes} to "
+        text += f"{len(images) - classes}, so that both parts can hold the {classes} classes"
+        raise UserError.of(key, text)
     if single := (counts == 1).nonzero().flatten().tolist():
         raise UserError.of(key, f"classes {single} have a single image, which cannot be split")
     chosen, others = train_test_split(

@@ -47,8 +47,7 @@ class Views:
 
         Args:
             pixels: uint8, shape [n, 3, *stored].
-            top: int64, shape [n], in [0, slack].
-            left: int64, shape [n], in [0, slack].
+            top: int64, shape [n], in [0, slack]; `left` the same.
             flip: bool, shape [n].
 
         Returns:

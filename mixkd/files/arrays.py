@@ -1,4 +1,7 @@
-"""Array files from anywhere, .npy and .npz: looked at before they are read, never unpickled."""
+"""Array files from anywhere, .npy and .npz: looked at before they are read, never unpickled.
+
+What cannot be read, or does not fit into memory, raises Damaged.
+"""
 
 import io
 import math
@@ -22,18 +25,11 @@ CHUNK = 2**20
 
 
 class Header(NamedTuple):
-    """What an array says that it is.
-
-    Attributes:
-        shape: of the array.
-        dtype: as it is stored; what is read is in the machine's order of bytes.
-        is_fortran: whether its first axis is the one that runs fastest.
-        start: bytes before its data.
-    """
+    """What an array says that it is, and after how many bytes its data start."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
-    is_fortran: bool
+    order: Literal["F", "C"]
     start: int
 
     @property
@@ -47,27 +43,16 @@ class Header(NamedTuple):
 
 
 class Archive:
-    """An open .npz file.
-
-    Attributes:
-        names: of its arrays.
-    """
+    """An open .npz file, and the names of its arrays."""
 
     def __init__(self, path: Path, file: ZipFile, size: int) -> None:
         self._path, self._file, self._size = path, file, size
-        self._members = {
-            info.filename.removesuffix(".npy"): info
-            for info in file.infolist()
-            if info.filename.endswith(".npy")
-        }
+        members = (info for info in file.infolist() if info.filename.endswith(".npy"))
+        self._members = {info.filename.removesuffix(".npy"): info for info in members}
         self.names = list(self._members)
 
     def header(self, name: str) -> Header:
-        """Return what an array is, without reading it.
-
-        Raises:
-            Damaged: if it is damaged, of Python objects, or cannot be what it says.
-        """
+        """Return what an array is, without reading it; refuse one that cannot be what it says."""
         info = self._members[name]
         if info.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
             raise Damaged(self._path, f"{name} is compressed as numpy.savez does not")
@@ -76,19 +61,13 @@ class Archive:
         if header.start + header.bytes != info.file_size or info.compress_size > self._size:
             raise Damaged(self._path, f"{name} says that it is {header}, and is not")
         if header.bytes > max(LARGE, COMPRESSION * info.compress_size):
-            raise Damaged(
-                self._path,
-                f"{name}, {header}, is {header.bytes / 1e9:.3g} GB in {info.compress_size:,} bytes "
-                "of the file; takes no array that compresses so far",
-            )
+            text = f"{header.bytes / 1e9:.3g} GB in {info.compress_size:,} bytes of the file"
+            why = f"{name}, {header}, is {text}; takes no array that compresses so far"
+            raise Damaged(self._path, why)
         return header
 
     def read(self, name: str) -> np.ndarray:
-        """Return an array: native byte order, and float64 in place of longer floats.
-
-        Raises:
-            Damaged: as `header`, or if memory does not hold it.
-        """
+        """Return an array: native byte order, and float64 in place of longer floats."""
         header = self.header(name)
         _check_memory(self._path, header.bytes, f"{name}, {header},")
         with reading(self._path, name), self._file.open(self._members[name]) as member:
@@ -97,17 +76,12 @@ class Archive:
             for start in range(0, header.bytes, CHUNK):
                 part = data[start : start + CHUNK]
                 part[:] = np.frombuffer(member.read(len(part)), np.uint8)
-            order: Literal["F", "C"] = "F" if header.is_fortran else "C"
-            return native(data.view(header.dtype).reshape(header.shape, order=order))
+            return _native(data.view(header.dtype).reshape(header.shape, order=header.order))
 
 
 @contextmanager
 def open_npz(path: Path) -> Iterator[Archive]:
-    """Open an .npz file.
-
-    Raises:
-        Damaged: if it is none, or is not there.
-    """
+    """Open an .npz file."""
     with reading(path):
         size, head = _regular(path)
         if head.startswith(np.lib.format.MAGIC_PREFIX):
@@ -118,40 +92,23 @@ def open_npz(path: Path) -> Iterator[Archive]:
 
 
 def read_npz(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Return those arrays of an .npz file, of the names, that are there; the rest is not read.
-
-    Raises:
-        Damaged: if one of them cannot be read, or memory does not hold them.
-    """
+    """Return those arrays of an .npz file, of the names, that are there; the rest is not read."""
     with open_npz(path) as archive:
-        wanted = [name for name in names if name in archive.names]
-        _check_memory(path, sum(archive.header(name).bytes for name in wanted), "it")
-        return {name: archive.read(name) for name in wanted}
+        names = [name for name in names if name in archive.names]
+        _check_memory(path, sum(archive.header(name).bytes for name in names), "it")
+        return {name: archive.read(name) for name in names}
 
 
 def read_arrays(
     path: Path, names: Sequence[str], within: Path | None = None
 ) -> dict[str, np.ndarray]:
-    """Return arrays as `read_npz` does, of a file that may be no link out of its folder.
-
-    Args:
-        path: the file.
-        names: of arrays.
-        within: as `reading.opened` takes it.
-
-    Raises:
-        FileNotFoundError, Damaged: as `reading.opened` does and `read_npz`.
-    """
+    """Return arrays as `read_npz` does, of a file that is no link out of the folder `within`."""
     opened(path, within).close()
     return read_npz(path, names)
 
 
 def map_npy(path: Path, mode: Literal["r", "r+"] = "r") -> np.ndarray:
-    """Map an .npy file into memory, in the order of bytes that it has.
-
-    Raises:
-        Damaged: if it is none, or is not there.
-    """
+    """Map an .npy file into memory, in the order of bytes that it has."""
     with reading(path):
         size, head = _regular(path)
         if head.startswith(b"PK"):
@@ -162,11 +119,10 @@ def map_npy(path: Path, mode: Literal["r", "r+"] = "r") -> np.ndarray:
             raise ValueError(f"it says that it is {header}, which its {size:,} bytes do not hold")
         if not header.bytes:
             return np.empty(header.shape, header.dtype)
-        order: Literal["F", "C"] = "F" if header.is_fortran else "C"
-        return np.memmap(path, header.dtype, mode, header.start, header.shape, order)
+        return np.memmap(path, header.dtype, mode, header.start, header.shape, header.order)
 
 
-def native(array: np.ndarray) -> np.ndarray:
+def _native(array: np.ndarray) -> np.ndarray:
     """Return an array in the machine's order of bytes; floats longer than float64 in float64."""
     if array.dtype.kind == "f" and array.dtype.itemsize > 8:
         with np.errstate(over="ignore"):  # infinite, then, which whoever takes it says
@@ -182,13 +138,9 @@ def _check_memory(path: Path, size: int, what: str) -> None:
 
 @contextmanager
 def reading(path: Path, name: str = "") -> Iterator[None]:
-    """Turn all that NumPy, zipfile and zlib raise of a damaged file into Damaged.
+    """Turn all that NumPy, zipfile and zlib raise of a damaged file, or array, into Damaged.
 
     Theirs are a dozen kinds, which change with versions: struct.error, tokenize.TokenError, ...
-
-    Args:
-        path: the file.
-        name: of the array that is read, for the message.
     """
     try:
         yield
@@ -220,4 +172,4 @@ def _header(file: IO[bytes]) -> Header:
         raise ValueError(f"it is of version {version} of NumPy's format, for arrays of records")
     if dtype.kind not in "biufcUS" or not dtype.itemsize or min(shape, default=0) < 0:
         raise ValueError(f"it holds {dtype} {list(shape)}; takes numbers or text")
-    return Header(shape, dtype, is_fortran, head.tell())
+    return Header(shape, dtype, "F" if is_fortran else "C", head.tell())

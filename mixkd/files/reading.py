@@ -32,12 +32,7 @@ def is_number(value: object) -> TypeGuard[float]:
 
 
 class Damaged(ValueError):
-    """A file that cannot be used.
-
-    Attributes:
-        path: the file.
-        why: what is wrong with it, in one line.
-    """
+    """A file that cannot be used, and why in one line."""
 
     def __init__(self, path: Path, why: object) -> None:
         self.path, self.why = path, " ".join(str(why).split())
@@ -45,18 +40,14 @@ class Damaged(ValueError):
 
 
 def opened(path: Path, within: Path | None = None) -> BinaryIO:
-    """Open a regular file of a folder.
-
-    Args:
-        path: the file.
-        within: the folder, which may be a link itself; that of the file unless given.
+    """Open a regular file of the folder `within`, or else of the one that its path names.
 
     Raises:
         FileNotFoundError: if there is none.
-        Damaged: if it is no regular file, or a link leads out of the folder.
+        Damaged: if it is no regular file, or a link that leads out of the folder.
     """
     try:
-        real = _real(path, within)
+        real = refuse_link_out(path, within)
         if stat.S_ISREG(os.stat(real).st_mode):  # opening anything else may wait, or do something
             handle = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
             file = os.fdopen(handle, "rb")
@@ -70,17 +61,8 @@ def opened(path: Path, within: Path | None = None) -> BinaryIO:
     raise Damaged(path, "it is no regular file")
 
 
-def refuse_link_out(path: Path, within: Path | None = None) -> None:
-    """Refuse a file that is a link to another place.
-
-    Raises:
-        FileNotFoundError: if there is none.
-        Damaged: if it leads out of `within`, the folder that it is in unless given.
-    """
-    _real(path, within)
-
-
-def _real(path: Path, within: Path | None) -> str:
+def refuse_link_out(path: Path, within: Path | None = None) -> str:
+    """Return where a file really is; raise as `opened` does."""
     folder = Path(os.path.realpath(path.parent if within is None else within))
     places = [folder]
     if folder.parent.name == "snapshots":  # a download of the Hub's: its files are links to these
@@ -95,11 +77,7 @@ def _real(path: Path, within: Path | None) -> str:
 
 
 def read_bytes(path: Path, within: Path | None = None) -> bytes:
-    """Return what a file holds.
-
-    Raises:
-        FileNotFoundError, Damaged: as `opened` does, and for a file that is too large.
-    """
+    """Return what a file holds; refuse one that is too large as `opened` does others."""
     most = MOST.get(path.suffix, MOST_OTHER)
     with opened(path, within) as file:
         content = file.read(most + 1) if os.fstat(file.fileno()).st_size <= most else None
@@ -109,11 +87,7 @@ def read_bytes(path: Path, within: Path | None = None) -> bytes:
 
 
 def read_text(path: Path, within: Path | None = None) -> str:
-    """Return what a file of text holds, which is in UTF-8.
-
-    Raises:
-        FileNotFoundError, Damaged: as `read_bytes` does, and for other bytes.
-    """
+    """Return what a file of text holds; refuse what is not UTF-8 as `read_bytes` does others."""
     try:
         return read_bytes(path, within).decode()
     except UnicodeDecodeError as error:
@@ -121,20 +95,18 @@ def read_text(path: Path, within: Path | None = None) -> str:
 
 
 def read_value(path: Path, within: Path | None = None, any_number: bool = False) -> Any:
-    """Return what a JSON or YAML file holds, by its name: plain values alone.
+    """Return the plain values that a JSON or YAML file holds, by its name.
 
-    Args:
-        path: the file.
-        within: as `opened` takes it.
-        any_number: whether numbers may be beyond 64 bits.
-
-    Raises:
-        FileNotFoundError, Damaged: as `read_text` does, and for what is deeper, larger or of
-            other kinds than a file of settings or metrics.
+    What is deeper, larger or of other kinds than settings or metrics is refused, and whole numbers
+    beyond 64 bits unless `any_number`.
     """
     text = read_text(path, within)
     try:
-        value = json.loads(text) if path.suffix == ".json" else _from_yaml(text)
+        if path.suffix == ".json":
+            value = json.loads(text)
+        else:
+            _refuse_bomb(text)
+            value = yaml.load(text, _Loader)
         _refuse_absurd(value, any_number)
     except RecursionError as error:
         raise Damaged(path, f"it is nested more than {DEEPEST} deep") from error
@@ -154,11 +126,7 @@ def read_mapping(
 
 
 def read_rows(path: Path, within: Path | None = None) -> list[dict[str, str | None]]:
-    """Return the rows of a CSV file by its columns; None is what a line lacks.
-
-    Raises:
-        FileNotFoundError, Damaged: as `read_text` does, and for what is no table.
-    """
+    """Return the rows of a CSV file by its columns; None stands for what a line lacks."""
     rows: list[dict[str, str | None]] = []
     reader = csv.DictReader(io.StringIO(read_text(path, within), newline=""))
     try:
@@ -194,10 +162,7 @@ def folders_with(names: Collection[str], root: Path) -> list[Path]:
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Takes texts, numbers, true, false, null, lists and mappings, and no other kinds of values.
-
-    libyaml is ten times as fast, where PyYAML was built with it.
-    """
+    """Takes plain values alone; by libyaml, which is ten times as fast, where it is there."""
 
     def number(self, node: yaml.ScalarNode) -> int | float:
         if len(node.value) > 50:  # whole numbers of base 60 take long to read
@@ -215,18 +180,8 @@ _Loader.yaml_constructors = {
 } | dict.fromkeys(("tag:yaml.org,2002:int", "tag:yaml.org,2002:float"), _Loader.number)
 
 
-def _from_yaml(text: str) -> Any:
-    _refuse_bomb(text)
-    return yaml.load(text, _Loader)
-
-
 def _refuse_bomb(text: str) -> None:
-    """Refuse YAML of too many values, before any is made.
-
-    Raises:
-        ValueError: if there are; an alias counts as often as what it repeats.
-        yaml.YAMLError: if it is no YAML.
-    """
+    """Refuse YAML of too many values before any is made; an alias counts as what it repeats."""
     count, sizes = 0, dict[str, int]()
     around: list[tuple[str | None, int]] = []  # the anchor of each, and how many came before it
     for event in yaml.parse(text, _Loader):

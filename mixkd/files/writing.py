@@ -27,11 +27,7 @@ CLOSED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Say what is wrong with the disk while a file or a folder is written.
-
-    Raises:
-        NotWritten: in place of an OSError of a full disk, or of a folder that is closed to us.
-    """
+    """Raise NotWritten in place of an OSError of a full disk, or a folder that is closed to us."""
     try:
         yield
     except NotWritten:
@@ -53,19 +49,15 @@ def writing(path: Path) -> Iterator[None]:
 def replacing(path: Path, others: str = "") -> Iterator[Path]:
     """Give a temporary name beside `path`; on success flush it to disk and rename it to `path`.
 
-    Args:
-        path: the file that is written.
-        others: as `temporary_beside` takes it.
-
-    Raises:
-        NotWritten: if the disk is full or the folder closed. The temporary file is removed on any
-            error.
+    It is removed on any error, such as NotWritten; `others` is as of `temporary_beside`.
     """
     with writing(path), temporary_beside(path, others=others) as temporary:
         yield temporary
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)
         os.replace(temporary, path)
 
 
@@ -74,16 +66,13 @@ def temporary_beside(path: Path, is_folder: bool = False, others: str = "") -> I
     """Give an empty file or folder beside `path`, hidden, and remove it at the end.
 
     It is locked as long as its writer lives; those that killed writers of `path` have left, which
-    nobody locks, are removed first.
-
-    Args:
-        path: what is written.
-        is_folder: whether it is a folder.
-        others: a regular expression of names, without suffix, whose left ones are removed too.
+    nobody locks, are removed first; and those of files whose names, without the suffix, match the
+    regular expression `others`.
     """
     stem, suffix = (path.name, "") if is_folder else (path.stem, path.suffix)
     path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_left(path, f"{re.escape(stem)}|{others or re.escape(stem)}", suffix)
+    stems = f"{re.escape(stem)}|{others or re.escape(stem)}"
+    _remove_left(path, re.compile(rf"\.(?:{stems})-[a-z0-9_]{{8}}{re.escape(suffix)}"))
     while True:
         if is_folder:
             temporary = Path(tempfile.mkdtemp(suffix, f".{stem}-", path.parent))
@@ -101,16 +90,16 @@ def temporary_beside(path: Path, is_folder: bool = False, others: str = "") -> I
             return
 
 
-def _remove_left(path: Path, stems: str, suffix: str) -> None:
+def _remove_left(path: Path, names: re.Pattern[str]) -> None:
     """Remove what killed writers have left beside a path."""
-    left = re.compile(rf"\.(?:{stems})-[a-z0-9_]{{8}}{re.escape(suffix)}")
-    for name in filter(left.fullmatch, os.listdir(path.parent)):
-        with _locked(path.parent / name) as is_left:
-            before = path.parent / name / "old"  # of a writer that was killed as it put its own
-            if is_left and before.is_dir() and not path.exists():
-                os.replace(before, path)
+    for name in filter(names.fullmatch, os.listdir(path.parent)):
+        left = path.parent / name
+        with _locked(left) as is_left:
             if is_left:
-                _remove(path.parent / name)
+                former = left / "old"  # the writer was killed between taking it away and renaming
+                if former.is_dir() and not path.exists():
+                    os.replace(former, path)
+                _remove(left)
 
 
 @contextmanager
@@ -125,19 +114,16 @@ def _locked(path: Path) -> Iterator[bool | None]:
         yield False
         return
     try:
-        yield _lock(handle) and path.exists() and os.path.samestat(os.fstat(handle), path.stat())
+        is_ours: bool | None = True
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            is_ours = False
+        except OSError:
+            is_ours = None
+        yield is_ours and path.exists() and os.path.samestat(os.fstat(handle), path.stat())
     finally:
         os.close(handle)
-
-
-def _lock(handle: int) -> bool | None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return None
-    return True
 
 
 def _remove(path: Path) -> None:
@@ -154,11 +140,8 @@ def write_array(path: Path, shape: tuple[int, ...], value: "np.generic") -> None
     """
     import numpy as np  # `--cfg job` needs this module, and no arrays
 
-    header = {
-        "descr": np.lib.format.dtype_to_descr(value.dtype),
-        "fortran_order": False,
-        "shape": shape,
-    }
+    descr = np.lib.format.dtype_to_descr(value.dtype)
+    header = {"descr": descr, "fortran_order": False, "shape": shape}
     row = np.full(shape[1:], value).tobytes()
     with open(path, "wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
@@ -178,9 +161,7 @@ def write_npz(path: Path, arrays: Mapping[str, "np.ndarray"]) -> None:
 def replacing_folder(path: Path) -> Iterator[Path]:
     """Give an empty folder beside `path`; on success it takes its place, and what was there goes.
 
-    Raises:
-        NotWritten: if the disk is full or the place closed. The temporary folder is removed on any
-            error.
+    It is removed on any error, such as NotWritten.
     """
     path = path.absolute()
     with writing(path), temporary_beside(path, is_folder=True) as temporary:
@@ -223,19 +204,9 @@ def file_fingerprint(path: str | Path) -> str:
 
 
 def read_json(path: Path, key: str) -> dict[str, Any]:
-    """Read a JSON object that mixkd wrote.
-
-    Raises:
-        UserError: naming `key`, if it is something else.
-    """
+    """Read a JSON object that mixkd wrote; raise a UserError that names `key` if it is none."""
     try:
         return read_mapping(path)
     except Damaged as error:
         text = f"{path} is damaged ({error.why}); mend or remove it"
         raise UserError.of(key, text) from error
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

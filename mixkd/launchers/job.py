@@ -15,7 +15,7 @@ from typing import Literal
 from omegaconf import DictConfig
 
 from mixkd.console import say, tell
-from mixkd.data.inventory import hand_over, listed_once
+from mixkd.data.contents import hand_over, listed_once
 from mixkd.errors import InUse, NotFinite, UserError
 from mixkd.opening import open_run
 from mixkd.redact import hide

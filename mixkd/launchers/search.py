@@ -19,7 +19,7 @@ from tabulate import tabulate
 
 from mixkd.config.compose import expand
 from mixkd.console import tell
-from mixkd.data.inventory import listed_once
+from mixkd.data.contents import listed_once
 from mixkd.errors import UserError
 from mixkd.files.writing import write_csv
 from mixkd.launchers.job import Outcome

@@ -21,7 +21,7 @@ from mixkd.config.launcher import SlurmConfig
 from mixkd.config.tasks import EvaluateLogitsConfig, SweepSettings
 from mixkd.config.validation import sweep_settings
 from mixkd.console import tell
-from mixkd.data.inventory import listed_once
+from mixkd.data.contents import listed_once
 from mixkd.errors import UserError
 from mixkd.launchers.job import Job, Outcome, explain, interrupted, missing_teacher
 from mixkd.launchers.local import run_jobs

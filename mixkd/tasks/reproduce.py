@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from mixkd.config.reproduce import KEYS, ReproduceConfig
 from mixkd.config.shipped import experiment
-from mixkd.data.inventory import listed_once
+from mixkd.data.contents import listed_once
 from mixkd.errors import UserError
 from mixkd.launchers.sweep import held, worst
 from mixkd.report.plan import made_folder

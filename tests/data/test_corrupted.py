@@ -20,7 +20,7 @@ import torch
 from mixkd.config.data import CorruptedDataConfig
 from mixkd.config.tasks import EvaluateConfig
 from mixkd.data import corrupted
-from mixkd.data.class_names import CIFAR10, CIFAR100
+from mixkd.data.corrupted import CIFAR10, CIFAR100
 from mixkd.data.images import StoredImages
 from mixkd.data.splits import load_splits
 from mixkd.errors import UserError

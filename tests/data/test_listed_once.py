@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 
 from mixkd.config.data import DataConfig
-from mixkd.data.contents import split_contents
+from mixkd.data.contents import hand_over, listed_once, split_contents
 from mixkd.data.folder import load_folder
-from mixkd.data.inventory import hand_over, listed_once
 from mixkd.request import request
 from tests.conftest import write_images
 
