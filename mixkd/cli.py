@@ -134,7 +134,7 @@ def _run(arguments: list[str]) -> None:
         if command in TASKS or command == "export":
             _leave(run_task(command, rest))
         task = getattr(import_module(f"mixkd.tasks.{command}"), FUNCTIONS[command])
-        from mixkd.config.inspection import PARSERS
+        from mixkd.config.commands import PARSERS
 
         result = task(PARSERS[command](rest))
         text, status = result if isinstance(result, tuple) else (result, 0)

@@ -4,9 +4,9 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, get_args, get_origin
 
+from mixkd.config.commands import LISTS, PARSERS
 from mixkd.config.compose import NETWORK_KEYS, PRESETS
 from mixkd.config.fields import fields_of
-from mixkd.config.inspection import LISTS, PARSERS
 from mixkd.config.shipped import artefacts, config_dir, group_names
 from mixkd.config.tasks import SCHEMAS
 from mixkd.errors import UserError

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from mixkd.config.reproduce import KEYS, ReproduceConfig
+from mixkd.config.commands import REPRODUCE_KEYS, ReproduceConfig
 from mixkd.data.inventory import listed_once
 from mixkd.errors import UserError
 from mixkd.launchers.sweep import held, worst
@@ -42,7 +42,9 @@ def reproduce(config: ReproduceConfig) -> Reproduced:
     root, out = config.runs, config.out or Path("reports") / scale.name
     for key, place in (("runs", root), ("out", out)):
         if place.exists() and not place.is_dir():
-            raise UserError.of(key, f"got {str(place)!r}, which is a file; takes {KEYS[key]}")
+            raise UserError.of(
+                key, f"got {str(place)!r}, which is a file; takes {REPRODUCE_KEYS[key]}"
+            )
     settings = launch_settings([*scale.settings.launch, *launch], root)
     wanted = {artefact.name: artefact.runs(study) for artefact in chosen}
     if "all" in config.artefacts:  # of those that the scale does not leave out altogether
