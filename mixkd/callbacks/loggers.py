@@ -12,7 +12,7 @@ import numpy as np
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from PIL import Image
 
-from mixkd.config.logging import WandbConfig
+from mixkd.config.launcher import WandbConfig
 from mixkd.config.tasks import EvaluateConfig, TrainingConfig
 from mixkd.console import is_leader, say
 from mixkd.errors import UserError, shortened

@@ -7,18 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from mixkd.config.analyses import (
-    AnalysisConfig,
-    analysis_names,
-    section_of_analysis,
-    with_analyses,
-)
-from mixkd.config.data import (
-    CORRUPTED,
-    CorruptedDataConfig,
-    DataConfig,
-    NamedDataConfig,
-)
+from mixkd.config.analyses import AnalysisConfig, analysis_names, section_of_analysis, with_analyses
+from mixkd.config.data import CORRUPTED, CorruptedDataConfig, DataConfig, NamedDataConfig
 from mixkd.config.fields import (
     CONTENT,
     PATH,
@@ -33,9 +23,7 @@ from mixkd.config.fields import (
     takes,
     value_of,
 )
-from mixkd.config.launcher import LauncherConfig, RunConfig, SweepConfig
-from mixkd.config.logging import CallbacksConfig, LoggerConfig
-from mixkd.config.method import LabelMethodConfig, StreamConfig, TeacherMethodConfig
+from mixkd.config.launcher import LauncherConfig, LoggerConfig, RunConfig, SweepConfig
 from mixkd.config.network import (
     NetworkConfig,
     TeacherConfig,
@@ -43,15 +31,22 @@ from mixkd.config.network import (
     network_mistakes,
     none_if_not_given,
 )
-from mixkd.config.optimizer import (
+from mixkd.config.training import (
     AdamConfig,
+    CallbacksConfig,
+    CheckpointConfig,
     ConstantConfig,
     CosineConfig,
+    LabelMethodConfig,
+    MachineConfig,
     PiecewiseConfig,
     PlateauConfig,
     SGDConfig,
+    Stage1Config,
+    StreamConfig,
+    TeacherMethodConfig,
+    TrainerConfig,
 )
-from mixkd.config.trainer import CheckpointConfig, MachineConfig, Stage1Config, TrainerConfig
 from mixkd.errors import Problem
 
 Protocol = Literal["none", "corrected", "parity"]

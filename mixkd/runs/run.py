@@ -15,7 +15,6 @@ import yaml
 from filelock import FileLock, Timeout
 
 from mixkd.config.analyses import analysis_files
-from mixkd.config.method import LabelMethodConfig, TeacherMethodConfig
 from mixkd.config.tasks import (
     Config,
     DistillConfig,
@@ -24,6 +23,7 @@ from mixkd.config.tasks import (
     FinetuneConfig,
     TrainingConfig,
 )
+from mixkd.config.training import LabelMethodConfig, TeacherMethodConfig
 from mixkd.console import is_leader, on_signal, say
 from mixkd.data.contents import IMAGES
 from mixkd.errors import InUse, UserError, shortened, shown
