@@ -11,9 +11,8 @@ from typing import Any, cast
 
 from omegaconf import DictConfig
 
-from mixkd.config.compose import REFUSALS, composed, expand
+from mixkd.config.compose import REFUSALS, composed, diagnose, expand
 from mixkd.config.data import ON_DISK
-from mixkd.config.diagnosis import diagnose
 from mixkd.config.fields import paths
 from mixkd.config.tasks import Config, EvaluateLogitsConfig, ExportConfig
 from mixkd.config.validation import plain, schema_of, validate
@@ -115,7 +114,7 @@ def _missing(schema: Any, raw: Mapping[str, Any]) -> Iterator[Problem]:
     for key, path, mark in paths(schema, raw):
         # A name too long for the system is no file, without an error.
         if not os.path.isfile(os.path.join(path, mark.within) if mark.within else path):
-            yield Problem(key, f"got {shown(path)}; {mark.lacking}")
+            yield Problem(key, f"got {shown(path)}; {mark.meaning}")
 
 
 def _no_folder(data: Mapping[str, Any]) -> Iterator[Problem]:

@@ -28,32 +28,26 @@ def schema_problems(schema: type[BaseModel], raw: Any, error: ValidationError) -
     problems: dict[str, Problem] = {}
     sections: set[str] = set()  # of what is wrong with several keys together
     for details in error.errors(include_url=False):
-        problem = schema_problem(schema, raw, details)
-        if details["type"] == MISTAKE:
-            if problem.key not in sections:
-                sections.add(problem.key)
-                outside = {k: p for k, p in problems.items() if not _within(k, problem.key)}
-                problems = outside | {problem.key: problem}
+        problem = _problem(schema, raw, details)
+        key = problem.key
+        if details["type"] == MISTAKE and key not in sections:
+            sections.add(key)
+            within = (f"{key}.", f"{key}[")
+            outside = {k: p for k, p in problems.items() if k != key and not k.startswith(within)}
+            problems = outside | {key: problem}
         # Of a union pydantic names the whole, and then a part of it.
-        elif problem.key.partition("[")[0] not in problems:
-            problems.setdefault(problem.key, problem)
+        elif key.partition("[")[0] not in problems:
+            problems.setdefault(key, problem)
     return list(problems.values())
 
 
-def _within(key: str, section: str) -> bool:
-    return key == section or key.startswith((f"{section}.", f"{section}["))
-
-
-def schema_problem(schema: type[BaseModel], raw: Any, details: ErrorDetails) -> Problem:
-    """Say one pydantic error in mixkd's words."""
+def _problem(schema: type[BaseModel], raw: Any, details: ErrorDetails) -> Problem:
     kind, got = details["type"], f"got {shown(details['input'])}"
     if kind == "extra_forbidden":
         key, owner, _ = _locate(schema, raw, details["loc"][:-1])
         name, valid = str(details["loc"][-1]), list(owner.model_fields)
-        return Problem(
-            f"{key}.{name}".lstrip("."),
-            f"no such key{nearest(name, valid)}; takes {', '.join(valid)}",
-        )
+        text = f"no such key{nearest(name, valid)}; takes {', '.join(valid)}"
+        return Problem(f"{key}.{name}".lstrip("."), text)
     key, _, field = _locate(schema, raw, details["loc"])
     if kind == MISTAKE:
         return Problem(key, details["ctx"]["text"])
@@ -88,7 +82,9 @@ def schema_problem(schema: type[BaseModel], raw: Any, details: ErrorDetails) -> 
         valid = re.findall("'([^']*)'", str(details.get("ctx", {}).get("expected", "")))
         close = nearest(str(details["input"]), valid)  # of a list's or a union's choices
         return Problem(key, f"{got}; takes {field.description}{close}")
-    return Problem(key, f"{got}; {_pydantics(details['msg'])}")
+    start = "^(Input|List|String|Dictionary|Value) should (be |have )?"
+    takes = re.sub(start, "takes ", details["msg"]).replace("a valid ", "a ")
+    return Problem(key, f"{got}; {takes}")
 
 
 def _in_quotes(key: str, got: str, raw: Any, details: ErrorDetails) -> tuple[str, str, str]:
@@ -107,12 +103,6 @@ def _in_quotes(key: str, got: str, raw: Any, details: ErrorDetails) -> tuple[str
     quotes = json.dumps([n if isinstance(n, str) else shown(n) for n in names], ensure_ascii=False)
     example = f"'{key}={shortened(quotes.replace(', ', ','), 200)}'"
     return key, f"got {shortened(str(names))}", f"in quotes where it reads as a number: {example}"
-
-
-def _pydantics(text: str) -> str:
-    """Return what pydantic says of a field that has no description, as `takes ...`."""
-    text = re.sub("^(Input|List|String|Dictionary|Value) should (be |have )?", "takes ", text)
-    return text.replace("a valid ", "a ")
 
 
 def _locate(

@@ -32,24 +32,18 @@ from mixkd.config.network import (
     none_if_not_given,
 )
 from mixkd.config.training import (
-    AdamConfig,
     CallbacksConfig,
     CheckpointConfig,
-    ConstantConfig,
-    CosineConfig,
     LabelMethodConfig,
     MachineConfig,
-    PiecewiseConfig,
-    PlateauConfig,
-    SGDConfig,
+    OptimizerConfig,
+    ScheduleConfig,
     Stage1Config,
     StreamConfig,
     TeacherMethodConfig,
     TrainerConfig,
 )
 from mixkd.errors import Problem
-
-Protocol = Literal["none", "corrected", "parity"]
 
 
 class TaskConfig(Section):
@@ -68,11 +62,9 @@ class TrainingConfig(TaskConfig):
     """What finetune and distill share."""
 
     task: str
-    protocol: Protocol
-    optimizer: Annotated[SGDConfig | AdamConfig, Field(discriminator="name")]
-    schedule: Annotated[
-        ConstantConfig | CosineConfig | PlateauConfig | PiecewiseConfig, Field(discriminator="name")
-    ]
+    protocol: Literal["none", "corrected", "parity"]
+    optimizer: OptimizerConfig
+    schedule: ScheduleConfig
     trainer: TrainerConfig
     callbacks: Annotated[CallbacksConfig, PLACE]
     checkpoint: Annotated[CheckpointConfig, PLACE]

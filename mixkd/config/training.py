@@ -125,6 +125,9 @@ class AdamConfig(Section):
     fused: Flag
 
 
+OptimizerConfig = Annotated[SGDConfig | AdamConfig, Field(discriminator="name")]
+
+
 class ConstantConfig(Section):
     """One learning rate throughout."""
 
@@ -182,11 +185,13 @@ class PiecewiseConfig(Section):
                 yield Problem(f"segments[{index}].start", f"{text} before it ends")
 
 
-class MachineConfig(Section):
-    """Where and how to compute. Of evaluation, threads, format and compiling change rounding alone.
+ScheduleConfig = Annotated[
+    ConstantConfig | CosineConfig | PlateauConfig | PiecewiseConfig, Field(discriminator="name")
+]
 
-    So does data.eval_batch_size, and data.resident and data.workers change nothing.
-    """
+
+class MachineConfig(Section):
+    """Where and how to compute: of an evaluation, threads, format and compiling change rounding."""
 
     accelerator: Annotated[Literal["auto", "cpu", "gpu"], PLACE]
     strategy: Annotated[Literal["auto", "ddp"], PLACE]
@@ -200,12 +205,10 @@ class MachineConfig(Section):
 
 
 class TrainerConfig(MachineConfig):
-    """How long and how to train, and which epoch to keep.
+    """How long and how to train, and which epoch to keep."""
 
-    Dropout on feature maps draws its mask in the order in which pixels lie in memory, and compiled
-    code draws another one: so both are part of the experiment. Threads leave the mask as it is.
-    """
-
+    # Dropout on feature maps draws its mask in the order in which pixels lie in memory, and
+    # compiled code draws another one: so both are part of the experiment.
     channels_last: Annotated[Flag, AsBefore(True)]
     compile: Annotated[Flag, AsBefore(False)]
     max_epochs: Epochs
