@@ -29,18 +29,18 @@ GIVEN_OUT = re.compile(
 )
 
 
-def looks_secret(value: str) -> bool:
-    """Return whether a text may be a secret: eight letters or more, and neither word nor path."""
+def _may_be_secret(value: str) -> bool:
+    """Return whether a text has eight letters or more, and is neither word nor path."""
     return len(value) >= 8 and value[0] not in "/~." and re.search(r"[0-9A-Z]", value) is not None
 
 
 def hide(text: str) -> str:
     """Return a text without the secrets in it."""
     values = {value for name, value in os.environ.items() if SECRET.search(name)}
-    for value in sorted(filter(looks_secret, values), key=len, reverse=True):
+    for value in sorted(filter(_may_be_secret, values), key=len, reverse=True):
         text = re.sub(rf"(?<![\w-]){re.escape(value)}(?![\w-])", HIDDEN, text)
     text = ADDRESS.sub(HIDDEN, text)
-    text = NAMED.sub(lambda found: found[1] + (HIDDEN if _is_one(found[2]) else found[2]), text)
+    text = NAMED.sub(lambda m: m[1] + (HIDDEN if _is_secret(m[2]) else m[2]), text)
     return GIVEN_OUT.sub(HIDDEN, text)
 
 
@@ -51,9 +51,7 @@ def hidden(value: Any) -> Any:
             return hide(value)
         case dict():
             return {
-                key: HIDDEN
-                if SECRET.search(str(key)) and isinstance(inner, str) and _is_one(inner)
-                else hidden(inner)
+                key: HIDDEN if SECRET.search(str(key)) and _is_secret(inner) else hidden(inner)
                 for key, inner in value.items()
             }
         case list():
@@ -61,6 +59,6 @@ def hidden(value: Any) -> Any:
     return value
 
 
-def _is_one(value: str) -> bool:
-    """Return whether what bears the name of a secret is one: it holds a digit and a letter."""
-    return re.search(r"\d", value) is not None and re.search(r"[A-Za-z]", value) is not None
+def _is_secret(value: Any) -> bool:
+    """Return whether what bears the name of a secret is one: a text with a digit and a letter."""
+    return isinstance(value, str) and bool(re.search(r"\d.*[A-Za-z]|[A-Za-z].*\d", value, re.S))

@@ -25,8 +25,7 @@ def compose(command: str, overrides: Sequence[str] = ()) -> DictConfig:
     """Compose the configuration of `mixkd COMMAND OVERRIDES`.
 
     Raises:
-        UserError: for a key, group or option that does not exist, or a word that is no override;
-            with it comes what is wrong with the rest.
+        UserError: for what is no override, and with it what is wrong with the rest.
     """
     try:
         return composed(command, expand(command, overrides))
@@ -71,34 +70,27 @@ def accept_export(cfg: DictConfig) -> ExportConfig:
 
 def _accept(cfg: DictConfig) -> Config | ExportConfig:
     raw = plain(cfg)
-    problems = resolve(raw)
-    config = None
+    resolved = resolve(raw)
     try:
         config = validate(raw)
     except UserError as error:
-        problems = _together(raw, problems, error.problems)
-    if config is None or problems:
-        raise UserError(*problems)
+        # Of each key one problem: what resolving found comes first.
+        keys = {problem.key for problem in resolved}
+        if raw["data"].get("source") == "run" and keys & {"network.run", "network.export"}:
+            keys.add("data")  # which the run was to say
+        others = [problem for problem in error.problems if problem.key not in keys]
+        sections = tuple(f"{problem.key}." for problem in others)
+        resolved = [p for p in resolved if not p.key.startswith(sections)] + others
+        raise UserError(*resolved) from error
+    if resolved:
+        raise UserError(*resolved)
     return config
-
-
-def _together(
-    raw: Mapping[str, Any], resolved: Sequence[Problem], validated: Sequence[Problem]
-) -> list[Problem]:
-    """Return problems of a configuration, of each key one: what resolving found comes first."""
-    keys = {problem.key for problem in resolved}
-    if raw["data"].get("source") == "run" and keys & {"network.run", "network.export"}:
-        keys.add("data")  # which the run was to say
-    others = [problem for problem in validated if problem.key not in keys]
-    sections = tuple(f"{problem.key}." for problem in others)
-    return [p for p in resolved if not p.key.startswith(sections)] + others
 
 
 def resolve(raw: dict[str, Any]) -> list[Problem]:
     """Take what given runs and exports say, in place; return what is wrong with files and folders.
 
-    Raises:
-        UserError: if the configuration lacks sections.
+    A UserError names the sections that the configuration lacks.
     """
     schema = schema_of(raw)
     if schema is EvaluateLogitsConfig:

@@ -27,24 +27,14 @@ from mixkd.errors import Problem, nearest, shortened
 REFUSALS = (HydraException, OmegaConfBaseException, ValueError)
 
 # The network groups of each command, as keys of its configuration.
-NETWORK_KEYS = {
-    "finetune": ["network"],
-    "distill": ["teacher", "student"],
-    "evaluate": ["network", "teacher"],
-    "export": ["network"],
+NETWORK_KEYS: dict[str, list[str]] = {
+    command: [key for key in ("network", "teacher", "student") if key in schema.model_fields]
+    for command, schema in SCHEMAS.items()
 }
 
-# The commands that have presets, in conf/protocol/.
-PRESETS = ("finetune", "distill")
-
-
 # For `analyses` in conf/evaluate.yaml, so that no file lists them.
-ConfigStore.instance().store(
-    name="analyses",
-    node=OmegaConf.create(
-        {name: shipped_values("analysis", name, resolve=False) for name in analysis_names()}
-    ),
-)
+ANALYSES = {name: shipped_values("analysis", name, resolve=False) for name in analysis_names()}
+ConfigStore.instance().store(name="analyses", node=OmegaConf.create(ANALYSES))
 
 
 @cache
@@ -53,15 +43,14 @@ def text_keys(command: str) -> dict[str, frozenset[Any]]:
 
     A key that takes one of several names, or a list, is not among them: Hydra reads it.
     """
-    schemas = [SCHEMAS[command]]
+    fields = dict(fields_of(SCHEMAS[command]))
     if command == "evaluate":
-        schemas.append(EvaluateLogitsConfig)
-    text = {}
-    for key, field in (item for schema in schemas for item in fields_of(schema)):
-        types = kinds(field)
-        if str in types and not {list, dict} & types:
-            text[key] = frozenset(types | marks(field) & {PATH})
-    return text
+        fields |= dict(fields_of(EvaluateLogitsConfig))
+    return {
+        key: frozenset(kinds(field) | marks(field) & {PATH})
+        for key, field in fields.items()
+        if str in kinds(field) and not {list, dict} & kinds(field)
+    }
 
 
 def expand(command: str, overrides: Sequence[str], sweep: bool = False) -> list[str]:
@@ -73,7 +62,7 @@ def expand(command: str, overrides: Sequence[str], sweep: bool = False) -> list[
     are taken as they are written, without quotes beyond the shell's; in a `sweep` commas part them.
     """
     groups = {key: key if key == "network" else f"network@{key}" for key in NETWORK_KEYS[command]}
-    if command in PRESETS:
+    if "protocol" in SCHEMAS[command].model_fields:
         groups["protocol"] = f"protocol/{command}@_global_"
     expanded = []
     for override in overrides:
@@ -100,13 +89,14 @@ def expand(command: str, overrides: Sequence[str], sweep: bool = False) -> list[
 
 def _asked_by_their_keys(overrides: Sequence[str]) -> Iterator[str]:
     """Yield the analyses that are asked for by any key of theirs, or by baselines."""
-    given = {name for name in analysis_names() if any(o.startswith(f"{name}.") for o in overrides)}
-    if any(o.startswith("++baselines.") for o in overrides):
-        sections = {name: section_of_analysis(name) for name in analysis_names()}
-        if not any(sections[name].asks_others for name in given):
-            given |= {name for name, section in sections.items() if section.is_for_baselines}
-    for name in analysis_names():
-        if name in given and not any(o.startswith(f"{name}.enabled=") for o in overrides):
+    sections = {name: section_of_analysis(name) for name in analysis_names()}
+    asked = {name for name in sections if any(o.startswith(f"{name}.") for o in overrides)}
+    if any(o.startswith("++baselines.") for o in overrides) and not any(
+        sections[name].asks_others for name in asked
+    ):
+        asked |= {name for name, section in sections.items() if section.is_for_baselines}
+    for name in sections:
+        if name in asked and not any(o.startswith(f"{name}.enabled=") for o in overrides):
             yield name
 
 
@@ -173,7 +163,9 @@ def diagnose(
             continue
         added += parsed_terms[1:]
         for parsed in parsed_terms:
-            (groups if _is_group(parsed.key_or_group) else keys).append(parsed)
+            name = parsed.key_or_group
+            is_group = "." not in name and (config_dir() / name).is_dir()
+            (groups if is_group else keys).append(parsed)
     options = []
     for parsed in groups:
         if parsed not in added and (problem := _wrong_option(parsed)):
@@ -215,9 +207,9 @@ def _composed_of(
     Hydra takes those of `before`; of `overrides`, given as (key, override), one that does not go
     with those before it is left out.
     """
-    every = [*before, *(override for _, override in overrides)]
+    together = [*before, *(override for _, override in overrides)]
     try:
-        return composed(command, every), every, {}
+        return composed(command, together), together, {}
     except REFUSALS:
         cfg, taken = composed(command, before), list(before)
     refused = {}
@@ -234,10 +226,6 @@ def _refusal(error: Exception) -> str:
     """Return what Hydra says, in one line, without the places where it looks for files."""
     text = f"{error} {error.__cause__}" if error.__cause__ else str(error)
     return shortened(" ".join(text.partition("Config search path:")[0].split()), 300)
-
-
-def _is_group(name: str) -> bool:
-    return "." not in name and (config_dir() / name).is_dir()
 
 
 def _values(parsed: Override) -> list[str]:

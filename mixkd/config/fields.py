@@ -157,8 +157,8 @@ def value_of(raw: Any, key: str) -> Any:
 
 def marks(field: FieldInfo) -> set[Mark]:
     """Return the marks of a field, those within a union among them."""
-    every = (*field.metadata, *_flat(field.annotation))
-    return {mark for mark in every if isinstance(mark, Mark)}
+    metadata = (*field.metadata, *_flat(field.annotation))
+    return {mark for mark in metadata if isinstance(mark, Mark)}
 
 
 def kinds(field: FieldInfo) -> set[Any]:

@@ -59,22 +59,18 @@ WANDB_NAME = r"^[^/\\#?%:]+$"
 WANDB_NAMED = r"a name of up to 128 letters, without / \ # ? % and :"
 
 
+WandbName = Annotated[str, Field(pattern=WANDB_NAME, max_length=128)]
+WandbGroup = Annotated[str, Field(min_length=1, max_length=128)]
+WandbTag = Annotated[str, Field(min_length=1, max_length=64)]
+
+
 class WandbConfig(Section):
     """Weights & Biases: names as it takes them."""
 
-    project: Annotated[str, takes(WANDB_NAMED, pattern=WANDB_NAME, max_length=128)]
-    entity: Annotated[
-        Annotated[str, Field(pattern=WANDB_NAME, max_length=128)] | None,
-        takes(f"{WANDB_NAMED}, or null"),
-    ]
-    group: Annotated[
-        Annotated[str, Field(min_length=1, max_length=128)] | None,
-        takes("a name of up to 128 letters, or null"),
-    ]
-    tags: Annotated[
-        list[Annotated[str, Field(min_length=1, max_length=64)]],
-        takes("a list of words of up to 64 letters"),
-    ]
+    project: Annotated[WandbName, takes(WANDB_NAMED)]
+    entity: Annotated[WandbName | None, takes(f"{WANDB_NAMED}, or null")]
+    group: Annotated[WandbGroup | None, takes("a name of up to 128 letters, or null")]
+    tags: Annotated[list[WandbTag], takes("a list of words of up to 64 letters")]
     mode: Literal["auto", "online", "offline"]
 
 

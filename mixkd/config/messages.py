@@ -63,9 +63,8 @@ def _problem(schema: type[BaseModel], raw: Any, details: ErrorDetails) -> Proble
         valid = [str(tag) for annotation in kinds for tag in get_args(annotation)]
         return Problem(key, f"{got}; takes a section with {name}: {', '.join(valid)}")
     if kind == "string_type" and isinstance(details["input"], (int, float)):
-        key, got, hint = _in_quotes(key, got, raw, details)
         takes = field.description if field is not None and field.description else "text"
-        return Problem(key, f"{got}; takes {takes}; {hint}")
+        return _in_quotes(key, takes, raw, details)
     if kind == "model_type":
         section = schema if field is None else section_of(field.annotation)
         return Problem(key, f"{got}; {takes_section(section)}")
@@ -87,13 +86,11 @@ def _problem(schema: type[BaseModel], raw: Any, details: ErrorDetails) -> Proble
     return Problem(key, f"{got}; {takes}")
 
 
-def _in_quotes(key: str, got: str, raw: Any, details: ErrorDetails) -> tuple[str, str, str]:
-    """Return key, what was got, and how a name is written that reads as a number or a flag.
-
-    Of a list there is one message, of the list.
-    """
+def _in_quotes(key: str, takes: str, raw: Any, details: ErrorDetails) -> Problem:
+    """Say how a name is written that reads as a number or a flag; of a list once, of the list."""
+    takes = f"takes {takes}; in quotes where it reads as a number"
     if not isinstance(details["loc"][-1], int):
-        return key, got, "in quotes where it reads as a number"
+        return Problem(key, f"got {shown(details['input'])}; {takes}")
     key = key.rpartition("[")[0]
     names = raw
     for part in details["loc"][:-1]:
@@ -102,7 +99,7 @@ def _in_quotes(key: str, got: str, raw: Any, details: ErrorDetails) -> tuple[str
     names = names if isinstance(names, list) else [details["input"]]
     quotes = json.dumps([n if isinstance(n, str) else shown(n) for n in names], ensure_ascii=False)
     example = f"'{key}={shortened(quotes.replace(', ', ','), 200)}'"
-    return key, f"got {shortened(str(names))}", f"in quotes where it reads as a number: {example}"
+    return Problem(key, f"got {shortened(str(names))}; {takes}: {example}")
 
 
 def _locate(

@@ -9,16 +9,12 @@ from mixkd.errors import UserError, nearest
 
 
 def by_key(overrides: Sequence[str], keys: Iterable[str]) -> dict[str, str]:
-    """Return the values of overrides by their keys.
-
-    Raises:
-        UserError: for a key that is none of `keys`.
-    """
-    keys = list(keys)
+    """Return the values of overrides by their keys; a UserError names one that is not of `keys`."""
+    valid = list(keys)
     values = {key: value for key, _, value in (text.partition("=") for text in overrides)}
     for key in values:
-        if key not in keys:
-            raise UserError.of(key, f"no such key{nearest(key, keys)}; takes {', '.join(keys)}")
+        if key not in valid:
+            raise UserError.of(key, f"no such key{nearest(key, valid)}; takes {', '.join(valid)}")
     return values
 
 

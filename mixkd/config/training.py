@@ -53,17 +53,12 @@ class MethodConfig(Section):
     mix: MixConfig | None
 
     @classmethod
-    def names(cls) -> tuple[str, ...]:
-        """Return the names of the methods."""
-        return get_args(cls.model_fields["name"].annotation)
-
-    @classmethod
     def mistakes(cls, raw: Mapping[str, Any]) -> Iterator[Problem]:
         """Yield a method of another command, and one that does not mix as its name says."""
         name, mix = raw.get("name"), raw.get("mix")
-        if name not in cls.names():
-            takes = " or ".join(cls.names())
-            yield Problem("", f"got {name}; `mixkd {cls.command}` takes {takes}")
+        valid = get_args(cls.model_fields["name"].annotation)
+        if name not in valid:
+            yield Problem("", f"got {name}; `mixkd {cls.command}` takes {' or '.join(valid)}")
         elif (name in ("erm", "kd")) != (mix is None):
             yield Problem("", f"{name} with mix={shortened(str(mix))}; take another method")
 
