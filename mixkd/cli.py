@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 from mixkd import __version__
 from mixkd.console import forget_notes, tell
 from mixkd.errors import UserError, nearest
-from mixkd.redact import hide
+from mixkd.redact import redact
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -92,7 +92,7 @@ def main() -> None:
         _discard()
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
-        tell(hide(f"mixkd {' '.join(arguments[:1])}: failed: {error}"), sys.stderr)
+        tell(redact(f"mixkd {' '.join(arguments[:1])}: failed: {error}"), sys.stderr)
         sys.exit(1)
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from mixkd.redact import hide
+from mixkd.redact import redact
 
 
 def is_leader() -> bool:
@@ -21,7 +21,7 @@ def is_leader() -> bool:
 def say(text: str) -> None:
     """Print a line of progress, from the first process only."""
     if is_leader():
-        tell(hide(text), sys.stderr)
+        tell(redact(text), sys.stderr)
 
 
 def tell(text: str, stream: TextIO | None = None) -> None:
@@ -52,7 +52,7 @@ _noted: set[str] = set()
 
 
 def note(text: str, about: str = "") -> None:
-    """Print a line about what was given, once a command; of all that is said `about` one, one."""
+    """Print a line once a command; of several lines `about` one thing, only the first."""
     if (about or text) not in _noted:
         _noted.add(about or text)
         say(NOTE + text)

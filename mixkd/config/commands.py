@@ -109,10 +109,10 @@ class ReproduceConfig:
         return list(artefacts()) if "all" in self.artefacts else list(self.artefacts)
 
     @classmethod
-    def parse(cls, words: Sequence[str]) -> "ReproduceConfig":
+    def parse(cls, arguments: Sequence[str]) -> "ReproduceConfig":
         """Read `ARTEFACT... [scale=NAME] [protocol=NAME] [seeds=0,1]`, and overrides of runs."""
-        names = tuple(dict.fromkeys(word for word in words if "=" not in word))
-        pairs = [word.partition("=") for word in words if "=" in word]
+        names = tuple(dict.fromkeys(name for name in arguments if "=" not in name))
+        pairs = [override.partition("=") for override in arguments if "=" in override]
         values = {key: value for key, _, value in pairs if key in REPRODUCE_KEYS}
         plan = values.get("plan", "false")
         if plan not in get_args(Plan):
@@ -150,10 +150,10 @@ class ListConfig:
     root: Path = Path("runs")
 
     @classmethod
-    def parse(cls, overrides: Sequence[str]) -> "ListConfig":
+    def parse(cls, arguments: Sequence[str]) -> "ListConfig":
         """Read `NAME [run.root=DIR]`."""
-        values = by_key([word for word in overrides if "=" in word], ["run.root"])
-        names = [word for word in overrides if "=" not in word]
+        values = by_key([override for override in arguments if "=" in override], ["run.root"])
+        names = [name for name in arguments if "=" not in name]
         if len(names) != 1 or names[0] not in LISTS:
             got = " ".join(names) or "nothing"
             raise UserError.of("list", f"got {got}; takes {', '.join(LISTS)}{nearest(got, LISTS)}")
@@ -174,9 +174,9 @@ class DashboardConfig:
         """Read `[entity=NAME] [project=NAME] [out=DIR]`, and overrides of `mixkd distill`."""
         from mixkd.config.launcher import WANDB_NAME, WANDB_NAMED  # pydantic takes its time
 
-        by_word = {word: word.partition("=") for word in overrides}
-        values = {key: value for key, _, value in by_word.values() if key in DASHBOARD_KEYS}
-        rest = [word for word, (key, _, _) in by_word.items() if key not in DASHBOARD_KEYS]
+        pairs = {override: override.partition("=") for override in overrides}
+        values = {key: value for key, _, value in pairs.values() if key in DASHBOARD_KEYS}
+        rest = [override for override, (key, _, _) in pairs.items() if key not in DASHBOARD_KEYS]
         if not {"entity", "out"} & values.keys():
             wrong = rest[0].partition("=")[0] if rest else "nothing"
             takes = ", ".join(f"{key}=" for key in DASHBOARD_KEYS)

@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mixkd.config.analyses import analysis_names, section_of_analysis
 from mixkd.config.fields import PATH, fields_of, kinds, marks
-from mixkd.config.overrides import parted, quoted
+from mixkd.config.overrides import quoted, split_values
 from mixkd.config.shipped import config_dir, group_names, shipped_values
 from mixkd.config.tasks import SCHEMAS, EvaluateLogitsConfig
 from mixkd.errors import Problem, nearest, shortened
@@ -113,7 +113,7 @@ def _as_text(key: str, value: str, types: frozenset[Any], sweep: bool) -> str:
     several = isinstance(parsed, Sweep)
     if sweep and several and not (isinstance(parsed, ChoiceSweep) and parsed.simple_form):
         return value
-    if sweep and len(parts := parted(value)) > 1:
+    if sweep and len(parts := split_values(value)) > 1:
         return ",".join(_as_text(key, part, types, sweep=False) for part in parts if part)
     no_text = {"null", *(("true", "false") if bool in types else ())}
     is_quoted = value[:1] in ("'", '"') and parsed is not None and not several

@@ -38,7 +38,7 @@ from mixkd.files.layout import (
 )
 from mixkd.files.reading import is_number
 from mixkd.files.writing import read_json, write_json, write_text
-from mixkd.redact import hidden
+from mixkd.redact import redact
 from mixkd.runs.identity import experiment_hash, images_of
 from mixkd.runs.provenance import provenance
 from mixkd.runs.status import read_status, worker, write_status
@@ -146,7 +146,7 @@ class Run:
             self._remove_stale()
             self._refuse_other_data(fingerprints)
             self._write_provenance(fingerprints, device)  # first: it marks the directory
-            saved = yaml.safe_dump(hidden(_saved(self.cfg)), sort_keys=False)
+            saved = yaml.safe_dump(redact(_saved(self.cfg)), sort_keys=False)
             write_text(self.path / CONFIG, saved)
             began = read_status(self.path).get("started") if self._goes_on() else None
             self.status("running", started=began or _now())
