@@ -20,9 +20,8 @@ from pydantic.fields import FieldInfo
 from mixkd import __version__
 from mixkd.cli import HELP
 from mixkd.config.analyses import analysis_names
+from mixkd.config.commands import COMPARE_KEYS, DASHBOARD_KEYS, REPORT_KEYS, REPRODUCE_KEYS
 from mixkd.config.fields import PLACE
-from mixkd.config.inspection import COMPARE_KEYS, DASHBOARD_KEYS, REPORT_KEYS
-from mixkd.config.reproduce import KEYS as REPRODUCE
 from mixkd.config.shipped import config_dir, group_names, shipped_values
 from mixkd.config.tasks import TASKS, ExportConfig
 from mixkd.request import compose
@@ -70,7 +69,7 @@ def _look_tables() -> str:
     commands = {
         "compare": COMPARE_KEYS,
         "report": REPORT_KEYS,
-        "reproduce": REPRODUCE,
+        "reproduce": REPRODUCE_KEYS,
         "dashboard": DASHBOARD_KEYS,
     }
     parts = []

@@ -121,8 +121,8 @@ def train(
     import torch
     from torch import nn
 
-    from mixkd.config.method import MixConfig
     from mixkd.config.tasks import FinetuneConfig
+    from mixkd.config.training import MixConfig
     from mixkd.data.batches import make_stream
     from mixkd.data.module import ImageDataModule
     from mixkd.modules.distillation import Distillation

@@ -64,30 +64,19 @@ __all__ = [
 ]
 
 _HOMES = {
-    "evaluation.library": (
-        "Linearity",
-        "fit_temperature",
-        "measure_calibration",
-        "measure_linearity",
-    ),
-    "data.batches": ("vicinal_batches",),
-    "export.load": ("load_network",),
-    "losses.distillation": (
-        "Losses",
-        "distillation",
-        "distillation_kl",
-        "mixed_cross_entropy",
-        "soften",
-    ),
-    "metrics.calibration": ("Calibration", "ClasswiseECE", "TemperatureFit"),
-    "metrics.vicinal": ("Line", "VicinalLinearity", "answers_between", "pair_values"),
-    "vicinal": ("Mixing", "VicinalBatch", "VicinalStream", "mix"),
+    "evaluation.library": "Linearity fit_temperature measure_calibration measure_linearity",
+    "data.batches": "vicinal_batches",
+    "export.load": "load_network",
+    "losses.distillation": "Losses distillation distillation_kl mixed_cross_entropy soften",
+    "metrics.calibration": "Calibration ClasswiseECE TemperatureFit",
+    "metrics.vicinal": "Line VicinalLinearity answers_between pair_values",
+    "vicinal": "Mixing VicinalBatch VicinalStream mix",
 }
 
 
 def __getattr__(name: str) -> Any:
     for module, names in _HOMES.items():
-        if name in names:
+        if name in names.split():
             return getattr(import_module(f"mixkd.{module}"), name)
     raise AttributeError(f"module 'mixkd' has no attribute {name!r}")
 

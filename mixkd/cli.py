@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 from mixkd import __version__
 from mixkd.console import forget_notes, tell
 from mixkd.errors import UserError, nearest
-from mixkd.redact import hide
+from mixkd.redact import redact
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -27,6 +27,7 @@ FUNCTIONS = {
     "reproduce": "reproduce",
 }
 COMMANDS = (*TASKS, "export", *FUNCTIONS)
+OPTIONS = "KEY=VALUE, -m, --cfg job, --hydra-help"
 
 HELP = """\
 mixkd {version}: mixup-based knowledge distillation, and whether its confidence can be trusted
@@ -74,7 +75,10 @@ or says that it has finished. HYDRA_FULL_ERROR=1 shows full tracebacks.
 
 def main() -> None:
     """Run one command line and exit: 0, 1 for a failure, 2 for a mistake in what was asked."""
-    _open_closed()
+    # What the shell has closed (`>&-`) is opened, so that no other file comes to stand there.
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - as long as the process
     arguments = sys.argv[1:]
     try:
         try:
@@ -88,15 +92,8 @@ def main() -> None:
         _discard()
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
-        tell(hide(f"mixkd {' '.join(arguments[:1])}: failed: {error}"), sys.stderr)
+        tell(redact(f"mixkd {' '.join(arguments[:1])}: failed: {error}"), sys.stderr)
         sys.exit(1)
-
-
-def _open_closed() -> None:
-    """Open what the shell has closed (`>&-`), so that no other file comes to stand there."""
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - as long as the process
 
 
 def _discard() -> None:
@@ -127,14 +124,12 @@ def _run(arguments: list[str]) -> None:
             print(complete([argument for argument in arguments if "=" in argument]))
             sys.exit(0)
         if command not in COMMANDS:
-            raise UserError.of(
-                "command",
-                f"got {command!r}{nearest(command, COMMANDS)}; takes {', '.join(COMMANDS)}",
-            )
-        if command in TASKS or command == "export":
-            _leave(run_task(command, rest))
+            text = f"got {command!r}{nearest(command, COMMANDS)}; takes {', '.join(COMMANDS)}"
+            raise UserError.of("command", text)
+        if command not in FUNCTIONS:
+            _leave(_run_task(command, rest))
         task = getattr(import_module(f"mixkd.tasks.{command}"), FUNCTIONS[command])
-        from mixkd.config.inspection import PARSERS
+        from mixkd.config.commands import PARSERS
 
         result = task(PARSERS[command](rest))
         text, status = result if isinstance(result, tuple) else (result, 0)
@@ -151,13 +146,13 @@ def _run(arguments: list[str]) -> None:
 
 
 def _leave(status: int) -> NoReturn:
-    """Exit. Who has asked to stop, and asks again, gets no traceback of how Python ends."""
+    """Exit; who has asked to stop, and asks again, gets no traceback of how Python ends."""
     if status == 130:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.exit(status)
 
 
-def run_task(command: str, arguments: list[str]) -> int:
+def _run_task(command: str, arguments: list[str]) -> int:
     """Run a job, each job of a sweep, or what else Hydra is asked for; return the exit status."""
     from hydra._internal.utils import get_args_parser
 
@@ -167,12 +162,16 @@ def run_task(command: str, arguments: list[str]) -> int:
     options = [argument for argument in arguments if argument not in overrides]
     sweep = [option for option in options if option in ("-m", "--multirun")]
     if len(sweep) < len(options):
-        show(command, options, overrides)
+        _show(command, options, overrides)
         return 0
     if command == "export":
         if sweep:
             raise UserError.of("options", "got -m; `mixkd export` takes one run")
-        return run_export(overrides)
+        from mixkd.request import accept_export, compose
+
+        export = import_module("mixkd.tasks.export").export
+        tell(export(accept_export(compose("export", overrides))))
+        return 0
     if sweep and any(o.startswith("run.dir=") and "," not in o for o in overrides):
         raise UserError.of("run.dir", "one directory cannot hold a sweep; take run.root=DIR")
     if sweep and any(o.startswith("sweep.trials=") for o in overrides):
@@ -186,10 +185,10 @@ def run_task(command: str, arguments: list[str]) -> int:
     for override in overrides:
         if (key := override.partition("=")[0]) in ("launcher.parallel", "sweep.trials"):
             raise UserError.of(key, "is of a sweep; add -m")
-    return run_single(command, overrides)
+    return _run_single(command, overrides)
 
 
-def run_single(command: str, overrides: list[str]) -> int:
+def _run_single(command: str, overrides: list[str]) -> int:
     """Run one job: here, or where it is of several devices in as many processes."""
     from omegaconf import OmegaConf
 
@@ -214,15 +213,7 @@ def run_single(command: str, overrides: list[str]) -> int:
     return outcome.status
 
 
-def run_export(overrides: list[str]) -> int:
-    """Export a network; print where to, and how well it agrees."""
-    from mixkd.request import accept_export, compose
-
-    tell(import_module("mixkd.tasks.export").export(accept_export(compose("export", overrides))))
-    return 0
-
-
-def show(command: str, options: list[str], overrides: list[str]) -> None:
+def _show(command: str, options: list[str], overrides: list[str]) -> None:
     """Let Hydra print what its own options ask for, such as `--cfg job`."""
     import hydra
 
@@ -245,9 +236,6 @@ def show(command: str, options: list[str], overrides: list[str]) -> None:
         os.environ.pop("HYDRA_FULL_ERROR")
         if before is not None:
             os.environ["HYDRA_FULL_ERROR"] = before
-
-
-OPTIONS = "KEY=VALUE, -m, --cfg job, --hydra-help"
 
 
 def _refuse_option(message: str) -> NoReturn:

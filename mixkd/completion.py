@@ -4,9 +4,9 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, get_args, get_origin
 
-from mixkd.config.compose import NETWORK_KEYS, PRESETS
+from mixkd.config.commands import LISTS, PARSERS
+from mixkd.config.compose import NETWORK_KEYS
 from mixkd.config.fields import fields_of
-from mixkd.config.inspection import LISTS, PARSERS
 from mixkd.config.shipped import artefacts, config_dir, group_names
 from mixkd.config.tasks import SCHEMAS
 from mixkd.errors import UserError
@@ -29,9 +29,6 @@ def complete(words: Sequence[str]) -> str:
     """Return what `mixkd -sc install=bash`, `uninstall=bash` or `query=bash` prints.
 
     A query answers for COMP_LINE up to COMP_POINT, which bash sets, a word a line.
-
-    Raises:
-        UserError: for anything else.
     """
     match list(words):
         case ["install=bash"]:
@@ -39,8 +36,7 @@ def complete(words: Sequence[str]) -> str:
         case ["uninstall=bash"]:
             return UNINSTALL
         case ["query=bash"]:
-            line = os.environ.get("COMP_LINE", "")
-            point = os.environ.get("COMP_POINT", "")
+            line, point = (os.environ.get(name, "") for name in ("COMP_LINE", "COMP_POINT"))
             return "\n".join(candidates(line[: int(point)] if point.isdecimal() else line))
     got = " ".join(words) or "nothing"
     raise UserError.of("options", f"got -sc with {got}; takes -sc install=bash or uninstall=bash")
@@ -75,14 +71,12 @@ def _values(command: str) -> dict[str, list[str]]:
     """Return what each key of a command takes: none where that cannot be enumerated."""
     schema = SCHEMAS[command]
     values = {key: _choices(field.annotation) for key, field in fields_of(schema)}
-    groups = {path.name for path in config_dir().iterdir() if path.is_dir()}
-    for name in groups & schema.model_fields.keys() - set(NETWORK_KEYS[command]):
-        values[name] = list(group_names(name))
-    for name in NETWORK_KEYS[command]:
-        values[name] = list(group_names("network"))
-    if command in PRESETS:
-        values["protocol"] = list(group_names(f"protocol/{command}"))
-    return values
+    folders = {path.name for path in config_dir().iterdir()}
+    groups = {key: key for key in schema.model_fields.keys() & folders}
+    groups |= dict.fromkeys(NETWORK_KEYS[command], "network")
+    if "protocol" in schema.model_fields:
+        groups["protocol"] = f"protocol/{command}"
+    return values | {key: list(group_names(group)) for key, group in groups.items()}
 
 
 def _choices(annotation: Any) -> list[str]:

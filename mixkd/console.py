@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from mixkd.redact import hide
+from mixkd.redact import redact
 
 
 def is_leader() -> bool:
@@ -21,7 +21,7 @@ def is_leader() -> bool:
 def say(text: str) -> None:
     """Print a line of progress, from the first process only."""
     if is_leader():
-        tell(hide(text), sys.stderr)
+        tell(redact(text), sys.stderr)
 
 
 def tell(text: str, stream: TextIO | None = None) -> None:
@@ -36,7 +36,7 @@ def printable(text: str) -> str:
     """
     return re.sub(
         r"[^\n\t\x20-\x7e]",
-        lambda found: found[0] if found[0].isprintable() else repr(found[0])[1:-1],
+        lambda match: match[0] if match[0].isprintable() else repr(match[0])[1:-1],
         text,
     )
 
@@ -52,12 +52,7 @@ _noted: set[str] = set()
 
 
 def note(text: str, about: str = "") -> None:
-    """Print a line about what was given, once a command, from the first process only.
-
-    Args:
-        text: the line.
-        about: what it is about, if more lines about that are to stay away too.
-    """
+    """Print a line once a command; of several lines `about` one thing, only the first."""
     if (about or text) not in _noted:
         _noted.add(about or text)
         say(NOTE + text)
@@ -76,8 +71,8 @@ def available_memory() -> int:
 def _memory_of_machine() -> int:
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
-        found = dict(line.split(":", 1) for line in lines)
-        return int(found["MemAvailable"].split()[0]) * 1024
+        kilobytes = dict(line.split(":", 1) for line in lines)
+        return int(kilobytes["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError):  # not Linux: all that there is
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
@@ -102,9 +97,10 @@ def cores() -> int:
 
 @contextmanager
 def on_signal(action: Any, *numbers: signal.Signals) -> Iterator[None]:
-    """Do something else at signals for a while; nothing but the main thread can say what."""
-    own = threading.current_thread() is threading.main_thread()
-    before = [(number, signal.signal(number, action)) for number in numbers if own]
+    """Do something else at signals for a while, in the main thread, which alone can ask for it."""
+    if threading.current_thread() is not threading.main_thread():
+        numbers = ()
+    before = [(number, signal.signal(number, action)) for number in numbers]
     try:
         yield
     finally:

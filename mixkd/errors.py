@@ -6,14 +6,11 @@ from typing import Any, NamedTuple, Self
 
 
 class Problem(NamedTuple):
-    """One thing wrong: the configuration key it belongs to, and what was got and is taken.
-
-    `remedy` holds the overrides of the `mixkd finetune` that would mend it, if one would.
-    """
+    """One thing wrong: the configuration key it belongs to, and what was got and is taken."""
 
     key: str
     text: str
-    remedy: tuple[str, ...] = ()
+    remedy: tuple[str, ...] = ()  # overrides of the `mixkd finetune` that would mend it
 
     def __str__(self) -> str:
         return f"{self.key}: {self.text}"

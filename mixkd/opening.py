@@ -13,17 +13,14 @@ C = TypeVar("C", bound=Config, contravariant=True)
 
 
 class Task(Protocol[C]):
-    """What a command does: its result from a configuration, in a run where that is open."""
+    """The work of a command."""
 
     def __call__(self, cfg: C, run: Run | None = None) -> Metrics:
-        """Do it."""
+        """Do it in the run of a configuration; return the metrics."""
 
 
 def task(work: Callable[[C, Run], Metrics]) -> Task[C]:
-    """Make work in a run a task, of a configuration alone.
-
-    Its run is the launcher's, or is opened here. Of one that has finished the metrics are returned.
-    """
+    """Return work that opens its run where none is given, and does not repeat a finished one."""
 
     @wraps(work)
     def in_its_run(cfg: C, run: Run | None = None) -> Metrics:
@@ -35,11 +32,7 @@ def task(work: Callable[[C, Run], Metrics]) -> Task[C]:
 
 
 def open_run(cfg: Config) -> Run:
-    """Return the run of a configuration; first fetch or unpack the data that name it.
-
-    Raises:
-        UserError: if they cannot be.
-    """
+    """Return the run of a configuration; first fetch or unpack the data that name it."""
     if lacks_data(cfg):
         _make_data(cfg)
     return Run(cfg)

@@ -6,7 +6,9 @@ files and settings, which are made of words, stay as they are.
 
 import os
 import re
-from typing import Any
+from typing import Any, TypeVar, cast
+
+T = TypeVar("T")
 
 HIDDEN = "***"
 
@@ -29,38 +31,37 @@ GIVEN_OUT = re.compile(
 )
 
 
-def looks_secret(value: str) -> bool:
-    """Return whether a text may be a secret: eight letters or more, and neither word nor path."""
-    return len(value) >= 8 and value[0] not in "/~." and re.search(r"[0-9A-Z]", value) is not None
-
-
-def hide(text: str) -> str:
-    """Return a text without the secrets in it."""
-    values = {value for name, value in os.environ.items() if SECRET.search(name)}
-    for value in sorted(filter(looks_secret, values), key=len, reverse=True):
-        text = re.sub(rf"(?<![\w-]){re.escape(value)}(?![\w-])", HIDDEN, text)
-    text = ADDRESS.sub(HIDDEN, text)
-    text = NAMED.sub(lambda found: found[1] + (HIDDEN if _is_one(found[2]) else found[2]), text)
-    return GIVEN_OUT.sub(HIDDEN, text)
-
-
-def hidden(value: Any) -> Any:
-    """Return what is to be written as JSON or YAML without the secrets in its texts."""
+def redact(value: T) -> T:
+    """Return a text, or what is to be written as JSON or YAML, without the secrets in its texts."""
+    redacted: Any = value
     match value:
         case str():
-            return hide(value)
+            redacted = _redact_text(value)
         case dict():
-            return {
-                key: HIDDEN
-                if SECRET.search(str(key)) and isinstance(inner, str) and _is_one(inner)
-                else hidden(inner)
+            redacted = {
+                key: HIDDEN if SECRET.search(str(key)) and _is_secret(inner) else redact(inner)
                 for key, inner in value.items()
             }
         case list():
-            return [hidden(inner) for inner in value]
-    return value
+            redacted = [redact(inner) for inner in value]
+    return cast(T, redacted)
 
 
-def _is_one(value: str) -> bool:
-    """Return whether what bears the name of a secret is one: it holds a digit and a letter."""
-    return re.search(r"\d", value) is not None and re.search(r"[A-Za-z]", value) is not None
+def _redact_text(text: str) -> str:
+    values = {value for name, value in os.environ.items() if SECRET.search(name)}
+    for value in sorted(filter(_may_be_secret, values), key=len, reverse=True):
+        text = re.sub(rf"(?<![\w-]){re.escape(value)}(?![\w-])", HIDDEN, text)
+    text = ADDRESS.sub(HIDDEN, text)
+    text = NAMED.sub(lambda match: match[1] + (HIDDEN if _is_secret(match[2]) else match[2]), text)
+    return GIVEN_OUT.sub(HIDDEN, text)
+
+
+def _may_be_secret(value: str) -> bool:
+    """Return whether a text has eight letters or more, and is neither word nor path."""
+    return len(value) >= 8 and value[0] not in "/~." and re.search(r"[0-9A-Z]", value) is not None
+
+
+def _is_secret(value: Any) -> bool:
+    """Return whether what bears the name of a secret is one: a text with a digit and a letter."""
+    is_text = isinstance(value, str)
+    return is_text and bool(re.search(r"\d", value) and re.search(r"[A-Za-z]", value))

@@ -11,9 +11,8 @@ from typing import Any, cast
 
 from omegaconf import DictConfig
 
-from mixkd.config.compose import REFUSALS, composed, expand
+from mixkd.config.compose import REFUSALS, composed, diagnose, expand
 from mixkd.config.data import ON_DISK
-from mixkd.config.diagnosis import diagnose
 from mixkd.config.fields import paths
 from mixkd.config.tasks import Config, EvaluateLogitsConfig, ExportConfig
 from mixkd.config.validation import plain, schema_of, validate
@@ -26,8 +25,7 @@ def compose(command: str, overrides: Sequence[str] = ()) -> DictConfig:
     """Compose the configuration of `mixkd COMMAND OVERRIDES`.
 
     Raises:
-        UserError: for a key, group or option that does not exist, or a word that is no override;
-            with it comes what is wrong with the rest.
+        UserError: for what is no override, and with it what is wrong with the rest.
     """
     try:
         return composed(command, expand(command, overrides))
@@ -72,34 +70,27 @@ def accept_export(cfg: DictConfig) -> ExportConfig:
 
 def _accept(cfg: DictConfig) -> Config | ExportConfig:
     raw = plain(cfg)
-    problems = resolve(raw)
-    config = None
+    resolved = resolve(raw)
     try:
         config = validate(raw)
     except UserError as error:
-        problems = _together(raw, problems, error.problems)
-    if config is None or problems:
-        raise UserError(*problems)
+        # Of each key one problem: what resolving found comes first.
+        keys = {problem.key for problem in resolved}
+        if raw["data"].get("source") == "run" and keys & {"network.run", "network.export"}:
+            keys.add("data")  # which the run was to say
+        others = [problem for problem in error.problems if problem.key not in keys]
+        sections = tuple(f"{problem.key}." for problem in others)
+        resolved = [p for p in resolved if not p.key.startswith(sections)] + others
+        raise UserError(*resolved) from error
+    if resolved:
+        raise UserError(*resolved)
     return config
-
-
-def _together(
-    raw: Mapping[str, Any], resolved: Sequence[Problem], validated: Sequence[Problem]
-) -> list[Problem]:
-    """Return problems of a configuration, of each key one: what resolving found comes first."""
-    keys = {problem.key for problem in resolved}
-    if raw["data"].get("source") == "run" and keys & {"network.run", "network.export"}:
-        keys.add("data")  # which the run was to say
-    others = [problem for problem in validated if problem.key not in keys]
-    sections = tuple(f"{problem.key}." for problem in others)
-    return [p for p in resolved if not p.key.startswith(sections)] + others
 
 
 def resolve(raw: dict[str, Any]) -> list[Problem]:
     """Take what given runs and exports say, in place; return what is wrong with files and folders.
 
-    Raises:
-        UserError: if the configuration lacks sections.
+    A UserError names the sections that the configuration lacks.
     """
     schema = schema_of(raw)
     if schema is EvaluateLogitsConfig:
@@ -115,7 +106,7 @@ def _missing(schema: Any, raw: Mapping[str, Any]) -> Iterator[Problem]:
     for key, path, mark in paths(schema, raw):
         # A name too long for the system is no file, without an error.
         if not os.path.isfile(os.path.join(path, mark.within) if mark.within else path):
-            yield Problem(key, f"got {shown(path)}; {mark.lacking}")
+            yield Problem(key, f"got {shown(path)}; {mark.meaning}")
 
 
 def _no_folder(data: Mapping[str, Any]) -> Iterator[Problem]:

@@ -16,9 +16,8 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from mixkd import cli
-from mixkd.config.inspection import COMPARE_KEYS, DASHBOARD_KEYS, LISTS, REPORT_KEYS
+from mixkd.config.commands import COMPARE_KEYS, DASHBOARD_KEYS, LISTS, REPORT_KEYS, ReproduceConfig
 from mixkd.config.overrides import by_key
-from mixkd.config.reproduce import ReproduceConfig
 from mixkd.config.tasks import TASKS, ExportConfig
 from mixkd.errors import Problem, UserError
 from mixkd.launchers.search import space_of, values_of

@@ -1,6 +1,6 @@
 import pytest
 
-from mixkd.redact import hidden, hide
+from mixkd.redact import redact
 
 
 @pytest.mark.parametrize(
@@ -35,11 +35,11 @@ def test_texts(text: str, shown: str | None, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("SORT_KEY", "accuracy")
     monkeypatch.setenv("DB_PASSWORD", "postgres")
     monkeypatch.setenv("A_SECRET", "/data/hf_imagenet_subset_100")
-    assert hide(text) == (text if shown is None else shown)
+    assert redact(text) == (text if shown is None else shown)
 
 
 def test_values_of_any_form() -> None:
     value = {"token": "x1", "image_key": "img1", "pool_token": "avg", "class_token": True, "n": 0.5,
              "list": ["password=a1", {"b": "c"}]}  # fmt: skip
     shown = {"token": "***", "list": ["password=***", {"b": "c"}]}
-    assert hidden(value) == value | shown
+    assert redact(value) == value | shown

@@ -13,9 +13,9 @@ import pytest
 from pydantic import ValidationError
 
 import mixkd
-from mixkd.config.optimizer import SGDConfig
 from mixkd.config.shipped import config_dir
 from mixkd.config.tasks import FinetuneConfig
+from mixkd.config.training import SGDConfig
 from mixkd.config.validation import plain, validate
 from mixkd.errors import UserError
 from mixkd.request import compose, request, resolve

@@ -12,14 +12,14 @@ import numpy as np
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from PIL import Image
 
-from mixkd.config.logging import WandbConfig
+from mixkd.config.launcher import WandbConfig
 from mixkd.config.tasks import EvaluateConfig, TrainingConfig
 from mixkd.console import is_leader, say
 from mixkd.errors import UserError, shortened
 from mixkd.files.layout import FIGURES, WANDB_ID
 from mixkd.files.reading import Damaged, read_text
 from mixkd.files.writing import write_text
-from mixkd.redact import hidden
+from mixkd.redact import redact
 from mixkd.runs.provenance import git_revision
 from mixkd.runs.run import Run
 
@@ -68,14 +68,14 @@ def _wandb(section: WandbConfig, cfg: TrainingConfig | EvaluateConfig, run: Run)
         # An agent of a W&B sweep has named the run already.
         "id": os.environ["WANDB_RUN_ID"] if "WANDB_SWEEP_ID" in os.environ else _kept_id(run),
         "resume": "allow",
-        "group": hidden(section.group or cfg.sweep.name),
+        "group": redact(section.group or cfg.sweep.name),
         "job_type": cfg.task,
-        "tags": hidden(section.tags),
+        "tags": redact(section.tags),
         # Absolute: W&B's service is one a process, in the folder where the first run began.
         "dir": str(run.path.absolute()),
         # Not how it was launched: that may hold what is not for everyone, as the command line may,
         # which W&B would take along as metadata.
-        "config": hidden(cfg.model_dump(exclude={"launcher", "run", "trust", "logger"}))
+        "config": redact(cfg.model_dump(exclude={"launcher", "run", "trust", "logger"}))
         | {"experiment": run.experiment, "git": git_revision()},
         "settings": wandb.Settings(
             console="off", silent=True, save_code=False, x_disable_meta=True

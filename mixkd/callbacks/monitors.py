@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from mixkd.callbacks.loggers import log_picture
-from mixkd.config.logging import LinearityMonitorConfig
+from mixkd.config.training import LinearityMonitorConfig
 from mixkd.data.module import ImageDataModule
 from mixkd.data.pairs import draw_pairs
 from mixkd.files.layout import FIGURES

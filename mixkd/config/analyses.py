@@ -10,7 +10,6 @@ from functools import cache
 from importlib import import_module
 from typing import Any, ClassVar, TypeVar
 
-from omegaconf import DictConfig, OmegaConf
 from pydantic import BaseModel, create_model
 
 from mixkd.config.data import CorruptedDataConfig, DataConfig
@@ -23,28 +22,18 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class AnalysisConfig(Section):
-    """The keys of an analysis, and what follows from them alone.
+    """The keys of an analysis, and what follows from them alone."""
 
-    Attributes:
-        order: where it comes among the others; of equal ones the names count.
-        prefix: how the names of its metrics begin.
-        files: what it writes into a run directory, beside figures.
-        columns: of its CSV files, the texts and the numbers that every row holds.
-        arrays: of its npz files, the names of those that a report shows.
-        asks_others: where it asks teachers and baselines as well, what about, in words.
-        is_for_baselines: whether baselines ask for it, where no analysis that asks them is chosen.
-        is_drawn: whether artefacts of experiments/ show it, so that a report needs no plain table.
-        enabled: whether it is asked for.
-    """
-
-    order: ClassVar[int] = 100
-    prefix: ClassVar[str]
-    files: ClassVar[tuple[str, ...]] = ()
+    order: ClassVar[int] = 100  # among the others; of equal ones the names count
+    prefix: ClassVar[str]  # of the names of its metrics
+    files: ClassVar[tuple[str, ...]] = ()  # in a run directory, beside figures
+    # Of its CSV files the texts and the numbers that every row holds; of its npz files the arrays
+    # that a report shows.
     columns: ClassVar[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {}
     arrays: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-    asks_others: ClassVar[str] = ""
-    is_for_baselines: ClassVar[bool] = False
-    is_drawn: ClassVar[bool] = False
+    asks_others: ClassVar[str] = ""  # what it asks teachers and baselines as well, in words
+    is_for_baselines: ClassVar[bool] = False  # where no analysis that asks them is chosen
+    is_drawn: ClassVar[bool] = False  # by artefacts, so that a report needs no plain table
 
     enabled: Flag
 
@@ -52,9 +41,7 @@ class AnalysisConfig(Section):
     def contradictions(cls, keys: Mapping[str, Any], raw: Mapping[str, Any]) -> Iterator[Problem]:
         """Yield what no single key can know, where the analysis is asked for.
 
-        Args:
-            keys: its own, of any type: the schema checks those.
-            raw: the whole configuration.
+        Its own `keys` and the whole configuration are of any type: the schema checks those.
         """
         yield from ()
 
@@ -73,11 +60,7 @@ class AnalysisConfig(Section):
 
     @abstractmethod
     def forward_images(self, sizes: Mapping[str, int]) -> float:
-        """Return how many images a network answers.
-
-        Args:
-            sizes: images of `train`, `val` and `test`.
-        """
+        """Return how many images a network answers, from those in `train`, `val` and `test`."""
 
 
 @cache
@@ -89,7 +72,7 @@ def analysis_names() -> tuple[str, ...]:
 
 @cache
 def section_of_analysis(name: str) -> type[AnalysisConfig]:
-    """Return the section of an analysis by its name."""
+    """Return the class of an analysis's section, by the analysis's name."""
     return defined_in(name, AnalysisConfig)  # type: ignore[type-abstract]
 
 
@@ -108,8 +91,7 @@ def defined_in(name: str, base: type[T]) -> type[T]:
 def with_analyses(field: Callable[[str], Any]) -> Callable[[type[M]], type[M]]:
     """Return a decorator that gives a section a field for each analysis, under its name.
 
-    Args:
-        field: from a name to what `pydantic.create_model` takes: type and default.
+    `field` maps the name to what `pydantic.create_model` takes: type and default.
     """
 
     def extended(section: type[M]) -> type[M]:
@@ -127,11 +109,3 @@ def with_analyses(field: Callable[[str], Any]) -> Callable[[type[M]], type[M]]:
 def analysis_files() -> tuple[str, ...]:
     """Return the names of all files that analyses write into run directories."""
     return tuple(file for name in analysis_names() for file in section_of_analysis(name).files)
-
-
-def shipped_analyses() -> DictConfig:
-    """Return the shipped values of all analyses, each under its name."""
-    folder = config_dir() / "analysis"
-    return OmegaConf.create(
-        {name: OmegaConf.load(folder / f"{name}.yaml") for name in analysis_names()}
-    )

@@ -1,46 +1,40 @@
-"""From overrides as users write them to a configuration that Hydra composes."""
+"""From overrides to a configuration that Hydra composes, or to all that is wrong with them."""
 
 import os
 import re
 from collections.abc import Iterator, Sequence
 from functools import cache
+from itertools import accumulate, islice
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import (
-    ChoiceSweep,
-    Sweep,
-)
+from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, Override, Sweep
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mixkd.config.analyses import analysis_names, section_of_analysis, shipped_analyses
+from mixkd.config.analyses import analysis_names, section_of_analysis
 from mixkd.config.fields import PATH, fields_of, kinds, marks
-from mixkd.config.overrides import parted, quoted
-from mixkd.config.shipped import config_dir
+from mixkd.config.overrides import quoted, split_values
+from mixkd.config.shipped import config_dir, group_names, shipped_values
 from mixkd.config.tasks import SCHEMAS, EvaluateLogitsConfig
+from mixkd.errors import Problem, nearest, shortened
 
 # What Hydra raises for overrides that it does not take.
 REFUSALS = (HydraException, OmegaConfBaseException, ValueError)
 
 # The network groups of each command, as keys of its configuration.
-NETWORK_KEYS = {
-    "finetune": ["network"],
-    "distill": ["teacher", "student"],
-    "evaluate": ["network", "teacher"],
-    "export": ["network"],
+NETWORK_KEYS: dict[str, list[str]] = {
+    command: [key for key in ("network", "teacher", "student") if key in schema.model_fields]
+    for command, schema in SCHEMAS.items()
 }
 
-# The commands that have presets, in conf/protocol/.
-PRESETS = ("finetune", "distill")
-
-
 # For `analyses` in conf/evaluate.yaml, so that no file lists them.
-ConfigStore.instance().store(name="analyses", node=shipped_analyses())
+ANALYSES = {name: shipped_values("analysis", name, resolve=False) for name in analysis_names()}
+ConfigStore.instance().store(name="analyses", node=OmegaConf.create(ANALYSES))
 
 
 @cache
@@ -49,15 +43,14 @@ def text_keys(command: str) -> dict[str, frozenset[Any]]:
 
     A key that takes one of several names, or a list, is not among them: Hydra reads it.
     """
-    schemas = [SCHEMAS[command]]
+    fields = dict(fields_of(SCHEMAS[command]))
     if command == "evaluate":
-        schemas.append(EvaluateLogitsConfig)
-    text = {}
-    for key, field in (item for schema in schemas for item in fields_of(schema)):
-        types = kinds(field)
-        if str in types and not {list, dict} & types:
-            text[key] = frozenset(types | marks(field) & {PATH})
-    return text
+        fields |= dict(fields_of(EvaluateLogitsConfig))
+    return {
+        key: frozenset(kinds(field) | marks(field) & {PATH})
+        for key, field in fields.items()
+        if str in kinds(field) and not {list, dict} & kinds(field)
+    }
 
 
 def expand(command: str, overrides: Sequence[str], sweep: bool = False) -> list[str]:
@@ -69,7 +62,7 @@ def expand(command: str, overrides: Sequence[str], sweep: bool = False) -> list[
     are taken as they are written, without quotes beyond the shell's; in a `sweep` commas part them.
     """
     groups = {key: key if key == "network" else f"network@{key}" for key in NETWORK_KEYS[command]}
-    if command in PRESETS:
+    if "protocol" in SCHEMAS[command].model_fields:
         groups["protocol"] = f"protocol/{command}@_global_"
     expanded = []
     for override in overrides:
@@ -79,11 +72,11 @@ def expand(command: str, overrides: Sequence[str], sweep: bool = False) -> list[
         if key in NETWORK_KEYS[command] and value.startswith("hf_hub:"):
             key = f"{key}.export"
         if equals and (types := text_keys(command).get(key.lstrip("+"))) is not None:
-            value = _text(key, value, types, sweep)
+            value = _as_text(key, value, types, sweep)
         if any(key == f"{n}.args" or key.startswith(f"{n}.args.") for n in NETWORK_KEYS[command]):
             key = f"++{key}"  # a callable's arguments are not known beforehand
         if key.startswith("baselines."):
-            key, value = f"++{key}", _text(key, value, frozenset({str, PATH}), sweep)
+            key, value = f"++{key}", _as_text(key, value, frozenset({str, PATH}), sweep)
         expanded.append(f"{groups.get(key, key)}{equals}{value}")
     expanded += [f"{name}.enabled=true" for name in _asked_by_their_keys(expanded)]
     for key in NETWORK_KEYS[command]:
@@ -96,17 +89,18 @@ def expand(command: str, overrides: Sequence[str], sweep: bool = False) -> list[
 
 def _asked_by_their_keys(overrides: Sequence[str]) -> Iterator[str]:
     """Yield the analyses that are asked for by any key of theirs, or by baselines."""
-    given = {name for name in analysis_names() if any(o.startswith(f"{name}.") for o in overrides)}
-    if any(o.startswith("++baselines.") for o in overrides):
-        sections = {name: section_of_analysis(name) for name in analysis_names()}
-        if not any(sections[name].asks_others for name in given):
-            given |= {name for name, section in sections.items() if section.is_for_baselines}
-    for name in analysis_names():
-        if name in given and not any(o.startswith(f"{name}.enabled=") for o in overrides):
+    sections = {name: section_of_analysis(name) for name in analysis_names()}
+    asked = {name for name in sections if any(o.startswith(f"{name}.") for o in overrides)}
+    if any(o.startswith("++baselines.") for o in overrides) and not any(
+        sections[name].asks_others for name in asked
+    ):
+        asked |= {name for name, section in sections.items() if section.is_for_baselines}
+    for name in sections:
+        if name in asked and not any(o.startswith(f"{name}.enabled=") for o in overrides):
             yield name
 
 
-def _text(key: str, value: str, types: frozenset[Any], sweep: bool) -> str:
+def _as_text(key: str, value: str, types: frozenset[Any], sweep: bool) -> str:
     """Return a text as Hydra reads it: in quotes, so that it is no number, list or function.
 
     What is in Hydra's quotes already stays so; null and, where a key takes one, true and false stay
@@ -119,8 +113,8 @@ def _text(key: str, value: str, types: frozenset[Any], sweep: bool) -> str:
     several = isinstance(parsed, Sweep)
     if sweep and several and not (isinstance(parsed, ChoiceSweep) and parsed.simple_form):
         return value
-    if sweep and len(parts := parted(value)) > 1:
-        return ",".join(_text(key, part, types, sweep=False) for part in parts if part)
+    if sweep and len(parts := split_values(value)) > 1:
+        return ",".join(_as_text(key, part, types, sweep=False) for part in parts if part)
     no_text = {"null", *(("true", "false") if bool in types else ())}
     is_quoted = value[:1] in ("'", '"') and parsed is not None and not several
     if is_quoted or value.lower() in no_text:
@@ -131,11 +125,7 @@ def _text(key: str, value: str, types: frozenset[Any], sweep: bool) -> str:
 
 
 def composed(command: str, overrides: Sequence[str]) -> DictConfig:
-    """Return what Hydra makes of overrides in its own terms.
-
-    Raises:
-        REFUSALS: for what it does not take.
-    """
+    """Return what Hydra makes of overrides in its own terms; it raises REFUSALS."""
     # Within a job Hydra is at work already, and can be so only once.
     outer = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
@@ -146,3 +136,138 @@ def composed(command: str, overrides: Sequence[str]) -> DictConfig:
         raise ValueError(str(error)) from error
     finally:
         GlobalHydra.instance().hydra = outer
+
+
+MOST_VALUES = 1000  # of one override that are looked at
+
+
+def diagnose(
+    command: str, overrides: Sequence[str], error: Exception
+) -> tuple[list[Problem], DictConfig | None]:
+    """Return all that is wrong with a user's overrides, and what the others compose, if known.
+
+    Hydra stops at the first fault, which is `error`; this looks at every override by itself.
+    """
+    problems: dict[str, Problem] = {}
+    groups: list[Override] = []
+    added: list[Override] = []  # by `expand`, not by the user
+    keys: list[Override] = []
+    for terms in (expand(command, [override]) for override in overrides):
+        try:
+            parsed_terms = OverridesParser.create().parse_overrides(terms)
+            wrong = "" if parsed_terms[0].key_or_group else "not KEY=VALUE: it has no key"
+        except HydraException as refusal:
+            wrong = f"not KEY=VALUE. {str(refusal).splitlines()[0]}"
+        if wrong:
+            problems[terms[0]] = Problem(shortened(terms[0]), wrong)
+            continue
+        added += parsed_terms[1:]
+        for parsed in parsed_terms:
+            name = parsed.key_or_group
+            is_group = "." not in name and (config_dir() / name).is_dir()
+            (groups if is_group else keys).append(parsed)
+    options = []
+    for parsed in groups:
+        if parsed not in added and (problem := _wrong_option(parsed)):
+            problems[problem.key] = problem
+        else:
+            element = parsed.get_key_element()
+            options.append((element, f"{element}={_values(parsed)[0]}"))
+    cfg, taken, refused_options = _composed_of(command, [], options)
+    valid = [str(name) for name in cfg]
+    for element, text in refused_options.items():
+        key = element.lstrip("+~").partition("@")[0]
+        foreign = f"`mixkd {command}` has no such key; takes {', '.join(valid)}"
+        problems[key] = Problem(key, text if key in valid else foreign)
+    single = []
+    for parsed in keys:
+        if problem := _wrong_key(cfg, parsed):
+            problems[problem.key] = problem
+        elif not parsed.is_sweep_override() and parsed.input_line:
+            single.append((parsed.key_or_group, parsed.input_line))
+    if single:
+        cfg, _, refused_keys = _composed_of(command, taken, single)
+        problems |= {key: Problem(key, text) for key, text in refused_keys.items()}
+    if any(text in str(error) for text in ("Ambiguous value", "requires --multirun")):
+        text = "takes one value; `-m` runs a job for each of several"
+        for parsed in (*groups, *keys):
+            if parsed.is_sweep_override():
+                key, values = parsed.get_key_element(), ", ".join(_values(parsed))
+                problems[key] = Problem(key, f"got {shortened(values)}; {text}")
+    if not problems:
+        return [Problem("overrides", _refusal(error))], None
+    return list(problems.values()), cfg
+
+
+def _composed_of(
+    command: str, before: list[str], overrides: Sequence[tuple[str, str]]
+) -> tuple[DictConfig, list[str], dict[str, str]]:
+    """Compose what Hydra takes of some overrides; return it, those, and what is wrong with others.
+
+    Hydra takes those of `before`; of `overrides`, given as (key, override), one that does not go
+    with those before it is left out.
+    """
+    together = [*before, *(override for _, override in overrides)]
+    try:
+        return composed(command, together), together, {}
+    except REFUSALS:
+        cfg, taken = composed(command, before), list(before)
+    refused = {}
+    for key, override in overrides:
+        try:
+            cfg = composed(command, [*taken, override])
+            taken.append(override)
+        except REFUSALS as error:
+            refused[key] = _refusal(error)
+    return cfg, taken, refused
+
+
+def _refusal(error: Exception) -> str:
+    """Return what Hydra says, in one line, without the places where it looks for files."""
+    text = f"{error} {error.__cause__}" if error.__cause__ else str(error)
+    return shortened(" ".join(text.partition("Config search path:")[0].split()), 300)
+
+
+def _values(parsed: Override) -> list[str]:
+    if isinstance(parsed.value(), (Glob, IntervalSweep)):  # which nothing here can enumerate
+        return [str(parsed.input_line).partition("=")[2]]
+    if parsed.is_sweep_override():
+        return [str(value) for value in islice(parsed.sweep_iterator(), MOST_VALUES)]
+    value = parsed.value()
+    return [str(part) for part in value] if isinstance(value, list) and value else [str(value)]
+
+
+def _wrong_option(parsed: Override) -> Problem | None:
+    group = parsed.key_or_group
+    key = group.partition("/")[0] if "/" in group else parsed.package or group
+    names = list(group_names(group))
+    for value in _values(parsed):
+        if names and value not in names:
+            text = f"got {value!r}; takes {', '.join(names)}{nearest(value, names)}"
+            if group == "network":
+                text += f"; any timm model is {key}=timm {key}.name=NAME"
+            return Problem(key, text)
+    return None
+
+
+def _wrong_key(cfg: DictConfig, parsed: Override) -> Problem | None:
+    key = parsed.key_or_group
+    if key.startswith("hydra") or parsed.is_add() or parsed.is_force_add():
+        return None
+    section, _, last = key.rpartition(".")
+    owner = OmegaConf.select(cfg, section) if section else cfg
+    if not isinstance(owner, DictConfig):
+        for parent in accumulate(section.split("."), "{}.{}".format):
+            if parent and OmegaConf.select(cfg, parent, default="") is None:
+                return Problem(key, f"{parent} is null here; give it as a whole, or take another")
+        if owner is not None:
+            return Problem(key, f"{section} holds no keys; give it as a whole, {section}=VALUE")
+        owner, last = cfg, key.partition(".")[0]
+    valid = [str(name) for name in owner]
+    if last not in valid:
+        return Problem(key, f"no such key{nearest(last, valid)}; takes {', '.join(valid)}")
+    inner, value = OmegaConf.select(cfg, key), parsed.value()
+    if isinstance(inner, DictConfig) and isinstance(value, list):
+        text = f"got {shortened(str(value))}; takes a section with {', '.join(map(str, inner))}"
+        return Problem(key, text)
+    return None

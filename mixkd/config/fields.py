@@ -42,10 +42,12 @@ REPEAT = Mark("what the repeats of one setting, its seeds, may differ in")
 
 
 @dataclass(frozen=True)
-class Exists:
-    """Marks a path that has to be there: of a file, or of a folder that holds a file."""
+class Exists(Mark):
+    """Marks the path of a file that has to be there, or of a folder that holds the file `within`.
 
-    lacking: str
+    Its meaning is what to say where that is missing.
+    """
+
     within: str = ""
 
 
@@ -88,6 +90,13 @@ HubName = Annotated[str, takes("hf_hub:USER/NAME", pattern=r"^hf_hub:[\w.-]+/[\w
 RunDir = Annotated[str, PATH, RUN, takes("the directory of a finished run")]
 Name = Annotated[str, takes("letters, digits, _, - and .", pattern=r"^\w[\w.-]*$")]
 Channels = Annotated[list[float], takes("three numbers", min_length=3, max_length=3)]
+SplitNames = Annotated[
+    list[Literal["train", "val", "test"]],
+    AfterValidator(each_once),
+    takes("a list of train, val, test", min_length=1),
+]
+MOST_SIDE = 4096
+PIXELS = takes(f"a whole number of pixels from 8 to {MOST_SIDE}, or null", ge=8, le=MOST_SIDE)
 
 
 class Section(BaseModel):
@@ -99,28 +108,25 @@ class Section(BaseModel):
     def mistakes(cls, raw: Mapping[str, Any]) -> Iterator[Problem]:
         """Yield what no single key can know, by keys of the section; "" is the section itself.
 
-        Args:
-            raw: the section, values of any type: the fields check those, at the same time.
+        The values are of any type: the fields check those, at the same time.
         """
         yield from ()
 
     @model_validator(mode="wrap")
     @classmethod
     def _with_mistakes(cls, raw: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        if not isinstance(raw, Mapping):
+            return handler(raw)
+        plain = {k: v.model_dump() if isinstance(v, BaseModel) else v for k, v in raw.items()}
+        mistakes = [_as_error(problem, raw) for problem in cls.mistakes(plain)]
+        if not mistakes:
+            return handler(raw)
         errors: list[InitErrorDetails] = []
-        if isinstance(raw, Mapping):
-            plain = {k: v.model_dump() if isinstance(v, BaseModel) else v for k, v in raw.items()}
-            errors = [_as_error(problem, raw) for problem in cls.mistakes(plain)]
         try:
-            section = handler(raw)
+            handler(raw)
         except ValidationError as error:
-            if not errors:
-                raise
-            errors = [*map(_as_before, error.errors(include_url=False)), *errors]
-        else:
-            if not errors:
-                return section
-        raise ValidationError.from_exception_data(cls.__name__, errors)
+            errors = [_as_before(details) for details in error.errors(include_url=False)]
+        raise ValidationError.from_exception_data(cls.__name__, errors + mistakes)
 
 
 # The type of a pydantic error that says a `Problem` of several keys, in mixkd's words already.
@@ -149,15 +155,15 @@ def value_of(raw: Any, key: str) -> Any:
     return raw
 
 
-def marks(field: FieldInfo) -> set[Mark | Exists]:
+def marks(field: FieldInfo) -> set[Mark]:
     """Return the marks of a field, those within a union among them."""
-    every = (*field.metadata, *_flat(field.annotation))
-    return {mark for mark in every if isinstance(mark, (Mark, Exists))}
+    metadata = (*field.metadata, *_flat(field.annotation))
+    return {mark for mark in metadata if isinstance(mark, Mark)}
 
 
 def kinds(field: FieldInfo) -> set[Any]:
     """Return the types that a field takes, such as str and None of `str | None`."""
-    return {kind for kind in _flat(field.annotation) if not isinstance(kind, (Mark, Exists))}
+    return {kind for kind in _flat(field.annotation) if not isinstance(kind, Mark)}
 
 
 def _flat(annotation: Any) -> Iterator[Any]:
@@ -165,7 +171,7 @@ def _flat(annotation: Any) -> Iterator[Any]:
     if get_origin(annotation) is Annotated:
         inner, *metadata = get_args(annotation)
         yield from _flat(inner)
-        yield from (mark for mark in metadata if isinstance(mark, (Mark, Exists)))
+        yield from (mark for mark in metadata if isinstance(mark, Mark))
     elif get_origin(annotation) in (Union, UnionType):
         for inner in get_args(annotation):
             yield from _flat(inner)
@@ -174,14 +180,13 @@ def _flat(annotation: Any) -> Iterator[Any]:
 
 
 @cache
-def marks_of(section: type[BaseModel]) -> dict[str, set[Mark | Exists]]:
-    """Return the marks of each key of a section."""
+def _marks_by_key(section: type[BaseModel]) -> dict[str, set[Mark]]:
     return {key: marks(field) for key, field in section.model_fields.items()}
 
 
-def keys(section: type[BaseModel], *wanted: Mark) -> list[str]:
+def keys(section: type[BaseModel], *bearing: Mark) -> list[str]:
     """Return the keys of a section that bear any of some marks, in the order of its fields."""
-    return [key for key, borne in marks_of(section).items() if borne & {*wanted}]
+    return [key for key, borne in _marks_by_key(section).items() if borne & {*bearing}]
 
 
 def pruned(
@@ -193,13 +198,8 @@ def pruned(
     """Return a configuration without the keys that bear some marks, in its sections too.
 
     A key that came later is left out at its value of `AsBefore`. Keys that the schema does not
-    know, as a saved configuration may have them, stay as they are.
-
-    Args:
-        schema: of the configuration.
-        raw: the configuration, as `model_dump` gives it, or as a file holds it.
-        without: the marks.
-        content: what stands for the path of a key that counts by its content.
+    know, as a saved configuration may have them, stay as they are. `content` gives what stands for
+    the path of a key that counts by its content.
     """
 
     def inner(annotation: Any, value: Any) -> Any:
@@ -214,7 +214,7 @@ def pruned(
 
     kept = {}
     for key, value in raw.items():
-        field, borne = schema.model_fields.get(key), marks_of(schema).get(key, set())
+        field, borne = schema.model_fields.get(key), _marks_by_key(schema).get(key, set())
         if field is None:
             kept[key] = value
         elif not borne & {*without} and AsBefore(value) not in field.metadata:
@@ -264,14 +264,3 @@ def section_of(annotation: Any, raw: Any = None) -> type[BaseModel] | None:
         if raw.get(key) in get_args(section.model_fields[key].annotation)
     )
     return next(tagged, next(iter(sections), None))
-
-
-MOST_SIDE = 4096
-PIXELS = takes(f"a whole number of pixels from 8 to {MOST_SIDE}, or null", ge=8, le=MOST_SIDE)
-
-
-SplitNames = Annotated[
-    list[Literal["train", "val", "test"]],
-    AfterValidator(each_once),
-    takes("a list of train, val, test", min_length=1),
-]

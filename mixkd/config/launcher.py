@@ -1,6 +1,6 @@
-"""The sections `launcher`, `sweep` and `run`: where jobs run and are kept."""
+"""The sections `launcher`, `sweep`, `run` and `logger`: where jobs run, are kept and shown."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -52,3 +52,31 @@ class SweepConfig(Section):
         AfterValidator(each_once),
         takes("a list of accuracy, ece, nll, brier", min_length=1),
     ]
+
+
+# What W&B takes as the name of a project or an entity, here before anything is trained.
+WANDB_NAME = r"^[^/\\#?%:]+$"
+WANDB_NAMED = r"a name of up to 128 letters, without / \ # ? % and :"
+
+
+WandbName = Annotated[str, Field(pattern=WANDB_NAME, max_length=128)]
+WandbGroup = Annotated[str, Field(min_length=1, max_length=128)]
+WandbTag = Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class WandbConfig(Section):
+    """Weights & Biases: names as it takes them."""
+
+    project: Annotated[WandbName, takes(WANDB_NAMED)]
+    entity: Annotated[WandbName | None, takes(f"{WANDB_NAMED}, or null")]
+    group: Annotated[WandbGroup | None, takes("a name of up to 128 letters, or null")]
+    tags: Annotated[list[WandbTag], takes("a list of words of up to 64 letters")]
+    mode: Literal["auto", "online", "offline"]
+
+
+class LoggerConfig(Section):
+    """Lightning loggers beside history.csv; null: without it."""
+
+    csv: Annotated[dict[str, Any] | None, takes("{}, or null", max_length=0)]
+    tensorboard: Annotated[dict[str, Any] | None, takes("{}, or null", max_length=0)]
+    wandb: WandbConfig | None

@@ -28,32 +28,26 @@ def schema_problems(schema: type[BaseModel], raw: Any, error: ValidationError) -
     problems: dict[str, Problem] = {}
     sections: set[str] = set()  # of what is wrong with several keys together
     for details in error.errors(include_url=False):
-        problem = schema_problem(schema, raw, details)
-        if details["type"] == MISTAKE:
-            if problem.key not in sections:
-                sections.add(problem.key)
-                outside = {k: p for k, p in problems.items() if not _within(k, problem.key)}
-                problems = outside | {problem.key: problem}
+        problem = _problem(schema, raw, details)
+        key = problem.key
+        if details["type"] == MISTAKE and key not in sections:
+            sections.add(key)
+            within = (f"{key}.", f"{key}[")
+            outside = {k: p for k, p in problems.items() if k != key and not k.startswith(within)}
+            problems = outside | {key: problem}
         # Of a union pydantic names the whole, and then a part of it.
-        elif problem.key.partition("[")[0] not in problems:
-            problems.setdefault(problem.key, problem)
+        elif key.partition("[")[0] not in problems:
+            problems.setdefault(key, problem)
     return list(problems.values())
 
 
-def _within(key: str, section: str) -> bool:
-    return key == section or key.startswith((f"{section}.", f"{section}["))
-
-
-def schema_problem(schema: type[BaseModel], raw: Any, details: ErrorDetails) -> Problem:
-    """Say one pydantic error in mixkd's words."""
+def _problem(schema: type[BaseModel], raw: Any, details: ErrorDetails) -> Problem:
     kind, got = details["type"], f"got {shown(details['input'])}"
     if kind == "extra_forbidden":
         key, owner, _ = _locate(schema, raw, details["loc"][:-1])
         name, valid = str(details["loc"][-1]), list(owner.model_fields)
-        return Problem(
-            f"{key}.{name}".lstrip("."),
-            f"no such key{nearest(name, valid)}; takes {', '.join(valid)}",
-        )
+        text = f"no such key{nearest(name, valid)}; takes {', '.join(valid)}"
+        return Problem(f"{key}.{name}".lstrip("."), text)
     key, _, field = _locate(schema, raw, details["loc"])
     if kind == MISTAKE:
         return Problem(key, details["ctx"]["text"])
@@ -69,9 +63,8 @@ def schema_problem(schema: type[BaseModel], raw: Any, details: ErrorDetails) -> 
         valid = [str(tag) for annotation in kinds for tag in get_args(annotation)]
         return Problem(key, f"{got}; takes a section with {name}: {', '.join(valid)}")
     if kind == "string_type" and isinstance(details["input"], (int, float)):
-        key, got, hint = _in_quotes(key, got, raw, details)
         takes = field.description if field is not None and field.description else "text"
-        return Problem(key, f"{got}; takes {takes}; {hint}")
+        return _in_quotes(key, takes, raw, details)
     if kind == "model_type":
         section = schema if field is None else section_of(field.annotation)
         return Problem(key, f"{got}; {takes_section(section)}")
@@ -88,16 +81,16 @@ def schema_problem(schema: type[BaseModel], raw: Any, details: ErrorDetails) -> 
         valid = re.findall("'([^']*)'", str(details.get("ctx", {}).get("expected", "")))
         close = nearest(str(details["input"]), valid)  # of a list's or a union's choices
         return Problem(key, f"{got}; takes {field.description}{close}")
-    return Problem(key, f"{got}; {_pydantics(details['msg'])}")
+    start = "^(Input|List|String|Dictionary|Value) should (be |have )?"
+    takes = re.sub(start, "takes ", details["msg"]).replace("a valid ", "a ")
+    return Problem(key, f"{got}; {takes}")
 
 
-def _in_quotes(key: str, got: str, raw: Any, details: ErrorDetails) -> tuple[str, str, str]:
-    """Return key, what was got, and how a name is written that reads as a number or a flag.
-
-    Of a list there is one message, of the list.
-    """
+def _in_quotes(key: str, takes: str, raw: Any, details: ErrorDetails) -> Problem:
+    """Say how a name is written that reads as a number or a flag; of a list once, of the list."""
+    takes = f"takes {takes}; in quotes where it reads as a number"
     if not isinstance(details["loc"][-1], int):
-        return key, got, "in quotes where it reads as a number"
+        return Problem(key, f"got {shown(details['input'])}; {takes}")
     key = key.rpartition("[")[0]
     names = raw
     for part in details["loc"][:-1]:
@@ -106,13 +99,7 @@ def _in_quotes(key: str, got: str, raw: Any, details: ErrorDetails) -> tuple[str
     names = names if isinstance(names, list) else [details["input"]]
     quotes = json.dumps([n if isinstance(n, str) else shown(n) for n in names], ensure_ascii=False)
     example = f"'{key}={shortened(quotes.replace(', ', ','), 200)}'"
-    return key, f"got {shortened(str(names))}", f"in quotes where it reads as a number: {example}"
-
-
-def _pydantics(text: str) -> str:
-    """Return what pydantic says of a field that has no description, as `takes ...`."""
-    text = re.sub("^(Input|List|String|Dictionary|Value) should (be |have )?", "takes ", text)
-    return text.replace("a valid ", "a ")
+    return Problem(key, f"got {shortened(str(names))}; {takes}: {example}")
 
 
 def _locate(

@@ -28,7 +28,7 @@ from mixkd.errors import Problem
 
 
 class HeadConfig(Section):
-    """The paper's bottleneck head; see networks.BottleneckHead."""
+    """The paper's bottleneck head."""
 
     units: Count
     dropout: Share
@@ -41,10 +41,7 @@ class NetworkConfig(Section):
     factory: Annotated[str | None, ARCHITECTURE, takes("a dotted path, package.module.function")]
     args: Annotated[dict[str, Any] | None, ARCHITECTURE, takes("keyword arguments, {key: value}")]
     pretrained: Annotated[
-        bool | File | None,
-        CONTENT,
-        START,
-        takes("true, false, a file of weights, or null"),
+        bool | File | None, CONTENT, START, takes("true, false, a file of weights, or null")
     ]
     head: Annotated[HeadConfig | None, ARCHITECTURE]
     weights: Annotated[
@@ -78,15 +75,11 @@ class NetworkConfig(Section):
         return (self.factory or "network").rpartition(".")[2]
 
 
-# By what a network may be given.
-GIVEN_BY = ("name", "factory", "run", "export", "weights")
-
-
 def is_given(network: Any) -> bool:
     """Return whether a section, or its values of any type, chooses a network."""
-    if isinstance(network, NetworkConfig):
-        return True
-    return any(value_of(network, key) is not None for key in GIVEN_BY)
+    keys = ("name", "factory", "run", "export", "weights")
+    is_section = isinstance(network, NetworkConfig)
+    return is_section or any(value_of(network, key) is not None for key in keys)
 
 
 def none_if_not_given(network: Any) -> Any:

@@ -9,16 +9,12 @@ from mixkd.errors import UserError, nearest
 
 
 def by_key(overrides: Sequence[str], keys: Iterable[str]) -> dict[str, str]:
-    """Return the values of overrides by their keys.
-
-    Raises:
-        UserError: for a key that is none of `keys`.
-    """
-    keys = list(keys)
+    """Return the values of overrides by their keys; a UserError names one that is not of `keys`."""
+    valid = list(keys)
     values = {key: value for key, _, value in (text.partition("=") for text in overrides)}
     for key in values:
-        if key not in keys:
-            raise UserError.of(key, f"no such key{nearest(key, keys)}; takes {', '.join(keys)}")
+        if key not in valid:
+            raise UserError.of(key, f"no such key{nearest(key, valid)}; takes {', '.join(valid)}")
     return values
 
 
@@ -29,8 +25,8 @@ def quoted(text: str) -> str:
     return f"'{text}'"
 
 
-def parted(text: str) -> list[str]:
-    """Return the values of a sweep's word: parted by commas outside of quotes and brackets."""
+def split_values(text: str) -> list[str]:
+    """Return the values of a sweep, which commas part outside of quotes and brackets."""
     parts, depth, quote = [""], 0, ""
     for letter in text:
         if letter == "," and not depth and not quote:
@@ -50,12 +46,12 @@ def parted(text: str) -> list[str]:
 PLAIN = re.compile(r"(?!(?i:null|true|false|nan|inf)$)[A-Za-z_/][A-Za-z0-9/_.-]*", re.ASCII)
 
 
-def word(value: Any) -> str:
+def written(value: Any) -> str:
     """Return any value as an override takes it, in quotes only where it has to be."""
     if isinstance(value, dict):
-        return "{" + ",".join(f"{key}:{word(inner)}" for key, inner in value.items()) + "}"
+        return "{" + ",".join(f"{key}:{written(inner)}" for key, inner in value.items()) + "}"
     if isinstance(value, list):
-        return "[" + ",".join(map(word, value)) + "]"
+        return "[" + ",".join(map(written, value)) + "]"
     if not isinstance(value, str):
         return json.dumps(value)
     if PLAIN.fullmatch(value):

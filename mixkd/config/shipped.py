@@ -21,16 +21,20 @@ OmegaConf.register_new_resolver(
 
 
 def config_dir() -> Path:
-    """Return the folder of the shipped Hydra groups, in a checkout or in an installed wheel."""
-    here = Path(__file__).resolve().parents[1]
-    return next(path for path in (here / "_conf", here.parent / "conf") if path.is_dir())
+    """Return the folder of the shipped Hydra groups."""
+    return _shipped("conf")
 
 
 def experiments_dir() -> Path:
-    """Return the folder of the shipped experiments, in a checkout or in an installed wheel."""
-    here = Path(__file__).resolve().parents[1]
-    places = (here / "_experiments", here.parent / "experiments")
-    return next(path for path in places if path.is_dir())
+    """Return the folder of the shipped experiments."""
+    return _shipped("experiments")
+
+
+def _shipped(name: str) -> Path:
+    """Return where a folder lies: in an installed wheel or beside `mixkd` in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    wheel = package / f"_{name}"
+    return wheel if wheel.is_dir() else package.parent / name
 
 
 def experiment(name: str) -> ModuleType:
@@ -53,13 +57,13 @@ def experiment(name: str) -> ModuleType:
 
 def artefacts() -> dict[str, str]:
     """Return {name: title} of every file of experiments/ that is an artefact. Runs none of them."""
-    found = {}
+    titles = {}
     for path in sorted(experiments_dir().glob("*.py")):
         tree = ast.parse(path.read_text())
         functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
         if {"runs", "render"} <= functions:
-            found[path.stem] = (ast.get_docstring(tree) or path.stem).splitlines()[0].rstrip(".")
-    return dict(sorted(found.items(), key=lambda item: _by_kind(item[0])))
+            titles[path.stem] = (ast.get_docstring(tree) or path.stem).splitlines()[0].rstrip(".")
+    return dict(sorted(titles.items(), key=lambda item: _by_kind(item[0])))
 
 
 def _by_kind(name: str) -> tuple[bool, str, int]:
@@ -78,17 +82,13 @@ def group_names(group: str) -> dict[str, str]:
 def shipped_values(group: str, name: str, resolve: bool = True) -> dict[str, Any]:
     """Return the values of a shipped file, over those of the files of its group that it builds on.
 
-    Choices from other groups are left out; nothing where there is no such file. Interpolations
-    stay as they are written unless they are resolved.
+    Choices from other groups are left out. Where there is no such file, there are no values.
     """
-    values = OmegaConf.to_container(_merged(group, name), resolve=resolve)
-    return dict(cast(dict[str, Any], values))
+    return cast(dict[str, Any], OmegaConf.to_container(_merged(group, name), resolve=resolve))
 
 
 def _merged(group: str, name: str) -> DictConfig:
     path = config_dir() / group / f"{name}.yaml"
     values = yaml.safe_load(path.read_text()) if path.is_file() else {}
-    below = [each for each in values.pop("defaults", []) if isinstance(each, str)]
-    merged = OmegaConf.merge(*(_merged(group, each) for each in below), values)
-    assert isinstance(merged, DictConfig)
-    return merged
+    bases = [base for base in values.pop("defaults", []) if isinstance(base, str)]
+    return cast(DictConfig, OmegaConf.merge(*(_merged(group, base) for base in bases), values))

@@ -7,18 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from mixkd.config.analyses import (
-    AnalysisConfig,
-    analysis_names,
-    section_of_analysis,
-    with_analyses,
-)
-from mixkd.config.data import (
-    CORRUPTED,
-    CorruptedDataConfig,
-    DataConfig,
-    NamedDataConfig,
-)
+from mixkd.config.analyses import AnalysisConfig, analysis_names, section_of_analysis, with_analyses
+from mixkd.config.data import CORRUPTED, CorruptedDataConfig, DataConfig, NamedDataConfig
 from mixkd.config.fields import (
     CONTENT,
     PATH,
@@ -33,9 +23,7 @@ from mixkd.config.fields import (
     takes,
     value_of,
 )
-from mixkd.config.launcher import LauncherConfig, RunConfig, SweepConfig
-from mixkd.config.logging import CallbacksConfig, LoggerConfig
-from mixkd.config.method import LabelMethodConfig, StreamConfig, TeacherMethodConfig
+from mixkd.config.launcher import LauncherConfig, LoggerConfig, RunConfig, SweepConfig
 from mixkd.config.network import (
     NetworkConfig,
     TeacherConfig,
@@ -43,18 +31,19 @@ from mixkd.config.network import (
     network_mistakes,
     none_if_not_given,
 )
-from mixkd.config.optimizer import (
-    AdamConfig,
-    ConstantConfig,
-    CosineConfig,
-    PiecewiseConfig,
-    PlateauConfig,
-    SGDConfig,
+from mixkd.config.training import (
+    CallbacksConfig,
+    CheckpointConfig,
+    LabelMethodConfig,
+    MachineConfig,
+    OptimizerConfig,
+    ScheduleConfig,
+    Stage1Config,
+    StreamConfig,
+    TeacherMethodConfig,
+    TrainerConfig,
 )
-from mixkd.config.trainer import CheckpointConfig, MachineConfig, Stage1Config, TrainerConfig
 from mixkd.errors import Problem
-
-Protocol = Literal["none", "corrected", "parity"]
 
 
 class TaskConfig(Section):
@@ -73,11 +62,9 @@ class TrainingConfig(TaskConfig):
     """What finetune and distill share."""
 
     task: str
-    protocol: Protocol
-    optimizer: Annotated[SGDConfig | AdamConfig, Field(discriminator="name")]
-    schedule: Annotated[
-        ConstantConfig | CosineConfig | PlateauConfig | PiecewiseConfig, Field(discriminator="name")
-    ]
+    protocol: Literal["none", "corrected", "parity"]
+    optimizer: OptimizerConfig
+    schedule: ScheduleConfig
     trainer: TrainerConfig
     callbacks: Annotated[CallbacksConfig, PLACE]
     checkpoint: Annotated[CheckpointConfig, PLACE]
@@ -169,9 +156,9 @@ class DistillConfig(TrainingConfig):
 
 def _baseline_names(baselines: dict[str, NetworkConfig]) -> dict[str, NetworkConfig]:
     for name in baselines:
-        # Of which columns and metrics would bear other ones' names.
-        taken = re.match(r"network$|student$|teacher$|scaled|(\w+_)?se$", name)
-        if taken or not re.fullmatch(r"[a-z]\w*", name):
+        # Columns and metrics of such a baseline would bear other ones' names.
+        is_taken = re.match(r"network$|student$|teacher$|scaled|(\w+_)?se$", name)
+        if is_taken or not re.fullmatch(r"[a-z]\w*", name):
             raise ValueError(
                 f"{name} is no name for a baseline; takes small letters, digits and _, and not "
                 "network, student, teacher, scaled or se"
@@ -222,11 +209,12 @@ class EvaluateConfig(TaskConfig):
         if not is_given(teacher := raw.get("teacher")):
             return
         yield from network_mistakes("teacher", teacher, "evaluate")
-        about = {name: section_of_analysis(name).asks_others for name in analysis_names()}
-        if not any(about[name] for name in asked):
-            what = " or ".join(filter(None, about.values()))
-            words = " or ".join(f"{name}=true" for name in about if about[name])
-            yield Problem("teacher", f"is asked {what}; add {words}")
+        questions = {name: section_of_analysis(name).asks_others for name in analysis_names()}
+        questions = {name: question for name, question in questions.items() if question}
+        if not questions.keys() & asked:
+            overrides = " or ".join(f"{name}=true" for name in questions)
+            text = f"is asked {' or '.join(questions.values())}; add {overrides}"
+            yield Problem("teacher", text)
         if value_of(teacher, "precision") is not None:
             yield Problem("teacher.precision", "evaluation takes trainer.precision, of them all")
         if value_of(teacher, "tape") is not None:

@@ -1,15 +1,17 @@
 """From a configuration to a typed one, with every problem said at once. No disk, no network."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from typing import Any, NamedTuple, cast
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 
-from mixkd.config.fields import kinds, section_of
+from mixkd.config.fields import kinds, section_of, value_of
 from mixkd.config.messages import schema_problems, takes_section
 from mixkd.config.network import is_given
+from mixkd.config.shipped import group_names, shipped_values
 from mixkd.config.tasks import (
     SCHEMAS,
     Config,
@@ -18,7 +20,6 @@ from mixkd.config.tasks import (
     SweepSettings,
     asked_analyses,
 )
-from mixkd.config.void import void_problems
 from mixkd.errors import Problem, UserError, shown
 
 # What takes a network, beside logits that come from elsewhere and have none.
@@ -32,10 +33,7 @@ UNUSED_BESIDE_LOGITS: dict[str, Any] = {
 
 
 def validate(raw: Mapping[str, Any]) -> Config | ExportConfig:
-    """Return the typed form of a configuration.
-
-    Args:
-        raw: a configuration that is resolved; its `task` names the schema.
+    """Return the typed form of a configuration that is resolved; its `task` names the schema.
 
     Raises:
         UserError: with every problem found, each naming its key, what it got and what it takes.
@@ -58,18 +56,14 @@ def validate(raw: Mapping[str, Any]) -> Config | ExportConfig:
             text = "the run says nothing of it; take data=NAME"
         problems = [p for p in problems if p.key not in unknown] + [Problem("data", text)]
     keys = {problem.key for problem in problems}
-    problems += [problem for problem in void_problems(raw) if problem.key not in keys]
+    problems += [problem for problem in _void_problems(raw) if problem.key not in keys]
     if problems:
         raise UserError(*problems)
     return cast(Config | ExportConfig, config)
 
 
 def schema_of(raw: Mapping[str, Any]) -> type[BaseModel]:
-    """Return the schema of a configuration, all of whose sections are there.
-
-    Raises:
-        UserError: naming those that are not.
-    """
+    """Return the schema of a configuration; a UserError names the sections that it lacks."""
     task = raw.get("task")
     if str(task) not in SCHEMAS:
         raise UserError.of("task", f"got {shown(task)}; the command sets it")
@@ -104,11 +98,7 @@ def _beside_logits(raw: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
-    """Return a composed configuration, its references followed, without Hydra's own part.
-
-    Raises:
-        UserError: if it refers to what is not there.
-    """
+    """Return a composed configuration, its references followed, without Hydra's own part."""
     try:
         raw = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
     except OmegaConfBaseException as error:
@@ -120,14 +110,96 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
 
 
 def sweep_settings(cfg: DictConfig) -> SweepSettings:
-    """Return what of a composed configuration is for its launcher.
-
-    Raises:
-        UserError: as `validate` does.
-    """
+    """Return what of a composed configuration is for its launcher; raise as `validate` does."""
     raw = plain(cfg)
     settings = {key: raw[key] for key in SweepSettings.model_fields}
     try:
         return SweepSettings.model_validate(settings)
     except ValidationError as error:
         raise UserError(*schema_problems(SweepSettings, settings, error)) from error
+
+
+class Void(NamedTuple):
+    """A key, when another one makes it void, and what to say to who sets it for nothing.
+
+    What a void key says cannot change a result, and names no experiment. A key is refused at any
+    value but a default of its group; one without a `why` may be set, as a sweep does.
+    """
+
+    key: str
+    holds: Callable[[Mapping[str, Any]], bool]
+    why: str = ""
+
+
+def _has_fixed_lam(raw: Mapping[str, Any]) -> bool:
+    lam = value_of(raw, "method.mix.lam")
+    return isinstance(lam, (int, float)) and not isinstance(lam, bool)
+
+
+VOID = (
+    Void(
+        "optimizer.lr",
+        lambda raw: value_of(raw, "schedule.name") == "piecewise",
+        "schedule=piecewise has rates of its own, schedule.segments; leave it out",
+    ),
+    Void(
+        "schedule.length",
+        lambda raw: value_of(raw, "schedule.stretch") is False,
+        "it is of schedule.stretch=true, which fits so many epochs to the run; leave it out",
+    ),
+    Void(
+        "method.mix.a",
+        lambda raw: value_of(raw, "method.mix.lam") == "uniform" or _has_fixed_lam(raw),
+        "it is of Beta(a, a), which method.mix.lam=beta draws from; leave it out",
+    ),
+    Void(
+        "method.mix.per",
+        _has_fixed_lam,
+        "a fixed method.mix.lam is that of all images; leave it out",
+    ),
+    # Where nothing is multiplied by the square of the temperature.
+    Void("method.t_squared", lambda raw: raw.get("temperature") in ("sigma", 1)),
+    # Null stands for the seed.
+    Void("stream.seed", lambda raw: value_of(raw, "stream.seed") in (None, raw.get("seed"))),
+    Void("stage1", lambda raw: not _has_stage1(raw)),
+    # Of answers that are as they are.
+    Void(
+        "teacher.tape_precision",
+        lambda raw: (
+            value_of(raw, "teacher.tape") is None
+            or value_of(raw, "teacher.tape_precision") == "float32"
+        ),
+    ),
+)
+
+
+def _has_stage1(raw: Mapping[str, Any]) -> bool:
+    """Return whether a head is trained alone: a new one, on a pretrained backbone."""
+    learner = raw.get("student" if raw.get("task") == "distill" else "network")
+    is_new = bool(value_of(learner, "pretrained")) and value_of(learner, "weights") is None
+    return is_new and value_of(raw, "stage1.epochs") != 0
+
+
+def without_void(raw: Mapping[str, Any], named: dict[str, Any]) -> dict[str, Any]:
+    """Delete what a whole configuration makes void from `named`, a part of it; return that."""
+    for void in VOID:
+        section, _, last = void.key.rpartition(".")
+        owner = value_of(named, section) if section else named
+        if isinstance(owner, dict) and last in owner and void.holds(raw):
+            del owner[last]
+    return named
+
+
+@cache
+def _defaults(group: str, kind: str, key: str) -> list[Any]:
+    shipped = (shipped_values(group, name) for name in group_names(group))
+    return [value_of(values, key) for values in shipped if values["name"] == kind]
+
+
+def _void_problems(raw: Mapping[str, Any]) -> Iterator[Problem]:
+    for key, holds, why in VOID:
+        value, (group, _, rest) = value_of(raw, key), key.partition(".")
+        if not why or value is None or not holds(raw):
+            continue
+        if value not in _defaults(group, str(value_of(raw, f"{group}.name")), rest):
+            yield Problem(key, f"got {shown(value)}, which changes nothing: {why}")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mixkd.config.data import DataConfig
-from mixkd.config.method import MixConfig
+from mixkd.config.training import MixConfig
 from mixkd.data.images import AnyImages, Images
 from mixkd.data.splits import Splits
 from mixkd.data.views import Views

@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from mixkd import __version__
 from mixkd.console import printable
 from mixkd.networks.origin import PREFIX
-from mixkd.redact import hide
+from mixkd.redact import redact
 from mixkd.report.table import as_markdown, metrics_table
 from mixkd.runs.provenance import PACKAGES
 
@@ -84,7 +84,7 @@ def card(facts: Facts) -> str:
         making=_making(facts),
         command=" ".join(without_places(str(part)) for part in command),
     )
-    return hide(text) + "\n"
+    return redact(text) + "\n"
 
 
 def front_matter(facts: Facts) -> str:

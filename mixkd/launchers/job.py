@@ -18,7 +18,7 @@ from mixkd.console import say, tell
 from mixkd.data.contents import hand_over, listed_once
 from mixkd.errors import InUse, NotFinite, UserError
 from mixkd.opening import open_run
-from mixkd.redact import hide
+from mixkd.redact import redact
 from mixkd.request import accept, compose
 from mixkd.runs.run import Metrics
 from mixkd.runs.status import read_status, wait_until_free
@@ -168,7 +168,7 @@ def run_job(
         peer = isinstance(error, RuntimeError) and "by peer" in str(error)
         expected = peer or isinstance(error, (OSError, NotFinite))
         trace = "".join(traceback.format_exception(error)) if full or not expected else ""
-        return Outcome("failed", path, text=hide(f"{trace}mixkd {command}: failed: {error}"))
+        return Outcome("failed", path, text=redact(f"{trace}mixkd {command}: failed: {error}"))
 
 
 def missing_teacher(cfg: DictConfig, error: UserError) -> tuple[str, ...]:
@@ -198,4 +198,4 @@ def explain(command: str, error: UserError, full: bool = False) -> str:
     trace = "".join(traceback.format_exception(error)) if full else ""
     count = len(error.problems)
     head = f"mixkd {command}: {count} problem{'s' if count > 1 else ''}"
-    return hide(trace + "\n".join([head, *(f"  {problem}" for problem in error.problems)]))
+    return redact(trace + "\n".join([head, *(f"  {problem}" for problem in error.problems)]))

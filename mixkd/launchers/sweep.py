@@ -25,7 +25,7 @@ from mixkd.data.contents import listed_once
 from mixkd.errors import UserError
 from mixkd.launchers.job import Job, Outcome, explain, interrupted, missing_teacher
 from mixkd.launchers.local import run_jobs
-from mixkd.redact import hide
+from mixkd.redact import redact
 from mixkd.request import accept, compose, refused
 from mixkd.runs.identity import lacks_data
 from mixkd.runs.run import Run
@@ -260,7 +260,7 @@ def _launch(
 def _say(job: Job, outcome: Outcome, more: str = "") -> None:
     text = outcome.text or f"{outcome.state}{more}: {outcome.path}"
     for line in [*text.splitlines(), *([f"  {' '.join(job.overrides)}"] if outcome.status else [])]:
-        tell(hide(f"{job.label}{line}"), sys.stderr)
+        tell(redact(f"{job.label}{line}"), sys.stderr)
 
 
 def table(rows: Sequence[tuple[Job, Outcome | None]]) -> str:
@@ -277,4 +277,4 @@ def table(rows: Sequence[tuple[Job, Outcome | None]]) -> str:
         result = result or (outcome.reason if outcome else "")
         lines.append((job.label.strip(), state, varied, result))
     counts = ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(states))
-    return hide(f"{tabulate(lines, tablefmt='plain', disable_numparse=True)}\n{counts}")
+    return redact(f"{tabulate(lines, tablefmt='plain', disable_numparse=True)}\n{counts}")

@@ -10,7 +10,8 @@ import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from mixkd.config.optimizer import (
+from mixkd.config.tasks import DistillConfig, FinetuneConfig
+from mixkd.config.training import (
     AdamConfig,
     ConstantConfig,
     CosineConfig,
@@ -18,7 +19,6 @@ from mixkd.config.optimizer import (
     PlateauConfig,
     SGDConfig,
 )
-from mixkd.config.tasks import DistillConfig, FinetuneConfig
 
 
 def make_optimizer(

@@ -9,7 +9,7 @@ from typing import Any
 from mixkd.config.data import DataConfig
 from mixkd.config.fields import ARCHITECTURE, DATASET, SPLIT, START, keys
 from mixkd.config.network import NetworkConfig
-from mixkd.config.overrides import word
+from mixkd.config.overrides import written
 from mixkd.config.shipped import group_names, shipped_values
 from mixkd.console import say
 from mixkd.data.contents import SPLITS, split_contents
@@ -97,7 +97,7 @@ def _finetune_overrides(raw: dict[str, Any]) -> list[str]:
     usual |= shipped_values("protocol/finetune", preset).get("data", {})
     for key in usual.keys() - {"cache_dir"}:
         if data.get(key) != usual[key]:
-            overrides.append(f"data.{key}={word(data[key])}")
+            overrides.append(f"data.{key}={written(data[key])}")
     overrides[1:] = sorted(overrides[1:])
     if preset != "none":
         overrides.insert(0, f"protocol={preset}")
@@ -106,12 +106,12 @@ def _finetune_overrides(raw: dict[str, Any]) -> list[str]:
     overrides += [f"network={choice}"] + ([f"network.name={name}"] if choice == "timm" else [])
     usual = shipped_values("network", choice)
     overrides += [
-        f"network.{key}={word(teacher[key])}"
+        f"network.{key}={written(teacher[key])}"
         for key in SAME_NETWORK
         if key not in ("name", "args") and teacher.get(key) != usual.get(key)
     ]
     if isinstance(teacher.get("args"), dict) and teacher["args"] != usual.get("args"):
-        overrides += [f"network.args.{k}={word(v)}" for k, v in teacher["args"].items()]
+        overrides += [f"network.args.{k}={written(v)}" for k, v in teacher["args"].items()]
     if run["root"] != "runs":
-        overrides.append(f"run.root={word(run['root'])}")
+        overrides.append(f"run.root={written(run['root'])}")
     return overrides

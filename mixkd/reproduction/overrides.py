@@ -6,7 +6,7 @@ from pathlib import Path
 from omegaconf import ListConfig
 
 from mixkd.config.analyses import analysis_names
-from mixkd.config.reproduce import KEYS
+from mixkd.config.commands import REPRODUCE_KEYS
 from mixkd.config.tasks import SweepSettings
 from mixkd.config.validation import sweep_settings
 from mixkd.errors import UserError, nearest
@@ -67,8 +67,8 @@ def by_command(overrides: Iterable[str]) -> dict[str, list[str]]:
             if refusal is None:
                 taken[command].append(override)
         if first := all(refusals.values()) and refusals["finetune"]:
-            if close := nearest(key, KEYS):
-                raise UserError.of(key, f"no such key{close}; takes {', '.join(KEYS)}")
+            if close := nearest(key, REPRODUCE_KEYS):
+                raise UserError.of(key, f"no such key{close}; takes {', '.join(REPRODUCE_KEYS)}")
             raise first
     return taken
 

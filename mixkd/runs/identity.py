@@ -17,7 +17,7 @@ from mixkd.config.tasks import (
     EvaluateLogitsConfig,
     FinetuneConfig,
 )
-from mixkd.config.void import without_void
+from mixkd.config.validation import without_void
 from mixkd.data.contents import contents, split_contents, summary, to_unpack
 from mixkd.data.corruption_names import arrays_folder
 from mixkd.data.listing import image_files

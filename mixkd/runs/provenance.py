@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mixkd.config.tasks import Config, EvaluateLogitsConfig, TrainingConfig
-from mixkd.redact import hidden
+from mixkd.redact import redact
 
 PACKAGES = ("mixkd", "torch", "torchvision", "lightning", "timm", "torchmetrics", "hydra-core",
             "numpy")  # fmt: skip
@@ -17,7 +17,7 @@ PACKAGES = ("mixkd", "torch", "torchvision", "lightning", "timm", "torchmetrics"
 def provenance(cfg: Config) -> dict[str, Any]:
     """Return what is known of a run before it starts, ready for JSON."""
     record: dict[str, Any] = {
-        "command": hidden([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": redact([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "git": git_revision(),
         "packages": {name: version(name) for name in PACKAGES},
         "python": platform.python_version(),

@@ -13,7 +13,7 @@ import numpy as np
 from mixkd.config.analyses import AnalysisConfig, analysis_names, section_of_analysis
 from mixkd.config.fields import PLACE, REPEAT, pruned
 from mixkd.config.tasks import TASKS, EvaluateConfig
-from mixkd.config.void import without_void
+from mixkd.config.validation import without_void
 from mixkd.files.arrays import read_arrays
 from mixkd.files.layout import (
     CONFIG,

@@ -29,7 +29,7 @@ from mixkd.errors import InUse, UserError, shortened, shown
 from mixkd.files.layout import CHECKPOINTS, CONFIG, LOCK, METRICS, PROVENANCE, RECORDS, RESULTS
 from mixkd.files.reading import is_number
 from mixkd.files.writing import read_json, write_json, write_text
-from mixkd.redact import hidden
+from mixkd.redact import redact
 from mixkd.runs.identity import experiment_hash, images_of
 from mixkd.runs.provenance import provenance
 from mixkd.runs.status import read_status, worker, write_status
@@ -133,7 +133,7 @@ class Run:
             saved = self.cfg.model_dump()
             if saved["data"].get("root") is not None:  # it means the same from any folder
                 saved["data"]["root"] = os.path.abspath(saved["data"]["root"])
-            write_text(self.path / CONFIG, yaml.safe_dump(hidden(saved), sort_keys=False))
+            write_text(self.path / CONFIG, yaml.safe_dump(redact(saved), sort_keys=False))
             began = read_status(self.path).get("started") if self._goes_on() else None
             self.status("running", started=began or _now())
             try:

@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 from mixkd.console import say
 from mixkd.files.layout import LOCK, STATUS
 from mixkd.files.writing import read_json, write_json
-from mixkd.redact import hidden
+from mixkd.redact import redact
 
 KEPT = ("started", "stage", "epoch", "max_epochs")  # from one state to the next
 
@@ -29,7 +29,7 @@ def write_status(directory: Path, state: str, **more: Any) -> None:
     before = read_status(directory)
     status = {"state": state, "pid": os.getpid(), "host": socket.gethostname()}
     status |= {key: before[key] for key in KEPT if key in before}
-    write_json(directory / STATUS, status | hidden(more))
+    write_json(directory / STATUS, status | redact(more))
 
 
 def worker(directory: Path) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from mixkd.config.inspection import CompareConfig
+from mixkd.config.commands import CompareConfig
 from mixkd.errors import UserError
 from mixkd.files.arrays import read_arrays
 from mixkd.files.reading import Damaged

@@ -1,6 +1,6 @@
 """`mixkd dashboard`: panels of distillation in W&B, and a sweep file for W&B's agents."""
 
-from mixkd.config.inspection import DashboardConfig
+from mixkd.config.commands import DashboardConfig
 from mixkd.errors import UserError
 from mixkd.files.writing import write_text
 from mixkd.request import compose

@@ -29,7 +29,7 @@ from mixkd.files.writing import (
 from mixkd.networks.build import build_network
 from mixkd.networks.checks import check_logits
 from mixkd.networks.weights import read_tensors
-from mixkd.redact import hidden
+from mixkd.redact import redact
 
 # Of the largest logit, in size (at least 1). Another order of summation in float32 changes a
 # network's logits by some 1e-6 of that; a network that is built or fed otherwise, by far more. No
@@ -71,7 +71,7 @@ def export(cfg: ExportConfig) -> str:
     check_logits(network, len(classes), views, "network")
     network.eval()
     temperature = metrics.get("test/scaled/temperature")
-    saved = hidden(record(cfg, network, classes, views, fingerprint, temperature))
+    saved = redact(record(cfg, network, classes, views, fingerprint, temperature))
 
     with replacing_folder(out) as folder:
         write_json(folder / "config.json", saved)

@@ -6,7 +6,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from mixkd.config.inspection import ListConfig
+from mixkd.config.commands import ListConfig
 from mixkd.config.shipped import artefacts, group_names
 from mixkd.console import in_one_line
 from mixkd.errors import shortened

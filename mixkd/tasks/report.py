@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mixkd.config.inspection import REPORT_KEYS, ReportConfig
+from mixkd.config.commands import REPORT_KEYS, ReportConfig
 from mixkd.config.shipped import experiment
 from mixkd.console import in_one_line, say
 from mixkd.errors import UserError, nearest

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from mixkd.config.reproduce import KEYS, ReproduceConfig
+from mixkd.config.commands import REPRODUCE_KEYS, ReproduceConfig
 from mixkd.config.shipped import experiment
 from mixkd.data.contents import listed_once
 from mixkd.errors import UserError
@@ -43,7 +43,9 @@ def reproduce(config: ReproduceConfig) -> Reproduced:
     root, out = config.runs, config.out or Path("reports") / scale.name
     for key, place in (("runs", root), ("out", out)):
         if place.exists() and not place.is_dir():
-            raise UserError.of(key, f"got {str(place)!r}, which is a file; takes {KEYS[key]}")
+            raise UserError.of(
+                key, f"got {str(place)!r}, which is a file; takes {REPRODUCE_KEYS[key]}"
+            )
     settings = launch_settings([*scale.settings.launch, *launch], root)
     runs_of = {artefact.name: artefact.runs(study) for artefact in chosen}
     if "all" in config.artefacts:  # of those that the scale does not leave out altogether

@@ -17,9 +17,8 @@ from timm.layers.norm_act import convert_sync_batchnorm
 from mixkd.callbacks.loggers import log_results, open_loggers, replay
 from mixkd.callbacks.monitors import CalibrationMonitor, LinearityMonitor
 from mixkd.callbacks.recorder import PlainCheckpoints, Recorder
-from mixkd.config.logging import CallbacksConfig
 from mixkd.config.tasks import DistillConfig, FinetuneConfig
-from mixkd.config.trainer import MachineConfig, TrainerConfig
+from mixkd.config.training import CallbacksConfig, MachineConfig, TrainerConfig
 from mixkd.console import say
 from mixkd.data.batches import make_stream
 from mixkd.data.marks import write_marks

@@ -4,7 +4,7 @@ from omegaconf import OmegaConf
 
 from mixkd.config.compose import expand, text_keys
 from mixkd.config.fields import PATH, fields_of
-from mixkd.config.overrides import word as written
+from mixkd.config.overrides import written
 from mixkd.config.shipped import group_names
 from mixkd.config.tasks import TASKS, ExportConfig
 from mixkd.errors import UserError

@@ -27,7 +27,7 @@ from mixkd.config.fields import (
 )
 from mixkd.config.network import NetworkConfig, TeacherConfig
 from mixkd.config.tasks import TASKS, DistillConfig, EvaluateConfig, ExportConfig, FinetuneConfig
-from mixkd.config.trainer import TrainerConfig
+from mixkd.config.training import TrainerConfig
 from mixkd.request import compose
 
 PACKAGE = Path(mixkd.__file__).parent

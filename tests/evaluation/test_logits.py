@@ -9,7 +9,7 @@ import pytest
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
-from mixkd.config.inspection import CompareConfig
+from mixkd.config.commands import CompareConfig
 from mixkd.files.arrays import Archive
 from mixkd.tasks.compare import compare
 

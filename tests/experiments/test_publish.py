@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from experiments.publish import main
-from mixkd.config.inspection import ReportConfig
+from mixkd.config.commands import ReportConfig
 from mixkd.errors import UserError
 from mixkd.files.writing import read_json, write_json
 from mixkd.report.cells import Subject

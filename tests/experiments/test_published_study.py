@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mixkd.config.inspection import ReportConfig
+from mixkd.config.commands import ReportConfig
 from mixkd.tasks.report import report
 
 ROOT = Path(__file__).parents[2]

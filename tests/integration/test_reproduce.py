@@ -17,7 +17,7 @@ import yaml
 from PIL import Image
 from playwright.sync_api import Browser
 
-from mixkd.config.inspection import ReportConfig
+from mixkd.config.commands import ReportConfig
 from mixkd.config.shipped import artefacts
 from mixkd.report.assignment import read_results
 from mixkd.report.plan import Reproduction, manifest

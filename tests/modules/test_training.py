@@ -12,7 +12,7 @@ from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
 from mixkd.config.data import DataConfig
-from mixkd.config.optimizer import PlateauConfig
+from mixkd.config.training import PlateauConfig
 from mixkd.data.batches import vicinal_batch
 from mixkd.data.images import Images
 from mixkd.data.module import ImageDataModule, Step

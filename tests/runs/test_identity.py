@@ -11,7 +11,7 @@ import torch
 
 from mixkd.config.fields import AsBefore, Count
 from mixkd.config.tasks import FinetuneConfig
-from mixkd.config.trainer import TrainerConfig
+from mixkd.config.training import TrainerConfig
 from mixkd.data.listing import image_files
 from mixkd.files.writing import write_json
 from mixkd.request import request

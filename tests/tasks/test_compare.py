@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mixkd.config.inspection import CompareConfig
+from mixkd.config.commands import CompareConfig
 from mixkd.errors import UserError
 from mixkd.tasks.compare import compare
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from mixkd.config.inspection import ListConfig
+from mixkd.config.commands import ListConfig
 from mixkd.files.writing import write_json, write_text
 from mixkd.tasks.list import list_items
 

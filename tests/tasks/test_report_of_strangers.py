@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mixkd.config.inspection import ReportConfig
+from mixkd.config.commands import ReportConfig
 from mixkd.config.shipped import experiment
 from mixkd.errors import NotWritten, UserError
 from mixkd.tasks.report import report

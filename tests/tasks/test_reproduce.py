@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mixkd.config.reproduce import ReproduceConfig
+from mixkd.config.commands import ReproduceConfig
 from mixkd.config.shipped import artefacts, experiments_dir
 from mixkd.errors import UserError
 from mixkd.launchers.job import Outcome

@@ -1,0 +1,248 @@
+"""The sections of a training: what is learned, how, how long, and what is watched meanwhile."""
+
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from typing import Annotated, Any, ClassVar, Literal, get_args
+
+from pydantic import Field
+
+from mixkd.config.fields import (
+    PLACE,
+    REPEAT,
+    AsBefore,
+    Count,
+    Epochs,
+    Flag,
+    Fraction,
+    NonNegative,
+    NumpySeed,
+    Part,
+    Positive,
+    Section,
+    Seed,
+    Share,
+    takes,
+)
+from mixkd.config.network import Precision
+from mixkd.errors import Problem, shortened
+
+
+class StreamConfig(Section):
+    """Where the vicinal stream starts."""
+
+    seed: Annotated[Seed | None, REPEAT, takes("a whole number, 0 or more, or null")]
+
+
+class MixConfig(Section):
+    """How two images become one."""
+
+    lam: Annotated[
+        Literal["uniform", "beta"] | Fraction, takes("uniform, beta, or a number in [0, 1]")
+    ]
+    a: Positive
+    per: Literal["sample", "batch"]
+    kind: Literal["mixup", "cutmix"]
+
+
+class MethodConfig(Section):
+    """What is learned; images are mixed where `mix` is given."""
+
+    command: ClassVar[str]  # whose method it is
+
+    name: str
+    mix: MixConfig | None
+
+    @classmethod
+    def mistakes(cls, raw: Mapping[str, Any]) -> Iterator[Problem]:
+        """Yield a method of another command, and one that does not mix as its name says."""
+        name, mix = raw.get("name"), raw.get("mix")
+        valid = get_args(cls.model_fields["name"].annotation)
+        if name not in valid:
+            yield Problem("", f"got {name}; `mixkd {cls.command}` takes {' or '.join(valid)}")
+        elif (name in ("erm", "kd")) != (mix is None):
+            yield Problem("", f"{name} with mix={shortened(str(mix))}; take another method")
+
+
+class LabelMethodConfig(MethodConfig):
+    """A method that learns from labels only."""
+
+    command = "finetune"
+
+    name: Literal["erm", "mixup"]
+    label_smoothing: Share
+
+
+class TeacherMethodConfig(MethodConfig):
+    """A method that learns a teacher's answers: alpha * CE + beta * KL, eq. 2 and 9."""
+
+    command = "distill"
+
+    name: Literal["kd", "kd_mixup"]
+    alpha: NonNegative
+    beta: NonNegative
+    t_squared: Flag
+
+    @classmethod
+    def mistakes(cls, raw: Mapping[str, Any]) -> Iterator[Problem]:
+        """Yield a loss of nothing as well."""
+        yield from super().mistakes(raw)
+        if raw.get("alpha") == 0 == raw.get("beta"):
+            yield Problem("beta", "got 0 with alpha=0, which leaves nothing to learn")
+
+
+class SGDConfig(Section):
+    """Stochastic gradient descent. lr is the peak learning rate."""
+
+    name: Literal["sgd"]
+    lr: Positive
+    momentum: Share
+    nesterov: Flag
+    weight_decay: NonNegative
+    fused: Flag
+
+    @classmethod
+    def mistakes(cls, raw: Mapping[str, Any]) -> Iterator[Problem]:
+        """Yield a momentum that Nesterov's needs and that is not there."""
+        if raw.get("nesterov") is True and raw.get("momentum") == 0:
+            yield Problem("momentum", "got 0 with nesterov=true; takes a number above 0")
+
+
+class AdamConfig(Section):
+    """Adam, or AdamW with decoupled weight decay. lr is the peak learning rate."""
+
+    name: Literal["adam", "adamw"]
+    lr: Positive
+    betas: Annotated[
+        list[Annotated[float, Field(ge=0, lt=1)]],
+        takes("two numbers in [0, 1)", min_length=2, max_length=2),
+    ]
+    weight_decay: NonNegative
+    fused: Flag
+
+
+OptimizerConfig = Annotated[SGDConfig | AdamConfig, Field(discriminator="name")]
+
+
+class ConstantConfig(Section):
+    """One learning rate throughout."""
+
+    name: Literal["constant"]
+
+
+class CosineConfig(Section):
+    """Linear warm-up over whole epochs, then half a cosine."""
+
+    name: Literal["cosine"]
+    warmup_epochs: Annotated[int, takes("a whole number, 0 or more", ge=0)]
+    min_lr: NonNegative
+
+
+class PlateauConfig(Section):
+    """Lower the rate when the held-out NLL stops falling."""
+
+    name: Literal["plateau"]
+    factor: Part
+    patience: Annotated[int, takes("a whole number of epochs, 1 or more", ge=1)]
+    min_delta: NonNegative
+    min_lr: NonNegative
+
+
+class SegmentConfig(Section):
+    """One piece of a piecewise schedule; epochs from 0, both ends inclusive."""
+
+    start: NonNegative
+    end: Positive
+    lr0: NonNegative
+    lr1: NonNegative
+    shape: Literal["linear", "cosine"]
+
+
+class PiecewiseConfig(Section):
+    """The paper's student schedule, as data."""
+
+    name: Literal["piecewise"]
+    stretch: Flag
+    length: Annotated[int, takes("a whole number of epochs, 2 or more", ge=2)]
+    segments: Annotated[list[SegmentConfig], takes("a list of segments", min_length=1)]
+
+    @classmethod
+    def mistakes(cls, raw: Mapping[str, Any]) -> Iterator[Problem]:
+        """Yield a segment without an epoch, and a gap between two."""
+        segments = raw.get("segments")
+        if not isinstance(segments, list) or not all(isinstance(s, Mapping) for s in segments):
+            return
+        for index, segment in enumerate(segments):
+            if segment.get("start") == segment.get("end"):
+                yield Problem(f"segments[{index}].end", "takes an epoch after its start")
+        for index, (before, after) in enumerate(pairwise(segments), start=1):
+            if before.get("end") != after.get("start"):
+                text = f"got {after.get('start')}; takes {before.get('end')}, where the segment"
+                yield Problem(f"segments[{index}].start", f"{text} before it ends")
+
+
+ScheduleConfig = Annotated[
+    ConstantConfig | CosineConfig | PlateauConfig | PiecewiseConfig, Field(discriminator="name")
+]
+
+
+class MachineConfig(Section):
+    """Where and how to compute: of an evaluation, threads, format and compiling change rounding."""
+
+    accelerator: Annotated[Literal["auto", "cpu", "gpu"], PLACE]
+    strategy: Annotated[Literal["auto", "ddp"], PLACE]
+    devices: Annotated[int, REPEAT, takes("a whole number from 1 to 1024", ge=1, le=1024)]
+    threads: Annotated[
+        int | None, PLACE, takes("a whole number from 1 to 1024, or null", ge=1, le=1024)
+    ]
+    precision: Precision
+    channels_last: Annotated[Flag, PLACE]
+    compile: Annotated[Flag, PLACE]
+
+
+class TrainerConfig(MachineConfig):
+    """How long and how to train, and which epoch to keep."""
+
+    # Dropout on feature maps draws its mask in the order in which pixels lie in memory, and
+    # compiled code draws another one: so both are part of the experiment.
+    channels_last: Annotated[Flag, AsBefore(True)]
+    compile: Annotated[Flag, AsBefore(False)]
+    max_epochs: Epochs
+    select: Literal["accuracy", "nll", "ece", "last"]
+    clip_norm: Annotated[Positive | None, takes("a number above 0, or null")]
+    accumulate: Count
+    ema: Annotated[float | None, takes("a number above 0 and below 1, or null", gt=0, lt=1)]
+    sync_batchnorm: Flag
+
+
+class Stage1Config(Section):
+    """Training of the head alone before the network is trained whole; lr is constant."""
+
+    epochs: Annotated[int, takes("a whole number from 0 to 100000", ge=0, le=100_000)]
+    lr: Positive
+
+
+class CheckpointConfig(Section):
+    """When to write last.ckpt beside the ends of epochs."""
+
+    every_n_steps: Annotated[Count | None, takes("a whole number of steps, 1 or more, or null")]
+
+
+class CalibrationMonitorConfig(Section):
+    """A reliability diagram while a network trains."""
+
+    every_n_epochs: Annotated[Count | None, takes("a whole number of epochs, 1 or more, or null")]
+
+
+class LinearityMonitorConfig(CalibrationMonitorConfig):
+    """Vicinal analysis while a network trains."""
+
+    n_pairs: Count
+    lambdas: Annotated[int, takes("a whole number from 3 to 1001", ge=3, le=1001)]
+    seed: NumpySeed
+
+
+class CallbacksConfig(Section):
+    """What is looked at on the held-out images while a network trains."""
+
+    calibration: CalibrationMonitorConfig
+    linearity: LinearityMonitorConfig
