@@ -241,3 +241,14 @@ def test_the_readme_shows_the_demos_table() -> None:
     table = (ROOT / "experiments" / "results" / "demo" / "table.md").read_text()
     assert table.count("\n| ") >= 6
     assert table[table.index("| Network") :].strip() in (ROOT / "README.md").read_text()
+
+
+def test_files_that_the_readme_and_conf_name_are_there() -> None:
+    named = re.compile(
+        r"(?<![\w/.])(?:mixkd|conf|experiments|tests|docs)/[\w/.-]*\w\.(?:py|ya?ml|md)\b"
+    )
+    texts = [ROOT / "README.md", *sorted((ROOT / "conf").rglob("*.yaml"))]
+    files = {name for text in texts for name in named.findall(text.read_text())}
+    assert len(files) > 10
+    made_by_the_reader = {name for name in files if "NAME" in name}
+    assert [name for name in files - made_by_the_reader if not (ROOT / name).is_file()] == []

@@ -14,7 +14,7 @@ from pydantic import BaseModel, create_model
 
 from mixkd.config.data import CorruptedDataConfig, DataConfig
 from mixkd.config.fields import Flag, Section
-from mixkd.config.shipped import config_dir
+from mixkd.config.shipped import group_names
 from mixkd.errors import Problem
 
 T = TypeVar("T")
@@ -66,7 +66,7 @@ class AnalysisConfig(Section):
 @cache
 def analysis_names() -> tuple[str, ...]:
     """Return the names of all analyses, in order."""
-    names = (path.stem for path in (config_dir() / "analysis").glob("*.yaml"))
+    names = group_names("analysis")
     return tuple(sorted(names, key=lambda name: (section_of_analysis(name).order, name)))
 
 
@@ -77,15 +77,13 @@ def section_of_analysis(name: str) -> type[AnalysisConfig]:
 
 
 def defined_in(name: str, base: type[T]) -> type[T]:
-    """Return the class that the file of an analysis derives from another one."""
+    """Return the one class that the file of an analysis derives from another one."""
     module = import_module(f"mixkd.evaluation.{name}")
-    return next(
-        value
-        for value in vars(module).values()
-        if isinstance(value, type)
-        and issubclass(value, base)
-        and value.__module__ == module.__name__
-    )
+    classes = [value for value in vars(module).values() if isinstance(value, type)]
+    derived = [c for c in classes if issubclass(c, base) and c.__module__ == module.__name__]
+    if len(derived) != 1:
+        raise TypeError(f"{module.__file__} takes one {base.__name__}; it has {len(derived)}")
+    return derived[0]
 
 
 def with_analyses(field: Callable[[str], Any]) -> Callable[[type[M]], type[M]]:

@@ -217,10 +217,18 @@ def pruned(
         field, borne = schema.model_fields.get(key), _marks_by_key(schema).get(key, set())
         if field is None:
             kept[key] = value
-        elif not borne & {*without} and AsBefore(value) not in field.metadata:
+        elif not borne & {*without} and not _is_as_before(field, value):
             is_path = CONTENT in borne and isinstance(value, str) and value != "pretrained"
             kept[key] = content(value) if is_path else inner(field.annotation, value)
+            if value and kept[key] == {}:  # a section of which nothing is left
+                del kept[key]
     return kept
+
+
+def _is_as_before(field: FieldInfo, value: Any) -> bool:
+    """Return whether a key that came later has the value that it had before it was there."""
+    before = (mark.value for mark in field.metadata if isinstance(mark, AsBefore))
+    return any(value == v and isinstance(value, bool) == isinstance(v, bool) for v in before)
 
 
 def fields_of(section: type[BaseModel], under: str = "") -> Iterator[tuple[str, FieldInfo]]:

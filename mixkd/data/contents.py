@@ -201,22 +201,23 @@ def hand_over(path: Path) -> bool:
 
 
 def _read(path: str) -> dict[tuple[str, str], SplitFiles]:
+    splits: dict[tuple[str, str], SplitFiles] = {}
+    start = 0
     try:
         with np.load(path, allow_pickle=False) as arrays:
             names, contents = arrays["names"], arrays["contents"]
             records: list[dict[str, Any]] = json.loads(str(arrays["records"]))
-    except (OSError, EOFError, BadZipFile, KeyError, ValueError):
+        for record in records:
+            split = SplitFiles(states=record["states"], summary=record["summary"])
+            for name, count, kinds, example in record["classes"]:
+                split.names[name] = names[start : start + count]
+                split.contents[name] = contents[start : start + count]
+                split.left_out[name] = LeftOut(Counter(kinds), example)
+                start += count
+            root, place = record["key"]
+            splits[root, place] = split
+    except (OSError, EOFError, BadZipFile, KeyError, TypeError, ValueError):
         return {}
-    splits, start = {}, 0
-    for record in records:
-        split = SplitFiles(states=record["states"], summary=record["summary"])
-        for name, count, kinds, example in record["classes"]:
-            split.names[name] = names[start : start + count]
-            split.contents[name] = contents[start : start + count]
-            split.left_out[name] = LeftOut(Counter(kinds), example)
-            start += count
-        root, place = record["key"]
-        splits[root, place] = split
     return splits
 
 

@@ -30,7 +30,6 @@ COLUMNS = (
     "delta_lin_scaled", "delta_lin_scaled_se",
 )  # fmt: skip
 
-
 Rows = Sequence[Mapping[str, Any]]  # of vicinal.csv
 
 

@@ -23,6 +23,7 @@ from mixkd.config.network import HeadConfig, NetworkConfig
 from mixkd.errors import Problem, UserError, nearest, shortened, shown
 from mixkd.networks.checks import first_line
 from mixkd.networks.network import BottleneckHead, Network, head_names
+from mixkd.networks.origin import MOVED
 from mixkd.networks.state_dict import first_few
 from mixkd.networks.weights import fit_weights, load_weights, read_tensors
 
@@ -206,7 +207,7 @@ def fetching_nothing(key: str) -> Iterator[None]:
 
 def import_callable(path: str, key: str) -> Callable[..., Any]:
     """Import `package.module.function`, which the configuration gives as `key`."""
-    module, _, name = path.rpartition(".")
+    module, _, name = MOVED.get(path, path).rpartition(".")
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # a console script does not look there by itself
     try:

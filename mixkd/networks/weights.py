@@ -43,7 +43,6 @@ HARMLESS: list[Any] = [
       for core in ("core", "_core")),
 ]  # fmt: skip
 
-
 TimmModel = tuple[str, Mapping[str, Any]]  # timm's name, and the arguments that a core is made with
 
 

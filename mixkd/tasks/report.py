@@ -70,10 +70,10 @@ def write_report(root: Path, reproduction: Reproduction | None, out: Path) -> st
     about = reproduction.about if reproduction else ""
     table = networks_table(results, about)
     tables = [table, *analysis_tables(results)]
-    plain = [write_section(table.name, table.title, [table], out=out) for table in tables]
+    sections = [write_section(table.name, table.title, [table], out=out) for table in tables]
     made = made_folder(root, reproduction.scale if reproduction else "none")
     of_paper = paper.write_paper(results, made, out)
-    sections = [*of_paper.sections, *plain]
+    sections += of_paper.sections
     text = page(
         f"mixkd: {f'reproduction, scale {reproduction.scale}' if reproduction else 'runs'}",
         paper.intro(reproduction) if reproduction else INTRO,

@@ -30,7 +30,7 @@ def finetuned(mixkd: Callable[..., int], *words: str) -> Path:
     return run
 
 
-# Too large for a batch here: tests/test_networks.py builds them.
+# Too large for a batch here: tests/networks/test_build.py builds them.
 LARGE = ["convnext_large", "resnet152v2", "vit_b16"]
 
 
