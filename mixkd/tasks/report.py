@@ -67,8 +67,7 @@ def write_report(root: Path, reproduction: Reproduction | None, out: Path) -> st
     results = read_results(root, reproduction, paper.teachers())
     if not results.all_runs and not results.expected:
         raise UserError.of("runs", f"{root} holds no runs; takes {REPORT_KEYS['runs']}")
-    about = reproduction.about if reproduction else ""
-    table = networks_table(results, about)
+    table = networks_table(results, reproduction.about if reproduction else "")
     tables = [table, *analysis_tables(results)]
     sections = [write_section(table.name, table.title, [table], out=out) for table in tables]
     made = made_folder(root, reproduction.scale if reproduction else "none")
