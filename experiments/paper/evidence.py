@@ -22,7 +22,7 @@ from typing import Literal, NamedTuple
 from scipy.stats import kendalltau
 from scipy.stats import t as student_t
 
-from mixkd.metrics.correlation import LEAST
+from .correlation import LEAST
 
 State = Literal["holds", "fails", "undecided", "missing", "left out", "void"]
 Sign = Literal["<", ">", ">="]

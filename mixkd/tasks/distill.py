@@ -26,6 +26,12 @@ from mixkd.runs.run import Metrics, Run
 from mixkd.training.fit import fit, prepare, stages
 from mixkd.vicinal import VicinalStream
 
+# The learner of each method.
+LEARNERS: dict[str, type[Distillation]] = {
+    "kd": Distillation,
+    "kd_mixup": Distillation,
+}
+
 
 @task
 def distill(cfg: DistillConfig, run: Run) -> Metrics:
@@ -66,7 +72,7 @@ def distill(cfg: DistillConfig, run: Run) -> Metrics:
     student = build_network(cfg.student, classes, "student")
     prepare(cfg.trainer, student, len(classes), shape, "student", cfg.images_at_a_time)
 
-    learner = Distillation(
+    learner = LEARNERS[cfg.method.name](
         student,
         Optimization.of(cfg),
         cfg.seed,

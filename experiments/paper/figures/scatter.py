@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from mixkd.metrics.correlation import LEAST, rank_correlation
 from mixkd.plots.style import add_legend, colour_of, marker_of, not_measured, open_frame, panel_grid
+
+from ..correlation import LEAST, rank_correlation
 
 
 class Points:

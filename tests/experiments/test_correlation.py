@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from mixkd.metrics.correlation import rank_correlation
+from experiments.paper.correlation import rank_correlation
 
 
 def test_by_hand() -> None:
