@@ -27,7 +27,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes: a thread ea
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take longest: each stays on one worker."""
     items.sort(
-        key=lambda item: (item.path.name != "test_reproduce.py", "integration" not in item.keywords)
+        key=lambda item: (
+            item.path.name != "test_reproduction.py",
+            "integration" not in item.keywords,
+        )
     )
 
 

@@ -220,9 +220,11 @@ def _decode_all(paths: list[Path], side: int | None, shape: tuple[int, int]) -> 
                 pool.shutdown(cancel_futures=True)
                 sizes = sorted({size for path in paths if (size := measure(path))})
                 smallest, largest = (f"{size[1]}x{size[0]}" for size in (sizes[0], sizes[-1]))
-                text = f"images have {len(sizes)} sizes, from {smallest} to {largest}; takes the "
-                text += "number of pixels to resize and crop them all to"
-                raise UserError.of("data.size", text)
+                raise UserError.of(
+                    "data.size",
+                    f"images have {len(sizes)} sizes, from {smallest} to {largest}; takes the "
+                    "number of pixels to resize and crop them all to",
+                )
     raise_all(problems)
     return pixels
 

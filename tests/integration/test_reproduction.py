@@ -211,7 +211,9 @@ def test_a_changed_setting_reruns_what_depends_on_it(
 
 def test_an_interrupted_reproduction_goes_on_to_the_same_end(smoke: Path, mixkd: Mixkd) -> None:
     words = ["reproduce", "fig3", "runs=runs", "out=out"]
-    first = subprocess.Popen(command(*words), stderr=subprocess.PIPE, text=True)
+    # A background shell has its children ignore the signal.
+    default = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+    first = subprocess.Popen(command(*words), stderr=subprocess.PIPE, text=True, preexec_fn=default)
     assert first.stderr is not None
     for line in first.stderr:
         if line.startswith("[2: ") and "epoch   1/4" in line:
