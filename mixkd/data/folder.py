@@ -59,8 +59,8 @@ def load_folder(
     rename = renamings(root, splits)
     if "train" not in folders or len(folders) < 2:
         names = sorted(p.name for p in root.iterdir() if p.is_dir())[:MOST_SHOWN]
-        text = f"{root} holds {', '.join(names) or 'no folders'}; takes train/ with val/, test/ or "
-        text += "both, each with a folder for every class"
+        text = f"{root} holds {', '.join(names) or 'no folders'}; "
+        text += "takes train/ with val/, test/ or both, each with a folder for every class"
         raise UserError.of("data.root", text + to_rename(rename))
     if rename:
         text = f"{root} holds a split by another name, which would not be read"
