@@ -1,6 +1,7 @@
 """Optimizers and learning-rate schedules. Rates change between epochs, never within one."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -34,21 +35,21 @@ def make_optimizer(
     return adam(parameters, cfg.lr, betas=(b1, b2), weight_decay=decay, fused=fused)
 
 
-class Schedule:
+class Schedule(ABC):
     """The learning rate of each epoch."""
 
+    @abstractmethod
     def rate(self, epoch: int) -> float:
         """Return the rate of an epoch, counted from 0."""
-        raise NotImplementedError
 
-    def epoch_ended(self, nll: float) -> None:
+    def epoch_ended(self, nll: float) -> None:  # noqa: B027 - most schedules have nothing to note
         """Take note of an epoch's held-out NLL, in nats; by default nothing changes."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs; by default the epoch says it all."""
         return {}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027
         """Continue from `state_dict`."""
 
 
