@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from drawn import curve, entries, is_within, line, shown, texts
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -33,26 +34,9 @@ from mixkd.plots.vicinal import vicinal_figure
 NAN = math.nan
 
 
-def shown(figure: Figure) -> list[Axes]:
-    return [axes for axes in figure.axes if axes.get_visible()]
-
-
-def texts(axes: Axes) -> list[str]:
-    return [text.get_text() for text in axes.texts]
-
-
-def entries(figure: Figure) -> list[str]:
-    return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
-
-
 def handle(figure: Figure, name: str) -> Any:
     (legend,) = figure.legends
     return legend.legend_handles[entries(figure).index(name)]
-
-
-def line(axes: Axes, colour: str) -> Any:
-    (found,) = (own for own in axes.lines if own.get_color() == colour and len(own.get_xdata()) > 1)
-    return found
 
 
 def position(axes: Axes, accuracy: float) -> float:
@@ -64,14 +48,6 @@ def position(axes: Axes, accuracy: float) -> float:
 def are_apart(written: Iterable[Text]) -> bool:
     boxes = [Text.get_window_extent(text) for text in written]  # without their arrows
     return not any(a.overlaps(b) for k, a in enumerate(boxes) for b in boxes[k + 1 :])
-
-
-def is_within(figure: Figure) -> bool:
-    """Return whether the whole legend is on the figure."""
-    figure.draw_without_rendering()
-    (legend,) = figure.legends
-    box = legend.get_window_extent()
-    return bool(box.x0 >= 0 and box.x1 <= figure.bbox.x1)
 
 
 # Fig. 3
@@ -117,18 +93,6 @@ def test_what_is_missing_of_a_pair_is_said() -> None:
 
 
 # Fig. 5
-
-LAMBDAS = (0.0, 0.25, 0.5, 0.75, 1.0)
-
-
-def curve(peak: float) -> list[dict[str, Any]]:
-    return [
-        {
-            "lam": lam, "nl": 4 * peak * lam * (1 - lam), "nl_se": 0.1, "entropy": 1.0,
-            "entropy_se": 0.05, "dominance": 4 * peak * lam * (1 - lam),
-        }
-        for lam in LAMBDAS
-    ]  # fmt: skip
 
 
 def test_the_gain_is_the_teachers_nl_less_the_students_at_common_lambdas() -> None:

@@ -4,31 +4,15 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from omegaconf import OmegaConf
+from building import build, section, trainable
 from timm.data.imagenet_info import ImageNetInfo
 from torch import nn
 
-from mixkd.config.network import NetworkConfig
 from mixkd.config.shipped import group_names
 from mixkd.errors import UserError
 from mixkd.networks.build import build_network
 from mixkd.networks.checks import check_logits
 from mixkd.networks.cifar.resnet import CifarResNet
-from mixkd.networks.network import Network
-from mixkd.request import compose
-
-
-def section(*words: str) -> NetworkConfig:
-    raw = OmegaConf.to_container(compose("finetune", list(words))["network"])
-    return NetworkConfig.model_validate(raw)
-
-
-def build(*words: str, classes: int = 10) -> Network:
-    return build_network(section(*words), [f"class{k}" for k in range(classes)], "network")
-
-
-def trainable(module: nn.Module) -> int:
-    return sum(p.numel() for p in module.parameters())
 
 
 @pytest.mark.parametrize(

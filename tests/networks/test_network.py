@@ -1,21 +1,9 @@
 import torch
-from omegaconf import OmegaConf
+from building import build
 from torch import nn
 
-from mixkd.config.network import NetworkConfig
-from mixkd.networks.build import build_network
 from mixkd.networks.checks import check_logits
 from mixkd.networks.network import FrozenTeacher, Network, head_of
-from mixkd.request import compose
-
-
-def section(*words: str) -> NetworkConfig:
-    raw = OmegaConf.to_container(compose("finetune", list(words))["network"])
-    return NetworkConfig.model_validate(raw)
-
-
-def build(*words: str, classes: int = 10) -> Network:
-    return build_network(section(*words), [f"class{k}" for k in range(classes)], "network")
 
 
 def test_a_network_normalises_and_resizes_for_itself() -> None:

@@ -5,27 +5,14 @@ import pytest
 import safetensors.torch
 import timm
 import torch
-from omegaconf import OmegaConf
+from building import build
 from torch import nn
 
-from mixkd.config.network import NetworkConfig
 from mixkd.errors import UserError
-from mixkd.networks.build import build_network
 from mixkd.networks.cifar.resnet import CifarResNet
-from mixkd.networks.network import Network
 from mixkd.networks.weights import load_weights, read_tensors, save_weights
-from mixkd.request import compose
 
 NAMES = [f"class{k}" for k in range(10)]
-
-
-def section(*words: str) -> NetworkConfig:
-    raw = OmegaConf.to_container(compose("finetune", list(words))["network"])
-    return NetworkConfig.model_validate(raw)
-
-
-def build(*words: str, classes: int = 10) -> Network:
-    return build_network(section(*words), [f"class{k}" for k in range(classes)], "network")
 
 
 def test_pretrained_weights_come_from_a_file_with_a_new_head(tmp_path: Path) -> None:

@@ -2,53 +2,13 @@
 
 import math
 from pathlib import Path
-from typing import Any
 
 import pytest
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from drawn import curve, entries, is_within, line, shown, texts
 
 from mixkd.plots.corruptions import corruptions_figure
 from mixkd.plots.style import COLOURS, save_figure
 from mixkd.plots.vicinal import vicinal_figure
-
-
-def shown(figure: Figure) -> list[Axes]:
-    return [axes for axes in figure.axes if axes.get_visible()]
-
-
-def texts(axes: Axes) -> list[str]:
-    return [text.get_text() for text in axes.texts]
-
-
-def entries(figure: Figure) -> list[str]:
-    return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
-
-
-def line(axes: Axes, colour: str) -> Any:
-    (found,) = (own for own in axes.lines if own.get_color() == colour and len(own.get_xdata()) > 1)
-    return found
-
-
-def is_within(figure: Figure) -> bool:
-    """Return whether the whole legend is on the figure."""
-    figure.draw_without_rendering()
-    (legend,) = figure.legends
-    box = legend.get_window_extent()
-    return bool(box.x0 >= 0 and box.x1 <= figure.bbox.x1)
-
-
-LAMBDAS = (0.0, 0.25, 0.5, 0.75, 1.0)
-
-
-def curve(peak: float) -> list[dict[str, Any]]:
-    return [
-        {
-            "lam": lam, "nl": 4 * peak * lam * (1 - lam), "nl_se": 0.1, "entropy": 1.0,
-            "entropy_se": 0.05, "dominance": 4 * peak * lam * (1 - lam),
-        }
-        for lam in LAMBDAS
-    ]  # fmt: skip
 
 
 def test_stacked_panels_share_lambda_one_below_another() -> None:

@@ -2,34 +2,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from omegaconf import OmegaConf
+from building import build, trainable
 from torch import nn
 
-from mixkd.config.network import NetworkConfig
 from mixkd.errors import UserError
-from mixkd.networks.build import build_network
 from mixkd.networks.cifar.resnet import CifarResNet
-from mixkd.networks.network import Network
 from mixkd.networks.weights import load_weights
-from mixkd.request import compose
 
 RESNET56 = Path(__file__).parents[4] / "shared" / "data" / "resnet56-4bfd9763.th"
 
 
 NAMES = [f"class{k}" for k in range(10)]
-
-
-def section(*words: str) -> NetworkConfig:
-    raw = OmegaConf.to_container(compose("finetune", list(words))["network"])
-    return NetworkConfig.model_validate(raw)
-
-
-def build(*words: str, classes: int = 10) -> Network:
-    return build_network(section(*words), [f"class{k}" for k in range(classes)], "network")
-
-
-def trainable(module: nn.Module) -> int:
-    return sum(p.numel() for p in module.parameters())
 
 
 # He et al. (2016), Table 6: 0.27 M, 0.46 M, 0.66 M, 0.85 M, 1.7 M.

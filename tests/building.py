@@ -1,0 +1,22 @@
+"""Networks as a command builds them, for several test files."""
+
+from omegaconf import OmegaConf
+from torch import nn
+
+from mixkd.config.network import NetworkConfig
+from mixkd.networks.build import build_network
+from mixkd.networks.network import Network
+from mixkd.request import compose
+
+
+def section(*words: str) -> NetworkConfig:
+    raw = OmegaConf.to_container(compose("finetune", list(words))["network"])
+    return NetworkConfig.model_validate(raw)
+
+
+def build(*words: str, classes: int = 10) -> Network:
+    return build_network(section(*words), [f"class{k}" for k in range(classes)], "network")
+
+
+def trainable(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())

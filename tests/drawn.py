@@ -1,0 +1,43 @@
+"""What is in the axes of a figure, for several test files, and a curve to draw."""
+
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+LAMBDAS = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+def shown(figure: Figure) -> list[Axes]:
+    return [axes for axes in figure.axes if axes.get_visible()]
+
+
+def texts(axes: Axes) -> list[str]:
+    return [text.get_text() for text in axes.texts]
+
+
+def entries(figure: Figure) -> list[str]:
+    return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+
+
+def line(axes: Axes, colour: str) -> Any:
+    (found,) = (own for own in axes.lines if own.get_color() == colour and len(own.get_xdata()) > 1)
+    return found
+
+
+def is_within(figure: Figure) -> bool:
+    """Return whether the whole legend is on the figure."""
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    box = legend.get_window_extent()
+    return bool(box.x0 >= 0 and box.x1 <= figure.bbox.x1)
+
+
+def curve(peak: float) -> list[dict[str, Any]]:
+    return [
+        {
+            "lam": lam, "nl": 4 * peak * lam * (1 - lam), "nl_se": 0.1, "entropy": 1.0,
+            "entropy_se": 0.05, "dominance": 4 * peak * lam * (1 - lam),
+        }
+        for lam in LAMBDAS
+    ]  # fmt: skip
