@@ -16,10 +16,10 @@ from mixkd.reproduction.study import StudyRun
 from .paper.comparison import Comparison
 from .paper.figures.scatter import Points, scatter_figure
 from .paper.runs import beside_teacher
+from .paper.students import TEACHERS
 from .paper.study import Study
 
 DATASET = "cifar100"
-TEACHERS = ("convnext_large", "vit_b16", "resnet152v2", "convnext_tiny")
 OTHERS = ("4", "6", "8", "10", "sigma")  # temperatures than 2
 DEPENDENT = (
     "Intervals and p take networks for independent, which students of one teacher are not: they "

@@ -17,10 +17,10 @@ from mixkd.reproduction.study import StudyRun
 
 from .paper.comparison import Comparison, pair_of_columns
 from .paper.figures.corruption_gains import Gain, corruption_gains_figure
+from .paper.students import TEACHERS
 from .paper.study import Study, for_seed
 
 DATASET = "cifar100"
-TEACHERS = ("convnext_large", "vit_b16", "resnet152v2", "convnext_tiny")
 
 
 def runs(study: Study) -> Iterator[StudyRun]:

@@ -12,10 +12,10 @@ from mixkd.report.table import Column, Table
 from mixkd.reproduction.study import StudyRun
 
 from .paper.comparison import PAIRED, Comparison, calibration_table, paired_table
+from .paper.students import TEACHERS
 from .paper.study import Study
 
 DATASET = "cifar100"
-TEACHERS = ("convnext_large", "vit_b16", "resnet152v2", "convnext_tiny")
 TEMPERATURES = ("2", "4", "6", "8", "10", "sigma")
 
 

@@ -11,10 +11,10 @@ from mixkd.report.table import NOTES, Column, Table, Value
 from mixkd.reproduction.study import StudyRun
 
 from .paper.comparison import Comparison, pair_of_columns
+from .paper.students import TEACHERS
 from .paper.study import Study
 
 DATASET = "cifar100"
-TEACHERS = ("convnext_large", "vit_b16", "resnet152v2", "convnext_tiny")
 QUANTITIES = {
     "nl_global": ("vicinal/train/nl_global", 1.0, 2),
     "nl_peak": ("vicinal/train/nl_peak", 1.0, 2),

@@ -13,10 +13,10 @@ from mixkd.report.table import NOTES, SEEDS, Column, Table, Value
 from mixkd.reproduction.study import StudyRun
 
 from .paper.comparison import Comparison, pair_of_columns
+from .paper.students import TEACHERS
 from .paper.study import Study, for_seed
 
 DATASET = "cifar100"
-TEACHERS = ("convnext_large", "vit_b16", "resnet152v2", "convnext_tiny")
 SEVERITIES = (1, 2, 3, 4, 5)
 
 

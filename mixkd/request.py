@@ -16,6 +16,7 @@ from mixkd.config.data import ON_DISK
 from mixkd.config.fields import paths
 from mixkd.config.tasks import Config, EvaluateLogitsConfig, ExportConfig
 from mixkd.config.validation import plain, schema_of, validate
+from mixkd.data.contents import SPLITS
 from mixkd.data.listing import renamings, to_rename
 from mixkd.errors import Problem, UserError, shown
 from mixkd.networks.inherit import fill_from_runs
@@ -120,5 +121,5 @@ def _no_folder(data: Mapping[str, Any]) -> Iterator[Problem]:
     # Before its files are listed, which of a root that is none, such as /, would take long.
     elif source == "imagefolder" and not os.path.isdir(os.path.join(root, "train")):
         text = f"got {shown(root)}, which holds no train/; takes a folder of train/ with val/,"
-        rename = to_rename(renamings(Path(root), ("train", "val", "test")))
+        rename = to_rename(renamings(Path(root), SPLITS["imagefolder"]))
         yield Problem("data.root", f"{text} test/ or both{rename}")

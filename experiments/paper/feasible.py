@@ -35,7 +35,7 @@ def infeasible(cells: Cells) -> list[Infeasible]:
     """
     rows: dict[tuple[Subject, str], dict[str, list[Cell]]] = defaultdict(lambda: defaultdict(list))
     for key, of_key in cells.items():
-        for cell in of_key:
+        for cell in of_key if key.metric in METRICS else ():
             rows[Subject(*key[:5]), cell.source][key.metric].append(cell)
     broken = []
     for (subject, source), metrics in rows.items():

@@ -2,6 +2,7 @@
 
 import ast
 import sys
+from functools import cache
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -55,6 +56,7 @@ def experiment(name: str) -> ModuleType:
     return import_module(f"{package}.{name}")
 
 
+@cache
 def artefacts() -> dict[str, str]:
     """Return {name: title} of every file of experiments/ that is an artefact. Runs none of them."""
     titles = {}

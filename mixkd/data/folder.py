@@ -19,7 +19,7 @@ import numpy as np
 from mixkd.config.data import DataConfig
 from mixkd.config.fields import MOST_SIDE
 from mixkd.console import available_memory, note, say
-from mixkd.data.contents import File, contents, first_bytes, split_files, summary
+from mixkd.data.contents import SPLITS, File, contents, first_bytes, split_files, summary
 from mixkd.data.decode import DECODING, Files, decode, measure
 from mixkd.data.images import AnyImages, Images, StoredImages
 from mixkd.data.listing import (
@@ -37,7 +37,6 @@ from mixkd.files.arrays import map_npy
 from mixkd.files.reading import Damaged
 from mixkd.files.writing import replacing
 
-SPLITS = ("train", "val", "test")
 MOST_SHOWN = 5
 LARGE = 1e9  # bytes of memory from which on it is told
 
@@ -50,11 +49,9 @@ class Listing(NamedTuple):
     contents: np.ndarray | None = None  # None where they have not been read
 
 
-def load_folder(
-    cfg: DataConfig, splits: tuple[str, ...] = SPLITS
-) -> tuple[dict[str, AnyImages], tuple[str, ...]]:
+def load_folder(cfg: DataConfig) -> tuple[dict[str, AnyImages], tuple[str, ...]]:
     """Return the images of each split that the folder has, and the class names in label order."""
-    root = Path(cfg.root or "")
+    root, splits = Path(cfg.root or ""), SPLITS[cfg.source]
     folders = [split for split in splits if (root / split).is_dir()]
     rename = renamings(root, splits)
     if "train" not in folders or len(folders) < 2:

@@ -8,7 +8,7 @@ import numpy as np
 from mixkd.errors import UserError
 from mixkd.files.arrays import read_npz
 from mixkd.files.reading import Damaged
-from mixkd.files.writing import replacing
+from mixkd.files.writing import write_npz
 
 
 class ImagePairs(NamedTuple):
@@ -39,12 +39,12 @@ def load_pairs(path: Path, sizes: dict[str, int], count: int, seed: int) -> dict
     if not path.exists():
         arrays = {f"{s}_{k}": x for s, pairs in drawn.items() for k, x in pairs._asdict().items()}
         last = list(drawn.values())[-1]
-        with replacing(path) as temporary, open(temporary, "wb") as file:
-            np.savez(file, i=last.i, j=last.j, drawn=np.array([seed, count]), **arrays)
+        write_npz(path, {"i": last.i, "j": last.j, "drawn": np.array([seed, count]), **arrays})
         return drawn
     try:
         arrays = read_npz(path, ["i", "j", *(f"{s}_{name}" for s in sizes for name in "ij")])
-        read = {s: ImagePairs(*(arrays.get(f"{s}_{k}", arrays[k]) for k in "ij")) for s in sizes}
+        names = {s: [f"{s}_{k}" if f"{s}_{k}" in arrays else k for k in "ij"] for s in sizes}
+        read = {s: ImagePairs(*(arrays[name] for name in names[s])) for s in sizes}
     except (Damaged, KeyError) as error:
         reason = error.why if isinstance(error, Damaged) else error
         raise UserError.of("vicinal.pairs", f"{path} holds no pairs: {reason}") from error

@@ -112,7 +112,7 @@ def imagenet(cfg: DataConfig) -> Source:
         text += f"that holds train/ and val/, or the archives {', '.join(ARCHIVES.values())}, "
         text += f"{DEVKIT} (https://image-net.org/download, after registering)"
         raise UserError.of("data.root", text + to_rename(renamings(root, ("train", "val"))))
-    parts, classes = load_folder(cfg, ("train", "val"))
+    parts, classes = load_folder(cfg)
     return Source(parts["train"], parts["val"], classes)
 
 

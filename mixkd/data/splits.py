@@ -11,6 +11,7 @@ from sklearn.model_selection import train_test_split
 from mixkd.config.data import CorruptedDataConfig, DataConfig
 from mixkd.data.corrupted import load_corrupted
 from mixkd.data.images import AnyImages, Images
+from mixkd.data.marks import image_marks
 from mixkd.data.sources import SOURCES
 from mixkd.errors import UserError
 
@@ -30,6 +31,16 @@ class Splits:
         parts = [part.fingerprint() for part in (self.train, self.val, self.test)]
         digest = hashlib.sha256(json.dumps([self.classes, parts]).encode()).hexdigest()
         return {"data" if isinstance(self.test, Images) else "data_files": digest}
+
+    @cached_property
+    def _marks(self) -> dict[str, np.ndarray]:
+        return {}
+
+    def marks(self, split: str) -> np.ndarray:
+        """Return the `image_marks` of a split, made once: every network is held against them."""
+        if split not in self._marks:
+            self._marks[split] = image_marks(self[split])
+        return self._marks[split]
 
     def __getitem__(self, split: str) -> AnyImages:
         images: AnyImages = getattr(self, split)

@@ -38,10 +38,9 @@ def measure(
     metrics: Metrics = {}
     rows: list[dict[str, Any]] = []
     for split in splits:
-        measurement = measured(trainer, network, data, split, temperature, save_logits)
+        scale = None if split == "val" else temperature  # which was fitted on val
+        measurement = measured(trainer, network, data, split, scale, save_logits)
         values, table = record(measurement, split, run, writes=trainer.is_global_zero)
-        if split == "val":  # the temperature was fitted on these
-            values = {k: v for k, v in values.items() if not k.startswith("val/scaled/")}
         metrics |= values
         rows += table
     if trainer.is_global_zero:

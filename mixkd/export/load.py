@@ -14,7 +14,7 @@ from mixkd.files.reading import read_mapping
 from mixkd.networks.build import build_network
 from mixkd.networks.inherit import fill_network
 from mixkd.networks.network import Network
-from mixkd.networks.origin import label_names
+from mixkd.networks.origin import SAVED, label_names
 from mixkd.networks.weights import read_tensors
 
 
@@ -49,7 +49,7 @@ def load_network(export: str, trust: Sequence[str] = ()) -> tuple[Network, list[
         raise UserError(*schema_problems(NetworkConfig, section, error)) from error
     path = Path(section["weights"])
     _, classes = read_tensors(path, "network.export")
-    classes = classes or label_names(read_mapping(path.with_name("config.json")))
+    classes = classes or label_names(read_mapping(path.with_name(SAVED["export"])))
     network = build_network(cfg, classes, "network")
     network.eval()
     return network, classes

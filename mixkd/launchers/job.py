@@ -21,7 +21,7 @@ from mixkd.opening import open_run
 from mixkd.redact import redact
 from mixkd.request import accept, compose
 from mixkd.runs.run import Metrics
-from mixkd.runs.status import read_status, wait_until_free
+from mixkd.runs.status import is_held, read_status, wait_until_free, write_status
 
 State = Literal["finished", "skipped", "submitted", "failed", "refused", "interrupted"]
 STATUS = {"failed": 1, "refused": 2, "interrupted": 130}  # of the other states it is 0
@@ -108,6 +108,16 @@ def interrupted(job: Job) -> Outcome:
 def causes(outcomes: Iterable[Outcome]) -> list[Outcome]:
     """Return the failures of a job's processes that say why; the others saw a peer leave."""
     return [o for o in outcomes if o.status and "by peer" not in o.text]
+
+
+def write_end(job: Job, outcome: Outcome) -> None:
+    """Write how a job ended into its directory where its processes could not."""
+    path = outcome.path or job.path
+    directory = Path(path)
+    silent = path and outcome.status and not is_held(directory)
+    if silent and read_status(directory).get("state") == "running":
+        state = "interrupted" if outcome.state == "interrupted" else "failed"
+        write_status(directory, state, error=outcome.reason)
 
 
 def run_in_process(job: Job) -> Outcome:

@@ -22,9 +22,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from mixkd.console import NOTE, note, on_signal, tell
-from mixkd.launchers.job import Job, Outcome, causes, interrupted, with_inventory
+from mixkd.launchers.job import Job, Outcome, causes, interrupted, with_inventory, write_end
 from mixkd.launchers.process import Place, work
-from mixkd.runs.status import is_held, read_status, write_status
 
 # Seconds that the other processes of a job have to say something once one has failed; and that all
 # have to write what they hold after an interruption.
@@ -82,7 +81,7 @@ def run_jobs(
         finally:
             for active in running.values():
                 active.kill()
-                _write_end(active.job, interrupted(active.job))
+                write_end(active.job, interrupted(active.job))
     if was_interrupted:
         return [o or interrupted(job) for job, o in zip(jobs, outcomes, strict=True)]
     return outcomes
@@ -174,7 +173,7 @@ class ActiveJob:
             connection.close()
         self.kill()  # what its processes have started and left
         outcome = self._outcome()
-        _write_end(self.job, outcome)
+        write_end(self.job, outcome)
         return outcome
 
     def _outcome(self) -> Outcome:
@@ -228,16 +227,6 @@ def _listen(jobs: Iterable[ActiveJob]) -> None:
         if isinstance(ready, Connection):
             active, rank = sources[ready]
             active.hear(rank)
-
-
-def _write_end(job: Job, outcome: Outcome) -> None:
-    """Write how a job ended into its directory where its processes could not."""
-    path = outcome.path or job.path
-    directory = Path(path)
-    silent = path and outcome.status and not is_held(directory)
-    if silent and read_status(directory).get("state") == "running":
-        state = "interrupted" if outcome.state == "interrupted" else "failed"
-        write_status(directory, state, error=outcome.reason)
 
 
 def _signal(process: Any, number: signal.Signals) -> None:

@@ -24,8 +24,16 @@ from mixkd.config.launcher import SlurmConfig
 from mixkd.console import is_leader, tell
 from mixkd.errors import UserError
 from mixkd.files.writing import read_json, write_json
-from mixkd.launchers.job import Job, Outcome, causes, interrupted, run_in_process, with_inventory
-from mixkd.runs.status import is_held, read_status, write_status
+from mixkd.launchers.job import (
+    Job,
+    Outcome,
+    causes,
+    interrupted,
+    run_in_process,
+    with_inventory,
+    write_end,
+)
+from mixkd.runs.status import read_status
 
 NAME = "mixkd"
 POLL = 10.0  # seconds between looks at the queue
@@ -284,8 +292,7 @@ def _judged(job: Job, submitted: Any, state: str) -> Outcome:
         why = f"SLURM says {state or 'nothing of it'}" + (f", its log {error!r}" if error else "")
         text = f"mixkd {job.command}: failed: {why}; its log is {submitted.paths.stderr}"
         outcome = Outcome("failed", job.path, text=text)
-    if recorded == "running" and not is_held(directory):
-        write_status(directory, outcome.state, error=outcome.reason)
+    write_end(job, outcome)
     return outcome
 
 

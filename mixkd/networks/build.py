@@ -236,6 +236,3 @@ def _replace_head(core: nn.Module, head: HeadConfig, classes: int, key: str) -> 
         raise UserError.of(f"{key}.head", "only timm networks with one linear classifier take one")
     new = BottleneckHead(linear.in_features, head.units, head.dropout, classes)
     core.set_submodule(names[0], new)
-
-
-# What may stand beside the weights of a checkpoint, and only holds values: timm's options and the

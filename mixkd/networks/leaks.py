@@ -10,7 +10,7 @@ from mixkd.config.data import DataConfig
 from mixkd.config.network import NetworkConfig
 from mixkd.console import say
 from mixkd.data.contents import SPLITS
-from mixkd.data.marks import image_marks, read_marks, seen
+from mixkd.data.marks import read_marks, seen
 from mixkd.data.splits import Splits
 from mixkd.errors import Problem, UserError
 from mixkd.networks.origin import SAVED, other_split, same_images, saved_config
@@ -34,12 +34,13 @@ def leak(
     if saved is not None and one_source:
         differs = other_split(saved["data"], data.model_dump())
         if data.source not in SPLITS:
-            return f"may have trained on the images that select here: its {differs}" * bool(differs)
+            text = f"may have trained on the images that select here: its {differs}"
+            return text if differs else ""
         if not differs and same_images(saved["images"], images):
             return ""
     trained = read_marks(file)
     if trained is not None:
-        marks, others = image_marks(splits.val), image_marks(splits.train)
+        marks, others = splits.marks("val"), splits.marks("train")
         # What is among the training images too selects no better without such a network.
         count = int((seen(marks, trained) & ~seen(marks, others)).sum())
         if count:
@@ -78,7 +79,7 @@ def _saved_data(network: NetworkConfig) -> dict[str, Any] | None:
 def tell_seen_tests(key: str, network: NetworkConfig, splits: Splits) -> None:
     """Say of how many test images it is known that a network was trained on them."""
     trained = None if network.weights is None else read_marks(network.weights)
-    if trained is not None and (count := int(seen(image_marks(splits.test), trained).sum())):
+    if trained is not None and (count := int(seen(splits.marks("test"), trained).sum())):
         say(f"{key}: it was trained on {count} of the {len(splits.test)} test images")
 
 
@@ -94,7 +95,7 @@ def refuse_leaks(
         The marks of the training images and of those that the networks have seen: uint64 [n, 2].
     """
     problems = []
-    marks = [image_marks(splits.train)]
+    marks = [splits.marks("train")]
     for key, network in networks.items():
         fault = leak(network, data, images, splits)
         if fault:

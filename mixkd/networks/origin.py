@@ -15,11 +15,12 @@ from mixkd.config.fields import SPLIT, keys
 from mixkd.config.shipped import shipped_values
 from mixkd.data.contents import IMAGES
 from mixkd.errors import UserError
+from mixkd.files import layout
 from mixkd.files.reading import Damaged, read_mapping
 
 # What says how the network of a run, or of an export, is built; and its weights.
-SAVED = {"run": "config.yaml", "export": "config.json"}
-WEIGHTS = {"run": "weights.safetensors", "export": "model.safetensors"}
+SAVED = {"run": layout.CONFIG, "export": "config.json"}
+WEIGHTS = {"run": layout.WEIGHTS, "export": "model.safetensors"}
 
 # What is read of an export, and what begins the address of one on the Hugging Face Hub.
 FILES = (SAVED["export"], WEIGHTS["export"])
@@ -108,7 +109,7 @@ def saved_config(path: Path) -> dict[str, Any]:
 def recorded_images(run: Path) -> dict[str, str]:
     """Return the sha256 of the images of each split, as far as a run has recorded them."""
     try:
-        prints = read_mapping(run / "provenance.json")["fingerprints"]
+        prints = read_mapping(run / layout.PROVENANCE)["fingerprints"]
         return {key.removeprefix(IMAGES): str(prints[key]) for key in prints if IMAGES in key}
     except (FileNotFoundError, LookupError, TypeError):
         return {}

@@ -14,6 +14,7 @@ from mixkd.config.shipped import group_names, shipped_values
 from mixkd.console import say
 from mixkd.data.contents import SPLITS, split_contents
 from mixkd.errors import Problem
+from mixkd.files.layout import CONFIG, STATUS
 from mixkd.files.reading import Damaged, read_mapping
 from mixkd.networks.origin import recorded_images, same_images, with_moved, without_file
 
@@ -56,12 +57,12 @@ def _fits(run: Path, raw: dict[str, Any]) -> bool:
     """Return whether a run directory is of the finished finetune run that is meant."""
     teacher, data = raw["teacher"], raw["data"]
     try:
-        saved = with_moved(read_mapping(run / "config.yaml"))
+        saved = with_moved(read_mapping(run / CONFIG))
         network, asked_for = without_file(saved["network"]), without_file(teacher)
         if teacher.get("pretrained") is None:  # either will do
             asked_for["pretrained"] = network["pretrained"]
         return (
-            read_mapping(run / "status.json")["state"] == "finished"
+            read_mapping(run / STATUS)["state"] == "finished"
             and all(network.get(key) == asked_for.get(key) for key in SAME_NETWORK)
             and all(saved["data"].get(key) == data.get(key) for key in SAME_DATA)
             and (raw["task"] != "distill" or saved.get("protocol", "none") == raw["protocol"])

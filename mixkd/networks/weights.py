@@ -22,7 +22,7 @@ from mixkd.errors import UserError
 from mixkd.files.reading import read_mapping
 from mixkd.files.writing import file_fingerprint
 from mixkd.networks.network import head_names
-from mixkd.networks.origin import WEIGHTS, class_names
+from mixkd.networks.origin import SAVED, WEIGHTS, class_names
 from mixkd.networks.state_dict import (
     Candidate,
     check_kind,
@@ -145,7 +145,7 @@ def _config_classes(path: Path) -> list[str]:
     if path.name != WEIGHTS["export"]:
         return []
     try:
-        return class_names(read_mapping(path.with_name("config.json")))
+        return class_names(read_mapping(path.with_name(SAVED["export"])))
     except (OSError, ValueError, TypeError, AttributeError):
         return []  # there is none, or it is another library's
 

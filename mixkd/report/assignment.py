@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -206,8 +207,13 @@ def _architecture(section: Mapping[str, Any]) -> str:
 def network_name(section: Mapping[str, Any]) -> str:
     """Return the name of a network's shipped file, or else its own name without timm's tag."""
     name = _text(section.get("name")) or _text(section.get("factory"))
-    files = {shipped_values("network", stem).get("name"): stem for stem in group_names("network")}
-    return files.get(name, name.partition(".")[0])
+    return _shipped_names().get(name, name.partition(".")[0])
+
+
+@cache
+def _shipped_names() -> dict[Any, str]:
+    """Return the shipped file of each network's name."""
+    return {shipped_values("network", stem).get("name"): stem for stem in group_names("network")}
 
 
 def _text(value: Any) -> str:

@@ -8,6 +8,7 @@ from statistics import mean
 
 from mixkd.config.analyses import section_of_analysis
 from mixkd.evaluation.analysis import analysis_of
+from mixkd.files.layout import HISTORY
 from mixkd.metrics.paired import Predictions
 from mixkd.report.cells import Cell, Key, Subject
 from mixkd.report.plan import Expected, Reproduction
@@ -62,12 +63,32 @@ class Results:
     @cached_property
     def cells(self) -> dict[Key, list[Cell]]:
         """Every measured quantity."""
-        return _cells(self.slots)
+        return self._cells(self.slots)
 
     @cached_property
     def sound_cells(self) -> dict[Key, list[Cell]]:
         """Every quantity that was measured by a run of which nothing is known to be wrong."""
-        return _cells({slot: r for slot, r in self.slots.items() if not self.notes.get(slot)})
+        return self._cells({slot: r for slot, r in self.slots.items() if not self.notes.get(slot)})
+
+    @cached_property
+    def _quantities(self) -> dict[Slot, dict[str, float]]:
+        return {slot: quantities(run, slot[2]) for slot, run in self.slots.items()}
+
+    def _cells(self, slots: Mapping[Slot, FoundRun]) -> dict[Key, list[Cell]]:
+        """Return every quantity of some runs, over seeds."""
+        runs: dict[Key, dict[int, tuple[float, str]]] = {}
+        for (subject, seed, kind), run in slots.items():
+            for metric, value in self._quantities[subject, seed, kind].items():
+                runs.setdefault(subject.key(metric), {})[seed] = (value, run.path)
+        return {
+            key: [
+                Cell(
+                    {seed: value for seed, (value, _) in sorted(by_seed.items())},
+                    runs=tuple(path for _, path in by_seed.values()),
+                )
+            ]
+            for key, by_seed in runs.items()
+        }
 
     def cell(self, subject: Subject, metric: str) -> Cell | None:
         """Return a measured quantity, or None."""
@@ -143,7 +164,7 @@ def quantities(run: FoundRun, kind: str) -> dict[str, float]:
             for name, value in values.items()
         }
     values = {name: value for name, value in run.metrics.items() if name.startswith("test/")}
-    epochs = [row.get("val/accuracy") for row in run.rows("history.csv")]
+    epochs = [row.get("val/accuracy") for row in run.rows(HISTORY)]
     accuracy = [value for value in epochs if isinstance(value, float) and isfinite(value)]
     tenth, half = max(1, len(accuracy) // 10), max(1, len(accuracy) // 2)
     parts = {"early": accuracy[:tenth], "middle": accuracy[tenth:half], "late": accuracy[half:]}
@@ -163,20 +184,3 @@ def slot_title(slot: Slot) -> str:
     """Return whose run a slot is for, in words."""
     subject, seed, kind = slot
     return f"{title(subject)}, seed {seed}, {kind}"
-
-
-def _cells(slots: Mapping[Slot, FoundRun]) -> dict[Key, list[Cell]]:
-    """Return every quantity of some runs, over seeds."""
-    runs: dict[Key, dict[int, tuple[float, str]]] = {}
-    for (subject, seed, kind), run in slots.items():
-        for metric, value in quantities(run, kind).items():
-            runs.setdefault(subject.key(metric), {})[seed] = (value, run.path)
-    return {
-        key: [
-            Cell(
-                {seed: value for seed, (value, _) in sorted(by_seed.items())},
-                runs=tuple(path for _, path in by_seed.values()),
-            )
-        ]
-        for key, by_seed in runs.items()
-    }

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -17,7 +18,8 @@ from mixkd.config.messages import schema_problems
 from mixkd.config.network import NetworkConfig
 from mixkd.config.tasks import SweepSettings
 from mixkd.console import cores, say
-from mixkd.data.listing import FORMATS, class_folders, image_files
+from mixkd.data.contents import split_files
+from mixkd.data.listing import FORMATS, image_files
 from mixkd.errors import Problem, UserError
 from mixkd.reproduction.artefact import Artefact
 from mixkd.reproduction.carry_out import distinct, statuses
@@ -253,6 +255,7 @@ def _line(name: str, cost: Price) -> str:
     return f"{name:<10} {cost.runs:>5} {cost.missing:>6} {cost.hours:>9.2f} {cost.disk:>8.2f}"
 
 
+@cache
 def _composed(run: StudyRun) -> dict[str, Any]:
     overrides = [o for o in run.overrides if not o.startswith("run.")]
     cfg = OmegaConf.to_container(compose(run.command, overrides), resolve=True)
@@ -284,10 +287,11 @@ def _counts(data: Mapping[str, Any]) -> tuple[int, int, int, int, int]:
         train, test, classes, side = SIZES[source]
     elif source == "imagefolder" and (root / "train").is_dir():
         parts = [name for name in ("train", "val", "test") if (root / name).is_dir()]
-        number = {name: sum(1 for _ in image_files(root / name)) for name in parts}
+        listed = {name: split_files(root, name).names for name in parts}  # once for all runs
+        number = {name: sum(map(len, names.values())) for name, names in listed.items()}
         train, test = number["train"], number.get("test", number.get("val", 0))
         val = number.get("val") if "test" in number else None
-        classes = len(class_folders(root / "train"))
+        classes = len(listed["train"])
         side = _side(root / "train")
     else:
         raise UserError.of("data.root", f"got {data.get('root')!r}; takes a folder with train/")

@@ -192,7 +192,7 @@ class FoundRun:
         """What its experiment is, whatever the seed: equal for the seeds of one row."""
         return f"{self.recipe} {self.fingerprint('teacher')}"
 
-    @property
+    @cached_property
     def recipe(self) -> str:
         """Its setting, whatever its teacher's weights are: each seed may have its own teacher."""
         schema = TASKS.get(self.task, EvaluateConfig)

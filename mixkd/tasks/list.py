@@ -10,6 +10,7 @@ from mixkd.config.commands import ListConfig
 from mixkd.config.shipped import artefacts, group_names
 from mixkd.console import in_one_line
 from mixkd.errors import shortened
+from mixkd.files.layout import HISTORY, METRICS, STATUS
 from mixkd.files.reading import Damaged, folders_with, read_mapping, read_rows
 from mixkd.runs.status import is_held
 
@@ -29,15 +30,15 @@ def list_items(config: ListConfig) -> str:
 def runs(root: Path) -> list[tuple[str, str, str]]:
     """Return (directory, state, headline metrics) of each run under `root`, sorted by path."""
     rows = []
-    for directory in folders_with(("status.json",), root):
+    for directory in folders_with((STATUS,), root):
         try:
-            status, headline = read_mapping(directory / "status.json"), _headline(directory)
+            status, headline = read_mapping(directory / STATUS), _headline(directory)
         except Damaged as error:
             why = shortened(f"{error.path.name}: {error.why}")
             rows.append((str(directory), "damaged", why))
             continue
         except FileNotFoundError:
-            rows.append((str(directory), "damaged", "status.json: it is a link to nothing"))
+            rows.append((str(directory), "damaged", f"{STATUS}: it is a link to nothing"))
             continue
         state = str(status.get("state", "unknown"))
         if state == "running" and not is_held(directory):
@@ -51,11 +52,11 @@ def runs(root: Path) -> list[tuple[str, str, str]]:
 def _headline(directory: Path) -> str:
     """Return accuracy and ECE: the run's own, or until then those of its last epoch."""
     metrics: dict[str, Any]
-    path, split = directory / "metrics.json", "test"
+    path, split = directory / METRICS, "test"
     try:
         metrics = read_mapping(path)
     except FileNotFoundError:
-        path, split = directory / "history.csv", "val"
+        path, split = directory / HISTORY, "val"
         try:
             metrics = dict((read_rows(path) or [{}])[-1])
         except FileNotFoundError:

@@ -1,6 +1,7 @@
 """Networks as points: one quantity against another."""
 
 from collections.abc import Sequence
+from functools import cached_property
 
 from matplotlib.figure import Figure
 
@@ -27,7 +28,7 @@ class Points:
         if x is not None and y is not None:
             points.append((x, y))
 
-    @property
+    @cached_property  # asked when all have been added: it draws a thousand samples
     def correlation(self) -> str:
         """How alike both quantities rank the networks of all groups, in words."""
         both = [pair for group in self.groups.values() for pair in group]
