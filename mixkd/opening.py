@@ -40,15 +40,15 @@ def open_run(cfg: Config) -> Run:
 
 def _make_data(cfg: Config) -> None:
     from mixkd.data.corrupted import make_arrays  # these take seconds to import
-    from mixkd.data.sources import unpack_imagenet
+    from mixkd.data.sources import unpack
     from mixkd.data.splits import load_splits
     from mixkd.evaluation.analysis import analyses_of
 
     assert not isinstance(cfg, EvaluateLogitsConfig)
     if isinstance(cfg.data, CorruptedDataConfig):
         make_arrays(cfg.data)
-    elif cfg.data.source == "imagenet":
-        unpack_imagenet(cfg.data)
+    else:
+        unpack(cfg.data)
     if isinstance(cfg, EvaluateConfig) and lacks_data(cfg):
         splits = load_splits(cfg.data)
         for analysis in analyses_of(cfg):  # which refuse those of other classes first

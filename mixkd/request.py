@@ -12,11 +12,10 @@ from typing import Any, cast
 from omegaconf import DictConfig
 
 from mixkd.config.compose import REFUSALS, composed, diagnose, expand
-from mixkd.config.data import ON_DISK
 from mixkd.config.fields import paths
+from mixkd.config.sources import FILES, SOURCES, SPLITS
 from mixkd.config.tasks import Config, EvaluateLogitsConfig, ExportConfig
 from mixkd.config.validation import plain, schema_of, validate
-from mixkd.data.contents import SPLITS
 from mixkd.data.listing import renamings, to_rename
 from mixkd.errors import Problem, UserError, shown
 from mixkd.networks.inherit import fill_from_runs
@@ -113,13 +112,17 @@ def _missing(schema: Any, raw: Mapping[str, Any]) -> Iterator[Problem]:
 def _no_folder(data: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield a root that holds no images to train on."""
     source, root = data.get("source"), str(data.get("root") or "")
-    if source not in ON_DISK or not root:
+    if source not in FILES or not root:
         return
     if not os.path.isdir(root):
         what = "is no folder" if os.path.exists(root) else "no such folder"
         yield Problem("data.root", f"got {shown(root)}; {what}; takes the one that holds train/")
     # Before its files are listed, which of a root that is none, such as /, would take long.
-    elif source == "imagefolder" and not os.path.isdir(os.path.join(root, "train")):
+    elif (
+        source in SPLITS
+        and not SOURCES[source].archives
+        and not os.path.isdir(os.path.join(root, "train"))
+    ):
         text = f"got {shown(root)}, which holds no train/; takes a folder of train/ with val/,"
-        rename = to_rename(renamings(Path(root), SPLITS["imagefolder"]))
+        rename = to_rename(renamings(Path(root), SPLITS[source]))
         yield Problem("data.root", f"{text} test/ or both{rename}")

@@ -1,7 +1,7 @@
 """The section `data`."""
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from mixkd.config.fields import (
     DATASET,
@@ -20,13 +20,14 @@ from mixkd.config.fields import (
     Section,
     takes,
 )
+from mixkd.config.sources import CORRUPTED, FILES, SOURCES, CleanName, CorruptedName
 from mixkd.errors import Problem, nearest
 
 
 class DataConfig(Section):
     """A data set, its split and its views. Sizes in pixels."""
 
-    source: Annotated[Literal["digits", "cifar10", "cifar100", "imagefolder", "imagenet"], DATASET]
+    source: Annotated[CleanName, DATASET]
     name: Annotated[Name, DATASET]
     root: Annotated[str | None, PLACE, PATH, takes("a folder")]
     download: Annotated[Flag, PLACE]
@@ -58,17 +59,18 @@ class DataConfig(Section):
             return
         if source in CORRUPTED and raw.get("corruption") is None:
             yield Problem("corruption", "got null; takes the name of a corruption, such as fog")
-        if source == "digits" and root is not None:
-            text = f"got {root!r} with data=digits; take data=imagefolder for a folder"
+        has_root = SOURCES[source].has_root
+        if not has_root and root is not None:
+            text = f"got {root!r} with data={source}; take data=imagefolder for a folder"
             yield Problem("root", text)
-        elif source != "digits" and root is None:
+        elif has_root and root is None:
             yield Problem("root", "got null; takes the folder that holds train/ and test/")
         size, resize, resident = raw.get("size"), raw.get("resize"), raw.get("resident")
-        if resident is False and source not in (*ON_DISK, *CORRUPTED):
+        if resident is False and source not in (*FILES, *CORRUPTED):
             yield Problem("resident", f"got false; {source} lives in memory, and takes true")
-        if resident is True and source in CORRUPTED and source not in ON_DISK:
+        if resident is True and source in CORRUPTED and source not in FILES:
             yield Problem("resident", f"got true; {source} is read in place, and takes false")
-        if resident is False and source in ON_DISK and size is None:
+        if resident is False and source in FILES and size is None:
             text = "images that stay on disk are all resized: takes a number of pixels"
             yield Problem("size", f"got null; {text}")
         if isinstance(resize, int) and size is None:
@@ -81,7 +83,7 @@ class DataConfig(Section):
 class CorruptedDataConfig(DataConfig):
     """Corrupted test images: one corruption at one severity."""
 
-    source: Annotated[Literal["cifar10_c", "cifar100_c", "imagenet_c"], DATASET]  # type: ignore[assignment]
+    source: Annotated[CorruptedName, DATASET]
     corruption: Annotated[Name, takes("the name of a corruption, such as fog")]
     severity: Annotated[int, takes("a whole number from 1 to 5", ge=1, le=5)]
 
@@ -90,8 +92,3 @@ class NamedDataConfig(Section):
     """Data of which only the name is known."""
 
     name: Name
-
-
-CORRUPTED = get_args(CorruptedDataConfig.model_fields["source"].annotation)
-SOURCES = (*get_args(DataConfig.model_fields["source"].annotation), *CORRUPTED)
-ON_DISK = ("imagefolder", "imagenet", "imagenet_c")  # data that may stay there

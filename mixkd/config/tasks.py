@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from mixkd.config.analyses import AnalysisConfig, analysis_names, section_of_analysis, with_analyses
-from mixkd.config.data import CORRUPTED, CorruptedDataConfig, DataConfig, NamedDataConfig
+from mixkd.config.data import CorruptedDataConfig, DataConfig, NamedDataConfig
 from mixkd.config.fields import (
     CONTENT,
     PATH,
@@ -31,6 +31,7 @@ from mixkd.config.network import (
     network_mistakes,
     none_if_not_given,
 )
+from mixkd.config.sources import CORRUPTED
 from mixkd.config.training import (
     CallbacksConfig,
     CheckpointConfig,

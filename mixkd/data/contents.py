@@ -25,6 +25,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from mixkd.config.sources import SOURCES, SPLITS
 from mixkd.console import say
 from mixkd.data.listing import LeftOut, class_folders, image_files, state_of
 from mixkd.errors import NotWritten
@@ -48,14 +49,8 @@ STATE, CONTENT = 16, 32  # bytes of a row of the cache
 
 SAMPLED = 100  # of so many listed files one is looked at again
 
-# The folders of a root that hold the images of a source; what else lies in the root is no data.
-SPLITS = {"imagefolder": ("train", "val", "test"), "imagenet": ("train", "val")}
-
 # What the sha256 of a split's images is called among the fingerprints of a run: IMAGES + split.
 IMAGES = "images/"
-
-# The archives of ImageNet that are unpacked to such a folder where that is not there.
-ARCHIVES = {"train": "ILSVRC2012_img_train.tar", "val": "ILSVRC2012_img_val.tar"}
 
 
 def contents(files: Sequence[File], cache_dir: str | Path, of: str | Path) -> np.ndarray:
@@ -240,10 +235,18 @@ def split_contents(source: str, root: str | None, cache_dir: str) -> dict[str, s
     return {name: split.summary for name, split in splits.items()}
 
 
-def to_unpack(root: Path) -> list[str]:
-    """Return the splits of ImageNet that are there as an archive alone."""
-    archived = [split for split, name in ARCHIVES.items() if (root / name).is_file()]
-    return [split for split in archived if not (root / split).is_dir()]
+def to_unpack(source: str, root: str | None) -> list[str]:
+    """Return the splits of a source that are there as an archive alone."""
+    folder, archives = Path(root or ""), SOURCES[source].archives
+    archived = [split for split, name in archives.items() if (folder / name).is_file()]
+    return [split for split in archived if not (folder / split).is_dir()]
+
+
+def arrays_folder(source: str, root: str | None) -> Path | None:
+    """Return the folder of a source's published arrays: the one in its root, or the root itself."""
+    folder, arrays = Path(root or ""), SOURCES[source].arrays
+    places = (folder / arrays.folder, folder) if arrays is not None else ()
+    return next((place for place in places if any(place.glob("*.npy"))), None)
 
 
 def first_bytes(rows: np.ndarray) -> np.ndarray:

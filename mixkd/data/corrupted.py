@@ -16,7 +16,9 @@ from torch import Tensor
 from torchvision.datasets.utils import download_and_extract_archive
 
 from mixkd.config.data import CorruptedDataConfig
-from mixkd.data.corruption_names import FOLDERS, SEVERITIES, arrays_folder
+from mixkd.config.sources import SOURCES, Arrays
+from mixkd.data.contents import arrays_folder
+from mixkd.data.corruption_names import SEVERITIES
 from mixkd.data.folder import list_classes, raise_all, read_listings, tell_left_out
 from mixkd.data.images import AnyImages, StoredImages
 from mixkd.data.listing import LeftOut, class_folders
@@ -26,51 +28,13 @@ from mixkd.files.arrays import map_npy
 from mixkd.files.reading import Damaged
 from mixkd.files.writing import file_fingerprint
 
-# Class names in label order.
-CIFAR10 = tuple("airplane automobile bird cat deer dog frog horse ship truck".split())
-
-CIFAR100 = tuple(
-    """
-    apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus
-    butterfly camel can castle caterpillar cattle chair chimpanzee clock cloud cockroach couch
-    crab crocodile cup dinosaur dolphin elephant flatfish forest fox girl hamster house kangaroo
-    keyboard lamp lawn_mower leopard lion lizard lobster man maple_tree motorcycle mountain
-    mouse mushroom oak_tree orange orchid otter palm_tree pear pickup_truck pine_tree plain
-    plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk
-    skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone
-    television tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
-    """.split()
-)
-
-
-@dataclass(frozen=True)
-class Published:
-    """Where corrupted CIFAR images are published: an archive and its md5."""
-
-    url: str
-    md5: str
-    classes: tuple[str, ...]
-
-
-PUBLISHED = {
-    "cifar10_c": Published(
-        "https://zenodo.org/records/2535967/files/CIFAR-10-C.tar",
-        "56bf5dcef84df0e2308c6dcbcbbd8499",
-        CIFAR10,
-    ),
-    "cifar100_c": Published(
-        "https://zenodo.org/records/3555552/files/CIFAR-100-C.tar",
-        "11f0ed0f1191edbf9fa23466ae6021d3",
-        CIFAR100,
-    ),
-}
-
 
 def load_corrupted(cfg: CorruptedDataConfig) -> tuple[AnyImages, tuple[str, ...]]:
     """Return the images of one corruption and severity, and the class names in label order."""
-    if cfg.source == "imagenet_c":
+    arrays = SOURCES[cfg.source].arrays
+    if arrays is None:
         return read_folders(Path(cfg.root or ""), cfg)
-    classes = PUBLISHED[cfg.source].classes
+    classes = arrays.classes
     return read_arrays(make_arrays(cfg), cfg.corruption, cfg.severity, len(classes)), classes
 
 
@@ -158,24 +122,27 @@ def _array(path: Path) -> np.ndarray:
 
 def make_arrays(cfg: CorruptedDataConfig) -> Path:
     """Return the folder of the arrays of a published set: downloaded, where it is not there."""
-    root, name, published = Path(cfg.root or ""), FOLDERS[cfg.source], PUBLISHED[cfg.source]
+    root, arrays = Path(cfg.root or ""), SOURCES[cfg.source].arrays
+    assert arrays is not None
+    name = arrays.folder
     if cfg.download:
         try:
             with cache_lock(cfg):
                 if arrays_folder(cfg.source, cfg.root) is None:
-                    _download(published, root, name)
+                    _download(arrays, root)
         except (RuntimeError, OSError, tarfile.TarError) as error:
             text = f"no {name} in {str(root)!r}, and the download failed ({error}); put "
-            raise UserError.of("data.root", f"{text}{published.url} there yourself") from error
+            raise UserError.of("data.root", f"{text}{arrays.url} there yourself") from error
     if (folder := arrays_folder(cfg.source, cfg.root)) is None:
         text = f"no {name}/*.npy in {str(root)!r}; data.download=true fetches it (2.9 GB)"
         raise UserError.of("data.root", text)
     return folder
 
 
-def _download(published: Published, root: Path, name: str) -> None:
-    with safe_extraction(), new_folder(root / name) as partial:
-        download_and_extract_archive(published.url, str(root), str(partial), md5=published.md5)
-        for array in (partial / name).iterdir():
+def _download(arrays: Arrays, root: Path) -> None:
+    with safe_extraction(), new_folder(root / arrays.folder) as partial:
+        download_and_extract_archive(arrays.url, str(root), str(partial), md5=arrays.md5)
+        inner = partial / arrays.folder
+        for array in inner.iterdir():
             array.rename(partial / array.name)
-        (partial / name).rmdir()
+        inner.rmdir()

@@ -18,8 +18,9 @@ import numpy as np
 
 from mixkd.config.data import DataConfig
 from mixkd.config.fields import MOST_SIDE
+from mixkd.config.sources import SPLITS
 from mixkd.console import available_memory, note, say
-from mixkd.data.contents import SPLITS, File, contents, first_bytes, split_files, summary
+from mixkd.data.contents import File, contents, first_bytes, split_files, summary
 from mixkd.data.decode import DECODING, Files, decode, measure
 from mixkd.data.images import AnyImages, Images, StoredImages
 from mixkd.data.listing import (

@@ -1,7 +1,6 @@
 """One function a data set: configuration -> training and test images as uint8.
 
-A new data set is a function here, its name in `SOURCES` and in DataConfig.source, and a file in
-conf/data/. The corrupted ones are in corrupted.py.
+What is known of it beforehand is in config/sources.py. The corrupted ones are in corrupted.py.
 """
 
 import os
@@ -23,8 +22,9 @@ from sklearn.model_selection import train_test_split
 from torchvision.datasets import imagenet as devkit
 
 from mixkd.config.data import DataConfig
+from mixkd.config.sources import SOURCES, SPLITS
 from mixkd.console import say
-from mixkd.data.contents import ARCHIVES, to_unpack
+from mixkd.data.contents import to_unpack
 from mixkd.data.folder import load_folder
 from mixkd.data.images import AnyImages, Images
 from mixkd.data.listing import renamings, to_rename
@@ -105,13 +105,14 @@ def imagenet(cfg: DataConfig) -> Source:
         UserError: if there is neither, or an archive is not the published one.
     """
     root = Path(cfg.root or "")
-    unpack_imagenet(cfg)
-    missing = [split for split in ("train", "val") if not (root / split).is_dir()]
+    unpack(cfg)
+    splits, archives = SPLITS[cfg.source], SOURCES[cfg.source].archives
+    missing = [split for split in splits if not (root / split).is_dir()]
     if missing:
         text = f"{root} lacks {' and '.join(f'{split}/' for split in missing)}; takes the folder "
-        text += f"that holds train/ and val/, or the archives {', '.join(ARCHIVES.values())}, "
+        text += f"that holds train/ and val/, or the archives {', '.join(archives.values())}, "
         text += f"{DEVKIT} (https://image-net.org/download, after registering)"
-        raise UserError.of("data.root", text + to_rename(renamings(root, ("train", "val"))))
+        raise UserError.of("data.root", text + to_rename(renamings(root, splits)))
     parts, classes = load_folder(cfg)
     return Source(parts["train"], parts["val"], classes)
 
@@ -119,12 +120,12 @@ def imagenet(cfg: DataConfig) -> Source:
 DEVKIT = "ILSVRC2012_devkit_t12.tar.gz"
 
 
-def unpack_imagenet(cfg: DataConfig) -> None:
-    """Unpack the archives of ImageNet whose folders are not there, if they are as published."""
+def unpack(cfg: DataConfig) -> None:
+    """Unpack the archives, which are ImageNet's, whose folders are not there, if as published."""
     root = Path(cfg.root or "")
     with cache_lock(cfg):
-        for split in to_unpack(root):
-            archive = root / ARCHIVES[split]
+        for split in to_unpack(cfg.source, cfg.root):
+            archive = root / SOURCES[cfg.source].archives[split]
             say(f"unpacking {archive} (once)")
             try:
                 with safe_extraction():
@@ -182,7 +183,7 @@ def cache_lock(cfg: DataConfig) -> Iterator[None]:
         lock.release()
 
 
-SOURCES: dict[str, Callable[[DataConfig], Source]] = {
+READERS: dict[str, Callable[[DataConfig], Source]] = {
     "digits": digits,
     "cifar10": cifar,
     "cifar100": cifar,

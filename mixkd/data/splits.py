@@ -12,7 +12,7 @@ from mixkd.config.data import CorruptedDataConfig, DataConfig
 from mixkd.data.corrupted import load_corrupted
 from mixkd.data.images import AnyImages, Images
 from mixkd.data.marks import image_marks
-from mixkd.data.sources import SOURCES
+from mixkd.data.sources import READERS
 from mixkd.errors import UserError
 
 
@@ -66,7 +66,7 @@ def load_splits(cfg: DataConfig) -> Splits:
         test, classes = load_corrupted(cfg)
         none = test.take(np.arange(0))
         return Splits(none, none, shortened(test, cfg.limit_test, "data.limit_test"), classes)
-    source = SOURCES[cfg.source](cfg)
+    source = READERS[cfg.source](cfg)
     train, val, classes = source.train, source.val, source.classes
     test = shortened(source.test, cfg.limit_test, "data.limit_test")
     if cfg.selection == "test":

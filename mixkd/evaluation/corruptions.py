@@ -10,8 +10,9 @@ import numpy as np
 from pydantic import AfterValidator, Field
 
 from mixkd.config.analyses import AnalysisConfig
-from mixkd.config.data import CORRUPTED, ON_DISK, CorruptedDataConfig, DataConfig
+from mixkd.config.data import CorruptedDataConfig, DataConfig
 from mixkd.config.fields import PATH, PLACE, Name, each_once, takes
+from mixkd.config.sources import CORRUPTED, FILES, SOURCES, CorruptedName
 from mixkd.console import say
 from mixkd.data.corruption_names import PAPER, STANDARD
 from mixkd.errors import Problem, UserError, nearest
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from mixkd.networks.network import Network
     from mixkd.runs.read import FoundRun
     from mixkd.runs.run import Metrics
+
+    Form = str
+else:
+    Form = Literal["made", CorruptedName]
 
 COLUMNS = ("network", "corruption", "severity")
 FIGURES = {"accuracy": "accuracy", "ece": "ECE", "confidence": "confidence"}
@@ -40,7 +45,7 @@ class CorruptionsConfig(AnalysisConfig):
     columns = {"corruptions.csv": (("network", "corruption"), ("accuracy",))}  # noqa: RUF012
     asks_others = "corrupted ones"
 
-    source: Literal["made", "cifar10_c", "cifar100_c", "imagenet_c"]
+    source: Form
     root: Annotated[str | None, PLACE, PATH, takes("a folder, or null")]
     names: Annotated[
         Literal["paper", "all"]
@@ -81,10 +86,10 @@ class CorruptionsConfig(AnalysisConfig):
                     )
         if keys.get("root") is not None and source == "made":
             yield Problem("corruptions.root", "got a folder; corruptions.source=made reads none")
-        if source == "imagenet_c" and keys.get("root") is None:
+        if source in FILES and keys.get("root") is None:
             yield Problem("corruptions.root", "got null; takes the folder of ImageNet-C")
-        elif source == "imagenet_c" and data.get("size") is None:
-            yield Problem("data.size", "got null; imagenet_c takes a number of pixels")
+        elif source in FILES and data.get("size") is None:
+            yield Problem("data.size", f"got null; {source} takes a number of pixels")
 
     def identity(self, keys: dict[str, Any]) -> dict[str, Any]:
         """Return its keys; in any order, by any word, corruptions are the same."""
@@ -106,7 +111,7 @@ class CorruptionsConfig(AnalysisConfig):
         `size`, in pixels, is that of the views where it is not the evaluation's.
         """
         source = source or self.source
-        on_disk = source in ON_DISK
+        on_disk = source in FILES
         chosen = {
             "source": source,
             "name": f"{source}-{name}-{severity}",
@@ -186,10 +191,10 @@ class CorruptionsAnalysis(Analysis[CorruptionsConfig]):
 
     def _published(self, data: DataConfig, splits: Splits) -> Load:
         """Return what gives, by corruption and severity, published images."""
-        from mixkd.data.corrupted import PUBLISHED
         from mixkd.data.splits import load_splits
 
         source = self.section.source
+        arrays = SOURCES[source].arrays
 
         def check(classes: tuple[str, ...]) -> None:
             if classes != splits.classes:
@@ -209,8 +214,8 @@ class CorruptionsAnalysis(Analysis[CorruptionsConfig]):
             check(corrupted.classes)
             return corrupted.test, place
 
-        if source in PUBLISHED:  # before anything is downloaded
-            check(PUBLISHED[source].classes)
+        if arrays is not None:  # before anything is downloaded
+            check(arrays.classes)
         for place in self.section.further_data(data):
             load(place.corruption, place.severity)
         return load

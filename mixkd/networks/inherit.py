@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from mixkd.config.shipped import group_names, shipped_values
+from mixkd.config.sources import CORRUPTED, FILES, SIZES, SOURCES, SPLITS
 from mixkd.console import say
-from mixkd.data.contents import SPLITS, split_contents, to_unpack
-from mixkd.data.corruption_names import FOLDERS
+from mixkd.data.contents import split_contents, to_unpack
 from mixkd.errors import Problem, UserError, shortened, shown
 from mixkd.files.reading import Damaged, refuse_link_out
 from mixkd.files.writing import file_fingerprint
@@ -32,8 +32,8 @@ def fill_from_runs(raw: dict[str, Any]) -> Iterator[Problem]:
     if data.get("source") != "run":  # a corrupted set without a run to follow, or with a small one
         for key in ("size", "resize"):
             data[key] = None if data.get(key) == "run" else data.get(key)
-        if data.get("source") == "imagenet_c" and data["size"] is None:
-            data["size"] = 224
+        if (source := data.get("source")) in CORRUPTED and source in FILES and data["size"] is None:
+            data["size"] = SIZES[SOURCES[source].corrupts].side
     yield from find_teacher(raw)
     networks = {name: raw.get(name) for name in ("teacher", "student")}
     if isinstance(baselines := raw.get("baselines"), dict):
@@ -120,7 +120,7 @@ def _inherit_data(raw: dict[str, Any], saved: dict[str, Any], of: Path) -> Itera
     data = raw["data"]
     is_same, root_is_theirs = data.get("source") == "run", data.get("root") == "run"
     source = str(saved["data"].get("source"))
-    if source in (*FOLDERS, "imagenet_c"):
+    if source in CORRUPTED:
         yield Problem("data", f"{of} says {source}, which no network is trained on; take data=NAME")
         return
     # For keys that an older run did not have, and the places that an export does not have.
@@ -135,14 +135,14 @@ def _inherit_data(raw: dict[str, Any], saved: dict[str, Any], of: Path) -> Itera
         root_is_theirs
         and isinstance(root, str)
         and not os.path.isabs(root)
-        and (root != "datasets" or source in SPLITS)
+        and root != usual.get("root")
     ):
         text = f"{of} says {shown(root)}, which is of an unknown folder; say where they are"
         yield Problem("data.root", f"{text}, data.root=DIR")
         return
     if not is_same or source not in SPLITS or not isinstance(root, str) or not os.path.isdir(root):
         return
-    if root_is_theirs and source == "imagenet" and (archives := to_unpack(Path(root))):
+    if root_is_theirs and (archives := to_unpack(source, root)):
         text = f"{of} says {shown(root)}, where {' and '.join(archives)} would be unpacked"
         yield Problem("data.root", f"{text}; data.root=DIR unpacks there")
     elif isinstance(data.get("cache_dir"), str):

@@ -8,8 +8,8 @@ import numpy as np
 
 from mixkd.config.data import DataConfig
 from mixkd.config.network import NetworkConfig
+from mixkd.config.sources import SPLITS
 from mixkd.console import say
-from mixkd.data.contents import SPLITS
 from mixkd.data.marks import read_marks, seen
 from mixkd.data.splits import Splits
 from mixkd.errors import Problem, UserError

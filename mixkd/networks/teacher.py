@@ -11,8 +11,9 @@ from mixkd.config.fields import ARCHITECTURE, DATASET, SPLIT, START, keys
 from mixkd.config.network import NetworkConfig
 from mixkd.config.overrides import written
 from mixkd.config.shipped import group_names, shipped_values
+from mixkd.config.sources import SPLITS
 from mixkd.console import say
-from mixkd.data.contents import SPLITS, split_contents
+from mixkd.data.contents import split_contents
 from mixkd.errors import Problem
 from mixkd.files.layout import CONFIG, STATUS
 from mixkd.files.reading import Damaged, read_mapping

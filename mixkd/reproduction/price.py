@@ -16,6 +16,7 @@ from mixkd.config.fields import ARCHITECTURE, keys
 from mixkd.config.launcher import LocalConfig
 from mixkd.config.messages import schema_problems
 from mixkd.config.network import NetworkConfig
+from mixkd.config.sources import SIZES, SPLITS
 from mixkd.config.tasks import SweepSettings
 from mixkd.console import cores, say
 from mixkd.data.contents import split_files
@@ -29,14 +30,6 @@ from mixkd.request import compose
 
 START = 2.0  # seconds that a run takes beside its images
 FLOAT = 4  # bytes of a parameter
-
-# Training and test images, classes, and the side of a stored image in pixels.
-SIZES = {
-    "digits": (1347, 450, 10, 32),
-    "cifar10": (50_000, 10_000, 10, 32),
-    "cifar100": (50_000, 10_000, 100, 32),
-    "imagenet": (1_281_167, 50_000, 1000, 224),
-}
 
 
 class Model(NamedTuple):
@@ -285,8 +278,8 @@ def _counts(data: Mapping[str, Any]) -> tuple[int, int, int, int, int]:
     val = None  # held-out images that come with the data
     if source in SIZES:
         train, test, classes, side = SIZES[source]
-    elif source == "imagefolder" and (root / "train").is_dir():
-        parts = [name for name in ("train", "val", "test") if (root / name).is_dir()]
+    elif source in SPLITS and (root / "train").is_dir():
+        parts = [name for name in SPLITS[source] if (root / name).is_dir()]
         listed = {name: split_files(root, name).names for name in parts}  # once for all runs
         number = {name: sum(map(len, names.values())) for name, names in listed.items()}
         train, test = number["train"], number.get("test", number.get("val", 0))

@@ -10,6 +10,7 @@ from typing import Any
 from mixkd.config.analyses import analysis_names
 from mixkd.config.data import CorruptedDataConfig, DataConfig
 from mixkd.config.fields import PLACE, pruned
+from mixkd.config.sources import FILES
 from mixkd.config.tasks import (
     Config,
     DistillConfig,
@@ -18,8 +19,7 @@ from mixkd.config.tasks import (
     FinetuneConfig,
 )
 from mixkd.config.validation import without_void
-from mixkd.data.contents import contents, split_contents, summary, to_unpack
-from mixkd.data.corruption_names import arrays_folder
+from mixkd.data.contents import arrays_folder, contents, split_contents, summary, to_unpack
 from mixkd.data.listing import image_files
 from mixkd.files.writing import file_fingerprint
 
@@ -104,7 +104,7 @@ def _content(files: Iterable[tuple[str, Path]], data: DataConfig, root: str | No
 def _corrupted_files(cfg: CorruptedDataConfig) -> Iterator[tuple[str, Path]]:
     """Yield the files of a corruption and severity, by name."""
     root = Path(cfg.root or "")
-    if cfg.source == "imagenet_c":
+    if cfg.source in FILES:
         place = f"{cfg.corruption}/{cfg.severity}"
         folders = [*root.glob(place), *root.glob(f"*/{place}")]
         return chain.from_iterable(image_files(f, f"{place}/") for f in sorted(folders))
@@ -122,6 +122,6 @@ def lacks_data(cfg: Config) -> bool:
 
 def _is_lacking(data: DataConfig) -> bool:
     if isinstance(data, CorruptedDataConfig):
-        downloads = data.source != "imagenet_c" and data.download
+        downloads = data.source not in FILES and data.download
         return downloads and arrays_folder(data.source, data.root) is None
-    return data.source == "imagenet" and bool(to_unpack(Path(data.root or "")))
+    return bool(to_unpack(data.source, data.root))

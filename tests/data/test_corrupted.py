@@ -18,9 +18,9 @@ import pytest
 import torch
 
 from mixkd.config.data import CorruptedDataConfig
+from mixkd.config.sources import CIFAR10, CIFAR100, SOURCES
 from mixkd.config.tasks import EvaluateConfig
 from mixkd.data import corrupted
-from mixkd.data.corrupted import CIFAR10, CIFAR100
 from mixkd.data.images import StoredImages
 from mixkd.data.splits import load_splits
 from mixkd.errors import UserError
@@ -150,12 +150,13 @@ def test_the_archive_is_downloaded_checked_and_unpacked(
     archive = tmp_path / "CIFAR-100-C.tar"
     with tarfile.open(archive, "w") as file:
         file.add(root / "CIFAR-100-C", "CIFAR-100-C")
-    published = corrupted.PUBLISHED["cifar100_c"]
+    published = SOURCES["cifar100_c"].arrays
+    assert published is not None
     assert published.url.startswith("https://zenodo.org/")
     md5 = hashlib.md5(archive.read_bytes()).hexdigest()
     for name, right in (("bad", "0" * 32), ("good", md5)):
-        local = replace(published, url=f"{served}/CIFAR-100-C.tar", md5=right)
-        monkeypatch.setitem(corrupted.PUBLISHED, "cifar100_c", local)
+        local = published._replace(url=f"{served}/CIFAR-100-C.tar", md5=right)
+        monkeypatch.setitem(SOURCES, "cifar100_c", replace(SOURCES["cifar100_c"], arrays=local))
         cfg = config(tmp_path / name, "data.download=true")
         if name == "good":
             assert len(load_splits(cfg).test) == N
@@ -172,8 +173,10 @@ def test_a_half_unpacked_archive_is_unpacked_anew(
     with tarfile.open(archive, "w") as file:
         file.add(root / "CIFAR-100-C", "CIFAR-100-C")
     md5 = hashlib.md5(archive.read_bytes()).hexdigest()
-    local = replace(corrupted.PUBLISHED["cifar100_c"], url=f"{served}/CIFAR-100-C.tar", md5=md5)
-    monkeypatch.setitem(corrupted.PUBLISHED, "cifar100_c", local)
+    published = SOURCES["cifar100_c"].arrays
+    assert published is not None
+    local = published._replace(url=f"{served}/CIFAR-100-C.tar", md5=md5)
+    monkeypatch.setitem(SOURCES, "cifar100_c", replace(SOURCES["cifar100_c"], arrays=local))
     original = corrupted.download_and_extract_archive
 
     def killed(url: str, root: str, extract_root: str, md5: str) -> None:

@@ -11,9 +11,10 @@ import torch
 from PIL import Image
 
 from mixkd.config.data import CorruptedDataConfig, DataConfig
+from mixkd.config.sources import CIFAR10
 from mixkd.config.tasks import EvaluateConfig
 from mixkd.data import make_corrupted as module
-from mixkd.data.corrupted import CIFAR10, load_corrupted, read_arrays, read_folders
+from mixkd.data.corrupted import load_corrupted, read_arrays, read_folders
 from mixkd.data.corruption_names import SEVERITIES
 from mixkd.data.corruptions import corrupt
 from mixkd.data.images import Images, StoredImages

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mixkd.data.corrupted import CIFAR10
+from mixkd.config.sources import CIFAR10
 
 pytestmark = pytest.mark.integration
 

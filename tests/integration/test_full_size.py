@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from mixkd.callbacks.recorder import Recorder
-from mixkd.data.corrupted import CIFAR10
+from mixkd.config.sources import CIFAR10
 from mixkd.networks.build import build_network
 from mixkd.networks.weights import save_weights
 from mixkd.request import request
