@@ -107,11 +107,6 @@ class Recorder(Checkpoint):
         columns = {column: math.nan for row in self.rows for column in row}
         write_csv(self.run.path / name, [columns | row for row in self.rows])
 
-    def saved_rows(self) -> list[dict[str, Any]]:
-        """Return the rows of the epochs that the checkpoint to continue from has seen."""
-        saved = torch.load(self.last, map_location="cpu", weights_only=True)
-        return list(saved["callbacks"][self.state_key]["rows"])
-
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs."""
         return {"score": self.best_score, "epoch": self.best_epoch, "rows": self.rows}

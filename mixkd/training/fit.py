@@ -98,12 +98,13 @@ PARTS = ("epoch", "state_dict", "optimizer_states", "loops", "callbacks", "sched
          "epoch_so_far")  # fmt: skip
 
 
-def _check_checkpoints(recorder: Recorder, learner: Learner) -> None:
-    """Refuse, before a training goes on from them, checkpoints that are damaged or of another."""
+def _restore(recorder: Recorder, learner: Learner) -> None:
+    """Let a recorder know the epochs before; refuse checkpoints that are damaged or of another."""
     try:
-        last = _checkpoint(recorder.last, learner)
-        state = last["callbacks"].get(recorder.state_key) or {"epoch": -1}
-        if state["epoch"] >= 0:  # it speaks of a best
+        state = _checkpoint(recorder.last, learner)["callbacks"].get(recorder.state_key)
+        if state is not None:
+            recorder.load_state_dict(state)
+        if recorder.best_epoch >= 0:  # of which it speaks
             _checkpoint(recorder.best, learner)
     except UserError as error:
         text = f"{error.problems[0].text}; run.force=true starts over"
@@ -205,7 +206,7 @@ def fit(
         recorder = Recorder(run, cfg.trainer.select, stage.number, cfg.checkpoint.every_n_steps)
         done = recorder.last.is_file() and not cfg.run.force
         if done:
-            _check_checkpoints(recorder, stage.learner)
+            _restore(recorder, stage.learner)
             plans.clear()  # what came before has ended
         trainer = make_trainer(
             cfg.trainer,
@@ -231,7 +232,7 @@ def fit(
             if checkpoint is not None:
                 say(f"resuming from {checkpoint}")
                 if trainer.loggers:
-                    replay(trainer.loggers, recorder.saved_rows())
+                    replay(trainer.loggers, recorder.rows)
             data.stream = stage.stream
             stage.learner.train()
             _train(trainer, stage.learner, data, checkpoint)
