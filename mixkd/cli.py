@@ -17,16 +17,6 @@ from mixkd.redact import redact
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-TASKS = ("finetune", "distill", "evaluate")
-# Commands that Hydra composes nothing for, and their functions in mixkd.tasks.
-FUNCTIONS = {
-    "compare": "compare",
-    "dashboard": "dashboard",
-    "list": "list_items",
-    "report": "report",
-    "reproduce": "reproduce",
-}
-COMMANDS = (*TASKS, "export", *FUNCTIONS)
 OPTIONS = "KEY=VALUE, -m, --cfg job, --hydra-help"
 
 HELP = """\
@@ -123,15 +113,13 @@ def _run(arguments: list[str]) -> None:
 
             print(complete([argument for argument in arguments if "=" in argument]))
             sys.exit(0)
-        if command not in COMMANDS:
-            text = f"got {command!r}{nearest(command, COMMANDS)}; takes {', '.join(COMMANDS)}"
-            raise UserError.of("command", text)
-        if command not in FUNCTIONS:
-            _leave(_run_task(command, rest))
-        task = getattr(import_module(f"mixkd.tasks.{command}"), FUNCTIONS[command])
         from mixkd.config.commands import PARSERS
 
-        result = task(PARSERS[command](rest))
+        if command not in PARSERS:
+            _leave(_run_task(command, rest))
+        config = PARSERS[command](rest)
+        module = import_module(f"mixkd.tasks.{command}")
+        result = (module.list_items if command == "list" else getattr(module, command))(config)
         text, status = result if isinstance(result, tuple) else (result, 0)
         tell(text)
         sys.exit(status)
@@ -156,6 +144,13 @@ def _run_task(command: str, arguments: list[str]) -> int:
     """Run a job, each job of a sweep, or what else Hydra is asked for; return the exit status."""
     from hydra._internal.utils import get_args_parser
 
+    from mixkd.config.commands import PARSERS
+    from mixkd.config.tasks import SCHEMAS
+
+    if command not in SCHEMAS:
+        commands = (*SCHEMAS, *PARSERS)
+        text = f"got {command!r}{nearest(command, commands)}; takes {', '.join(commands)}"
+        raise UserError.of("command", text)
     parser = get_args_parser()
     parser.error = _refuse_option  # type: ignore[method-assign]
     overrides = parser.parse_intermixed_args(arguments).overrides

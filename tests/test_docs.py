@@ -15,10 +15,16 @@ import yaml
 from omegaconf import OmegaConf
 from PIL import Image
 
-from mixkd import cli
-from mixkd.config.commands import COMPARE_KEYS, DASHBOARD_KEYS, LISTS, REPORT_KEYS, ReproduceConfig
+from mixkd.config.commands import (
+    COMPARE_KEYS,
+    DASHBOARD_KEYS,
+    LISTS,
+    PARSERS,
+    REPORT_KEYS,
+    ReproduceConfig,
+)
 from mixkd.config.overrides import by_key
-from mixkd.config.tasks import TASKS, ExportConfig
+from mixkd.config.tasks import SCHEMAS, TASKS, ExportConfig
 from mixkd.errors import Problem, UserError
 from mixkd.launchers.search import space_of, values_of
 from mixkd.launchers.sweep import jobs_of
@@ -134,8 +140,8 @@ def test_commands_are_ones(page: Path) -> None:
         if not line.startswith("mixkd ") or any(word in line for word in ADDED):
             continue
         command, *words = shlex.split(line, comments=True)[1:]
-        assert command in cli.COMMANDS, line
-        check = check_task if command in cli.TASKS else check_look
+        assert command in {*SCHEMAS, *PARSERS}, line
+        check = check_task if command in TASKS else check_look
         try:
             check(command, words)
         except UserError as error:

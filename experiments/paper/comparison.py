@@ -4,11 +4,11 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from mixkd.config.tasks import TRAININGS
 from mixkd.metrics.paired import compare, same_images
 from mixkd.report.cells import Cells, Subject
 from mixkd.report.results import Results
 from mixkd.report.table import NOTES, SEEDS, Column, Number, Table, Value
-from mixkd.runs.read import TRAININGS
 
 from .feasible import infeasible
 from .reference import Reference

@@ -258,9 +258,12 @@ class SweepSettings(Section):
     run: RunConfig
 
 
-TASKS: dict[str, type[FinetuneConfig] | type[DistillConfig] | type[EvaluateConfig]] = {
+TRAININGS: dict[str, type[FinetuneConfig] | type[DistillConfig]] = {
     "finetune": FinetuneConfig,
     "distill": DistillConfig,
+}
+TASKS: dict[str, type[FinetuneConfig] | type[DistillConfig] | type[EvaluateConfig]] = {
+    **TRAININGS,
     "evaluate": EvaluateConfig,
 }
 # The schema of each command that Hydra composes.

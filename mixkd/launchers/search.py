@@ -18,6 +18,7 @@ from hydra.errors import HydraException
 from tabulate import tabulate
 
 from mixkd.config.compose import expand
+from mixkd.config.tasks import TRAININGS
 from mixkd.console import tell
 from mixkd.data.contents import listed_once
 from mixkd.errors import UserError
@@ -41,7 +42,7 @@ def run_search(command: str, overrides: Sequence[str]) -> int:
         text = "Optuna is not installed; pip install 'mixkd[optuna]'"
         raise UserError.of("sweep.trials", text) from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    if command not in ("finetune", "distill"):
+    if command not in TRAININGS:
         raise UserError.of("sweep.trials", f"`mixkd {command}` trains nothing; leave it out")
     fixed, searched = space_of(command, overrides)
     lowest = [f"{key}={values_of(space)[0]}" for key, space in searched.items()]

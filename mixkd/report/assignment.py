@@ -10,12 +10,13 @@ from mixkd.config.analyses import analysis_names, section_of_analysis
 from mixkd.config.fields import ARCHITECTURE, keys
 from mixkd.config.network import NetworkConfig
 from mixkd.config.shipped import group_names, shipped_values
+from mixkd.config.tasks import TRAININGS
 from mixkd.errors import shortened
 from mixkd.report.cells import Subject
 from mixkd.report.plan import KINDS, Expected, Reproduction
 from mixkd.report.results import Results, Slot
 from mixkd.runs.identity import as_text
-from mixkd.runs.read import TRAININGS, FoundRun, find_runs
+from mixkd.runs.read import FoundRun, find_runs
 
 Images = tuple[str, ...]  # what says which images a run should have seen
 

@@ -7,12 +7,11 @@ from omegaconf import ListConfig
 
 from mixkd.config.analyses import analysis_names
 from mixkd.config.commands import REPRODUCE_KEYS
-from mixkd.config.tasks import SweepSettings
+from mixkd.config.tasks import TASKS, SweepSettings
 from mixkd.config.validation import sweep_settings
 from mixkd.errors import UserError, nearest
 from mixkd.request import compose
 
-COMMANDS = ("finetune", "distill", "evaluate")
 # What tells an artefact's runs apart, or where they are, beside the analyses.
 SET = ("seed", "method", "temperature", "network", "teacher", "student", "run.dir", "run.root",
        "network.run", "teacher.run")  # fmt: skip
@@ -46,22 +45,22 @@ def by_command(overrides: Iterable[str]) -> dict[str, list[str]]:
     Raises:
         UserError: for one that no command takes.
     """
-    taken: dict[str, list[str]] = {command: [] for command in COMMANDS}
+    taken: dict[str, list[str]] = {command: [] for command in TASKS}
     for override in overrides:
         key = override.partition("=")[0]
-        bare = key.partition(".")[2] if key.partition(".")[0] in COMMANDS else key
+        bare = key.partition(".")[2] if key.partition(".")[0] in TASKS else key
         is_of_network = bare.startswith(("network.", "student.", "teacher.")) and bare not in FREE
         if bare in (*SET, *analysis_names()) or is_of_network:
             more = "; seeds=0,1,2 says which" if bare == "seed" else ""
             raise UserError.of(key, f"is for the artefact to say{more}")
         command, _, rest = override.partition(".")
-        if command in COMMANDS:
+        if command in TASKS:
             if refusal := _refusal(command, rest):
                 raise refusal
             taken[command].append(rest)
             continue
         # An evaluation takes its data from the run that it measures.
-        able = [c for c in COMMANDS if c != "evaluate" or not override.startswith("data")]
+        able = [c for c in TASKS if c != "evaluate" or not override.startswith("data")]
         refusals = {command: _refusal(command, override) for command in able}
         for command, refusal in refusals.items():
             if refusal is None:

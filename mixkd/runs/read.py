@@ -30,7 +30,6 @@ from mixkd.metrics.paired import NAMES, Predictions, expected_calibration_error,
 from mixkd.networks.origin import with_moved
 from mixkd.runs.identity import as_text
 
-TRAININGS = ("finetune", "distill")
 TOLERANCE = 1e-4  # between metrics and what the saved float32 confidences give
 
 # What CSV files hold at least, beside those of analyses: texts, and numbers.
