@@ -15,21 +15,13 @@ from mixkd.config.shipped import group_names, shipped_values
 from mixkd.config.tasks import (
     SCHEMAS,
     Config,
+    EvaluateConfig,
     EvaluateLogitsConfig,
     ExportConfig,
     SweepSettings,
     asked_analyses,
 )
 from mixkd.errors import Problem, UserError, shown
-
-# What takes a network, beside logits that come from elsewhere and have none.
-UNUSED_BESIDE_LOGITS: dict[str, Any] = {
-    "splits": ["test"],
-    "save_logits": False,
-    "reestimate_batchnorm": False,
-    "baselines": {},
-    "logger": {"csv": None, "tensorboard": None, "wandb": None},
-}
 
 
 def validate(raw: Mapping[str, Any]) -> Config | ExportConfig:
@@ -92,8 +84,9 @@ def _beside_logits(raw: Mapping[str, Any]) -> Iterator[Problem]:
             yield Problem(key, "beside logits=FILE, which brings its own answers; leave it out")
     for key in asked_analyses(raw):
         yield Problem(key, "beside logits=FILE; it asks a network, and there is none")
-    for key, value in UNUSED_BESIDE_LOGITS.items():
-        if raw[key] != value:
+    of_network = EvaluateConfig.model_fields.keys() - EvaluateLogitsConfig.model_fields.keys()
+    for key, value in shipped_values("", "evaluate", resolve=False).items():
+        if key in of_network - {"teacher"} and raw[key] != value:
             yield Problem(key, "does nothing beside logits=FILE; leave it out")
 
 
