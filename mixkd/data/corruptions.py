@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage, sparse
 
-from mixkd.data.corruption_names import PARAMETERS, STANDARD, Parameters
+from mixkd.data.corruption_names import CORRUPTIONS, PARAMETERS, STANDARD, Parameters
 
 Draws = Sequence[np.random.Generator]
 
@@ -60,7 +60,7 @@ def corrupt(
         raise ValueError(f"severities go from 1 to 5; got {severity}")
     values = PARAMETERS[parameters][name][severity - 1]
     values = values if isinstance(values, tuple) else (values,)
-    key = STANDARD.index(name)
+    key = CORRUPTIONS[name].key
     step = max(1, CHUNK // math.prod(pixels.shape[1:3]))
     result = np.empty_like(pixels)
     for start in range(0, len(pixels), step):

@@ -13,7 +13,7 @@ from PIL import Image
 from scipy import ndimage
 
 from mixkd.data import corruptions
-from mixkd.data.corruption_names import PAPER, STANDARD
+from mixkd.data.corruption_names import CORRUPTIONS, PAPER, STANDARD
 from mixkd.data.corruptions import FROST, PARAMETERS, TEXTURES, Parameters, corrupt
 
 SETS: tuple[Parameters, ...] = ("cifar", "imagenet")
@@ -359,6 +359,8 @@ def test_names_and_parameters_are_complete() -> None:
     assert len(STANDARD) == len(set(STANDARD)) == 15
     assert tuple(corruptions.FUNCTIONS) == STANDARD
     assert set(PAPER) < set(STANDARD)
+    # Other keys would make other images.
+    assert [corruption.key for corruption in CORRUPTIONS.values()] == list(range(15))
     for table in PARAMETERS.values():
         assert tuple(table) == STANDARD
         assert {len(values) for values in table.values()} == {5}
