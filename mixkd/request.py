@@ -18,7 +18,7 @@ from mixkd.config.tasks import Config, EvaluateLogitsConfig, ExportConfig
 from mixkd.config.validation import plain, schema_of, validate
 from mixkd.data.listing import renamings, to_rename
 from mixkd.errors import Problem, UserError, shown
-from mixkd.networks.inherit import fill_from_runs
+from mixkd.runs.inherit import fill_from_runs
 
 
 def compose(command: str, overrides: Sequence[str] = ()) -> DictConfig:

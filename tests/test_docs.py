@@ -85,7 +85,7 @@ def places(monkeypatch: pytest.MonkeyPatch) -> None:
     own = {name: saved[name] for name in ("network", "data")}
     weights = hashlib.sha256(b"").hexdigest()
     Path("hub/config.json").write_text(json.dumps({"mixkd": own | {"weights": weights}}))
-    monkeypatch.setattr("mixkd.networks.inherit.fetched", lambda given, key: Path("hub"))
+    monkeypatch.setattr("mixkd.runs.inherit.fetched", lambda given, key: Path("hub"))
 
 
 def check_task(command: str, words: Sequence[str]) -> None:

@@ -49,7 +49,7 @@ def teachers() -> tuple[str, ...]:
     return reference().teachers
 
 
-def write_paper(results: Results, made: Path, out: Path) -> PaperReport:
+def write_parts(results: Results, made: Path, out: Path) -> PaperReport:
     """Write the paper's tables and figures; return its parts of the page.
 
     Args:

@@ -2,6 +2,9 @@
 
 An analysis is two files of one name: mixkd/evaluation/NAME.py and conf/analysis/NAME.yaml. Nothing
 else names it: this module finds its section, and what follows from keys alone is asked of that.
+
+So this is the one place where a lower room takes from a higher one, in `defined_in`: a schema needs
+the sections of all analyses. Their files import nothing but lower rooms until they are at work.
 """
 
 from abc import abstractmethod
@@ -17,6 +20,8 @@ from mixkd.config.fields import Flag, Section
 from mixkd.config.shipped import group_names
 from mixkd.errors import Problem
 
+HOME = "mixkd.evaluation"
+
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 
@@ -31,7 +36,7 @@ class AnalysisConfig(Section):
     # that a report shows.
     columns: ClassVar[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {}
     arrays: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-    asks_others: ClassVar[str] = ""  # what it asks teachers and baselines as well, in words
+    shared_question: ClassVar[str] = ""  # what it asks teachers and baselines as well, in words
     is_for_baselines: ClassVar[bool] = False  # where no analysis that asks them is chosen
     is_drawn: ClassVar[bool] = False  # by artefacts, so that a report needs no plain table
 
@@ -78,7 +83,7 @@ def section_of_analysis(name: str) -> type[AnalysisConfig]:
 
 def defined_in(name: str, base: type[T]) -> type[T]:
     """Return the one class that the file of an analysis derives from another one."""
-    module = import_module(f"mixkd.evaluation.{name}")
+    module = import_module(f"{HOME}.{name}")
     classes = [value for value in vars(module).values() if isinstance(value, type)]
     derived = [c for c in classes if issubclass(c, base) and c.__module__ == module.__name__]
     if len(derived) != 1:

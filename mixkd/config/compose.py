@@ -92,7 +92,7 @@ def _asked_by_their_keys(overrides: Sequence[str]) -> Iterator[str]:
     sections = {name: section_of_analysis(name) for name in analysis_names()}
     asked = {name for name in sections if any(o.startswith(f"{name}.") for o in overrides)}
     if any(o.startswith("++baselines.") for o in overrides) and not any(
-        sections[name].asks_others for name in asked
+        sections[name].shared_question for name in asked
     ):
         asked |= {name for name, section in sections.items() if section.is_for_baselines}
     for name in sections:

@@ -39,9 +39,14 @@ def _shipped(name: str) -> Path:
 
 
 def experiment(name: str) -> ModuleType:
-    """Return a module of the shipped experiments, such as `table1` or `paper.report`.
+    """Return a module of the shipped experiments, such as `table1`."""
+    return import_module(f"{experiments().__name__}.{name}")
 
-    They are one package: an installed wheel holds it, a checkout has it beside `mixkd`.
+
+def experiments() -> ModuleType:
+    """Return the package of the shipped experiments, which says what its study and its report are.
+
+    An installed wheel holds it, a checkout has it beside `mixkd`.
     """
     package = "mixkd._experiments"
     if package not in sys.modules:
@@ -53,7 +58,7 @@ def experiment(name: str) -> ModuleType:
         assert spec.loader is not None
         sys.modules[package] = module_from_spec(spec)
         spec.loader.exec_module(sys.modules[package])
-    return import_module(f"{package}.{name}")
+    return sys.modules[package]
 
 
 @cache

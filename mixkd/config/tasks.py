@@ -210,7 +210,7 @@ class EvaluateConfig(TaskConfig):
         if not is_given(teacher := raw.get("teacher")):
             return
         yield from network_mistakes("teacher", teacher, "evaluate")
-        questions = {name: section_of_analysis(name).asks_others for name in analysis_names()}
+        questions = {name: section_of_analysis(name).shared_question for name in analysis_names()}
         questions = {name: question for name, question in questions.items() if question}
         if not questions.keys() & asked:
             overrides = " or ".join(f"{name}=true" for name in questions)

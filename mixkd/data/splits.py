@@ -11,7 +11,6 @@ from sklearn.model_selection import train_test_split
 from mixkd.config.data import CorruptedDataConfig, DataConfig
 from mixkd.data.corrupted import load_corrupted
 from mixkd.data.images import AnyImages, Images
-from mixkd.data.marks import image_marks
 from mixkd.data.sources import READERS
 from mixkd.errors import UserError
 
@@ -45,6 +44,23 @@ class Splits:
     def __getitem__(self, split: str) -> AnyImages:
         images: AnyImages = getattr(self, split)
         return images
+
+
+def image_marks(images: AnyImages) -> np.ndarray:
+    """Return two marks by which each image is known again: uint64 [n, 2]; 0 where there is none.
+
+    They are the first bytes of the sha256 of its file, and of its pixels, which are the same in
+    another format that loses nothing.
+    """
+    marks = np.zeros((len(images), 2), dtype=np.uint64)
+    if images.files is not None:
+        marks[:, 0] = images.files
+    if isinstance(images, Images):
+        shape = str(tuple(images.pixels.shape[1:])).encode()
+        for row, pixels in enumerate(images.pixels.numpy()):
+            digest = hashlib.sha256(shape + np.ascontiguousarray(pixels).tobytes()).digest()
+            marks[row, 1] = int.from_bytes(digest[:8], "big")
+    return marks
 
 
 def load_splits(cfg: DataConfig) -> Splits:

@@ -10,7 +10,7 @@ from mixkd.console import say
 from mixkd.data.batches import EvaluationBatch
 from mixkd.data.module import ImageDataModule
 from mixkd.data.splits import Splits
-from mixkd.evaluation.passes import show
+from mixkd.evaluation.one_pass import one_pass
 from mixkd.files.layout import FIGURES, PREDICTIONS, RELIABILITY
 from mixkd.files.writing import write_csv, write_npz
 from mixkd.metrics.calibration import TemperatureFit
@@ -63,7 +63,7 @@ def measured(
         measurement.update(network(batch.view), batch.label, batch.index)
 
     data.tested = split
-    return show(trainer, data, [network, measurement], update, lambda: measurement)
+    return one_pass(trainer, data, [network, measurement], update, lambda: measurement)
 
 
 def fit_temperature(trainer: Trainer, network: Network, data: ImageDataModule) -> float | None:
@@ -74,7 +74,7 @@ def fit_temperature(trainer: Trainer, network: Network, data: ImageDataModule) -
         metric.update(network(batch.view), batch.label)
 
     data.tested = "val"
-    return show(trainer, data, [network, metric], update, lambda: fitted_temperature(metric))
+    return one_pass(trainer, data, [network, metric], update, lambda: fitted_temperature(metric))
 
 
 def fitted_temperature(fit: TemperatureFit) -> float | None:

@@ -17,6 +17,7 @@ from mixkd.console import say
 from mixkd.data.corruption_names import PAPER, STANDARD
 from mixkd.errors import Problem, UserError, nearest
 from mixkd.evaluation.analysis import Analysis, Context
+from mixkd.files.writing import write_csv
 
 if TYPE_CHECKING:
     from mixkd.config.tasks import EvaluateConfig
@@ -43,7 +44,7 @@ class CorruptionsConfig(AnalysisConfig):
     is_drawn = True
     files = ("corruptions.csv",)
     columns = {"corruptions.csv": (("network", "corruption"), ("accuracy",))}  # noqa: RUF012
-    asks_others = "corrupted ones"
+    shared_question = "corrupted ones"
 
     source: Form
     root: Annotated[str | None, PLACE, PATH, takes("a folder, or null")]
@@ -233,7 +234,6 @@ class CorruptionsAnalysis(Analysis[CorruptionsConfig]):
         """Return `corruption/<name>/<severity>/...`; write corruptions.csv and figures."""
         import torch
 
-        from mixkd.files.writing import write_csv
         from mixkd.plots.corruptions import corruptions_figure
 
         names, severities = self.section.chosen, self.section.severities
@@ -279,11 +279,11 @@ class CorruptionsAnalysis(Analysis[CorruptionsConfig]):
     def answers(self, context: Context, images: AnyImages, data: DataConfig) -> Answers:
         """Ask all networks about a set of images."""
         from mixkd.data.module import ImageDataModule
-        from mixkd.evaluation.passes import show
+        from mixkd.evaluation.one_pass import one_pass
 
         counts = NetworkCounts(context.networks, context.temperatures)
         module = ImageDataModule(replace(context.data.splits, test=images), data)
-        return show(context.trainer, module, counts.parts, counts.update, counts.compute)
+        return one_pass(context.trainer, module, counts.parts, counts.update, counts.compute)
 
 
 class NetworkCounts:

@@ -13,12 +13,13 @@ import numpy as np
 from mixkd.config.analyses import AnalysisConfig
 from mixkd.config.fields import PATH, Count, SplitNames, takes
 from mixkd.console import say
+from mixkd.data.pairs import ImagePairs, are_drawn_pairs, draw_pairs, load_pairs
 from mixkd.errors import UserError
 from mixkd.evaluation.analysis import Analysis, Context
+from mixkd.files.writing import file_fingerprint, write_csv
 
 if TYPE_CHECKING:
     from mixkd.config.tasks import EvaluateConfig
-    from mixkd.data.pairs import ImagePairs
     from mixkd.data.splits import Splits
     from mixkd.runs.read import FoundRun
     from mixkd.runs.run import Metrics
@@ -41,7 +42,7 @@ class VicinalConfig(AnalysisConfig):
     is_drawn = True
     files = ("vicinal.csv",)
     columns = {"vicinal.csv": (("split", "network"), ("lam",))}  # noqa: RUF012
-    asks_others = "between images"
+    shared_question = "between images"
     is_for_baselines = True
 
     splits: SplitNames
@@ -52,9 +53,6 @@ class VicinalConfig(AnalysisConfig):
 
     def identity(self, keys: dict[str, Any]) -> dict[str, Any]:
         """Return its keys; a file of pairs by what is in it, unless they are, or will be, drawn."""
-        from mixkd.data.pairs import are_drawn_pairs
-        from mixkd.files.writing import file_fingerprint
-
         if self.pairs is None:
             return keys
         path = Path(self.pairs)
@@ -74,8 +72,6 @@ class VicinalAnalysis(Analysis[VicinalConfig]):
 
     def prepare(self, cfg: EvaluateConfig, splits: Splits) -> None:
         """Draw or read the pairs of each split, the same for every network."""
-        from mixkd.data.pairs import draw_pairs, load_pairs
-
         sizes = {str(split): len(splits[split]) for split in self.section.splits}
         for split, n in sizes.items():
             if n < 2:
@@ -103,8 +99,7 @@ class VicinalAnalysis(Analysis[VicinalConfig]):
 
     def measure(self, context: Context) -> Metrics:
         """Return `vicinal/<split>/...`; write vicinal.csv and a figure a split."""
-        from mixkd.evaluation.passes import show
-        from mixkd.files.writing import write_csv
+        from mixkd.evaluation.one_pass import one_pass
         from mixkd.metrics.vicinal import VicinalLinearity, answers_between
         from mixkd.plots.vicinal import vicinal_figure
 
@@ -122,7 +117,7 @@ class VicinalAnalysis(Analysis[VicinalConfig]):
 
             data.tested, data.pairs = split, pairs
             parts = (*networks.values(), metric)
-            rows, values = show(context.trainer, data, parts, update, metric.compute)
+            rows, values = one_pass(context.trainer, data, parts, update, metric.compute)
             data.pairs = None
             metrics |= {f"vicinal/{split}/{key}": value for key, value in values.items()}
             for name, of_network in rows.items():

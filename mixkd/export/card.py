@@ -6,11 +6,11 @@ A run directory may be a stranger's: what is read from it is shown as code, in o
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from mixkd import __version__
 from mixkd.console import printable
 from mixkd.networks.origin import PREFIX
 from mixkd.redact import redact
@@ -64,7 +64,7 @@ def card(facts: Facts) -> str:
     text = templates.get_template("card.md.j2").render(
         vars(facts),
         code=code,
-        version=__version__,
+        version=version("mixkd"),
         paper=PAPER,
         title=as_markdown(facts.name),
         front_matter=front_matter(facts),

@@ -1,8 +1,8 @@
 """Exports go to the Hugging Face Hub. Needs no torch."""
 
+from importlib.metadata import version
 from pathlib import Path
 
-from mixkd import __version__
 from mixkd.errors import UserError
 from mixkd.networks.origin import FILES, PREFIX, reason
 
@@ -29,13 +29,13 @@ def push(folder: Path, to: str, private: bool) -> str:
     """
     from huggingface_hub import HfApi
 
-    api = HfApi(library_name="mixkd", library_version=__version__)
+    api = HfApi(library_name="mixkd", library_version=version("mixkd"))
     try:
         repository = api.create_repo(to.removeprefix(PREFIX), private=private, exist_ok=True)
         # Of an export that was there before, nothing may be taken for a part of this one.
         api.upload_folder(
             repo_id=repository.repo_id, folder_path=folder, delete_patterns=sorted(WRITTEN),
-            commit_message=f"mixkd {__version__}: export",
+            commit_message=f"mixkd {version('mixkd')}: export",
         )  # fmt: skip
     except Exception as error:  # the Hub's own, and those of whatever it asks the network with
         text = f"the Hub refused {to} ({reason(error)}); the export is in {folder}"

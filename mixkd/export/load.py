@@ -12,10 +12,10 @@ from mixkd.config.shipped import shipped_values
 from mixkd.errors import UserError
 from mixkd.files.reading import read_mapping
 from mixkd.networks.build import build_network
-from mixkd.networks.inherit import fill_network
 from mixkd.networks.network import Network
 from mixkd.networks.origin import SAVED, label_names
 from mixkd.networks.weights import read_tensors
+from mixkd.runs.inherit import fill_network
 
 
 def load_network(export: str, trust: Sequence[str] = ()) -> tuple[Network, list[str]]:

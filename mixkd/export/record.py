@@ -1,13 +1,13 @@
 """config.json of an export: what builds the network again, in timm's form and in mixkd's own."""
 
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from mixkd import __version__
 from mixkd.config.data import DataConfig
 from mixkd.config.fields import ARCHITECTURE, PLACE, START, keys
 from mixkd.config.network import NetworkConfig
@@ -67,7 +67,7 @@ def record(
     return config | {
         "pretrained_cfg": preprocessing,
         "mixkd": {
-            "version": __version__,
+            "version": version("mixkd"),
             "format": cfg.format,
             "weights": weights,
             "temperature": temperature,

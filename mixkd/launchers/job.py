@@ -17,11 +17,11 @@ from omegaconf import DictConfig
 from mixkd.console import say, tell
 from mixkd.data.contents import hand_over, listed_once
 from mixkd.errors import InUse, NotFinite, UserError
-from mixkd.opening import open_run
 from mixkd.redact import redact
 from mixkd.request import accept, compose
 from mixkd.runs.run import Metrics
 from mixkd.runs.status import is_held, read_status, wait_until_free, write_status
+from mixkd.task import open_run
 
 State = Literal["finished", "skipped", "submitted", "failed", "refused", "interrupted"]
 STATUS = {"failed": 1, "refused": 2, "interrupted": 130}  # of the other states it is 0

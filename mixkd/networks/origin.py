@@ -6,10 +6,10 @@ Needs no torch.
 import os
 import re
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from mixkd import __version__
 from mixkd.config.data import DataConfig
 from mixkd.config.fields import SPLIT, keys
 from mixkd.config.shipped import shipped_values
@@ -53,7 +53,7 @@ def fetched(export: str, key: str) -> Path:
     try:
         downloaded = snapshot_download(
             name, revision=revision or None, allow_patterns=list(FILES),
-            library_name="mixkd", library_version=__version__,
+            library_name="mixkd", library_version=version("mixkd"),
         )  # fmt: skip
         return Path(downloaded)
     except (OSError, ValueError) as error:

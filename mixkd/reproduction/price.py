@@ -1,7 +1,7 @@
 """`plan=true`: what a reproduction costs in hours and bytes, by measured images per second."""
 
 import os
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -157,7 +157,7 @@ class _Composed:
         forward = [(network, float(self.test + self.val))]
         sizes = {"train": self.train, "val": self.val, "test": self.test}
         for section in _analyses(self.cfg):
-            networks = [network, *(others if section.asks_others else ())]
+            networks = [network, *(others if section.shared_question else ())]
             forward += [(model, section.forward_images(sizes)) for model in networks]
         return Work(None, tuple(forward))
 
@@ -196,14 +196,13 @@ def estimate(
     runs_of: Mapping[str, Sequence[StudyRun]],
     root: Path,
     settings: SweepSettings,
+    measure_speed: Callable[[Model, int], Speed],
     each_run: bool = False,
 ) -> str:
-    """Return what there is to do and what it costs, priced by timing the networks.
+    """Return what there is to do and what it costs.
 
-    `each_run` lists every run with its command too.
+    `measure_speed` times a network on so many threads. `each_run` lists every run with its command.
     """
-    from mixkd.reproduction.speed import measure_speed  # with torch
-
     runs = distinct(run for of_artefact in runs_of.values() for run in of_artefact)
     states = statuses(runs, root)
     busy = hasattr(os, "getloadavg") and os.getloadavg()[0] > 0.5

@@ -45,7 +45,7 @@ def experiment_hash(cfg: Config, images: Mapping[str, str] | None = None) -> str
             keys = named.pop(name)
             if name in cfg.analyses:
                 named[name] = cfg.analyses[name].identity(keys)
-        if not any(section.asks_others for section in cfg.analyses.values()):
+        if not any(section.shared_question for section in cfg.analyses.values()):
             del named["baselines"]
     if isinstance(cfg, DistillConfig):
         named["teacher"]["precision"] = cfg.teacher.precision or cfg.trainer.precision

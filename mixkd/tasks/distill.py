@@ -17,12 +17,12 @@ from mixkd.modules.distillation import Distillation
 from mixkd.modules.optimization import Optimization
 from mixkd.modules.tape import Tape, TapedTeacher
 from mixkd.networks.build import build_network
-from mixkd.networks.leaks import refuse_leaks
 from mixkd.networks.network import FrozenTeacher, Network
 from mixkd.networks.weights import weights_fingerprint
-from mixkd.opening import task
+from mixkd.runs.leaks import refuse_leaks
 from mixkd.runs.provenance import stream_seed
 from mixkd.runs.run import Metrics, Run
+from mixkd.task import task
 from mixkd.training.fit import fit, prepare, stages
 from mixkd.vicinal import VicinalStream
 

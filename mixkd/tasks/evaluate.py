@@ -13,11 +13,11 @@ from mixkd.evaluation.logits import evaluate_logits
 from mixkd.files.layout import METRICS
 from mixkd.files.writing import write_json
 from mixkd.networks.build import build_network
-from mixkd.networks.leaks import UNKNOWN, leak, tell_seen_tests
 from mixkd.networks.network import Network
 from mixkd.networks.weights import weights_fingerprint
-from mixkd.opening import task
+from mixkd.runs.leaks import UNKNOWN, leak, tell_seen_tests
 from mixkd.runs.run import Metrics, Run
+from mixkd.task import task
 from mixkd.training.fit import describe_device, make_trainer, prepare
 
 

@@ -9,11 +9,11 @@ from mixkd.data.splits import load_splits
 from mixkd.modules.optimization import Optimization
 from mixkd.modules.supervised import Supervised
 from mixkd.networks.build import build_network
-from mixkd.networks.leaks import refuse_leaks
 from mixkd.networks.weights import weights_fingerprint
-from mixkd.opening import task
+from mixkd.runs.leaks import refuse_leaks
 from mixkd.runs.provenance import stream_seed
 from mixkd.runs.run import Metrics, Run
+from mixkd.task import task
 from mixkd.training.fit import fit, prepare, stages
 
 

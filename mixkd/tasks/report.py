@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mixkd.config.commands import REPORT_KEYS, ReportConfig
-from mixkd.config.shipped import experiment
+from mixkd.config.shipped import experiment, experiments
 from mixkd.console import in_one_line, say
 from mixkd.errors import UserError, nearest
 from mixkd.files.writing import write_text
@@ -63,28 +63,28 @@ def write_report(root: Path, reproduction: Reproduction | None, out: Path) -> st
 
     Without a reproduction that planned them, what the runs are is read from their configurations.
     """
-    paper = experiment("paper.report")
-    results = read_results(root, reproduction, paper.teachers())
+    study = experiment(experiments().REPORT)
+    results = read_results(root, reproduction, study.teachers())
     if not results.all_runs and not results.expected:
         raise UserError.of("runs", f"{root} holds no runs; takes {REPORT_KEYS['runs']}")
     table = networks_table(results, reproduction.about if reproduction else "")
     tables = [table, *analysis_tables(results)]
     sections = [write_section(table.name, table.title, [table], out=out) for table in tables]
     made = made_folder(root, reproduction.scale if reproduction else "none")
-    of_paper = paper.write_paper(results, made, out)
-    sections += of_paper.sections
+    of_study = study.write_parts(results, made, out)
+    sections += of_study.sections
     text = page(
         f"mixkd: {f'reproduction, scale {reproduction.scale}' if reproduction else 'runs'}",
-        paper.intro(reproduction) if reproduction else INTRO,
+        study.intro(reproduction) if reproduction else INTRO,
         sections,
-        of_paper.claims,
+        of_study.claims,
         [run_record(run, results) for run in results.all_runs],
         results.faults() if reproduction is None else (),
-        of_paper.about_claims,
+        of_study.about_claims,
     )
     write_text(out / "index.html", text)
     names = ", ".join(section.name for section in sections)
-    return "\n".join([f"{out}/index.html: {names}", of_paper.summary, *_problems(results)])
+    return "\n".join([f"{out}/index.html: {names}", of_study.summary, *_problems(results)])
 
 
 def _problems(results: Results) -> Iterator[str]:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mixkd.config.commands import REPRODUCE_KEYS, ReproduceConfig
-from mixkd.config.shipped import experiment
+from mixkd.config.shipped import experiment, experiments
 from mixkd.data.contents import listed_once
 from mixkd.errors import UserError
 from mixkd.launchers.sweep import held, worst
@@ -39,7 +39,7 @@ def reproduce(config: ReproduceConfig) -> Reproduced:
     scale = load_scale(config.scale, config.protocol, config.seeds, trust)
     launch = [override for override in config.overrides if override.startswith(LAUNCH)]
     overrides = [override for override in config.overrides if override not in launch]
-    study: Study = experiment("paper.study").Study(scale, by_command(overrides))
+    study: Study = experiment(experiments().STUDY).Study(scale, by_command(overrides))
     root, out = config.runs, config.out or Path("reports") / scale.name
     for key, place in (("runs", root), ("out", out)):
         if place.exists() and not place.is_dir():
@@ -51,7 +51,11 @@ def reproduce(config: ReproduceConfig) -> Reproduced:
     if "all" in config.artefacts:  # of those that the scale does not leave out altogether
         chosen = [a for a in chosen if runs_of[a.name] or not a.needs_runs]
     if config.plan != "false":
-        return Reproduced(estimate(chosen, runs_of, root, settings, config.plan == "runs"), 0)
+        from mixkd.reproduction.speed import measure_speed  # torch, which nothing else here takes
+
+        each_run = config.plan == "runs"
+        plan = estimate(chosen, runs_of, root, settings, measure_speed, each_run)
+        return Reproduced(plan, 0)
     name = f"reproduce-{scale.name}"
     with held(root, name, "reproduce"):
         runs = distinct(run for of_artefact in runs_of.values() for run in of_artefact)

@@ -21,7 +21,6 @@ from mixkd.config.tasks import DistillConfig, FinetuneConfig
 from mixkd.config.training import CallbacksConfig, MachineConfig, TrainerConfig
 from mixkd.console import say
 from mixkd.data.batches import make_stream
-from mixkd.data.marks import write_marks
 from mixkd.data.module import ImageDataModule, check_shares
 from mixkd.data.splits import Splits
 from mixkd.errors import UserError
@@ -35,6 +34,7 @@ from mixkd.networks.checks import check_logits, check_training, use_channels_las
 from mixkd.networks.network import Network, head_of
 from mixkd.networks.state_dict import checked
 from mixkd.networks.weights import read_tensors, save_weights
+from mixkd.runs.leaks import write_marks
 from mixkd.runs.provenance import stream_seed
 from mixkd.runs.run import Metrics, Run
 from mixkd.vicinal import VicinalStream

@@ -1,4 +1,4 @@
-"""A LightningModule that shows the batches of a test to whoever measures something of them."""
+"""One pass over what is tested, in which whoever measures something of it sees every batch."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, Generic, TypeVar
@@ -11,7 +11,7 @@ from mixkd.data.module import ImageDataModule
 R = TypeVar("R")
 
 
-def show(
+def one_pass(
     trainer: Trainer,
     data: ImageDataModule,
     parts: Iterable[nn.Module],
@@ -27,12 +27,12 @@ def show(
         update: is given each batch, without gradients, while the networks are in eval mode.
         compute: is called after the last batch, in every process.
     """
-    module = _Passes(parts, update, compute)
+    module = _Pass(parts, update, compute)
     trainer.test(module, data, verbose=False)
     return module.result
 
 
-class _Passes(LightningModule, Generic[R]):
+class _Pass(LightningModule, Generic[R]):
     result: R
 
     def __init__(

@@ -21,7 +21,7 @@ from mixkd.networks.origin import (
     saved_config,
     without_file,
 )
-from mixkd.networks.teacher import find_teacher
+from mixkd.runs.teacher import find_teacher
 
 
 def fill_from_runs(raw: dict[str, Any]) -> Iterator[Problem]:

@@ -8,10 +8,9 @@ import pytest
 
 from mixkd.config.network import NetworkConfig
 from mixkd.config.tasks import FinetuneConfig
-from mixkd.data.marks import image_marks, write_marks
-from mixkd.data.splits import Splits, load_splits
-from mixkd.networks.leaks import leak
+from mixkd.data.splits import Splits, image_marks, load_splits
 from mixkd.request import request
+from mixkd.runs.leaks import leak, write_marks
 
 START = Path("before/weights.safetensors")
 OTHERS = np.ones((1, 2), dtype=np.uint64)

@@ -1,5 +1,9 @@
-"""Whether networks have been trained on the images that are held out from them."""
+"""Which images a network was trained on, and whether those that are held out are among them.
 
+A training leaves the marks of its images beside the weights, in its run directory.
+"""
+
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,12 +14,39 @@ from mixkd.config.data import DataConfig
 from mixkd.config.network import NetworkConfig
 from mixkd.config.sources import SPLITS
 from mixkd.console import say
-from mixkd.data.marks import read_marks, seen
 from mixkd.data.splits import Splits
 from mixkd.errors import Problem, UserError
+from mixkd.files.arrays import map_npy
+from mixkd.files.layout import TRAINED_ON
+from mixkd.files.reading import Damaged
+from mixkd.files.writing import replacing
 from mixkd.networks.origin import SAVED, other_split, same_images, saved_config
 
 UNKNOWN = "if these weights have seen the held-out images in training,"
+
+
+def write_marks(folder: Path, marks: np.ndarray) -> None:
+    """Write into a run directory which images its network has seen: uint64 [n, 2]."""
+    with replacing(folder / TRAINED_ON) as temporary, open(temporary, "wb") as file:
+        np.save(file, marks, allow_pickle=False)
+
+
+def read_marks(weights: str | Path) -> np.ndarray | None:
+    """Return the marks beside a file of weights; None where there are none."""
+    path = Path(weights).with_name(TRAINED_ON)
+    if not os.path.isfile(path):
+        return None
+    try:
+        marks = map_npy(path)
+    except Damaged:
+        return None
+    return marks if marks.dtype == np.uint64 and marks.shape[1:] == (2,) else None
+
+
+def seen(marks: np.ndarray, trained: np.ndarray) -> np.ndarray:
+    """Return which images, by their marks [n, 2], are among those trained on: bool [n]."""
+    of_file, of_pixels = ((marks[:, k] != 0) & np.isin(marks[:, k], trained[:, k]) for k in (0, 1))
+    return np.asarray(of_file | of_pixels)
 
 
 def leak(

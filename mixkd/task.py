@@ -1,4 +1,4 @@
-"""The run of a task: opened once its data are there, and made once a job."""
+"""What makes a function a task: its run, which is made once the data that name it are there."""
 
 from collections.abc import Callable
 from functools import wraps
