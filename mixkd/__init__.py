@@ -39,29 +39,11 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "Calibration",
-    "ClasswiseECE",
-    "Line",
-    "Linearity",
-    "Losses",
-    "Mixing",
-    "TemperatureFit",
-    "VicinalBatch",
-    "VicinalLinearity",
-    "VicinalStream",
-    "answers_between",
-    "distillation",
-    "distillation_kl",
-    "fit_temperature",
-    "load_network",
-    "measure_calibration",
-    "measure_linearity",
-    "mix",
-    "mixed_cross_entropy",
-    "pair_values",
-    "soften",
-    "vicinal_batches",
-]
+    "Calibration", "ClasswiseECE", "Line", "Linearity", "Losses", "Mixing", "TemperatureFit",
+    "VicinalBatch", "VicinalLinearity", "VicinalStream", "answers_between", "distillation",
+    "distillation_kl", "fit_temperature", "load_network", "measure_calibration",
+    "measure_linearity", "mix", "mixed_cross_entropy", "pair_values", "soften", "vicinal_batches",
+]  # fmt: skip
 
 _HOMES = {
     "evaluation.library": "Linearity fit_temperature measure_calibration measure_linearity",

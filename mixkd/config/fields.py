@@ -84,6 +84,7 @@ CountOrNull = Annotated[Count | None, takes("a whole number, 1 or more, or null"
 Epochs = Annotated[int, takes("a whole number from 1 to 100000", ge=1, le=100_000)]
 Seed = Annotated[int, takes("a whole number from 0 to 2**63 - 1", ge=0, le=2**63 - 1)]
 NumpySeed = Annotated[int, takes("a whole number from 0 to 4294967295", ge=0, le=2**32 - 1)]
+Lambdas = Annotated[int, takes("a whole number from 3 to 1001", ge=3, le=1001)]
 Flag = Annotated[bool, takes("true or false")]
 File = Annotated[str, PATH, FILE, takes("a file")]
 HubName = Annotated[str, takes("hf_hub:USER/NAME", pattern=r"^hf_hub:[\w.-]+/[\w.-]+$")]

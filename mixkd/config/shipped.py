@@ -86,6 +86,12 @@ def group_names(group: str) -> dict[str, str]:
     return {name: line for name, line in lines.items() if name[0] != "_"}
 
 
+@cache
+def network_files() -> dict[Any, str]:
+    """Return the shipped file of each network, by the network's name."""
+    return {shipped_values("network", stem).get("name"): stem for stem in group_names("network")}
+
+
 def shipped_values(group: str, name: str, resolve: bool = True) -> dict[str, Any]:
     """Return the values of a shipped file, over those of the files of its group that it builds on.
 

@@ -26,6 +26,7 @@ from mixkd.config.fields import (
 from mixkd.config.launcher import LauncherConfig, LoggerConfig, RunConfig, SweepConfig
 from mixkd.config.network import (
     NetworkConfig,
+    Precision,
     TeacherConfig,
     is_given,
     network_mistakes,
@@ -85,6 +86,11 @@ class TrainingConfig(TaskConfig):
         if are_numbers and 0 < rate < lowest:
             yield Problem("schedule.min_lr", f"got {lowest}; takes at most optimizer.lr, {rate}")
         yield from _sharing_mistakes(raw)
+
+    @property
+    def stream_seed(self) -> int:
+        """The seed of the vicinal stream: `stream.seed`, or `seed` where that is null."""
+        return self.seed if self.stream.seed is None else self.stream.seed
 
     @property
     def stage1_epochs(self) -> int:
@@ -153,6 +159,11 @@ class DistillConfig(TrainingConfig):
     def learner(self) -> NetworkConfig:
         """The network that learns."""
         return self.student
+
+    @property
+    def teacher_precision(self) -> Precision:
+        """How the teacher computes: by default as the student does."""
+        return self.teacher.precision or self.trainer.precision
 
 
 def _baseline_names(baselines: dict[str, NetworkConfig]) -> dict[str, NetworkConfig]:

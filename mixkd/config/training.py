@@ -14,6 +14,7 @@ from mixkd.config.fields import (
     Epochs,
     Flag,
     Fraction,
+    Lambdas,
     NonNegative,
     NumpySeed,
     Part,
@@ -237,7 +238,7 @@ class LinearityMonitorConfig(CalibrationMonitorConfig):
     """Vicinal analysis while a network trains."""
 
     n_pairs: Count
-    lambdas: Annotated[int, takes("a whole number from 3 to 1001", ge=3, le=1001)]
+    lambdas: Lambdas
     seed: NumpySeed
 
 

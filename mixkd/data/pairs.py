@@ -25,8 +25,10 @@ def draw_pairs(n: int, count: int, seed: int) -> ImagePairs:
     return ImagePairs(order[:count], order[count:])
 
 
-def load_pairs(path: Path, sizes: dict[str, int], count: int, seed: int) -> dict[str, ImagePairs]:
-    """Read the pairs of each split from a file; draw them and write the file if there is none.
+def load_pairs(
+    path: Path | None, sizes: dict[str, int], count: int, seed: int
+) -> dict[str, ImagePairs]:
+    """Draw the pairs of each split; or read them from a file, or write that if there is none.
 
     The file is an npz of int64 `i` and `j`, which serve for every split that has no `<split>_i` and
     `<split>_j` of its own. One that was drawn here also holds `drawn`: the seed and the count.
@@ -36,6 +38,8 @@ def load_pairs(path: Path, sizes: dict[str, int], count: int, seed: int) -> dict
         UserError: if the file holds no such pairs, or one reaches beyond a split.
     """
     drawn = {split: draw_pairs(n, count, seed) for split, n in sizes.items()}
+    if path is None:
+        return drawn
     if not path.exists():
         arrays = {f"{s}_{k}": x for s, pairs in drawn.items() for k, x in pairs._asdict().items()}
         last = list(drawn.values())[-1]

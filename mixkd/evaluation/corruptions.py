@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field
 
 from mixkd.config.analyses import AnalysisConfig
 from mixkd.config.data import CorruptedDataConfig, DataConfig
-from mixkd.config.fields import PATH, PLACE, Name, each_once, takes
+from mixkd.config.fields import PATH, PLACE, Name, NumpySeed, each_once, takes
 from mixkd.config.sources import CORRUPTED, FILES, SOURCES, CorruptedName
 from mixkd.console import say
 from mixkd.data.corruption_names import PAPER, STANDARD
@@ -58,7 +58,7 @@ class CorruptionsConfig(AnalysisConfig):
         AfterValidator(each_once),
         takes("a list of whole numbers from 1 to 5", min_length=1),
     ]
-    seed: Annotated[int, takes("a whole number from 0 to 4294967295", ge=0, le=2**32 - 1)]
+    seed: NumpySeed
 
     @property
     def chosen(self) -> tuple[str, ...]:

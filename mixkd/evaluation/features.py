@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import AfterValidator, Field
 
 from mixkd.config.analyses import AnalysisConfig
-from mixkd.config.fields import each_once, takes
+from mixkd.config.fields import NumpySeed, each_once, takes
 from mixkd.console import say
 from mixkd.errors import UserError, nearest
 from mixkd.evaluation.analysis import Analysis, Context
@@ -40,7 +40,7 @@ class FeaturesConfig(AnalysisConfig):
         takes("a list of two or more class names, or null"),
     ]
     n_images: Annotated[int, takes("a whole number, 5 or more", ge=5)]
-    seed: Annotated[int, takes("a whole number from 0 to 4294967295", ge=0, le=2**32 - 1)]
+    seed: NumpySeed
 
     @classmethod
     def are_sound(cls, arrays: Mapping[str, Any]) -> bool:

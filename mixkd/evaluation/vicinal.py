@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 
 from mixkd.config.analyses import AnalysisConfig
-from mixkd.config.fields import PATH, Count, SplitNames, takes
+from mixkd.config.fields import PATH, Count, Lambdas, NumpySeed, SplitNames, takes
 from mixkd.console import say
-from mixkd.data.pairs import ImagePairs, are_drawn_pairs, draw_pairs, load_pairs
+from mixkd.data.pairs import are_drawn_pairs, load_pairs
 from mixkd.errors import UserError
 from mixkd.evaluation.analysis import Analysis, Context
 from mixkd.files.writing import file_fingerprint, write_csv
@@ -47,8 +47,8 @@ class VicinalConfig(AnalysisConfig):
 
     splits: SplitNames
     n_pairs: Count
-    lambdas: Annotated[int, takes("a whole number from 3 to 1001", ge=3, le=1001)]
-    seed: Annotated[int, takes("a whole number from 0 to 4294967295", ge=0, le=2**32 - 1)]
+    lambdas: Lambdas
+    seed: NumpySeed
     pairs: Annotated[str | None, PATH, takes("a .npz file of pairs, or null")]
 
     def identity(self, keys: dict[str, Any]) -> dict[str, Any]:
@@ -76,12 +76,8 @@ class VicinalAnalysis(Analysis[VicinalConfig]):
         for split, n in sizes.items():
             if n < 2:
                 raise UserError.of("vicinal.splits", f"{split} has {n} images; takes two or more")
-        count, seed = self.section.n_pairs, self.section.seed
-        self.pairs: Mapping[str, ImagePairs]
-        if self.section.pairs is None:
-            self.pairs = {split: draw_pairs(n, count, seed) for split, n in sizes.items()}
-        else:
-            self.pairs = load_pairs(Path(self.section.pairs), sizes, count, seed)
+        path = None if self.section.pairs is None else Path(self.section.pairs)
+        self.pairs = load_pairs(path, sizes, self.section.n_pairs, self.section.seed)
         for split, pairs in self.pairs.items():
             if len(np.unique(np.concatenate(pairs))) < 2 * len(pairs.i):
                 text = "share images, which their standard errors do not count"

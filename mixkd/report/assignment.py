@@ -2,14 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from mixkd.config.analyses import analysis_names, section_of_analysis
 from mixkd.config.fields import ARCHITECTURE, keys
 from mixkd.config.network import NetworkConfig
-from mixkd.config.shipped import group_names, shipped_values
+from mixkd.config.shipped import network_files
 from mixkd.config.tasks import TRAININGS
 from mixkd.errors import shortened
 from mixkd.report.cells import Subject
@@ -208,13 +207,7 @@ def _architecture(section: Mapping[str, Any]) -> str:
 def network_name(section: Mapping[str, Any]) -> str:
     """Return the name of a network's shipped file, or else its own name without timm's tag."""
     name = _text(section.get("name")) or _text(section.get("factory"))
-    return _shipped_names().get(name, name.partition(".")[0])
-
-
-@cache
-def _shipped_names() -> dict[Any, str]:
-    """Return the shipped file of each network's name."""
-    return {shipped_values("network", stem).get("name"): stem for stem in group_names("network")}
+    return network_files().get(name, name.partition(".")[0])
 
 
 def _text(value: Any) -> str:

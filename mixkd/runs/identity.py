@@ -48,7 +48,7 @@ def experiment_hash(cfg: Config, images: Mapping[str, str] | None = None) -> str
         if not any(section.shared_question for section in cfg.analyses.values()):
             del named["baselines"]
     if isinstance(cfg, DistillConfig):
-        named["teacher"]["precision"] = cfg.teacher.precision or cfg.trainer.precision
+        named["teacher"]["precision"] = cfg.teacher_precision
     if isinstance(cfg, (FinetuneConfig, DistillConfig)) and cfg.method.mix is not None:
         within = 1 if cfg.data.resident else cfg.trainer.devices
         if within > 1:

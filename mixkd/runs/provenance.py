@@ -28,13 +28,8 @@ def provenance(cfg: Config) -> dict[str, Any]:
         record["seeds"]["split_seed"] = cfg.data.split_seed
         record["selection"] = cfg.data.selection
     if isinstance(cfg, TrainingConfig):
-        record["seeds"]["stream"] = stream_seed(cfg)
+        record["seeds"]["stream"] = cfg.stream_seed
     return record
-
-
-def stream_seed(cfg: TrainingConfig) -> int:
-    """Return the seed of the vicinal stream: `stream.seed`, or `seed` where that is null."""
-    return cfg.seed if cfg.stream.seed is None else cfg.stream.seed
 
 
 def git_revision() -> str | None:

@@ -10,7 +10,7 @@ from mixkd.config.data import DataConfig
 from mixkd.config.fields import ARCHITECTURE, DATASET, SPLIT, START, keys
 from mixkd.config.network import NetworkConfig
 from mixkd.config.overrides import written
-from mixkd.config.shipped import group_names, shipped_values
+from mixkd.config.shipped import group_names, network_files, shipped_values
 from mixkd.config.sources import SPLITS
 from mixkd.console import say
 from mixkd.data.contents import split_contents
@@ -103,8 +103,7 @@ def _finetune_overrides(raw: dict[str, Any]) -> list[str]:
     overrides[1:] = sorted(overrides[1:])
     if preset != "none":
         overrides.insert(0, f"protocol={preset}")
-    files = {shipped_values("network", stem).get("name"): stem for stem in group_names("network")}
-    choice = files.get(name, "timm")
+    choice = network_files().get(name, "timm")
     overrides += [f"network={choice}"] + ([f"network.name={name}"] if choice == "timm" else [])
     usual = shipped_values("network", choice)
     overrides += [

@@ -20,7 +20,6 @@ from mixkd.networks.build import build_network
 from mixkd.networks.network import FrozenTeacher, Network
 from mixkd.networks.weights import weights_fingerprint
 from mixkd.runs.leaks import refuse_leaks
-from mixkd.runs.provenance import stream_seed
 from mixkd.runs.run import Metrics, Run
 from mixkd.task import task
 from mixkd.training.fit import fit, prepare, stages
@@ -50,7 +49,7 @@ def distill(cfg: DistillConfig, run: Run) -> Metrics:
             "temperature", "got sigma with 2 classes, where its gradient vanishes; takes a number"
         )
     stream = make_stream(
-        cfg.data, splits, cfg.method.mix, stream_seed(cfg), devices=cfg.trainer.devices
+        cfg.data, splits, cfg.method.mix, cfg.stream_seed, devices=cfg.trainer.devices
     )
     shape = make_views(cfg.data, splits).shape
 
@@ -59,7 +58,7 @@ def distill(cfg: DistillConfig, run: Run) -> Metrics:
         prepare(cfg.trainer, network, len(classes), shape, "teacher")
         return network
 
-    teacher = FrozenTeacher(load, cfg.teacher.precision or cfg.trainer.precision)
+    teacher = FrozenTeacher(load, cfg.teacher_precision)
     if cfg.teacher.weights in (None, "pretrained"):  # not known by a file
         taught = weights_fingerprint(teacher.network.core, cfg.teacher)
     else:
@@ -100,7 +99,7 @@ def _taped(cfg: DistillConfig, splits: Splits, stream: VicinalStream, taught: st
     key = {
         "teacher": taught,
         "network": cfg.teacher.model_dump(include={*keys(NetworkConfig, ARCHITECTURE)}),
-        "precision_of_teacher": cfg.teacher.precision or cfg.trainer.precision,
+        "precision_of_teacher": cfg.teacher_precision,
         "images": dict(sorted(splits.fingerprints.items())),
         "data": cfg.data.model_dump(include={*keys(DataConfig, DATASET, SPLIT, LIMIT, VIEW)}),
         "mixing": None if cfg.method.mix is None else cfg.method.mix.model_dump(),

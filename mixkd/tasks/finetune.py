@@ -11,7 +11,6 @@ from mixkd.modules.supervised import Supervised
 from mixkd.networks.build import build_network
 from mixkd.networks.weights import weights_fingerprint
 from mixkd.runs.leaks import refuse_leaks
-from mixkd.runs.provenance import stream_seed
 from mixkd.runs.run import Metrics, Run
 from mixkd.task import task
 from mixkd.training.fit import fit, prepare, stages
@@ -28,7 +27,7 @@ def finetune(cfg: FinetuneConfig, run: Run) -> Metrics:
     run.refuse_changed()
     run.trained_on = refuse_leaks({"network": cfg.network}, cfg.data, run.images, splits)
     stream = make_stream(
-        cfg.data, splits, cfg.method.mix, stream_seed(cfg), devices=cfg.trainer.devices
+        cfg.data, splits, cfg.method.mix, cfg.stream_seed, devices=cfg.trainer.devices
     )
     shape = make_views(cfg.data, splits).shape
 

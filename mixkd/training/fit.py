@@ -35,7 +35,6 @@ from mixkd.networks.network import Network, head_of
 from mixkd.networks.state_dict import checked
 from mixkd.networks.weights import read_tensors, save_weights
 from mixkd.runs.leaks import write_marks
-from mixkd.runs.provenance import stream_seed
 from mixkd.runs.run import Metrics, Run
 from mixkd.vicinal import VicinalStream
 
@@ -178,7 +177,7 @@ def stages(
     head = head_of(learner.network, "stage1.epochs")
     training = HeadTraining(learner.network, head, optimization, cfg.seed)
     views = make_stream(
-        cfg.data, splits, None, stream_seed(cfg), devices=cfg.trainer.devices, stage=1
+        cfg.data, splits, None, cfg.stream_seed, devices=cfg.trainer.devices, stage=1
     )
     return [Stage(training, views, cfg.stage1_epochs, number=1), whole]
 
