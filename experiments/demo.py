@@ -10,8 +10,8 @@ from pathlib import Path
 
 from mixkd.config.tasks import DistillConfig, EvaluateConfig, FinetuneConfig
 from mixkd.console import say
-from mixkd.files.reading import read_mapping
-from mixkd.plots.reliability import read_curve, reliability_figure
+from mixkd.files.reading import read_mapping, read_rows
+from mixkd.plots.reliability import Curve, reliability_figure
 from mixkd.plots.style import save_figure
 from mixkd.report.table import metrics_table
 from mixkd.request import request
@@ -80,6 +80,12 @@ def write_results(evaluations: Mapping[str, Path], out: Path) -> str:
     ]
     save_figure(reliability_figure(curves), out / "reliability")
     return table.markdown()
+
+
+def read_curve(run: Path, split: str, label: str, ece: float) -> Curve:
+    """Return a run's reliability on a split, from its reliability.csv."""
+    rows = [row for row in read_rows(run / "reliability.csv") if row["split"] == split]
+    return Curve(label, rows, ece)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from mixkd.files.reading import Damaged, read_mapping, read_text
 from mixkd.files.writing import replacing, replacing_folder, write_json, write_text
 from mixkd.metrics.paired import NEEDED
 from mixkd.report.plan import Expected, Reproduction, manifest
-from mixkd.reproduction.artefact import load_artefact
+from mixkd.reproduction.study import load_artefact
 from mixkd.tasks.report import write_report
 
 KEYS = {

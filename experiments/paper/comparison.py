@@ -9,6 +9,7 @@ from mixkd.metrics.paired import compare, same_images
 from mixkd.report.cells import Cells, Subject
 from mixkd.report.results import Results
 from mixkd.report.table import NOTES, SEEDS, Column, Number, Table, Value
+from mixkd.runs.read import FoundRun
 
 from .feasible import infeasible
 from .reference import Reference
@@ -215,10 +216,17 @@ def calibration_table(
             scaled["ece"] = comparison.measured(subject, "test/scaled/ece")
             of = comparison.results.cell(subject, "test/scaled/ece")
             scaled["seeds"] = float(len(of.by_seed)) if of is not None else 0.0
-            if any(r.is_of_a_file for r in comparison.results.runs(subject).values()):
+            if any(map(_is_of_a_file, comparison.results.runs(subject).values())):
                 scaled["notes"] = "T is too low if its weights have seen the held-out images"
             lines.append(scaled)
     return Table(name, title, caption, columns, lines)
+
+
+def _is_of_a_file(run: FoundRun) -> bool:
+    """Return whether it measures a file of weights, which does not say what images they saw."""
+    network = run.section("network")
+    names_images = network.get("run") or network.get("export")
+    return run.task == "evaluate" and bool(network.get("weights")) and not names_images
 
 
 def paired_table(

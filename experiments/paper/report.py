@@ -14,7 +14,7 @@ from mixkd.report.plan import Reproduction
 from mixkd.report.results import Results, title
 from mixkd.report.sections import Drawing, Part, write_section
 from mixkd.report.table import NOTES, Column, Number, Table, Value
-from mixkd.reproduction.artefact import Artefact, load_artefact
+from mixkd.reproduction.study import Artefact, load_artefact
 
 from .claims import CAPTION, Judged, Judgement, judge, ledger_table
 from .comparison import Comparison

@@ -45,16 +45,12 @@ class Arrays(NamedTuple):
 
 @dataclass(frozen=True)
 class DataSource:
-    """A data set, or one that anybody brings.
+    """A data set, or one that anybody brings: then its size is not known.
 
-    Attributes:
-        size: None where it is the user's to choose, or that of what is corrupted.
-        has_root: whether it lies in a folder that `data.root` names.
-        splits: the folders of the root that hold images, a folder for each class; what else lies
-            there is no data.
-        archives: by such a folder the file that is unpacked to it where it is not there.
-        corrupts: the name of the data set whose test images these are, corrupted.
-        arrays: the arrays of corrupted images; None where those are files.
+    `splits` are the folders of its root that hold images, a folder for each class; what else lies
+    there is no data. By such a folder `archives` name the file that is unpacked to it where it is
+    not there. Of corrupted test images `corrupts` names the data set that they are of, and `arrays`
+    say where they are published, unless they are files too.
     """
 
     size: Size | None = None

@@ -18,14 +18,11 @@ def one_pass(
     update: Callable[[Any], None],
     compute: Callable[[], R],
 ) -> R:
-    """Show every batch of what `data` tests, and return what is computed of them.
+    """Show every batch of what `data` tests, a split or its pairs; return what is computed of them.
 
-    Args:
-        trainer: where to compute.
-        data: its `tested` split, or its pairs of images.
-        parts: networks and metrics, which are moved to where the batches are.
-        update: is given each batch, without gradients, while the networks are in eval mode.
-        compute: is called after the last batch, in every process.
+    `parts`, networks and metrics, are moved to where the batches are. `update` is given each batch,
+    without gradients, while the networks are in eval mode; `compute` is called after the last one,
+    in every process.
     """
     module = _Pass(parts, update, compute)
     trainer.test(module, data, verbose=False)

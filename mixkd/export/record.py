@@ -34,15 +34,9 @@ def record(
 
     With an `architecture` timm loads the folder. `mixkd` has the keys of `network.*` that build the
     network and those of `data.*` that make its images, without places on a disk; `images` are the
-    sha256 of those that it was trained and selected on, where they were files.
-
-    Args:
-        cfg: the export.
-        network: as it was built.
-        classes: their names.
-        shape: height and width of its views.
-        weights: sha256 of the run's weights.
-        temperature: fitted on the held-out images.
+    sha256 of those that it was trained and selected on, where they were files. `shape` is height
+    and width of its views, `weights` the sha256 of the run's, and `temperature` is fitted on the
+    held-out images.
     """
     normalisation = {"mean": plain(network.mean), "std": plain(network.std)}
     size = network.input_size

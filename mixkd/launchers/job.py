@@ -133,13 +133,9 @@ def run_job(
 ) -> Outcome:
     """Run one job in this process.
 
-    Args:
-        command: finetune, distill or evaluate.
-        overrides: the user's.
-        makes_teacher: whether a teacher that is missing is trained first where `teacher.auto` asks
-            for it; one of several processes does not.
-        waits: whether it waits for another process that works on the same run, and takes what that
-            one made or, if it ended without, goes on from there: for what several commands need.
+    With `makes_teacher` a teacher that is missing is trained first where `teacher.auto` asks for
+    it; one of several processes does not. One that `waits` for another process that works on the
+    same run takes what that one made or, if it ended without, goes on from there.
     """
     full = os.environ.get("HYDRA_FULL_ERROR") == "1"
     path = ""

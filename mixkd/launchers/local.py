@@ -38,11 +38,8 @@ def run_jobs(
 ) -> list[Outcome | None]:
     """Run jobs in this order; return how each ended, None for those that were not started.
 
-    Args:
-        jobs: what to run.
-        parallel: how many at once; devices and CPU cores are shared out among them.
-        fail_fast: whether to stop at the first failure, interrupting what runs.
-        ended: called when a job ends, with its number, how it ended and the seconds it took.
+    Devices and CPU cores are shared out among those at work. `fail_fast` interrupts them at the
+    first failure. `ended` is called with a job's number, how it ended and the seconds it took.
     """
     context = _fork_server({job.command for job in jobs})
     outcomes: list[Outcome | None] = [None] * len(jobs)

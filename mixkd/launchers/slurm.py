@@ -154,14 +154,8 @@ def submit_jobs(
     """Submit jobs as arrays and wait for them; return how each ended.
 
     A job that an earlier command submitted, and that is still queued or runs, is not submitted
-    again but waited for. If waiting is interrupted, the jobs go on.
-
-    Args:
-        jobs: what to run.
-        launcher: what to ask SLURM for.
-        folder: where submitit keeps scripts and logs.
-        fail_fast: whether the first failure cancels the others.
-        ended: called when a job ends, with its number, how it ended and the seconds it took.
+    again but waited for. If waiting is interrupted, the jobs go on. `folder` is for submitit's
+    scripts and logs; `fail_fast` and `ended` are as of `run_jobs`.
     """
     started = time.monotonic()
     waiting = _submitted(jobs, launcher, folder)

@@ -1,13 +1,10 @@
 """Accuracy against confidence, bin by bin: reliability diagrams."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
-from mixkd.files.layout import RELIABILITY
-from mixkd.files.reading import read_rows
 from mixkd.plots.style import colour_of, open_frame, panel_grid
 
 TICKS = (0.0, 0.5, 1.0)
@@ -40,9 +37,3 @@ def reliability_figure(curves: Sequence[Curve]) -> Figure:
     figure.supxlabel("confidence (mean of the bin)\ndot area: share of images", fontsize="medium")
     figure.supylabel("accuracy", fontsize="medium")
     return figure
-
-
-def read_curve(run: Path, split: str, label: str, ece: float) -> Curve:
-    """Return a run's reliability on a split, from its reliability.csv."""
-    rows = [row for row in read_rows(run / RELIABILITY) if row["split"] == split]
-    return Curve(label, rows, ece)

@@ -81,14 +81,8 @@ class ClaimRecord:
 class RunRecord:
     """Where numbers come from: a run directory and what it says of itself.
 
-    Attributes:
-        path: the directory, as in `Number.runs`.
-        revision: of git; "" if unknown.
-        when: the time of its end, ISO 8601.
-        fingerprints: sha256 of what went in and came out.
-        packages: their versions.
-        more: what else to know of it, by name.
-        config: every setting, as YAML.
+    `path` is as in `Number.runs`, `revision` of git, `when` the end in ISO 8601, `fingerprints` are
+    sha256, `config` is every setting as YAML; "" stands for what is not known.
     """
 
     path: str
@@ -224,16 +218,11 @@ def _first_word(verdict: str) -> str:
 
 
 class _GridCell(NamedTuple):
-    """A cell of a table of the page.
+    """A cell of a table of the page: its text, and its classes as `kind`.
 
-    Attributes:
-        kind: its classes: text or number, printed, long.
-        exact: a number with every digit.
-        value: by which it is sorted; "" for the text itself.
-        is_missing: whether it is sorted last.
-        runs: those that it links to.
-        note: of its row, shown at a mark: notes may be out of sight at the end of the row.
-        tone: the colour of a badge.
+    `exact` is a number with every digit; by `value` it is sorted, or else by its text; `runs` are
+    linked to, `note` is of its row and shown at a mark, as notes may be out of sight at the end of
+    the row, and `tone` colours a badge.
     """
 
     text: str

@@ -28,12 +28,10 @@ Kind = Annotated[str, AfterValidator(_is_kind)]
 
 @dataclass(frozen=True)
 class Expected:
-    """A run that a reproduction has planned.
+    """A run that a reproduction has planned, and the artefacts that it feeds.
 
-    Attributes:
-        command: that makes it, as typed in a shell; of what uses runs that are missing, a part.
-        path: of its directory, relative to the folder of runs; "" while it is not known.
-        artefacts: those that it feeds.
+    `command` makes it, as typed in a shell; of what uses runs that are missing it is a part. `path`
+    is of its directory, relative to the folder of runs; "" while it is not known.
     """
 
     __pydantic_config__ = STRICT
@@ -50,16 +48,9 @@ class Expected:
 class Reproduction:
     """What a reproduction has written down beside its runs.
 
-    Attributes:
-        about: a sentence on the scale.
-        artefacts: the names of those that it has planned.
-        data: what stands for the paper's data sets: their names in runs.
-        datasets: the same, for people.
-        teachers: what stands for the paper's teachers, for people.
-        student: what the student is, for people.
-        settings: what tells it from one of other settings, a sha256.
-        overrides: the user's own, for captions.
-        leaves_out: what the scale goes without.
+    `about` is a sentence on the scale. `data` are the names in runs of what stands for the paper's
+    data sets; `datasets`, `teachers` and `student` say the same for people. `settings`, a sha256,
+    tells it from one of other settings; `overrides` are the user's own, for captions.
     """
 
     __pydantic_config__ = STRICT

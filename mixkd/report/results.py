@@ -20,15 +20,10 @@ Slot = tuple[Subject, int, str]  # whose, seed, kind
 
 @dataclass(frozen=True)
 class Results:
-    """Runs by what they are of.
+    """Runs by what they are of: the finished run of each slot, and those that are planned.
 
-    Attributes:
-        all_runs: those that count for nothing too.
-        reproduction: the one that planned them, if one did.
-        slots: the finished run of each subject, seed and kind.
-        expected: the runs that are planned.
-        notes: what is wrong with a slot, a line each.
-        asides: what else a reader has to know of a subject.
+    `all_runs` has those that count for nothing too; `notes` say what is wrong with a slot, a line
+    each, and `asides` what else a reader has to know of a subject.
     """
 
     all_runs: Sequence[FoundRun]

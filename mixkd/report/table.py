@@ -35,14 +35,9 @@ Value = Number | float | str | None
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its name in CSV, its heading with the unit, and how its numbers are shown.
+    """A column: its `name` in CSV, letters, digits and _; its heading for people, with the unit.
 
-    Attributes:
-        name: in CSV; letters, digits and _.
-        heading: for people.
-        digits: after the decimal point.
-        signed: whether positive numbers have a sign.
-        printed: whether its numbers are those of a paper; the page sets them apart.
+    `digits` are those after the decimal point. The page sets apart what is `printed` in a paper.
     """
 
     name: str
@@ -75,12 +70,8 @@ class Column:
 class Table:
     """A table: a row maps names of columns to values; what a row lacks is shown as `-`.
 
-    Attributes:
-        name: of its files.
-        title: one line.
-        caption: scale, data, protocol, selection and what else a reader has to know.
-        columns: in order; those of text are set to the left.
-        rows: in order.
+    `name` is of its files. The caption says scale, data, protocol, selection and what else a reader
+    has to know. Columns of text are set to the left.
     """
 
     name: str

@@ -54,13 +54,8 @@ def statuses(runs: Iterable[StudyRun], root: Path) -> list[RunStatus]:
 def make(runs: Sequence[StudyRun], root: Path, name: str, settings: SweepSettings) -> Done:
     """Run what is missing; return how each run ended. What uses a run that failed is not run.
 
-    A run that is refused is told, and the others go on.
-
-    Args:
-        runs: distinct ones, in the order in which they can be run.
-        root: where runs are kept.
-        name: of the reproduction, which groups its runs in W&B.
-        settings: how runs are launched.
+    Runs are distinct, in the order in which they can be run. One that is refused is told, and the
+    others go on. `name` groups them in W&B.
 
     Raises:
         UserError: if none of the runs that are missing can be run.

@@ -22,10 +22,9 @@ from mixkd.console import cores, say
 from mixkd.data.contents import split_files
 from mixkd.data.listing import FORMATS, image_files
 from mixkd.errors import Problem, UserError
-from mixkd.reproduction.artefact import Artefact
 from mixkd.reproduction.carry_out import distinct, statuses
 from mixkd.reproduction.record import command_of
-from mixkd.reproduction.study import StudyRun
+from mixkd.reproduction.study import Artefact, StudyRun
 from mixkd.request import compose
 
 START = 2.0  # seconds that a run takes beside its images

@@ -10,10 +10,9 @@ from typing import Any
 from mixkd.config.shipped import artefacts
 from mixkd.files.writing import write_json
 from mixkd.report.plan import Expected, Reproduction, manifest
-from mixkd.reproduction.artefact import Artefact, load_artefact
 from mixkd.reproduction.carry_out import Done, distinct, overrides_of, statuses
 from mixkd.reproduction.scale import Scale
-from mixkd.reproduction.study import Study, StudyRun, merged
+from mixkd.reproduction.study import Artefact, Study, StudyRun, load_artefact, merged
 from mixkd.request import compose
 
 

@@ -62,16 +62,9 @@ class Student(_Section):
 class Settings(_Section):
     """A file of experiments/scales/: Hydra overrides; those of an analysis have its name.
 
-    Attributes:
-        about: a sentence for captions.
-        seeds: of the students; teachers have the first alone.
-        datasets: by the paper's names, as teachers are.
-        leaves_out: networks that the scale goes without.
-        launch: how runs are launched.
-        teaching: of every teacher's training.
-        learning: of every student's training.
-        baseline: of students from labels alone.
-        toy_epochs: of Figure 2's toy problem.
+    `teaching` is of every teacher's training, `learning` of every student's, `baseline` of students
+    from labels alone; teachers have the first seed alone. Data sets and teachers go by the paper's
+    names. `about` is a sentence for captions; `toy_epochs` are of Figure 2's toy problem.
     """
 
     about: str

@@ -82,13 +82,6 @@ class FoundRun:
         """What selected the epoch: holdout or test."""
         return str(self.section("data").get("selection", ""))
 
-    @property
-    def is_of_a_file(self) -> bool:
-        """Whether it measures a file of weights, which does not say what images they have seen."""
-        network = self.section("network")
-        names_images = network.get("run") or network.get("export")
-        return self.task == "evaluate" and bool(network.get("weights")) and not names_images
-
     def section(self, name: str) -> Mapping[str, Any]:
         """Return a section of the configuration, empty where there is none."""
         section = self.config.get(name)

@@ -95,11 +95,8 @@ class Run:
     def started(self, fingerprints: Mapping[str, str], device: str) -> Iterator[None]:
         """Hold the directory while a task works; write what names the run and how it ends.
 
-        Of several processes only the first does anything here.
-
-        Args:
-            fingerprints: sha256 of the data and weights that go in, by name.
-            device: where it computes.
+        `fingerprints` are the sha256 of the data and weights that go in, by name; `device` is where
+        it computes. Of several processes only the first does anything here.
 
         Raises:
             UserError: if another process works in the directory.

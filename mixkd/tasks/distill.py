@@ -9,7 +9,6 @@ from mixkd.config.fields import ARCHITECTURE, DATASET, LIMIT, SPLIT, VIEW, keys
 from mixkd.config.network import NetworkConfig
 from mixkd.config.tasks import DistillConfig
 from mixkd.data.batches import make_stream, make_views
-from mixkd.data.module import ImageDataModule
 from mixkd.data.splits import Splits, load_splits
 from mixkd.errors import UserError
 from mixkd.files.writing import file_fingerprint
@@ -22,7 +21,7 @@ from mixkd.networks.weights import weights_fingerprint
 from mixkd.runs.leaks import refuse_leaks
 from mixkd.runs.run import Metrics, Run
 from mixkd.task import task
-from mixkd.training.fit import fit, prepare, stages
+from mixkd.training.fit import fit, prepare
 from mixkd.vicinal import VicinalStream
 
 # The learner of each method.
@@ -82,11 +81,7 @@ def distill(cfg: DistillConfig, run: Run) -> Metrics:
         t_squared=cfg.method.t_squared,
         taped=taped,
     )
-    data = ImageDataModule(splits, cfg.data, parts=cfg.trainer.accumulate)
-    fingerprints = {**splits.fingerprints, "teacher": taught}
-    if cfg.student.weights or cfg.student.pretrained:
-        fingerprints["start"] = weights_fingerprint(student.core, cfg.student)
-    return fit(cfg, run, stages(cfg, learner, stream, splits), data, fingerprints)
+    return fit(cfg, run, learner, stream, splits, {"teacher": taught})
 
 
 def _taped(cfg: DistillConfig, splits: Splits, stream: VicinalStream, taught: str) -> TapedTeacher:

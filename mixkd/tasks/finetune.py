@@ -4,16 +4,14 @@ import torch
 
 from mixkd.config.tasks import FinetuneConfig
 from mixkd.data.batches import make_stream, make_views
-from mixkd.data.module import ImageDataModule
 from mixkd.data.splits import load_splits
 from mixkd.modules.optimization import Optimization
 from mixkd.modules.supervised import Supervised
 from mixkd.networks.build import build_network
-from mixkd.networks.weights import weights_fingerprint
 from mixkd.runs.leaks import refuse_leaks
 from mixkd.runs.run import Metrics, Run
 from mixkd.task import task
-from mixkd.training.fit import fit, prepare, stages
+from mixkd.training.fit import fit, prepare
 
 
 @task
@@ -38,8 +36,4 @@ def finetune(cfg: FinetuneConfig, run: Run) -> Metrics:
     learner = Supervised(
         network, Optimization.of(cfg), cfg.seed, label_smoothing=cfg.method.label_smoothing
     )
-    data = ImageDataModule(splits, cfg.data, parts=cfg.trainer.accumulate)
-    fingerprints = dict(splits.fingerprints)
-    if cfg.network.weights or cfg.network.pretrained:
-        fingerprints["start"] = weights_fingerprint(network.core, cfg.network)
-    return fit(cfg, run, stages(cfg, learner, stream, splits), data, fingerprints)
+    return fit(cfg, run, learner, stream, splits, fingerprints={})

@@ -9,13 +9,12 @@ from mixkd.data.contents import listed_once
 from mixkd.errors import UserError
 from mixkd.launchers.sweep import held, worst
 from mixkd.report.plan import made_folder
-from mixkd.reproduction.artefact import load_artefact
 from mixkd.reproduction.carry_out import distinct, make
 from mixkd.reproduction.overrides import LAUNCH, by_command, launch_settings, trusted
 from mixkd.reproduction.price import estimate
 from mixkd.reproduction.record import with_earlier, write_record
 from mixkd.reproduction.scale import load_scale
-from mixkd.reproduction.study import Study
+from mixkd.reproduction.study import Study, load_artefact
 from mixkd.tasks.report import write_report
 
 

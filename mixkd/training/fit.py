@@ -3,7 +3,7 @@
 import logging
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,7 +33,7 @@ from mixkd.modules.supervised import HeadTraining
 from mixkd.networks.checks import check_logits, check_training, use_channels_last
 from mixkd.networks.network import Network, head_of
 from mixkd.networks.state_dict import checked
-from mixkd.networks.weights import read_tensors, save_weights
+from mixkd.networks.weights import read_tensors, save_weights, weights_fingerprint
 from mixkd.runs.leaks import write_marks
 from mixkd.runs.run import Metrics, Run
 from mixkd.vicinal import VicinalStream
@@ -163,7 +163,7 @@ class Stage:
     number: int = 2
 
 
-def stages(
+def _stages(
     cfg: FinetuneConfig | DistillConfig, learner: Learner, stream: VicinalStream, splits: Splits
 ) -> list[Stage]:
     """Return the learner's own stage, after one of its head alone where that is configured."""
@@ -185,23 +185,27 @@ def stages(
 def fit(
     cfg: FinetuneConfig | DistillConfig,
     run: Run,
-    stages: Sequence[Stage],
-    data: ImageDataModule,
+    learner: Learner,
+    stream: VicinalStream,
+    splits: Splits,
     fingerprints: Mapping[str, str],
 ) -> Metrics:
     """Train, from the last checkpoint if there is one; write the run directory; return metrics.
 
     Each stage is a fit of its own: what stage 1 froze is wrapped anew, with a fresh optimizer. The
-    last one's outcome is measured and kept. `fingerprints` are the sha256 of the data and weights
-    that go in, by name.
+    last one's outcome is measured and kept. `fingerprints` are the sha256 of what goes in beside
+    the data and what the learner starts from, by name.
     """
-    learner = stages[-1].learner
-    sizes = {name: len(data.splits[name]) for name in ("train", "val", "test")}
+    data = ImageDataModule(splits, cfg.data, parts=cfg.trainer.accumulate)
+    fingerprints = {**splits.fingerprints, **fingerprints}
+    if cfg.learner.weights or cfg.learner.pretrained:
+        fingerprints["start"] = weights_fingerprint(learner.network.core, cfg.learner)
+    sizes = {name: len(splits[name]) for name in ("train", "val", "test")}
     check_shares(sizes, cfg.trainer.devices)
     unreached = cfg.trainer.devices > 1 and learner.network.unreached
     strategy = {"strategy": "ddp_find_unused_parameters_true"} if unreached else {}
     plans: list[tuple[Stage, Trainer, Recorder, Path | None]] = []
-    for stage in stages:
+    for stage in _stages(cfg, learner, stream, splits):
         recorder = Recorder(run, cfg.trainer.select, stage.number, cfg.checkpoint.every_n_steps)
         done = recorder.last.is_file() and not cfg.run.force
         if done:
@@ -243,13 +247,13 @@ def fit(
         if trainer.is_global_zero:
             weights = run.path / WEIGHTS
             with replacing(weights) as temporary:
-                save_weights(learner.outcome.core, temporary, data.splits.classes)
+                save_weights(learner.outcome.core, temporary, splits.classes)
             run.add_fingerprints({"weights": file_fingerprint(weights)})
         row = next(row for row in recorder.rows if row["epoch"] == recorder.best_epoch)
         metrics = {key: float(value) for key, value in row.items() if key.startswith("val/")}
         metrics["selected_epoch"] = recorder.best_epoch
         outcome, temperature = learner.outcome, None
-        if can_fit(data.splits, cfg.data):
+        if can_fit(splits, cfg.data):
             temperature = fit_temperature(trainer, outcome, data)
         metrics |= measure(trainer, outcome, data, ["test"], run, temperature=temperature)
         if trainer.is_global_zero:

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mixkd.plots.reliability import Curve, read_curve, reliability_figure
+from experiments.demo import read_curve
+from mixkd.plots.reliability import Curve, reliability_figure
 from mixkd.plots.style import save_figure
 from mixkd.report.table import Column, Number, Table, as_markdown, metrics_table
 

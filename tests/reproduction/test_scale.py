@@ -12,9 +12,9 @@ from mixkd.config.shipped import artefacts, experiments_dir
 from mixkd.config.tasks import FinetuneConfig
 from mixkd.errors import UserError
 from mixkd.networks.build import build_network
-from mixkd.reproduction.artefact import load_artefact
 from mixkd.reproduction.carry_out import distinct
 from mixkd.reproduction.scale import Scale, load_scale, scale_names
+from mixkd.reproduction.study import load_artefact
 from mixkd.request import accept, compose, request
 
 REFERENCE = load_reference(experiments_dir() / "paper/reference.yaml")

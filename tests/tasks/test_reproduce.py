@@ -13,9 +13,8 @@ from mixkd.config.shipped import artefacts, experiments_dir
 from mixkd.errors import UserError
 from mixkd.launchers.job import Outcome
 from mixkd.reproduction import speed
-from mixkd.reproduction.artefact import Artefact
 from mixkd.reproduction.overrides import by_command, trusted
-from mixkd.reproduction.study import StudyRun
+from mixkd.reproduction.study import Artefact, StudyRun
 from mixkd.tasks.reproduce import Reproduced, reproduce
 
 NAMES = "takes table1, table2, table3, table4, table5, table6, table7, fig2, fig3, fig4, fig5, fig6"
