@@ -73,18 +73,18 @@ def _memory_of_machine() -> int:
         lines = Path("/proc/meminfo").read_text().splitlines()
         kilobytes = dict(line.split(":", 1) for line in lines)
         return int(kilobytes["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError):  # not Linux: all that there is
+    except (OSError, KeyError):  # not Linux: the whole memory, in use or not
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _memory_of_group() -> int:
-    """Return what a container's limit leaves; files that are cached can be let go of."""
+    """Return how many bytes a container may yet take; what its cached files take counts as free."""
     group = Path("/sys/fs/cgroup")
     try:
         limit, used = ((group / f"memory.{name}").read_text() for name in ("max", "current"))
         stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
         return int(limit) - int(used) + int(stat.get("file", 0))
-    except (OSError, ValueError):  # no limit, "max", or no such group
+    except (OSError, ValueError):  # no such group, or its limit is the word max: there is none
         return sys.maxsize
 
 

@@ -36,7 +36,8 @@ class AnalysisConfig(Section):
     # that a report shows.
     columns: ClassVar[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {}
     arrays: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-    shared_question: ClassVar[str] = ""  # what it asks teachers and baselines as well, in words
+    # What it asks teachers and baselines too, as "is asked ..." ends; "" where it does not.
+    shared_question: ClassVar[str] = ""
     is_for_baselines: ClassVar[bool] = False  # where no analysis that asks them is chosen
     is_drawn: ClassVar[bool] = False  # by artefacts, so that a report needs no plain table
 
@@ -51,7 +52,7 @@ class AnalysisConfig(Section):
         yield from ()
 
     def identity(self, keys: dict[str, Any]) -> dict[str, Any]:
-        """Return what of its keys names an experiment, where it is asked for; by default all."""
+        """Return what of its keys counts in the name of a run that asks for it; by default all."""
         return keys
 
     def further_data(self, data: DataConfig) -> Iterator[CorruptedDataConfig]:
@@ -60,7 +61,7 @@ class AnalysisConfig(Section):
 
     @classmethod
     def are_sound(cls, arrays: Mapping[str, Any]) -> bool:
-        """Return whether numpy arrays by name, as a file holds them, are what it would write."""
+        """Return whether a file's arrays, by name, have shapes, kinds and values that it writes."""
         return True
 
     @abstractmethod

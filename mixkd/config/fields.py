@@ -57,7 +57,10 @@ RUN = Exists("no run there: a run directory holds a config.yaml", within="config
 
 @dataclass(frozen=True)
 class AsBefore:
-    """Marks a key that came later: at this value it leaves no trace in what names an experiment."""
+    """Marks a key that was added later, with the value at which all is as before it was there.
+
+    At that value it does not count in the name of a run, so that older runs keep theirs.
+    """
 
     value: Any
 

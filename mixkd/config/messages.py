@@ -123,6 +123,6 @@ def _locate(
 
 
 def takes_section(section: type[BaseModel] | None) -> str:
-    """Return what a key takes that is for a section."""
+    """Return the end of a message on a key of a section: which keys that has."""
     names = ", ".join(section.model_fields) if section else "its keys"
     return f"takes a section with {names}"

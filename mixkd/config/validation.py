@@ -113,10 +113,10 @@ def sweep_settings(cfg: DictConfig) -> SweepSettings:
 
 
 class Void(NamedTuple):
-    """A key, when another one makes it void, and what to say to who sets it for nothing.
+    """A key that has no effect in a configuration of which `holds` is true.
 
-    What a void key says cannot change a result, and names no experiment. A key is refused at any
-    value but a default of its group; one without a `why` may be set, as a sweep does.
+    There it does not count in the name of a run, and other values than the defaults of its group
+    are refused, as `why` says. Without a `why` it may have any value, as in a sweep.
     """
 
     key: str
@@ -174,7 +174,7 @@ def _has_stage1(raw: Mapping[str, Any]) -> bool:
 
 
 def without_void(raw: Mapping[str, Any], named: dict[str, Any]) -> dict[str, Any]:
-    """Delete what a whole configuration makes void from `named`, a part of it; return that."""
+    """Return `named`, a part of a configuration, having deleted its keys that have no effect."""
     for void in VOID:
         section, _, last = void.key.rpartition(".")
         owner = value_of(named, section) if section else named

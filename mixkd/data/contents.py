@@ -114,12 +114,10 @@ def summary(files: Sequence[File], hashes: np.ndarray) -> str:
 class SplitFiles:
     """The image files in the class folders of a split.
 
-    Attributes:
-        names: by class folder, their paths under the root: bytes [n], sorted.
-        left_out: by class folder, what is not read.
-        states: by path, what the file system says of the folders and of a sample of the files.
-        contents: by class folder, the sha256 of each file: uint8 [n, 32]; empty until read.
-        summary: the sha256 of names and contents; "" until those are read.
+    By class folder: `names`, their paths under the root, bytes [n], sorted; what is `left_out`; and
+    `contents`, the sha256 of each file, uint8 [n, 32], empty until read. By path, `states` is what
+    the file system says of the folders and of a sample of the files. `summary` is the sha256 of
+    names and contents; "" until those are read.
     """
 
     names: dict[str, np.ndarray] = field(default_factory=dict)

@@ -113,8 +113,7 @@ def imagenet(cfg: DataConfig) -> Source:
         text += f"that holds train/ and val/, or the archives {', '.join(archives.values())}, "
         text += f"{DEVKIT} (https://image-net.org/download, after registering)"
         raise UserError.of("data.root", text + to_rename(renamings(root, splits)))
-    parts, classes = load_folder(cfg)
-    return Source(parts["train"], parts["val"], classes)
+    return imagefolder(cfg)
 
 
 DEVKIT = "ILSVRC2012_devkit_t12.tar.gz"

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -23,6 +23,7 @@ class Splits:
     val: AnyImages
     test: AnyImages
     classes: tuple[str, ...]
+    _marks: dict[str, np.ndarray] = field(default_factory=dict, init=False, compare=False)
 
     @cached_property
     def fingerprints(self) -> dict[str, str]:
@@ -30,10 +31,6 @@ class Splits:
         parts = [part.fingerprint() for part in (self.train, self.val, self.test)]
         digest = hashlib.sha256(json.dumps([self.classes, parts]).encode()).hexdigest()
         return {"data" if isinstance(self.test, Images) else "data_files": digest}
-
-    @cached_property
-    def _marks(self) -> dict[str, np.ndarray]:
-        return {}
 
     def marks(self, split: str) -> np.ndarray:
         """Return the `image_marks` of a split, made once: every network is held against them."""

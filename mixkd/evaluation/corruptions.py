@@ -80,11 +80,8 @@ class CorruptionsConfig(AnalysisConfig):
         if isinstance(names, list) and source == "made":
             for name in names:
                 if isinstance(name, str) and name not in STANDARD:
-                    yield Problem(
-                        "corruptions.names",
-                        f"got {name!r}; takes paper, all, or some of {', '.join(STANDARD)}"
-                        f"{nearest(name, STANDARD)}",
-                    )
+                    text = f"got {name!r}; takes paper, all, or some of {', '.join(STANDARD)}"
+                    yield Problem("corruptions.names", text + nearest(name, STANDARD))
         if keys.get("root") is not None and source == "made":
             yield Problem("corruptions.root", "got a folder; corruptions.source=made reads none")
         if source in FILES and keys.get("root") is None:

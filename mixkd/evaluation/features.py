@@ -71,10 +71,8 @@ class FeaturesAnalysis(Analysis[FeaturesConfig]):
         names = self.section.classes or valid[:5]
         for name in names:
             if name not in valid:
-                raise UserError.of(
-                    "features.classes",
-                    f"got {name!r}; the data has no such class{nearest(name, valid)}",
-                )
+                text = f"got {name!r}; the data has no such class{nearest(name, valid)}"
+                raise UserError.of("features.classes", text)
         labels, chosen = splits.test.labels.numpy(), [valid.index(name) for name in names]
         rows, most = np.flatnonzero(np.isin(labels, chosen)), self.section.n_images
         if len(rows) > most:

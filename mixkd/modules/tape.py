@@ -28,6 +28,7 @@ from mixkd.networks.network import FrozenTeacher
 from mixkd.vicinal import VicinalBatch
 
 Precision = Literal["float16", "float32"]
+PART = ".part.npy"  # ends the name of an epoch's file that is being written
 
 
 class Tape:
@@ -74,7 +75,7 @@ class Tape:
                 text = f"got {str(folder)!r}, which is a file; takes a folder"
                 raise UserError.of("teacher.tape", text)
         for epoch in range(epochs):
-            for path in filter(Path.is_file, (self._file(epoch), self._part(epoch))):
+            for path in filter(Path.is_file, (self._file(epoch), self._file(epoch, PART))):
                 self._opened(path, "r")
 
     def has(self, epochs: int) -> bool:
@@ -108,7 +109,7 @@ class Tape:
         if np.isnan(stored[..., 0]).any():
             return False
         self.flush()
-        self._part(epoch).rename(self._file(epoch))
+        self._file(epoch, PART).rename(self._file(epoch))
         return True
 
     def flush(self) -> None:
@@ -121,11 +122,8 @@ class Tape:
         """Make the folder, and say in it what it is of."""
         write_json(self.folder / "tape.json", self.key)
 
-    def _file(self, epoch: int) -> Path:
-        return self.folder / f"epoch-{epoch:04d}.npy"
-
-    def _part(self, epoch: int) -> Path:
-        return self.folder / f"epoch-{epoch:04d}.part.npy"
+    def _file(self, epoch: int, suffix: str = ".npy") -> Path:
+        return self.folder / f"epoch-{epoch:04d}{suffix}"
 
     def _array(self, epoch: int, write: bool) -> np.ndarray | None:
         """Return an epoch's array, opened once; None where there is nothing to read or to write."""
@@ -139,7 +137,7 @@ class Tape:
 
     def _begun(self, epoch: int) -> np.ndarray:
         """Return the array of an epoch that is being written."""
-        path = self._part(epoch)
+        path = self._file(epoch, PART)
         if not path.is_file():
             self.folder.mkdir(parents=True, exist_ok=True)
             # Whole before it has its name: another process may open it at once.

@@ -23,15 +23,7 @@ from mixkd.files.reading import read_mapping
 from mixkd.files.writing import file_fingerprint
 from mixkd.networks.network import head_names
 from mixkd.networks.origin import SAVED, WEIGHTS, class_names
-from mixkd.networks.state_dict import (
-    Candidate,
-    check_kind,
-    checked,
-    find,
-    first_few,
-    fits,
-    unwrapped,
-)
+from mixkd.networks.state_dict import check_kind, checked, find, first_few, fits, unwrapped
 
 # What may stand beside the weights of a checkpoint, and only holds values: timm's options and the
 # numbers of NumPy, under its older name too.
@@ -127,7 +119,7 @@ def fit_weights(
     candidate = find(content, expected, path, key, spare)
     weights = candidate.tensors
     if model is not None and not fits(candidate, expected, spare):
-        weights = _converted(core, *model, candidate, path, key) or weights
+        weights = _converted(core, *model, unwrapped(candidate), path, key) or weights
     unchanged = {n: value for n, value in expected.items() if n.startswith(spare)}
     loaded = {n: value for n, value in weights.items() if not n.startswith(spare)}
     weights = checked(expected, loaded | unchanged, path, key)
@@ -151,10 +143,10 @@ def _config_classes(path: Path) -> list[str]:
 
 
 def _converted(
-    core: nn.Module, name: str, args: Mapping[str, Any], candidate: Candidate, path: Path, key: str
-) -> dict[str, Tensor] | None:
+    core: nn.Module, name: str, args: Mapping[str, Any], tensors: dict[str, Tensor], path: Path,
+    key: str,
+) -> dict[str, Tensor] | None:  # fmt: skip
     """Return weights as timm takes them up: of other names, of other sizes; None if it does not."""
-    tensors = unwrapped(candidate)
     for tensor_name, value in tensors.items():
         check_kind(tensor_name, value, value, path, key)
         if value.nbytes > value.untyped_storage().nbytes():  # it claims more than the file holds

@@ -73,13 +73,10 @@ class Exclusion(BaseModel):
 
 @dataclass(frozen=True)
 class Cell:
-    """The value of a quantity.
+    """The value of a quantity by seed, in fractions or nats; a printed number is that of seed 0.
 
-    Attributes:
-        by_seed: fractions, nats; a printed number is that of seed 0.
-        half: half a unit of the last printed digit; 0 of a measured value.
-        source: the artefact that prints it, such as table1; "" of a measured value.
-        runs: their directories.
+    `half` is half a unit of the last printed digit, and `source` the artefact that prints it, such
+    as table1; a measured value has 0 and "", and the directories of its `runs`.
     """
 
     by_seed: Mapping[int, float]

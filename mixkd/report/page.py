@@ -202,12 +202,10 @@ def _verdict_counts(claims: Sequence[ClaimRecord]) -> list[tuple[str, list[tuple
     order = [*TONES, ""]
     printed = Counter(claim.printed.verdict for claim in claims)
     measured = Counter(claim.measured.verdict for claim in claims)
+    headed = {"By the printed numbers": printed, "By the measured numbers": measured}
     return [
         (heading, sorted(counts.items(), key=lambda item: order.index(_first_word(item[0]))))
-        for heading, counts in (
-            ("By the printed numbers", printed),
-            ("By the measured numbers", measured),
-        )
+        for heading, counts in headed.items()
     ]
 
 

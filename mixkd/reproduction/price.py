@@ -54,9 +54,8 @@ class Speed(NamedTuple):
 class Work:
     """What a run does, in images by model.
 
-    Attributes:
-        keeps: copies of the parameters that its files hold.
-        tape: a name for the answers that it shares with other runs, the teacher, and their number.
+    Its files hold the parameters `keeps` times. Of answers that it shares with other runs `tape`
+    has a name, the teacher and their number.
     """
 
     train: tuple[Model, float] | None

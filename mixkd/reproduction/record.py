@@ -36,11 +36,7 @@ def with_earlier(
 
 
 def write_record(
-    chosen: Sequence[Artefact],
-    study: Study,
-    root: Path,
-    done: Done,
-    overrides: Sequence[str],
+    chosen: Sequence[Artefact], study: Study, root: Path, done: Done, overrides: Sequence[str]
 ) -> Reproduction:
     """Write which runs artefacts need, and where they are, beside the runs; return it.
 

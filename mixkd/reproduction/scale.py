@@ -137,9 +137,8 @@ class Scale:
     def _refuse_without(self, section: str, name: str) -> None:
         names = getattr(self.settings, section)
         if name not in names:
-            raise UserError.of(
-                "scale", f"{self.name} has no {section}.{name}; it has {', '.join(names) or 'none'}"
-            )
+            has = ", ".join(names) or "none"
+            raise UserError.of("scale", f"{self.name} has no {section}.{name}; it has {has}")
 
 
 def scale_names() -> list[str]:
@@ -150,10 +149,7 @@ def scale_names() -> list[str]:
 
 
 def load_scale(
-    name: str,
-    protocol: str = "corrected",
-    seeds: tuple[int, ...] = (),
-    trust: Sequence[str] = (),
+    name: str, protocol: str = "corrected", seeds: tuple[int, ...] = (), trust: Sequence[str] = ()
 ) -> Scale:
     """Return a scale by its name, or from a file of the same form.
 
@@ -168,10 +164,8 @@ def load_scale(
     if is_file := name.endswith((".yaml", ".yml")):
         path = Path(os.path.expanduser(name))
     if not (path.is_file() if is_file else name in names):
-        raise UserError.of(
-            "scale",
-            f"got {name!r}; takes {', '.join(names)}, or a .yaml file{nearest(name, names)}",
-        )
+        text = f"got {name!r}; takes {', '.join(names)}, or a .yaml file{nearest(name, names)}"
+        raise UserError.of("scale", text)
     if protocol not in ("corrected", "parity"):
         close = nearest(protocol, ["corrected", "parity"])
         raise UserError.of("protocol", f"got {protocol!r}; takes corrected, parity{close}")

@@ -14,13 +14,10 @@ from mixkd.reproduction.scale import Scale
 
 @dataclass(frozen=True)
 class StudyRun:
-    """A run that an artefact needs.
+    """A run that an artefact needs: a command with overrides, but for those that name other runs.
 
-    Attributes:
-        overrides: of its command, but for those that name other runs.
-        uses: which runs come first, by the key that names them: teacher.run, network.run ...
-        kind: what it is for, training or the name of an analysis; a public network's first
-            evaluation stands for its training.
+    By the keys that name them, `uses` has the runs that come first. `kind` is what it is for,
+    training or an analysis; a public network's first evaluation stands for its training.
     """
 
     command: str

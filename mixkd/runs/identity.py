@@ -23,8 +23,8 @@ from mixkd.data.contents import arrays_folder, contents, split_contents, summary
 from mixkd.data.listing import image_files
 from mixkd.files.writing import file_fingerprint
 
-# Of what `experiment_hash` counts, and how. A key that comes later is marked `AsBefore` instead, so
-# that no run loses its name; where names have to change, this number says so.
+# Part of every run's name: raised when names change on purpose, as `experiment_hash` counts other
+# things. A new key needs no new version: marked `AsBefore`, it leaves names as they are.
 VERSION = 2
 
 

@@ -14,16 +14,8 @@ from mixkd.config.analyses import AnalysisConfig, analysis_names, section_of_ana
 from mixkd.config.fields import PLACE, REPEAT, pruned
 from mixkd.config.tasks import TASKS, EvaluateConfig
 from mixkd.config.validation import without_void
+from mixkd.files import layout
 from mixkd.files.arrays import read_arrays
-from mixkd.files.layout import (
-    CONFIG,
-    HISTORY,
-    METRICS,
-    PROVENANCE,
-    RELIABILITY,
-    STATUS,
-    TEST_PREDICTIONS,
-)
 from mixkd.files.reading import Damaged, folders_with, is_number, read_mapping, read_rows
 from mixkd.metrics.feasible import impossible, is_possible
 from mixkd.metrics.paired import NAMES, Predictions, expected_calibration_error, unfit
@@ -34,8 +26,8 @@ TOLERANCE = 1e-4  # between metrics and what the saved float32 confidences give
 
 # What CSV files hold at least, beside those of analyses: texts, and numbers.
 COLUMNS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    RELIABILITY: (("split",), ("count", "accuracy", "confidence")),
-    HISTORY: ((), ("val/accuracy",)),
+    layout.RELIABILITY: (("split",), ("count", "accuracy", "confidence")),
+    layout.HISTORY: ((), ("val/accuracy",)),
 }
 
 
@@ -124,8 +116,8 @@ class FoundRun:
         """Return where metrics.json says other than the predictions do."""
         predictions = self.predictions
         if predictions is None:
-            damaged = os.path.lexists(self.folder / self.path / TEST_PREDICTIONS)
-            return [f"{TEST_PREDICTIONS} is damaged"] if damaged else []
+            damaged = os.path.lexists(self.folder / self.path / layout.TEST_PREDICTIONS)
+            return [f"{layout.TEST_PREDICTIONS} is damaged"] if damaged else []
         counted = {
             "accuracy": float((predictions["prediction"] == predictions["label"]).mean()),
             "confidence": float(predictions["confidence"].mean(dtype=np.float64)),
@@ -141,7 +133,7 @@ class FoundRun:
     @cached_property
     def predictions(self) -> Predictions | None:
         """predictions/test.npz, or None where there is none that can be read."""
-        arrays = self.arrays(TEST_PREDICTIONS, NAMES)
+        arrays = self.arrays(layout.TEST_PREDICTIONS, NAMES)
         return None if unfit(arrays) else arrays
 
     def rows(self, name: str) -> list[dict[str, Any]]:
@@ -217,7 +209,7 @@ def analysis_sections() -> list[type[AnalysisConfig]]:
 
 def find_runs(folder: Path) -> list[FoundRun]:
     """Return every run directory under a folder, sorted by path."""
-    names = (CONFIG, STATUS, METRICS, PROVENANCE)
+    names = (layout.CONFIG, layout.STATUS, layout.METRICS, layout.PROVENANCE)
     return [read_run(folder, path) for path in folders_with(names, folder) if path != folder]
 
 
@@ -227,7 +219,7 @@ def read_run(folder: Path, path: Path) -> FoundRun:
 
     def read(name: str, required: bool = True) -> dict[str, Any]:
         try:
-            return read_mapping(path / name, any_number=name == METRICS)
+            return read_mapping(path / name, any_number=name == layout.METRICS)
         except FileNotFoundError:
             if required:
                 problems.append(f"{name} is missing")
@@ -235,9 +227,9 @@ def read_run(folder: Path, path: Path) -> FoundRun:
             problems.append(f"{name} is damaged: {error.why[:80]}")
         return {}
 
-    config, provenance = with_moved(read(CONFIG)), read(PROVENANCE)
-    status = read(STATUS)
-    metrics = read(METRICS, required=status.get("state") == "finished")
+    config, provenance = with_moved(read(layout.CONFIG)), read(layout.PROVENANCE)
+    status = read(layout.STATUS)
+    metrics = read(layout.METRICS, required=status.get("state") == "finished")
     numbers: dict[str, float] = {}
     for name, value in metrics.items():
         if is_number(value):

@@ -24,9 +24,8 @@ def compare(config: CompareConfig) -> str:
     network = _predictions("network.run", config.network, config.split)
     other = _predictions("other.run", config.other, config.split)
     if not same_images([network, other]):
-        raise UserError.of(
-            "other.run", "its predictions are not of the same images as those of network.run"
-        )
+        text = "its predictions are not of the same images as those of network.run"
+        raise UserError.of("other.run", text)
     rows = [
         (r.metric, r.first, r.second, r.difference, r.low, r.high, r.p)
         for r in differences([network], [other], config.draws)

@@ -44,9 +44,8 @@ def distill(cfg: DistillConfig, run: Run) -> Metrics:
     run.trained_on = refuse_leaks(networks, cfg.data, run.images, splits)
     classes = splits.classes
     if cfg.temperature == "sigma" and len(classes) == 2:
-        raise UserError.of(
-            "temperature", "got sigma with 2 classes, where its gradient vanishes; takes a number"
-        )
+        text = "got sigma with 2 classes, where its gradient vanishes; takes a number"
+        raise UserError.of("temperature", text)
     stream = make_stream(
         cfg.data, splits, cfg.method.mix, cfg.stream_seed, devices=cfg.trainer.devices
     )

@@ -42,9 +42,8 @@ def reproduce(config: ReproduceConfig) -> Reproduced:
     root, out = config.runs, config.out or Path("reports") / scale.name
     for key, place in (("runs", root), ("out", out)):
         if place.exists() and not place.is_dir():
-            raise UserError.of(
-                key, f"got {str(place)!r}, which is a file; takes {REPRODUCE_KEYS[key]}"
-            )
+            text = f"got {str(place)!r}, which is a file; takes {REPRODUCE_KEYS[key]}"
+            raise UserError.of(key, text)
     settings = launch_settings([*scale.settings.launch, *launch], root)
     runs_of = {artefact.name: artefact.runs(study) for artefact in chosen}
     if "all" in config.artefacts:  # of those that the scale does not leave out altogether

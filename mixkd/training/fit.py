@@ -60,10 +60,8 @@ def make_trainer(cfg: MachineConfig, **more: object) -> Trainer:
     if not gpu:  # Lightning has torch ask NVML, which Adam would do again at every step
         os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
     if cfg.accelerator == "gpu" and cfg.devices > torch.cuda.device_count():
-        raise UserError.of(
-            "trainer.devices",
-            f"got {cfg.devices} of accelerator gpu; there are {torch.cuda.device_count()}",
-        )
+        text = f"got {cfg.devices} of accelerator gpu; there are {torch.cuda.device_count()}"
+        raise UserError.of("trainer.devices", text)
     accelerator = "gpu" if gpu and cfg.accelerator != "cpu" else "cpu"
     if isinstance(cfg, TrainerConfig) and cfg.sync_batchnorm and accelerator == "cpu":
         raise UserError.of("trainer.sync_batchnorm", "got true on a CPU; it takes GPUs")
