@@ -52,7 +52,7 @@ class DataConfig(Section):
     def mistakes(cls, raw: Mapping[str, Any]) -> Iterator[Problem]:
         """Yield what does not go together: where images are, and what is made of them."""
         source, root = raw.get("source"), raw.get("root") or None
-        if source not in SOURCES:
+        if not isinstance(source, str) or source not in SOURCES:
             if source != "run":  # which stands for the data of a run
                 close = nearest(str(source), SOURCES)
                 yield Problem("source", f"got {source!r}; takes {', '.join(SOURCES)}{close}")
