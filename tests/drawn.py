@@ -21,8 +21,12 @@ def entries(figure: Figure) -> list[str]:
 
 
 def line(axes: Axes, colour: str) -> Any:
-    (found,) = (own for own in axes.lines if own.get_color() == colour and len(own.get_xdata()) > 1)
-    return found
+    (curve_line,) = (
+        candidate
+        for candidate in axes.lines
+        if candidate.get_color() == colour and len(candidate.get_xdata()) > 1
+    )
+    return curve_line
 
 
 def is_within(figure: Figure) -> bool:

@@ -11,10 +11,10 @@ from mixkd.errors import UserError
 def test_pairs_share_no_image() -> None:
     pairs = draw_pairs(101, 40, seed=1)
     assert pairs.i.dtype == pairs.j.dtype == np.int64
-    both = np.concatenate(pairs)
-    assert len(set(both.tolist())) == 80
-    assert both.min() >= 0
-    assert both.max() <= 100
+    indices = np.concatenate(pairs)
+    assert len(set(indices.tolist())) == 80
+    assert indices.min() >= 0
+    assert indices.max() <= 100
     assert len(draw_pairs(101, 5000, seed=1).i) == 50  # as many as there are
 
 

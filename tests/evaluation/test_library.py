@@ -32,18 +32,20 @@ from mixkd.errors import NotFinite
 
 def test_importing_it_imports_nothing_heavy() -> None:
     code = "import mixkd, sys; print([m for m in ('torch', 'hydra', 'numpy') if m in sys.modules])"
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert said.stdout == "[]\n"
+    completed = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert completed.stdout == "[]\n"
 
 
 @pytest.mark.parametrize("name", mixkd.__all__)
 def test_every_public_name_has_an_example_that_holds(name: str) -> None:
-    found = getattr(mixkd, name)
+    exported = getattr(mixkd, name)
     assert name in dir(mixkd)
-    module = import_module(found.__module__)
+    module = import_module(exported.__module__)
     tests = [
         test
-        for test in doctest.DocTestFinder(recurse=False).find(found, name, module)
+        for test in doctest.DocTestFinder(recurse=False).find(exported, name, module)
         if test.examples
     ]
     assert tests, "no example"
@@ -51,8 +53,8 @@ def test_every_public_name_has_an_example_that_holds(name: str) -> None:
     for test in tests:
         runner.run(test)
     assert runner.summarize(verbose=False).failed == 0
-    if inspect.isfunction(found):
-        assert "Args:" in (found.__doc__ or "")
+    if inspect.isfunction(exported):
+        assert "Args:" in (exported.__doc__ or "")
 
 
 def test_another_name_is_no_attribute() -> None:
