@@ -67,9 +67,7 @@ def test_a_configuration_is_pruned_in_its_sections_too() -> None:
     assert pruned(Outer, raw, PLACE, REPEAT, content=str.upper) == {
         "one": trimmed, "several": [trimmed], "named": {"x": trimmed}, "file": "F"
     }  # fmt: skip
-    assert pruned(Outer, {"one": section | {"ema": 0.5}}, PLACE) == {
-        "one": trimmed | {"ema": 0.5}
-    }
+    assert pruned(Outer, {"one": section | {"ema": 0.5}}, PLACE) == {"one": trimmed | {"ema": 0.5}}
     # What strangers' files hold in the place of sections stays as it is.
     for stranger in (None, 3, "text", [1, [2]], {"deep": {"lr": 1}}):
         assert pruned(Outer, {"one": stranger, "several": stranger}, PLACE) == {

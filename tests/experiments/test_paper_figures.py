@@ -41,12 +41,12 @@ def handle(figure: Figure, name: str) -> Any:
 
 def position(axes: Axes, accuracy: float) -> float:
     """Return where an accuracy is, as a share of the axis' height."""
-    at = axes.transData.transform((1, accuracy))
-    return float(axes.transAxes.inverted().transform(at)[1])
+    point = axes.transData.transform((1, accuracy))
+    return float(axes.transAxes.inverted().transform(point)[1])
 
 
-def are_apart(written: Iterable[Text]) -> bool:
-    boxes = [Text.get_window_extent(text) for text in written]  # without their arrows
+def are_apart(labels: Iterable[Text]) -> bool:
+    boxes = [Text.get_window_extent(text) for text in labels]  # without their arrows
     return not any(a.overlaps(b) for k, a in enumerate(boxes) for b in boxes[k + 1 :])
 
 
@@ -63,14 +63,18 @@ def test_a_pair_has_both_curves_of_filled_bins_and_both_accuracies() -> None:
     student = [{"count": 4, "accuracy": 0.85, "confidence": 0.7}]
     figure = calibration_curves_figure([Pair("one", BINS, student, printed=(0.9217, 0.863))])
     (axes,) = shown(figure)
-    diagonal, teacher, pupil = axes.lines
+    diagonal, teacher_curve, student_curve = axes.lines
     assert diagonal.get_xydata().tolist() == [[0, 0], [1, 1]]
-    assert teacher.get_xydata().tolist() == [[0.6, 0.5], [0.8, 0.9]]
-    assert pupil.get_xydata().tolist() == [[0.7, 0.85]]
-    assert "None" not in (teacher.get_marker(), pupil.get_marker())
+    assert teacher_curve.get_xydata().tolist() == [[0.6, 0.5], [0.8, 0.9]]
+    assert student_curve.get_xydata().tolist() == [[0.7, 0.85]]
+    assert "None" not in (teacher_curve.get_marker(), student_curve.get_marker())
     assert texts(axes) == ["Accuracy: 80.00 / 85.00\npaper: 92.17 / 86.30"]
     assert entries(figure) == ["perfect calibration", "teacher", "student"]
-    assert handle(figure, "student").get_color() == pupil.get_color() != teacher.get_color()
+    assert (
+        handle(figure, "student").get_color()
+        == student_curve.get_color()
+        != teacher_curve.get_color()
+    )
     assert axes.get_title() == "one"
 
 
@@ -85,9 +89,9 @@ def test_pairs_are_in_one_row_or_two_by_two(count: int) -> None:
 
 def test_what_is_missing_of_a_pair_is_said() -> None:
     figure = calibration_curves_figure([Pair("a", BINS), Pair("b", printed=(0.5, 0.25))])
-    half, nothing = shown(figure)
-    assert texts(half) == ["Accuracy: 80.00 / -"]
-    assert texts(nothing) == ["not measured", "paper: 50.00 / 25.00"]
+    half_measured, unmeasured = shown(figure)
+    assert texts(half_measured) == ["Accuracy: 80.00 / -"]
+    assert texts(unmeasured) == ["not measured", "paper: 50.00 / 25.00"]
     save_figure(figure, Path("missing"))
     assert Image.open("missing.png").size[0] > 500
 
@@ -107,18 +111,20 @@ def test_gains_have_their_peaks_written_apart_a_zero_line_and_the_papers_peaks()
     gains["d"][0.25] = NAN
     figure = linearity_gain_figure(gains | {"none": {}}, {"a": 0.9, "none": 0.2})
     (axes,) = shown(figure)
-    assert [0, 0] in [list(own.get_ydata()) for own in axes.lines]
+    assert [0, 0] in [list(artist.get_ydata()) for artist in axes.lines]
     assert line(axes, COLOURS[0]).get_xydata()[2].tolist() == [0.5, 0.848]
     assert line(axes, COLOURS[3]).get_xdata().tolist() == [0, 0.5, 0.75, 1]
     assert sorted(texts(axes)) == ["+0.310", "+0.311", "+0.500", "+0.848"]
     assert {text.get_text(): text.xy for text in axes.texts}["+0.848"] == (0.5, 0.848)
     assert is_within(figure)
     assert are_apart(axes.texts)
-    marks = [own for own in axes.lines if own.get_marker() == "o" and len(own.get_xdata())]
-    assert [(own.get_color(), *own.get_xydata()[0]) for own in marks] == [
+    marks = [
+        artist for artist in axes.lines if artist.get_marker() == "o" and len(artist.get_xdata())
+    ]
+    assert [(artist.get_color(), *artist.get_xydata()[0]) for artist in marks] == [
         (COLOURS[0], 0.5, 0.9), (COLOURS[4], 0.5, 0.2),
     ]  # fmt: skip
-    assert {own.get_markerfacecolor() for own in marks} == {"white"}
+    assert {artist.get_markerfacecolor() for artist in marks} == {"white"}
     assert entries(figure) == ["a", "b", "c", "d", "peak in the paper"]
 
 
@@ -129,8 +135,8 @@ def test_gains_have_a_band_of_two_errors_and_are_written_halfway_not_at_their_pe
     (band,) = axes.collections  # none without errors, as of older runs
     corners = band.get_paths()[0].vertices
     for lam, low, high in ((0.25, 0.7, 1.1), (0.5, 0.2, 0.4)):
-        at = corners[corners[:, 0] == lam][:, 1]
-        assert (at.min(), at.max()) == pytest.approx((low, high))
+        edges = corners[corners[:, 0] == lam][:, 1]
+        assert (edges.min(), edges.max()) == pytest.approx((low, high))
     assert sorted(texts(axes)) == ["+0.100", "+0.300 ± 0.100"]
     assert "± 2 s.e." in axes.get_ylabel()
     (axes,) = shown(linearity_gain_figure(gains))
@@ -175,7 +181,7 @@ def test_gains_are_bars_in_points_a_group_a_corruption() -> None:
     assert {bars[5].get_facecolor(), bars[1].get_facecolor()} == {colour}
     assert bars[2].get_facecolor() != colour
     assert "over mixup (pp)" in axes.get_ylabel()
-    assert [0, 0] in [list(own.get_ydata()) for own in axes.lines]
+    assert [0, 0] in [list(artist.get_ydata()) for artist in axes.lines]
 
 
 def test_the_extreme_gain_of_each_group_is_written_beyond_its_marks() -> None:
@@ -184,19 +190,19 @@ def test_the_extreme_gain_of_each_group_is_written_beyond_its_marks() -> None:
     assert texts(axes) == ["+5.0", "-3.0"]
     assert [text.xy[1] for text in axes.texts] == pytest.approx([6, -10])
     assert [text.get_va() for text in axes.texts] == ["bottom", "top"]
-    marks = [own.get_xydata()[0] for own in axes.lines if own.get_marker() == "D"]
+    marks = [artist.get_xydata()[0] for artist in axes.lines if artist.get_marker() == "D"]
     assert sorted(mark[1] for mark in marks) == pytest.approx([-10, 6])
     assert entries(figure) == ["one", "two", "paper"]
 
 
 def test_error_bars_are_two_standard_errors() -> None:
     (axes,) = shown(corruption_gains_figure(GAINS))
-    (bar,) = (own for own in axes.collections if hasattr(own, "get_segments"))
+    (bar,) = (artist for artist in axes.collections if hasattr(artist, "get_segments"))
     assert bar.get_segments()[0][:, 1].tolist() == pytest.approx([1, 3])
 
 
 @pytest.mark.parametrize(
-    ("gains", "written"),
+    ("gains", "labels"),
     [
         ({"a": {"fog": Gain(0.0)}}, ["+0.0"]),
         ({"a": {"fog": Gain(-0.0001)}}, ["+0.0"]),
@@ -204,9 +210,9 @@ def test_error_bars_are_two_standard_errors() -> None:
         ({}, ["not measured"]),
     ],
 )
-def test_gains_that_are_zero_or_none(gains: dict[str, dict[str, Gain]], written: list[str]) -> None:
+def test_gains_that_are_zero_or_none(gains: dict[str, dict[str, Gain]], labels: list[str]) -> None:
     (axes,) = shown(corruption_gains_figure(gains))
-    assert texts(axes) == written
+    assert texts(axes) == labels
 
 
 # Figs. 7 and 8
@@ -309,14 +315,14 @@ def test_curves_are_over_logarithmic_epochs_and_mostly_above_the_break() -> None
         (note,) = (text for text in texts(axes) if "expanded" in text)
         assert note == f"expanded {round(above / below)}x above 0.7"
         assert above / below > 5
-        assert [0.7, 0.7] in [list(own.get_ydata()) for own in axes.lines]
-        places = [position(axes, y) for y in np.linspace(0, 0.88, 200)]
-        assert all(np.diff(places) > 0)
+        assert [0.7, 0.7] in [list(artist.get_ydata()) for artist in axes.lines]
+        heights = [position(axes, y) for y in np.linspace(0, 0.88, 200)]
+        assert all(np.diff(heights) > 0)
     assert line(one, COLOURS[0]).get_ydata()[-1] == pytest.approx(0.80, abs=0.01)
     assert line(two, COLOURS[1]).get_xdata().tolist() == list(range(1, 501))  # one colour in all
     assert "0.862" in texts(one)
     assert "0.809" in texts(two)
-    (dashed,) = (own for own in one.lines if list(own.get_ydata()) == [0.88, 0.88])
+    (dashed,) = (artist for artist in one.lines if list(artist.get_ydata()) == [0.88, 0.88])
     assert dashed.get_linestyle() == "--"
     assert one.get_ylim()[1] > 0.88
     assert entries(figure) == ["KD", "T = 2", "paper"]
@@ -352,7 +358,7 @@ def test_panels_of_another_scale_have_an_axis_of_their_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "best", "at"),
+    ("line", "best", "best_epoch"),
     [
         ([0.1, 0.15, 0.2, 0.12], "0.200", 3),
         ([0.63], "0.630", 1),
@@ -362,18 +368,20 @@ def test_panels_of_another_scale_have_an_axis_of_their_own() -> None:
         ([0.001, 0.001], "0.001", 1),
     ],
 )
-def test_the_best_accuracy_of_degenerate_curves(line: Sequence[float], best: str, at: int) -> None:
+def test_the_best_accuracy_of_degenerate_curves(
+    line: Sequence[float], best: str, best_epoch: int
+) -> None:
     figure = accuracy_curves_figure({"one": {"a": line, "nothing": [NAN]}})
     (axes,) = shown(figure)
     (note,) = (text for text in axes.texts if text.get_text() == best)
-    assert note.xy[0] == at
-    known = [(epoch, y) for epoch, y in enumerate(line, start=1) if math.isfinite(y)]
-    drawn = axes.lines[0]
-    assert [tuple(point) for point in drawn.get_xydata()] == known
-    assert (drawn.get_marker() == "o") == (len(known) == 1)  # a line of one point is not seen
+    assert note.xy[0] == best_epoch
+    finite = [(epoch, y) for epoch, y in enumerate(line, start=1) if math.isfinite(y)]
+    plotted = axes.lines[0]
+    assert [tuple(point) for point in plotted.get_xydata()] == finite
+    assert (plotted.get_marker() == "o") == (len(finite) == 1)  # a line of one point is not seen
     low, high = axes.get_ylim()
     assert low == 0
-    assert max(y for _, y in known) < high
+    assert max(y for _, y in finite) < high
     assert axes.get_xlim()[0] == 1
     assert max(axes.get_yticks()) <= 1
     assert entries(figure) == ["a"]
@@ -425,8 +433,8 @@ def names_in_every_figure() -> Iterable[Figure]:
     row = {"count": 3, "confidence": 0.5, "accuracy": 0.5}
     yield reliability_figure([Curve(x, [row], 0.1)])
     yield calibration_curves_figure([Pair(x, [row], [row])])
-    at = [{"lam": lam, "nl": 1.0, "entropy": 1.0, "dominance": 1.0} for lam in (0, 0.5, 1)]
-    yield vicinal_figure({x: at, "b": at})
+    linearity = [{"lam": lam, "nl": 1.0, "entropy": 1.0, "dominance": 1.0} for lam in (0, 0.5, 1)]
+    yield vicinal_figure({x: linearity, "b": linearity})
     yield linearity_gain_figure({x: {0.5: 0.1}, "b": {0.5: 0.2}}, {x: 0.1})
     rows = [
         {"network": n, "corruption": c, "severity": s, "accuracy": 0.5}

@@ -48,8 +48,8 @@ def study(scale: Scale) -> Study:
 
 
 def test_of_overrides_with_one_key_the_last_counts_where_the_first_stood() -> None:
-    words = ["a=1", "b.c=2", "a=3", "d=x=y", "b.c=4", "b=5"]
-    assert merged(words) == ("a=3", "b.c=4", "d=x=y", "b=5")
+    overrides = ["a=1", "b.c=2", "a=3", "d=x=y", "b.c=4", "b=5"]
+    assert merged(overrides) == ("a=3", "b.c=4", "d=x=y", "b=5")
 
 
 def test_a_teacher_is_trained_once_with_the_first_seed(study: Study) -> None:
@@ -131,41 +131,41 @@ def test_a_teacher_with_weights_is_evaluated_and_named_in_its_students_words(stu
 def test_an_evaluation_uses_the_runs_that_it_measures(study: Study) -> None:
     student = study.distilled(C, "vit_b16")[1]
     teacher, plain = study.teacher(C, "vit_b16"), study.from_labels(C, "erm")
-    found = study.evaluated(student, "vicinal", teacher, {"erm": plain[1], "kd": plain[0]})
-    assert (found.command, found.kind, found.seed) == ("evaluate", "vicinal", 7)
-    assert found.overrides == ("vicinal.n_pairs=60", "vicinal=true")
-    assert found.uses == (
+    evaluation = study.evaluated(student, "vicinal", teacher, {"erm": plain[1], "kd": plain[0]})
+    assert (evaluation.command, evaluation.kind, evaluation.seed) == ("evaluate", "vicinal", 7)
+    assert evaluation.overrides == ("vicinal.n_pairs=60", "vicinal=true")
+    assert evaluation.uses == (
         ("network.run", student), ("teacher.run", teacher), ("baselines.erm", plain[1]),
         ("baselines.kd", plain[0]),
     )  # fmt: skip
-    assert found.subject == student.subject
+    assert evaluation.subject == student.subject
     assert study.evaluated(student, "corruptions").overrides == ("corruptions=true",)
 
 
 def test_an_evaluation_of_a_network_with_weights_names_it_and_the_data(study: Study) -> None:
     teacher = study.teacher("imagenet", "vit_b16")
-    found = study.evaluated(teacher, "features")
-    assert found.uses == ()
-    assert found.overrides == (
+    evaluation = study.evaluated(teacher, "features")
+    assert evaluation.uses == ()
+    assert evaluation.overrides == (
         "features.n_images=50", "features=true", "network=resnet20", "network.args.depth=26",
         "network.weights=vit.pt", "data=digits", "data.size=16",
     )  # fmt: skip
     student = study.distilled("imagenet", "vit_b16")[0]
-    beside = study.evaluated(student, "vicinal", teacher)
-    assert beside.uses == (("network.run", student),)
-    assert beside.overrides == (
+    with_teacher = study.evaluated(student, "vicinal", teacher)
+    assert with_teacher.uses == (("network.run", student),)
+    assert with_teacher.overrides == (
         "vicinal.n_pairs=60", "vicinal=true", "teacher=resnet20", "teacher.args.depth=26",
         "teacher.weights=vit.pt",
     )  # fmt: skip
 
 
 def test_the_users_words_come_last_for_each_command(scale: Scale) -> None:
-    more = {
+    overrides = {
         "finetune": ["optimizer.lr=7", "data.root=DIR"],
         "distill": ["trainer.clip_norm=1"],
         "evaluate": ["vicinal.n_pairs=5", "splits=[val]"],
     }
-    study = Study(scale, more)
+    study = Study(scale, overrides)
     teacher = study.teacher(C, "vit_b16")
     assert teacher.overrides[2] == "optimizer.lr=7"  # where the scale's stood
     assert teacher.overrides[-1] == "data.root=DIR"
@@ -196,8 +196,8 @@ def test_what_is_used_comes_first_and_each_run_once(study: Study) -> None:
     assert study.evaluated(teacher, "features").depth == 1
     features = study.evaluated(students[0], "features")
     assert distinct([features]) == [teacher, students[0], features]
-    found = distinct([*evaluations, *students, *evaluations[:1]])
-    assert found == [teacher, plain[0], plain[1], *students, *evaluations]
+    ordered = distinct([*evaluations, *students, *evaluations[:1]])
+    assert ordered == [teacher, plain[0], plain[1], *students, *evaluations]
 
 
 def test_equal_runs_are_one_though_for_two_data_sets(study: Study) -> None:

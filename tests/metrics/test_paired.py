@@ -9,8 +9,8 @@ from mixkd.metrics.paired import accuracy_gain, compare, mcnemar, same_images
 
 
 def predictions(logits: torch.Tensor, label: torch.Tensor) -> dict[str, np.ndarray]:
-    found = {k: v.numpy() for k, v in per_image(logits, label).items()}
-    return found | {"label": label.numpy(), "index": np.arange(len(label))}
+    columns = {k: v.numpy() for k, v in per_image(logits, label).items()}
+    return columns | {"label": label.numpy(), "index": np.arange(len(label))}
 
 
 def case(n: int = 600) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -33,12 +33,12 @@ def test_values_are_those_of_the_streaming_metrics() -> None:
     first, second, label = case()
     rows = {r.metric: r for r in compare(*([predictions(z, label)] for z in (first, second)), 100)}
     assert list(rows) == ["accuracy", "confidence", "ece", "nll", "brier"]
-    for which, logits in (("first", first), ("second", second)):
+    for side, logits in (("first", first), ("second", second)):
         metric = Calibration()
         metric.update(logits, label)
         for name, value in metric.compute().items():
             if name in rows:
-                assert getattr(rows[name], which) == pytest.approx(value, rel=1e-9), name
+                assert getattr(rows[name], side) == pytest.approx(value, rel=1e-9), name
 
 
 def test_intervals_are_of_the_paired_difference() -> None:
@@ -52,14 +52,14 @@ def test_intervals_are_of_the_paired_difference() -> None:
         assert row.high - row.low == pytest.approx(2 * 1.96 * se, rel=0.06)
         assert row.low < row.difference < row.high
         # Far smaller than if the two were independent.
-        apart = math.hypot(a[name].std(), b[name].std()) / math.sqrt(len(values))
-        assert se < 0.8 * apart
+        independent_se = math.hypot(a[name].std(), b[name].std()) / math.sqrt(len(values))
+        assert se < 0.8 * independent_se
     assert rows["nll"].p < 0.01
 
 
 def test_a_network_does_not_differ_from_itself() -> None:
-    own = predictions(*case()[::2])
-    for row in compare([own], [own], draws=100):
+    predicted = predictions(*case()[::2])
+    for row in compare([predicted], [predicted], draws=100):
         assert row.difference == row.low == row.high == 0
         assert row.p == 1 or row.metric == "ece"
 
@@ -69,10 +69,10 @@ def test_the_bootstraps_p_is_counted_with_the_sample_itself(draws: int) -> None:
     """Two-sided, 2 (k + 1) / (B + 1) of k samples beyond 0: never below 2 / (B + 1)."""
     first, second, label = case()
     a, b = (predictions(z, label) for z in (first, second))
-    far = {r.metric: r for r in compare([a], [a | {"nll": a["nll"] + 1}], draws)}
-    assert far["nll"].p == pytest.approx(2 / (draws + 1))
-    near = {r.metric: r for r in compare([a], [b], draws)}
-    for row in near.values():
+    shifted = {r.metric: r for r in compare([a], [a | {"nll": a["nll"] + 1}], draws)}
+    assert shifted["nll"].p == pytest.approx(2 / (draws + 1))
+    differences = {r.metric: r for r in compare([a], [b], draws)}
+    for row in differences.values():
         if row.metric in ("confidence", "nll", "brier"):
             k = row.p * (draws + 1) / 2 - 1
             assert row.p == 1 or k == pytest.approx(round(k), abs=1e-9)
@@ -92,7 +92,7 @@ def test_the_order_of_images_changes_no_interval() -> None:
     first, second, label = case()
     a, b = (predictions(z.round(), label) for z in (first, second))  # many tie
     order = np.random.default_rng(1).permutation(len(label))
-    moved = [{name: values[order] for name, values in own.items()} for own in (a, b)]
+    moved = [{name: values[order] for name, values in predicted.items()} for predicted in (a, b)]
     rows = compare([a], [b], 200), compare([moved[0]], [moved[1]], 200)
     for one, other in zip(*rows, strict=True):
         assert one.metric == other.metric
@@ -115,32 +115,32 @@ def test_ece_has_no_p_value() -> None:
 
 
 def test_old_predictions_have_no_brier() -> None:
-    own = predictions(*case()[::2])
-    other = {k: v for k, v in own.items() if k != "brier"}
-    assert "brier" not in [r.metric for r in compare([own], [other], draws=100)]
+    predicted = predictions(*case()[::2])
+    other = {k: v for k, v in predicted.items() if k != "brier"}
+    assert "brier" not in [r.metric for r in compare([predicted], [other], draws=100)]
 
 
 def test_several_seeds_are_averaged_and_share_the_drawn_images() -> None:
     first, second, label = case()
     a, b = predictions(first, label), predictions(second, label)
-    one = {r.metric: r for r in compare([a], [b], draws=500)}
-    same = {r.metric: r for r in compare([a, a], [b, b], draws=500)}
+    single = {r.metric: r for r in compare([a], [b], draws=500)}
+    copied = {r.metric: r for r in compare([a, a], [b, b], draws=500)}
     for name in ("confidence", "ece", "nll", "brier"):  # a copy of a seed adds nothing
-        assert same[name].difference == pytest.approx(one[name].difference)
-        assert same[name].low == pytest.approx(one[name].low)
+        assert copied[name].difference == pytest.approx(single[name].difference)
+        assert copied[name].low == pytest.approx(single[name].low)
     mixed = {r.metric: r for r in compare([a, b], [b, a], draws=500)}
     assert mixed["accuracy"].difference == pytest.approx(0)
     half = {r.metric: r for r in compare([a, b], [b, b], draws=500)}
-    assert half["nll"].difference == pytest.approx(one["nll"].difference / 2)
+    assert half["nll"].difference == pytest.approx(single["nll"].difference / 2)
     # ECE is the mean of the seeds' own, not that of their mean answers.
-    assert half["ece"].first == pytest.approx((one["ece"].first + one["ece"].second) / 2)
+    assert half["ece"].first == pytest.approx((single["ece"].first + single["ece"].second) / 2)
 
 
 def test_predictions_of_other_images_are_told_apart() -> None:
-    own = predictions(*case()[::2])
-    assert same_images([own, own])
-    assert not same_images([own, own | {"index": own["index"][::-1]}])
-    assert not same_images([own, {k: v[:-1] for k, v in own.items()}])
+    predicted = predictions(*case()[::2])
+    assert same_images([predicted, predicted])
+    assert not same_images([predicted, predicted | {"index": predicted["index"][::-1]}])
+    assert not same_images([predicted, {k: v[:-1] for k, v in predicted.items()}])
 
 
 def test_a_gain_its_error_and_what_is_beyond_clean() -> None:
