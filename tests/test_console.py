@@ -23,7 +23,7 @@ def test_all_ways_to_the_terminal_do_so(capsys: pytest.CaptureFixture[str]) -> N
     Outcome("finished", ESCAPES, {ESCAPES: 1.0}).show()
     Outcome("failed", text=ESCAPES).show()
     tell(explain("list", UserError.of(ESCAPES, ESCAPES)))
-    said = capsys.readouterr()
-    for text in (said.out, said.err):
+    output = capsys.readouterr()
+    for text in (output.out, output.err):
         assert SHOWN in text
         assert all(letter.isprintable() for letter in text.replace("\n", ""))

@@ -197,9 +197,9 @@ import numpy as np
 import mixkd.tasks.evaluate
 from mixkd.request import request
 from mixkd.data.splits import load_splits
-words = ["network=resnet20", "network.weights=w.pth", "data=cifar100_c", "data.corruption=fog",
+overrides = ["network=resnet20", "network.weights=w.pth", "data=cifar100_c", "data.corruption=fog",
          "data.severity=3", *sys.argv[1:]]
-splits = load_splits(request("evaluate", words).data)
+splits = load_splits(request("evaluate", overrides).data)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 total = 0
 for start in range(0, len(splits.test), 500):

@@ -124,20 +124,20 @@ def test_a_listing_is_handed_over(cfg: DataConfig, image_folder: Path, lookups: 
 COUNTING = """
 import atexit, os
 from multiprocessing import process, util
-asked, scandir, bootstrap = [0], os.scandir, process.BaseProcess._bootstrap
+lookups, scandir, bootstrap = [0], os.scandir, process.BaseProcess._bootstrap
 
 def counted(path="."):
-    asked[0] += os.path.dirname(os.path.dirname(path)) == os.environ["COUNTED"]
+    lookups[0] += os.path.dirname(os.path.dirname(path)) == os.environ["COUNTED"]
     return scandir(path)
 
 def write():
-    with open("asked.txt", "a") as file:
-        file.write(f"{asked[0]}\\n")
+    with open("lookups.txt", "a") as file:
+        file.write(f"{lookups[0]}\\n")
 
-def started(self, *given, **more):
-    asked[0] = 0
+def started(self, *arguments, **options):
+    lookups[0] = 0
     try:
-        return bootstrap(self, *given, **more)
+        return bootstrap(self, *arguments, **options)
     finally:
         write()
 
@@ -163,7 +163,7 @@ def test_a_sweep_of_jobs_of_two_processes_lists_once(image_folder: Path, tmp_pat
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert completed.returncode == 0, completed.stderr
-    lookups = sorted(map(int, Path("asked.txt").read_text().split()))
+    lookups = sorted(map(int, Path("lookups.txt").read_text().split()))
     assert lookups[-1] == 6  # the launcher: three classes of two splits
     assert not any(lookups[:-1])
     assert len(lookups) >= 5

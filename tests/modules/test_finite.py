@@ -85,8 +85,8 @@ def test_the_first_step_is_named_with_its_images_and_rate(value: float) -> None:
         fit(supervised(Poisoned(7, value)))
     assert str(caught.value) == (
         "the network's logits are not finite in epoch 2, step 3, at a learning rate of 0.25, on "
-        f"the training images {images_of_step(1, 2)}; take a lower optimizer.lr, trainer.clip_norm=1.0 "
-        "or, if it is bf16, trainer.precision=float32"
+        f"the training images {images_of_step(1, 2)}; take a lower optimizer.lr, "
+        "trainer.clip_norm=1.0 or, if it is bf16, trainer.precision=float32"
     )
 
 

@@ -34,9 +34,9 @@ def test_the_band_is_two_standard_errors_and_dominance_has_a_line_at_one() -> No
         top, _, bottom = shown(vicinal_figure({"one": curve(4)}, stacked=stacked))
         (band,) = top.collections
         corners = band.get_paths()[0].vertices
-        at = corners[corners[:, 0] == 0.5][:, 1]
-        assert (at.min(), at.max()) == pytest.approx((3.8, 4.2))
-        assert [1, 1] in [list(own.get_ydata()) for own in bottom.lines]
+        edges = corners[corners[:, 0] == 0.5][:, 1]
+        assert (edges.min(), edges.max()) == pytest.approx((3.8, 4.2))
+        assert [1, 1] in [list(artist.get_ydata()) for artist in bottom.lines]
         assert not bottom.collections
 
 
