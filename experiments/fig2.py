@@ -28,7 +28,7 @@ from mixkd.reproduction.scale import Scale
 from mixkd.reproduction.study import StudyRun
 
 from .paper.comparison import Comparison
-from .paper.study import Study
+from .paper.study import PaperStudy
 
 if TYPE_CHECKING:
     from mixkd.data.splits import Splits
@@ -40,7 +40,7 @@ ARRAYS = ("epochs", "points", "labels", "teacher", *METHODS)  # that are kept
 SIDE = 300  # points of the plane, each way
 
 
-def runs(study: Study) -> list[StudyRun]:
+def runs(study: PaperStudy) -> list[StudyRun]:
     """Return nothing: the toy networks are no runs."""
     return []
 
@@ -52,10 +52,10 @@ def make(scale: Scale, folder: Path) -> None:
     if path.is_file() and _saved(path).get("epochs") == epochs:
         return
     splits = toy_splits()
-    teacher = train("erm", splits, 128, epochs)
+    teacher = train_toy("erm", splits, 128, epochs)
     networks = {"teacher": teacher}
     for method in METHODS:
-        networks[method] = train(method, splits, 16, epochs, teacher)
+        networks[method] = train_toy(method, splits, 16, epochs, teacher)
     points, labels = plane_of(splits)
     answers = {name: over_the_plane(network) for name, network in networks.items()}
     with replacing(path) as temporary, open(temporary, "wb") as file:
@@ -114,7 +114,7 @@ def plane_of(splits: Splits) -> tuple[np.ndarray, np.ndarray]:
     return splits.train.pixels[:, :2, 0, 0].numpy() / 255, splits.train.labels.numpy()
 
 
-def train(
+def train_toy(
     method: str, splits: Splits, width: int, epochs: int, teacher: Network | None = None
 ) -> Network:
     """Return a network of two hidden layers of a width, trained by a method."""

@@ -24,6 +24,15 @@ from mixkd.config.shipped import artefacts
 from mixkd.console import printable, say, tell
 from mixkd.errors import UserError
 from mixkd.files.arrays import read_arrays
+from mixkd.files.layout import (
+    CONFIG,
+    HISTORY,
+    METRICS,
+    PROVENANCE,
+    RELIABILITY,
+    STATUS,
+    TEST_PREDICTIONS,
+)
 from mixkd.files.reading import Damaged, read_mapping, read_text
 from mixkd.files.writing import replacing, replacing_folder, write_json, write_text
 from mixkd.metrics.paired import NEEDED
@@ -36,12 +45,11 @@ KEYS = {
     "runs": "the folder of its runs; runs unless given",
     "out": "a folder for what is kept",
 }
-KEPT = ("config.yaml", "provenance.json", "metrics.json", "history.csv", "vicinal.csv")
-OF_TRAINING = "reliability.csv"  # an evaluation of the same network has it again
-PREDICTIONS, FEATURES = "predictions/test.npz", "features.npz"
+FEATURES = "features.npz"
+KEPT = (CONFIG, PROVENANCE, METRICS, HISTORY, "vicinal.csv")
 # Their arrays, without those that are large, or in no table.
 ARRAYS = {
-    PREDICTIONS: NEEDED,
+    TEST_PREDICTIONS: NEEDED,
     FEATURES: ("index", "label", "position", "cluster", "tsne", "classes"),
 }
 SHOWN = {".md", ".csv", ".png"}  # of a report
@@ -111,7 +119,7 @@ def finished_runs(root: Path, expected: Sequence[Expected]) -> Iterator[Expected
         if not run.path or run.path in seen:
             continue
         seen.add(run.path)
-        status = sound(partial(read_mapping, within=root), root / run.path / "status.json")
+        status = sound(partial(read_mapping, within=root), root / run.path / STATUS)
         if status is not None and status.get("state") == "finished":
             yield run
 
@@ -124,13 +132,14 @@ def first_seed(runs: Sequence[Expected], like: Expected) -> int:
 def keep(run: Path, place: Path, is_training: bool, with_predictions: bool) -> None:
     """Copy the small files of a run directory; the home folder in them becomes ~."""
     home = re.compile(rf"(?<![\w./-]){re.escape(str(Path.home()))}/")
-    for name in [*KEPT, *([OF_TRAINING] if is_training else [])]:
+    # An evaluation of the same network has reliability.csv again.
+    for name in [*KEPT, *([RELIABILITY] if is_training else [])]:
         if (text := sound(read_text, run / name)) is not None:
             write_text(place / name, home.sub("~/", text))
-    status = read_mapping(run / "status.json")
+    status = read_mapping(run / STATUS)
     plain = {k: status[k] for k in KEPT_STATUS if isinstance(status.get(k), str | int)}
-    write_json(place / "status.json", plain)
-    for name in [FEATURES, *([PREDICTIONS] if with_predictions else [])]:
+    write_json(place / STATUS, plain)
+    for name in [FEATURES, *([TEST_PREDICTIONS] if with_predictions else [])]:
         content = sound(partial(read_arrays, names=ARRAYS[name], within=run), run / name)
         if content is not None:
             arrays = {key: smaller(array) for key, array in content.items()}

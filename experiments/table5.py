@@ -12,7 +12,7 @@ from mixkd.reproduction.study import StudyRun
 
 from .paper.comparison import Comparison, pair_of_columns
 from .paper.students import TEACHERS
-from .paper.study import Study
+from .paper.study import PaperStudy
 
 DATASET = "cifar100"
 QUANTITIES = {
@@ -28,7 +28,7 @@ MORE = {
 }
 
 
-def runs(study: Study) -> Iterator[StudyRun]:
+def runs(study: PaperStudy) -> Iterator[StudyRun]:
     """Yield the runs."""
     for teacher in TEACHERS:
         trained = study.teacher(DATASET, teacher)

@@ -14,13 +14,13 @@ from mixkd.reproduction.study import StudyRun
 
 from .paper.comparison import Comparison, pair_of_columns
 from .paper.students import TEACHERS
-from .paper.study import Study, for_seed
+from .paper.study import PaperStudy, for_seed
 
 DATASET = "cifar100"
 SEVERITIES = (1, 2, 3, 4, 5)
 
 
-def runs(study: Study) -> Iterator[StudyRun]:
+def runs(study: PaperStudy) -> Iterator[StudyRun]:
     """Yield the runs."""
     plain = study.from_labels(DATASET, "erm")
     for baseline in plain:

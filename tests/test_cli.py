@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from mixkd.completion import INSTALL, candidates
+from mixkd.completion import INSTALL, completions
 
 MIXKD = [sys.executable, "-m", "mixkd"]
 
@@ -59,7 +59,7 @@ def test_output_that_nobody_reads_brings_no_traceback(arguments: list[str], outp
     ],
 )
 def test_a_command_line_is_completed(line: str, expected: list[str]) -> None:
-    assert candidates(line) == expected
+    assert completions(line) == expected
 
 
 def test_bash_completes(

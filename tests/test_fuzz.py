@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel
 
 from mixkd import cli
-from mixkd.config.tasks import TASKS, ExportConfig
+from mixkd.config.tasks import SCHEMAS
 from mixkd.errors import Problem, UserError
 from mixkd.launchers.job import Outcome
 from mixkd.request import accept, accept_export, compose
@@ -45,7 +45,6 @@ def keys(section: type[BaseModel], under: str = "") -> Iterator[str]:
             yield from keys(inner, f"{under}{name}.")
 
 
-SCHEMAS: dict[str, type[BaseModel]] = {**TASKS, "export": ExportConfig}
 KEYS = {command: sorted(set(keys(schema))) for command, schema in SCHEMAS.items()}
 CHOSEN = {
     "finetune": ["network=resnet20"],

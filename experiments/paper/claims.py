@@ -102,7 +102,7 @@ def by_print(reference: Reference, claim: Claim) -> Judgement:
         verdicts[verdict_of(claim.kind, items_of_choice)] = None
         items |= dict.fromkeys(items_of_choice)
     verdict = next(iter(verdicts)) if len(verdicts) == 1 else "inconsistent"
-    text = summary(list(items), verdict, "printed", "readings hold" if several else "hold")
+    text = decisive_figures(list(items), verdict, "printed", "readings hold" if several else "hold")
     if len(verdicts) > 1:
         twice = "; ".join(_printed_twice(reference, key, printed[key]) for key in several)
         text = f"printed differently: {twice}. {text}"
@@ -146,7 +146,7 @@ def by_measurement(
         items = RULES[claim.id](view_of(level), claim)
         verdict = verdict_of(claim.kind, items)
     runs = dict.fromkeys(run for key in view.read if key in cells for run in cells[key].runs)
-    text = summary(items, verdict, "measured")
+    text = decisive_figures(items, verdict, "measured")
     if tests > 1:
         text += f". {tests} comparisons, {100 * level:.4g} % intervals"
     return Judgement(verdict, tuple(items), text, tuple(runs))
@@ -178,7 +178,7 @@ def verdict_of(kind: Kind, items: Sequence[Item]) -> Verdict:
     return "inconsistent" if "void" in states else "not measured"
 
 
-def summary(items: Sequence[Item], verdict: Verdict, how: str, hold: str = "hold") -> str:
+def decisive_figures(items: Sequence[Item], verdict: Verdict, how: str, hold: str = "hold") -> str:
     """Return how many items hold, and the numbers of those that decide.
 
     Args:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from mixkd.metrics.paired import compare, same_images
+from mixkd.metrics.paired import are_paired, paired_differences
 from mixkd.report.cells import Cells, Subject
 from mixkd.report.results import Results
 from mixkd.report.table import NOTES, SEEDS, Column, Number, Table, Value
@@ -266,7 +266,7 @@ def paired_table(
         remarks = [results.remarks(s) for s in (first, second) if both_teach or s.role != "teacher"]
         if not seeds:
             row["notes"] = "no predictions of both"
-        elif not same_images(predictions):
+        elif not are_paired(predictions):
             row["notes"] = "not compared: their predictions are not of the same images"
         else:
             paths = tuple(
@@ -275,7 +275,9 @@ def paired_table(
                 for seed, run in results.runs(subject).items()
                 if seed in seeds or subject.role == "teacher"
             )
-            differences = compare(predictions[: len(seeds)], predictions[len(seeds) :], DRAWS)
+            differences = paired_differences(
+                predictions[: len(seeds)], predictions[len(seeds) :], DRAWS
+            )
             for difference in differences:
                 if difference.metric in ("accuracy", "ece", "nll"):
                     row[difference.metric] = Number(difference.difference, runs=paths)

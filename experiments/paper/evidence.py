@@ -137,7 +137,7 @@ MISSING = Decision("missing", "missing")
 LEFT_OUT = Decision("left out", "left out")
 
 
-def compare(left: Quantity, sign: Sign, right: Quantity) -> Decision:
+def decide(left: Quantity, sign: Sign, right: Quantity) -> Decision:
     """Return whether `left sign right`; the text has the relation that was found."""
     if not (left.by_seed and right.by_seed):
         return LEFT_OUT if left.left_out or right.left_out else MISSING

@@ -274,11 +274,11 @@ class CorruptionsAnalysis(Analysis[CorruptionsConfig]):
     def answers(self, context: Context, images: AnyImages, data: DataConfig) -> Answers:
         """Ask all networks about a set of images."""
         from mixkd.data.module import ImageDataModule
-        from mixkd.evaluation.passes import show
+        from mixkd.evaluation.passes import run_pass
 
         counts = NetworkCounts(context.networks, context.temperatures)
         module = ImageDataModule(replace(context.data.splits, test=images), data)
-        return show(context.trainer, module, counts.parts, counts.update, counts.compute)
+        return run_pass(context.trainer, module, counts.parts, counts.update, counts.compute)
 
 
 class NetworkCounts:

@@ -93,7 +93,7 @@ class FeaturesAnalysis(Analysis[FeaturesConfig]):
         from sklearn.metrics import v_measure_score
 
         from mixkd.data.module import ImageDataModule
-        from mixkd.evaluation.passes import show
+        from mixkd.evaluation.passes import run_pass
         from mixkd.files.writing import write_npz
         from mixkd.metrics.features import clusters, embedding
         from mixkd.metrics.measurement import gathered
@@ -117,7 +117,7 @@ class FeaturesAnalysis(Analysis[FeaturesConfig]):
 
         data = ImageDataModule(self.splits, context.cfg.data)
         with last_layer(network).register_forward_pre_hook(keep):
-            tensors = show(context.trainer, data, [network], update, lambda: gathered(batches))
+            tensors = run_pass(context.trainer, data, [network], update, lambda: gathered(batches))
         arrays = {name: value.numpy() for name, value in tensors.items()}
         order = {self.splits.classes.index(name): k for k, name in enumerate(names)}
         position = np.array([order[int(label)] for label in arrays["label"]])

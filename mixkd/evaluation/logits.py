@@ -9,7 +9,7 @@ from torch import Tensor
 from mixkd.config.tasks import EvaluateLogitsConfig
 from mixkd.console import note
 from mixkd.errors import UserError, shortened
-from mixkd.evaluation.calibration import fitted_temperature, record
+from mixkd.evaluation.calibration import fitted_temperature, write_split
 from mixkd.files.arrays import Archive, open_npz
 from mixkd.files.layout import METRICS, RELIABILITY
 from mixkd.files.reading import Damaged
@@ -52,7 +52,7 @@ def evaluate_logits(cfg: EvaluateLogitsConfig, run: Run) -> Metrics:
         measurement.update(*batch)
     fingerprints = {"logits": file_fingerprint(path)}
     with run.started(fingerprints, device="1 x cpu"):
-        metrics, rows = record(measurement, "test", run, writes=True)
+        metrics, rows = write_split(measurement, "test", run, writes=True)
         write_csv(run.path / RELIABILITY, rows)
         write_json(run.path / METRICS, metrics)
     return metrics

@@ -11,7 +11,7 @@ from mixkd.data.module import ImageDataModule
 R = TypeVar("R")
 
 
-def show(
+def run_pass(
     trainer: Trainer,
     data: ImageDataModule,
     parts: Iterable[nn.Module],

@@ -9,8 +9,7 @@ from mixkd.errors import UserError
 from mixkd.files.arrays import read_arrays
 from mixkd.files.reading import Damaged
 from mixkd.files.writing import write_csv
-from mixkd.metrics.paired import NAMES, Predictions, lacking, same_images, unfit
-from mixkd.metrics.paired import compare as differences
+from mixkd.metrics.paired import NAMES, Predictions, are_paired, lacking, paired_differences, unfit
 
 COLUMNS = ("metric", "network", "other", "difference", "95% low", "95% high", "p")
 
@@ -23,13 +22,13 @@ def compare(config: CompareConfig) -> str:
     """
     network = _predictions("network.run", config.network, config.split)
     other = _predictions("other.run", config.other, config.split)
-    if not same_images([network, other]):
+    if not are_paired([network, other]):
         raise UserError.of(
             "other.run", "its predictions are not of the same images as those of network.run"
         )
     rows = [
         (r.metric, r.first, r.second, r.difference, r.low, r.high, r.p)
-        for r in differences([network], [other], config.draws)
+        for r in paired_differences([network], [other], config.draws)
     ]
     if config.out is not None:
         write_csv(config.out, [dict(zip(COLUMNS, row, strict=True)) for row in rows])

@@ -6,7 +6,7 @@ from mixkd.config.compose import expand, text_keys
 from mixkd.config.fields import PATH, fields_of
 from mixkd.config.overrides import written
 from mixkd.config.shipped import group_names
-from mixkd.config.tasks import TASKS, ExportConfig
+from mixkd.config.tasks import SCHEMAS
 from mixkd.errors import UserError
 from mixkd.launchers.sweep import jobs_of
 from mixkd.request import compose, request
@@ -133,7 +133,7 @@ def test_text_is_text_whatever_it_spells(text: str) -> None:
 
 
 def test_the_keys_that_take_text_are_those_of_the_schema() -> None:
-    for command, schema in {**TASKS, "export": ExportConfig}.items():
+    for command, schema in SCHEMAS.items():
         for key, field in fields_of(schema):
             is_text = field.annotation in (str, str | None)
             assert (key in text_keys(command)) >= is_text, key

@@ -15,8 +15,8 @@ from mixkd.config.data import DataConfig
 from mixkd.data.images import Images
 from mixkd.data.module import ImageDataModule
 from mixkd.data.splits import Splits, load_splits
-from mixkd.evaluation.batchnorm import batch_norms, estimate, shuffled
-from mixkd.evaluation.calibration import measured
+from mixkd.evaluation.batchnorm import batch_norms, reestimate, shuffled
+from mixkd.evaluation.calibration import measure_split
 from mixkd.networks.cifar.resnet import CifarResNet
 from mixkd.networks.network import Network
 from mixkd.request import request
@@ -39,7 +39,7 @@ def test_equals_torchs_update_bn() -> None:
     data = ImageDataModule(splits, cfg.data)
     data.tested = "train"
     before = {n: p.clone() for n, p in ours.named_parameters()}
-    estimate(make_trainer(cfg.trainer), ours, batch_norms(ours), data)
+    reestimate(make_trainer(cfg.trainer), ours, batch_norms(ours), data)
     assert isinstance(splits.train, Images)
     views = (splits.train.pixels.float() / 255).split(16)
     update_bn(views, theirs)  # type: ignore[arg-type]
@@ -100,5 +100,5 @@ def test_measuring_leaves_the_statistics_alone() -> None:
     cfg = DataConfig.model_construct(eval_batch_size=4, pad=0, size=None, resize=None)
     data = ImageDataModule(Splits(images, images, images, tuple("abcdefghij")), cfg)
     trainer = make_trainer(request("evaluate", OVERRIDES).trainer)
-    measured(trainer, network, data, "test")
+    measure_split(trainer, network, data, "test")
     assert all(torch.equal(b, before[n]) for n, b in network.named_buffers())

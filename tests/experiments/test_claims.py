@@ -28,8 +28,8 @@ from experiments.paper.evidence import (
     Quantity,
     Ranked,
     combined,
-    compare,
     constant,
+    decide,
     given,
     interval,
     ranking,
@@ -813,16 +813,16 @@ def test_the_interval_is_students() -> None:
     ],
 )
 def test_what_decides_that_one_is_greater(left: Quantity, right: Quantity, state: str) -> None:
-    assert compare(left, ">", right).state == state
+    assert decide(left, ">", right).state == state
     other = {"holds": "fails", "fails": "holds"}.get(state, state)
     if left.mean != pytest.approx(right.mean):
-        assert compare(left, "<", right).state == other
+        assert decide(left, "<", right).state == other
 
 
 def test_at_least_takes_what_is_equal() -> None:
     ten = Quantity({0: 10.0}, "exact")
-    assert compare(ten, ">=", constant(10)).state == "holds"
-    assert compare(ten, ">", constant(10)).state == "fails"
+    assert decide(ten, ">=", constant(10)).state == "holds"
+    assert decide(ten, ">", constant(10)).state == "fails"
 
 
 def test_within_limits() -> None:

@@ -22,7 +22,7 @@ from experiments.paper.reference import load_reference
 from experiments.paper.students import tables_of_students
 from experiments.table6 import render as table6_of
 from mixkd.config.shipped import experiments_dir
-from mixkd.metrics.paired import compare
+from mixkd.metrics.paired import paired_differences
 from mixkd.report.cells import Subject
 from mixkd.report.plan import Reproduction
 from mixkd.report.results import Results
@@ -310,7 +310,7 @@ def paired(runs: Runs, first: Subject = STUDENT, second: Subject = ERM) -> Mappi
 def check(row: Mapping[str, object], ours: list[FoundRun], theirs: list[FoundRun]) -> None:
     """Check that a row has the differences of predictions, over the seeds of both."""
     predictions = [[seed_run.predictions or {} for seed_run in side] for side in (ours, theirs)]
-    differences = {d.metric: d for d in compare(*predictions, DRAWS)}
+    differences = {d.metric: d for d in paired_differences(*predictions, DRAWS)}
     paths = tuple(dict.fromkeys(seed_run.path for seed_run in (*ours, *theirs)))
     for metric in ("accuracy", "ece", "nll"):
         assert row[metric] == Number(differences[metric].difference, None, paths)
@@ -339,7 +339,7 @@ def test_paired_differences_are_over_the_seeds_that_both_have() -> None:
     runs |= {(ERM, seed): run_with_predictions(f"b{seed}", 10 + seed) for seed in (1, 2, 3)}
     row = paired(runs)
     predictions = ([runs[s, seed].predictions or {} for seed in (1, 2)] for s in (STUDENT, ERM))
-    differences = {d.metric: d for d in compare(*predictions, DRAWS)}
+    differences = {d.metric: d for d in paired_differences(*predictions, DRAWS)}
     assert isinstance(row["nll"], Number)
     assert row["nll"].value == differences["nll"].difference
     assert row["accuracy_low"] == differences["accuracy"].low

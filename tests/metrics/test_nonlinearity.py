@@ -18,10 +18,10 @@ from mixkd.metrics.vicinal import (
     answers_between,
     curve_metrics,
     gain_metrics,
+    linearity_summary,
     network_rows,
     over_lambda,
     pair_values,
-    summary,
 )
 
 LAMBDAS = np.linspace(0, 1, 11).tolist()
@@ -246,7 +246,7 @@ def test_fixed_lambdas_are_known_on_any_grid_that_has_them(points: int) -> None:
 
 def test_the_gains_are_columns_of_the_measured_networks_rows() -> None:
     values = {name: values_of(case(), LAMBDAS) for name in ("erm", "network", "kd")}
-    rows, metrics = summary(values, None, LAMBDAS)
+    rows, metrics = linearity_summary(values, None, LAMBDAS)
     gains = [name for name in rows["network"][5] if name.startswith("delta_lin")]
     assert gains == ["delta_lin_erm", "delta_lin_erm_se", "delta_lin_kd", "delta_lin_kd_se"]
     assert not [name for name in rows["erm"][0] if name.startswith("delta_lin")]

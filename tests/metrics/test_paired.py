@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mixkd.metrics.calibration import Calibration, per_image
-from mixkd.metrics.paired import accuracy_gain, compare, mcnemar, same_images
+from mixkd.metrics.paired import accuracy_gain, are_paired, mcnemar, paired_differences
 
 
 def predictions(logits: torch.Tensor, label: torch.Tensor) -> dict[str, np.ndarray]:
@@ -31,7 +31,10 @@ def test_mcnemar_by_hand() -> None:
 
 def test_values_are_those_of_the_streaming_metrics() -> None:
     first, second, label = case()
-    rows = {r.metric: r for r in compare(*([predictions(z, label)] for z in (first, second)), 100)}
+    rows = {
+        r.metric: r
+        for r in paired_differences(*([predictions(z, label)] for z in (first, second)), 100)
+    }
     assert list(rows) == ["accuracy", "confidence", "ece", "nll", "brier"]
     for side, logits in (("first", first), ("second", second)):
         metric = Calibration()
@@ -44,7 +47,7 @@ def test_values_are_those_of_the_streaming_metrics() -> None:
 def test_intervals_are_of_the_paired_difference() -> None:
     first, second, label = case()
     a, b = (predictions(z, label) for z in (first, second))
-    rows = {r.metric: r for r in compare([a], [b], draws=4000)}
+    rows = {r.metric: r for r in paired_differences([a], [b], draws=4000)}
     for name, values in (("nll", a["nll"] - b["nll"]), ("brier", a["brier"] - b["brier"])):
         se = values.std(ddof=1) / math.sqrt(len(values))
         row = rows[name]
@@ -59,7 +62,7 @@ def test_intervals_are_of_the_paired_difference() -> None:
 
 def test_a_network_does_not_differ_from_itself() -> None:
     predicted = predictions(*case()[::2])
-    for row in compare([predicted], [predicted], draws=100):
+    for row in paired_differences([predicted], [predicted], draws=100):
         assert row.difference == row.low == row.high == 0
         assert row.p == 1 or row.metric == "ece"
 
@@ -69,9 +72,9 @@ def test_the_bootstraps_p_is_counted_with_the_sample_itself(draws: int) -> None:
     """Two-sided, 2 (k + 1) / (B + 1) of k samples beyond 0: never below 2 / (B + 1)."""
     first, second, label = case()
     a, b = (predictions(z, label) for z in (first, second))
-    shifted = {r.metric: r for r in compare([a], [a | {"nll": a["nll"] + 1}], draws)}
+    shifted = {r.metric: r for r in paired_differences([a], [a | {"nll": a["nll"] + 1}], draws)}
     assert shifted["nll"].p == pytest.approx(2 / (draws + 1))
-    differences = {r.metric: r for r in compare([a], [b], draws)}
+    differences = {r.metric: r for r in paired_differences([a], [b], draws)}
     for row in differences.values():
         if row.metric in ("confidence", "nll", "brier"):
             k = row.p * (draws + 1) / 2 - 1
@@ -81,7 +84,7 @@ def test_the_bootstraps_p_is_counted_with_the_sample_itself(draws: int) -> None:
         "label": np.array([0, 1]), "prediction": np.array([0, 0]),
         "confidence": np.array([0.6, 0.7]), "nll": np.array([0.0, 1.0]),
     }  # fmt: skip
-    rows = {r.metric: r for r in compare([pair], [pair | {"nll": np.zeros(2)}], draws)}
+    rows = {r.metric: r for r in paired_differences([pair], [pair | {"nll": np.zeros(2)}], draws)}
     weights = np.random.default_rng(0)
     drawn = [np.bincount(weights.integers(0, 2, 2), minlength=2)[1] for _ in range(draws)]
     k = sum(count == 0 for count in drawn)
@@ -93,7 +96,7 @@ def test_the_order_of_images_changes_no_interval() -> None:
     a, b = (predictions(z.round(), label) for z in (first, second))  # many tie
     order = np.random.default_rng(1).permutation(len(label))
     moved = [{name: values[order] for name, values in predicted.items()} for predicted in (a, b)]
-    rows = compare([a], [b], 200), compare([moved[0]], [moved[1]], 200)
+    rows = paired_differences([a], [b], 200), paired_differences([moved[0]], [moved[1]], 200)
     for one, other in zip(*rows, strict=True):
         assert one.metric == other.metric
         assert [one.low, one.high] == pytest.approx([other.low, other.high], abs=1e-12)
@@ -102,7 +105,9 @@ def test_the_order_of_images_changes_no_interval() -> None:
 def test_networks_that_change_places_change_the_sign_alone() -> None:
     first, second, label = case()
     a, b = (predictions(z, label) for z in (first, second))
-    for one, other in zip(compare([a], [b], 200), compare([b], [a], 200), strict=True):
+    for one, other in zip(
+        paired_differences([a], [b], 200), paired_differences([b], [a], 200), strict=True
+    ):
         assert [one.low, one.high] == pytest.approx([-other.high, -other.low], abs=1e-12)
         assert one.p == other.p or one.metric == "ece"
 
@@ -110,27 +115,30 @@ def test_networks_that_change_places_change_the_sign_alone() -> None:
 def test_ece_has_no_p_value() -> None:
     """Noise alone tells two calibrated networks' ECE apart: it would be next to 0."""
     first, second, label = case()
-    rows = {r.metric: r for r in compare(*([predictions(z, label)] for z in (first, second)), 100)}
+    rows = {
+        r.metric: r
+        for r in paired_differences(*([predictions(z, label)] for z in (first, second)), 100)
+    }
     assert math.isnan(rows["ece"].p)
 
 
 def test_old_predictions_have_no_brier() -> None:
     predicted = predictions(*case()[::2])
     other = {k: v for k, v in predicted.items() if k != "brier"}
-    assert "brier" not in [r.metric for r in compare([predicted], [other], draws=100)]
+    assert "brier" not in [r.metric for r in paired_differences([predicted], [other], draws=100)]
 
 
 def test_several_seeds_are_averaged_and_share_the_drawn_images() -> None:
     first, second, label = case()
     a, b = predictions(first, label), predictions(second, label)
-    single = {r.metric: r for r in compare([a], [b], draws=500)}
-    copied = {r.metric: r for r in compare([a, a], [b, b], draws=500)}
+    single = {r.metric: r for r in paired_differences([a], [b], draws=500)}
+    copied = {r.metric: r for r in paired_differences([a, a], [b, b], draws=500)}
     for name in ("confidence", "ece", "nll", "brier"):  # a copy of a seed adds nothing
         assert copied[name].difference == pytest.approx(single[name].difference)
         assert copied[name].low == pytest.approx(single[name].low)
-    mixed = {r.metric: r for r in compare([a, b], [b, a], draws=500)}
+    mixed = {r.metric: r for r in paired_differences([a, b], [b, a], draws=500)}
     assert mixed["accuracy"].difference == pytest.approx(0)
-    half = {r.metric: r for r in compare([a, b], [b, b], draws=500)}
+    half = {r.metric: r for r in paired_differences([a, b], [b, b], draws=500)}
     assert half["nll"].difference == pytest.approx(single["nll"].difference / 2)
     # ECE is the mean of the seeds' own, not that of their mean answers.
     assert half["ece"].first == pytest.approx((single["ece"].first + single["ece"].second) / 2)
@@ -138,9 +146,9 @@ def test_several_seeds_are_averaged_and_share_the_drawn_images() -> None:
 
 def test_predictions_of_other_images_are_told_apart() -> None:
     predicted = predictions(*case()[::2])
-    assert same_images([predicted, predicted])
-    assert not same_images([predicted, predicted | {"index": predicted["index"][::-1]}])
-    assert not same_images([predicted, {k: v[:-1] for k, v in predicted.items()}])
+    assert are_paired([predicted, predicted])
+    assert not are_paired([predicted, predicted | {"index": predicted["index"][::-1]}])
+    assert not are_paired([predicted, {k: v[:-1] for k, v in predicted.items()}])
 
 
 def test_a_gain_its_error_and_what_is_beyond_clean() -> None:

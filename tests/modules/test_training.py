@@ -18,7 +18,7 @@ from mixkd.data.images import Images
 from mixkd.data.module import ImageDataModule, Step
 from mixkd.data.splits import Splits
 from mixkd.data.views import Views
-from mixkd.evaluation.calibration import measured
+from mixkd.evaluation.calibration import measure_split
 from mixkd.losses.distillation import distillation_kl
 from mixkd.modules.distillation import Distillation
 from mixkd.modules.optimization import FixedSchedule, Optimization, PlateauSchedule, Schedule
@@ -226,7 +226,7 @@ def test_each_process_takes_its_rows_and_its_share_of_the_val(rank: int) -> None
 def test_testing_counts_every_image_once_and_keeps_predictions_in_order() -> None:
     network = Network(core())
     datamodule = data(None)
-    testing = measured(trainer(), network, datamodule, "test", save_logits=True)
+    testing = measure_split(trainer(), network, datamodule, "test", save_logits=True)
     test = datamodule.splits.test
     with torch.no_grad():
         logits = network.eval()(test.pixels.float() / 255)

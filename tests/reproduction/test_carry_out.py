@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from experiments.paper.study import Study
+from experiments.paper.study import PaperStudy
 from mixkd.errors import UserError
 from mixkd.launchers.job import Job, Outcome
 from mixkd.launchers.sweep import Planned, settings_of, with_twins
@@ -75,7 +75,7 @@ if __name__ == "__main__":
 
 def study_runs() -> dict[str, StudyRun]:
     """Return the runs of a student of each teacher, and an evaluation of each, by name."""
-    study = Study(load_scale("scale.yaml"))
+    study = PaperStudy(load_scale("scale.yaml"))
     runs = {}
     for name in ("good", "bad", "wrong"):
         runs[name] = study.teacher(C, name)

@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from experiments.paper.study import Study
+from experiments.paper.study import PaperStudy
 from mixkd.config.network import NetworkConfig
 from mixkd.config.tasks import FinetuneConfig
 from mixkd.data.splits import load_splits
@@ -29,8 +29,8 @@ TEACHER, STUDENT = Speed(100, 400, 464_154), Speed(1000, 2000, 75_290)
 
 
 @pytest.fixture
-def study() -> Study:
-    return Study(load_scale("smoke", seeds=(0,)))
+def study() -> PaperStudy:
+    return PaperStudy(load_scale("smoke", seeds=(0,)))
 
 
 def depth(model: Model) -> int:
@@ -55,7 +55,7 @@ def images(work: Work) -> dict[int, float]:
     return counts
 
 
-def test_a_teachers_training(study: Study) -> None:
+def test_a_teachers_training(study: PaperStudy) -> None:
     work = work_of(study.teacher(C, "convnext_large"))
     assert work.train is not None
     model, count = work.train
@@ -66,7 +66,7 @@ def test_a_teachers_training(study: Study) -> None:
     assert work.disk(speeds(work)) == 5 * 4 * 464_154  # SGD: twice values and momentum; weights
 
 
-def test_a_distillation_asks_the_teacher_about_every_image(study: Study) -> None:
+def test_a_distillation_asks_the_teacher_about_every_image(study: PaperStudy) -> None:
     work = work_of(study.distilled(C, "convnext_large")[0])
     assert work.train is not None
     assert (depth(work.train[0]), work.train[1]) == (8, 2400)
@@ -75,7 +75,7 @@ def test_a_distillation_asks_the_teacher_about_every_image(study: Study) -> None
     assert work.disk(speeds(work)) == 7 * 4 * 75_290  # Adam: twice values and two moments; weights
 
 
-def test_a_vicinal_evaluation_asks_every_network_about_every_mixture(study: Study) -> None:
+def test_a_vicinal_evaluation_asks_every_network_about_every_mixture(study: PaperStudy) -> None:
     student, teacher = study.distilled(C, "convnext_large")[0], study.teacher(C, "convnext_large")
     baselines = {
         "erm": study.from_labels(C, "erm")[0],
@@ -92,7 +92,7 @@ def test_a_vicinal_evaluation_asks_every_network_about_every_mixture(study: Stud
     assert images(of_teacher) == {32: mixtures + TEST + VAL}
 
 
-def test_a_corruption_evaluation_asks_about_clean_images_and_thirty_sets(study: Study) -> None:
+def test_a_corruption_evaluation_asks_about_clean_images_and_thirty_sets(study: PaperStudy) -> None:
     student, plain = study.distilled(C, "vit_b16")[0], study.from_labels(C, "erm")[0]
     work = work_of(study.evaluated(student, "corruptions", baselines={"erm": plain}))
     assert images(work) == {8: 2 * TEST * (6 * 5 + 1) + TEST + VAL} == {8: 12_667}
@@ -107,12 +107,12 @@ def test_a_corruption_evaluation_asks_about_clean_images_and_thirty_sets(study: 
     ],
 )
 def test_other_corruptions_count(overrides: list[str], sets: int) -> None:
-    study = Study(load_scale("smoke", seeds=(0,)), {"evaluate": overrides})
+    study = PaperStudy(load_scale("smoke", seeds=(0,)), {"evaluate": overrides})
     work = work_of(study.evaluated(study.from_labels(C, "erm")[0], "corruptions"))
     assert images(work) == {8: TEST * (sets + 1) + TEST + VAL}
 
 
-def test_a_feature_evaluation(study: Study) -> None:
+def test_a_feature_evaluation(study: PaperStudy) -> None:
     work = work_of(study.evaluated(study.from_labels(C, "erm")[0], "features"))
     assert images(work) == {8: TEST + VAL + 100}
     assert seconds(work) == pytest.approx(2 + 367 / 2000)
@@ -139,7 +139,7 @@ student: {name: y, network: resnet20, words: [args.depth=8, pretrained=false]}
 
 def test_a_network_with_weights_is_timed_as_any_other() -> None:
     Path("public.yaml").write_text(PUBLIC)
-    study = Study(load_scale("public.yaml"))
+    study = PaperStudy(load_scale("public.yaml"))
     teacher, student = study.teacher("imagenet", "vit_b16"), study.distilled("imagenet", "vit_b16")
     vicinal = study.evaluated(student[0], "vicinal", teacher)
     works = [work_of(run) for run in (teacher, student[0], vicinal)]
@@ -163,7 +163,7 @@ def measure(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Model], Speed
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 def test_a_network_is_timed(measure: Callable[[Model], Speed], precision: str) -> None:
     overrides = {"finetune": [f"trainer.precision={precision}"]}
-    study = Study(load_scale("smoke", seeds=(0,)), overrides)
+    study = PaperStudy(load_scale("smoke", seeds=(0,)), overrides)
     work = work_of(study.from_labels(C, "erm")[0])
     assert work.train is not None
     assert work.train[0].precision == precision
@@ -187,7 +187,7 @@ def test_what_is_done_costs_nothing() -> None:
 
 def test_answers_on_a_tape_are_paid_for_once_a_stream() -> None:
     """Two temperatures share a stream; another seed, and learning without mixing, do not."""
-    study = Study(load_scale("smoke", seeds=(0, 1)), {"distill": ["teacher.tape=DIR"]})
+    study = PaperStudy(load_scale("smoke", seeds=(0, 1)), {"distill": ["teacher.tape=DIR"]})
     runs = [
         *study.distilled(C, "vit_b16", temperature="2"),
         *study.distilled(C, "vit_b16", temperature="4"),
@@ -208,7 +208,7 @@ def test_answers_on_a_tape_are_paid_for_once_a_stream() -> None:
     assert price(runs[2:], set(), works, speeds).hours * 3600 == pytest.approx(
         sum(works[run.job].seconds(speeds) for run in runs[2:]) + 4 * teacher_seconds
     )
-    live = work_of(Study(load_scale("smoke")).distilled(C, "vit_b16")[0])
+    live = work_of(PaperStudy(load_scale("smoke")).distilled(C, "vit_b16")[0])
     assert live.tape is None
     assert live.seconds({m: Speed(10, 100, 0) for m in live.models}) == pytest.approx(
         works[runs[0].job].seconds(speeds) + teacher_seconds

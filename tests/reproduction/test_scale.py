@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from experiments.paper.reference import load_reference
-from experiments.paper.study import Study
+from experiments.paper.study import PaperStudy
 from mixkd.config.shipped import artefacts, experiments_dir
 from mixkd.config.tasks import FinetuneConfig
 from mixkd.errors import UserError
@@ -52,7 +52,7 @@ def test_a_shipped_scale_has_all_that_the_paper_has(name: str) -> None:
 
 @pytest.mark.parametrize("name", scale_names())
 def test_every_run_that_an_artefact_wants_composes(name: str) -> None:
-    study = Study(load_scale(name, seeds=(0,)))
+    study = PaperStudy(load_scale(name, seeds=(0,)))
     runs = distinct(run for artefact in artefacts() for run in load_artefact(artefact).runs(study))
     assert len(runs) > 60
     for run in runs:
@@ -65,7 +65,7 @@ def test_every_run_that_an_artefact_wants_composes(name: str) -> None:
 
 def parameters(scale: Scale, name: str) -> int:
     """Return how many parameters the stand-in of one of the paper's networks has."""
-    study = Study(scale)
+    study = PaperStudy(scale)
     is_student = name == REFERENCE.student
     run = study.from_labels(C, "erm")[0] if is_student else study.teacher(C, name)
     cfg = request(run.command, list(run.overrides))
@@ -88,9 +88,15 @@ def test_a_file_of_the_same_form_is_a_scale_too() -> None:
     assert scale.training_overrides("cifar10") == [
         "protocol=corrected", "data=digits", "optimizer.lr=0.1",
     ]  # fmt: skip
-    assert Study(scale).dataset_overrides("cifar10") == ["data=digits"]
-    assert Study(scale).student_overrides("student") == ["student=resnet20", "student.args.depth=8"]
-    assert Study(scale).student_overrides("network") == ["network=resnet20", "network.args.depth=8"]
+    assert PaperStudy(scale).dataset_overrides("cifar10") == ["data=digits"]
+    assert PaperStudy(scale).student_overrides("student") == [
+        "student=resnet20",
+        "student.args.depth=8",
+    ]
+    assert PaperStudy(scale).student_overrides("network") == [
+        "network=resnet20",
+        "network.args.depth=8",
+    ]
     assert scale.settings.of_analysis("vicinal") == scale.dataset("cifar10").distill == []
 
 
@@ -99,8 +105,14 @@ def test_a_data_set_may_have_teachers_of_its_own() -> None:
     data = SETTINGS["datasets"]["cifar10"]  # type: ignore[index]
     two = {"cifar10": data, "imagenet": data | {"teachers": teachers}}
     scale = load_scale(write_scale(SETTINGS | {"datasets": two, "teaching": ["seed=1"]}))
-    assert Study(scale).teacher_overrides("cifar10", "vit_b16") == ["seed=1", "network=resnet20"]
-    assert Study(scale).teacher_overrides("imagenet", "vit_b16") == ["seed=1", "network=resnet32"]
+    assert PaperStudy(scale).teacher_overrides("cifar10", "vit_b16") == [
+        "seed=1",
+        "network=resnet20",
+    ]
+    assert PaperStudy(scale).teacher_overrides("imagenet", "vit_b16") == [
+        "seed=1",
+        "network=resnet32",
+    ]
 
 
 def loading(change: dict[str, object]) -> Callable[[], object]:
@@ -157,7 +169,7 @@ def test_a_damaged_file_gets_one_message(content: bytes) -> None:
 
 
 def test_a_scale_that_lacks_what_an_artefact_asks_for_says_so() -> None:
-    study = Study(load_scale(write_scale(SETTINGS)))
+    study = PaperStudy(load_scale(write_scale(SETTINGS)))
     with pytest.raises(UserError) as caught:
         list(load_artefact("table2").runs(study))
     assert str(caught.value) == "scale: mine has no teachers.convnext_large; it has vit_b16"
@@ -176,8 +188,10 @@ def test_a_scale_goes_without_what_it_leaves_out() -> None:
         {"teacher": names[1], "temperatures": ["4", "sigma"]},
         {"teacher": "convnext_large+mixup"},
     ]
-    complete = Study(load_scale(write_scale(settings)))
-    smaller = Study(load_scale(write_scale(settings | {"leaves_out": exclusions}, "less.yaml")))
+    complete = PaperStudy(load_scale(write_scale(settings)))
+    smaller = PaperStudy(
+        load_scale(write_scale(settings | {"leaves_out": exclusions}, "less.yaml"))
+    )
     left_out: set[str] = set()
     for name in ("table1", "table5", "fig7", "fig8"):
         artefact = load_artefact(name)
@@ -199,7 +213,7 @@ def test_a_scale_goes_without_what_it_leaves_out() -> None:
 
 def test_figure_10_has_one_run_a_network_and_kind() -> None:
     """Two evaluations of one network would be two answers to one question."""
-    study = Study(load_scale("smoke"))
+    study = PaperStudy(load_scale("smoke"))
     runs = {name: load_artefact(name).runs(study) for name in ("table5", "table6", "fig10")}
     by_slot = {}
     for run in distinct(run for artefact_runs in runs.values() for run in artefact_runs):
@@ -228,7 +242,9 @@ def test_a_data_set_that_is_left_out_takes_its_artefacts_along() -> None:
     teachers = {name: {"name": name, "words": ["network=resnet20"]} for name in REFERENCE.teachers}
     datasets = dict.fromkeys(REFERENCE.datasets, SETTINGS["datasets"]["cifar10"])  # type: ignore[index]
     settings = SETTINGS | {"teachers": teachers, "datasets": datasets}
-    study = Study(load_scale(write_scale(settings | {"leaves_out": [{"dataset": "imagenet"}]})))
+    study = PaperStudy(
+        load_scale(write_scale(settings | {"leaves_out": [{"dataset": "imagenet"}]}))
+    )
     assert load_artefact("table4").runs(study) == []
     assert {run.subject.dataset for run in load_artefact("table2").runs(study)} == {"cifar10"}
 
