@@ -1,4 +1,4 @@
-"""Networks as a command builds them, for several test files."""
+"""Helpers that build networks as a command does."""
 
 from omegaconf import OmegaConf
 from torch import nn

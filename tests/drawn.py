@@ -1,4 +1,4 @@
-"""What is in the axes of a figure, for several test files, and a curve to draw."""
+"""Helpers for tests of figures: the artists in the axes, and a curve to draw."""
 
 from typing import Any
 

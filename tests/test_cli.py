@@ -1,4 +1,4 @@
-"""What a command prints, to whom, and how a shell completes it."""
+"""The command line: output that nobody reads, and completion."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What meets a terminal cannot command it."""
+"""Control characters are escaped on their way to the terminal."""
 
 import pytest
 
@@ -17,7 +17,9 @@ def test_what_a_terminal_would_obey_is_written_out() -> None:
     assert in_one_line("a\nb\t\x1b") == r"a\nb\t\x1b"
 
 
-def test_all_ways_to_the_terminal_do_so(capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_ways_to_the_terminal_escape_what_it_would_obey(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     tell(ESCAPES)
     say(ESCAPES)
     Outcome("finished", ESCAPES, {ESCAPES: 1.0}).show()

@@ -1,4 +1,4 @@
-"""What the documentation shows: commands and keys exist, Python runs, messages are the code's."""
+"""The documentation: its commands and keys are valid, its Python runs, its messages exist."""
 
 import ast
 import hashlib
@@ -58,7 +58,7 @@ def lines_of(page: Path) -> list[str]:
 
 @pytest.fixture
 def places(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Real things of the names that stand for the reader's own: DIR, FILE, RUN, USER/NAME ..."""
+    """Make files and runs of the names that stand for the reader's: DIR, FILE, RUN, USER/NAME ..."""
     for part in ("train", "test"):
         folder = Path("DIR") / part / "cat"
         folder.mkdir(parents=True)
@@ -102,7 +102,7 @@ def check_job(command: str, overrides: Sequence[str]) -> None:
 
 
 def wrong_with(command: str, overrides: Sequence[str]) -> list[Problem]:
-    """Return what is wrong with a job, but for a teacher that is not yet trained."""
+    """Return the problems of a job, but for a teacher that is not yet trained."""
     try:
         request(command, overrides)
     except UserError as error:
@@ -111,7 +111,7 @@ def wrong_with(command: str, overrides: Sequence[str]) -> list[Problem]:
 
 
 def check_other(command: str, arguments: Sequence[str]) -> None:
-    """Check the words of a command that is none of Hydra's."""
+    """Validate the arguments of a command that is no task."""
     match command:
         case "list":
             assert arguments[0] in LISTS
@@ -138,7 +138,7 @@ def check_other(command: str, arguments: Sequence[str]) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 @pytest.mark.usefixtures("places")
-def test_commands_are_ones(page: Path) -> None:
+def test_commands_of_the_pages_are_valid(page: Path) -> None:
     for line in lines_of(page):
         if not line.startswith("mixkd ") or any(addition in line for addition in ADDED):
             continue
@@ -151,7 +151,7 @@ def test_commands_are_ones(page: Path) -> None:
             pytest.fail(f"{line}\n{error}")
 
 
-def test_targets_of_make_are_there() -> None:
+def test_targets_of_make_exist() -> None:
     makefile = (ROOT / "Makefile").read_text().replace("\\\n", " ")
     phony = re.search(r"^\.PHONY: (.*)\$\(ARTEFACTS\)", makefile, re.MULTILINE)
     listed = re.search(r"^ARTEFACTS := (.*)$", makefile, re.MULTILINE)
@@ -191,7 +191,7 @@ def test_the_table_has_every_key(table: str) -> None:
     assert "| `run.force`° | true or false | `false` |" in table
 
 
-def test_keys_in_the_text_are_ones(table: str) -> None:
+def test_keys_in_the_text_exist(table: str) -> None:
     documented = set(re.findall(r"^\| `([a-z][\w.]*)`°? \|", table, re.MULTILINE))
     schemas = (*TASKS.values(), ExportConfig)
     sections = {name for schema in schemas for name in schema.model_fields}
@@ -210,7 +210,7 @@ def test_keys_in_the_text_are_ones(table: str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_python_runs(page: Path) -> None:
+def test_python_in_the_pages_runs(page: Path) -> None:
     names: dict[str, object] = {}
     for fence, text in blocks(page):
         if fence == "python":
@@ -218,7 +218,7 @@ def test_python_runs(page: Path) -> None:
 
 
 def texts_in_code() -> str:
-    """Return every text of the code, a line each, with … for what is put in."""
+    """Return every string of the code, a line each, with … for the fields of f-strings."""
     texts = []
     for path in ROOT.glob("mixkd/**/*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

@@ -1,4 +1,4 @@
-"""Whatever is typed or configured: a configuration, or messages; never another exception."""
+"""Any value or command line gives a configuration or messages, never another exception."""
 
 import copy
 import io
@@ -151,7 +151,7 @@ forms = st.sampled_from([
 
 @st.composite
 def command_lines(draw: st.DrawFn) -> list[str]:
-    """A task's command line that has two odd words beside what it needs."""
+    """A task's command line with two random overrides."""
     command = draw(st.sampled_from(list(SCHEMAS)))
     overrides = [
         draw(forms).format(key=draw(st.sampled_from(KEYS[command])), value=draw(right_sides))

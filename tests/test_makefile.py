@@ -1,4 +1,4 @@
-"""The Makefile: its targets are the artefacts, and what they run."""
+"""The Makefile: its targets, and the commands that they run."""
 
 import os
 import re

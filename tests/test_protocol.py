@@ -1,4 +1,4 @@
-"""The presets: what they set, held against the paper as PROTOCOL.md and reference.yaml read it."""
+"""The presets of a protocol: which keys they set, and to what."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -28,7 +28,9 @@ from mixkd.redact import redact
         ("trainer.select=accuracy, in the-Planted-values of postgres", None),
     ],
 )
-def test_texts(text: str, expected: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secrets_in_texts_are_redacted(
+    text: str, expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SOME_TOKEN", "the-Planted-value")
     # Found in words that have nothing to do with it.
     monkeypatch.setenv("OTHER_TOKEN", "short")
@@ -38,7 +40,7 @@ def test_texts(text: str, expected: str | None, monkeypatch: pytest.MonkeyPatch)
     assert redact(text) == (text if expected is None else expected)
 
 
-def test_values_of_any_form() -> None:
+def test_secrets_in_values_of_any_form_are_redacted() -> None:
     value = {"token": "x1", "image_key": "img1", "pool_token": "avg", "class_token": True, "n": 0.5,
              "list": ["password=a1", {"b": "c"}]}  # fmt: skip
     expected = {"token": "***", "list": ["password=***", {"b": "c"}]}

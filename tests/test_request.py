@@ -1,4 +1,4 @@
-"""From overrides to a typed configuration: what looks at disks, and what does not."""
+"""From overrides to a typed configuration: resolving looks at disks, validating does not."""
 
 import builtins
 import io
@@ -32,7 +32,7 @@ COMMANDS = {
 
 @contextmanager
 def no_disk() -> Iterator[None]:
-    """Refuse to look at files, but those that are mixkd's own, and to talk to anyone."""
+    """Refuse files, except mixkd's own, and sockets."""
     allowed = (config_dir(), PACKAGE)
 
     def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -71,8 +71,8 @@ def test_validating_reads_no_disk_and_asks_nobody(command: str) -> None:
             validate(raw)
 
 
-def test_what_resolves_does_look_at_disks() -> None:
-    """Else the test above shows nothing."""
+def test_resolving_looks_at_disks() -> None:
+    """The test above would show nothing if it did not."""
     raw = plain(compose("finetune", COMMANDS["finetune"]))
     with no_disk(), pytest.raises(AssertionError, match="/no/such"):
         resolve(raw)
@@ -87,13 +87,13 @@ def test_what_resolves_does_look_at_disks() -> None:
         "export": ["network.run: got '/no/such/run'; no run there"],
     }.items(),
 )
-def test_what_is_not_there_is_told_when_it_is_looked_for(command: str, problems: list[str]) -> None:
+def test_resolving_names_the_files_that_are_missing(command: str, problems: list[str]) -> None:
     resolved = resolve(plain(compose(command, COMMANDS[command])))
     for problem, start in zip(resolved, problems, strict=True):
         assert str(problem).startswith(start)
 
 
-def test_what_is_not_there_is_told_with_what_cannot_be() -> None:
+def test_missing_files_and_invalid_values_are_reported_together() -> None:
     overrides = ["network.weights=nowhere.pt", "data.root=x", "optimizer.momentum=0", "seed=-1",
              "data.pad=-1", "optimizer.lr=0", "schedule.min_lr=x", "trainer.accumulate=3",
              "network.pretrained=gone.pt"]  # fmt: skip
@@ -126,7 +126,7 @@ def test_sections_that_are_made_already_are_looked_at_together() -> None:
         FinetuneConfig.model_validate(sections | {"data": data, "trainer": trainer})
 
 
-def test_what_is_wrong_within_a_section_is_told_beside_what_it_lacks() -> None:
+def test_problems_of_a_section_that_cannot_be_resolved_are_reported_too() -> None:
     """Of a teacher that is not found, a key that does not belong to it is told all the same."""
     Path("w.pt").write_bytes(b"weights")
     overrides = ["network=resnet20", "network.weights=w.pt", "data=digits", "teacher=resnet20",

@@ -31,7 +31,7 @@ def images(n: int = 50) -> Images:
     return Images(pixels, torch.arange(n) % 5, torch.arange(n) + 1000)
 
 
-def test_is_a_pure_function_of_seed_epoch_and_step() -> None:
+def test_a_plan_is_a_pure_function_of_seed_epoch_and_step() -> None:
     one, other = stream(), stream()
     other.plan(3, 1)  # what was asked before does not matter
     assert are_same(one.plan(1, 2), other.plan(1, 2))

@@ -1,4 +1,4 @@
-"""What is watched while a network trains, and the loggers that it goes to."""
+"""Monitors of linearity and calibration in training, and the loggers that record them."""
 
 import csv
 import json

@@ -21,7 +21,7 @@ def test_teacher_and_student_choose_from_the_networks() -> None:
     assert cfg.student.name == "resnet18"
 
 
-def test_a_run_or_a_factory_stands_alone() -> None:
+def test_a_run_or_a_factory_needs_no_network_beside_it() -> None:
     cfg = compose("distill", ["student.factory=a.b"])
     assert (cfg.student.factory, cfg.student.name, cfg.student.head) == ("a.b", None, None)
     named_cfg = compose("distill", ["student=mobilenetv2", "student.factory=a.b"])
@@ -196,7 +196,7 @@ def test_a_sweep_over_text_has_a_job_for_each(values: str, expected: list[str]) 
 
 
 @pytest.mark.parametrize("text", [*SPELT, "null", "a b", "runs/x", "${seed}", "\\${x}", "é"])
-def test_a_word_is_read_back_as_the_text_that_it_was(text: str) -> None:
+def test_an_override_is_read_back_as_the_text_that_it_was(text: str) -> None:
     assert read(f"x={written(text)}") == text
     assert read(f"x={written([text, 1, None])}") == [text, 1, None]
     assert read(f"x={written({'key': text})}") == {"key": text}

@@ -1,4 +1,4 @@
-"""What is said of a key at its field, and what is derived from that."""
+"""Marks at the fields of the schema, and what is derived from them."""
 
 import ast
 from collections.abc import Iterator

@@ -221,7 +221,7 @@ def test_places_do_not_name_an_experiment(override: str) -> None:
      "data.limit_train=100", "data=cifar10", "method=mixup", "schedule=constant", "data.pad=1",
      "network.args.depth=26", "trainer.devices=2", "data.selection=test"],
 )  # fmt: skip
-def test_all_else_does(override: str) -> None:
+def test_other_keys_name_an_experiment(override: str) -> None:
     assert experiment_hash(finetune(override)) != experiment_hash(finetune())
 
 

@@ -1,4 +1,4 @@
-"""What files contain: read once, and anew whenever it may have changed."""
+"""Fingerprints of files: computed once, and again whenever a file may have changed."""
 
 import os
 import shutil
@@ -28,7 +28,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let files that were just written be as of long ago."""
+    """Let files that were just written count as old."""
     monkeypatch.setattr(module, "STEP", -(10**12))
 
 
@@ -92,7 +92,7 @@ def test_what_has_just_changed_is_not_relied_on(tmp_path: Path, reads: list[str]
 
 
 @pytest.mark.usefixtures("settled")
-def test_a_cache_that_cannot_be_used_costs_time_alone(tmp_path: Path, reads: list[str]) -> None:
+def test_a_cache_that_cannot_be_used_only_costs_time(tmp_path: Path, reads: list[str]) -> None:
     root, cache = tmp_path / "root", tmp_path / "cache"
     files = write(root)
     first = contents(files, cache, root)
@@ -117,7 +117,7 @@ def test_pipes_and_what_is_not_there_are_not_read(tmp_path: Path) -> None:
     assert not contents(files, tmp_path / "cache", tmp_path).any()
 
 
-def test_many_files_are_told_of(
+def test_reading_many_files_reports_its_progress(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = write(tmp_path / "root")

@@ -66,7 +66,7 @@ def test_rows_of_a_severity_are_its_images(root: Path, severity: int) -> None:
     assert torch.equal(images, torch.from_numpy(expected))
 
 
-def test_a_part_of_them(root: Path) -> None:
+def test_limit_test_takes_some_of_the_images_of_a_severity(root: Path) -> None:
     np.save(root / "CIFAR-100-C" / "labels.npy", np.arange(5 * N) % 3)
     assert len(load_splits(config(root, "data.limit_test=6")).test) == 6
 

@@ -266,7 +266,9 @@ REFERENCES: dict[str, Reference] = {
 
 @pytest.mark.parametrize("name", STANDARD)
 @pytest.mark.parametrize(("parameters", "shape"), [("cifar", (32, 32)), ("imagenet", (40, 66))])
-def test_each_is_as_defined(name: str, parameters: Parameters, shape: tuple[int, int]) -> None:
+def test_each_corruption_equals_its_reference(
+    name: str, parameters: Parameters, shape: tuple[int, int]
+) -> None:
     pixels = photos(2, *shape)
     for severity, values in enumerate(PARAMETERS[parameters][name], start=1):
         index = np.array([4, 9_999])
@@ -358,7 +360,7 @@ def test_what_changes_no_flat_image_leaves_every_level(level: int) -> None:
         )
 
 
-def test_no_image_is_no_error() -> None:
+def test_corrupting_no_images_gives_no_images() -> None:
     none = np.zeros((0, 32, 32, 3), dtype=np.uint8)
     for name in STANDARD:
         assert corrupt_seeded(name, 1, none, "cifar").shape == none.shape

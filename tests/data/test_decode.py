@@ -1,4 +1,4 @@
-"""JPEG files are decoded by torchvision, all others by Pillow: nobody can tell by the pixels."""
+"""Decoding: JPEG files by torchvision, all others by Pillow, with the same pixels."""
 
 import io
 import struct
@@ -74,7 +74,7 @@ def test_the_middle_square_is_resized_as_pillow_resizes(
     assert difference.abs().max() <= 1
 
 
-def test_what_is_left_of_a_jpeg_file_is_told_not_guessed(tmp_path: Path) -> None:
+def test_a_truncated_jpeg_file_is_refused_not_guessed(tmp_path: Path) -> None:
     picture().save(tmp_path / "a.jpg")
     content = (tmp_path / "a.jpg").read_bytes()
     for length in (len(content) // 2, 30, 0):

@@ -142,7 +142,7 @@ def test_a_folder_without_splits_is_refused(tmp_path: Path) -> None:
         load(tmp_path)
 
 
-def test_what_is_not_read_is_told_once_in_one_line(
+def test_files_that_are_not_read_are_noted_once_in_one_line(
     image_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     console.forget_notes()

@@ -314,7 +314,7 @@ def test_imagenet_c_is_folders_of_a_corruption_and_a_severity(
             load_splits(imagenet_c(tmp_path / "c", *overrides).data)
 
 
-def test_what_is_not_read_of_corrupted_folders_is_told_once(
+def test_files_of_corrupted_folders_that_are_not_read_are_noted_once(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for severity in "12":
@@ -334,7 +334,7 @@ def test_a_split_by_another_name_is_to_be_renamed(root: Path) -> None:
         load_splits(finetune(root).data)
 
 
-def test_positions_are_plain(root: Path) -> None:
+def test_loaders_of_resident_images_yield_positions(root: Path) -> None:
     data = data_module(finetune(root, "trainer.accumulate=2", "data.resident=true"))
     assert list(data.train_dataloader())[:3] == [Step(1, 0, 0), Step(1, 0, 1), Step(1, 1, 0)]
     assert list(data.val_dataloader()) == [Range("val", 0, 4), Range("val", 4, 6)]

@@ -1,4 +1,4 @@
-"""Folders of images are listed once a sweep; what has changed since is listed again."""
+"""Folders of images are listed once a sweep; those that have changed are listed again."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Which files are images, and what is said of the others."""
+"""Listing a folder: which files are images, and how the others are summed up."""
 
 from pathlib import Path
 
@@ -46,7 +46,7 @@ def test_what_is_left_out_is_counted_with_an_example() -> None:
     assert str(LeftOut()) == ""
 
 
-def test_many_kinds_are_told_in_one_line_without_escapes() -> None:
+def test_many_kinds_of_files_are_summed_up_in_one_line_without_escapes() -> None:
     touch(*(f"a.k{k}" for k in range(20)), "b.\x1b[31m")
     left_out = LeftOut()
     assert images(left_out) == []
@@ -74,7 +74,7 @@ def test_class_folders_are_neither_hidden_nor_a_systems() -> None:
         ("images", None), ("contest", None), ("data", None),
     ],
 )  # fmt: skip
-def test_the_words_for_splits_are_known(name: str, split: str | None) -> None:
+def test_other_names_of_splits_are_recognised(name: str, split: str | None) -> None:
     assert split_meant(name) == split
 
 

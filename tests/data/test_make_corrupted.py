@@ -1,4 +1,4 @@
-"""Corrupted images made of a data set's own, and the readers of published ones."""
+"""Corrupted images made of a data set's test images, read by the readers of published ones."""
 
 import json
 import os

@@ -18,7 +18,7 @@ def test_pairs_share_no_image() -> None:
     assert len(draw_pairs(101, 5000, seed=1).i) == 50  # as many as there are
 
 
-def test_the_seed_decides() -> None:
+def test_pairs_follow_from_the_seed() -> None:
     one, same, other = (draw_pairs(50, 10, seed) for seed in (3, 3, 4))
     assert np.array_equal(one, same)
     assert not np.array_equal(one, other)

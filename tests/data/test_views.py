@@ -6,7 +6,7 @@ from mixkd.data.views import crop_and_flip, to_unit
 
 
 @pytest.mark.parametrize("pad", [0, 1, 4])
-def test_equals_torchvision_one_image_at_a_time(pad: int) -> None:
+def test_crops_and_flips_equal_torchvisions_one_image_at_a_time(pad: int) -> None:
     pixels = torch.randint(0, 256, (9, 3, 7, 10), dtype=torch.uint8)
     top, left = torch.randint(0, 2 * pad + 1, (2, 9))
     flip = torch.arange(9) % 2 == 0
@@ -23,7 +23,7 @@ def test_the_middle_crop_is_the_image_itself() -> None:
     assert torch.equal(crop_and_flip(pixels, middle, middle, no_flip, 4, pixels.shape[-2:]), pixels)
 
 
-def test_units() -> None:
+def test_bytes_become_float32_in_unit_range() -> None:
     unit = to_unit(torch.tensor([0, 51, 255], dtype=torch.uint8))
     assert unit.dtype == torch.float32
     assert unit.tolist() == pytest.approx([0.0, 0.2, 1.0])

@@ -1,4 +1,4 @@
-"""BatchNorm's statistics on clean images."""
+"""BatchNorm's statistics, estimated again on clean images."""
 
 import json
 import subprocess
@@ -31,7 +31,7 @@ def weights() -> None:
     torch.save(CifarResNet(8, 10).state_dict(), "w.pt")
 
 
-def test_equals_torchs_update_bn() -> None:
+def test_statistics_equal_those_of_torchs_update_bn() -> None:
     cfg = request("evaluate", [*OVERRIDES, "data.eval_batch_size=16"])
     splits = load_splits(cfg.data)
     ours, theirs = (Network(CifarResNet(8, 10)).eval() for _ in range(2))
@@ -80,7 +80,7 @@ def test_batches_are_whole_and_of_all_classes() -> None:
 
 
 @pytest.mark.integration
-def test_a_network_without_any_is_refused(
+def test_a_network_without_batchnorm_is_refused(
     mixkd: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("normless.py").write_text(

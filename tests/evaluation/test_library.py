@@ -57,7 +57,7 @@ def test_every_public_name_has_an_example_that_holds(name: str) -> None:
         assert "Args:" in (exported.__doc__ or "")
 
 
-def test_another_name_is_no_attribute() -> None:
+def test_a_misspelt_name_is_no_attribute() -> None:
     with pytest.raises(AttributeError, match="no attribute 'distil'"):
         mixkd.distil  # noqa: B018
 
@@ -77,7 +77,7 @@ def tiny(hidden: int) -> nn.Module:
     )  # fmt: skip
 
 
-def test_a_notebook() -> None:
+def test_a_notebook_trains_and_measures_a_student() -> None:
     """A plain loop that teaches a student from a teacher on mixed images, then looks at both."""
     torch.manual_seed(0)
     (images, label), (held_out, held_label), (test, test_label) = (

@@ -1,4 +1,4 @@
-"""`mixkd evaluate logits=FILE`."""
+"""`mixkd evaluate logits=FILE`: metrics of logits from any program."""
 
 import json
 from collections.abc import Callable
@@ -123,7 +123,7 @@ def test_saved_predictions_of_a_run_give_its_own_metrics(mixkd: Mixkd) -> None:
         ({"logits": case()[0], "label": case()[1], "index": np.zeros(600, int)}, "each image once"),
     ],
 )
-def test_what_is_wrong_with_a_file_is_said(
+def test_a_malformed_file_of_logits_is_refused(
     mixkd: Mixkd, arrays: dict[str, np.ndarray], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     np.savez("a.npz", **arrays)
@@ -140,7 +140,7 @@ def test_what_is_wrong_with_a_file_is_said(
         ("logits=b.npz", "logits: got 'b.npz'; no such file"),
     ],
 )
-def test_what_does_not_go_with_logits_is_said(
+def test_keys_that_do_not_go_with_logits_are_refused(
     mixkd: Mixkd, override: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     logits, label = case()

@@ -1,4 +1,4 @@
-"""The bench: how it takes turns, what it prints, and that each comparison does what it says."""
+"""The bench: how it alternates, what it prints, and what each comparison measures."""
 
 import sys
 from importlib import import_module
@@ -58,7 +58,7 @@ def test_the_table_has_a_sentence_on_each_figure() -> None:
     ("arguments", "message"),
     [(["speed"], "got speed; takes training, sweep"), (["--repeats", "0"], "takes 1 or more")],
 )
-def test_a_mistake_is_told(
+def test_a_mistake_gets_one_message(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as stop:
@@ -105,7 +105,7 @@ def counting_network(name: str, classes: int = 10, *words: str) -> Network:
 
 
 def images_seen(module: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
-    """Have a comparison do its work once; how many images each piece asks about, when it has."""
+    """Have a comparison work once; return the dict that it fills with the images of each piece."""
     counts: dict[str, int] = {}
 
     def time_once(works: Any, repeats: int) -> dict[str, list[float]]:

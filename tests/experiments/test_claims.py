@@ -1,4 +1,4 @@
-"""The claims ledger: what is decided by printed numbers, and by measured ones."""
+"""The claims ledger: verdicts by printed numbers, and by measured ones."""
 
 import csv
 import io
@@ -637,7 +637,7 @@ def test_what_speaks_against_a_claim_has_to_stand_a_correction_for_its_compariso
     assert judged_among(5, 9.95 * 0.01 / math.sqrt(3)).verdict == "refuted"
 
 
-def test_what_all_holds_needs_no_correction() -> None:
+def test_a_claim_of_which_every_part_holds_needs_no_correction() -> None:
     """That five comparisons hold by chance is no likelier than that one does."""
     judgement = judged_among(5, -5.2 * 0.01 / math.sqrt(3))
     assert judgement.verdict == "supported"
@@ -735,7 +735,7 @@ def test_a_ranking_takes_five_networks() -> None:
     assert "(4 networks; takes 5)" in ranked(vit, rising, rising).text
 
 
-def test_what_is_among_the_two_largest_gains() -> None:
+def test_a_corruption_is_among_the_two_largest_gains() -> None:
     def fog(others: Mapping[str, list[float]]) -> str:
         values: dict[Key, float | list[float]] = {}
         names = ("gaussian_noise", "motion_blur", "jpeg_compression", "contrast", "pixelate", "fog")
@@ -825,7 +825,7 @@ def test_at_least_takes_what_is_equal() -> None:
     assert decide(ten, ">", constant(10)).state == "fails"
 
 
-def test_within_limits() -> None:
+def test_a_quantity_lies_within_limits() -> None:
     assert within(Quantity({0: 0.005}, "exact"), 0.005, 0.008).state == "holds"
     assert within(Quantity({0: 0.0081}, "exact"), 0.005, 0.008).state == "fails"
     assert within(seeds(0.006, 0.0061, 0.0062), 0.005, 0.008).state == "holds"

@@ -1,4 +1,4 @@
-"""Rows of artefacts: measured beside printed numbers, calibration, paired differences."""
+"""Rows of artefacts: measured and printed numbers, calibration, paired differences."""
 
 from collections.abc import Mapping
 from dataclasses import replace

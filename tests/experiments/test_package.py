@@ -1,4 +1,4 @@
-"""experiments/ is one package, which the library asks for the paper's parts and never imports."""
+"""experiments/ is one package, which the library loads by name and never imports."""
 
 import ast
 import subprocess

@@ -1,4 +1,4 @@
-"""What is in the axes of the paper's figures."""
+"""The paper's figures: what their axes hold."""
 
 import html
 import math
@@ -87,7 +87,7 @@ def test_pairs_are_in_one_row_or_two_by_two(count: int) -> None:
     assert is_within(figure)
 
 
-def test_what_is_missing_of_a_pair_is_said() -> None:
+def test_a_pair_with_a_network_missing_says_so() -> None:
     figure = calibration_curves_figure([Pair("a", BINS), Pair("b", printed=(0.5, 0.25))])
     half_measured, unmeasured = shown(figure)
     assert texts(half_measured) == ["Accuracy: 80.00 / -"]

@@ -1,4 +1,4 @@
-"""What is kept of a study: small files of finished runs, enough for the same report."""
+"""Publishing a study: the small files of finished runs, enough for the same report."""
 
 import os
 from dataclasses import replace
@@ -97,7 +97,7 @@ def test_predictions_are_kept_of_trainings_alone(study: Reproduction) -> None:
     assert Path("kept/kept/kd_mixup-0/predictions/test.npz").is_file()
 
 
-def test_the_home_folder_is_not_told(study: Reproduction) -> None:
+def test_the_home_folder_is_replaced_by_a_tilde(study: Reproduction) -> None:
     with open("runs/erm-0/config.yaml", "a") as file:
         file.write(f"cache: {Path.home()}/.cache\nother: /data{Path.home()}/x\n")
     main(["scale=small", "out=kept"])
@@ -130,7 +130,9 @@ def test_the_report_can_be_made_of_what_is_kept(study: Reproduction) -> None:
         (["scale=small", "ot=kept"], "ot: no such key (did you mean out?); takes scale, runs, out"),
     ],
 )
-def test_mistakes_are_told(study: Reproduction, overrides: list[str], message: str) -> None:
+def test_a_mistake_gets_one_message(
+    study: Reproduction, overrides: list[str], message: str
+) -> None:
     with pytest.raises(UserError) as caught:
         main(overrides)
     assert message in str(caught.value)

@@ -1,4 +1,4 @@
-"""The study in experiments/results/: its tables come of what is kept, and the README shows them."""
+"""The study in experiments/results/: its tables follow from its files; the README shows them."""
 
 import csv
 import re

@@ -1,4 +1,4 @@
-"""Studies: the runs of a paper's networks, as overrides, and the order in which they come."""
+"""Studies: the runs of a paper's networks as overrides, and their order."""
 
 from pathlib import Path
 

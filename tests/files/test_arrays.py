@@ -1,4 +1,4 @@
-"""Array files of others are looked at before they are read, and never stop a command otherwise."""
+"""Array files of strangers: headers are checked before arrays are read; damage is one error."""
 
 import io
 import os
@@ -69,7 +69,7 @@ def test_what_is_too_large_for_float64_becomes_infinite() -> None:
     assert read_npz(PATH, ["a"])["a"].tolist() == [np.inf, 1]
 
 
-def test_a_bomb_is_told_by_its_header_and_what_is_not_asked_for_stays_on_disk() -> None:
+def test_a_bomb_is_recognised_by_its_header_and_other_arrays_stay_on_disk() -> None:
     zeros = header_of(f"({2**26},)", "'<f8'")  # half a GB
     with zipfile.ZipFile(PATH, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
         file.writestr("good.npy", as_npy(np.arange(3)))

@@ -1,4 +1,4 @@
-"""What may be a stranger's is read in bounded time and memory, from its folder alone."""
+"""Files of strangers are read in bounded time and memory, and only within their folder."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Files are whole or not there, and whoever cannot write them says which, why and what to do."""
+"""Files are written whole or not at all; a failure says which file, why and what to do."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""A job that several commands need: whoever is second waits for the first, or takes over."""
+"""A job that several commands need: the second waits for the first, or takes over."""
 
 import json
 from collections.abc import Callable

@@ -17,7 +17,7 @@ OVERRIDES = ["network=resnet20", "sweep.trials=6", "optimizer.lr=tag(log,interva
          "method=erm,mixup"]  # fmt: skip
 
 
-def test_words_become_a_space() -> None:
+def test_overrides_become_a_search_space() -> None:
     overrides = [
         *OVERRIDES,
         "seed=range(3)",

@@ -1,4 +1,4 @@
-"""Jobs on SLURM, where there is none: what is asked of it, and what is made of its answers."""
+"""The SLURM launcher, with a simulated SLURM: scripts, queues, results and interruptions."""
 
 import os
 import signal
@@ -106,7 +106,7 @@ def texts(outcomes: list[Outcome | None]) -> list[str]:
     return ["" if outcome is None else outcome.text for outcome in outcomes]
 
 
-def test_what_is_asked_of_slurm(cluster: Cluster) -> None:
+def test_a_job_asks_slurm_for_its_resources(cluster: Cluster) -> None:
     config = launcher(
         "launcher.partition=gpu", "launcher.account=lab", "launcher.timeout_min=90",
         "launcher.cpus_per_task=3", "launcher.mem_gb=1.5", "launcher.parallel=2",
@@ -128,7 +128,7 @@ def test_what_is_asked_of_slurm(cluster: Cluster) -> None:
     assert executor._executor.max_num_timeout == 1
 
 
-def test_what_is_left_to_the_cluster(cluster: Cluster) -> None:
+def test_resources_that_are_not_given_are_left_to_the_cluster(cluster: Cluster) -> None:
     config = launcher("launcher.gpus=false", "launcher.requeues=5")
     executor = make_executor(config, Path("runs/.sweep"), devices=2)
     executor.submit_array([SlurmJob(job) for job in jobs(1, devices=2)])
@@ -139,7 +139,7 @@ def test_what_is_left_to_the_cluster(cluster: Cluster) -> None:
         assert f"--{option}" not in script
 
 
-def test_no_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_slurm_or_submitit_the_launcher_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     with pytest.raises(UserError, match=r"launcher: got slurm; there is no SLURM here \(.*srun"):
         make_executor(launcher(), Path("runs"), devices=1)
@@ -208,7 +208,7 @@ def test_jobs_of_different_numbers_of_devices_are_arrays_of_their_own(
     ] * 2
 
 
-def test_how_jobs_ended(cluster: Cluster, submit: Callable[..., Any]) -> None:
+def test_outcomes_say_how_jobs_ended(cluster: Cluster, submit: Callable[..., Any]) -> None:
     finished, peer = Outcome("finished", metrics={"test/ece": 0.1}), Outcome("failed", text=PEER)
     explained = Outcome("failed", text="mixkd finetune: failed: not finite")
     results = {

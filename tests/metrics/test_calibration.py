@@ -62,7 +62,7 @@ def calibration_of(*batches: tuple[torch.Tensor, torch.Tensor]) -> Calibration:
     return metric
 
 
-def test_equals_a_float64_reference() -> None:
+def test_metrics_equal_a_float64_reference() -> None:
     logits, label = random_case()
     metrics = calibration_of((logits, label)).compute()
     for name, value in reference(logits.numpy(), label.numpy()).items():

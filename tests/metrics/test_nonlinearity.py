@@ -47,7 +47,7 @@ def values_of(logits: list[np.ndarray], lambdas: list[float]) -> dict[str, np.nd
     return {name: np.stack(value, axis=1) for name, value in values.items()}
 
 
-def test_equals_the_definitions() -> None:
+def test_curves_equal_their_definitions() -> None:
     logits = case()
     rows = network_rows(values_of(logits, LAMBDAS), LAMBDAS)
     p_i, p_j, p_m = (softmax(z) for z in logits)
@@ -122,7 +122,7 @@ def test_the_logarithm_of_what_is_too_small_for_a_number_is_finite(scale: float)
     assert log_p.isfinite().all()
 
 
-def test_global_and_peak() -> None:
+def test_headline_figures_are_the_mean_over_lambda_and_the_peak() -> None:
     rows = [
         {"lam": lam, "nl": nl, "nl_se": 0.1, "entropy": 2.0, "dominance": nl / 2,
          "linearity_information": 1.0, "entropy_gap": 0.0}
@@ -136,7 +136,7 @@ def test_global_and_peak() -> None:
     assert over_lambda([1, 1, 1], [0, 0.3, 1]) == pytest.approx(1)
 
 
-def test_how_a_student_follows() -> None:
+def test_alignment_of_a_student_equals_its_definitions() -> None:
     z_t, z_s, _ = case()
     p_t, p_s = softmax(z_t), softmax(z_s)
     kl = (p_t * np.log(p_t / p_s)).sum(axis=1)
@@ -155,7 +155,7 @@ def test_how_a_student_follows() -> None:
     assert metrics["mi_paper_real"] == pytest.approx(h.mean() - ce)
 
 
-def test_the_bound_holds() -> None:
+def test_mi_bound_is_below_the_mutual_information() -> None:
     """H(E[p]) - E[CE] is at most the mutual information of image and answer."""
     z_t, z_s, _ = case()
     p_t = softmax(z_t)

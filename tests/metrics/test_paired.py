@@ -144,7 +144,7 @@ def test_several_seeds_are_averaged_and_share_the_drawn_images() -> None:
     assert half["ece"].first == pytest.approx((single["ece"].first + single["ece"].second) / 2)
 
 
-def test_predictions_of_other_images_are_told_apart() -> None:
+def test_predictions_of_other_images_are_recognised() -> None:
     predicted = predictions(*case()[::2])
     assert are_paired([predicted, predicted])
     assert not are_paired([predicted, predicted | {"index": predicted["index"][::-1]}])

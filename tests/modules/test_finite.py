@@ -1,4 +1,4 @@
-"""What is not finite stops training, and the message says what, where and on which images."""
+"""Values that are not finite stop training with a message: which, when and on which images."""
 
 import math
 from functools import partial
@@ -23,7 +23,7 @@ from mixkd.vicinal import VicinalBatch, VicinalStream
 
 
 class Poisoned(nn.Module):
-    """Linear; in its `at`-th pass of training, from 0, one logit is `value`."""
+    """Linear; in pass `at_pass`, from 0, one logit is `value`."""
 
     def __init__(self, at_pass: int, value: float, training: bool = True) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ def test_of_a_step_in_parts_the_part_is_named() -> None:
     assert f"{indices[0]}, {indices[1]}; " in message
 
 
-def test_a_teacher_is_told_from_its_student() -> None:
+def test_answers_of_a_teacher_that_are_not_finite_are_named() -> None:
     teacher = FrozenTeacher(Network(Poisoned(2, math.inf, training=False)))
     network, method = Network(nn.Sequential(nn.Flatten(), nn.Linear(12, 3))), {"alpha": 0.5}
     learner = Distillation(
@@ -112,7 +112,7 @@ def test_a_teacher_is_told_from_its_student() -> None:
         fit(learner)
 
 
-def test_a_loss_is_told_from_its_logits() -> None:
+def test_a_loss_that_is_not_finite_is_named() -> None:
     class Divided(Supervised):
         def losses(self, batch: VicinalBatch) -> Losses:
             losses = super().losses(batch)

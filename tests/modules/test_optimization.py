@@ -14,7 +14,7 @@ def schedule(name: str, *overrides: str, lr: float = 0.1, epochs: int = 10) -> S
     return make_schedule(cfg.schedule, lr, epochs)
 
 
-def test_constant() -> None:
+def test_a_constant_schedule_keeps_its_rate() -> None:
     assert [schedule("constant").rate(e) for e in (0, 9)] == [0.1, 0.1]
 
 

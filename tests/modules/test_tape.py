@@ -1,4 +1,4 @@
-"""A teacher's answers along the stream, recorded and read."""
+"""The tape: a teacher's logits along the stream, recorded and read."""
 
 import json
 from collections.abc import Callable
@@ -77,7 +77,7 @@ def test_a_size_over_the_limit_is_refused_before_anything_is_written() -> None:
     assert not Path("tapes").exists()
 
 
-def test_a_damaged_epoch_is_told() -> None:
+def test_a_damaged_epoch_is_refused() -> None:
     recorder = tape()
     recorder.start()
     np.save(recorder.folder / "epoch-0000.npy", np.zeros((3, 4, 6), np.float32))
@@ -174,7 +174,9 @@ def test_a_recording_goes_on_where_it_stopped(mixkd: Mixkd, teacher: str) -> Non
     assert sorted(p.name for p in folder.glob("epoch*")) == ["epoch-0000.npy", "epoch-0001.npy"]
 
 
-def test_a_tape_is_of_distillation(mixkd: Mixkd, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_tape_is_refused_outside_distillation(
+    mixkd: Mixkd, capsys: pytest.CaptureFixture[str]
+) -> None:
     overrides = ("network=resnet20", "network.weights=x", "data=digits", "teacher=resnet20")
     assert mixkd("evaluate", *overrides, "teacher.tape=tapes", "vicinal=true") == 2
     assert "teacher.tape: is of `mixkd distill`" in capsys.readouterr().err

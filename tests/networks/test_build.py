@@ -43,7 +43,7 @@ def test_timm_networks_bring_their_own_normalisation() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(set(group_names("network")) - {"timm"}))
-def test_the_listed_parameter_counts_are_true(name: str) -> None:
+def test_listed_parameter_counts_are_those_of_the_networks(name: str) -> None:
     listed = re.search(r"([\d.]+) M parameters", group_names("network")[name])
     assert listed is not None
     with torch.device("meta"):  # no memory, no weights
@@ -153,7 +153,7 @@ def test_any_callable_makes_a_network() -> None:
         ("network.factory=no.such.package", "takes package.module.function"),
     ],
 )
-def test_a_factory_that_makes_none_is_refused(override: str, message: str) -> None:
+def test_a_factory_that_makes_no_network_is_refused(override: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         build(override)
 

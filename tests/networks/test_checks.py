@@ -12,7 +12,7 @@ from mixkd.networks.network import Network
 
 
 class TwoHeads(nn.Module):
-    """Two linear heads over means of colour; `answer` makes of their logits what is returned."""
+    """Two linear heads over means of colour; `kind` says in which form their logits are returned."""
 
     def __init__(self, num_classes: int, kind: str) -> None:
         super().__init__()
@@ -72,12 +72,12 @@ def test_auxiliary_logits_are_left_and_named(kind: str, capsys: pytest.CaptureFi
         ("detached", r"gives logits that depend on no parameter that learns"),
     ],
 )
-def test_a_network_that_cannot_train_is_told_before_it_does(kind: str, message: str) -> None:
+def test_a_network_that_cannot_train_is_refused_before_it_does(kind: str, message: str) -> None:
     with pytest.raises(UserError, match=f"^network: {message}"):
         check_training(answering(kind), 10, (8, 8), "network", 16)
 
 
-def test_a_frozen_network_is_told() -> None:
+def test_a_frozen_network_is_refused() -> None:
     network = answering("plain")
     network.core.requires_grad_(False)
     with pytest.raises(UserError, match=r"^student: has no parameter that learns"):
@@ -91,7 +91,7 @@ def test_a_network_may_take_whole_batches_alone() -> None:
 
 
 @pytest.mark.parametrize("kind", ["plain", "fails"])
-def test_a_query_leaves_a_network_and_what_is_random_as_they_were(kind: str) -> None:
+def test_checks_leave_a_network_and_random_states_as_they_were(kind: str) -> None:
     network = answering(kind)
     network.core.norm.num_batches_tracked.fill_(7)
     state = {n: v.clone() for n, v in network.state_dict().items()}

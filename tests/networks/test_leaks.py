@@ -1,4 +1,4 @@
-"""What is known of the images that a network has seen, and what is not."""
+"""Leaks: whether a network was trained on the images that select here."""
 
 import json
 from pathlib import Path
@@ -33,7 +33,7 @@ def splits(cfg: FinetuneConfig) -> Splits:
 
 
 def leak_of(cfg: FinetuneConfig, splits: Splits, **data: object) -> str | None:
-    """Return what is said of weights, and the same of a backbone's file."""
+    """Return the leak of weights, which is also that of a backbone's file."""
     others = cfg.data.model_copy(update=data)
     leaks = [
         leak(cfg.network.model_copy(update={key: str(START)}), others, {}, splits)

@@ -1,4 +1,4 @@
-"""`teacher=NAME`: the finished finetune run of (data, NAME)."""
+"""`teacher=NAME`: which finished finetune run it stands for."""
 
 import os
 import shlex
@@ -49,7 +49,7 @@ def test_a_name_is_its_finished_run_on_these_data() -> None:
     assert cfg.teacher.args == {"depth": 20}
 
 
-def test_two_that_fit_are_a_question() -> None:
+def test_two_runs_that_fit_are_refused() -> None:
     runs = [save_run("network=resnet20", f"seed={seed}") for seed in (0, 1)]
     with pytest.raises(UserError, match=r"2 finished runs fit; take teacher\.run=DIR") as caught:
         distill("teacher=resnet20")
@@ -66,7 +66,7 @@ def test_two_that_fit_are_a_question() -> None:
         ["teacher=resnet18", "data=cifar10", "data.root='it\\'s = odd, this'"],
     ],
 )
-def test_where_there_is_none_the_command_that_makes_it_is_printed(overrides: list[str]) -> None:
+def test_without_a_run_that_fits_the_command_that_makes_it_is_printed(overrides: list[str]) -> None:
     with pytest.raises(UserError) as caught:
         distill(*overrides)
     (problem,) = caught.value.problems
@@ -95,7 +95,7 @@ def test_factories_of_older_runs_are_found_where_they_are_now() -> None:
     assert read_run(run.parent, run).section("network")["factory"] == new
 
 
-def test_what_moved_can_be_called() -> None:
+def test_moved_factories_can_be_called() -> None:
     for new in MOVED.values():
         assert is_trusted(new, [])
         import_callable(new, "network.factory")
@@ -149,7 +149,7 @@ def test_a_damaged_record_is_no_record_of_other_images() -> None:
         distill("teacher=resnet20", f"teacher.run={run}")
 
 
-def test_a_damaged_run_is_passed_over_and_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_run_is_passed_over_and_reported_once(capsys: pytest.CaptureFixture[str]) -> None:
     good = save_run("network=resnet20")
     Path("outside.yaml").write_text((good / "config.yaml").read_text())
     bad = {

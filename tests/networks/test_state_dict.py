@@ -1,4 +1,4 @@
-"""Weights in the forms in which people keep them, and in forms that nobody should read."""
+"""State dicts in the forms in which people save them, and in damaged or hostile ones."""
 
 import argparse
 import json
@@ -46,7 +46,7 @@ def state(network: nn.Module | None = None) -> State:
 
 
 def load(content: Any, capsys: pytest.CaptureFixture[str] | None = None) -> tuple[State, str]:
-    """Load what a file holds into a network; return what that has now, and what was said."""
+    """Load what a file holds into a network; return its weights and the messages."""
     path, core = Path("w.pt"), Small()
     torch.save(content, path)
     load_weights(core, path, "k", NAMES)
@@ -228,7 +228,7 @@ def test_mappings_that_hold_themselves_end() -> None:
     assert refusal(doubled) == "w.pt holds no state dict"
 
 
-def test_many_and_long_names_are_gone_through_once() -> None:
+def test_many_and_long_names_are_searched_once() -> None:
     one, weights = torch.ones(1), state()
     many = {f"x{k}.fc.weight": one for k in range(10**5)}
     assert len(list(candidates(many, weights))) == 1
@@ -236,7 +236,7 @@ def test_many_and_long_names_are_gone_through_once() -> None:
     assert next(candidates(long, weights)).shared == 1
 
 
-def test_what_would_be_called_is_named() -> None:
+def test_a_callable_in_a_pickle_is_named_not_called() -> None:
     text = refusal({"model": state(), "made": Path("x")})
     assert "holds pathlib." in text
     assert "which mixkd does not call; save the state dict alone" in text

@@ -1,4 +1,4 @@
-"""What is in the axes of the library's figures."""
+"""The library's figures: what their axes hold."""
 
 import math
 from pathlib import Path
@@ -40,7 +40,7 @@ def test_the_band_is_two_standard_errors_and_dominance_has_a_line_at_one() -> No
         assert not bottom.collections
 
 
-def test_side_by_side_every_panel_says_lambda() -> None:
+def test_every_panel_beside_another_has_a_label_of_lambda() -> None:
     panels = shown(vicinal_figure({"one": curve(4)}))
     assert all(axes.get_xlabel().startswith("λ") for axes in panels)
     assert "\n" not in panels[0].get_ylabel()

@@ -114,7 +114,7 @@ def test_ids_are_unique_and_links_within_the_page_resolve(html: str) -> None:
     )
 
 
-def test_it_fetches_nothing() -> None:
+def test_the_page_fetches_nothing() -> None:
     elements = Elements(nasty_page())
     assert [a["href"] for a in elements.all("link")] == ["data:,"]
     assert all(a["src"].startswith("data:image/svg+xml;base64,") for a in elements.all("img"))
@@ -131,7 +131,7 @@ def test_the_policy_lets_its_own_script_run_and_no_other() -> None:
     assert policy.endswith(f"script-src 'sha256-{digest}'")
 
 
-def test_it_can_be_read_without_eyes() -> None:
+def test_a_screen_reader_can_read_the_page() -> None:
     elements = Elements(nasty_page())
     assert elements.all("html", lang="en")
     levels = [tag for tag, _ in elements.tags if tag in ("h1", "h2", "h3", "h4")]
@@ -201,7 +201,7 @@ def test_files_are_linked_by_names_beside_the_page() -> None:
     assert {"t.md", "t.csv", "t.tex", "a%20b.svg", "a%20b.png"} <= set(links)
 
 
-def test_claims_have_badges_with_words_and_are_counted() -> None:
+def test_claims_have_badges_with_text_and_are_counted() -> None:
     claims = [
         ClaimRecord("C1", "one", "Table 1", Finding("supported"), Finding("refuted", "0.1 > 0.05")),
         ClaimRecord("C2", "two", "", Finding("supported"), Finding("mixed", "", ("runs/one",))),

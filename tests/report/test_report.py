@@ -112,7 +112,7 @@ STRANGE = [
 
 
 @pytest.mark.parametrize(("text", "expected"), STRANGE)
-def test_a_strangers_words_are_no_markup(text: str, expected: str) -> None:
+def test_text_of_a_stranger_is_no_markup(text: str, expected: str) -> None:
     assert as_markdown(text) == expected
     table = Table("t", text, f"# {text}", [Column("a", "A")], [{"a": f"{text}|"}])
     table.write(Path())

@@ -1,4 +1,4 @@
-"""What runs say of each network: cells, remarks and faults, with a reproduction and without."""
+"""Results of each network from runs: cells, remarks and faults, with a reproduction or without."""
 
 import json
 from collections.abc import Mapping
@@ -314,13 +314,13 @@ def test_a_run_of_other_data_is_left_out() -> None:
     assert results.seeds(BASELINE) == [0]
 
 
-def test_without_a_word_on_its_data_a_data_set_stands_for_itself() -> None:
+def test_a_data_set_that_no_scale_replaces_stands_for_itself() -> None:
     write_run("a", data=C)
     results = read_results(ROOT, replace(reproduction_of(expected(BASELINE, "a")), data={}))
     assert results.seeds(BASELINE) == [0]
 
 
-def test_a_run_of_other_images_is_shown_and_said() -> None:
+def test_a_run_of_other_images_is_shown_with_a_remark() -> None:
     for seed, images in enumerate(("d1", "d2", "d1")):
         write_run(f"r{seed}", seed=seed, images=images)
     results = results_of(*(expected(BASELINE, f"r{seed}", seed) for seed in range(3)))
@@ -408,7 +408,7 @@ def test_of_a_run_whose_images_are_not_known_nothing_is_said() -> None:
     assert results.remarks(BASELINE) == ""
 
 
-def test_seeds_of_different_experiments_are_said() -> None:
+def test_seeds_of_different_experiments_have_a_remark() -> None:
     write_run("a", seed=0, trainer={"max_epochs": 3})
     write_run("b", seed=1, trainer={"max_epochs": 4})
     runs = expected(BASELINE, "a", 0), expected(BASELINE, "b", 1)
@@ -435,7 +435,7 @@ def test_a_public_networks_first_evaluation_stands_for_its_training() -> None:
     assert results.seeds(TEACHER, "vicinal") == []
 
 
-def test_an_impossible_ece_is_said_in_the_row_and_among_the_faults() -> None:
+def test_an_impossible_ece_is_a_remark_and_a_fault() -> None:
     write_run("a", metrics=METRICS | {"test/ece": 0.6})
     results = results_of(expected(BASELINE, "a"))
     message = (
@@ -448,13 +448,13 @@ def test_an_impossible_ece_is_said_in_the_row_and_among_the_faults() -> None:
     assert results.cell(BASELINE, "test/ece") == Cell({0: 0.6}, runs=("a",))
 
 
-def test_a_subject_in_words() -> None:
+def test_a_title_names_a_subject() -> None:
     assert title(TEACHER) == "cifar100 teacher erm vit_b16"
     assert title(STUDENT) == "cifar100 student kd_mixup from vit_b16 T = 2"
     assert title(BASELINE) == "cifar100 student erm"
 
 
-def test_what_is_written_down_is_read_again() -> None:
+def test_a_reproduction_is_read_as_it_was_written() -> None:
     runs = expected(TEACHER, "t"), expected(STUDENT, "", 2, "vicinal", "fig4", "table6")
     exclusions = (
         Exclusion(dataset="imagenet"),
@@ -744,7 +744,7 @@ def test_runs_that_have_not_ended_well_are_nobodys() -> None:
     assert len(results.all_runs) == 2
 
 
-def test_other_images_and_faults_are_said_without_a_plan_too() -> None:
+def test_other_images_are_faults_without_a_plan_too() -> None:
     for seed, images in enumerate(("d1", "d2", "d1")):
         write_run(f"r{seed}", seed=seed, images=images)
     write_run("m", method="mixup", metrics={"test/accuracy": 1.5})

@@ -1,4 +1,4 @@
-"""Doing what is missing, with real runs: what fails, what waits for it, what is not done twice."""
+"""Carrying out a study with real runs: failures, what depends on them, and twins."""
 
 import json
 import os
@@ -156,7 +156,7 @@ def test_what_uses_a_failed_run_is_not_run_and_the_others_go_on() -> None:
 
 
 @pytest.mark.usefixtures("scale")
-def test_where_none_can_be_run_all_is_refused() -> None:
+def test_runs_of_which_none_can_be_composed_are_refused() -> None:
     runs = [run for name, run in study_runs().items() if name.endswith("wrong")]
     with pytest.raises(UserError, match=r"trainer\.max_epochs: got 0"):
         make(runs, Path("runs"), "reproduce-test", settings_of("finetune", [()]))

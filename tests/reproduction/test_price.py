@@ -1,4 +1,4 @@
-"""What runs cost: images, seconds and bytes by hand, beside those of real data and a real run."""
+"""The price of runs: images, seconds and bytes, against values by hand and a real run."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -55,7 +55,7 @@ def images(work: Work) -> dict[int, float]:
     return counts
 
 
-def test_a_teachers_training(study: PaperStudy) -> None:
+def test_the_price_of_a_teachers_training(study: PaperStudy) -> None:
     work = work_of(study.teacher(C, "convnext_large"))
     assert work.train is not None
     model, count = work.train
@@ -106,13 +106,13 @@ def test_a_corruption_evaluation_asks_about_clean_images_and_thirty_sets(study: 
         (["corruptions.names=[fog,snow]", "corruptions.severities=[1,3,5]"], 2 * 3),
     ],
 )
-def test_other_corruptions_count(overrides: list[str], sets: int) -> None:
+def test_the_price_follows_the_corruptions_that_are_named(overrides: list[str], sets: int) -> None:
     study = PaperStudy(load_scale("smoke", seeds=(0,)), {"evaluate": overrides})
     work = work_of(study.evaluated(study.from_labels(C, "erm")[0], "corruptions"))
     assert images(work) == {8: TEST * (sets + 1) + TEST + VAL}
 
 
-def test_a_feature_evaluation(study: PaperStudy) -> None:
+def test_the_price_of_a_feature_evaluation(study: PaperStudy) -> None:
     work = work_of(study.evaluated(study.from_labels(C, "erm")[0], "features"))
     assert images(work) == {8: TEST + VAL + 100}
     assert seconds(work) == pytest.approx(2 + 367 / 2000)
@@ -153,7 +153,7 @@ REST = ("weights", "run", "export", "pretrained")
 
 @pytest.fixture
 def measure(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Model], Speed]]:
-    """Time a network as a plan does, but for a short time."""
+    """Give `measure_speed` with one thread and a short time."""
     threads = torch.get_num_threads()
     monkeypatch.setattr(speed, "_seconds", partial(speed._seconds, least=0.1))
     yield partial(speed.measure_speed, threads=1)

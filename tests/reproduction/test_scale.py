@@ -1,4 +1,4 @@
-"""Scales: the shipped files, a file of one's own, and that every run they lead to composes."""
+"""Scales: the shipped files and a user's; every run of a shipped one composes."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -233,7 +233,7 @@ def test_figure_10_has_one_run_a_network_and_kind() -> None:
         ({}, "got nothing; takes dataset, teacher, temperatures"),
     ],
 )
-def test_what_there_is_not_cannot_be_left_out(exclusion: dict[str, str], message: str) -> None:
+def test_only_what_exists_can_be_left_out(exclusion: dict[str, str], message: str) -> None:
     with pytest.raises(UserError, match=f"leaves_out: {message}"):
         load_scale(write_scale(SETTINGS | {"leaves_out": [exclusion]}))
 
@@ -295,7 +295,7 @@ def test_a_file_of_a_stranger_does_no_more_than_set_values(
 
 
 @pytest.mark.parametrize("section", ["launch", "datasets", "teachers", "student"])
-def test_words_of_every_place_are_looked_at(section: str) -> None:
+def test_overrides_of_every_section_are_checked(section: str) -> None:
     override = "factory=os.system"
     data, student = SETTINGS["datasets"]["cifar10"], SETTINGS["student"]  # type: ignore[index]
     change: dict[str, object] = {

@@ -1,4 +1,4 @@
-"""What names an experiment."""
+"""The identity of a run: which keys and files name an experiment."""
 
 import shutil
 from collections.abc import Callable
@@ -100,11 +100,11 @@ def test_other_arrays_are_another_experiment(tmp_path: Path) -> None:
         (["protocol=corrected", "data.size=null"], False),
     ],
 )
-def test_what_changes_a_result_names_it(overrides: list[str], is_same: bool) -> None:
+def test_keys_that_change_a_result_name_the_experiment(overrides: list[str], is_same: bool) -> None:
     assert (hash_of("finetune", *overrides) == hash_of("finetune")) == is_same
 
 
-def test_of_an_evaluation_memory_format_and_compiling_change_rounding_alone() -> None:
+def test_memory_format_and_compiling_name_no_evaluation() -> None:
     original = hash_of("evaluate", "data=digits")
     for override in ("trainer.channels_last=false", "trainer.compile=true", "trainer.threads=1"):
         assert hash_of("evaluate", "data=digits", override) == original
@@ -210,7 +210,7 @@ def test_a_key_that_came_later_makes_no_other_row(monkeypatch: pytest.MonkeyPatc
     assert len(settings) == 1
 
 
-def test_names_change_on_purpose_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_of_experiments_only_change_on_purpose(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where this fails, people's finished runs are not found: mark the key, or raise VERSION."""
     Path("w.pth").write_bytes(b"weights")
     teacher = ["teacher=resnet20", "teacher.weights=w.pth"]

@@ -1,4 +1,4 @@
-"""Run directories in whatever state: what is wrong is named, and nothing stops the report."""
+"""Reading run directories in any state: faults are named, and none stops the report."""
 
 import json
 from pathlib import Path

@@ -41,13 +41,13 @@ def test_a_table_is_printed_and_written() -> None:
 
 
 @pytest.mark.usefixtures("runs")
-def test_it_is_a_function_of_a_configuration() -> None:
+def test_comparing_is_a_function_of_a_configuration() -> None:
     config = CompareConfig(Path("a"), Path("b"), draws=200)
     assert compare(config) == compare(CompareConfig.parse(ARGUMENTS))
 
 
 @pytest.mark.usefixtures("runs")
-def test_what_one_run_lacks_is_told() -> None:
+def test_metrics_that_one_run_lacks_are_named() -> None:
     path = Path("b/predictions/test.npz")
     with np.load(path) as saved:
         arrays = {name: saved[name] for name in saved.files}
@@ -63,7 +63,7 @@ def test_what_one_run_lacks_is_told() -> None:
 
 
 @pytest.mark.usefixtures("runs")
-def test_it_needs_no_torch() -> None:
+def test_comparing_needs_no_torch() -> None:
     code = "import sys, mixkd.cli\ntry: mixkd.cli.main()\nfinally: print('torch' in sys.modules)"
     completed = subprocess.run(
         [sys.executable, "-c", code, "compare", *ARGUMENTS],

@@ -34,7 +34,7 @@ def test_runs_are_listed_with_state_and_headline() -> None:
     assert list_of("runs", "run.root=elsewhere") == "no runs under elsewhere/"
 
 
-def test_what_there_is_to_choose_from_is_listed() -> None:
+def test_networks_datasets_and_artefacts_are_listed() -> None:
     assert "resnet56" in list_of("networks")
     assert "imagefolder" in list_of("datasets")
     assert "same" not in [line.split()[0] for line in list_of("datasets").splitlines()]
@@ -43,7 +43,7 @@ def test_what_there_is_to_choose_from_is_listed() -> None:
     assert "Table 1: accuracy and calibration" in list_of("artefacts")
 
 
-def test_a_bad_run_is_told_in_a_line_and_the_others_are_listed() -> None:
+def test_a_bad_run_is_described_in_a_line_and_the_others_are_listed() -> None:
     root, outside = Path("runs/digits/finetune"), Path("outside.json")
     outside.write_text('{"state": "finished"}')
     finished = {"state": "finished"}

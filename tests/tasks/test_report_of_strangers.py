@@ -1,4 +1,4 @@
-"""The report on runs of which some are a stranger's, or damaged: each is told, none stops it."""
+"""The report on runs of strangers and damaged ones: each is named, none stops it."""
 
 import os
 from pathlib import Path
@@ -29,7 +29,7 @@ def write_run(name: str, **files: str | None) -> Path:
     return folder
 
 
-def test_damaged_runs_are_told_in_a_line_each() -> None:
+def test_each_damaged_run_is_reported_in_a_line() -> None:
     Path("secret.yaml").write_text("token: s3cret")
     write_run("good")
     write_run("deep", status_json='{"a":' * 100_000)

@@ -1,4 +1,4 @@
-"""What `mixkd reproduce` takes: artefacts, its own keys, words for the runs; and its plan."""
+"""What `mixkd reproduce` takes: artefacts, keys and overrides for the runs; and its plan."""
 
 import shlex
 from collections.abc import Iterator
@@ -104,7 +104,7 @@ def test_seeds_are_whole_numbers(text: str, seeds: tuple[int, ...]) -> None:
     assert ReproduceConfig.parse(["fig2"]).seeds == ()  # those of the scale
 
 
-def test_artefacts_keys_and_words_come_in_any_order() -> None:
+def test_artefacts_keys_and_overrides_come_in_any_order() -> None:
     config = ReproduceConfig.parse(
         ["seeds=0", "fig4", "optimizer.lr=1", "table1", "scale=paper", "fig4", "out=DIR"]
     )
@@ -117,7 +117,7 @@ def test_artefacts_keys_and_words_come_in_any_order() -> None:
     assert config.scale == "smoke"
 
 
-def test_a_word_is_for_every_command_that_has_its_key() -> None:
+def test_an_override_is_for_every_command_that_has_its_key() -> None:
     overrides = by_command(
         [
             "trainer.accelerator=cpu", "trainer.max_epochs=1", "method.alpha=0.5",

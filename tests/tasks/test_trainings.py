@@ -1,4 +1,4 @@
-"""Tasks as functions of a configuration, as a notebook calls them; and the run of each."""
+"""Tasks are functions of a configuration, as a notebook calls them, and make one run each."""
 
 import json
 from pathlib import Path
