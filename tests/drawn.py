@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 LAMBDAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
-def shown(figure: Figure) -> list[Axes]:
+def visible_axes(figure: Figure) -> list[Axes]:
     return [axes for axes in figure.axes if axes.get_visible()]
 
 
@@ -16,7 +16,7 @@ def texts(axes: Axes) -> list[str]:
     return [text.get_text() for text in axes.texts]
 
 
-def entries(figure: Figure) -> list[str]:
+def legend_labels(figure: Figure) -> list[str]:
     return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
 
 

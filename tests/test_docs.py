@@ -58,7 +58,7 @@ def lines_of(page: Path) -> list[str]:
 
 @pytest.fixture
 def places(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make files and runs of the names that stand for the reader's: DIR, FILE, RUN, USER/NAME ..."""
+    """Make files and runs of the names that stand for a reader's: DIR, FILE, RUN, USER/NAME ..."""
     for part in ("train", "test"):
         folder = Path("DIR") / part / "cat"
         folder.mkdir(parents=True)

@@ -163,13 +163,19 @@ def command_lines(draw: st.DrawFn) -> list[str]:
 def outcome(line: list[str]) -> tuple[int, str]:
     """Return the status of a command line, and what it says on standard error; it runs no task."""
     task = SimpleNamespace(**{line[0]: lambda cfg, run: {}})
-    done = Outcome("finished", "there")
+    finished = Outcome("finished", "there")
     output = io.StringIO()
     with ExitStack() as stack:
         for name, value in (
             ("mixkd.launchers.job._imported", lambda name: task),
-            ("mixkd.launchers.sweep.run_jobs", lambda jobs, *more, **other: [done for _ in jobs]),
-            ("mixkd.launchers.slurm.submit_jobs", lambda jobs, *more: [done for _ in jobs]),
+            (
+                "mixkd.launchers.sweep.run_jobs",
+                lambda jobs, *arguments, **options: [finished for _ in jobs],
+            ),
+            (
+                "mixkd.launchers.slurm.submit_jobs",
+                lambda jobs, *arguments: [finished for _ in jobs],
+            ),
             ("mixkd.tasks.export.export", lambda cfg: ""),
         ):
             stack.enter_context(mock.patch(name, value))

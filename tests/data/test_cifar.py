@@ -40,7 +40,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def write_archive(
     path: Path, kind: Any, per_file: int, server: str, monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, dict[str, Any]]:
-    """Write an archive of `kind` with `per_file` images a file, and tell torchvision its checksums."""
+    """Write an archive of `kind` with `per_file` images a file, and set torchvision's checksums."""
     classes = 10 if kind is torchvision.datasets.CIFAR10 else 100
     key = "labels" if classes == 10 else "fine_labels"
     rng, contents, checksums = np.random.default_rng(0), {}, {}

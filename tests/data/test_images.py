@@ -22,5 +22,9 @@ def test_grey_images_become_three_channels() -> None:
 
 
 def test_fingerprint_follows_the_images() -> None:
-    one, again, other = load_splits(data()), load_splits(data()), load_splits(data(split_seed=1))
-    assert one.fingerprints == again.fingerprints != other.fingerprints
+    original, repeated, resplit = (
+        load_splits(data()),
+        load_splits(data()),
+        load_splits(data(split_seed=1)),
+    )
+    assert original.fingerprints == repeated.fingerprints != resplit.fingerprints

@@ -63,13 +63,13 @@ def test_what_has_been_listed_is_not_listed_again(cfg: DataConfig, lookups: Coun
         assert listing(cfg) == first
         assert lookups()["folders"] == 6  # three classes, twice
         assert listing(cfg) == first
-        images_again, classes_again = load_folder(cfg)
+        cached_images, cached_classes = load_folder(cfg)
         assert lookups() == {"folders": 0, "files": 2 * 6}  # the first of each class
-    assert classes_again == classes
+    assert cached_classes == classes
     for split in ("train", "test"):
-        assert np.array_equal(images_again[split].pixels, images[split].pixels)  # type: ignore[union-attr]
-        assert np.array_equal(images_again[split].labels, images[split].labels)
-        assert images_again[split].fingerprint() == images[split].fingerprint()
+        assert np.array_equal(cached_images[split].pixels, images[split].pixels)  # type: ignore[union-attr]
+        assert np.array_equal(cached_images[split].labels, images[split].labels)
+        assert cached_images[split].fingerprint() == images[split].fingerprint()
     lookups()
     listing(cfg)
     assert lookups()["folders"] == 6  # outside, each time
@@ -107,9 +107,9 @@ def test_a_listing_is_handed_over(cfg: DataConfig, image_folder: Path, lookups: 
     lookups()
     with listed_once("listed.npz"):
         assert listing(cfg) == first
-        images_again, _ = load_folder(cfg)
+        cached_images, _ = load_folder(cfg)
         assert lookups()["folders"] == 0
-    assert images_again["test"].fingerprint() == images["test"].fingerprint()
+    assert cached_images["test"].fingerprint() == images["test"].fingerprint()
     # Whoever is handed another listing, or none, lists.
     for damaged in (b"", b"PK\x03\x04", Path("listed.npz").read_bytes()[:-100]):
         Path("damaged.npz").write_bytes(damaged)

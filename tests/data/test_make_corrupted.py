@@ -69,8 +69,8 @@ def test_arrays_hold_every_severity_and_the_official_reader_takes_them(tmp_path:
     official, classes = load_corrupted(cfg)
     assert isinstance(official, StoredImages)
     assert classes == CIFAR10
-    made = np.load(folder / "contrast.npy")[-N:]
-    assert np.array_equal(official.read(np.arange(N)).permute(0, 2, 3, 1).numpy(), made)
+    most_severe = np.load(folder / "contrast.npy")[-N:]
+    assert np.array_equal(official.read(np.arange(N)).permute(0, 2, 3, 1).numpy(), most_severe)
 
 
 def test_chunks_and_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,9 +31,9 @@ def test_stratified_keeps_the_share_of_each_class() -> None:
 
 
 def test_stratified_depends_on_its_seed_alone() -> None:
-    first, again = (stratified(images([40, 40]), 20, 7, "k")[0].index for _ in range(2))
+    first, repeated = (stratified(images([40, 40]), 20, 7, "k")[0].index for _ in range(2))
     other = stratified(images([40, 40]), 20, 8, "k")[0].index
-    assert torch.equal(first, again)
+    assert torch.equal(first, repeated)
     assert not torch.equal(first, other)
 
 

@@ -39,10 +39,10 @@ def test_logits_from_elsewhere_are_measured_and_compared(mixkd: Mixkd) -> None:
     assert metrics["test/n"] == 600
     assert metrics["test/accuracy"] == pytest.approx((logits.argmax(1) == label).mean())
     assert metrics["test/nll"] == pytest.approx(-log_p[rows, label].mean())
-    least, most = metrics["test/ece_least"], metrics["test/ece_most"]
-    assert least == pytest.approx(abs(metrics["test/signed_gap"]))
-    assert least - 1e-12 <= metrics["test/ece"] <= most
-    assert most == pytest.approx(2 - metrics["test/accuracy"] - metrics["test/confidence"])
+    lowest, highest = metrics["test/ece_least"], metrics["test/ece_most"]
+    assert lowest == pytest.approx(abs(metrics["test/signed_gap"]))
+    assert lowest - 1e-12 <= metrics["test/ece"] <= highest
+    assert highest == pytest.approx(2 - metrics["test/accuracy"] - metrics["test/confidence"])
     best = minimize_scalar(
         lambda t: (
             -log_softmax(held_out.astype(np.float64) / t, axis=1)[rows, held_out_label].mean()

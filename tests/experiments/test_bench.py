@@ -100,7 +100,7 @@ class CountingNetwork(nn.Module):
         return logits
 
 
-def counting_network(name: str, classes: int = 10, *words: str) -> Network:
+def counting_network(name: str, classes: int = 10, *overrides: str) -> Network:
     return Network(CountingNetwork(classes))
 
 

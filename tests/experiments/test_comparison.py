@@ -47,10 +47,10 @@ def run(path: str, selection: str = "holdout", **metrics: float) -> FoundRun:
     return FoundRun(path, Path("runs"), config, {}, {"state": "finished"}, numbers)
 
 
-def reproduction(data: str = "digits", shown: str = "handwritten digits") -> Reproduction:
+def reproduction(data: str = "digits", dataset_name: str = "handwritten digits") -> Reproduction:
     teachers = {"convnext_large": "ResNet-32", "vit_b16": "ViT-B/16"}
     return Reproduction(
-        "tiny", "corrected", "Tiny.", (), {C: data}, {C: shown}, teachers, "ResNet-8", ()
+        "tiny", "corrected", "Tiny.", (), {C: data}, {C: dataset_name}, teachers, "ResNet-8", ()
     )
 
 

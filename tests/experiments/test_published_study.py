@@ -72,10 +72,10 @@ def test_it_is_small_and_without_weights() -> None:
 
 
 def test_the_readme_shows_its_main_table() -> None:
-    shown = list(rows(section()))
+    readme_rows = list(rows(section()))
     expected = list(main_table())
     assert len(expected) == 13
-    assert [row for row in shown if len(row) == 6][1:] == expected
+    assert [row for row in readme_rows if len(row) == 6][1:] == expected
 
 
 def test_the_readme_shows_every_verdict_and_no_number_that_is_not_measured() -> None:

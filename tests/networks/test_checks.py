@@ -12,7 +12,7 @@ from mixkd.networks.network import Network
 
 
 class TwoHeads(nn.Module):
-    """Two linear heads over means of colour; `kind` says in which form their logits are returned."""
+    """Two linear heads over mean colours; `kind` is the form in which their logits are returned."""
 
     def __init__(self, num_classes: int, kind: str) -> None:
         super().__init__()

@@ -96,7 +96,7 @@ def test_weights_are_found_by_what_fits(form: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("positions", "taken", "message"),
+    ("positions", "expected", "message"),
     [
         ({"state_dict": 0, "state_dict_ema": 1}, 1, "state_dict_ema; state_dict fits too"),
         ({"model_ema": 1, "model": 0}, 1, "model_ema; model fits too"),
@@ -105,11 +105,11 @@ def test_weights_are_found_by_what_fits(form: str) -> None:
     ],
 )
 def test_of_several_that_fit_one_is_taken_and_named(
-    positions: dict[str, int], taken: int, message: str, capsys: pytest.CaptureFixture[str]
+    positions: dict[str, int], expected: int, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     states = [state(), state()]
     weights, messages = load({name: states[k] for name, k in positions.items()}, capsys)
-    assert are_equal(weights, states[taken])
+    assert are_equal(weights, states[expected])
     assert f"k: taken from w.pt: {message}\n" in messages
 
 

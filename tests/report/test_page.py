@@ -44,8 +44,8 @@ class Elements(HTMLParser):
         return [a for t, a in self.tags if t == tag and expected.items() <= a.items()]
 
 
-def run(path: str, **more: object) -> RunRecord:
-    return RunRecord(path, f"mixkd finetune seed=0 data.root={path}", "finished", **more)  # type: ignore
+def run(path: str, **details: object) -> RunRecord:
+    return RunRecord(path, f"mixkd finetune seed=0 data.root={path}", "finished", **details)  # type: ignore
 
 
 def table(*rows: dict[str, object]) -> Table:

@@ -17,8 +17,8 @@ from mixkd.runs.run import Run
 from mixkd.runs.status import is_held, read_status, write_status
 
 
-def cfg(*words: str) -> Config:
-    return request("finetune", ["network=resnet20", *words])
+def cfg(*overrides: str) -> Config:
+    return request("finetune", ["network=resnet20", *overrides])
 
 
 def finish(run: Run, **metrics: float) -> None:

@@ -8,8 +8,8 @@ from mixkd.files.writing import write_json, write_text
 from mixkd.tasks.list import list_items
 
 
-def list_of(*words: str) -> str:
-    return list_items(ListConfig.parse(words))
+def list_of(*arguments: str) -> str:
+    return list_items(ListConfig.parse(arguments))
 
 
 def test_runs_are_listed_with_state_and_headline() -> None:
