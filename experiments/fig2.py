@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 CLASSES = ("a", "b", "c")
 METHODS = ("erm", "mixup", "kd", "kd_mixup")
-ARRAYS = ("epochs", "points", "labels", "teacher", *METHODS)  # that are kept
+SAVED_ARRAYS = ("epochs", "points", "labels", "teacher", *METHODS)  # that are kept
 SIDE = 300  # points of the plane, each way
 
 
@@ -66,7 +66,7 @@ def make(scale: Scale, folder: Path) -> None:
 def render(comparison: Comparison, folder: Path) -> Iterator[Table | Drawing]:
     """Yield the figure, and the mean confidences in it."""
     arrays = _saved(folder / "fig2.npz")
-    if not {*ARRAYS} <= arrays.keys():
+    if not {*SAVED_ARRAYS} <= arrays.keys():
         return
     points, labels, epochs = (arrays.pop(name) for name in ("points", "labels", "epochs"))
     about = f"A toy problem of three classes; {epochs} epochs, one seed."
@@ -83,7 +83,7 @@ def _saved(path: Path) -> dict[str, np.ndarray]:
     """Return what was kept; nothing where it is missing or damaged."""
     try:
         # A link would be out of the folder of runs.
-        return read_arrays(path, ARRAYS, path.parent.parent)
+        return read_arrays(path, SAVED_ARRAYS, path.parent.parent)
     except (FileNotFoundError, Damaged):
         return {}
 

@@ -46,13 +46,13 @@ KEYS = {
     "out": "a folder for what is kept",
 }
 FEATURES = "features.npz"
-KEPT = (CONFIG, PROVENANCE, METRICS, HISTORY, "vicinal.csv")
+KEPT_FILES = (CONFIG, PROVENANCE, METRICS, HISTORY, "vicinal.csv")
 # Their arrays, without those that are large, or in no table.
-ARRAYS = {
+KEPT_ARRAYS = {
     TEST_PREDICTIONS: NEEDED,
     FEATURES: ("index", "label", "position", "cluster", "tsne", "classes"),
 }
-SHOWN = {".md", ".csv", ".png"}  # of a report
+REPORT_SUFFIXES = {".md", ".csv", ".png"}  # of a report
 OF_ALL = {"claims", "networks", "bounds"}  # a report's tables that are no artefact's
 OF_ONE_SEED = "Predictions are kept of first seeds: paired tests are of those alone."
 Content = TypeVar("Content")
@@ -99,7 +99,7 @@ def main(overrides: Sequence[str]) -> str:
         for stale in filter(is_of_a_report, out.iterdir()):
             stale.unlink()
         for path in Path(folder).iterdir():
-            if path.suffix in SHOWN:
+            if path.suffix in REPORT_SUFFIXES:
                 with replacing(out / path.name) as temporary:
                     shutil.copyfile(path, temporary)
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
@@ -109,7 +109,7 @@ def main(overrides: Sequence[str]) -> str:
 def is_of_a_report(path: Path) -> bool:
     """Return whether a file is one that a report writes: a table or a figure, by its name."""
     name = path.stem.removesuffix("-paired").removesuffix("-numbers")
-    return path.suffix in SHOWN and (name in artefacts() or name in OF_ALL)
+    return path.suffix in REPORT_SUFFIXES and (name in artefacts() or name in OF_ALL)
 
 
 def finished_runs(root: Path, expected: Sequence[Expected]) -> Iterator[Expected]:
@@ -133,14 +133,14 @@ def keep(run: Path, place: Path, is_training: bool, with_predictions: bool) -> N
     """Copy the small files of a run directory; the home folder in them becomes ~."""
     home = re.compile(rf"(?<![\w./-]){re.escape(str(Path.home()))}/")
     # An evaluation of the same network has reliability.csv again.
-    for name in [*KEPT, *([RELIABILITY] if is_training else [])]:
+    for name in [*KEPT_FILES, *([RELIABILITY] if is_training else [])]:
         if (text := sound(read_text, run / name)) is not None:
             write_text(place / name, home.sub("~/", text))
     status = read_mapping(run / STATUS)
     plain = {k: status[k] for k in KEPT_STATUS if isinstance(status.get(k), str | int)}
     write_json(place / STATUS, plain)
     for name in [FEATURES, *([TEST_PREDICTIONS] if with_predictions else [])]:
-        content = sound(partial(read_arrays, names=ARRAYS[name], within=run), run / name)
+        content = sound(partial(read_arrays, names=KEPT_ARRAYS[name], within=run), run / name)
         if content is not None:
             arrays = {key: smaller(array) for key, array in content.items()}
             with replacing(place / name) as temporary, open(temporary, "wb") as file:

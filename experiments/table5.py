@@ -20,7 +20,7 @@ QUANTITIES = {
     "nl_peak": ("vicinal/train/nl_peak", 1.0, 2),
     "ece": ("test/ece", 1.0, 3),
 }
-MORE = {
+UNPRINTED = {
     "nl_global_test": "vicinal/test/nl_global",
     "nl_peak_test": "vicinal/test/nl_peak",
     "nl_scaled_global": "vicinal/train/nl_scaled_global",
@@ -54,7 +54,7 @@ def render(comparison: Comparison) -> Iterator[Table]:
         subject = Subject(DATASET, "teacher", teacher)
         row: dict[str, Value] = {"teacher": comparison.label(teacher)}
         row |= comparison.both(subject, QUANTITIES)
-        row |= {name: comparison.measured(subject, metric) for name, metric in MORE.items()}
+        row |= {name: comparison.measured(subject, metric) for name, metric in UNPRINTED.items()}
         remarks = [
             comparison.results.remarks(subject),
             comparison.results.remarks(subject, "vicinal"),

@@ -13,7 +13,7 @@ from mixkd.runs.read import TRAININGS
 from .feasible import infeasible
 from .reference import Reference
 
-DRAWS = 1000  # of the bootstrap
+DRAWS = 1000  # of the bootstrap, over images
 
 PAIRED = (
     "Intervals: 1,000 bootstrap samples of the test images; they say nothing of other seeds. p: "

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mixkd.runs.run import Metrics
 
 COLUMNS = ("network", "corruption", "severity")
-FIGURES = {"accuracy": "accuracy", "ece": "ECE", "confidence": "confidence"}
+DRAWN_METRICS = {"accuracy": "accuracy", "ece": "ECE", "confidence": "confidence"}
 
 
 class CorruptionsConfig(AnalysisConfig):
@@ -266,7 +266,7 @@ class CorruptionsAnalysis(Analysis[CorruptionsConfig]):
         if context.writes:
             columns = dict.fromkeys(COLUMNS) | {name: "" for row in rows for name in row}
             write_csv(context.run.path / "corruptions.csv", [columns | row for row in rows])
-            for column, label in FIGURES.items():
+            for column, label in DRAWN_METRICS.items():
                 figure = corruptions_figure(rows, column, label)
                 context.save_figure(figure, f"corruptions-{column}")
         return metrics

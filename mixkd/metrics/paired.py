@@ -14,7 +14,7 @@ Predictions = Mapping[str, np.ndarray]
 # What predictions/<split>.npz holds of each image, as far as it is used here.
 NEEDED = ("index", "label", "prediction", "confidence", "nll")
 OPTIONAL = ("brier",)
-NAMES = (*NEEDED, *OPTIONAL)
+ARRAYS = (*NEEDED, *OPTIONAL)
 
 
 @dataclass(frozen=True)

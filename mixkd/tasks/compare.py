@@ -9,7 +9,7 @@ from mixkd.errors import UserError
 from mixkd.files.arrays import read_arrays
 from mixkd.files.reading import Damaged
 from mixkd.files.writing import write_csv
-from mixkd.metrics.paired import NAMES, Predictions, are_paired, lacking, paired_differences, unfit
+from mixkd.metrics.paired import ARRAYS, Predictions, are_paired, lacking, paired_differences, unfit
 
 COLUMNS = ("metric", "network", "other", "difference", "95% low", "95% high", "p")
 
@@ -55,7 +55,7 @@ def _predictions(key: str, run: Path, split: str) -> Predictions:
     """Return a run's predictions; a UserError names the key that names the run."""
     path = run / "predictions" / f"{split}.npz"
     try:
-        predictions = read_arrays(path, NAMES, run)
+        predictions = read_arrays(path, ARRAYS, run)
     except FileNotFoundError as error:
         raise UserError.of(key, f"no {path}; takes the directory of a finished run") from error
     except Damaged as error:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.paper.feasible import METRICS, infeasible
+from experiments.paper.feasible import ECE_METRICS, infeasible
 from experiments.paper.reference import load_reference
 from mixkd.metrics.feasible import feasible_ece, is_possible
 from mixkd.report.cells import Cell, Key, Subject
@@ -18,7 +18,7 @@ STUDENT = Subject("cifar10", "student")
 def row(
     accuracy: dict[int, float], confidence: dict[int, float], ece: dict[int, float]
 ) -> dict[Key, list[Cell]]:
-    values = zip(METRICS, (accuracy, confidence, ece), strict=True)
+    values = zip(ECE_METRICS, (accuracy, confidence, ece), strict=True)
     return {STUDENT.key(metric): [Cell(value)] for metric, value in values}
 
 
@@ -81,7 +81,7 @@ def test_every_row_of_tables_1_to_4_is_checked() -> None:
 
 def test_half_a_unit_of_each_printed_digit_is_allowed() -> None:
     def printed(ece: str, half: float) -> list[str]:
-        values = zip(METRICS, (0.90, 0.80, float(ece)), (0.005, 0.005, half), strict=True)
+        values = zip(ECE_METRICS, (0.90, 0.80, float(ece)), (0.005, 0.005, half), strict=True)
         cells = {STUDENT.key(m): [Cell({0: v}, h, "table1")] for m, v, h in values}
         return [fault.text for fault in infeasible(cells)]
 
@@ -96,7 +96,7 @@ def test_printed_rows_are_of_one_artefact() -> None:
     cells = {
         STUDENT.key(metric): [Cell({0: value}, 0.0005, source)]
         for metric, value, source in zip(
-            METRICS, (0.9, 0.8, 0.9), ("table1", "table3", "table1"), strict=True
+            ECE_METRICS, (0.9, 0.8, 0.9), ("table1", "table3", "table1"), strict=True
         )
     }
     assert not infeasible(cells)
