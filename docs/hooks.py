@@ -23,10 +23,8 @@ from mixkd.config.analyses import analysis_names
 from mixkd.config.commands import COMPARE_KEYS, DASHBOARD_KEYS, REPORT_KEYS, REPRODUCE_KEYS
 from mixkd.config.fields import PLACE
 from mixkd.config.shipped import config_dir, group_names, shipped_values
-from mixkd.config.tasks import TASKS, ExportConfig
+from mixkd.config.tasks import SCHEMAS
 from mixkd.request import compose
-
-SCHEMAS = {**TASKS, "export": ExportConfig}
 
 # Sections with a folder of files in conf/ to choose from.
 GROUPS = ("data", "network", "method", "optimizer", "schedule", "trainer", "callbacks", "logger",

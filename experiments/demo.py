@@ -32,24 +32,24 @@ def main(more: Sequence[str] = ()) -> None:
     started = time.perf_counter()
     runs: dict[str, Path] = {}
     say("1/6  the teacher, ResNet-20")
-    runs["teacher"] = train("finetune", [*TEACHER, *more])
+    runs["teacher"] = train_run("finetune", [*TEACHER, *more])
     for number, method in enumerate(METHODS, start=2):
         say(f"{number}/6  a MobileNetV2 student: {method}")
         common = [f"method={method}", *STUDENT, *more]
         if method in ("erm", "mixup"):
             overrides = ["network=mobilenetv2", f"network.{WIDTH}", *common]
-            runs[method] = train("finetune", overrides)
+            runs[method] = train_run("finetune", overrides)
         else:
             overrides = [f"teacher.run='{runs['teacher']}'", f"student.{WIDTH}", *common]
-            runs[method] = train("distill", overrides)
+            runs[method] = train_run("distill", overrides)
     say("6/6  evaluation on the held-out test images")
-    evaluations = {label: measured(run, more) for label, run in runs.items()}
+    evaluations = {label: evaluate_run(run, more) for label, run in runs.items()}
     table = write_results(evaluations, OUT)
     print(f"\n{table}\n{OUT}/table.md, table.csv, table.tex, reliability.png")
     say(f"{time.perf_counter() - started:.0f} s")
 
 
-def train(command: str, overrides: Sequence[str]) -> Path:
+def train_run(command: str, overrides: Sequence[str]) -> Path:
     """Run one training, unless it has been run before; return its directory."""
     cfg = request(command, overrides)
     if isinstance(cfg, FinetuneConfig):
@@ -59,7 +59,7 @@ def train(command: str, overrides: Sequence[str]) -> Path:
     return Run(cfg).path
 
 
-def measured(run: Path, more: Sequence[str]) -> Path:
+def evaluate_run(run: Path, more: Sequence[str]) -> Path:
     """Evaluate a run's network on its test images; return the evaluation's directory."""
     places = [word for word in more if word.startswith(("run.", "trainer.accelerator"))]
     cfg = request("evaluate", [f"network.run='{run}'", *places])

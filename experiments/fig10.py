@@ -17,7 +17,7 @@ from .paper.comparison import Comparison
 from .paper.figures.scatter import Points, scatter_figure
 from .paper.runs import beside_teacher
 from .paper.students import TEACHERS
-from .paper.study import Study
+from .paper.study import PaperStudy
 
 DATASET = "cifar100"
 OTHERS = ("4", "6", "8", "10", "sigma")  # temperatures than 2
@@ -33,7 +33,7 @@ METRICS = (
 )
 
 
-def runs(study: Study) -> Iterator[StudyRun]:
+def runs(study: PaperStudy) -> Iterator[StudyRun]:
     """Yield the runs: teachers, and students of the first seed, each asked between images."""
     trained = [study.teacher(DATASET, teacher) for teacher in TEACHERS]
     trained += [study.from_labels(DATASET, method)[0] for method in ("erm", "mixup")]

@@ -28,7 +28,7 @@ from mixkd.reproduction.scale import Scale
 from mixkd.reproduction.study import StudyRun
 
 from .paper.comparison import Comparison
-from .paper.study import Study
+from .paper.study import PaperStudy
 
 if TYPE_CHECKING:
     from mixkd.data.splits import Splits
@@ -36,11 +36,11 @@ if TYPE_CHECKING:
 
 CLASSES = ("a", "b", "c")
 METHODS = ("erm", "mixup", "kd", "kd_mixup")
-ARRAYS = ("epochs", "points", "labels", "teacher", *METHODS)  # that are kept
+SAVED_ARRAYS = ("epochs", "points", "labels", "teacher", *METHODS)  # that are kept
 SIDE = 300  # points of the plane, each way
 
 
-def runs(study: Study) -> list[StudyRun]:
+def runs(study: PaperStudy) -> list[StudyRun]:
     """Return nothing: the toy networks are no runs."""
     return []
 
@@ -52,10 +52,10 @@ def make(scale: Scale, folder: Path) -> None:
     if path.is_file() and _saved(path).get("epochs") == epochs:
         return
     splits = toy_splits()
-    teacher = train("erm", splits, 128, epochs)
+    teacher = train_toy("erm", splits, 128, epochs)
     networks = {"teacher": teacher}
     for method in METHODS:
-        networks[method] = train(method, splits, 16, epochs, teacher)
+        networks[method] = train_toy(method, splits, 16, epochs, teacher)
     points, labels = plane_of(splits)
     answers = {name: over_the_plane(network) for name, network in networks.items()}
     with replacing(path) as temporary, open(temporary, "wb") as file:
@@ -66,7 +66,7 @@ def make(scale: Scale, folder: Path) -> None:
 def render(comparison: Comparison, folder: Path) -> Iterator[Table | Drawing]:
     """Yield the figure, and the mean confidences in it."""
     arrays = _saved(folder / "fig2.npz")
-    if not {*ARRAYS} <= arrays.keys():
+    if not {*SAVED_ARRAYS} <= arrays.keys():
         return
     points, labels, epochs = (arrays.pop(name) for name in ("points", "labels", "epochs"))
     about = f"A toy problem of three classes; {epochs} epochs, one seed."
@@ -83,7 +83,7 @@ def _saved(path: Path) -> dict[str, np.ndarray]:
     """Return what was kept; nothing where it is missing or damaged."""
     try:
         # A link would be out of the folder of runs.
-        return read_arrays(path, ARRAYS, path.parent.parent)
+        return read_arrays(path, SAVED_ARRAYS, path.parent.parent)
     except (FileNotFoundError, Damaged):
         return {}
 
@@ -114,7 +114,7 @@ def plane_of(splits: Splits) -> tuple[np.ndarray, np.ndarray]:
     return splits.train.pixels[:, :2, 0, 0].numpy() / 255, splits.train.labels.numpy()
 
 
-def train(
+def train_toy(
     method: str, splits: Splits, width: int, epochs: int, teacher: Network | None = None
 ) -> Network:
     """Return a network of two hidden layers of a width, trained by a method."""

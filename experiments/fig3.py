@@ -12,13 +12,13 @@ from mixkd.reproduction.study import StudyRun
 
 from .paper.comparison import Comparison, pair_of_columns
 from .paper.figures.calibration_curves import Pair, calibration_curves_figure
-from .paper.study import Study
+from .paper.study import PaperStudy
 
 DATASET = "cifar100"
 TEACHERS = ("convnext_large", "resnet152v2", "convnext_tiny", "vit_b16")
 
 
-def runs(study: Study) -> Iterator[StudyRun]:
+def runs(study: PaperStudy) -> Iterator[StudyRun]:
     """Yield the runs."""
     for teacher in TEACHERS:
         yield study.teacher(DATASET, teacher)

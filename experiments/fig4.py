@@ -14,7 +14,7 @@ from mixkd.report.table import NOTES, Column, Table, Value
 from mixkd.reproduction.study import StudyRun
 
 from .paper.comparison import Comparison
-from .paper.study import Study
+from .paper.study import PaperStudy
 
 DATASET = "cifar100"
 TEACHERS = ("resnet152v2", "convnext_large", "convnext_tiny", "vit_b16")
@@ -27,7 +27,7 @@ COLUMNS = (
 )
 
 
-def runs(study: Study) -> Iterator[StudyRun]:
+def runs(study: PaperStudy) -> Iterator[StudyRun]:
     """Yield the runs."""
     for teacher in TEACHERS:
         trained = study.teacher(DATASET, teacher)

@@ -21,7 +21,7 @@ from .paper.figures.linearity_gain import (
     linearity_gain_errors,
     linearity_gain_figure,
 )
-from .paper.study import Study
+from .paper.study import PaperStudy
 
 DATASET = "cifar100"
 METRIC = "vicinal/train/delta_lin_peak"
@@ -29,7 +29,7 @@ MEAN = "vicinal/train/delta_lin_global"
 UNBIASED = {"halfway": "Gain at λ = 0.5", "mean": "Mean gain over λ"}  # that no noise makes larger
 
 
-def runs(study: Study) -> Iterator[StudyRun]:
+def runs(study: PaperStudy) -> Iterator[StudyRun]:
     """Yield the runs: those of Table 6."""
     yield from table6.runs(study)
 

@@ -18,12 +18,12 @@ from mixkd.reproduction.study import StudyRun
 from .paper.comparison import Comparison, pair_of_columns
 from .paper.figures.corruption_gains import Gain, corruption_gains_figure
 from .paper.students import TEACHERS
-from .paper.study import Study, for_seed
+from .paper.study import PaperStudy, for_seed
 
 DATASET = "cifar100"
 
 
-def runs(study: Study) -> Iterator[StudyRun]:
+def runs(study: PaperStudy) -> Iterator[StudyRun]:
     """Yield the runs: those of Table 7."""
     plain = study.from_labels(DATASET, "erm")
     for teacher in TEACHERS:

@@ -13,14 +13,14 @@ from mixkd.reproduction.study import StudyRun
 
 from .paper.comparison import Comparison
 from .paper.features import feature_parts
-from .paper.study import Study
+from .paper.study import PaperStudy
 
 DATASET = "cifar100"
 TEACHERS = ("convnext_large", "convnext_tiny", "resnet152v2")
 METHODS = ("erm", "mixup")
 
 
-def runs(study: Study) -> Iterator[StudyRun]:
+def runs(study: PaperStudy) -> Iterator[StudyRun]:
     """Yield the runs: of the students, those of the first seed."""
     for method in METHODS:
         for teacher in TEACHERS:

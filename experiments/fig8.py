@@ -13,14 +13,14 @@ from mixkd.reproduction.study import StudyRun
 
 from .paper.comparison import Comparison
 from .paper.features import feature_parts
-from .paper.study import Study
+from .paper.study import PaperStudy
 
 DATASET = "cifar100"
 TEACHERS = ("resnet152v2", "convnext_large")
 METHODS = ("erm", "mixup")
 
 
-def runs(study: Study) -> Iterator[StudyRun]:
+def runs(study: PaperStudy) -> Iterator[StudyRun]:
     """Yield the runs; features are those of the first seed."""
     for method in METHODS:
         for teacher in TEACHERS:

@@ -14,7 +14,7 @@ from mixkd.reproduction.study import StudyRun
 
 from .paper.comparison import Comparison, pair_of_columns
 from .paper.figures.accuracy_curves import accuracy_curves_figure
-from .paper.study import Study
+from .paper.study import PaperStudy
 
 DATASET = "cifar100"
 TEACHERS = ("convnext_tiny", "resnet152v2", "vit_b16", "convnext_large")
@@ -24,7 +24,7 @@ SETTINGS = (
 )
 
 
-def runs(study: Study) -> Iterator[StudyRun]:
+def runs(study: PaperStudy) -> Iterator[StudyRun]:
     """Yield the runs: the students of Table 1."""
     for teacher in TEACHERS:
         for _, method, temperature in SETTINGS:

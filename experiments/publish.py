@@ -24,6 +24,15 @@ from mixkd.config.shipped import artefacts
 from mixkd.console import printable, say, tell
 from mixkd.errors import UserError
 from mixkd.files.arrays import read_arrays
+from mixkd.files.layout import (
+    CONFIG,
+    HISTORY,
+    METRICS,
+    PROVENANCE,
+    RELIABILITY,
+    STATUS,
+    TEST_PREDICTIONS,
+)
 from mixkd.files.reading import Damaged, read_mapping, read_text
 from mixkd.files.writing import replacing, replacing_folder, write_json, write_text
 from mixkd.metrics.paired import NEEDED
@@ -36,15 +45,14 @@ KEYS = {
     "runs": "the folder of its runs; runs unless given",
     "out": "a folder for what is kept",
 }
-KEPT = ("config.yaml", "provenance.json", "metrics.json", "history.csv", "vicinal.csv")
-OF_TRAINING = "reliability.csv"  # an evaluation of the same network has it again
-PREDICTIONS, FEATURES = "predictions/test.npz", "features.npz"
+FEATURES = "features.npz"
+KEPT_FILES = (CONFIG, PROVENANCE, METRICS, HISTORY, "vicinal.csv")
 # Their arrays, without those that are large, or in no table.
-ARRAYS = {
-    PREDICTIONS: NEEDED,
+KEPT_ARRAYS = {
+    TEST_PREDICTIONS: NEEDED,
     FEATURES: ("index", "label", "position", "cluster", "tsne", "classes"),
 }
-SHOWN = {".md", ".csv", ".png"}  # of a report
+REPORT_SUFFIXES = {".md", ".csv", ".png"}  # of a report
 OF_ALL = {"claims", "networks", "bounds"}  # a report's tables that are no artefact's
 OF_ONE_SEED = "Predictions are kept of first seeds: paired tests are of those alone."
 Content = TypeVar("Content")
@@ -91,7 +99,7 @@ def main(overrides: Sequence[str]) -> str:
         for stale in filter(is_of_a_report, out.iterdir()):
             stale.unlink()
         for path in Path(folder).iterdir():
-            if path.suffix in SHOWN:
+            if path.suffix in REPORT_SUFFIXES:
                 with replacing(out / path.name) as temporary:
                     shutil.copyfile(path, temporary)
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
@@ -101,7 +109,7 @@ def main(overrides: Sequence[str]) -> str:
 def is_of_a_report(path: Path) -> bool:
     """Return whether a file is one that a report writes: a table or a figure, by its name."""
     name = path.stem.removesuffix("-paired").removesuffix("-numbers")
-    return path.suffix in SHOWN and (name in artefacts() or name in OF_ALL)
+    return path.suffix in REPORT_SUFFIXES and (name in artefacts() or name in OF_ALL)
 
 
 def finished_runs(root: Path, expected: Sequence[Expected]) -> Iterator[Expected]:
@@ -111,7 +119,7 @@ def finished_runs(root: Path, expected: Sequence[Expected]) -> Iterator[Expected
         if not run.path or run.path in seen:
             continue
         seen.add(run.path)
-        status = sound(partial(read_mapping, within=root), root / run.path / "status.json")
+        status = sound(partial(read_mapping, within=root), root / run.path / STATUS)
         if status is not None and status.get("state") == "finished":
             yield run
 
@@ -124,14 +132,15 @@ def first_seed(runs: Sequence[Expected], like: Expected) -> int:
 def keep(run: Path, place: Path, is_training: bool, with_predictions: bool) -> None:
     """Copy the small files of a run directory; the home folder in them becomes ~."""
     home = re.compile(rf"(?<![\w./-]){re.escape(str(Path.home()))}/")
-    for name in [*KEPT, *([OF_TRAINING] if is_training else [])]:
+    # An evaluation of the same network has reliability.csv again.
+    for name in [*KEPT_FILES, *([RELIABILITY] if is_training else [])]:
         if (text := sound(read_text, run / name)) is not None:
             write_text(place / name, home.sub("~/", text))
-    status = read_mapping(run / "status.json")
+    status = read_mapping(run / STATUS)
     plain = {k: status[k] for k in KEPT_STATUS if isinstance(status.get(k), str | int)}
-    write_json(place / "status.json", plain)
-    for name in [FEATURES, *([PREDICTIONS] if with_predictions else [])]:
-        content = sound(partial(read_arrays, names=ARRAYS[name], within=run), run / name)
+    write_json(place / STATUS, plain)
+    for name in [FEATURES, *([TEST_PREDICTIONS] if with_predictions else [])]:
+        content = sound(partial(read_arrays, names=KEPT_ARRAYS[name], within=run), run / name)
         if content is not None:
             arrays = {key: smaller(array) for key, array in content.items()}
             with replacing(place / name) as temporary, open(temporary, "wb") as file:

@@ -13,13 +13,13 @@ from mixkd.reproduction.study import StudyRun
 
 from .paper.comparison import PAIRED, Comparison, calibration_table, paired_table
 from .paper.students import TEACHERS
-from .paper.study import Study
+from .paper.study import PaperStudy
 
 DATASET = "cifar100"
 TEMPERATURES = ("2", "4", "6", "8", "10", "sigma")
 
 
-def runs(study: Study) -> Iterator[StudyRun]:
+def runs(study: PaperStudy) -> Iterator[StudyRun]:
     """Yield the runs."""
     for method in ("erm", "mixup"):
         yield from study.from_labels(DATASET, method)
@@ -32,23 +32,23 @@ def runs(study: Study) -> Iterator[StudyRun]:
 def render(comparison: Comparison) -> Iterator[Table]:
     """Yield the table, and paired differences from T = 2 and from T = 2's baselines."""
     rows = [
-        ({"teacher": "none", "setting": f"labels alone, {method}"}, student(method=method))
+        ({"teacher": "none", "setting": f"labels alone, {method}"}, _student(method=method))
         for method in ("erm", "mixup")
     ]
     pairs = []
     for teacher in TEACHERS:
-        name, best = comparison.label(teacher), student(teacher, "kd_mixup", "2")
+        name, best = comparison.label(teacher), _student(teacher, "kd_mixup", "2")
         for temperature in TEMPERATURES:
-            subject = student(teacher, "kd_mixup", temperature)
+            subject = _student(teacher, "kd_mixup", temperature)
             rows.append(({"teacher": name, "setting": f"T = {temperature}"}, subject))
             if temperature != "2":
                 pairs.append((f"{name}, T = 2", best, f"{name}, T = {temperature}", subject))
-        plain = student(teacher, "kd", "2")
+        plain = _student(teacher, "kd", "2")
         rows.append(({"teacher": name, "setting": "kd without mixup, T = 2"}, plain))
         pairs += [
             (f"{name}, T = 2", best, f"{name}, kd", plain),
-            (f"{name}, T = 2", best, "mixup", student(method="mixup")),
-            (f"{name}, T = 2", best, "erm", student(method="erm")),
+            (f"{name}, T = 2", best, "mixup", _student(method="mixup")),
+            (f"{name}, T = 2", best, "erm", _student(method="erm")),
         ]
     yield calibration_table(
         "table1",
@@ -68,6 +68,6 @@ def render(comparison: Comparison) -> Iterator[Table]:
     )
 
 
-def student(teacher: str = "", method: str = "kd_mixup", temperature: str = "") -> Subject:
+def _student(teacher: str = "", method: str = "kd_mixup", temperature: str = "") -> Subject:
     """Return a student of this table."""
     return Subject(DATASET, "student", teacher, method, temperature)

@@ -11,12 +11,12 @@ from mixkd.reproduction.study import StudyRun
 
 from .paper.comparison import Comparison
 from .paper.students import runs_of_students, tables_of_students
-from .paper.study import Study
+from .paper.study import PaperStudy
 
 DATASET = "cifar100"
 
 
-def runs(study: Study) -> Iterator[StudyRun]:
+def runs(study: PaperStudy) -> Iterator[StudyRun]:
     """Yield the runs."""
     yield from runs_of_students(study, DATASET)
 

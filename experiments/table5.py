@@ -12,7 +12,7 @@ from mixkd.reproduction.study import StudyRun
 
 from .paper.comparison import Comparison, pair_of_columns
 from .paper.students import TEACHERS
-from .paper.study import Study
+from .paper.study import PaperStudy
 
 DATASET = "cifar100"
 QUANTITIES = {
@@ -20,7 +20,7 @@ QUANTITIES = {
     "nl_peak": ("vicinal/train/nl_peak", 1.0, 2),
     "ece": ("test/ece", 1.0, 3),
 }
-MORE = {
+UNPRINTED = {
     "nl_global_test": "vicinal/test/nl_global",
     "nl_peak_test": "vicinal/test/nl_peak",
     "nl_scaled_global": "vicinal/train/nl_scaled_global",
@@ -28,7 +28,7 @@ MORE = {
 }
 
 
-def runs(study: Study) -> Iterator[StudyRun]:
+def runs(study: PaperStudy) -> Iterator[StudyRun]:
     """Yield the runs."""
     for teacher in TEACHERS:
         trained = study.teacher(DATASET, teacher)
@@ -54,7 +54,7 @@ def render(comparison: Comparison) -> Iterator[Table]:
         subject = Subject(DATASET, "teacher", teacher)
         row: dict[str, Value] = {"teacher": comparison.label(teacher)}
         row |= comparison.both(subject, QUANTITIES)
-        row |= {name: comparison.measured(subject, metric) for name, metric in MORE.items()}
+        row |= {name: comparison.measured(subject, metric) for name, metric in UNPRINTED.items()}
         remarks = [
             comparison.results.remarks(subject),
             comparison.results.remarks(subject, "vicinal"),

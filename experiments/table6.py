@@ -16,7 +16,7 @@ from mixkd.reproduction.study import StudyRun
 
 from .paper.comparison import Comparison, pair_of_columns
 from .paper.runs import beside_teacher
-from .paper.study import Study
+from .paper.study import PaperStudy
 
 DATASET = "cifar100"
 TEACHERS = ("resnet152v2", "convnext_large", "vit_b16", "convnext_tiny")
@@ -35,7 +35,7 @@ GAINS = {
     "delta_lin_kd_global": "Mean gain over kd",
     "delta_lin_scaled_kd_global": "Mean gain over kd, scaled",
 }
-MORE = {
+UNPRINTED = {
     "delta_lin_peak_test": ("vicinal/test/delta_lin_peak", "Peak gain, test"),
     **{
         f"{name}{suffix}": (f"vicinal/train/{name}{suffix}", f"{heading}{more}")
@@ -51,7 +51,7 @@ STANDARD_ERRORS = (
 )
 
 
-def runs(study: Study) -> Iterator[StudyRun]:
+def runs(study: PaperStudy) -> Iterator[StudyRun]:
     """Yield the runs."""
     yield from study.from_labels(DATASET, "erm")
     for teacher in TEACHERS:
@@ -70,7 +70,7 @@ def render(comparison: Comparison) -> Iterator[Table]:
         *pair_of_columns("independent_response", "Independent response", 3),
         *(
             Column(name, heading, 3, signed="gain" in heading and not name.endswith("_se"))
-            for name, (_, heading) in MORE.items()
+            for name, (_, heading) in UNPRINTED.items()
         ),
         SEEDS,
         NOTES,
@@ -80,7 +80,9 @@ def render(comparison: Comparison) -> Iterator[Table]:
         subject = Subject(DATASET, "student", teacher, "kd_mixup", "2")
         row: dict[str, Value] = {"teacher": comparison.label(teacher)}
         row |= comparison.both(subject, QUANTITIES)
-        row |= {name: comparison.measured(subject, metric) for name, (metric, _) in MORE.items()}
+        row |= {
+            name: comparison.measured(subject, metric) for name, (metric, _) in UNPRINTED.items()
+        }
         row["seeds"] = float(len(comparison.results.seeds(subject, "vicinal")))
         row["notes"] = comparison.results.remarks(subject, "vicinal")
         rows.append(row)

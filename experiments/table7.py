@@ -7,20 +7,20 @@ ones. The paper's rows of ViT-B/16 and ConvNeXt-L have the same four numbers for
 
 from collections.abc import Iterator
 
-from mixkd.data.corruption_names import PAPER
+from mixkd.data.corruption_names import PAPER, SEVERITIES
 from mixkd.report.cells import Subject
 from mixkd.report.table import NOTES, SEEDS, Column, Table, Value
 from mixkd.reproduction.study import StudyRun
 
 from .paper.comparison import Comparison, pair_of_columns
 from .paper.students import TEACHERS
-from .paper.study import Study, for_seed
+from .paper.study import PaperStudy, for_seed
 
 DATASET = "cifar100"
-SEVERITIES = (1, 2, 3, 4, 5)
+SEVERITY_LEVELS = range(1, SEVERITIES + 1)
 
 
-def runs(study: Study) -> Iterator[StudyRun]:
+def runs(study: PaperStudy) -> Iterator[StudyRun]:
     """Yield the runs."""
     plain = study.from_labels(DATASET, "erm")
     for baseline in plain:
@@ -36,7 +36,7 @@ def runs(study: Study) -> Iterator[StudyRun]:
 def render(comparison: Comparison) -> Iterator[Table]:
     """Yield the table."""
     columns = [Column("teacher", "Teacher"), Column("corruption", "Corruption")]
-    for severity in SEVERITIES:
+    for severity in SEVERITY_LEVELS:
         columns += pair_of_columns(f"s{severity}", f"S{severity} (%)", 2)
     columns += [
         Column("mean", "Mean (%)", 2),
@@ -59,7 +59,7 @@ def render(comparison: Comparison) -> Iterator[Table]:
             path = f"corruption/{name}"
             row |= comparison.both(
                 subject,
-                {f"s{s}": (f"{path}/{s}/accuracy", 100.0, 2) for s in SEVERITIES},
+                {f"s{s}": (f"{path}/{s}/accuracy", 100.0, 2) for s in SEVERITY_LEVELS},
             )
             row["mean"] = comparison.measured(subject, f"{path}/mean/accuracy", 100)
             row["ece"] = comparison.measured(subject, f"{path}/mean/ece")

@@ -37,12 +37,12 @@ def complete(words: Sequence[str]) -> str:
             return UNINSTALL
         case ["query=bash"]:
             line, point = (os.environ.get(name, "") for name in ("COMP_LINE", "COMP_POINT"))
-            return "\n".join(candidates(line[: int(point)] if point.isdecimal() else line))
+            return "\n".join(completions(line[: int(point)] if point.isdecimal() else line))
     got = " ".join(words) or "nothing"
     raise UserError.of("options", f"got -sc with {got}; takes -sc install=bash or uninstall=bash")
 
 
-def candidates(line: str) -> list[str]:
+def completions(line: str) -> list[str]:
     """Return what the last word of a command line may become: keys up to their next part."""
     _, *before = line.split(" ")
     before, last = [word for word in before[:-1] if word], before[-1] if before else ""

@@ -1,4 +1,4 @@
-"""Networks as a command builds them, for several test files."""
+"""Helpers that build networks as a command does."""
 
 from omegaconf import OmegaConf
 from torch import nn
@@ -9,13 +9,13 @@ from mixkd.networks.network import Network
 from mixkd.request import compose
 
 
-def section(*words: str) -> NetworkConfig:
-    raw = OmegaConf.to_container(compose("finetune", list(words))["network"])
+def section(*overrides: str) -> NetworkConfig:
+    raw = OmegaConf.to_container(compose("finetune", list(overrides))["network"])
     return NetworkConfig.model_validate(raw)
 
 
-def build(*words: str, classes: int = 10) -> Network:
-    return build_network(section(*words), [f"class{k}" for k in range(classes)], "network")
+def build(*overrides: str, classes: int = 10) -> Network:
+    return build_network(section(*overrides), [f"class{k}" for k in range(classes)], "network")
 
 
 def trainable(module: nn.Module) -> int:

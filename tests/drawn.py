@@ -1,4 +1,4 @@
-"""What is in the axes of a figure, for several test files, and a curve to draw."""
+"""Helpers for tests of figures: the artists in the axes, and a curve to draw."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 LAMBDAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
-def shown(figure: Figure) -> list[Axes]:
+def visible_axes(figure: Figure) -> list[Axes]:
     return [axes for axes in figure.axes if axes.get_visible()]
 
 
@@ -16,13 +16,17 @@ def texts(axes: Axes) -> list[str]:
     return [text.get_text() for text in axes.texts]
 
 
-def entries(figure: Figure) -> list[str]:
+def legend_labels(figure: Figure) -> list[str]:
     return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
 
 
 def line(axes: Axes, colour: str) -> Any:
-    (found,) = (own for own in axes.lines if own.get_color() == colour and len(own.get_xdata()) > 1)
-    return found
+    (curve_line,) = (
+        candidate
+        for candidate in axes.lines
+        if candidate.get_color() == colour and len(candidate.get_xdata()) > 1
+    )
+    return curve_line
 
 
 def is_within(figure: Figure) -> bool:

@@ -1,4 +1,4 @@
-"""What a command prints, to whom, and how a shell completes it."""
+"""The command line: output that nobody reads, and completion."""
 
 import os
 import subprocess
@@ -7,37 +7,37 @@ from collections.abc import Callable
 
 import pytest
 
-from mixkd.completion import INSTALL, candidates
+from mixkd.completion import INSTALL, completions
 
 MIXKD = [sys.executable, "-m", "mixkd"]
 
 
 @pytest.mark.parametrize(
-    "words", [["report", "--help"], ["distill", "--cfg", "job"], ["list", "networks"]]
+    "arguments", [["report", "--help"], ["distill", "--cfg", "job"], ["list", "networks"]]
 )
-@pytest.mark.parametrize("into", ["a pipe that is closed", "nothing", "a full disk"])
-def test_output_that_nobody_reads_brings_no_traceback(words: list[str], into: str) -> None:
-    said = {"stderr": subprocess.PIPE, "text": True}
-    if into == "nothing":
-        shell = ["sh", "-c", '"$@" >&-', "sh", *MIXKD, *words]
-        done = subprocess.run(shell, stderr=subprocess.PIPE, text=True, check=False)
-        assert done.stderr == ""
+@pytest.mark.parametrize("output", ["a pipe that is closed", "nothing", "a full disk"])
+def test_output_that_nobody_reads_brings_no_traceback(arguments: list[str], output: str) -> None:
+    options = {"stderr": subprocess.PIPE, "text": True}
+    if output == "nothing":
+        shell = ["sh", "-c", '"$@" >&-', "sh", *MIXKD, *arguments]
+        completed = subprocess.run(shell, stderr=subprocess.PIPE, text=True, check=False)
+        assert completed.stderr == ""
         return
-    if into == "a full disk":
+    if output == "a full disk":
         if not os.path.exists("/dev/full"):
             pytest.skip("needs /dev/full")
         with open("/dev/full", "w") as full:
-            done = subprocess.run([*MIXKD, *words], stdout=full, **said, check=False)  # type: ignore[call-overload]
-        assert done.stderr.splitlines() == [
-            f"mixkd {words[0]}: failed: [Errno 28] No space left on device"
+            completed = subprocess.run([*MIXKD, *arguments], stdout=full, **options, check=False)  # type: ignore[call-overload]
+        assert completed.stderr.splitlines() == [
+            f"mixkd {arguments[0]}: failed: [Errno 28] No space left on device"
         ]
-        assert done.returncode == 1
+        assert completed.returncode == 1
         return
     read, write = os.pipe()
     os.close(read)
-    done = subprocess.run([*MIXKD, *words], stdout=write, **said, check=False)  # type: ignore[call-overload]
+    completed = subprocess.run([*MIXKD, *arguments], stdout=write, **options, check=False)  # type: ignore[call-overload]
     os.close(write)
-    assert (done.returncode, done.stderr) == (1, "")
+    assert (completed.returncode, completed.stderr) == (1, "")
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_output_that_nobody_reads_brings_no_traceback(words: list[str], into: st
     ],
 )
 def test_a_command_line_is_completed(line: str, expected: list[str]) -> None:
-    assert candidates(line) == expected
+    assert completions(line) == expected
 
 
 def test_bash_completes(
@@ -77,7 +77,7 @@ def test_bash_completes(
 {INSTALL}
 COMP_LINE='mixkd distill data=' COMP_POINT=19
 _mixkd; echo "${{COMPREPLY[*]}}"; complete -p mixkd"""
-    told = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
-    assert told.stdout.splitlines()[0] == "cifar10 digits"
-    assert "-F _mixkd mixkd" in told.stdout
-    assert told.stderr == ""
+    completed = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    assert completed.stdout.splitlines()[0] == "cifar10 digits"
+    assert "-F _mixkd mixkd" in completed.stdout
+    assert completed.stderr == ""

@@ -1,4 +1,4 @@
-"""What meets a terminal cannot command it."""
+"""Control characters are escaped on their way to the terminal."""
 
 import pytest
 
@@ -17,13 +17,15 @@ def test_what_a_terminal_would_obey_is_written_out() -> None:
     assert in_one_line("a\nb\t\x1b") == r"a\nb\t\x1b"
 
 
-def test_all_ways_to_the_terminal_do_so(capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_ways_to_the_terminal_escape_what_it_would_obey(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     tell(ESCAPES)
     say(ESCAPES)
     Outcome("finished", ESCAPES, {ESCAPES: 1.0}).show()
     Outcome("failed", text=ESCAPES).show()
     tell(explain("list", UserError.of(ESCAPES, ESCAPES)))
-    said = capsys.readouterr()
-    for text in (said.out, said.err):
+    output = capsys.readouterr()
+    for text in (output.out, output.err):
         assert SHOWN in text
         assert all(letter.isprintable() for letter in text.replace("\n", ""))

@@ -1,4 +1,4 @@
-"""What the documentation shows: commands and keys exist, Python runs, messages are the code's."""
+"""The documentation: its commands and keys are valid, its Python runs, its messages exist."""
 
 import ast
 import hashlib
@@ -64,7 +64,7 @@ def lines_of(page: Path) -> list[str]:
 
 @pytest.fixture
 def places(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Real things of the names that stand for the reader's own: DIR, FILE, RUN, USER/NAME ..."""
+    """Make files and runs of the names that stand for a reader's: DIR, FILE, RUN, USER/NAME ..."""
     for part in ("train", "test"):
         folder = Path("DIR") / part / "cat"
         folder.mkdir(parents=True)
@@ -82,82 +82,93 @@ def places(monkeypatch: pytest.MonkeyPatch) -> None:
         Path(run, "weights.safetensors").touch()
     Path("hub").mkdir()
     Path("hub/model.safetensors").touch()
-    own = {name: saved[name] for name in ("network", "data")}
+    sections = {name: saved[name] for name in ("network", "data")}
     weights = hashlib.sha256(b"").hexdigest()
-    Path("hub/config.json").write_text(json.dumps({"mixkd": own | {"weights": weights}}))
-    monkeypatch.setattr("mixkd.runs.inherit.fetched", lambda given, key: Path("hub"))
+    Path("hub/config.json").write_text(json.dumps({"mixkd": sections | {"weights": weights}}))
+    monkeypatch.setattr("mixkd.runs.inherit.fetched", lambda address, key: Path("hub"))
 
 
-def check_task(command: str, words: Sequence[str]) -> None:
+def check_job(command: str, overrides: Sequence[str]) -> None:
     """Validate the jobs that a command line asks for, the first and the last of a sweep."""
-    words = [word for word in words if word not in ("--cfg", "job")]
-    jobs = [tuple(words)]
-    if "-m" in words:
-        words.remove("-m")
-        if any(word.startswith("sweep.trials=") for word in words):
-            fixed, searched = space_of(command, words)
-            ends = ((f"{key}={values_of(own)[end]}" for key, own in searched.items())
-                    for end in (0, -1))  # fmt: skip
-            jobs = [(*fixed, *each) for each in ends]
+    overrides = [override for override in overrides if override not in ("--cfg", "job")]
+    jobs = [tuple(overrides)]
+    if "-m" in overrides:
+        overrides.remove("-m")
+        if any(override.startswith("sweep.trials=") for override in overrides):
+            fixed, searched = space_of(command, overrides)
+            ends = (
+                [f"{key}={values_of(distribution)[end]}" for key, distribution in searched.items()]
+                for end in (0, -1)
+            )
+            jobs = [(*fixed, *assignments) for assignments in ends]
         else:
-            jobs = jobs_of(command, words)
+            jobs = jobs_of(command, overrides)
     for job in {jobs[0], jobs[-1]}:
         assert wrong_with(command, job) == []
 
 
-def wrong_with(command: str, words: Sequence[str]) -> list[Problem]:
-    """Return what is wrong with a job, but for a teacher that is not yet trained."""
+def wrong_with(command: str, overrides: Sequence[str]) -> list[Problem]:
+    """Return the problems of a job, but for a teacher that is not yet trained."""
     try:
-        request(command, words)
+        request(command, overrides)
     except UserError as error:
         return [problem for problem in error.problems if not problem.remedy]
     return []
 
 
-def check_look(command: str, words: Sequence[str]) -> None:
-    """Check the words of a command that is none of Hydra's."""
+def check_other(command: str, arguments: Sequence[str]) -> None:
+    """Validate the arguments of a command that is no task."""
     match command:
         case "list":
-            assert words[0] in LISTS
+            assert arguments[0] in LISTS
         case "compare":
-            by_key(words, COMPARE_KEYS)
+            by_key(arguments, COMPARE_KEYS)
         case "report":
-            by_key(words, REPORT_KEYS)
+            by_key(arguments, REPORT_KEYS)
         case "dashboard":
-            compose("distill", [w for w in words if w.partition("=")[0] not in DASHBOARD_KEYS])
+            compose(
+                "distill",
+                [
+                    argument
+                    for argument in arguments
+                    if argument.partition("=")[0] not in DASHBOARD_KEYS
+                ],
+            )
         case "export":
-            accept_export(compose("export", words))
+            accept_export(compose("export", arguments))
         case "reproduce":
-            config = ReproduceConfig.parse(words)
+            config = ReproduceConfig.parse(arguments)
             load_scale(config.scale, config.protocol, config.seeds)
             by_command(config.overrides)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 @pytest.mark.usefixtures("places")
-def test_commands_are_ones(page: Path) -> None:
+def test_commands_of_the_pages_are_valid(page: Path) -> None:
     for line in lines_of(page):
-        if not line.startswith("mixkd ") or any(word in line for word in ADDED):
+        if not line.startswith("mixkd ") or any(addition in line for addition in ADDED):
             continue
-        command, *words = shlex.split(line, comments=True)[1:]
+        command, *arguments = shlex.split(line, comments=True)[1:]
         assert command in {*SCHEMAS, *PARSERS}, line
-        check = check_task if command in TASKS else check_look
+        check = check_job if command in TASKS else check_other
         try:
-            check(command, words)
+            check(command, arguments)
         except UserError as error:
             pytest.fail(f"{line}\n{error}")
 
 
-def test_targets_of_make_are_there() -> None:
+def test_targets_of_make_exist() -> None:
     makefile = (ROOT / "Makefile").read_text().replace("\\\n", " ")
     phony = re.search(r"^\.PHONY: (.*)\$\(ARTEFACTS\)", makefile, re.MULTILINE)
     listed = re.search(r"^ARTEFACTS := (.*)$", makefile, re.MULTILINE)
     assert phony is not None
     assert listed is not None
-    known = {*phony[1].split(), *listed[1].split()}
-    shown = {line.split()[1] for page in PAGES for line in lines_of(page) if line[:5] == "make "}
-    assert {"demo", "test"} <= shown
-    assert shown <= known
+    targets = {*phony[1].split(), *listed[1].split()}
+    documented = {
+        line.split()[1] for page in PAGES for line in lines_of(page) if line[:5] == "make "
+    }
+    assert {"demo", "test"} <= documented
+    assert documented <= targets
 
 
 @pytest.fixture(scope="module")
@@ -186,11 +197,11 @@ def test_the_table_has_every_key(table: str) -> None:
     assert "| `run.force`° | true or false | `false` |" in table
 
 
-def test_keys_in_the_text_are_ones(table: str) -> None:
-    known = set(re.findall(r"^\| `([a-z][\w.]*)`°? \|", table, re.MULTILINE))
+def test_keys_in_the_text_exist(table: str) -> None:
+    documented = set(re.findall(r"^\| `([a-z][\w.]*)`°? \|", table, re.MULTILINE))
     schemas = (*TASKS.values(), ExportConfig)
     sections = {name for schema in schemas for name in schema.model_fields}
-    found = 0
+    count = 0
     for page in PAGES:
         text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
         for word in " ".join(re.findall(r"`([^`\n]+)`", text)).split():
@@ -199,46 +210,46 @@ def test_keys_in_the_text_are_ones(table: str) -> None:
                 continue
             name = re.sub(r"^(teacher|student)\.", "network.", key[1])
             free = name.startswith(("network.args.", "baselines."))
-            assert free or {name, key[1]} & known, f"{page.name}: {word}"
-            found += 1
-    assert found > 100
+            assert free or {name, key[1]} & documented, f"{page.name}: {word}"
+            count += 1
+    assert count > 100
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_python_runs(page: Path) -> None:
+def test_python_in_the_pages_runs(page: Path) -> None:
     names: dict[str, object] = {}
     for fence, text in blocks(page):
         if fence == "python":
             exec(compile(text, page.name, "exec"), names)
 
 
-def said_in_code() -> str:
-    """Return every text of the code, a line each, with … for what is put in."""
+def texts_in_code() -> str:
+    """Return every string of the code, a line each, with … for the fields of f-strings."""
     texts = []
     for path in ROOT.glob("mixkd/**/*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+            nodes = node.values if isinstance(node, ast.JoinedStr) else [node]
             texts.append("".join(
                 part.value if isinstance(part, ast.Constant) and isinstance(part.value, str)
-                else "…" for part in parts
+                else "…" for part in nodes
             ))  # fmt: skip
     return "\n".join(texts)
 
 
 def test_messages_are_the_code_s_own() -> None:
-    said = said_in_code()
+    texts = texts_in_code()
     rows = re.findall(r"^\| `([^`]+)` \|", (ROOT / "docs" / "troubleshooting.md").read_text(),
                       re.MULTILINE)  # fmt: skip
     assert len(rows) > 30
     for message in rows:
         pieces = message.split("…")
-        assert all(piece in said for piece in pieces), message
+        assert all(piece in texts for piece in pieces), message
 
 
 def test_equations_become_mathml(hooks: ModuleType) -> None:
     convert: Callable[[str], str] = hooks.on_page_content
-    made = convert(r'<span class="arithmatex">\(\lambda x_i\)</span>')
-    assert made.startswith("<math ")
+    mathml = convert(r'<span class="arithmatex">\(\lambda x_i\)</span>')
+    assert mathml.startswith("<math ")
     with pytest.raises(ValueError, match="does not know all of"):
         convert(r'<span class="arithmatex">\(\nonsense{x}\)</span>')
 
@@ -250,11 +261,11 @@ def test_the_readme_shows_the_demos_table() -> None:
 
 
 def test_files_that_the_readme_and_conf_name_are_there() -> None:
-    named = re.compile(
+    pattern = re.compile(
         r"(?<![\w/.])(?:mixkd|conf|experiments|tests|docs)/[\w/.-]*\w\.(?:py|ya?ml|md)\b"
     )
     texts = [ROOT / "README.md", *sorted((ROOT / "conf").rglob("*.yaml"))]
-    files = {name for text in texts for name in named.findall(text.read_text())}
+    files = {name for text in texts for name in pattern.findall(text.read_text())}
     assert len(files) > 10
     made_by_the_reader = {name for name in files if "NAME" in name}
     assert [name for name in files - made_by_the_reader if not (ROOT / name).is_file()] == []

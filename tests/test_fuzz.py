@@ -1,4 +1,4 @@
-"""Whatever is typed or configured: a configuration, or messages; never another exception."""
+"""Any value or command line gives a configuration or messages, never another exception."""
 
 import copy
 import io
@@ -18,13 +18,13 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel
 
 from mixkd import cli
-from mixkd.config.tasks import TASKS, ExportConfig
+from mixkd.config.tasks import SCHEMAS
 from mixkd.errors import Problem, UserError
 from mixkd.launchers.job import Outcome
 from mixkd.request import accept, accept_export, compose
 from mixkd.runs.run import Run
 
-usual = settings(
+profile = settings(
     deadline=None,
     derandomize=True,
     database=None,
@@ -45,7 +45,6 @@ def keys(section: type[BaseModel], under: str = "") -> Iterator[str]:
             yield from keys(inner, f"{under}{name}.")
 
 
-SCHEMAS: dict[str, type[BaseModel]] = {**TASKS, "export": ExportConfig}
 KEYS = {command: sorted(set(keys(schema))) for command, schema in SCHEMAS.items()}
 CHOSEN = {
     "finetune": ["network=resnet20"],
@@ -55,7 +54,7 @@ CHOSEN = {
 }
 
 
-def make_places() -> None:
+def make_files() -> None:
     """Make weights and a run that can be named; neither is read."""
     Path("w.pt").write_bytes(b"weights")
     Path("run").mkdir(exist_ok=True)
@@ -69,7 +68,7 @@ def trained() -> str:
 
 
 # Values as YAML has them; some are right for some key.
-words = st.sampled_from([
+texts = st.sampled_from([
     "", " ", "a", "é", "x" * 300, "x" * 5000, "a\nb", "\0", ".", "/", "/dev/null", "~", "-", "???",
     "sigma", "beta", "pretrained", "digits", "imagefolder", "imagenet_c", "none", "w.pt", "nowhere",
     "${seed}", "${nowhere}", "${data}", "${oc.env:NO_SUCH}", "1", "true", "null", "torch.nn.Linear",
@@ -78,7 +77,7 @@ numbers = st.sampled_from([
     0, 1, -1, 2, 3, 1.5, -0.5, 1e308, float("nan"), float("inf"), float("-inf"), 10**30, -(2**63),
 ])  # fmt: skip
 values = st.recursive(
-    st.one_of(st.none(), st.booleans(), numbers, words, st.text(max_size=9)),
+    st.one_of(st.none(), st.booleans(), numbers, texts, st.text(max_size=9)),
     lambda inner: st.one_of(
         st.lists(inner, max_size=3),
         st.dictionaries(st.sampled_from(["a", "name", "source", "run", "mix", "0"]), inner),
@@ -92,7 +91,7 @@ def composed(command: str) -> Any:
     return OmegaConf.to_container(compose(command, CHOSEN[command]), resolve=False)
 
 
-def put(raw: dict[str, Any], key: str, value: Any) -> None:
+def set_key(raw: dict[str, Any], key: str, value: Any) -> None:
     *owners, last = key.split(".")
     for owner in owners:
         if not isinstance(raw.get(owner), dict):
@@ -109,14 +108,14 @@ def changed(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
     return command, draw(st.dictionaries(key, values, min_size=1, max_size=3))
 
 
-@settings(usual, max_examples=250)
+@settings(profile, max_examples=250)
 @given(changed())
 def test_no_value_of_any_key_brings_a_traceback(change: tuple[str, dict[str, Any]]) -> None:
-    command, more = change
-    make_places()
+    command, changes = change
+    make_files()
     raw = copy.deepcopy(composed(command))
-    for key, value in more.items():
-        put(raw, key, copy.deepcopy(value))
+    for key, value in changes.items():
+        set_key(raw, key, copy.deepcopy(value))
     try:
         cfg = OmegaConf.create(raw)
     except OmegaConfBaseException:  # no configuration: `${`, say
@@ -152,51 +151,57 @@ forms = st.sampled_from([
 
 @st.composite
 def command_lines(draw: st.DrawFn) -> list[str]:
-    """A task's command line that has two odd words beside what it needs."""
+    """A task's command line with two random overrides."""
     command = draw(st.sampled_from(list(SCHEMAS)))
-    odd = [
+    overrides = [
         draw(forms).format(key=draw(st.sampled_from(KEYS[command])), value=draw(right_sides))
         for _ in range(2)
     ]
-    return [command, *CHOSEN[command], *odd]
+    return [command, *CHOSEN[command], *overrides]
 
 
 def outcome(line: list[str]) -> tuple[int, str]:
     """Return the status of a command line, and what it says on standard error; it runs no task."""
     task = SimpleNamespace(**{line[0]: lambda cfg, run: {}})
-    done = Outcome("finished", "there")
-    said = io.StringIO()
+    finished = Outcome("finished", "there")
+    output = io.StringIO()
     with ExitStack() as stack:
         for name, value in (
             ("mixkd.launchers.job._imported", lambda name: task),
-            ("mixkd.launchers.sweep.run_jobs", lambda jobs, *more, **other: [done for _ in jobs]),
-            ("mixkd.launchers.slurm.submit_jobs", lambda jobs, *more: [done for _ in jobs]),
+            (
+                "mixkd.launchers.sweep.run_jobs",
+                lambda jobs, *arguments, **options: [finished for _ in jobs],
+            ),
+            (
+                "mixkd.launchers.slurm.submit_jobs",
+                lambda jobs, *arguments: [finished for _ in jobs],
+            ),
             ("mixkd.tasks.export.export", lambda cfg: ""),
         ):
             stack.enter_context(mock.patch(name, value))
         stack.enter_context(mock.patch.object(sys, "argv", ["mixkd", *line]))
         stack.enter_context(redirect_stdout(io.StringIO()))
-        stack.enter_context(redirect_stderr(said))
+        stack.enter_context(redirect_stderr(output))
         try:
             cli.main()
         except SystemExit as stop:
-            return int(stop.code or 0), said.getvalue()
+            return int(stop.code or 0), output.getvalue()
     raise AssertionError("it does not end")
 
 
-@settings(usual, max_examples=25)
+@settings(profile, max_examples=25)
 @given(command_lines())
 def test_no_command_line_brings_a_traceback(line: list[str]) -> None:
-    make_places()
-    status, said = outcome(line)
-    assert status in (0, 2), said
-    assert "Traceback" not in said
+    make_files()
+    status, output = outcome(line)
+    assert status in (0, 2), output
+    assert "Traceback" not in output
     if status:
-        assert f"mixkd {line[0]}: " in said
-        assert " problem" in said
+        assert f"mixkd {line[0]}: " in output
+        assert " problem" in output
 
 
-looks = st.tuples(
+other_commands = st.tuples(
     st.sampled_from(["list", "compare", "report", "dashboard", "lst", ""]),
     st.lists(
         st.sampled_from([
@@ -210,11 +215,11 @@ looks = st.tuples(
 )  # fmt: skip
 
 
-@settings(usual, max_examples=100)
-@given(looks)
-def test_no_look_brings_a_traceback(look: tuple[str, list[str]]) -> None:
-    make_places()
-    status, said = outcome([look[0], *look[1]])
-    assert status in (0, 2), said
-    assert "Traceback" not in said
-    assert bool(status) == (f"mixkd {look[0]}: " in said), said
+@settings(profile, max_examples=100)
+@given(other_commands)
+def test_no_other_command_brings_a_traceback(line: tuple[str, list[str]]) -> None:
+    make_files()
+    status, output = outcome([line[0], *line[1]])
+    assert status in (0, 2), output
+    assert "Traceback" not in output
+    assert bool(status) == (f"mixkd {line[0]}: " in output), output

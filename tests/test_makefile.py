@@ -1,4 +1,4 @@
-"""The Makefile: its targets are the artefacts, and what they run."""
+"""The Makefile: its targets, and the commands that they run."""
 
 import os
 import re
@@ -15,24 +15,24 @@ ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="there is no make here")
 
 
-def make(*words: str) -> list[str]:
+def make(*arguments: str) -> list[str]:
     """Return the lines that make prints, in the repository; it is told to run nothing of them."""
-    taken = ("MAKE", "MFLAGS", "SCALE", "WORDS", "VENV")  # `make test` hands its own on
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(taken)}
-    done = subprocess.run(
-        ["make", *words], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    inherited = ("MAKE", "MFLAGS", "SCALE", "WORDS", "VENV")  # `make test` hands its own on
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(inherited)}
+    completed = subprocess.run(
+        ["make", *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
+    assert completed.returncode == 0, completed.stderr
+    return completed.stdout.splitlines()
 
 
 @pytest.fixture
 def venv() -> Path:
     """A virtual environment that is ready, to all appearance."""
-    place = Path("venv").absolute()
-    place.mkdir()
-    (place / ".ready").touch()
-    return place
+    folder = Path("venv").absolute()
+    folder.mkdir()
+    (folder / ".ready").touch()
+    return folder
 
 
 def test_the_targets_are_the_artefacts(venv: Path) -> None:
@@ -46,7 +46,7 @@ def test_the_targets_are_the_artefacts(venv: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "command"),
+    ("arguments", "command"),
     [
         (["reproduce", "SCALE=laptop"], "reproduce all scale=laptop "),
         (["fig4", "SCALE=paper", "WORDS=plan=true"], "reproduce fig4 scale=paper plan=true"),
@@ -54,8 +54,8 @@ def test_the_targets_are_the_artefacts(venv: Path) -> None:
         (["report"], "report scale=smoke "),
     ],
 )
-def test_a_target_runs_its_command(venv: Path, words: list[str], command: str) -> None:
-    assert make("-n", f"VENV={venv}", *words) == [f"{venv}/bin/mixkd {command}"]
+def test_a_target_runs_its_command(venv: Path, arguments: list[str], command: str) -> None:
+    assert make("-n", f"VENV={venv}", *arguments) == [f"{venv}/bin/mixkd {command}"]
 
 
 def test_what_is_not_there_is_set_up_first() -> None:
@@ -67,10 +67,10 @@ def test_what_is_not_there_is_set_up_first() -> None:
 
 
 def test_every_target_is_in_the_list(venv: Path) -> None:
-    listed = [line.split()[1] for line in make("help")]
-    assert listed == [
+    targets = [line.split()[1] for line in make("help")]
+    assert targets == [
         "help", "setup", "demo", "test", "lint", "docs", "bench", "reproduce", "table1", "report",
         "clean",
     ]  # fmt: skip
-    for target in listed:
+    for target in targets:
         make("-n", f"VENV={venv}", target)

@@ -1,4 +1,4 @@
-"""The presets: what they set, held against the paper as PROTOCOL.md and reference.yaml read it."""
+"""The presets of a protocol: which keys they set, and to what."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,24 +24,24 @@ def flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
         yield key, value
 
 
-def composed(command: str, *words: str) -> dict[str, Any]:
-    values = OmegaConf.to_container(compose(command, ["data=cifar100", *words]), resolve=True)
+def composed(command: str, *overrides: str) -> dict[str, Any]:
+    values = OmegaConf.to_container(compose(command, ["data=cifar100", *overrides]), resolve=True)
     return dict(flat(values))
 
 
 def difference(a: dict[str, Any], b: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     missing = "(not there)"
     keys = sorted(a.keys() | b.keys())
-    both = {k: (a.get(k, missing), b.get(k, missing)) for k in keys}
-    found = {k: pair for k, pair in both.items() if pair[0] != pair[1]}
-    print(*(f"{k}: {x} -> {y}" for k, (x, y) in found.items()), sep="\n")
-    return found
+    pairs = {k: (a.get(k, missing), b.get(k, missing)) for k in keys}
+    changes = {k: pair for k, pair in pairs.items() if pair[0] != pair[1]}
+    print(*(f"{k}: {x} -> {y}" for k, (x, y) in changes.items()), sep="\n")
+    return changes
 
 
 @pytest.mark.parametrize("command", ["distill", "finetune"])
 def test_the_presets_differ_in_what_selects_alone(command: str) -> None:
-    found = difference(*(composed(command, f"protocol={p}") for p in ("corrected", "parity")))
-    assert found == {
+    changes = difference(*(composed(command, f"protocol={p}") for p in ("corrected", "parity")))
+    assert changes == {
         "protocol": ("corrected", "parity"),
         "data.selection": ("holdout", "test"),
     }
@@ -59,9 +59,9 @@ VIEWS = {
 
 
 def test_what_parity_changes_for_a_student() -> None:
-    found = difference(composed("distill"), composed("distill", "protocol=parity"))
-    segments = found.pop("schedule.segments")
-    assert found == VIEWS | {
+    changes = difference(composed("distill"), composed("distill", "protocol=parity"))
+    segments = changes.pop("schedule.segments")
+    assert changes == VIEWS | {
         "student.pretrained": (None, True),
         "schedule.name": ("cosine", "piecewise"),
         "schedule.warmup_epochs": (1, "(not there)"),
@@ -73,8 +73,8 @@ def test_what_parity_changes_for_a_student() -> None:
 
 
 def test_what_parity_changes_for_a_teacher() -> None:
-    found = difference(composed("finetune"), composed("finetune", "protocol=parity"))
-    assert found == VIEWS | {
+    changes = difference(composed("finetune"), composed("finetune", "protocol=parity"))
+    assert changes == VIEWS | {
         "optimizer.lr": (0.05, 1e-4),
         "optimizer.nesterov": (True, False),
         "optimizer.weight_decay": (5e-4, 0.0),
@@ -87,22 +87,22 @@ def test_what_parity_changes_for_a_teacher() -> None:
     }
 
 
-def paper(*words: str) -> DistillConfig:
+def paper_config(*overrides: str) -> DistillConfig:
     teacher = Path("teacher")
     teacher.mkdir(exist_ok=True)
     (teacher / "weights.safetensors").touch()
-    own = [word for word in words if word.startswith("data")]
-    data = OmegaConf.to_container(compose("finetune", ["protocol=parity", *own]).data)
+    data_overrides = [override for override in overrides if override.startswith("data")]
+    data = OmegaConf.to_container(compose("finetune", ["protocol=parity", *data_overrides]).data)
     network = OmegaConf.to_container(compose("finetune", ["network=vit_b16"]).network)
     saved = {"task": "finetune", "network": network, "data": data}
     (teacher / "config.yaml").write_text(yaml.safe_dump(saved))
-    cfg = request("distill", ["protocol=parity", *TEACHER, *words])
+    cfg = request("distill", ["protocol=parity", *TEACHER, *overrides])
     assert isinstance(cfg, DistillConfig)
     return cfg
 
 
 def test_parity_is_what_the_authors_ran() -> None:
-    cfg = paper("data=cifar100")
+    cfg = paper_config("data=cifar100")
     assert cfg.student.starts_pretrained
     assert (cfg.student.head.units, cfg.student.head.dropout) == (256, 0.3)  # type: ignore[union-attr]
     assert (cfg.stage1_epochs, cfg.stage1.lr) == (10, 1e-3)
@@ -115,13 +115,15 @@ def test_parity_is_what_the_authors_ran() -> None:
 
 
 def test_labels_weigh_more_on_imagenet() -> None:
-    assert paper("data=imagenet", "data.root=.").method.alpha == 0.2
-    assert paper("data=imagenet", "data.root=.", "method.alpha=0.5").method.alpha == 0.5
-    assert paper("data=cifar10").method.alpha == 0.0
+    assert paper_config("data=imagenet", "data.root=.").method.alpha == 0.2
+    assert paper_config("data=imagenet", "data.root=.", "method.alpha=0.5").method.alpha == 0.5
+    assert paper_config("data=cifar10").method.alpha == 0.0
 
 
 def test_the_command_line_goes_above_a_preset() -> None:
-    cfg = paper("data=cifar10", "student.pretrained=false", "schedule=cosine", "data.size=64")
+    cfg = paper_config(
+        "data=cifar10", "student.pretrained=false", "schedule=cosine", "data.size=64"
+    )
     assert cfg.stage1_epochs == 0
     assert (cfg.schedule.name, cfg.data.size, cfg.data.resize) == ("cosine", 64, 67)
 
@@ -129,11 +131,11 @@ def test_the_command_line_goes_above_a_preset() -> None:
 def test_both_files_of_a_command_set_the_same_keys() -> None:
     for command in ("distill", "finetune"):
         folder = config_dir() / "protocol" / command
-        one, other = (
+        corrected, parity = (
             yaml.safe_load((folder / f"{p}.yaml").read_text()) for p in ("corrected", "parity")
         )
-        assert one.pop("defaults") == other.pop("defaults")
-        assert dict(flat(one)).keys() == dict(flat(other)).keys()
+        assert corrected.pop("defaults") == parity.pop("defaults")
+        assert dict(flat(corrected)).keys() == dict(flat(parity)).keys()
 
 
 def test_a_teacher_is_one_of_the_same_protocol() -> None:
@@ -142,21 +144,21 @@ def test_a_teacher_is_one_of_the_same_protocol() -> None:
     remedy = error.value.problems[0].remedy
     assert remedy == ("protocol=parity", "data=cifar10", "network=vit_b16")
     assert "under protocol=parity" in str(error.value)
-    made = request("finetune", list(remedy))
-    assert isinstance(made, FinetuneConfig)
+    trained = request("finetune", list(remedy))
+    assert isinstance(trained, FinetuneConfig)
     # The run that the command makes is found, and under this protocol alone.
     run = Path("runs/cifar10/finetune/made")
     run.mkdir(parents=True)
-    (run / "config.yaml").write_text(yaml.safe_dump(made.model_dump()))
+    (run / "config.yaml").write_text(yaml.safe_dump(trained.model_dump()))
     (run / "status.json").write_text('{"state": "finished"}')
     (run / "weights.safetensors").touch()
-    words = ["data=cifar10", "teacher=vit_b16"]
-    found = request("distill", ["protocol=parity", *words])
-    assert isinstance(found, DistillConfig)
-    assert found.teacher.run == str(run)
+    overrides = ["data=cifar10", "teacher=vit_b16"]
+    cfg = request("distill", ["protocol=parity", *overrides])
+    assert isinstance(cfg, DistillConfig)
+    assert cfg.teacher.run == str(run)
     for other in ("corrected", "none"):
         with pytest.raises(UserError, match="no finished run"):
-            request("distill", [f"protocol={other}", *words])
+            request("distill", [f"protocol={other}", *overrides])
 
 
 def test_a_preset_that_does_not_exist_is_refused() -> None:

@@ -4,7 +4,7 @@ from mixkd.redact import redact
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "expected"),
     [
         ("export WANDB_API_KEY=abcd1234", "export WANDB_API_KEY=***"),
         ("AWS_SECRET_ACCESS_KEY=abc/4def+", "AWS_SECRET_ACCESS_KEY=***"),
@@ -28,18 +28,20 @@ from mixkd.redact import redact
         ("trainer.select=accuracy, in the-Planted-values of postgres", None),
     ],
 )
-def test_texts(text: str, shown: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secrets_in_texts_are_redacted(
+    text: str, expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SOME_TOKEN", "the-Planted-value")
     # Found in words that have nothing to do with it.
     monkeypatch.setenv("OTHER_TOKEN", "short")
     monkeypatch.setenv("SORT_KEY", "accuracy")
     monkeypatch.setenv("DB_PASSWORD", "postgres")
     monkeypatch.setenv("A_SECRET", "/data/hf_imagenet_subset_100")
-    assert redact(text) == (text if shown is None else shown)
+    assert redact(text) == (text if expected is None else expected)
 
 
-def test_values_of_any_form() -> None:
+def test_secrets_in_values_of_any_form_are_redacted() -> None:
     value = {"token": "x1", "image_key": "img1", "pool_token": "avg", "class_token": True, "n": 0.5,
              "list": ["password=a1", {"b": "c"}]}  # fmt: skip
-    shown = {"token": "***", "list": ["password=***", {"b": "c"}]}
-    assert redact(value) == value | shown
+    expected = {"token": "***", "list": ["password=***", {"b": "c"}]}
+    assert redact(value) == value | expected

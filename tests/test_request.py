@@ -1,4 +1,4 @@
-"""From overrides to a typed configuration: what looks at disks, and what does not."""
+"""From overrides to a typed configuration: resolving looks at disks, validating does not."""
 
 import builtins
 import io
@@ -32,14 +32,17 @@ COMMANDS = {
 
 @contextmanager
 def no_disk() -> Iterator[None]:
-    """Refuse to look at files, but those that are mixkd's own, and to talk to anyone."""
-    ours = (config_dir(), PACKAGE)
+    """Refuse files, except mixkd's own, and sockets."""
+    allowed = (config_dir(), PACKAGE)
 
-    def closed(function: Callable[..., Any]) -> Callable[..., Any]:
+    def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
         def checked(path: Any = "", *args: Any, **options: Any) -> Any:
-            place = Path(os.path.abspath(path))
-            is_ours = any(place.is_relative_to(o) or o.is_relative_to(place) for o in ours)
-            assert is_ours, f"{function.__name__} of {path}"
+            absolute = Path(os.path.abspath(path))
+            is_allowed = any(
+                absolute.is_relative_to(folder) or folder.is_relative_to(absolute)
+                for folder in allowed
+            )
+            assert is_allowed, f"{function.__name__} of {path}"
             return function(path, *args, **options)
 
         return checked
@@ -48,11 +51,11 @@ def no_disk() -> Iterator[None]:
         raise AssertionError("a socket")
 
     with pytest.MonkeyPatch.context() as patch:
-        opened = closed(io.open)  # the same function under two names
-        patch.setattr(builtins, "open", opened)
-        patch.setattr(io, "open", opened)
+        guarded_open = guarded(io.open)  # the same function under two names
+        patch.setattr(builtins, "open", guarded_open)
+        patch.setattr(io, "open", guarded_open)
         for name in ("open", "stat", "lstat", "listdir", "scandir", "access", "mkdir"):
-            patch.setattr(os, name, closed(getattr(os, name)))
+            patch.setattr(os, name, guarded(getattr(os, name)))
         patch.setattr(socket, "socket", no_socket)
         patch.setattr(socket, "getaddrinfo", no_socket)
         yield
@@ -68,8 +71,8 @@ def test_validating_reads_no_disk_and_asks_nobody(command: str) -> None:
             validate(raw)
 
 
-def test_what_resolves_does_look_at_disks() -> None:
-    """Else the test above shows nothing."""
+def test_resolving_looks_at_disks() -> None:
+    """The test above would show nothing if it did not."""
     raw = plain(compose("finetune", COMMANDS["finetune"]))
     with no_disk(), pytest.raises(AssertionError, match="/no/such"):
         resolve(raw)
@@ -84,20 +87,20 @@ def test_what_resolves_does_look_at_disks() -> None:
         "export": ["network.run: got '/no/such/run'; no run there"],
     }.items(),
 )
-def test_what_is_not_there_is_told_when_it_is_looked_for(command: str, problems: list[str]) -> None:
-    told = resolve(plain(compose(command, COMMANDS[command])))
-    for problem, start in zip(told, problems, strict=True):
+def test_resolving_names_the_files_that_are_missing(command: str, problems: list[str]) -> None:
+    resolved = resolve(plain(compose(command, COMMANDS[command])))
+    for problem, start in zip(resolved, problems, strict=True):
         assert str(problem).startswith(start)
 
 
-def test_what_is_not_there_is_told_with_what_cannot_be() -> None:
-    words = ["network.weights=nowhere.pt", "data.root=x", "optimizer.momentum=0", "seed=-1",
+def test_missing_files_and_invalid_values_are_reported_together() -> None:
+    overrides = ["network.weights=nowhere.pt", "data.root=x", "optimizer.momentum=0", "seed=-1",
              "data.pad=-1", "optimizer.lr=0", "schedule.min_lr=x", "trainer.accumulate=3",
              "network.pretrained=gone.pt"]  # fmt: skip
     with pytest.raises(UserError) as caught:
-        request("finetune", [*NETWORK, *words])
+        request("finetune", [*NETWORK, *overrides])
     keys = [problem.key for problem in caught.value.problems]
-    assert sorted(keys) == sorted({word.partition("=")[0] for word in words})
+    assert sorted(keys) == sorted({override.partition("=")[0] for override in overrides})
 
 
 def test_a_section_refuses_what_does_not_go_together_by_itself() -> None:
@@ -105,8 +108,8 @@ def test_a_section_refuses_what_does_not_go_together_by_itself() -> None:
     raw = {"name": "sgd", "lr": 0.1, "momentum": 0, "nesterov": True, "weight_decay": 0}
     with pytest.raises(ValidationError) as caught:
         SGDConfig.model_validate(raw | {"fused": 3})
-    found = [(error["loc"], error["msg"]) for error in caught.value.errors()]
-    assert found == [
+    errors = [(error["loc"], error["msg"]) for error in caught.value.errors()]
+    assert errors == [
         (("fused",), "Input should be a valid boolean"),
         (("momentum",), "got 0 with nesterov=true; takes a number above 0"),
     ]
@@ -123,11 +126,11 @@ def test_sections_that_are_made_already_are_looked_at_together() -> None:
         FinetuneConfig.model_validate(sections | {"data": data, "trainer": trainer})
 
 
-def test_what_is_wrong_within_a_section_is_told_beside_what_it_lacks() -> None:
+def test_problems_of_a_section_that_cannot_be_resolved_are_reported_too() -> None:
     """Of a teacher that is not found, a key that does not belong to it is told all the same."""
     Path("w.pt").write_bytes(b"weights")
-    words = ["network=resnet20", "network.weights=w.pt", "data=digits", "teacher=resnet20",
+    overrides = ["network=resnet20", "network.weights=w.pt", "data=digits", "teacher=resnet20",
              "vicinal=true", "teacher.tape=tapes"]  # fmt: skip
     with pytest.raises(UserError) as caught:
-        request("evaluate", words)
+        request("evaluate", overrides)
     assert [problem.key for problem in caught.value.problems] == ["teacher", "teacher.tape"]

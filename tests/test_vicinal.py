@@ -15,7 +15,7 @@ def stream(seed: int = 0, mixing: Mixing | None = UNIFORM, n: int = 50) -> Vicin
     return VicinalStream(n, 8, seed, mixing, slack=4, flip=True)
 
 
-def same(a: Plan, b: Plan) -> bool:
+def are_same(a: Plan, b: Plan) -> bool:
     """Return whether what is drawn is the same, wherever in the stream."""
     drawn = [
         {k: v for k, v in vars(p).items() if k not in ("epoch", "step", "mixes")} for p in (a, b)
@@ -31,21 +31,21 @@ def images(n: int = 50) -> Images:
     return Images(pixels, torch.arange(n) % 5, torch.arange(n) + 1000)
 
 
-def test_is_a_pure_function_of_seed_epoch_and_step() -> None:
+def test_a_plan_is_a_pure_function_of_seed_epoch_and_step() -> None:
     one, other = stream(), stream()
     other.plan(3, 1)  # what was asked before does not matter
-    assert same(one.plan(1, 2), other.plan(1, 2))
-    assert not same(one.plan(1, 2), one.plan(1, 3))
-    assert not same(one.plan(1, 2), one.plan(2, 2))
-    assert not same(one.plan(1, 2), stream(seed=1).plan(1, 2))
+    assert are_same(one.plan(1, 2), other.plan(1, 2))
+    assert not are_same(one.plan(1, 2), one.plan(1, 3))
+    assert not are_same(one.plan(1, 2), one.plan(2, 2))
+    assert not are_same(one.plan(1, 2), stream(seed=1).plan(1, 2))
 
 
 def test_an_epoch_holds_each_image_at_most_once_and_drops_the_last_partial_batch() -> None:
     s = stream()
-    seen = torch.cat([s.plan(0, k).image for k in range(s.steps_per_epoch)])
+    indices = torch.cat([s.plan(0, k).image for k in range(s.steps_per_epoch)])
     assert s.steps_per_epoch == 6
-    assert len(seen.unique()) == len(seen) == 48
-    assert seen.max() < 50
+    assert len(indices.unique()) == len(indices) == 48
+    assert indices.max() < 50
 
 
 def test_partners_are_a_permutation_of_the_batch() -> None:
@@ -136,19 +136,19 @@ def test_cutmix_pastes_a_box_by_hand() -> None:
 def test_cutmix_boxes_are_those_of_the_published_code(shape: tuple[int, int]) -> None:
     """`rand_bbox` of the authors' train.py: int(side * sqrt(1 - lam)), halved by //, clipped."""
     rng = np.random.default_rng(0)
-    given = np.concatenate(
+    lambdas = np.concatenate(
         [rng.random(200), [0, 1e-12, 3e-8, 0.19, 0.36, 0.64, 0.75, 0.96, 0.99, 1]]
     )
-    centre = torch.from_numpy(rng.random((len(given), 2))).float()
-    view, partner = (torch.full((len(given), 1, *shape), value) for value in (0.0, 1.0))
-    mixed, share = cutmix(view, partner, torch.from_numpy(given).float(), centre)
-    for k, lam in enumerate(given):
+    centre = torch.from_numpy(rng.random((len(lambdas), 2))).float()
+    view, partner = (torch.full((len(lambdas), 1, *shape), value) for value in (0.0, 1.0))
+    mixed, share = cutmix(view, partner, torch.from_numpy(lambdas).float(), centre)
+    for k, lam in enumerate(lambdas):
         expected = np.zeros(shape)
-        ends = []
+        box = []
         for axis, size in enumerate(shape):
             side, middle = int(size * np.sqrt(1 - lam)), int(centre[k, axis] * size)
-            ends.append(slice(max(middle - side // 2, 0), min(middle + side // 2, size)))
-        expected[tuple(ends)] = 1
+            box.append(slice(max(middle - side // 2, 0), min(middle + side // 2, size)))
+        expected[tuple(box)] = 1
         assert np.array_equal(mixed[k, 0].numpy(), expected), (lam, centre[k])
         assert share[k].item() == pytest.approx(1 - expected.mean(), abs=1e-6)
 
@@ -167,8 +167,8 @@ def test_cutmix_is_a_law_of_the_same_stream() -> None:
     source, rows = images(), torch.arange(8)
     batch = vicinal_batch(source, cutmix, rows, VIEWS)
     assert not torch.equal(batch.lam, cutmix.lam)  # as it came out, after clipping
-    own = vicinal_batch(source, stream(mixing=None).plan(2, 3), rows, VIEWS).mixed
-    same_pixel = (batch.mixed == own).all(dim=1).float().mean(dim=(1, 2))
+    unmixed = vicinal_batch(source, stream(mixing=None).plan(2, 3), rows, VIEWS).mixed
+    same_pixel = (batch.mixed == unmixed).all(dim=1).float().mean(dim=(1, 2))
     assert (same_pixel >= batch.lam - 1e-6).all()
 
 

@@ -13,7 +13,7 @@ from mixkd.data.corrupted import read_arrays
 from mixkd.data.module import ImageDataModule
 from mixkd.data.splits import Splits
 from mixkd.evaluation.corruptions import NetworkCounts
-from mixkd.evaluation.one_pass import one_pass
+from mixkd.evaluation.one_pass import run_pass
 from mixkd.training.fit import make_trainer
 
 IMAGES, BATCH = 10_000, 500  # of a severity, as in CIFAR-10-C, and at once
@@ -35,7 +35,7 @@ def figures(repeats: int) -> Iterator[Figure]:
             counts = NetworkCounts({"network": network}, {"network": 2.0})
             test = read_arrays(place, "fog", 1, len(classes))
             data = ImageDataModule(Splits(few, few, test, classes), cfg.data)
-            one_pass(make_trainer(cfg.trainer), data, counts.parts, counts.update, counts.compute)
+            run_pass(make_trainer(cfg.trainer), data, counts.parts, counts.update, counts.compute)
 
         def passes() -> None:
             with torch.inference_mode():

@@ -47,7 +47,9 @@ def mixed_stream(cfg: FinetuneConfig, splits: Splits, seed: int = 0) -> VicinalS
     return make_stream(cfg.data, splits, cfg.method.mix, seed, devices=1)
 
 
-def train(cfg: FinetuneConfig, splits: Splits, learner: Learner, stream: VicinalStream) -> float:
+def training_seconds(
+    cfg: FinetuneConfig, splits: Splits, learner: Learner, stream: VicinalStream
+) -> float:
     """Train through mixkd's DataModule and Lightning; return seconds spent in training steps.
 
     As a run's `images_per_second` counts them: without start and held-out images, of the last

@@ -7,7 +7,13 @@ from functools import partial
 
 import torch
 
-from experiments.bench.parts import configured, mixed_stream, random_splits, timm_network, train
+from experiments.bench.parts import (
+    configured,
+    mixed_stream,
+    random_splits,
+    timm_network,
+    training_seconds,
+)
 from experiments.bench.timing import Figure, in_turn, ratios
 from mixkd.console import cores
 from mixkd.modules.optimization import Optimization
@@ -33,7 +39,7 @@ def figures(repeats: int) -> Iterator[Figure]:
         cfg = configured(f"data.batch_size={BATCH}", "trainer.max_epochs=2", *overrides)
         network = timm_network("mobilenetv2_100", 10, *overrides)
         learner = Supervised(network, Optimization.of(cfg), seed=0)
-        seconds = train(cfg, splits, learner, mixed_stream(cfg, splits))
+        seconds = training_seconds(cfg, splits, learner, mixed_stream(cfg, splits))
         torch.set_num_threads(threads)
         return seconds
 

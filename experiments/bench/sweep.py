@@ -9,7 +9,13 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from experiments.bench.parts import configured, mixed_stream, random_splits, timm_network, train
+from experiments.bench.parts import (
+    configured,
+    mixed_stream,
+    random_splits,
+    timm_network,
+    training_seconds,
+)
 from experiments.bench.timing import Figure, in_turn
 from mixkd.data.batches import make_views, vicinal_batch
 from mixkd.data.images import Images
@@ -71,11 +77,11 @@ def compared(repeats: int) -> dict[str, list[float]]:
             taped=taped,
         )
         with redirect_stderr(io.StringIO()):  # what a run says of its tape
-            return train(cfg, splits, learner, stream)
+            return training_seconds(cfg, splits, learner, stream)
 
     def student() -> float:
         learner = Supervised(timm_network("mobilenetv2_100"), Optimization.of(cfg), seed=0)
-        return train(cfg, splits, learner, stream)
+        return training_seconds(cfg, splits, learner, stream)
 
     def asked() -> float:
         batches = [

@@ -14,7 +14,7 @@ from experiments.bench.parts import (
     mixed_stream,
     random_splits,
     timm_network,
-    train,
+    training_seconds,
 )
 from experiments.bench.timing import Figure, in_turn, ratios
 from mixkd.data.images import Images
@@ -84,7 +84,7 @@ def compared(
             beta=BETA,
             t_squared=True,
         )
-        return train(cfg, splits, learner, mixed_stream(cfg, splits))
+        return training_seconds(cfg, splits, learner, mixed_stream(cfg, splits))
 
     def by_hand() -> float:
         images = splits.train

@@ -12,7 +12,7 @@ from mixkd.data.batches import PairBatch
 from mixkd.data.images import Images
 from mixkd.data.module import ImageDataModule
 from mixkd.data.pairs import draw_pairs
-from mixkd.evaluation.one_pass import one_pass
+from mixkd.evaluation.one_pass import run_pass
 from mixkd.metrics.vicinal import Line, VicinalLinearity, answers_between, pair_values
 from mixkd.training.fit import make_trainer
 from mixkd.vicinal import mix
@@ -58,7 +58,7 @@ def compared(classes: int, naively: bool, repeats: int) -> dict[str, list[float]
             answers = answers_between({"network": network}, batch.first, batch.second, grid)
             metric.update(answers, batch.position)
 
-        one_pass(make_trainer(cfg.trainer), data, [network, metric], update, metric.compute)
+        run_pass(make_trainer(cfg.trainer), data, [network, metric], update, metric.compute)
 
     def answer(views: Tensor) -> Tensor:
         with torch.inference_mode():

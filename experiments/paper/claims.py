@@ -15,7 +15,7 @@ from .rules import RULES, View
 
 Verdict = Literal["supported", "refuted", "mixed", "inconsistent", "underpowered", "not measured"]
 
-SHOWN = 4  # items of one kind in the text of a judgement
+ITEMS_SHOWN = 4  # items of one kind in the text of a judgement
 
 CAPTION = (
     "Each claim by the paper's printed numbers, as they are printed, and by the measured ones. "
@@ -102,7 +102,7 @@ def by_print(reference: Reference, claim: Claim) -> Judgement:
         verdicts[verdict_of(claim.kind, items_of_choice)] = None
         items |= dict.fromkeys(items_of_choice)
     verdict = next(iter(verdicts)) if len(verdicts) == 1 else "inconsistent"
-    text = summary(list(items), verdict, "printed", "readings hold" if several else "hold")
+    text = decisive_figures(list(items), verdict, "printed", "readings hold" if several else "hold")
     if len(verdicts) > 1:
         twice = "; ".join(_printed_twice(reference, key, printed[key]) for key in several)
         text = f"printed differently: {twice}. {text}"
@@ -146,7 +146,7 @@ def by_measurement(
         items = RULES[claim.id](view_of(level), claim)
         verdict = verdict_of(claim.kind, items)
     runs = dict.fromkeys(run for key in view.read if key in cells for run in cells[key].runs)
-    text = summary(items, verdict, "measured")
+    text = decisive_figures(items, verdict, "measured")
     if tests > 1:
         text += f". {tests} comparisons, {100 * level:.4g} % intervals"
     return Judgement(verdict, tuple(items), text, tuple(runs))
@@ -178,7 +178,7 @@ def verdict_of(kind: Kind, items: Sequence[Item]) -> Verdict:
     return "inconsistent" if "void" in states else "not measured"
 
 
-def summary(items: Sequence[Item], verdict: Verdict, how: str, hold: str = "hold") -> str:
+def decisive_figures(items: Sequence[Item], verdict: Verdict, how: str, hold: str = "hold") -> str:
     """Return how many items hold, and the numbers of those that decide.
 
     Args:
@@ -199,7 +199,7 @@ def summary(items: Sequence[Item], verdict: Verdict, how: str, hold: str = "hold
     parts = [f"{len(of.get('holds', ()))} of {count} {hold}"] if decided else []
     if "holds" in of and verdict != "refuted":
         closest = sorted(of["holds"], key=lambda item: item.margin)
-        parts.append(_listed("closest" if len(closest) > SHOWN else "for", closest))
+        parts.append(_listed("closest" if len(closest) > ITEMS_SHOWN else "for", closest))
     headings: Mapping[State, str] = {"fails": "against", "void": "void", "undecided": "undecided"}
     parts += [_listed(heading, of[state]) for state, heading in headings.items() if state in of]
     named = {
@@ -209,8 +209,8 @@ def summary(items: Sequence[Item], verdict: Verdict, how: str, hold: str = "hold
     }
     for heading, of_heading in named.items():
         if names := [item.label for item in of_heading]:
-            more = f"; and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-            parts.append(f"{heading}: {'; '.join(names[:SHOWN])}{more}")
+            more = f"; and {len(names) - ITEMS_SHOWN} more" if len(names) > ITEMS_SHOWN else ""
+            parts.append(f"{heading}: {'; '.join(names[:ITEMS_SHOWN])}{more}")
     return ". ".join(parts)
 
 
@@ -256,8 +256,8 @@ def ledger_table(judged: Sequence[Judged], about: str = "") -> Table:
 
 def _listed(heading: str, items: Sequence[Item]) -> str:
     """Return the numbers of the first items, and how many more there are."""
-    text = "; ".join(item.text for item in items[:SHOWN])
-    more = f"; and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
+    text = "; ".join(item.text for item in items[:ITEMS_SHOWN])
+    more = f"; and {len(items) - ITEMS_SHOWN} more" if len(items) > ITEMS_SHOWN else ""
     return f"{heading}: {text}{more}"
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mixkd.config.tasks import TRAININGS
-from mixkd.metrics.paired import compare, same_images
+from mixkd.metrics.paired import are_paired, paired_differences
 from mixkd.report.cells import Cells, Subject
 from mixkd.report.results import Results
 from mixkd.report.table import NOTES, SEEDS, Column, Number, Table, Value
@@ -14,7 +14,7 @@ from mixkd.runs.read import FoundRun
 from .feasible import infeasible
 from .reference import Reference
 
-DRAWS = 1000  # of the bootstrap
+DRAWS = 1000  # of the bootstrap, over images
 
 PAIRED = (
     "Intervals: 1,000 bootstrap samples of the test images; they say nothing of other seeds. p: "
@@ -274,7 +274,7 @@ def paired_table(
         remarks = [results.remarks(s) for s in (first, second) if both_teach or s.role != "teacher"]
         if not seeds:
             row["notes"] = "no predictions of both"
-        elif not same_images(predictions):
+        elif not are_paired(predictions):
             row["notes"] = "not compared: their predictions are not of the same images"
         else:
             paths = tuple(
@@ -283,7 +283,9 @@ def paired_table(
                 for seed, run in results.runs(subject).items()
                 if seed in seeds or subject.role == "teacher"
             )
-            differences = compare(predictions[: len(seeds)], predictions[len(seeds) :], DRAWS)
+            differences = paired_differences(
+                predictions[: len(seeds)], predictions[len(seeds) :], DRAWS
+            )
             for difference in differences:
                 if difference.metric in ("accuracy", "ece", "nll"):
                     row[difference.metric] = Number(difference.difference, runs=paths)

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import kendalltau
 
-LEAST = 5  # networks that a correlation takes: of four, no order has p < 0.05
-DRAWS = 1000
+LEAST_NETWORKS = 5  # networks that a correlation takes: of four, no order has p < 0.05
+NETWORK_DRAWS = 1000  # of the bootstrap, over networks
 
 
 class RankCorrelation(NamedTuple):
@@ -28,10 +28,14 @@ def rank_correlation(first: Sequence[float], second: Sequence[float]) -> RankCor
     independent, which students of one teacher, seeds and snapshots of one network are not.
     """
     both = np.array([first, second], dtype=np.float64)
-    if both.shape[1] < LEAST or not np.isfinite(both).all() or (np.ptp(both, axis=1) == 0).any():
+    if (
+        both.shape[1] < LEAST_NETWORKS
+        or not np.isfinite(both).all()
+        or (np.ptp(both, axis=1) == 0).any()
+    ):
         return None
     whole = kendalltau(*both)
-    draws = np.random.default_rng(0).integers(both.shape[1], size=(DRAWS, both.shape[1]))
+    draws = np.random.default_rng(0).integers(both.shape[1], size=(NETWORK_DRAWS, both.shape[1]))
     taus = np.array([kendalltau(*both[:, draw]).statistic for draw in draws])
     # A draw of one network again and again has none.
     low, high = np.nanpercentile(taus, [2.5, 97.5])

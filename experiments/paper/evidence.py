@@ -22,12 +22,12 @@ from typing import Literal, NamedTuple
 from scipy.stats import kendalltau
 from scipy.stats import t as student_t
 
-from .correlation import LEAST
+from .correlation import LEAST_NETWORKS
 
 State = Literal["holds", "fails", "undecided", "missing", "left out", "void"]
 Sign = Literal["<", ">", ">="]
 
-SEEDS = 3  # that an interval takes
+LEAST_SEEDS = 3  # that an interval takes
 LEVEL = 0.95  # of the interval of one comparison
 TINY = 1e-9  # equal up to rounding in float64
 
@@ -108,7 +108,7 @@ def interval(
         error: a standard error that all values share, and that their spread does not show.
     """
     n = len(values)
-    if n < SEEDS or not all(map(math.isfinite, values)):
+    if n < LEAST_SEEDS or not all(map(math.isfinite, values)):
         return -math.inf, math.inf
     whole = math.hypot(stdev(values) / math.sqrt(n), error)
     half = float(student_t.ppf((1 + level) / 2, n - 1)) * whole
@@ -137,7 +137,7 @@ MISSING = Decision("missing", "missing")
 LEFT_OUT = Decision("left out", "left out")
 
 
-def compare(left: Quantity, sign: Sign, right: Quantity) -> Decision:
+def decide(left: Quantity, sign: Sign, right: Quantity) -> Decision:
     """Return whether `left sign right`; the text has the relation that was found."""
     if not (left.by_seed and right.by_seed):
         return LEFT_OUT if left.left_out or right.left_out else MISSING
@@ -200,7 +200,7 @@ def _interval_text(
     if n == 0:
         return " (no seed in common)"
     if math.isinf(low):
-        return f" ({count}; takes {SEEDS})"
+        return f" ({count}; takes {LEAST_SEEDS})"
     mean = f"{fmean(values):{sign}.{digits}f} " if signed else ""
     return f" ({mean}[{low:{sign}.{digits}f}, {high:{sign}.{digits}f}], {count})"
 
@@ -303,7 +303,7 @@ def correlation(label: str, rows: Sequence[Ranked], first: str, second: str) -> 
     complete = _complete(rows)
     if len(complete) < 2:
         return [Item(label, (MISSING,))]
-    if len(complete) >= LEAST or not _is_printed(complete):
+    if len(complete) >= LEAST_NETWORKS or not _is_printed(complete):
         return [Item(label, (_correlated(complete, first, second),))]
     pairs = []
     for pair in combinations(complete, 2):
@@ -322,9 +322,9 @@ def unless_few(items: Sequence[Item], networks: int) -> list[Item]:
         items: such as pairs of networks.
         networks: how many there are.
     """
-    if networks >= LEAST or {"holds", "fails"} <= {item.state for item in items}:
+    if networks >= LEAST_NETWORKS or {"holds", "fails"} <= {item.state for item in items}:
         return list(items)
-    few = f" ({networks} networks; takes {LEAST})"
+    few = f" ({networks} networks; takes {LEAST_NETWORKS})"
     return [
         replace(item, decisions=(replace(whole, state="undecided", text=whole.text + few),))
         if (whole := together(*item.decisions)).state in ("holds", "fails")
@@ -350,8 +350,8 @@ def _is_alike(pair: Sequence[Ranked]) -> bool:
 def _correlated(rows: Sequence[Ranked], first: str, second: str) -> Decision:
     """Return whether Kendall's tau of five or more networks tells of a correlation."""
     text = _orders(rows, first, second)
-    if len(rows) < LEAST:
-        return Decision("undecided", f"{text} ({len(rows)} networks; takes {LEAST})")
+    if len(rows) < LEAST_NETWORKS:
+        return Decision("undecided", f"{text} ({len(rows)} networks; takes {LEAST_NETWORKS})")
     x, y = [row.first.mean for row in rows], [row.second.mean for row in rows]
     tau, p = kendalltau(x, y)
     state: State = "undecided" if not p < 1 - LEVEL else "holds" if tau > 0 else "fails"

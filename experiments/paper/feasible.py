@@ -7,7 +7,7 @@ from itertools import product
 from mixkd.metrics.feasible import impossible, is_possible
 from mixkd.report.cells import Cell, Cells, Subject
 
-METRICS = ("test/accuracy", "test/confidence", "test/ece")
+ECE_METRICS = ("test/accuracy", "test/confidence", "test/ece")
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,11 @@ def infeasible(cells: Cells) -> list[Infeasible]:
     """
     rows: dict[tuple[Subject, str], dict[str, list[Cell]]] = defaultdict(lambda: defaultdict(list))
     for key, of_key in cells.items():
-        for cell in of_key if key.metric in METRICS else ():
+        for cell in of_key if key.metric in ECE_METRICS else ():
             rows[Subject(*key[:5]), cell.source][key.metric].append(cell)
     broken = []
     for (subject, source), metrics in rows.items():
-        for three in product(*(metrics.get(metric, []) for metric in METRICS)):
+        for three in product(*(metrics.get(metric, []) for metric in ECE_METRICS)):
             for seed in sorted(set.intersection(*(set(cell.by_seed) for cell in three))):
                 accuracy, confidence, ece = (cell.by_seed[seed] for cell in three)
                 slack, half = three[0].half + three[1].half, three[2].half

@@ -19,9 +19,9 @@ from .evidence import (
     Ranked,
     Sign,
     combined,
-    compare,
     constant,
     correlation,
+    decide,
     given,
     ranking,
     together,
@@ -120,7 +120,7 @@ def baseline(dataset: str, method: str = "erm") -> Subject:
 def mixup_helps(view: View, claim: Claim) -> list[Item]:
     """Mixup's accuracy against that of erm."""
     ours, other = (view.get(baseline(CIFAR100, m), ACCURACY) for m in ("mixup", "erm"))
-    return [Item(f"mixup, {view.name(CIFAR100)}", (compare(ours, ">", other),))]
+    return [Item(f"mixup, {view.name(CIFAR100)}", (decide(ours, ">", other),))]
 
 
 def kd_mixup_beats_both_baselines(view: View, claim: Claim) -> list[Item]:
@@ -131,7 +131,7 @@ def kd_mixup_beats_both_baselines(view: View, claim: Claim) -> list[Item]:
         kd_mixup = view.get(student(CIFAR100, name, t), ACCURACY)
         kd = view.get(student(CIFAR100, name, method="kd"), ACCURACY, "of kd")
         items.append(
-            Item(_at(view, name, t), (compare(kd_mixup, ">", mixup), compare(kd_mixup, ">", kd)))
+            Item(_at(view, name, t), (decide(kd_mixup, ">", mixup), decide(kd_mixup, ">", kd)))
         )
     return items
 
@@ -142,7 +142,7 @@ def kdmix_ece_below_kd_all_T(view: View, claim: Claim) -> list[Item]:
     for name, t in _swept(view):
         kd_mixup = view.get(student(CIFAR100, name, t), ECE)
         kd = view.get(student(CIFAR100, name, method="kd"), ECE, "of kd")
-        items.append(Item(_at(view, name, t), (compare(kd_mixup, "<", kd),)))
+        items.append(Item(_at(view, name, t), (decide(kd_mixup, "<", kd),)))
     return items
 
 
@@ -212,7 +212,7 @@ def order_of_magnitude_ece(view: View, claim: Claim) -> list[Item]:
         for name in view.reference.teachers:
             before, after = (view.get(who, ECE) for who in (erm, student(dataset, name)))
             times = combined(_share, before, after, digits=2, label="times the student's")
-            items.append(Item(_in(view, dataset, name), (compare(times, ">=", ratio),)))
+            items.append(Item(_in(view, dataset, name), (decide(times, ">=", ratio),)))
     return items
 
 
@@ -224,7 +224,7 @@ def consistent_accuracy_gain(view: View, claim: Claim) -> list[Item]:
             view.get(student(dataset, name), ACCURACY),
             view.get(baseline(dataset), ACCURACY),
         )
-        items.append(Item(_in(view, dataset, name), (compare(after, ">", before),)))
+        items.append(Item(_in(view, dataset, name), (decide(after, ">", before),)))
     return items
 
 
@@ -236,7 +236,7 @@ def student_beats_teacher_when_close(view: View, claim: Claim) -> list[Item]:
         Item(
             f"{view.name(name)}, {metric.removeprefix('test/')}",
             (
-                compare(
+                decide(
                     view.get(student(CIFAR100, name), metric),
                     sign,
                     view.get(teacher(CIFAR100, name), metric, "of the teacher"),
@@ -258,8 +258,8 @@ def calibration_propagates(view: View, claim: Claim) -> list[Item]:
         for pair in combinations(view.reference.teachers, 2):
             ece = {name: view.get(teacher(dataset, name), ECE) for name in pair}
             better, worse = sorted(pair, key=lambda name, ece=ece: ece[name].mean)  # type: ignore[misc]
-            teachers = compare(ece[better], "<", ece[worse]).called("teachers")
-            students = compare(
+            teachers = decide(ece[better], "<", ece[worse]).called("teachers")
+            students = decide(
                 view.get(student(dataset, better), ECE), "<", view.get(student(dataset, worse), ECE)
             ).called("students")
             if teachers.state != "fails":
@@ -286,8 +286,8 @@ def student_gap_sign_follows_teacher(view: View, claim: Claim) -> list[Item]:
             for who in (teacher(dataset, name), student(dataset, name))
         )
         sign: Sign = ">" if of_teacher.mean > 0 else "<"
-        teachers = compare(of_teacher, sign, constant(0)).called("teacher")
-        students = compare(of_student, sign, constant(0)).called("student")
+        teachers = decide(of_teacher, sign, constant(0)).called("teacher")
+        students = decide(of_student, sign, constant(0)).called("student")
         if teachers.state != "fails":
             decision = given(teachers, students)
             items.append(Item(_in(view, dataset, name), (decision,)))
@@ -330,7 +330,7 @@ def delta_lin_positive(view: View, claim: Claim) -> list[Item]:
         measured = [gain for gain in gains if gain.by_seed] or gains[:1]
         if not view.is_printed:
             measured = [gain if gain.errors else _without_error(gain) for gain in measured]
-        items.append(Item(view.name(name), tuple(compare(q, ">", constant(0)) for q in measured)))
+        items.append(Item(view.name(name), tuple(decide(q, ">", constant(0)) for q in measured)))
     return items
 
 
@@ -371,7 +371,7 @@ def vit_lowest_kl_real(view: View, claim: Claim) -> list[Item]:
     items = []
     for name in view.reference.teachers:
         decisions = (
-            compare(
+            decide(
                 view.get(student(CIFAR100, name), f"{VICINAL}/{metric}"),
                 sign,
                 view.get(
@@ -393,7 +393,7 @@ def dominance_gt_1(view: View, claim: Claim) -> list[Item]:
     items = []
     for name in view.reference.teachers:
         half = view.get(teacher(CIFAR100, name), f"{VICINAL}/dominance_half")
-        decision = compare(half, ">", constant(1))
+        decision = decide(half, ">", constant(1))
         if view.is_printed and decision.state == "missing":
             decision = _dominance_in_print(view, name)
         items.append(Item(view.name(name), (decision,)))
@@ -413,13 +413,13 @@ def _dominance_in_print(view: View, name: str) -> Decision:
         for metric in ("nl_peak", "nl_global", "entropy_global")
     )
     broken = "which eq. 11 rules out"
-    above = compare(peak, ">", constant(most, 3, "= ln(classes)"))
+    above = decide(peak, ">", constant(most, 3, "= ln(classes)"))
     if above.state == "holds":
         return Decision("holds", f"peak NL {above.text} >= entropy, {broken}", above.margin)
     if not (mean.by_seed and entropy.by_seed):
         return LEFT_OUT
     ratio = combined(_share, mean, entropy, digits=2, label=f"= {mean} / {entropy}")
-    means = compare(ratio, ">", constant(1)).called("means over lambda")
+    means = decide(ratio, ">", constant(1)).called("means over lambda")
     if means.state == "holds":
         return replace(means, text=f"{means.text}, {broken}")
     return replace(means, state="undecided")
@@ -470,7 +470,7 @@ def pixelate_onset(view: View, claim: Claim) -> list[Item]:
             sign: Sign = "<" if severity >= int(onset) else ">"
             case = severity, sign, accuracy.mean if view.is_printed and accuracy.by_seed else name
             names.setdefault(case, []).append(view.name(name))
-            decisions[case] = compare(accuracy, sign, erm)
+            decisions[case] = decide(accuracy, sign, erm)
     return [
         Item(f"{' and '.join(sharing)}, severity {case[0]}", (decisions[case],), len(sharing) > 1)
         for case, sharing in names.items()
@@ -494,9 +494,9 @@ def noise_gain_falls_with_severity(view: View, claim: Claim) -> list[Item]:
             _mean_gain(view, name, [("gaussian_noise", s)], f"at severity {s}")
             for s in (SEVERITIES, 1)
         )
-        smaller = tuple(compare(noise, "<", gain) for gain in smooth)
+        smaller = tuple(decide(noise, "<", gain) for gain in smooth)
         items.append(Item(f"{view.name(name)}, smaller", smaller))
-        items.append(Item(f"{view.name(name)}, falling", (compare(last, "<", first),)))
+        items.append(Item(f"{view.name(name)}, falling", (decide(last, "<", first),)))
     return items
 
 
@@ -506,7 +506,7 @@ def mixup_teacher_hurts_student(view: View, claim: Claim) -> list[Item]:
         Item(
             view.name(name),
             (
-                compare(
+                decide(
                     view.get(student(CIFAR100, f"{name}+mixup"), ACCURACY),
                     "<",
                     view.get(student(CIFAR100, name), ACCURACY),
@@ -596,7 +596,7 @@ def _network(view: View, name: str, method: str) -> Subject:
 
 
 def _between(view: View, left: Subject, sign: Sign, right: Subject, metric: str) -> Decision:
-    return compare(view.get(left, metric), sign, view.get(right, metric))
+    return decide(view.get(left, metric), sign, view.get(right, metric))
 
 
 def _against_others(
@@ -607,7 +607,7 @@ def _against_others(
     for of in view.reference.teachers:
         chosen = view.get(student(CIFAR100, of, temperature), metric)
         decisions = [
-            compare(chosen, sign, view.get(student(CIFAR100, of, t), metric, f"at {t}"))
+            decide(chosen, sign, view.get(student(CIFAR100, of, t), metric, f"at {t}"))
             for t in view.reference.temperatures
             if t != temperature
         ]
@@ -624,7 +624,7 @@ def _falls(view: View, claim: Claim, metric: str) -> list[Item]:
             view.get(student(CIFAR100, name, t), metric, f"at {t}")
             for t in claim.values["temperatures"]
         ]
-        decisions = tuple(compare(a, ">", b) for a, b in pairwise(values))
+        decisions = tuple(decide(a, ">", b) for a, b in pairwise(values))
         items.append(Item(view.name(name), decisions))
     return items
 
@@ -658,7 +658,7 @@ def _mean_gain(view: View, name: str, sets: Iterable[tuple[str, int]], label: st
 def _among_two(name: str, gains: Mapping[str, Quantity]) -> Decision:
     """Return whether at most one of the other gains is larger than that of `name`."""
     others = {
-        other: compare(gain, ">", gains[name]) for other, gain in gains.items() if other != name
+        other: decide(gain, ">", gains[name]) for other, gain in gains.items() if other != name
     }
     states = [decision.state for decision in others.values()]
     for absent in (LEFT_OUT, MISSING):

@@ -2,10 +2,10 @@
 
 from mixkd.reproduction.study import StudyRun
 
-from .study import Study, for_seed
+from .study import PaperStudy, for_seed
 
 
-def beside_teacher(study: Study, dataset: str, teacher: str) -> list[StudyRun]:
+def beside_teacher(study: PaperStudy, dataset: str, teacher: str) -> list[StudyRun]:
     """Return vicinal analyses of mixup students at T = 2, one a seed.
 
     Each is asked beside its teacher, and beside the students of its seed that learned from labels

@@ -7,12 +7,12 @@ from mixkd.report.table import Column, Table
 from mixkd.reproduction.study import StudyRun
 
 from .comparison import PAIRED, Comparison, calibration_table, paired_table
-from .study import Study
+from .study import PaperStudy
 
 TEACHERS = ("convnext_large", "vit_b16", "resnet152v2", "convnext_tiny")
 
 
-def runs_of_students(study: Study, dataset: str) -> Iterator[StudyRun]:
+def runs_of_students(study: PaperStudy, dataset: str) -> Iterator[StudyRun]:
     """Yield the runs of the teachers, of their students, and of the baseline on a data set."""
     for teacher in TEACHERS:
         yield study.teacher(dataset, teacher)

@@ -9,7 +9,7 @@ from mixkd.reproduction.study import StudyRun, merged
 
 
 @dataclass(frozen=True)
-class Study:
+class PaperStudy:
     """Makes the runs of a paper's networks at one scale.
 
     Attributes:

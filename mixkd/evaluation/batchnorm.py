@@ -13,7 +13,7 @@ from mixkd.data.batches import EvaluationBatch
 from mixkd.data.module import ImageDataModule
 from mixkd.data.splits import Splits
 from mixkd.errors import UserError
-from mixkd.evaluation.one_pass import one_pass
+from mixkd.evaluation.one_pass import run_pass
 from mixkd.networks.network import Network
 
 Norm = nn.modules.batchnorm._BatchNorm
@@ -28,7 +28,7 @@ def batch_norms(network: Network) -> list[Norm]:
     return norms
 
 
-def estimate(
+def reestimate(
     trainer: Trainer, network: Network, norms: Sequence[Norm], data: ImageDataModule
 ) -> None:
     """Replace running statistics by the mean of those of the batches that `data` tests.
@@ -55,7 +55,7 @@ def estimate(
                 assert isinstance(statistic, torch.Tensor)
                 statistic.copy_(trainer.strategy.reduce(statistic, reduce_op="mean"))
 
-    one_pass(trainer, data, [network], update, share)
+    run_pass(trainer, data, [network], update, share)
 
 
 def training_batches(splits: Splits, cfg: EvaluateConfig) -> ImageDataModule:

@@ -10,7 +10,7 @@ from mixkd.console import say
 from mixkd.data.batches import EvaluationBatch
 from mixkd.data.module import ImageDataModule
 from mixkd.data.splits import Splits
-from mixkd.evaluation.one_pass import one_pass
+from mixkd.evaluation.one_pass import run_pass
 from mixkd.files.layout import FIGURES, PREDICTIONS, RELIABILITY
 from mixkd.files.writing import write_csv, write_npz
 from mixkd.metrics.calibration import TemperatureFit
@@ -21,7 +21,7 @@ from mixkd.plots.style import save_figure
 from mixkd.runs.run import Metrics, Run
 
 
-def measure(
+def measure_splits(
     trainer: Trainer,
     network: Network,
     data: ImageDataModule,
@@ -39,8 +39,8 @@ def measure(
     rows: list[dict[str, Any]] = []
     for split in splits:
         scale = None if split == "val" else temperature  # which was fitted on val
-        measurement = measured(trainer, network, data, split, scale, save_logits)
-        values, table = record(measurement, split, run, writes=trainer.is_global_zero)
+        measurement = measure_split(trainer, network, data, split, scale, save_logits)
+        values, table = write_split(measurement, split, run, writes=trainer.is_global_zero)
         metrics |= values
         rows += table
     if trainer.is_global_zero:
@@ -48,7 +48,7 @@ def measure(
     return metrics
 
 
-def measured(
+def measure_split(
     trainer: Trainer,
     network: Network,
     data: ImageDataModule,
@@ -63,10 +63,10 @@ def measured(
         measurement.update(network(batch.view), batch.label, batch.index)
 
     data.tested = split
-    return one_pass(trainer, data, [network, measurement], update, lambda: measurement)
+    return run_pass(trainer, data, [network, measurement], update, lambda: measurement)
 
 
-def fit_temperature(trainer: Trainer, network: Network, data: ImageDataModule) -> float | None:
+def val_temperature(trainer: Trainer, network: Network, data: ImageDataModule) -> float | None:
     """Return the temperature that fits the held-out images; None where no temperature is best."""
     metric = TemperatureFit()
 
@@ -74,7 +74,7 @@ def fit_temperature(trainer: Trainer, network: Network, data: ImageDataModule) -
         metric.update(network(batch.view), batch.label)
 
     data.tested = "val"
-    return one_pass(trainer, data, [network, metric], update, lambda: fitted_temperature(metric))
+    return run_pass(trainer, data, [network, metric], update, lambda: fitted_temperature(metric))
 
 
 def fitted_temperature(fit: TemperatureFit) -> float | None:
@@ -87,7 +87,7 @@ def fitted_temperature(fit: TemperatureFit) -> float | None:
     return None
 
 
-def record(
+def write_split(
     measurement: Measurement, split: str, run: Run, *, writes: bool
 ) -> tuple[Metrics, list[dict[str, Any]]]:
     """Return `<split>/<metric>` and the rows of reliability.csv; write predictions and a figure.

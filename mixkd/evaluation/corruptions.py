@@ -33,7 +33,7 @@ else:
     Form = Literal["made", CorruptedName]
 
 COLUMNS = ("network", "corruption", "severity")
-FIGURES = {"accuracy": "accuracy", "ece": "ECE", "confidence": "confidence"}
+DRAWN_METRICS = {"accuracy": "accuracy", "ece": "ECE", "confidence": "confidence"}
 
 
 class CorruptionsConfig(AnalysisConfig):
@@ -268,7 +268,7 @@ class CorruptionsAnalysis(Analysis[CorruptionsConfig]):
         if context.writes:
             columns = dict.fromkeys(COLUMNS) | {name: "" for row in rows for name in row}
             write_csv(context.run.path / "corruptions.csv", [columns | row for row in rows])
-            for column, label in FIGURES.items():
+            for column, label in DRAWN_METRICS.items():
                 figure = corruptions_figure(rows, column, label)
                 context.save_figure(figure, f"corruptions-{column}")
         return metrics
@@ -276,11 +276,11 @@ class CorruptionsAnalysis(Analysis[CorruptionsConfig]):
     def answers(self, context: Context, images: AnyImages, data: DataConfig) -> Answers:
         """Ask all networks about a set of images."""
         from mixkd.data.module import ImageDataModule
-        from mixkd.evaluation.one_pass import one_pass
+        from mixkd.evaluation.one_pass import run_pass
 
         counts = NetworkCounts(context.networks, context.temperatures)
         module = ImageDataModule(replace(context.data.splits, test=images), data)
-        return one_pass(context.trainer, module, counts.parts, counts.update, counts.compute)
+        return run_pass(context.trainer, module, counts.parts, counts.update, counts.compute)
 
 
 class NetworkCounts:

@@ -92,7 +92,7 @@ class FeaturesAnalysis(Analysis[FeaturesConfig]):
         from sklearn.metrics import v_measure_score
 
         from mixkd.data.module import ImageDataModule
-        from mixkd.evaluation.one_pass import one_pass
+        from mixkd.evaluation.one_pass import run_pass
         from mixkd.metrics.features import clusters, embedding
         from mixkd.metrics.measurement import gathered
         from mixkd.networks.network import last_layer
@@ -115,7 +115,7 @@ class FeaturesAnalysis(Analysis[FeaturesConfig]):
 
         data = ImageDataModule(self.splits, context.cfg.data)
         with last_layer(network).register_forward_pre_hook(keep):
-            tensors = one_pass(context.trainer, data, [network], update, lambda: gathered(batches))
+            tensors = run_pass(context.trainer, data, [network], update, lambda: gathered(batches))
         arrays = {name: value.numpy() for name, value in tensors.items()}
         order = {self.splits.classes.index(name): k for k, name in enumerate(names)}
         position = np.array([order[int(label)] for label in arrays["label"]])

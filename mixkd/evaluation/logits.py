@@ -9,7 +9,7 @@ from torch import Tensor
 from mixkd.config.tasks import EvaluateLogitsConfig
 from mixkd.console import note
 from mixkd.errors import UserError, shortened
-from mixkd.evaluation.calibration import fitted_temperature, record
+from mixkd.evaluation.calibration import fitted_temperature, write_split
 from mixkd.files.arrays import Archive, open_npz
 from mixkd.files.layout import METRICS, RELIABILITY
 from mixkd.files.reading import Damaged
@@ -19,7 +19,7 @@ from mixkd.metrics.measurement import Measurement
 from mixkd.runs.run import Metrics, Run
 
 BATCH = 1000
-ROUNDING = 0.01  # of what rows of probabilities sum to, in float16 or as printed
+SUM_TOLERANCE = 0.01  # of what rows of probabilities sum to, in float16 or as printed
 
 
 def evaluate_logits(cfg: EvaluateLogitsConfig, run: Run) -> Metrics:
@@ -52,7 +52,7 @@ def evaluate_logits(cfg: EvaluateLogitsConfig, run: Run) -> Metrics:
         measurement.update(*batch)
     fingerprints = {"logits": file_fingerprint(path)}
     with run.started(fingerprints, device="1 x cpu"):
-        metrics, rows = record(measurement, "test", run, writes=True)
+        metrics, rows = write_split(measurement, "test", run, writes=True)
         write_csv(run.path / RELIABILITY, rows)
         write_json(run.path / METRICS, metrics)
     return metrics
@@ -84,9 +84,9 @@ def _read(path: Path, archive: Archive, part: str) -> tuple[Tensor, Tensor]:
     lowest, highest = logits.min(), logits.max()
     if not np.isfinite([lowest, highest]).all():
         raise UserError.of("logits", f"{path}: {part}logits are not all finite")
-    if lowest >= 0 and highest <= 1 + ROUNDING:
+    if lowest >= 0 and highest <= 1 + SUM_TOLERANCE:
         sums = logits.sum(axis=1, dtype=np.float64)
-        rows = ", in rows that sum to 1" if abs(sums - 1).max() <= ROUNDING else ""
+        rows = ", in rows that sum to 1" if abs(sums - 1).max() <= SUM_TOLERANCE else ""
         note(
             f"logits: {path}: {part}logits go from {lowest:.3g} to {highest:.3g}{rows}, as "
             "probabilities do; they are measured as logits, after a softmax. If they are "

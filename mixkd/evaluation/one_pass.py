@@ -11,7 +11,7 @@ from mixkd.data.module import ImageDataModule
 R = TypeVar("R")
 
 
-def one_pass(
+def run_pass(
     trainer: Trainer,
     data: ImageDataModule,
     parts: Iterable[nn.Module],

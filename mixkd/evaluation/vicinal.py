@@ -95,7 +95,7 @@ class VicinalAnalysis(Analysis[VicinalConfig]):
 
     def measure(self, context: Context) -> Metrics:
         """Return `vicinal/<split>/...`; write vicinal.csv and a figure a split."""
-        from mixkd.evaluation.one_pass import one_pass
+        from mixkd.evaluation.one_pass import run_pass
         from mixkd.metrics.vicinal import VicinalLinearity, answers_between
         from mixkd.plots.vicinal import vicinal_figure
 
@@ -113,7 +113,7 @@ class VicinalAnalysis(Analysis[VicinalConfig]):
 
             data.tested, data.pairs = split, pairs
             parts = (*networks.values(), metric)
-            rows, values = one_pass(context.trainer, data, parts, update, metric.compute)
+            rows, values = run_pass(context.trainer, data, parts, update, metric.compute)
             data.pairs = None
             metrics |= {f"vicinal/{split}/{key}": value for key, value in values.items()}
             for name, of_network in rows.items():

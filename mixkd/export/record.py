@@ -38,7 +38,7 @@ def record(
     and width of its views, `weights` the sha256 of the run's, and `temperature` is fitted on the
     held-out images.
     """
-    normalisation = {"mean": plain(network.mean), "std": plain(network.std)}
+    normalisation = {"mean": as_floats(network.mean), "std": as_floats(network.std)}
     size = network.input_size
     preprocessing: dict[str, Any] = {
         **normalisation,
@@ -88,6 +88,6 @@ def about(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def plain(values: Tensor) -> list[float]:
+def as_floats(values: Tensor) -> list[float]:
     """Return float32 numbers as the shortest ones that stand for them."""
     return [float(np.format_float_positional(x, trim="0")) for x in values.flatten().numpy()]

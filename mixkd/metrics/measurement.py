@@ -13,7 +13,7 @@ from mixkd.metrics.calibration import (
 )
 from mixkd.metrics.feasible import feasible_ece
 
-KEPT = ("confidence", "ece", "signed_gap", "nll", "brier")
+SCALED_METRICS = ("confidence", "ece", "signed_gap", "nll", "brier")
 
 
 class Measurement(nn.Module):
@@ -80,7 +80,7 @@ class Measurement(nn.Module):
         for name, metric in (("normalised", self.normalised), ("scaled", self.scaled)):
             if name == "normalised" or self.temperature is not None:
                 values = metric.compute()
-                metrics |= {f"{name}/{key}": values[key] for key in KEPT}
+                metrics |= {f"{name}/{key}": values[key] for key in SCALED_METRICS}
         if self.temperature is not None:
             metrics["scaled/temperature"] = self.temperature
         confidence = predictions["confidence"].numpy()

@@ -14,7 +14,7 @@ Predictions = Mapping[str, np.ndarray]
 # What predictions/<split>.npz holds of each image, as far as it is used here.
 NEEDED = ("index", "label", "prediction", "confidence", "nll")
 OPTIONAL = ("brier",)
-NAMES = (*NEEDED, *OPTIONAL)
+ARRAYS = (*NEEDED, *OPTIONAL)
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
     return float(binomtest(only_first, only_first + only_second, 0.5).pvalue)
 
 
-def compare(
+def paired_differences(
     first: Sequence[Predictions], second: Sequence[Predictions], draws: int = 2000, seed: int = 0
 ) -> list[Difference]:
     """Return the differences in accuracy, confidence, ece, nll and brier, means over seeds.
@@ -127,7 +127,7 @@ def lacking(predictions: Predictions) -> tuple[str, ...]:
     return tuple(name for name in OPTIONAL if name not in predictions)
 
 
-def same_images(all_of: Sequence[Predictions]) -> bool:
+def are_paired(all_of: Sequence[Predictions]) -> bool:
     """Return whether predictions are of the same images in the same order."""
     first = all_of[0]
     return all(

@@ -238,10 +238,10 @@ class VicinalLinearity(Metric):
         if self.has_pair:
             sums = torch.stack(torch.split(dim_zero_cat(self.teacher_sum), len(self.lambdas)))
             mean_teacher = (sums.sum(dim=0) / len(position)).cpu().numpy()
-        return summary(values, mean_teacher, self.lambdas)
+        return linearity_summary(values, mean_teacher, self.lambdas)
 
 
-def summary(
+def linearity_summary(
     values: Mapping[str, Mapping[str, np.ndarray]],
     mean_teacher: np.ndarray | None,
     lambdas: Sequence[float],
@@ -299,8 +299,8 @@ def network_rows(
             "nl_se": standard_error(nl),
             "entropy": h.mean(),
             "entropy_se": standard_error(h),
-            "dominance": share(nl.mean(), h.mean()),
-            "dominance_median": np.median(share(nl, h)),
+            "dominance": ratio(nl.mean(), h.mean()),
+            "dominance_median": np.median(ratio(nl, h)),
             "linearity_information": (column["linear_entropy"] - nl).mean(),
             "entropy_gap": (h - column["clean_entropy"]).mean(),
         }
@@ -311,7 +311,7 @@ def network_rows(
     return rows
 
 
-def share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """Return part / whole; 0 where there is no part, and infinity where only the whole is 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(part == 0, 0.0, np.divide(part, np.abs(whole)))  # -0.0 is 0
@@ -338,7 +338,7 @@ def curve_metrics(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         metrics["nl_scaled_peak"] = max(row["nl_scaled"] for row in rows)
     metrics["dominance_peak"] = max(row["dominance"] for row in rows)
     metrics["dominance_global"] = float(
-        share(np.array(metrics["nl_global"]), np.array(metrics["entropy_global"]))
+        ratio(np.array(metrics["nl_global"]), np.array(metrics["entropy_global"]))
     )
     return {name: value for name, value in metrics.items() if math.isfinite(value)}
 

@@ -18,7 +18,7 @@ from mixkd.files import layout
 from mixkd.files.arrays import read_arrays
 from mixkd.files.reading import Damaged, folders_with, is_number, read_mapping, read_rows
 from mixkd.metrics.feasible import impossible, is_possible
-from mixkd.metrics.paired import NAMES, Predictions, expected_calibration_error, unfit
+from mixkd.metrics.paired import ARRAYS, Predictions, expected_calibration_error, unfit
 from mixkd.networks.origin import with_moved
 from mixkd.runs.identity import as_text
 
@@ -133,7 +133,7 @@ class FoundRun:
     @cached_property
     def predictions(self) -> Predictions | None:
         """predictions/test.npz, or None where there is none that can be read."""
-        arrays = self.arrays(layout.TEST_PREDICTIONS, NAMES)
+        arrays = self.arrays(layout.TEST_PREDICTIONS, ARRAYS)
         return None if unfit(arrays) else arrays
 
     def rows(self, name: str) -> list[dict[str, Any]]:

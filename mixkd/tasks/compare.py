@@ -9,8 +9,7 @@ from mixkd.errors import UserError
 from mixkd.files.arrays import read_arrays
 from mixkd.files.reading import Damaged
 from mixkd.files.writing import write_csv
-from mixkd.metrics.paired import NAMES, Predictions, lacking, same_images, unfit
-from mixkd.metrics.paired import compare as differences
+from mixkd.metrics.paired import ARRAYS, Predictions, are_paired, lacking, paired_differences, unfit
 
 COLUMNS = ("metric", "network", "other", "difference", "95% low", "95% high", "p")
 
@@ -23,12 +22,12 @@ def compare(config: CompareConfig) -> str:
     """
     network = _predictions("network.run", config.network, config.split)
     other = _predictions("other.run", config.other, config.split)
-    if not same_images([network, other]):
+    if not are_paired([network, other]):
         text = "its predictions are not of the same images as those of network.run"
         raise UserError.of("other.run", text)
     rows = [
         (r.metric, r.first, r.second, r.difference, r.low, r.high, r.p)
-        for r in differences([network], [other], config.draws)
+        for r in paired_differences([network], [other], config.draws)
     ]
     if config.out is not None:
         write_csv(config.out, [dict(zip(COLUMNS, row, strict=True)) for row in rows])
@@ -55,7 +54,7 @@ def _predictions(key: str, run: Path, split: str) -> Predictions:
     """Return a run's predictions; a UserError names the key that names the run."""
     path = run / "predictions" / f"{split}.npz"
     try:
-        predictions = read_arrays(path, NAMES, run)
+        predictions = read_arrays(path, ARRAYS, run)
     except FileNotFoundError as error:
         raise UserError.of(key, f"no {path}; takes the directory of a finished run") from error
     except Damaged as error:

@@ -7,8 +7,8 @@ from mixkd.data.batches import make_views
 from mixkd.data.module import ImageDataModule, check_shares
 from mixkd.data.splits import load_splits
 from mixkd.evaluation.analysis import Context, analyses_of
-from mixkd.evaluation.batchnorm import batch_norms, estimate, training_batches
-from mixkd.evaluation.calibration import can_fit, fit_temperature, measure
+from mixkd.evaluation.batchnorm import batch_norms, reestimate, training_batches
+from mixkd.evaluation.calibration import can_fit, measure_splits, val_temperature
 from mixkd.evaluation.logits import evaluate_logits
 from mixkd.files.layout import METRICS
 from mixkd.files.writing import write_json
@@ -71,13 +71,13 @@ def evaluate(cfg: EvaluateConfig | EvaluateLogitsConfig, run: Run) -> Metrics:
     ):
         say(f"evaluate: {run.path}")
         if norms:
-            estimate(trainer, networks[evaluated], norms, training_batches(splits, cfg))
+            reestimate(trainer, networks[evaluated], norms, training_batches(splits, cfg))
         temperatures = {
             name: temperature
             for name, network in networks.items()
-            if fits[name] and (temperature := fit_temperature(trainer, network, data)) is not None
+            if fits[name] and (temperature := val_temperature(trainer, network, data)) is not None
         }
-        metrics = measure(
+        metrics = measure_splits(
             trainer, networks[evaluated], data, cfg.splits, run,
             temperature=temperatures.get(evaluated), save_logits=cfg.save_logits,
         )  # fmt: skip

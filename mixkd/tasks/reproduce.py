@@ -38,7 +38,7 @@ def reproduce(config: ReproduceConfig) -> Reproduced:
     scale = load_scale(config.scale, config.protocol, config.seeds, trust)
     launch = [override for override in config.overrides if override.startswith(LAUNCH)]
     overrides = [override for override in config.overrides if override not in launch]
-    study: Study = experiment(experiments().STUDY).Study(scale, by_command(overrides))
+    study: Study = experiment(experiments().STUDY).PaperStudy(scale, by_command(overrides))
     root, out = config.runs, config.out or Path("reports") / scale.name
     for key, place in (("runs", root), ("out", out)):
         if place.exists() and not place.is_dir():

@@ -24,7 +24,7 @@ from mixkd.data.batches import make_stream
 from mixkd.data.module import ImageDataModule, check_shares
 from mixkd.data.splits import Splits
 from mixkd.errors import UserError
-from mixkd.evaluation.calibration import can_fit, fit_temperature, measure
+from mixkd.evaluation.calibration import can_fit, measure_splits, val_temperature
 from mixkd.files.layout import METRICS, WEIGHTS
 from mixkd.files.writing import file_fingerprint, replacing, write_json
 from mixkd.modules.learner import Learner
@@ -252,8 +252,8 @@ def fit(
         metrics["selected_epoch"] = recorder.best_epoch
         outcome, temperature = learner.outcome, None
         if can_fit(splits, cfg.data):
-            temperature = fit_temperature(trainer, outcome, data)
-        metrics |= measure(trainer, outcome, data, ["test"], run, temperature=temperature)
+            temperature = val_temperature(trainer, outcome, data)
+        metrics |= measure_splits(trainer, outcome, data, ["test"], run, temperature=temperature)
         if trainer.is_global_zero:
             write_json(run.path / METRICS, metrics)
         log_results(loggers, run, metrics, trainer.global_step)

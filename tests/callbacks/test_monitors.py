@@ -1,4 +1,4 @@
-"""What is watched while a network trains, and the loggers that it goes to."""
+"""Monitors of linearity and calibration in training, and the loggers that record them."""
 
 import csv
 import json
@@ -17,9 +17,9 @@ TRAIN = ["finetune", *SMALL, "trainer.max_epochs=3", "trainer.select=last"]
 WATCH = ["callbacks.linearity.every_n_epochs=2", "callbacks.calibration.every_n_epochs=2"]
 
 
-def only(pattern: str) -> Path:
-    (found,) = Path().glob(pattern)
-    return found
+def single_path(pattern: str) -> Path:
+    (path,) = Path().glob(pattern)
+    return path
 
 
 def history(run: Path) -> list[dict[str, str]]:
@@ -38,10 +38,15 @@ def test_watching_changes_nothing_and_says_what_evaluate_says(mixkd: Mixkd) -> N
     assert (watched / "figures" / "reliability-training.png").is_file()
 
     rows = history(watched)  # at the second epoch and the last
-    seen = [row["vicinal/val/network/nl_global"] != "nan" for row in rows]
-    assert seen == [False, True, True]
-    words = ["vicinal.splits=[val]", "vicinal.n_pairs=200", "vicinal.lambdas=5", "run.dir=again"]
-    assert mixkd("evaluate", "network.run=watched", *words) == 0
+    measured = [row["vicinal/val/network/nl_global"] != "nan" for row in rows]
+    assert measured == [False, True, True]
+    overrides = [
+        "vicinal.splits=[val]",
+        "vicinal.n_pairs=200",
+        "vicinal.lambdas=5",
+        "run.dir=again",
+    ]
+    assert mixkd("evaluate", "network.run=watched", *overrides) == 0
     expected = json.loads(Path("again/metrics.json").read_text())
     for name in ("nl_global", "nl_peak", "entropy_global", "dominance_peak"):
         key = f"vicinal/val/network/{name}"
@@ -49,15 +54,17 @@ def test_watching_changes_nothing_and_says_what_evaluate_says(mixkd: Mixkd) -> N
 
 
 def test_a_pair_is_watched_while_the_student_learns(mixkd: Mixkd, image_folder: Path) -> None:
-    folder = ["data=imagefolder", f"data.root={image_folder}", "data.batch_size=16", "data.pad=1"]
-    short = [*folder, "trainer.max_epochs=1", "data.size=16", "data.resident=false"]
-    assert mixkd("finetune", *SMALL[:2], *short, "run.dir=teacher") == 0
+    data = ["data=imagefolder", f"data.root={image_folder}", "data.batch_size=16", "data.pad=1"]
+    training = [*data, "trainer.max_epochs=1", "data.size=16", "data.resident=false"]
+    assert mixkd("finetune", *SMALL[:2], *training, "run.dir=teacher") == 0
     student = ["student=resnet20", "student.args.depth=8", "teacher.run=teacher", "run.dir=run"]
-    assert mixkd("distill", *student, *short) == 0
+    assert mixkd("distill", *student, *training) == 0
     (row,) = history(Path("run"))
     gain = float(row["vicinal/val/delta_lin_global"])
-    teacher, own = (float(row[f"vicinal/val/{n}/nl_global"]) for n in ("teacher", "student"))
-    assert gain == pytest.approx(teacher - own, abs=1e-12)
+    teacher_nl, student_nl = (
+        float(row[f"vicinal/val/{n}/nl_global"]) for n in ("teacher", "student")
+    )
+    assert gain == pytest.approx(teacher_nl - student_nl, abs=1e-12)
     assert float(row["vicinal/val/kl_mixed"]) > 0
 
 
@@ -72,8 +79,8 @@ def test_any_logger_gets_metrics_and_those_that_can_get_pictures(
 
     with open(run / "csv" / "metrics.csv", newline="") as file:
         logged = list(csv.DictReader(file))
-    found = [float(row[key]) for row in logged if row[key]]
-    assert found == pytest.approx([float(rows[1][key]), float(rows[2][key])], rel=1e-5)
+    logged_peaks = [float(row[key]) for row in logged if row[key]]
+    assert logged_peaks == pytest.approx([float(rows[1][key]), float(rows[2][key])], rel=1e-5)
     confidence = [float(row["val/confidence"]) for row in logged if row["val/confidence"]]
     assert confidence == pytest.approx([float(row["val/confidence"]) for row in rows], rel=1e-5)
 
@@ -87,8 +94,8 @@ def test_any_logger_gets_metrics_and_those_that_can_get_pictures(
         [float(row["val/ece"]) for row in rows], rel=1e-5
     )
 
-    offline = only("run/wandb/offline-run-*-*")
-    content = only("run/wandb/offline-run-*-*/*.wandb").read_bytes()
+    offline = single_path("run/wandb/offline-run-*-*")
+    content = single_path("run/wandb/offline-run-*-*/*.wandb").read_bytes()
     identity = (run / "wandb-id.txt").read_text().strip()
     assert offline.name.endswith(identity)
     metrics = json.loads((run / "metrics.json").read_text())
@@ -100,7 +107,7 @@ def test_any_logger_gets_metrics_and_those_that_can_get_pictures(
     # Another run of the same process, from another folder.
     monkeypatch.chdir(offline)
     assert mixkd(*TRAIN, "logger=wandb", "run.dir=other") == 0
-    assert only("other/wandb/offline-run-*-*/*.wandb").stat().st_size > 0
+    assert single_path("other/wandb/offline-run-*-*/*.wandb").stat().st_size > 0
 
 
 def test_a_continued_run_keeps_its_identity_and_its_curves(
@@ -109,18 +116,18 @@ def test_a_continued_run_keeps_its_identity_and_its_curves(
     from mixkd.callbacks.recorder import Recorder
 
     monkeypatch.setenv("WANDB_MODE", "offline")
-    words = [*TRAIN, "logger=[csv,wandb]", "run.dir=run"]
+    arguments = [*TRAIN, "logger=[csv,wandb]", "run.dir=run"]
     original = Recorder.on_train_epoch_end
 
-    def killed(self: Recorder, trainer, module) -> None:  # type: ignore
+    def interrupted(self: Recorder, trainer, module) -> None:  # type: ignore
         if trainer.current_epoch == 1:
             raise KeyboardInterrupt
         original(self, trainer, module)
 
-    monkeypatch.setattr(Recorder, "on_train_epoch_end", killed)
-    assert mixkd(*words) == 130
+    monkeypatch.setattr(Recorder, "on_train_epoch_end", interrupted)
+    assert mixkd(*arguments) == 130
     monkeypatch.setattr(Recorder, "on_train_epoch_end", original)
-    assert mixkd(*words) == 0
+    assert mixkd(*arguments) == 0
     identity = Path("run/wandb-id.txt").read_text().strip()
     starts = sorted(Path("run/wandb").glob("offline-run-*"))
     assert starts
@@ -143,8 +150,8 @@ def test_nothing_secret_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("MY_TOKEN", "hush-1")
     monkeypatch.setattr("sys.argv", ["mixkd", "finetune", "launcher.setup=[TOKEN=hush-2]"])
-    words = ["network=resnet20", "logger=wandb", "launcher=slurm", "seed=5"]
-    cfg = request("finetune", [*words, "launcher.setup=['export TOKEN=hush-3']"])
+    overrides = ["network=resnet20", "logger=wandb", "launcher=slurm", "seed=5"]
+    cfg = request("finetune", [*overrides, "launcher.setup=['export TOKEN=hush-3']"])
     assert isinstance(cfg, FinetuneConfig)
     run = Run(cfg)
     run.path.mkdir(parents=True)

@@ -6,7 +6,7 @@ from mixkd.config.compose import expand, text_keys
 from mixkd.config.fields import PATH, fields_of
 from mixkd.config.overrides import written
 from mixkd.config.shipped import group_names
-from mixkd.config.tasks import TASKS, ExportConfig
+from mixkd.config.tasks import SCHEMAS
 from mixkd.errors import UserError
 from mixkd.launchers.sweep import jobs_of
 from mixkd.request import compose, request
@@ -21,15 +21,15 @@ def test_teacher_and_student_choose_from_the_networks() -> None:
     assert cfg.student.name == "resnet18"
 
 
-def test_a_run_or_a_factory_stands_alone() -> None:
+def test_a_run_or_a_factory_needs_no_network_beside_it() -> None:
     cfg = compose("distill", ["student.factory=a.b"])
     assert (cfg.student.factory, cfg.student.name, cfg.student.head) == ("a.b", None, None)
-    named = compose("distill", ["student=mobilenetv2", "student.factory=a.b"])
-    assert named.student.name == "mobilenetv2"
+    named_cfg = compose("distill", ["student=mobilenetv2", "student.factory=a.b"])
+    assert named_cfg.student.name == "mobilenetv2"
 
 
 @pytest.mark.parametrize(
-    ("command", "word", "messages"),
+    ("command", "override", "messages"),
     [
         ("distill", "temperatur=2", ["temperatur: no such key (did you mean temperature?)"]),
         ("distill", "trainer.max_epoch=2", ["max_epoch: no such key (did you mean max_epochs?)"]),
@@ -49,28 +49,36 @@ def test_a_run_or_a_factory_stands_alone() -> None:
     ],
 )  # fmt: skip
 def test_typos_get_one_message_with_the_nearest_name(
-    command: str, word: str, messages: list[str]
+    command: str, override: str, messages: list[str]
 ) -> None:
     with pytest.raises(UserError) as caught:
-        compose(command, ["network=resnet20", word] if command == "finetune" else [word])
-    assert word.partition("=")[0] in str(caught.value)
+        compose(command, ["network=resnet20", override] if command == "finetune" else [override])
+    assert override.partition("=")[0] in str(caught.value)
     for message in messages:
         assert message in str(caught.value)
 
 
 def test_typos_and_bad_values_are_told_together() -> None:
-    words = ["network=resnet20", "optimzer.lr=1", "data=cifr10", "seed=-1", "optimizer.momentum=2"]
+    overrides = [
+        "network=resnet20",
+        "optimzer.lr=1",
+        "data=cifr10",
+        "seed=-1",
+        "optimizer.momentum=2",
+    ]
     with pytest.raises(UserError) as caught:
-        request("finetune", words)
+        request("finetune", overrides)
     keys = [problem.key for problem in caught.value.problems]
     assert sorted(keys) == ["data", "optimizer.momentum", "optimzer.lr", "seed"]
 
 
 def test_arguments_of_a_callable_may_be_new_ones() -> None:
-    for words in (["network.args={foo: 1}"], ["network.args.foo=1"]):
-        args = compose("finetune", ["network=resnet20", *words]).network.args
+    for overrides in (["network.args={foo: 1}"], ["network.args.foo=1"]):
+        args = compose("finetune", ["network=resnet20", *overrides]).network.args
         assert dict(args) == {"depth": 20, "foo": 1}
-        assert dict(compose("finetune", ["network=resnet18", *words]).network.args) == {"foo": 1}
+        assert dict(compose("finetune", ["network=resnet18", *overrides]).network.args) == {
+            "foo": 1
+        }
 
 
 def test_keys_of_a_chosen_option_are_known() -> None:
@@ -89,9 +97,9 @@ def test_group_names_carry_their_first_comment() -> None:
     ["é", "日本", "it's", "a(b)", "a,b", "a (1),b", "k=v", "a b", "x!&;", r"a\b", r"it\'s\\", "#1"],
 )
 def test_paths_need_no_quotes(path: str) -> None:
-    for word in (f"data.root={path}", f"run.root={path}"):
-        section, key = word.partition("=")[0].split(".")
-        assert compose("finetune", [word])[section][key] == path
+    for override in (f"data.root={path}", f"run.root={path}"):
+        section, key = override.partition("=")[0].split(".")
+        assert compose("finetune", [override])[section][key] == path
     assert compose("distill", [f"teacher.run={path}"]).teacher.run == path
 
 
@@ -101,12 +109,12 @@ SPELT = ["2024_01", "1e5", "0x10", "-1", ".5", "007", "true", "yes", "nan", "inf
          "a.", "$x", "${x", "it's, that's", "'", '"', "a[1,2](3)"]  # fmt: skip
 
 
-def read(word: str) -> object:
+def read(override: str) -> object:
     """Return the value of an override as a configuration holds it."""
-    parsed = OverridesParser.create().parse_override(word)
-    held = OmegaConf.to_container(OmegaConf.create({"x": parsed.value()}), resolve=True)
-    assert isinstance(held, dict)
-    return held["x"]
+    parsed = OverridesParser.create().parse_override(override)
+    container = OmegaConf.to_container(OmegaConf.create({"x": parsed.value()}), resolve=True)
+    assert isinstance(container, dict)
+    return container["x"]
 
 
 @pytest.mark.parametrize("text", SPELT)
@@ -116,8 +124,8 @@ def test_text_is_text_whatever_it_spells(text: str) -> None:
         for key, types in text_keys(command).items():
             if text != "true" or bool not in types:
                 assert read(expand(command, [f"{key}={text}"])[0]) == text, key
-    words = [f"{key}={text}" for key in ("data.root", "run.dir", "network.name", "sweep.name")]
-    cfg = compose("finetune", ["network=timm", *words, f"++data.name={text}"])
+    overrides = [f"{key}={text}" for key in ("data.root", "run.dir", "network.name", "sweep.name")]
+    cfg = compose("finetune", ["network=timm", *overrides, f"++data.name={text}"])
     assert [cfg.data.root, cfg.run.dir, cfg.network.name, cfg.sweep.name, cfg.data.name] == 5 * [
         text
     ]
@@ -125,25 +133,25 @@ def test_text_is_text_whatever_it_spells(text: str) -> None:
 
 
 def test_the_keys_that_take_text_are_those_of_the_schema() -> None:
-    for command, schema in {**TASKS, "export": ExportConfig}.items():
+    for command, schema in SCHEMAS.items():
         for key, field in fields_of(schema):
-            plain = field.annotation in (str, str | None)
-            assert (key in text_keys(command)) >= plain, key
+            is_text = field.annotation in (str, str | None)
+            assert (key in text_keys(command)) >= is_text, key
     lists = {"trust", "logger.wandb.tags", "launcher.setup", "corruptions.names", "splits"}
     assert not lists & text_keys("evaluate").keys()
     paths = {key for key, types in text_keys("distill").items() if PATH in types}
-    named = ("dir", "root", "cache_dir", "pretrained", "weights", "run", "export", "tape")
-    assert paths == {key for key in text_keys("distill") if key.rpartition(".")[2] in named}
+    path_names = ("dir", "root", "cache_dir", "pretrained", "weights", "run", "export", "tape")
+    assert paths == {key for key in text_keys("distill") if key.rpartition(".")[2] in path_names}
 
 
 def test_null_flags_and_other_keys_stay_what_they_are() -> None:
-    words = [
+    overrides = [
         "network=resnet20",
         "run.dir=null",
         "network.pretrained=false",
         "data.root=${run.root}",
     ]
-    cfg = compose("finetune", [*words, "++data.name=2024", "seed=3", "run.root='null'"])
+    cfg = compose("finetune", [*overrides, "++data.name=2024", "seed=3", "run.root='null'"])
     assert (cfg.run.dir, cfg.network.pretrained, cfg.data.root) == (None, False, "null")
     assert (cfg.data.name, cfg.seed, cfg.run.root) == ("2024", 3, "null")
     assert compose("finetune", [r"data.root=a\${seed}"]).data.root == "a${seed}"
@@ -162,15 +170,15 @@ def test_paths_of_a_sweep_stay_apart() -> None:
 
 
 def test_loggers_are_one_or_several_and_a_wrong_one_is_named() -> None:
-    chosen = compose("finetune", ["network=resnet20", "logger=[csv,wandb]"]).logger
-    assert [chosen.csv, chosen.tensorboard, chosen.wandb.project] == [{}, None, "mixkd"]
+    logger = compose("finetune", ["network=resnet20", "logger=[csv,wandb]"]).logger
+    assert [logger.csv, logger.tensorboard, logger.wandb.project] == [{}, None, "mixkd"]
     assert compose("evaluate", ["logger=csv"]).logger.wandb is None
     with pytest.raises(UserError, match=r"logger: got 'wandbb'.*did you mean wandb"):
         compose("finetune", ["network=resnet20", "logger=[csv,wandbb]"])
 
 
 @pytest.mark.parametrize(
-    ("values", "each"),
+    ("values", "expected"),
     [
         ("1e5,2024_01", ["1e5", "2024_01"]),
         ("'a,b',c", ["a,b", "c"]),
@@ -182,13 +190,13 @@ def test_loggers_are_one_or_several_and_a_wrong_one_is_named() -> None:
         ("choice(a,1)", ["a", "1"]),
     ],
 )
-def test_a_sweep_over_text_has_a_job_for_each(values: str, each: list[str]) -> None:
+def test_a_sweep_over_text_has_a_job_for_each(values: str, expected: list[str]) -> None:
     jobs = jobs_of("finetune", [f"run.root={values}", "seed=0,1"])
-    assert [compose("finetune", job).run.root for job in jobs[::2]] == each
+    assert [compose("finetune", job).run.root for job in jobs[::2]] == expected
 
 
 @pytest.mark.parametrize("text", [*SPELT, "null", "a b", "runs/x", "${seed}", "\\${x}", "é"])
-def test_a_word_is_read_back_as_the_text_that_it_was(text: str) -> None:
+def test_an_override_is_read_back_as_the_text_that_it_was(text: str) -> None:
     assert read(f"x={written(text)}") == text
     assert read(f"x={written([text, 1, None])}") == [text, 1, None]
     assert read(f"x={written({'key': text})}") == {"key": text}

@@ -1,4 +1,4 @@
-"""What is said of a key at its field, and what is derived from that."""
+"""Marks at the fields of the schema, and what is derived from them."""
 
 import ast
 from collections.abc import Iterator
@@ -63,15 +63,15 @@ class Outer(Section):
 def test_a_configuration_is_pruned_in_its_sections_too() -> None:
     section = {"lr": 1.0, "threads": 3, "ema": None, "strange": [1]}
     raw = {"one": section, "several": [section], "named": {"x": section}, "file": "f", "seed": 1}
-    kept = {"lr": 1.0, "strange": [1]}
+    trimmed = {"lr": 1.0, "strange": [1]}
     assert pruned(Outer, raw, PLACE, REPEAT, content=str.upper) == {
-        "one": kept, "several": [kept], "named": {"x": kept}, "file": "F"
+        "one": trimmed, "several": [trimmed], "named": {"x": trimmed}, "file": "F"
     }  # fmt: skip
-    assert pruned(Outer, {"one": section | {"ema": 0.5}}, PLACE) == {"one": kept | {"ema": 0.5}}
+    assert pruned(Outer, {"one": section | {"ema": 0.5}}, PLACE) == {"one": trimmed | {"ema": 0.5}}
     # What strangers' files hold in the place of sections stays as it is.
-    for strange in (None, 3, "text", [1, [2]], {"deep": {"lr": 1}}):
-        assert pruned(Outer, {"one": strange, "several": strange}, PLACE) == {
-            "one": strange, "several": strange
+    for stranger in (None, 3, "text", [1, [2]], {"deep": {"lr": 1}}):
+        assert pruned(Outer, {"one": stranger, "several": stranger}, PLACE) == {
+            "one": stranger, "several": stranger
         }  # fmt: skip
     assert pruned(Outer, {"file": True}, PLACE, content=str.upper) == {"file": True}
     assert Mark("inner") in marks(Outer.model_fields["file"])
@@ -90,27 +90,27 @@ def test_what_a_file_holds_is_pruned_as_what_was_validated(command: str) -> None
 def lists_of_keys(path: Path, sections: list[type[BaseModel]]) -> Iterator[str]:
     """Yield the collections in a source file that are of many keys of one section."""
     for node in ast.walk(ast.parse(path.read_text())):
-        parts: list[ast.expr | None] = []
+        elements: list[ast.expr | None] = []
         if isinstance(node, (ast.List, ast.Tuple, ast.Set)):
-            parts = [*node.elts]
+            elements = [*node.elts]
         elif isinstance(node, ast.Dict):
-            parts = node.keys
-        words = {part.value for part in parts if isinstance(part, ast.Constant)}
-        if len(words) > 4 and any(words <= {*section.model_fields} for section in sections):
+            elements = node.keys
+        texts = {element.value for element in elements if isinstance(element, ast.Constant)}
+        if len(texts) > 4 and any(texts <= {*section.model_fields} for section in sections):
             yield f"{path}:{node.lineno}: {ast.unparse(node)}"
 
 
 def test_no_list_of_keys_is_kept_by_hand() -> None:
     """Which keys matter for something is said at their fields, where a new key is added."""
     schemas = (FinetuneConfig, DistillConfig, EvaluateConfig, ExportConfig)
-    inner = {DataConfig, NetworkConfig, TeacherConfig, TrainerConfig, *schemas}
-    found = [
+    sections = {DataConfig, NetworkConfig, TeacherConfig, TrainerConfig, *schemas}
+    key_lists = [
         text
         for path in sorted(PACKAGE.rglob("*.py"))
         if path.parent.name != "config"
-        for text in lists_of_keys(path, sorted(inner, key=str))
+        for text in lists_of_keys(path, sorted(sections, key=str))
     ]
-    assert found == []
+    assert key_lists == []
 
 
 def test_flags_have_no_marks_by_themselves() -> None:

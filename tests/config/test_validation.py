@@ -12,8 +12,8 @@ from mixkd.runs.identity import experiment_hash
 FINETUNE = ["network=resnet20"]
 
 
-def finetune(*words: str) -> Config:
-    return request("finetune", [*FINETUNE, *words])
+def finetune(*overrides: str) -> Config:
+    return request("finetune", [*FINETUNE, *overrides])
 
 
 def weights(path: str = "w.safetensors", content: bytes = b"weights") -> str:
@@ -21,13 +21,13 @@ def weights(path: str = "w.safetensors", content: bytes = b"weights") -> str:
     return path
 
 
-def distill(*words: str) -> Config:
+def distill(*overrides: str) -> Config:
     teacher = ["teacher=resnet20", f"teacher.weights={weights()}"]
-    return request("distill", [*teacher, *words])
+    return request("distill", [*teacher, *overrides])
 
 
 @pytest.mark.parametrize(
-    ("word", "message"),
+    ("override", "message"),
     [
         ("seed=-1", "seed: got -1; takes a whole number from 0 to 2**63 - 1"),
         ("seed=1.5", "seed: got 1.5; takes a whole number from 0 to 2**63 - 1"),
@@ -70,9 +70,9 @@ def distill(*words: str) -> Config:
         ("data=imagefolder", "data.root: got null; takes the folder that holds train/ and test/"),
     ],
 )  # fmt: skip
-def test_one_mistake_gives_one_message(word: str, message: str) -> None:
+def test_one_mistake_gives_one_message(override: str, message: str) -> None:
     with pytest.raises(UserError) as caught:
-        distill(word)
+        distill(override)
     assert len(caught.value.problems) == 1, str(caught.value)
     assert message in str(caught.value)
 
@@ -83,7 +83,7 @@ def test_a_missing_folder_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("overrides", "message"),
     [
         (["~data"], "data: is missing; leave it out of the command"),
         (["task=foo"], "task: got 'foo'; the command sets it"),
@@ -131,9 +131,9 @@ def test_a_missing_folder_is_named() -> None:
         (["trust=[1]"], "trust: got [1]; takes a list of package names; in quotes"),
     ],
 )  # fmt: skip
-def test_contradictions_get_one_message(words: list[str], message: str) -> None:
+def test_contradictions_get_one_message(overrides: list[str], message: str) -> None:
     with pytest.raises(UserError) as caught:
-        finetune(*words)
+        finetune(*overrides)
     assert message in str(caught.value)
 
 
@@ -143,22 +143,22 @@ def test_a_loss_of_nothing_is_refused() -> None:
 
 
 def test_names_of_digits_want_quotes() -> None:
-    words = [f"network.run={saved_run()}", "features.classes=[0,1]"]
+    overrides = [f"network.run={saved_run()}", "features.classes=[0,1]"]
     with pytest.raises(UserError) as caught:
-        request("evaluate", words)
+        request("evaluate", overrides)
     assert len(caught.value.problems) == 1
     assert caught.value.problems[0].text.endswith("""'features.classes=["0","1"]'""")
-    quoted = request("evaluate", [words[0], 'features.classes=["0","1"]'])
+    quoted = request("evaluate", [overrides[0], 'features.classes=["0","1"]'])
     assert quoted.features.classes == ["0", "1"]  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("source", ["made", "cifar10_c"])
 def test_a_corruption_is_no_path(source: str) -> None:
-    words = ["corruptions.names=['../x']", f"corruptions.source={source}"]
+    overrides = ["corruptions.names=['../x']", f"corruptions.source={source}"]
     with pytest.raises(
         UserError, match=r"^corruptions.names: got .*'\.\./x'.*; takes paper, all"
     ) as caught:
-        request("evaluate", [f"network.run={saved_run()}", *words])
+        request("evaluate", [f"network.run={saved_run()}", *overrides])
     assert len(caught.value.problems) == 1
 
 
@@ -206,23 +206,23 @@ def test_numbers_are_normalised_before_hashing() -> None:
 
 
 @pytest.mark.parametrize(
-    "word",
+    "override",
     ["run.root=elsewhere", "run.dir=there", "run.force=true", "data.download=false",
      "trainer.threads=1",
      "data.cache_dir=c", "data.download=true", "trainer.accelerator=cpu", "trust=[a]"],
 )  # fmt: skip
-def test_places_do_not_name_an_experiment(word: str) -> None:
-    assert experiment_hash(finetune(word)) == experiment_hash(finetune())
+def test_places_do_not_name_an_experiment(override: str) -> None:
+    assert experiment_hash(finetune(override)) == experiment_hash(finetune())
 
 
 @pytest.mark.parametrize(
-    "word",
+    "override",
     ["seed=1", "stream.seed=1", "optimizer.lr=0.2", "trainer.max_epochs=3", "data.split_seed=1",
      "data.limit_train=100", "data=cifar10", "method=mixup", "schedule=constant", "data.pad=1",
      "network.args.depth=26", "trainer.devices=2", "data.selection=test"],
 )  # fmt: skip
-def test_all_else_does(word: str) -> None:
-    assert experiment_hash(finetune(word)) != experiment_hash(finetune())
+def test_other_keys_name_an_experiment(override: str) -> None:
+    assert experiment_hash(finetune(override)) != experiment_hash(finetune())
 
 
 @pytest.mark.parametrize(
@@ -238,28 +238,28 @@ def test_what_changes_nothing_names_nothing(one: list[str], other: list[str]) ->
 
 @pytest.mark.parametrize("temperature", ["sigma", "1"])
 def test_the_square_of_no_temperature_names_nothing(temperature: str) -> None:
-    words = [f"temperature={temperature}"]
-    other = distill(*words, "method.t_squared=false")
-    assert experiment_hash(distill(*words)) == experiment_hash(other)
+    overrides = [f"temperature={temperature}"]
+    other = distill(*overrides, "method.t_squared=false")
+    assert experiment_hash(distill(*overrides)) == experiment_hash(other)
     assert experiment_hash(distill()) != experiment_hash(distill("method.t_squared=false"))
 
 
 def test_weights_count_by_content_not_by_path() -> None:
-    one = experiment_hash(distill())
-    again = experiment_hash(distill(f"teacher.weights={weights('copy.safetensors')}"))
-    other = experiment_hash(distill(f"teacher.weights={weights('o.safetensors', b'other')}"))
-    assert one == again != other
+    original = experiment_hash(distill())
+    copied = experiment_hash(distill(f"teacher.weights={weights('copy.safetensors')}"))
+    changed = experiment_hash(distill(f"teacher.weights={weights('o.safetensors', b'other')}"))
+    assert original == copied != changed
 
 
 def test_a_folder_counts_by_its_listing(image_folder: Path) -> None:
-    def named(root: Path) -> str:
+    def hash_of(root: Path) -> str:
         return experiment_hash(finetune("data=imagefolder", f"data.root='{root}'"))
 
-    before = named(image_folder)
+    original_hash = hash_of(image_folder)
     moved = image_folder.rename(image_folder.parent / "moved")
-    assert named(moved) == before
+    assert hash_of(moved) == original_hash
     (moved / "test" / "red" / "0000.jpg").unlink()
-    assert named(moved) != before
+    assert hash_of(moved) != original_hash
 
 
 def saved_run(factory: str | None = None) -> Path:
@@ -303,24 +303,24 @@ def test_null_replaces_what_a_run_says() -> None:
 
 
 def test_another_network_beside_a_run_is_refused() -> None:
-    words = [f"network.run={saved_run()}", "network=resnet18"]
+    overrides = [f"network.run={saved_run()}", "network=resnet18"]
     with pytest.raises(UserError, match=r"network.name: got 'resnet18' beside a run of 'resnet20'"):
-        request("evaluate", words)
+        request("evaluate", overrides)
 
 
-@pytest.mark.parametrize("word", ["data.split_seed=7", "data.holdout=0.2"])
-def test_a_teacher_that_trained_on_the_held_out_images_is_refused(word: str) -> None:
-    words = [f"teacher.run={saved_run()}", "data=digits", word]
+@pytest.mark.parametrize("override", ["data.split_seed=7", "data.holdout=0.2"])
+def test_a_teacher_that_trained_on_the_held_out_images_is_refused(override: str) -> None:
+    overrides = [f"teacher.run={saved_run()}", "data=digits", override]
     with pytest.raises(UserError, match=r"teacher.run: saved may have trained on the images that"):
-        request("distill", words)
-    assert request("distill", [*words, "data.selection=test"])
+        request("distill", overrides)
+    assert request("distill", [*overrides, "data.selection=test"])
 
 
 def test_a_run_that_names_a_strangers_callable_is_refused_unless_trusted() -> None:
-    words = [f"network.run={saved_run('stranger.net')}"]
+    overrides = [f"network.run={saved_run('stranger.net')}"]
     with pytest.raises(UserError, match=r"network.run: .* stranger.net; .* trust=\[stranger\]"):
-        request("evaluate", words)
-    cfg = request("evaluate", [*words, "trust=[stranger]"])
+        request("evaluate", overrides)
+    cfg = request("evaluate", [*overrides, "trust=[stranger]"])
     assert cfg.network.factory == "stranger.net"
 
 
@@ -332,9 +332,9 @@ def test_an_unfinished_run_is_no_teacher() -> None:
 
 
 def test_weights_beside_a_run_are_a_contradiction() -> None:
-    words = [f"network.run={saved_run()}", f"network.weights={weights()}"]
+    overrides = [f"network.run={saved_run()}", f"network.weights={weights()}"]
     with pytest.raises(UserError, match=r"network\.weights: a run brings its own"):
-        request("evaluate", words)
+        request("evaluate", overrides)
 
 
 OPTIONS = sorted(
@@ -350,23 +350,23 @@ OPTIONS = sorted(
 def test_every_shipped_file_composes_into_a_valid_configuration(
     group: str, option: str, image_folder: Path
 ) -> None:
-    words = [f"{group}={option}"]
-    words += ["network.name=resnet18"] if option == "timm" else []
-    words += [f"data.root='{image_folder}'"] if option.startswith("image") else []
+    overrides = [f"{group}={option}"]
+    overrides += ["network.name=resnet18"] if option == "timm" else []
+    overrides += [f"data.root='{image_folder}'"] if option.startswith("image") else []
     if group == "analysis":
         cfg = request("evaluate", [f"{option}=true", f"network.run={saved_run()}"])
         assert isinstance(cfg, EvaluateConfig)
         assert list(cfg.analyses) == [option]
         return
     if option.endswith("_c"):
-        words += ["data.corruption=fog", f"network.run={saved_run()}"]
-        assert request("evaluate", words).data.name.endswith("_c-fog-3")
+        overrides += ["data.corruption=fog", f"network.run={saved_run()}"]
+        assert request("evaluate", overrides).data.name.endswith("_c-fog-3")
         return
     if option.startswith("kd"):
-        assert distill(*words).method.name == option
+        assert distill(*overrides).method.name == option
     else:
-        first = [] if group == "network" else FINETUNE
-        assert request("finetune", [*first, *words])
+        network = [] if group == "network" else FINETUNE
+        assert request("finetune", [*network, *overrides])
 
 
 def test_a_wrong_run_is_the_only_problem_of_an_export() -> None:
@@ -378,11 +378,11 @@ def test_a_wrong_run_is_the_only_problem_of_an_export() -> None:
     assert [p.key for p in caught.value.problems] == ["network.run", "data.size", "format"]
 
 
-@pytest.mark.parametrize("said", [{}, {"source": "run"}])
-def test_a_run_that_does_not_say_its_data_is_one_problem(said: dict[str, str]) -> None:
+@pytest.mark.parametrize("data", [{}, {"source": "run"}])
+def test_a_run_that_does_not_say_its_data_is_one_problem(data: dict[str, str]) -> None:
     run = saved_run()
     path = run / "config.yaml"
-    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "data": said}))
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "data": data}))
     for command, check in (("evaluate", accept), ("export", accept_export)):
         with pytest.raises(UserError) as caught:
             check(compose(command, [f"network.run={run}"]))

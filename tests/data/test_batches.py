@@ -9,9 +9,9 @@ from mixkd.errors import UserError
 from mixkd.request import request
 
 
-def data(**more: Any) -> DataConfig:
-    words = [f"data.{k}={v}" for k, v in more.items()]
-    return request("finetune", ["network=resnet20", *words]).data
+def data(**keys: Any) -> DataConfig:
+    overrides = [f"data.{k}={v}" for k, v in keys.items()]
+    return request("finetune", ["network=resnet20", *overrides]).data
 
 
 def test_a_batch_larger_than_the_training_set_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""CIFAR through torchvision, from small archives of the true form."""
+"""CIFAR through torchvision, from small archives of the published form."""
 
 import hashlib
 import io
@@ -40,10 +40,10 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def write_archive(
     path: Path, kind: Any, per_file: int, server: str, monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, dict[str, Any]]:
-    """Write an archive of `kind` with `per_file` images a file, and tell torchvision its sums."""
+    """Write an archive of `kind` with `per_file` images a file, and set torchvision's checksums."""
     classes = 10 if kind is torchvision.datasets.CIFAR10 else 100
     key = "labels" if classes == 10 else "fine_labels"
-    rng, contents, sums = np.random.default_rng(0), {}, {}
+    rng, contents, checksums = np.random.default_rng(0), {}, {}
     names = [name for name, _ in kind.train_list + kind.test_list]
     for name in names:
         entry = {
@@ -55,20 +55,20 @@ def write_archive(
     with tarfile.open(path, "w:gz") as archive:
         for name, entry in {**contents, kind.meta["filename"]: meta}.items():
             content = pickle.dumps(entry)
-            sums[name] = md5(content)
+            checksums[name] = md5(content)
             info = tarfile.TarInfo(f"{kind.base_folder}/{name}")
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content))
-    monkeypatch.setattr(kind, "train_list", [[n, sums[n]] for n, _ in kind.train_list])
-    monkeypatch.setattr(kind, "test_list", [[n, sums[n]] for n, _ in kind.test_list])
-    monkeypatch.setattr(kind, "meta", {**kind.meta, "md5": sums[kind.meta["filename"]]})
+    monkeypatch.setattr(kind, "train_list", [[n, checksums[n]] for n, _ in kind.train_list])
+    monkeypatch.setattr(kind, "test_list", [[n, checksums[n]] for n, _ in kind.test_list])
+    monkeypatch.setattr(kind, "meta", {**kind.meta, "md5": checksums[kind.meta["filename"]]})
     monkeypatch.setattr(kind, "url", f"{server}/{path.name}")
     monkeypatch.setattr(kind, "tgz_md5", md5(path.read_bytes()))
     return contents
 
 
-def load(name: str, *words: str) -> Splits:
-    return load_splits(request("finetune", ["network=resnet20", f"data={name}", *words]).data)
+def load(name: str, *overrides: str) -> Splits:
+    return load_splits(request("finetune", ["network=resnet20", f"data={name}", *overrides]).data)
 
 
 @pytest.mark.parametrize(
@@ -94,13 +94,15 @@ def test_an_archive_is_downloaded_checked_and_read(
     assert [len(splits[s]) for s in ("train", "val", "test")] == [
         train - val, val, per_file,
     ]  # fmt: skip
-    row = contents[kind.test_list[0][0]]["data"][3].reshape(3, 32, 32)  # planes of R, G, B
-    assert torch.equal(splits.test.pixels[3], torch.from_numpy(row))
+    image = contents[kind.test_list[0][0]]["data"][3].reshape(3, 32, 32)  # planes of R, G, B
+    assert torch.equal(splits.test.pixels[3], torch.from_numpy(image))
     assert splits.test.labels[3] == 3
     assert splits.classes[7] == "class07"
     load(name, "data.root=here", "data.download=false")  # once fetched, no download
-    words = ["network=resnet20", "network.args.depth=8", "trainer.max_epochs=1"]
-    assert mixkd("finetune", f"data={name}", "data.root=here", "data.batch_size=99", *words) == 0
+    overrides = ["network=resnet20", "network.args.depth=8", "trainer.max_epochs=1"]
+    assert (
+        mixkd("finetune", f"data={name}", "data.root=here", "data.batch_size=99", *overrides) == 0
+    )
 
 
 def test_a_damaged_archive_is_refused(

@@ -1,4 +1,4 @@
-"""What files contain: read once, and anew whenever it may have changed."""
+"""Fingerprints of files: computed once, and again whenever a file may have changed."""
 
 import os
 import shutil
@@ -28,7 +28,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let files that were just written be as of long ago."""
+    """Let files that were just written count as old."""
     monkeypatch.setattr(module, "STEP", -(10**12))
 
 
@@ -43,9 +43,9 @@ def test_contents_are_the_sha256_of_files(tmp_path: Path) -> None:
     import hashlib
 
     files = write(tmp_path / "root")
-    found = contents(files, tmp_path / "cache", tmp_path / "root")
+    digests = contents(files, tmp_path / "cache", tmp_path / "root")
     for row, (_, path) in enumerate(files):
-        assert found[row].tobytes() == hashlib.sha256(path.read_bytes()).digest()
+        assert digests[row].tobytes() == hashlib.sha256(path.read_bytes()).digest()
     assert contents([], tmp_path / "cache", tmp_path / "root").shape == (0, 32)
 
 
@@ -80,8 +80,8 @@ def test_equal_names_sizes_and_times_hide_no_change(tmp_path: Path) -> None:
     path.write_bytes(b"\xff" * 100)
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
     assert (path.stat().st_size, path.stat().st_mtime_ns) == (100, times.st_mtime_ns)
-    found = contents(files, cache, root)
-    assert (found != first).any(axis=1).tolist() == [False, False, True, False]
+    digests = contents(files, cache, root)
+    assert (digests != first).any(axis=1).tolist() == [False, False, True, False]
 
 
 def test_what_has_just_changed_is_not_relied_on(tmp_path: Path, reads: list[str]) -> None:
@@ -92,15 +92,15 @@ def test_what_has_just_changed_is_not_relied_on(tmp_path: Path, reads: list[str]
 
 
 @pytest.mark.usefixtures("settled")
-def test_a_cache_that_cannot_be_used_costs_time_alone(tmp_path: Path, reads: list[str]) -> None:
+def test_a_cache_that_cannot_be_used_only_costs_time(tmp_path: Path, reads: list[str]) -> None:
     root, cache = tmp_path / "root", tmp_path / "cache"
     files = write(root)
     first = contents(files, cache, root)
-    (kept,) = (cache / "contents").iterdir()
-    for damaged in (b"", b"half a file", kept.read_bytes()[:-7]):
-        kept.write_bytes(damaged)
+    (cache_file,) = (cache / "contents").iterdir()
+    for damaged in (b"", b"half a file", cache_file.read_bytes()[:-7]):
+        cache_file.write_bytes(damaged)
         assert np.array_equal(contents(files, cache, root), first)
-    np.savez(open(kept, "wb"), x=np.zeros(3))  # noqa: SIM115
+    np.savez(open(cache_file, "wb"), x=np.zeros(3))  # noqa: SIM115
     assert np.array_equal(contents(files, cache, root), first)
     shutil.rmtree(cache)
     cache.write_text("a file")
@@ -117,7 +117,7 @@ def test_pipes_and_what_is_not_there_are_not_read(tmp_path: Path) -> None:
     assert not contents(files, tmp_path / "cache", tmp_path).any()
 
 
-def test_many_files_are_told_of(
+def test_reading_many_files_reports_its_progress(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = write(tmp_path / "root")
@@ -135,27 +135,27 @@ def test_splits_are_known_by_names_and_contents_wherever_they_lie(tmp_path: Path
     root, cache = tmp_path / "root", str(tmp_path / "cache")
     write(root)
 
-    def of(root: Path) -> dict[str, str]:
+    def contents_of(root: Path) -> dict[str, str]:
         return split_contents("imagefolder", str(root), cache)
 
-    first = of(root)
+    first = contents_of(root)
     assert first.keys() == {"train"}
     shutil.copytree(root, tmp_path / "copy")
     (tmp_path / "link").symlink_to(root)
-    assert of(tmp_path / "copy") == of(tmp_path / "link") == first
+    assert contents_of(tmp_path / "copy") == contents_of(tmp_path / "link") == first
     # Beside the splits, and beside the class folders, lies what is no data.
     (root / "runs" / "figures").mkdir(parents=True)
-    for place in ("runs/figures/a.png", "cover.png", "train/cover.png"):
-        (root / place).write_bytes(b"figure")
-    assert of(root) == first
+    for name in ("runs/figures/a.png", "cover.png", "train/cover.png"):
+        (root / name).write_bytes(b"figure")
+    assert contents_of(root) == first
     (root / "train" / "a" / "0.png").rename(root / "train" / "a" / "9.png")
-    assert of(root) != first
+    assert contents_of(root) != first
     assert split_contents("digits", None, cache) == split_contents("cifar10", "x", cache) == {}
     assert split_contents("imagefolder", None, cache) == {}
 
 
 def test_summaries_do_not_depend_on_order() -> None:
     files = [("a", Path("a")), ("b", Path("b"))]
-    found = np.arange(64, dtype=np.uint8).reshape(2, 32)
-    assert summary(files, found) == summary(files[::-1], found[::-1])
-    assert summary(files, found) != summary(files, found[::-1])
+    digests = np.arange(64, dtype=np.uint8).reshape(2, 32)
+    assert summary(files, digests) == summary(files[::-1], digests[::-1])
+    assert summary(files, digests) != summary(files, digests[::-1])

@@ -43,11 +43,11 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "datasets"
 
 
-def config(root: Path, *words: str, corruption: str = "fog") -> CorruptedDataConfig:
+def config(root: Path, *overrides: str, corruption: str = "fog") -> CorruptedDataConfig:
     torch.save({}, "w.pth")
-    more = [f"data.root='{root}'", f"data.corruption={corruption}", "data.download=false"]
+    source = [f"data.root='{root}'", f"data.corruption={corruption}", "data.download=false"]
     network = ["network=resnet20", "network.weights=w.pth"]
-    cfg = request("evaluate", [*network, "data=cifar100_c", *more, *words])
+    cfg = request("evaluate", [*network, "data=cifar100_c", *source, *overrides])
     assert isinstance(cfg, EvaluateConfig)
     assert isinstance(cfg.data, CorruptedDataConfig)
     return cfg.data
@@ -61,12 +61,12 @@ def test_rows_of_a_severity_are_its_images(root: Path, severity: int) -> None:
     assert isinstance(splits.test, StoredImages)
     assert splits.test.labels.tolist() == [8 * k for k in range(N)]
     assert splits.test.index.tolist() == list(range(N))  # as in the clean test set
-    found = splits.test.read(np.array([0, 11, 4]))
+    images = splits.test.read(np.array([0, 11, 4]))
     expected = pixels()[(severity - 1) * N + np.array([0, 11, 4])].transpose(0, 3, 1, 2)
-    assert torch.equal(found, torch.from_numpy(expected))
+    assert torch.equal(images, torch.from_numpy(expected))
 
 
-def test_a_part_of_them(root: Path) -> None:
+def test_limit_test_takes_some_of_the_images_of_a_severity(root: Path) -> None:
     np.save(root / "CIFAR-100-C" / "labels.npy", np.arange(5 * N) % 3)
     assert len(load_splits(config(root, "data.limit_test=6")).test) == 6
 
@@ -88,7 +88,7 @@ def _explode(name: str) -> None:
     Path(name).touch()
 
 
-def cut(path: Path) -> None:
+def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 
 
@@ -104,7 +104,7 @@ def cut(path: Path) -> None:
         ("fog", lambda p: p.write_bytes(pickle.dumps(Bomb())), "cannot be read as an array"),
         ("fog", lambda p: np.savez(p.open("wb"), a=pixels()), "is an archive of arrays"),
         ("fog", lambda p: p.write_bytes(b""), "cannot be read as an array"),
-        ("fog", cut, "cannot be read as an array"),
+        ("fog", truncate, "cannot be read as an array"),
         ("labels", lambda p: p.unlink(), "labels.npy is missing"),
         ("labels", lambda p: save(p, np.zeros(N, int)), "labels.npy is int64 [12]; takes integers"),
         ("labels", lambda p: save(p, np.zeros(5 * N)), "is float64 [60]; takes integers [60]"),
@@ -154,8 +154,8 @@ def test_the_archive_is_downloaded_checked_and_unpacked(
     assert published is not None
     assert published.url.startswith("https://zenodo.org/")
     md5 = hashlib.md5(archive.read_bytes()).hexdigest()
-    for name, right in (("bad", "0" * 32), ("good", md5)):
-        local = published._replace(url=f"{served}/CIFAR-100-C.tar", md5=right)
+    for name, checksum in (("bad", "0" * 32), ("good", md5)):
+        local = published._replace(url=f"{served}/CIFAR-100-C.tar", md5=checksum)
         monkeypatch.setitem(SOURCES, "cifar100_c", replace(SOURCES["cifar100_c"], arrays=local))
         cfg = config(tmp_path / name, "data.download=true")
         if name == "good":
@@ -179,12 +179,12 @@ def test_a_half_unpacked_archive_is_unpacked_anew(
     monkeypatch.setitem(SOURCES, "cifar100_c", replace(SOURCES["cifar100_c"], arrays=local))
     original = corrupted.download_and_extract_archive
 
-    def killed(url: str, root: str, extract_root: str, md5: str) -> None:
+    def interrupted(url: str, root: str, extract_root: str, md5: str) -> None:
         original(url, root, extract_root, md5=md5)
         (Path(extract_root) / "CIFAR-100-C" / "labels.npy").unlink()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(corrupted, "download_and_extract_archive", killed)
+    monkeypatch.setattr(corrupted, "download_and_extract_archive", interrupted)
     cfg = config(tmp_path / "fresh", "data.download=true")
     with pytest.raises(KeyboardInterrupt):
         load_splits(cfg)
@@ -198,9 +198,9 @@ import numpy as np
 import mixkd.tasks.evaluate
 from mixkd.request import request
 from mixkd.data.splits import load_splits
-words = ["network=resnet20", "network.weights=w.pth", "data=cifar100_c", "data.corruption=fog",
+overrides = ["network=resnet20", "network.weights=w.pth", "data=cifar100_c", "data.corruption=fog",
          "data.severity=3", *sys.argv[1:]]
-splits = load_splits(request("evaluate", words).data)
+splits = load_splits(request("evaluate", overrides).data)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 total = 0
 for start in range(0, len(splits.test), 500):
@@ -213,24 +213,24 @@ print(json.dumps([len(splits.test), total, (after - before) / 1024]))
 
 def test_memory_does_not_grow_with_the_files(tmp_path: Path) -> None:
     torch.save({}, "w.pth")
-    grown = {}
+    memory = {}
     for n in (1_000, 20_000):
         folder = tmp_path / str(n)
         folder.mkdir()
-        whole = np.lib.format.open_memmap(
+        array = np.lib.format.open_memmap(
             folder / "fog.npy", "w+", dtype=np.uint8, shape=(5 * n, 32, 32, 3)
         )
-        whole[2 * n : 3 * n] = 1
-        del whole
+        array[2 * n : 3 * n] = 1
+        del array
         np.save(folder / "labels.npy", np.zeros(5 * n, dtype=np.int64))
-        words = [f"data.root={folder}", "data.download=false"]
-        done = subprocess.run(
-            [sys.executable, "-c", MEASURE, *words], capture_output=True, text=True, check=True
+        overrides = [f"data.root={folder}", "data.download=false"]
+        completed = subprocess.run(
+            [sys.executable, "-c", MEASURE, *overrides], capture_output=True, text=True, check=True
         )
-        images, total, grown[n] = json.loads(done.stdout)
+        images, total, memory[n] = json.loads(completed.stdout)
         assert (images, total) == (n, n * 32 * 32 * 3)
     # 19,000 images more are 58 MB in this severity, 292 MB in the file.
-    assert grown[20_000] - grown[1_000] < 15, grown
+    assert memory[20_000] - memory[1_000] < 15, memory
 
 
 def test_class_names_are_those_of_the_label_files() -> None:

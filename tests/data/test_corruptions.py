@@ -31,7 +31,9 @@ def photos(n: int, height: int, width: int) -> np.ndarray:
     return levels.clip(0, 255).astype(np.uint8)
 
 
-def made(name: str, severity: int, pixels: np.ndarray, parameters: Parameters) -> np.ndarray:
+def corrupt_seeded(
+    name: str, severity: int, pixels: np.ndarray, parameters: Parameters
+) -> np.ndarray:
     index = np.arange(len(pixels))
     return corrupt(name, severity, pixels, index, seed=SEED, parameters=parameters)
 
@@ -170,8 +172,8 @@ def clouds(rng: np.random.Generator, size: int, decay: float) -> np.ndarray:
         for (top, left), offsets in zip(starts, around, strict=True):
             for i in range(top, size, step):
                 for j in range(left, size, step):
-                    near = [height[(i + a) % size, (j + b) % size] for a, b in offsets]
-                    height[i, j] = sum(near) / 4 + wobble * rng.uniform(-wobble, wobble)
+                    neighbours = [height[(i + a) % size, (j + b) % size] for a, b in offsets]
+                    height[i, j] = sum(neighbours) / 4 + wobble * rng.uniform(-wobble, wobble)
         step, wobble = half, wobble / decay
     grid = np.array([[height[i, j] for j in range(size)] for i in range(size)])
     return (grid - grid.min()) / (grid.max() - grid.min())
@@ -197,24 +199,24 @@ def contrast(x: np.ndarray, rng: np.random.Generator, factor: float) -> np.ndarr
     return ((x / 255 - mean) * factor + mean) * 255
 
 
-def folded(at: np.ndarray, size: int, edge_twice: bool) -> np.ndarray:
+def reflect(position: np.ndarray, size: int, edge_twice: bool) -> np.ndarray:
     """Positions off the line [0, size - 1], reflected into it: d c b (a) a b c, or d c b a b c."""
     if edge_twice:
-        at = (at + 0.5) % (2 * size)
-        return (np.minimum(at, 2 * size - at) - 0.5).clip(0, size - 1)
-    at = at % (2 * size - 2)
-    return np.minimum(at, 2 * size - 2 - at)
+        position = (position + 0.5) % (2 * size)
+        return (np.minimum(position, 2 * size - position) - 0.5).clip(0, size - 1)
+    position = position % (2 * size - 2)
+    return np.minimum(position, 2 * size - 2 - position)
 
 
-def looked_up(x: np.ndarray, row: np.ndarray, column: np.ndarray, edge_twice: bool) -> np.ndarray:
+def sample(x: np.ndarray, row: np.ndarray, column: np.ndarray, edge_twice: bool) -> np.ndarray:
     """Bilinear samples of an image [h, w, 3] at positions [h, w]."""
-    row, column = folded(row, x.shape[0], edge_twice), folded(column, x.shape[1], edge_twice)
+    row, column = reflect(row, x.shape[0], edge_twice), reflect(column, x.shape[1], edge_twice)
     total = np.zeros(x.shape)
     for i in (np.floor(row).astype(int), np.floor(row).astype(int) + 1):
         for j in (np.floor(column).astype(int), np.floor(column).astype(int) + 1):
             weight = (1 - abs(row - i)) * (1 - abs(column - j))
-            inside = x[i.clip(0, x.shape[0] - 1), j.clip(0, x.shape[1] - 1)]
-            total += weight[..., None] * inside
+            neighbour = x[i.clip(0, x.shape[0] - 1), j.clip(0, x.shape[1] - 1)]
+            total += weight[..., None] * neighbour
     return total
 
 
@@ -230,14 +232,14 @@ def elastic_transform(
     # Two edges of the triangle say what the linear part does; then one corner, where it all lies.
     linear = (moved[1:] - moved[0]).T @ np.linalg.inv((corners[1:] - corners[0]).T)
     rows, columns = np.indices((height, width))
-    where = np.stack([columns, rows], axis=2) - moved[0]
-    source = where @ np.linalg.inv(linear).T + corners[0]
-    image = looked_up(x.astype(float), source[..., 1], source[..., 0], edge_twice=False)
+    offset = np.stack([columns, rows], axis=2) - moved[0]
+    source = offset @ np.linalg.inv(linear).T + corners[0]
+    image = sample(x.astype(float), source[..., 1], source[..., 0], edge_twice=False)
     fields = [rng.uniform(-1, 1, (height, width)) for _ in range(2)]
     dx, dy = (
         strength * ndimage.gaussian_filter(u, sigma, mode="reflect", truncate=3) for u in fields
     )
-    return looked_up(image, rows + dy, columns + dx, edge_twice=True)
+    return sample(image, rows + dy, columns + dx, edge_twice=True)
 
 
 def pixelate(x: np.ndarray, rng: np.random.Generator, factor: float) -> np.ndarray:
@@ -264,19 +266,21 @@ REFERENCES: dict[str, Reference] = {
 
 @pytest.mark.parametrize("name", STANDARD)
 @pytest.mark.parametrize(("parameters", "shape"), [("cifar", (32, 32)), ("imagenet", (40, 66))])
-def test_each_is_as_defined(name: str, parameters: Parameters, shape: tuple[int, int]) -> None:
+def test_each_corruption_equals_its_reference(
+    name: str, parameters: Parameters, shape: tuple[int, int]
+) -> None:
     pixels = photos(2, *shape)
     for severity, values in enumerate(PARAMETERS[parameters][name], start=1):
         index = np.array([4, 9_999])
-        found = corrupt(name, severity, pixels, index, seed=SEED, parameters=parameters)
+        corrupted = corrupt(name, severity, pixels, index, seed=SEED, parameters=parameters)
         for k, i in enumerate(index):
             rng = np.random.default_rng([SEED, STANDARD.index(name), severity, i])
             values = values if isinstance(values, tuple) else (values,)
             expected = cut(REFERENCES[name](pixels[k], rng, *values))
-            np.testing.assert_array_equal(found[k], expected, err_msg=f"severity {severity}")
+            np.testing.assert_array_equal(corrupted[k], expected, err_msg=f"severity {severity}")
 
 
-def pieces(n: int) -> Iterator[np.ndarray]:
+def parts(n: int) -> Iterator[np.ndarray]:
     yield from np.split(np.random.default_rng(0).permutation(n), [1, 4])
 
 
@@ -288,17 +292,17 @@ def test_an_image_does_not_depend_on_its_batch(
     pixels, index = photos(7, 32, 32), np.array([7, 3, 0, 50_000, 11, 12, 13])
     for severity in range(1, 6):
 
-        def of(part: np.ndarray, severity: int = severity) -> np.ndarray:
+        def corrupt_part(part: np.ndarray, severity: int = severity) -> np.ndarray:
             return corrupt(
                 name, severity, pixels[part], index[part], seed=SEED, parameters=parameters
             )
 
-        whole = of(np.arange(7))
-        for part in pieces(7):
-            np.testing.assert_array_equal(of(part), whole[part])
+        whole = corrupt_part(np.arange(7))
+        for part in parts(7):
+            np.testing.assert_array_equal(corrupt_part(part), whole[part])
         with monkeypatch.context() as patch:
             patch.setattr(corruptions, "CHUNK", 2 * 32 * 32)
-            np.testing.assert_array_equal(of(np.arange(7)), whole)
+            np.testing.assert_array_equal(corrupt_part(np.arange(7)), whole)
 
 
 @pytest.mark.parametrize("name", STANDARD)
@@ -307,9 +311,9 @@ def test_severities_differ_from_one_another_and_from_the_image(
     name: str, parameters: Parameters
 ) -> None:
     pixels = photos(2, 48, 32)
-    before = pixels.copy()
-    images = [pixels, *(made(name, s, pixels, parameters) for s in range(1, 6))]
-    np.testing.assert_array_equal(pixels, before)  # the input is not modified
+    original = pixels.copy()
+    images = [pixels, *(corrupt_seeded(name, s, pixels, parameters) for s in range(1, 6))]
+    np.testing.assert_array_equal(pixels, original)  # the input is not modified
     assert {(x.dtype, x.shape) for x in images} == {(np.dtype(np.uint8), (2, 48, 32, 3))}
     for k in range(2):
         assert len({x[k].tobytes() for x in images}) == 6
@@ -319,22 +323,27 @@ def test_severities_differ_from_one_another_and_from_the_image(
 def test_chance_comes_from_the_seed_and_the_position(name: str) -> None:
     pixels = photos(1, 32, 32)
 
-    def of(seed: int, position: int) -> bytes:
+    def corrupted_bytes(seed: int, position: int) -> bytes:
         index = np.array([position])
         return corrupt(name, 3, pixels, index, seed=seed, parameters="cifar").tobytes()
 
-    assert of(1, 2) == of(1, 2)
-    others = {of(1, 2), of(2, 2), of(1, 3), of(2, 1)}
-    assert len(others) == (1 if name in WITHOUT_CHANCE else 4)
+    assert corrupted_bytes(1, 2) == corrupted_bytes(1, 2)
+    outcomes = {
+        corrupted_bytes(1, 2),
+        corrupted_bytes(2, 2),
+        corrupted_bytes(1, 3),
+        corrupted_bytes(2, 1),
+    }
+    assert len(outcomes) == (1 if name in WITHOUT_CHANCE else 4)
 
 
 @pytest.mark.parametrize("name", STANDARD)
 def test_images_of_any_size_keep_it(name: str) -> None:
     for shape in ((224, 224), (23, 61), (130, 70)):
         pixels = photos(1, *shape)
-        found = made(name, 4, pixels, corruptions.parameters_for(*shape))
-        assert (found.dtype, found.shape) == (np.uint8, pixels.shape)
-        assert (found != pixels).any()
+        corrupted = corrupt_seeded(name, 4, pixels, corruptions.parameters_for(*shape))
+        assert (corrupted.dtype, corrupted.shape) == (np.uint8, pixels.shape)
+        assert (corrupted != pixels).any()
 
 
 @pytest.mark.parametrize("level", [0, 77, 255])
@@ -343,16 +352,18 @@ def test_what_changes_no_flat_image_leaves_every_level(level: int) -> None:
     for name in ("glass_blur", "motion_blur", "zoom_blur", "contrast", "elastic_transform"):
         for parameters in SETS:
             for severity in range(1, 6):
-                found = made(name, severity, pixels, parameters)
-                np.testing.assert_array_equal(found, pixels, err_msg=f"{name} {severity}")
+                corrupted = corrupt_seeded(name, severity, pixels, parameters)
+                np.testing.assert_array_equal(corrupted, pixels, err_msg=f"{name} {severity}")
     for severity in range(1, 6):
-        np.testing.assert_array_equal(made("defocus_blur", severity, pixels, "cifar"), pixels)
+        np.testing.assert_array_equal(
+            corrupt_seeded("defocus_blur", severity, pixels, "cifar"), pixels
+        )
 
 
-def test_no_image_is_no_error() -> None:
+def test_corrupting_no_images_gives_no_images() -> None:
     none = np.zeros((0, 32, 32, 3), dtype=np.uint8)
     for name in STANDARD:
-        assert made(name, 1, none, "cifar").shape == none.shape
+        assert corrupt_seeded(name, 1, none, "cifar").shape == none.shape
 
 
 def test_names_and_parameters_are_complete() -> None:
@@ -367,19 +378,17 @@ def test_names_and_parameters_are_complete() -> None:
 
 
 def test_parameters_go_by_the_longer_side() -> None:
-    found = [
-        corruptions.parameters_for(*shape) for shape in ((32, 32), (64, 64), (32, 65), (65, 9))
-    ]
-    assert found == ["cifar", "cifar", "imagenet", "imagenet"]
+    sets = [corruptions.parameters_for(*shape) for shape in ((32, 32), (64, 64), (32, 65), (65, 9))]
+    assert sets == ["cifar", "cifar", "imagenet", "imagenet"]
 
 
 def test_unknown_names_and_severities_are_refused() -> None:
     pixels = photos(1, 32, 32)
     with pytest.raises(ValueError, match=r"called 'fogg'; there are gaussian_noise, .*fog, "):
-        made("fogg", 1, pixels, "cifar")
+        corrupt_seeded("fogg", 1, pixels, "cifar")
     for severity in (0, 6):
         with pytest.raises(ValueError, match=f"from 1 to 5; got {severity}"):
-            made("fog", severity, pixels, "cifar")
+            corrupt_seeded("fog", severity, pixels, "cifar")
 
 
 def test_the_kernel_of_defocus_is_a_disk() -> None:
@@ -408,8 +417,10 @@ def test_motion_at_angle_0_is_a_sum_along_the_row() -> None:
         sum(w * float(row[min(k + i, 11)]) for i, w in enumerate(weights)) / sum(weights)
         for k in range(12)
     ]
-    found = corruptions.motion(np.tile(row, (3, 1)), 3, 2, 0)
-    np.testing.assert_array_equal(found, np.tile(np.floor(np.array(expected) + 0.5 / 257), (3, 1)))
+    blurred = corruptions.motion(np.tile(row, (3, 1)), 3, 2, 0)
+    np.testing.assert_array_equal(
+        blurred, np.tile(np.floor(np.array(expected) + 0.5 / 257), (3, 1))
+    )
 
 
 @pytest.mark.parametrize(
@@ -425,19 +436,19 @@ def test_motion_is_that_of_imagemagick(angle: float, levels: dict[tuple[int, int
     """What ImageMagick 6.9.11 makes of a white point in the middle: -motion-blur 2x1.5+ANGLE."""
     image = np.zeros((9, 9), dtype=np.uint8)
     image[4, 4] = 255
-    found = corruptions.motion(image, 2, 1.5, angle)
-    assert {(int(i), int(j)): int(found[i, j]) for i, j in np.argwhere(found)} == levels
+    blurred = corruptions.motion(image, 2, 1.5, angle)
+    assert {(int(i), int(j)): int(blurred[i, j]) for i, j in np.argwhere(blurred)} == levels
 
 
 @pytest.mark.parametrize("decay", [3, 1.4])
 def test_clouds_go_from_0_to_1_and_tile(decay: float) -> None:
     noise = np.random.default_rng(0).uniform(-1, 1, (3, 64 * 64 - 1))
-    found = corruptions.plasma(noise, 64, decay)
-    assert (found.min(axis=(1, 2)) == 0).all()
-    assert (found.max(axis=(1, 2)) == 1).all()
+    plasma = corruptions.plasma(noise, 64, decay)
+    assert (plasma.min(axis=(1, 2)) == 0).all()
+    assert (plasma.max(axis=(1, 2)) == 1).all()
     # On a torus there is no seam: across the border it is as smooth as inside.
-    inside = abs(np.diff(found, axis=2)).mean()
-    assert abs(found[:, :, 0] - found[:, :, -1]).mean() < 2 * inside
+    roughness = abs(np.diff(plasma, axis=2)).mean()
+    assert abs(plasma[:, :, 0] - plasma[:, :, -1]).mean() < 2 * roughness
 
 
 def test_the_first_elastic_severity_of_cifar_is_affine() -> None:
@@ -445,8 +456,10 @@ def test_the_first_elastic_severity_of_cifar_is_affine() -> None:
     ramps = np.stack([4 * columns, 4 * rows, 2 * rows + 2 * columns], axis=2)[None].astype(np.uint8)
 
     def bend(severity: int) -> int:
-        found = made("elastic_transform", severity, ramps, "cifar")[0, 10:22, 10:22].astype(int)
-        return max(int(abs(np.diff(found, 2, axis=axis)).max()) for axis in (0, 1))
+        corrupted = corrupt_seeded("elastic_transform", severity, ramps, "cifar")[
+            0, 10:22, 10:22
+        ].astype(int)
+        return max(int(abs(np.diff(corrupted, 2, axis=axis)).max()) for axis in (0, 1))
 
     assert bend(1) <= 2  # all of it rounding
     assert bend(5) > 4
@@ -454,18 +467,20 @@ def test_the_first_elastic_severity_of_cifar_is_affine() -> None:
 
 def test_pixelated_blocks_are_flat_means() -> None:
     pixels = photos(1, 80, 96)
-    found = made("pixelate", 2, pixels, "imagenet")  # to half of each side
+    corrupted = corrupt_seeded("pixelate", 2, pixels, "imagenet")  # to half of each side
     blocks = pixels.reshape(40, 2, 48, 2, 3).transpose(0, 2, 4, 1, 3).reshape(40, 48, 3, 4)
-    again = found.reshape(40, 2, 48, 2, 3).transpose(0, 2, 4, 1, 3).reshape(40, 48, 3, 4)
-    assert (again == again[..., :1]).all()
-    assert abs(again[..., 0] - blocks.mean(axis=3)).max() <= 1
+    pixelated_blocks = (
+        corrupted.reshape(40, 2, 48, 2, 3).transpose(0, 2, 4, 1, 3).reshape(40, 48, 3, 4)
+    )
+    assert (pixelated_blocks == pixelated_blocks[..., :1]).all()
+    assert abs(pixelated_blocks[..., 0] - blocks.mean(axis=3)).max() <= 1
 
 
 def test_the_brightest_stay_white_and_black_becomes_grey() -> None:
     pixels = np.zeros((1, 1, 3, 3), dtype=np.uint8)
     pixels[0, 0] = [[0, 0, 0], [200, 100, 0], [255, 255, 255]]
-    found = made("brightness", 5, pixels, "cifar")  # 0.3, 76.5 levels
-    assert found.tolist() == [[[[76, 76, 76], [255, 127, 0], [255, 255, 255]]]]
+    corrupted = corrupt_seeded("brightness", 5, pixels, "cifar")  # 0.3, 76.5 levels
+    assert corrupted.tolist() == [[[[76, 76, 76], [255, 127, 0], [255, 255, 255]]]]
 
 
 def test_pictures_of_frost_are_the_published_ones_and_large_enough() -> None:

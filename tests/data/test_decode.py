@@ -1,4 +1,4 @@
-"""JPEG files are decoded by torchvision, all others by Pillow: nobody can tell by the pixels."""
+"""Decoding: JPEG files by torchvision, all others by Pillow, with the same pixels."""
 
 import io
 import struct
@@ -47,14 +47,14 @@ def test_jpeg_files_have_the_pixels_that_pillow_reads(
     with Image.open(tmp_path / "a.jpg") as file:
         expected = np.asarray(ImageOps.exif_transpose(file).convert("RGB"))
 
-    def never(file: Image.Image) -> None:
+    def fail(file: Image.Image) -> None:
         raise AssertionError("Pillow decoded a JPEG file")
 
     if form != "turned":
-        monkeypatch.setattr(ImageFile.ImageFile, "load", never)
-    found = decode(tmp_path / "a.jpg", None)
-    assert isinstance(found, torch.Tensor)
-    assert torch.equal(found.permute(1, 2, 0), torch.from_numpy(expected.copy()))
+        monkeypatch.setattr(ImageFile.ImageFile, "load", fail)
+    decoded = decode(tmp_path / "a.jpg", None)
+    assert isinstance(decoded, torch.Tensor)
+    assert torch.equal(decoded.permute(1, 2, 0), torch.from_numpy(expected.copy()))
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png"])
@@ -68,20 +68,20 @@ def test_the_middle_square_is_resized_as_pillow_resizes(
         left, top = (size[0] - 38) // 2, (size[1] - 38) // 2
         square = file.crop((left, top, left + 38, top + 38))
         fitted = square.resize((side, side), Image.Resampling.BILINEAR)
-    found = decode(tmp_path / name, side)
-    assert isinstance(found, torch.Tensor)
-    difference = found.permute(1, 2, 0).int() - torch.from_numpy(np.asarray(fitted).astype(int))
+    decoded = decode(tmp_path / name, side)
+    assert isinstance(decoded, torch.Tensor)
+    difference = decoded.permute(1, 2, 0).int() - torch.from_numpy(np.asarray(fitted).astype(int))
     assert difference.abs().max() <= 1
 
 
-def test_what_is_left_of_a_jpeg_file_is_told_not_guessed(tmp_path: Path) -> None:
+def test_a_truncated_jpeg_file_is_refused_not_guessed(tmp_path: Path) -> None:
     picture().save(tmp_path / "a.jpg")
-    whole = (tmp_path / "a.jpg").read_bytes()
-    for kept in (len(whole) // 2, 30, 0):
-        (tmp_path / "a.jpg").write_bytes(whole[:kept])
-        found = decode(tmp_path / "a.jpg", None)
-        assert isinstance(found, str)
-        assert found.startswith(f"{tmp_path / 'a.jpg'} cannot be decoded: ")
+    content = (tmp_path / "a.jpg").read_bytes()
+    for length in (len(content) // 2, 30, 0):
+        (tmp_path / "a.jpg").write_bytes(content[:length])
+        decoded = decode(tmp_path / "a.jpg", None)
+        assert isinstance(decoded, str)
+        assert decoded.startswith(f"{tmp_path / 'a.jpg'} cannot be decoded: ")
 
 
 def test_rare_images_are_read_as_they_look(tmp_path: Path) -> None:
@@ -90,9 +90,9 @@ def test_rare_images_are_read_as_they_look(tmp_path: Path) -> None:
 
     def read(image: Image.Image, name: str) -> torch.Tensor:
         image.save(tmp_path / name)
-        found = decode(tmp_path / name, None)
-        assert isinstance(found, torch.Tensor), found
-        return found
+        decoded = decode(tmp_path / name, None)
+        assert isinstance(decoded, torch.Tensor), decoded
+        return decoded
 
     # 16 bits are scaled, not clipped to white.
     for name in ("deep.png", "deep.tif"):
@@ -114,9 +114,9 @@ def test_rare_images_are_read_as_they_look(tmp_path: Path) -> None:
 
 
 def encoded(form: str, mode: str = "RGB", **options: Any) -> bytes:
-    held = io.BytesIO()
-    picture(mode).save(held, form, **options)
-    return held.getvalue()
+    buffer = io.BytesIO()
+    picture(mode).save(buffer, form, **options)
+    return buffer.getvalue()
 
 
 def test_a_photograph_whose_tags_cannot_be_written_back_is_upright(tmp_path: Path) -> None:
@@ -126,35 +126,35 @@ def test_a_photograph_whose_tags_cannot_be_written_back_is_upright(tmp_path: Pat
     exif[0x0112] = 6
     exif[0x010E] = "x" * 40
     for form in ("JPEG", "PNG", "WEBP", "TIFF"):
-        held = io.BytesIO()
+        buffer = io.BytesIO()
         Image.fromarray(half).save(
-            held, form, exif=exif, **({"quality": 100} if form[0] in "JW" else {})
+            buffer, form, exif=exif, **({"quality": 100} if form[0] in "JW" else {})
         )
-        data = bytearray(held.getvalue())
-        at = data.index(struct.pack("<H", 0x010E) if b"II*\0" in data else b"\x01\x0e")
+        data = bytearray(buffer.getvalue())
+        position = data.index(struct.pack("<H", 0x010E) if b"II*\0" in data else b"\x01\x0e")
         order = "<" if b"II*\0" in data else ">"
         # The description becomes a number, which Pillow cannot write as the text that it should be;
         # in a TIFF file one where it looks for a place in the file.
         tag = 0x8825 if form == "TIFF" else 0x010E
-        data[at : at + 12] = struct.pack(f"{order}HHII", tag, 11, 1, 0x7F800000)
+        data[position : position + 12] = struct.pack(f"{order}HHII", tag, 11, 1, 0x7F800000)
         if form == "PNG":
             data = bytearray(with_checksums(bytes(data)))
         (tmp_path / "a").write_bytes(data)
-        found = decode(tmp_path / "a", None)
-        assert isinstance(found, torch.Tensor), found
-        assert found.shape == (3, 24, 16), form
-        assert found[:, :, 8:].float().mean() > 250, form
+        decoded = decode(tmp_path / "a", None)
+        assert isinstance(decoded, torch.Tensor), decoded
+        assert decoded.shape == (3, 24, 16), form
+        assert decoded[:, :, 8:].float().mean() > 250, form
         assert measure(tmp_path / "a") == (24, 16)
 
 
 def with_checksums(data: bytes) -> bytes:
     """Return a PNG file whose chunks have the checksums of what they hold."""
-    parts, at = [data[:8]], 8
-    while at < len(data):
-        (size,) = struct.unpack(">I", data[at : at + 4])
-        chunk = data[at + 4 : at + 8 + size]
-        parts.append(data[at : at + 4] + chunk + struct.pack(">I", zlib.crc32(chunk)))
-        at += 12 + size
+    parts, position = [data[:8]], 8
+    while position < len(data):
+        (size,) = struct.unpack(">I", data[position : position + 4])
+        chunk = data[position + 4 : position + 8 + size]
+        parts.append(data[position : position + 4] + chunk + struct.pack(">I", zlib.crc32(chunk)))
+        position += 12 + size
     return b"".join(parts)
 
 
@@ -164,12 +164,12 @@ def test_nonsense_among_the_tags_costs_no_photograph(tmp_path: Path) -> None:
     exif[0x0112], exif[0x010E], exif[0x011A] = 1, "hello", 72.0
     rng = np.random.default_rng(0)
     for form in ("JPEG", "PNG", "WEBP"):
-        whole = encoded(form, exif=exif)
-        first = whole.index(b"MM\0*" if b"MM\0*" in whole else b"II*\0")
+        content = encoded(form, exif=exif)
+        tags = content.index(b"MM\0*" if b"MM\0*" in content else b"II*\0")
         for _ in range(100):
-            data = bytearray(whole)
-            for at in rng.integers(first, first + 60, 3):
-                data[at] = rng.choice([0, 1, 2, 255, rng.integers(256)])
+            data = bytearray(content)
+            for position in rng.integers(tags, tags + 60, 3):
+                data[position] = rng.choice([0, 1, 2, 255, rng.integers(256)])
             path = tmp_path / "a"
             path.write_bytes(with_checksums(bytes(data)) if form == "PNG" else data)
             assert isinstance(decode(path, None), torch.Tensor)
@@ -177,41 +177,41 @@ def test_nonsense_among_the_tags_costs_no_photograph(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore")
 def test_any_change_of_a_file_gives_an_image_or_a_message(tmp_path: Path) -> None:
-    wholes = [
+    contents = [
         encoded("JPEG", exif=ROTATED), encoded("PNG", exif=ROTATED), encoded("TIFF", exif=ROTATED),
         encoded("TIFF", compression="tiff_deflate"), encoded("WEBP", exif=ROTATED),
         encoded("GIF", "P"), encoded("BMP"), encoded("PPM"), encoded("PNG", "P", transparency=3),
         b"P2\n3 3\n255\n1 2 3 4 5 6 7 8 9\n",
     ]  # fmt: skip
     rng, path = np.random.default_rng(0), tmp_path / "a"
-    for whole in wholes:
+    for content in contents:
         for _ in range(40):
-            data = bytearray(whole)
-            for at in rng.integers(0, min(len(data), int(rng.choice([32, 200, 10**6]))), 3):
-                data[at] = rng.choice([0, 1, 255, rng.integers(256)])
+            data = bytearray(content)
+            for position in rng.integers(0, min(len(data), int(rng.choice([32, 200, 10**6]))), 3):
+                data[position] = rng.choice([0, 1, 255, rng.integers(256)])
             path.write_bytes(data[: rng.integers(len(data))] if rng.random() < 0.1 else data)
-            found = decode(path, 8)
-            if isinstance(found, str):
-                assert found.startswith(f"{path} cannot be decoded: ")
-                assert " at 0x" not in found
+            decoded = decode(path, 8)
+            if isinstance(decoded, str):
+                assert decoded.startswith(f"{path} cannot be decoded: ")
+                assert " at 0x" not in decoded
             else:
-                assert found.shape == (3, 8, 8)
+                assert decoded.shape == (3, 8, 8)
 
 
 def test_only_the_formats_that_are_documented_are_opened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def never(*args: Any, **more: Any) -> None:
+    def fail(*args: Any, **kwargs: Any) -> None:
         raise AssertionError("a program was started")
 
-    monkeypatch.setattr("subprocess.Popen", never)
-    monkeypatch.setattr("subprocess.check_call", never)
+    monkeypatch.setattr("subprocess.Popen", fail)
+    monkeypatch.setattr("subprocess.check_call", fail)
     path = tmp_path / "0.png"
     for form in ("EPS", "PDF", "PCX", "TGA", "ICO", "SGI", "JPEG2000"):
         path.write_bytes(encoded(form))
-        found = decode(path, None)
-        assert isinstance(found, str), form
-        assert "none of BMP, GIF, JPEG, PNG, PPM, TIFF, WEBP" in found
+        decoded = decode(path, None)
+        assert isinstance(decoded, str), form
+        assert "none of BMP, GIF, JPEG, PNG, PPM, TIFF, WEBP" in decoded
         assert measure(path) is None
 
 
@@ -225,18 +225,18 @@ def png_header(width: int, height: int) -> bytes:
 @pytest.mark.parametrize("size", [(9460, 9460), (13000, 13000), (10**6, 10**6)])
 def test_too_many_pixels_are_told_by_the_header(tmp_path: Path, size: tuple[int, int]) -> None:
     (tmp_path / "a.png").write_bytes(png_header(*size))
-    found = decode(tmp_path / "a.png", 32)
-    assert isinstance(found, str)
-    assert "pixels" in found
+    decoded = decode(tmp_path / "a.png", 32)
+    assert isinstance(decoded, str)
+    assert "pixels" in decoded
 
 
 def test_too_many_bytes_are_not_read(tmp_path: Path) -> None:
     with open(tmp_path / "a.png", "wb") as file:
         file.write(encoded("PNG"))
         file.truncate(2**30 + 1)
-    found = decode(tmp_path / "a.png", None)
-    assert isinstance(found, str)
-    assert "it is of 1,073,741,825 bytes; takes up to 1,073,741,824" in found
+    decoded = decode(tmp_path / "a.png", None)
+    assert isinstance(decoded, str)
+    assert "it is of 1,073,741,825 bytes; takes up to 1,073,741,824" in decoded
 
 
 def test_an_image_in_parts_has_the_pixels_of_the_whole(
@@ -258,8 +258,8 @@ def test_an_image_in_parts_has_the_pixels_of_the_whole(
 @pytest.mark.parametrize("form", ["GIF", "TIFF", "WEBP", "PNG"])
 def test_of_several_frames_the_first_is_read(tmp_path: Path, form: str) -> None:
     frames = [Image.new("RGB", (16, 16), (k, k, k)) for k in (255, 0, 90)]
-    more = {"lossless": True} if form == "WEBP" else {}
-    frames[0].save(tmp_path / "a", form, save_all=True, append_images=frames[1:], **more)
-    found = decode(tmp_path / "a", None)
-    assert isinstance(found, torch.Tensor)
-    assert (found == 255).all()
+    options = {"lossless": True} if form == "WEBP" else {}
+    frames[0].save(tmp_path / "a", form, save_all=True, append_images=frames[1:], **options)
+    decoded = decode(tmp_path / "a", None)
+    assert isinstance(decoded, torch.Tensor)
+    assert (decoded == 255).all()

@@ -15,10 +15,10 @@ from mixkd.request import request
 from tests.conftest import write_images
 
 
-def load(root: Path, **more: Any) -> Splits:
-    words = ["network=resnet20", "data=imagefolder", f"data.root='{root}'"]
-    words += [f"data.{k}={v}" for k, v in more.items()]
-    return load_splits(request("finetune", words).data)
+def load(root: Path, **keys: Any) -> Splits:
+    overrides = ["network=resnet20", "data=imagefolder", f"data.root='{root}'"]
+    overrides += [f"data.{k}={v}" for k, v in keys.items()]
+    return load_splits(request("finetune", overrides).data)
 
 
 def test_pixels_labels_and_order_are_the_folders(image_folder: Path) -> None:
@@ -52,9 +52,9 @@ def test_the_second_start_reads_the_cache(image_folder: Path, tmp_path: Path) ->
     first = load(image_folder)
     caches = list((tmp_path / "cache" / "mixkd").glob("*.npy"))
     assert len(caches) == 1
-    written = caches[0].stat().st_mtime_ns
+    written_at = caches[0].stat().st_mtime_ns
     second = load(image_folder)
-    assert caches[0].stat().st_mtime_ns == written
+    assert caches[0].stat().st_mtime_ns == written_at
     assert torch.equal(first.train.pixels, second.train.pixels)
     caches[0].write_bytes(b"half a file")
     assert torch.equal(load(image_folder).train.pixels, first.train.pixels)
@@ -100,8 +100,8 @@ def test_any_mode_of_image_becomes_upright_rgb(image_folder: Path) -> None:
 def test_sixteen_bits_keep_their_shades(image_folder: Path) -> None:
     ramp = np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16)
     Image.fromarray(ramp).save(image_folder / "test" / "red" / "9.png")
-    found = load(image_folder).test.pixels[-1, 0].flatten().tolist()
-    assert found == list(range(256))
+    levels = load(image_folder).test.pixels[-1, 0].flatten().tolist()
+    assert levels == list(range(256))
 
 
 def test_size_resizes_and_crops(image_folder: Path) -> None:
@@ -119,21 +119,21 @@ def test_every_fault_of_a_folder_is_named(image_folder: Path) -> None:
     (image_folder / "test" / "red" / "link.jpg").symlink_to("nowhere.jpg")
     with pytest.raises(UserError) as caught:
         load(image_folder)
-    said = str(caught.value)
-    assert "link.jpg is no file" in said
-    assert "no folder for class 'blue'" in said
-    assert f"{image_folder / 'train' / 'green'}: no images" in said
-    assert f"{image_folder / 'test' / 'pink'}: train/ has no such class" in said
+    message = str(caught.value)
+    assert "link.jpg is no file" in message
+    assert "no folder for class 'blue'" in message
+    assert f"{image_folder / 'train' / 'green'}: no images" in message
+    assert f"{image_folder / 'test' / 'pink'}: train/ has no such class" in message
 
 
 def test_files_that_cannot_be_decoded_are_named(image_folder: Path) -> None:
-    victim = image_folder / "train" / "blue" / "0003.jpg"
-    victim.write_bytes(victim.read_bytes()[:200])
+    damaged = image_folder / "train" / "blue" / "0003.jpg"
+    damaged.write_bytes(damaged.read_bytes()[:200])
     (image_folder / "train" / "blue" / "0004.jpg").write_bytes(b"")
     with pytest.raises(UserError) as caught:
         load(image_folder)
     assert len(caught.value.problems) == 2
-    assert f"{victim} cannot be decoded" in str(caught.value)
+    assert f"{damaged} cannot be decoded" in str(caught.value)
 
 
 def test_a_folder_without_splits_is_refused(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_a_folder_without_splits_is_refused(tmp_path: Path) -> None:
         load(tmp_path)
 
 
-def test_what_is_not_read_is_told_once_in_one_line(
+def test_files_that_are_not_read_are_noted_once_in_one_line(
     image_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     console.forget_notes()
@@ -210,8 +210,8 @@ def test_memory_that_images_take_is_known_before_they_are_decoded(
 ) -> None:
     monkeypatch.setattr("mixkd.data.folder.LARGE", 50_000)
     load(image_folder)
-    assert "decoding 78 images of" in (said := capsys.readouterr().err)
-    assert "0.0 GB of memory" in said
+    assert "decoding 78 images of" in (notes := capsys.readouterr().err)
+    assert "0.0 GB of memory" in notes
     for available in (59_904, 59_903):  # 78 * 16 * 16 * 3
         monkeypatch.setattr("mixkd.data.folder.available_memory", lambda a=available: a)
         if available == 59_904:

@@ -9,9 +9,9 @@ from mixkd.data.splits import load_splits
 from mixkd.request import request
 
 
-def data(**more: Any) -> DataConfig:
-    words = [f"data.{k}={v}" for k, v in more.items()]
-    return request("finetune", ["network=resnet20", *words]).data
+def data(**keys: Any) -> DataConfig:
+    overrides = [f"data.{k}={v}" for k, v in keys.items()]
+    return request("finetune", ["network=resnet20", *overrides]).data
 
 
 def test_grey_images_become_three_channels() -> None:
@@ -22,5 +22,9 @@ def test_grey_images_become_three_channels() -> None:
 
 
 def test_fingerprint_follows_the_images() -> None:
-    one, again, other = load_splits(data()), load_splits(data()), load_splits(data(split_seed=1))
-    assert one.fingerprints == again.fingerprints != other.fingerprints
+    original, repeated, resplit = (
+        load_splits(data()),
+        load_splits(data()),
+        load_splits(data(split_seed=1)),
+    )
+    assert original.fingerprints == repeated.fingerprints != resplit.fingerprints

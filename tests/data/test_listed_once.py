@@ -1,4 +1,4 @@
-"""Folders of images are listed once a sweep; what has changed since is listed again."""
+"""Folders of images are listed once a sweep; those that have changed are listed again."""
 
 import json
 import os
@@ -20,7 +20,7 @@ Counts = Callable[[], dict[str, int]]
 
 
 @pytest.fixture
-def asked(image_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Counts:
+def lookups(image_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Counts:
     """Count how often the file system is asked what lies in a class folder, and of an image."""
     counts = {"folders": 0, "files": 0}
     scandir, stat = os.scandir, os.stat
@@ -29,61 +29,61 @@ def asked(image_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Counts:
         counts["folders"] += Path(path).parent.parent == image_folder
         return scandir(path)
 
-    def counted_stat(path: str, **more: object) -> os.stat_result:
+    def counted_stat(path: str, **options: object) -> os.stat_result:
         counts["files"] += str(image_folder) in str(path) and str(path).endswith(".jpg")
-        return stat(path, **more)  # type: ignore[arg-type]
+        return stat(path, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(os, "scandir", counted_scandir)
     monkeypatch.setattr(os, "stat", counted_stat)
 
-    def since() -> dict[str, int]:
-        found = dict(counts)
+    def counts_since() -> dict[str, int]:
+        latest = dict(counts)
         counts.update(folders=0, files=0)
-        return found
+        return latest
 
-    return since
+    return counts_since
 
 
 @pytest.fixture
 def cfg(image_folder: Path) -> DataConfig:
-    words = ["network=resnet20", "data=imagefolder", f"data.root={image_folder}"]
-    data = request("finetune", words).data
+    overrides = ["network=resnet20", "data=imagefolder", f"data.root={image_folder}"]
+    data = request("finetune", overrides).data
     assert isinstance(data, DataConfig)
     return data
 
 
-def listed(cfg: DataConfig) -> dict[str, str]:
+def listing(cfg: DataConfig) -> dict[str, str]:
     return split_contents(cfg.source, cfg.root, cfg.cache_dir)
 
 
-def test_what_has_been_listed_is_not_listed_again(cfg: DataConfig, asked: Counts) -> None:
-    first, (images, classes) = listed(cfg), load_folder(cfg)
-    asked()
+def test_what_has_been_listed_is_not_listed_again(cfg: DataConfig, lookups: Counts) -> None:
+    first, (images, classes) = listing(cfg), load_folder(cfg)
+    lookups()
     with listed_once():
-        assert listed(cfg) == first
-        assert asked()["folders"] == 6  # three classes, twice
-        assert listed(cfg) == first
-        again, names = load_folder(cfg)
-        assert asked() == {"folders": 0, "files": 2 * 6}  # the first of each class
-    assert names == classes
+        assert listing(cfg) == first
+        assert lookups()["folders"] == 6  # three classes, twice
+        assert listing(cfg) == first
+        cached_images, cached_classes = load_folder(cfg)
+        assert lookups() == {"folders": 0, "files": 2 * 6}  # the first of each class
+    assert cached_classes == classes
     for split in ("train", "test"):
-        assert np.array_equal(again[split].pixels, images[split].pixels)  # type: ignore[union-attr]
-        assert np.array_equal(again[split].labels, images[split].labels)
-        assert again[split].fingerprint() == images[split].fingerprint()
-    asked()
-    listed(cfg)
-    assert asked()["folders"] == 6  # outside, each time
+        assert np.array_equal(cached_images[split].pixels, images[split].pixels)  # type: ignore[union-attr]
+        assert np.array_equal(cached_images[split].labels, images[split].labels)
+        assert cached_images[split].fingerprint() == images[split].fingerprint()
+    lookups()
+    listing(cfg)
+    assert lookups()["folders"] == 6  # outside, each time
 
 
 @pytest.mark.parametrize("change", ["one more", "one less", "another class", "other content"])
 def test_what_has_changed_is_listed_again(cfg: DataConfig, image_folder: Path, change: str) -> None:
     red = image_folder / "train" / "red"
     with listed_once():
-        first = listed(cfg)
+        first = listing(cfg)
         match change:
             case "one more":
                 (red / "deeper").mkdir()
-                listed(cfg)
+                listing(cfg)
                 write_images(red / "deeper", 1, (0, 0, 0))
             case "one less":
                 (red / "0007.jpg").unlink()
@@ -91,53 +91,53 @@ def test_what_has_changed_is_listed_again(cfg: DataConfig, image_folder: Path, c
                 write_images(image_folder / "train" / "cyan", 2, (0, 200, 200))
             case "other content":  # of all, as when a data set is made anew
                 write_images(red, 20, (1, 2, 3))
-        assert listed(cfg)["train"] != first["train"]
-        assert listed(cfg)["test"] == first["test"]
+        assert listing(cfg)["train"] != first["train"]
+        assert listing(cfg)["test"] == first["test"]
 
 
-def test_a_listing_is_handed_over(cfg: DataConfig, image_folder: Path, asked: Counts) -> None:
+def test_a_listing_is_handed_over(cfg: DataConfig, image_folder: Path, lookups: Counts) -> None:
     (image_folder / "train" / "red" / "notes.txt").write_text("of no format")
     (image_folder / "test" / "red" / os.fsdecode(b"\xff.jpg")).write_bytes(
         (image_folder / "test" / "red" / "0000.jpg").read_bytes()
     )
     with listed_once():
         assert not hand_over(Path("listed.npz"))  # nothing yet
-        first, (images, _) = listed(cfg), load_folder(cfg)
+        first, (images, _) = listing(cfg), load_folder(cfg)
         assert hand_over(Path("listed.npz"))
-    asked()
+    lookups()
     with listed_once("listed.npz"):
-        assert listed(cfg) == first
-        again, _ = load_folder(cfg)
-        assert asked()["folders"] == 0
-    assert again["test"].fingerprint() == images["test"].fingerprint()
+        assert listing(cfg) == first
+        cached_images, _ = load_folder(cfg)
+        assert lookups()["folders"] == 0
+    assert cached_images["test"].fingerprint() == images["test"].fingerprint()
     # Whoever is handed another listing, or none, lists.
     for damaged in (b"", b"PK\x03\x04", Path("listed.npz").read_bytes()[:-100]):
         Path("damaged.npz").write_bytes(damaged)
         for name in ("damaged.npz", "gone.npz"):
             with listed_once(name):
-                assert listed(cfg) == first
+                assert listing(cfg) == first
     Path(image_folder / "test" / "red" / "0000.jpg").unlink()
     with listed_once("listed.npz"):
-        assert listed(cfg)["test"] != first["test"]
+        assert listing(cfg)["test"] != first["test"]
 
 
 COUNTING = """
 import atexit, os
 from multiprocessing import process, util
-asked, scandir, bootstrap = [0], os.scandir, process.BaseProcess._bootstrap
+lookups, scandir, bootstrap = [0], os.scandir, process.BaseProcess._bootstrap
 
 def counted(path="."):
-    asked[0] += os.path.dirname(os.path.dirname(path)) == os.environ["COUNTED"]
+    lookups[0] += os.path.dirname(os.path.dirname(path)) == os.environ["COUNTED"]
     return scandir(path)
 
 def write():
-    with open("asked.txt", "a") as file:
-        file.write(f"{asked[0]}\\n")
+    with open("lookups.txt", "a") as file:
+        file.write(f"{lookups[0]}\\n")
 
-def started(self, *given, **more):
-    asked[0] = 0
+def started(self, *arguments, **options):
+    lookups[0] = 0
     try:
-        return bootstrap(self, *given, **more)
+        return bootstrap(self, *arguments, **options)
     finally:
         write()
 
@@ -151,23 +151,23 @@ def test_a_sweep_of_jobs_of_two_processes_lists_once(image_folder: Path, tmp_pat
     site = tmp_path / "site"
     site.mkdir()
     (site / "sitecustomize.py").write_text(COUNTING)
-    words = [
+    arguments = [
         "finetune", "-m", "seed=0,1", "network=resnet20", "network.args.depth=8",
         "data=imagefolder", f"data.root={image_folder}", "data.batch_size=16", "callbacks=none",
         "trainer.max_epochs=1", "trainer.devices=2", "trainer.accelerator=cpu",
     ]  # fmt: skip
     path = os.pathsep.join([str(site), *sys.path])
-    done = subprocess.run(
-        [sys.executable, "-m", "mixkd", *words],
+    completed = subprocess.run(
+        [sys.executable, "-m", "mixkd", *arguments],
         env=os.environ | {"PYTHONPATH": path, "COUNTED": str(image_folder)},
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    asked = sorted(map(int, Path("asked.txt").read_text().split()))
-    assert asked[-1] == 6  # the launcher: three classes of two splits
-    assert not any(asked[:-1])
-    assert len(asked) >= 5
+    assert completed.returncode == 0, completed.stderr
+    lookups = sorted(map(int, Path("lookups.txt").read_text().split()))
+    assert lookups[-1] == 6  # the launcher: three classes of two splits
+    assert not any(lookups[:-1])
+    assert len(lookups) >= 5
     runs = list(Path("runs").glob("*/*/*/provenance.json"))
-    prints = [json.loads(run.read_text())["fingerprints"] for run in runs]
-    assert len(prints) == 2
-    assert all(p["images/train"] == prints[0]["images/train"] != "" for p in prints)
+    fingerprints = [json.loads(run.read_text())["fingerprints"] for run in runs]
+    assert len(fingerprints) == 2
+    assert all(p["images/train"] == fingerprints[0]["images/train"] != "" for p in fingerprints)

@@ -1,4 +1,4 @@
-"""Which files are images, and what is said of the others."""
+"""Listing a folder: which files are images, and how the others are summed up."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from mixkd.data.listing import LeftOut, class_folders, image_files, renamings, split_meant
 
 
-def put(*names: str) -> None:
+def touch(*names: str) -> None:
     for name in names:
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).touch()
@@ -21,12 +21,12 @@ def test_every_name_of_a_format_that_is_read_is_an_image() -> None:
     names = ["a.JPG", "b.jpeg", "c.jfif", "d.jpe", "e.JIF", "f.jfi", "g.png", "h.apng", "i.bmp",
              "k.gif", "l.webp", "m.ppm", "n.pgm", "o.pbm", "p.pnm", "q.tif", "r.Tiff",
              "in/s.jpg"]  # fmt: skip
-    put(*names)
+    touch(*names)
     assert images() == sorted(names)
 
 
 def test_what_systems_make_is_no_image() -> None:
-    put("a.jpg", "@eaDir/a.jpg/SYNOPHOTO_THUMB_M.jpg", "@eaDir/a.jpg", "__MACOSX/._a.jpg",
+    touch("a.jpg", "@eaDir/a.jpg/SYNOPHOTO_THUMB_M.jpg", "@eaDir/a.jpg", "__MACOSX/._a.jpg",
         ".ipynb_checkpoints/a.jpg", ".AppleDouble/a.jpg", "._a.jpg", "$RECYCLE.BIN/$R1.jpg",
         "lost+found/1.jpg", "#recycle/a.jpg", ".thumbnails/a.png", "Thumbs.db", "desktop.ini",
         ".DS_Store", "System Volume Information/a.jpg", "@__thumb/a.jpg", "@SynoResource/a.jpg",
@@ -37,7 +37,7 @@ def test_what_systems_make_is_no_image() -> None:
 
 
 def test_what_is_left_out_is_counted_with_an_example() -> None:
-    put("a.jpg", "b.avif", "c.AVIF", "d.heic", "x/e.txt", "README", ".hidden")
+    touch("a.jpg", "b.avif", "c.AVIF", "d.heic", "x/e.txt", "README", ".hidden")
     left_out = LeftOut()
     assert images(left_out) == ["a.jpg"]
     assert left_out.kinds == {".avif": 2, ".heic": 1, ".txt": 1, "of no extension": 1, "hidden": 1}
@@ -46,8 +46,8 @@ def test_what_is_left_out_is_counted_with_an_example() -> None:
     assert str(LeftOut()) == ""
 
 
-def test_many_kinds_are_told_in_one_line_without_escapes() -> None:
-    put(*(f"a.k{k}" for k in range(20)), "b.\x1b[31m")
+def test_many_kinds_of_files_are_summed_up_in_one_line_without_escapes() -> None:
+    touch(*(f"a.k{k}" for k in range(20)), "b.\x1b[31m")
     left_out = LeftOut()
     assert images(left_out) == []
     assert "13 others" in str(left_out)
@@ -56,7 +56,7 @@ def test_many_kinds_are_told_in_one_line_without_escapes() -> None:
 
 
 def test_class_folders_are_neither_hidden_nor_a_systems() -> None:
-    put("red/a.jpg", ".git/a.jpg", "@eaDir/a.jpg", "stray.jpg", "labels.csv")
+    touch("red/a.jpg", ".git/a.jpg", "@eaDir/a.jpg", "stray.jpg", "labels.csv")
     left_out = LeftOut()
     assert class_folders(Path(), left_out) == ("red",)
     assert left_out.kinds == {
@@ -74,19 +74,19 @@ def test_class_folders_are_neither_hidden_nor_a_systems() -> None:
         ("images", None), ("contest", None), ("data", None),
     ],
 )  # fmt: skip
-def test_the_words_for_splits_are_known(name: str, split: str | None) -> None:
+def test_other_names_of_splits_are_recognised(name: str, split: str | None) -> None:
     assert split_meant(name) == split
 
 
 def test_only_a_split_that_is_not_there_is_renamed() -> None:
     splits = ("train", "val", "test")
-    put("train/a/0.jpg", "valid/a/0.jpg", "tests/unit/figure.png", "testing/a/0.jpg")
+    touch("train/a/0.jpg", "valid/a/0.jpg", "tests/unit/figure.png", "testing/a/0.jpg")
     assert renamings(Path(), splits) == ["testing/ to test/", "valid/ to val/"]
     assert renamings(Path(), ("train", "val")) == ["valid/ to val/"]
-    put("val/a/0.jpg")
+    touch("val/a/0.jpg")
     assert renamings(Path(), splits) == ["testing/ to test/"]
 
 
 def test_without_a_train_folder_only_folders_of_images_are_renamed() -> None:
-    put("dev/pts/0", "Train/a/0.jpg", "test/a/0.jpg", "TestSet/a/0.jpg")
+    touch("dev/pts/0", "Train/a/0.jpg", "test/a/0.jpg", "TestSet/a/0.jpg")
     assert renamings(Path(), ("train", "val", "test")) == ["Train/ to train/"]

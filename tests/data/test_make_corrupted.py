@@ -1,4 +1,4 @@
-"""Corrupted images made of a data set's own, and the readers of published ones."""
+"""Corrupted images made of a data set's test images, read by the readers of published ones."""
 
 import json
 import os
@@ -25,10 +25,10 @@ N = 23
 NAMES = ("gaussian_noise", "contrast")
 
 
-def data(*words: str) -> DataConfig | CorruptedDataConfig:
+def data(*overrides: str) -> DataConfig | CorruptedDataConfig:
     torch.save({}, "w.pth")
     network = ["network=resnet20", "network.weights=w.pth"]
-    cfg = request("evaluate", [*network, "data=digits", *words])
+    cfg = request("evaluate", [*network, "data=digits", *overrides])
     assert isinstance(cfg, EvaluateConfig)
     return cfg.data
 
@@ -42,20 +42,20 @@ def images(seed: int = 0, n: int = N) -> Images:
 def test_arrays_hold_every_severity_and_the_official_reader_takes_them(tmp_path: Path) -> None:
     clean = images()
     folder = make_corrupted(clean, CIFAR10, NAMES, data(), seed=3)
-    whole = np.load(folder / "gaussian_noise.npy")
-    assert whole.dtype == np.uint8
-    assert whole.shape == (SEVERITIES * N, 32, 32, 3)
+    array = np.load(folder / "gaussian_noise.npy")
+    assert array.dtype == np.uint8
+    assert array.shape == (SEVERITIES * N, 32, 32, 3)
     pixels = clean.pixels.permute(0, 2, 3, 1).numpy()
     for severity in range(1, SEVERITIES + 1):
         for name in NAMES:
-            read = read_arrays(folder, name, severity, 10)
-            assert torch.equal(read.labels, clean.labels)
-            found = read.read(np.arange(N)).permute(0, 2, 3, 1).numpy()
-            at = np.arange(N)
-            expected = corrupt(name, severity, pixels, at, seed=3, parameters="cifar")
-            assert np.array_equal(found, expected)
+            stored = read_arrays(folder, name, severity, 10)
+            assert torch.equal(stored.labels, clean.labels)
+            corrupted = stored.read(np.arange(N)).permute(0, 2, 3, 1).numpy()
+            index = np.arange(N)
+            expected = corrupt(name, severity, pixels, index, seed=3, parameters="cifar")
+            assert np.array_equal(corrupted, expected)
     # All severities differ from one another and from the clean images.
-    parts = [pixels, *np.split(whole, SEVERITIES)]
+    parts = [pixels, *np.split(array, SEVERITIES)]
     assert len({part.tobytes() for part in parts}) == SEVERITIES + 1
     record = json.loads((folder / "provenance.json").read_text())
     assert record["n"] == N
@@ -64,14 +64,14 @@ def test_arrays_hold_every_severity_and_the_official_reader_takes_them(tmp_path:
     assert record["test_images"] == clean.fingerprint()
 
     # As CIFAR-10-C, through the reader of the published set.
-    words = ["data=cifar10_c", f"data.root='{folder}'", "data.corruption=contrast"]
-    cfg = data(*words, "data.download=false", "data.severity=5")
+    overrides = ["data=cifar10_c", f"data.root='{folder}'", "data.corruption=contrast"]
+    cfg = data(*overrides, "data.download=false", "data.severity=5")
     assert isinstance(cfg, CorruptedDataConfig)
     official, classes = load_corrupted(cfg)
     assert isinstance(official, StoredImages)
     assert classes == CIFAR10
-    own = np.load(folder / "contrast.npy")[-N:]
-    assert np.array_equal(official.read(np.arange(N)).permute(0, 2, 3, 1).numpy(), own)
+    most_severe = np.load(folder / "contrast.npy")[-N:]
+    assert np.array_equal(official.read(np.arange(N)).permute(0, 2, 3, 1).numpy(), most_severe)
 
 
 def test_chunks_and_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,8 +100,8 @@ def test_what_is_made_is_kept_and_only_what_is_missing_is_made() -> None:
 def test_images_on_disk_become_folders_as_imagenet_c(image_folder: Path) -> None:
     from mixkd.data.splits import load_splits
 
-    words = ["data=imagefolder", f"data.root={image_folder}", "data.resident=false"]
-    cfg = data(*words, "data.size=80")  # above 64 pixels: ImageNet's parameters
+    overrides = ["data=imagefolder", f"data.root={image_folder}", "data.resident=false"]
+    cfg = data(*overrides, "data.size=80")  # above 64 pixels: ImageNet's parameters
     splits = load_splits(cfg)
     assert isinstance(splits.test, StoredImages)
     folder = make_corrupted(splits.test, splits.classes, ["brightness"], cfg, seed=0)
@@ -113,15 +113,15 @@ def test_images_on_disk_become_folders_as_imagenet_c(image_folder: Path) -> None
         "data.severity=4", "data.size=80",
     )  # fmt: skip
     assert isinstance(official, CorruptedDataConfig)
-    read, classes = read_folders(folder, official)
+    stored, classes = read_folders(folder, official)
     assert classes == splits.classes
-    assert torch.equal(read.labels, splits.test.labels)
-    assert isinstance(read, StoredImages)
+    assert torch.equal(stored.labels, splits.test.labels)
+    assert isinstance(stored, StoredImages)
     clean = splits.test.read(np.arange(18)).permute(0, 2, 3, 1).numpy()
     expected = corrupt("brightness", 4, clean, np.arange(18), seed=0, parameters="imagenet")
-    found = read.read(np.arange(18)).permute(0, 2, 3, 1).numpy()
+    corrupted = stored.read(np.arange(18)).permute(0, 2, 3, 1).numpy()
     # JPEG of quality 85 stands between them.
-    assert np.abs(found.astype(int) - expected).mean() < 5
+    assert np.abs(corrupted.astype(int) - expected).mean() < 5
     assert np.abs(clean.astype(int) - expected).mean() > 20
     first = folder / "brightness" / "4" / "blue" / "00000000.jpg"
     with Image.open(first) as image:
@@ -131,23 +131,23 @@ def test_images_on_disk_become_folders_as_imagenet_c(image_folder: Path) -> None
 def test_images_on_disk_are_made_anew_for_another_size_or_content(image_folder: Path) -> None:
     from mixkd.data.splits import load_splits
 
-    def made(root: Path, size: int) -> Path:
-        words = ["data=imagefolder", f"data.root='{root}'", "data.resident=false"]
-        cfg = data(*words, f"data.size={size}")
+    def make(root: Path, size: int) -> Path:
+        overrides = ["data=imagefolder", f"data.root='{root}'", "data.resident=false"]
+        cfg = data(*overrides, f"data.size={size}")
         splits = load_splits(cfg)
         return make_corrupted(splits.test, splits.classes, ["brightness"], cfg, seed=0)
 
     copy = image_folder.with_name("copy")
     shutil.copytree(image_folder, copy)
-    small, large = made(image_folder, 16), made(image_folder, 80)
-    assert made(copy, 16) == small != large
+    small, large = make(image_folder, 16), make(image_folder, 80)
+    assert make(copy, 16) == small != large
     file = next((copy / "test" / "red").glob("*.jpg"))
-    coded, times = bytearray(file.read_bytes()), file.stat()
-    coded[coded.index(b"\xff\xdb") + 5] += 9  # of equal name, size and time
-    file.write_bytes(coded)
+    content, times = bytearray(file.read_bytes()), file.stat()
+    content[content.index(b"\xff\xdb") + 5] += 9  # of equal name, size and time
+    file.write_bytes(content)
     os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
-    other = made(copy, 16)
-    assert other not in (small, large)
-    assert made(image_folder, 16) == small
+    remade = make(copy, 16)
+    assert remade not in (small, large)
+    assert make(image_folder, 16) == small
     with Image.open(large / "brightness" / "1" / "red" / "00000012.jpg") as image:
         assert image.size == (80, 80)

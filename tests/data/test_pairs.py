@@ -11,17 +11,17 @@ from mixkd.errors import UserError
 def test_pairs_share_no_image() -> None:
     pairs = draw_pairs(101, 40, seed=1)
     assert pairs.i.dtype == pairs.j.dtype == np.int64
-    both = np.concatenate(pairs)
-    assert len(set(both.tolist())) == 80
-    assert both.min() >= 0
-    assert both.max() <= 100
+    indices = np.concatenate(pairs)
+    assert len(set(indices.tolist())) == 80
+    assert indices.min() >= 0
+    assert indices.max() <= 100
     assert len(draw_pairs(101, 5000, seed=1).i) == 50  # as many as there are
 
 
-def test_the_seed_decides() -> None:
-    one, same, other = (draw_pairs(50, 10, seed) for seed in (3, 3, 4))
-    assert np.array_equal(one, same)
-    assert not np.array_equal(one, other)
+def test_pairs_follow_from_the_seed() -> None:
+    first, repeated, other = (draw_pairs(50, 10, seed) for seed in (3, 3, 4))
+    assert np.array_equal(first, repeated)
+    assert not np.array_equal(first, other)
 
 
 def test_a_file_is_written_once_and_read_after(tmp_path: Path) -> None:
@@ -33,8 +33,8 @@ def test_a_file_is_written_once_and_read_after(tmp_path: Path) -> None:
         assert saved["i"].dtype == np.int64
         assert np.array_equal(saved["i"], drawn["test"].i)
         assert np.array_equal(saved["train_j"], drawn["train"].j)
-    again = load_pairs(path, sizes, 3, seed=9)
-    assert all(np.array_equal(again[split], drawn[split]) for split in sizes)
+    reread = load_pairs(path, sizes, 3, seed=9)
+    assert all(np.array_equal(reread[split], drawn[split]) for split in sizes)
     with pytest.raises(UserError, match="was drawn for other data"):
         load_pairs(path, {"train": 92, "test": 30}, 100, seed=0)
 
@@ -87,7 +87,7 @@ def test_pairs_of_another_order_of_bytes_are_the_same(tmp_path: Path) -> None:
     with np.load(path) as saved:
         arrays = {name: saved[name].astype(">i8") for name in saved.files}
     np.savez(path, junk=np.zeros((2, 2)), **arrays)
-    again = load_pairs(path, sizes, 10, seed=0)
-    assert again["test"].i.dtype.isnative
-    assert np.array_equal(again["test"], drawn["test"])
+    reread = load_pairs(path, sizes, 10, seed=0)
+    assert reread["test"].i.dtype.isnative
+    assert np.array_equal(reread["test"], drawn["test"])
     assert are_drawn_pairs(path, 0, 10)

@@ -10,9 +10,9 @@ from mixkd.data.splits import load_splits
 from mixkd.request import request
 
 
-def data(**more: Any) -> DataConfig:
-    words = [f"data.{k}={v}" for k, v in more.items()]
-    return request("finetune", ["network=resnet20", *words]).data
+def data(**keys: Any) -> DataConfig:
+    overrides = [f"data.{k}={v}" for k, v in keys.items()]
+    return request("finetune", ["network=resnet20", *overrides]).data
 
 
 def test_every_source_is_read_and_shipped() -> None:

@@ -11,9 +11,9 @@ from mixkd.errors import UserError
 from mixkd.request import request
 
 
-def data(**more: Any) -> DataConfig:
-    words = [f"data.{k}={v}" for k, v in more.items()]
-    return request("finetune", ["network=resnet20", *words]).data
+def data(**keys: Any) -> DataConfig:
+    overrides = [f"data.{k}={v}" for k, v in keys.items()]
+    return request("finetune", ["network=resnet20", *overrides]).data
 
 
 def images(counts: list[int]) -> Images:
@@ -26,15 +26,15 @@ def test_stratified_keeps_the_share_of_each_class() -> None:
     chosen, rest = stratified(images([60, 30, 10]), 50, 0, "data.limit_train")
     assert chosen.labels.bincount().tolist() == [30, 15, 5]
     assert rest.labels.bincount().tolist() == [30, 15, 5]
-    both = torch.cat([chosen.index, rest.index])
-    assert both.sort().values.tolist() == list(range(100))
+    indices = torch.cat([chosen.index, rest.index])
+    assert indices.sort().values.tolist() == list(range(100))
 
 
 def test_stratified_depends_on_its_seed_alone() -> None:
-    once, again = (stratified(images([40, 40]), 20, 7, "k")[0].index for _ in range(2))
+    first, repeated = (stratified(images([40, 40]), 20, 7, "k")[0].index for _ in range(2))
     other = stratified(images([40, 40]), 20, 8, "k")[0].index
-    assert torch.equal(once, again)
-    assert not torch.equal(once, other)
+    assert torch.equal(first, repeated)
+    assert not torch.equal(first, other)
 
 
 @pytest.mark.parametrize("count", [0, 1, 99, 100])

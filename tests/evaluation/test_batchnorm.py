@@ -1,4 +1,4 @@
-"""BatchNorm's statistics on clean images."""
+"""BatchNorm's statistics, estimated again on clean images."""
 
 import json
 import subprocess
@@ -15,14 +15,14 @@ from mixkd.config.data import DataConfig
 from mixkd.data.images import Images
 from mixkd.data.module import ImageDataModule
 from mixkd.data.splits import Splits, load_splits
-from mixkd.evaluation.batchnorm import batch_norms, estimate, shuffled
-from mixkd.evaluation.calibration import measured
+from mixkd.evaluation.batchnorm import batch_norms, reestimate, shuffled
+from mixkd.evaluation.calibration import measure_split
 from mixkd.networks.cifar.resnet import CifarResNet
 from mixkd.networks.network import Network
 from mixkd.request import request
 from mixkd.training.fit import make_trainer
 
-WORDS = ["network=resnet20", "network.args.depth=8", "network.weights=w.pt", "data=digits",
+OVERRIDES = ["network=resnet20", "network.args.depth=8", "network.weights=w.pt", "data=digits",
          "data.limit_train=64", "data.limit_test=30", "trainer.accelerator=cpu"]  # fmt: skip
 
 
@@ -31,15 +31,15 @@ def weights() -> None:
     torch.save(CifarResNet(8, 10).state_dict(), "w.pt")
 
 
-def test_equals_torchs_update_bn() -> None:
-    cfg = request("evaluate", [*WORDS, "data.eval_batch_size=16"])
+def test_statistics_equal_those_of_torchs_update_bn() -> None:
+    cfg = request("evaluate", [*OVERRIDES, "data.eval_batch_size=16"])
     splits = load_splits(cfg.data)
     ours, theirs = (Network(CifarResNet(8, 10)).eval() for _ in range(2))
     theirs.load_state_dict(ours.state_dict())
     data = ImageDataModule(splits, cfg.data)
     data.tested = "train"
     before = {n: p.clone() for n, p in ours.named_parameters()}
-    estimate(make_trainer(cfg.trainer), ours, batch_norms(ours), data)
+    reestimate(make_trainer(cfg.trainer), ours, batch_norms(ours), data)
     assert isinstance(splits.train, Images)
     views = (splits.train.pixels.float() / 255).split(16)
     update_bn(views, theirs)  # type: ignore[arg-type]
@@ -56,14 +56,14 @@ def metrics(run: str) -> dict[str, float]:
 
 @pytest.mark.integration
 def test_the_option_changes_what_is_measured(mixkd: Callable[..., int]) -> None:
-    words = [*WORDS, "data.batch_size=16"]
-    assert mixkd("evaluate", *words, "run.dir=plain") == 0
-    assert mixkd("evaluate", *words, "reestimate_batchnorm=true", "run.dir=anew") == 0
+    overrides = [*OVERRIDES, "data.batch_size=16"]
+    assert mixkd("evaluate", *overrides, "run.dir=plain") == 0
+    assert mixkd("evaluate", *overrides, "reestimate_batchnorm=true", "run.dir=anew") == 0
     assert metrics("plain")["test/nll"] != metrics("anew")["test/nll"]
-    anew = ["reestimate_batchnorm=true", "data.eval_batch_size=7", "run.dir=sevens"]
-    assert mixkd("evaluate", *words, *anew) == 0
+    sevens = ["reestimate_batchnorm=true", "data.eval_batch_size=7", "run.dir=sevens"]
+    assert mixkd("evaluate", *overrides, *sevens) == 0
     assert metrics("sevens")["test/nll"] == pytest.approx(metrics("anew")["test/nll"], rel=1e-5)
-    command = [sys.executable, "-m", "mixkd", "evaluate", *words, "reestimate_batchnorm=true"]
+    command = [sys.executable, "-m", "mixkd", "evaluate", *overrides, "reestimate_batchnorm=true"]
     two = ["trainer.devices=2", "run.dir=two"]  # 32 images each: the same four batches
     subprocess.run([*command, *two], check=True, capture_output=True, timeout=300)
     assert metrics("two")["test/nll"] == pytest.approx(metrics("anew")["test/nll"], rel=1e-5)
@@ -73,14 +73,14 @@ def test_batches_are_whole_and_of_all_classes() -> None:
     images = Images(torch.zeros(83, 3, 2, 2, dtype=torch.uint8), torch.arange(83) // 9,
                     torch.arange(83))  # fmt: skip
     splits = Splits(images, images, images, tuple("abcdefghij"))
-    images_seen = shuffled(splits, 20, 2).train
-    assert len(images_seen) == 80
-    assert all(len(set(part.tolist())) > 5 for part in images_seen.labels.split(20))
+    shuffled_images = shuffled(splits, 20, 2).train
+    assert len(shuffled_images) == 80
+    assert all(len(set(part.tolist())) > 5 for part in shuffled_images.labels.split(20))
     assert len(shuffled(splits, 200, 1).train) == 83  # less than a batch: as they are
 
 
 @pytest.mark.integration
-def test_a_network_without_any_is_refused(
+def test_a_network_without_batchnorm_is_refused(
     mixkd: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("normless.py").write_text(
@@ -88,8 +88,8 @@ def test_a_network_without_any_is_refused(
         "def net(num_classes):\n"
         "    return nn.Sequential(nn.Flatten(), nn.Linear(3072, num_classes))\n"
     )
-    words = ["network.factory=normless.net", *WORDS[3:], "reestimate_batchnorm=true"]
-    assert mixkd("evaluate", *words) == 2
+    overrides = ["network.factory=normless.net", *OVERRIDES[3:], "reestimate_batchnorm=true"]
+    assert mixkd("evaluate", *overrides) == 2
     assert "reestimate_batchnorm: got true; the network has no BatchNorm" in capsys.readouterr().err
 
 
@@ -99,6 +99,6 @@ def test_measuring_leaves_the_statistics_alone() -> None:
     before = {n: b.clone() for n, b in network.named_buffers()}
     cfg = DataConfig.model_construct(eval_batch_size=4, pad=0, size=None, resize=None)
     data = ImageDataModule(Splits(images, images, images, tuple("abcdefghij")), cfg)
-    trainer = make_trainer(request("evaluate", WORDS).trainer)
-    measured(trainer, network, data, "test")
+    trainer = make_trainer(request("evaluate", OVERRIDES).trainer)
+    measure_split(trainer, network, data, "test")
     assert all(torch.equal(b, before[n]) for n, b in network.named_buffers())

@@ -1,4 +1,4 @@
-"""What networks make of corrupted images, over several sets of them."""
+"""Metrics on corrupted images, averaged over several sets of them."""
 
 import numpy as np
 import pytest

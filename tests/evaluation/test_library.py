@@ -32,18 +32,20 @@ from mixkd.errors import NotFinite
 
 def test_importing_it_imports_nothing_heavy() -> None:
     code = "import mixkd, sys; print([m for m in ('torch', 'hydra', 'numpy') if m in sys.modules])"
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert said.stdout == "[]\n"
+    completed = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert completed.stdout == "[]\n"
 
 
 @pytest.mark.parametrize("name", mixkd.__all__)
 def test_every_public_name_has_an_example_that_holds(name: str) -> None:
-    found = getattr(mixkd, name)
+    exported = getattr(mixkd, name)
     assert name in dir(mixkd)
-    module = import_module(found.__module__)
+    module = import_module(exported.__module__)
     tests = [
         test
-        for test in doctest.DocTestFinder(recurse=False).find(found, name, module)
+        for test in doctest.DocTestFinder(recurse=False).find(exported, name, module)
         if test.examples
     ]
     assert tests, "no example"
@@ -51,11 +53,11 @@ def test_every_public_name_has_an_example_that_holds(name: str) -> None:
     for test in tests:
         runner.run(test)
     assert runner.summarize(verbose=False).failed == 0
-    if inspect.isfunction(found):
-        assert "Args:" in (found.__doc__ or "")
+    if inspect.isfunction(exported):
+        assert "Args:" in (exported.__doc__ or "")
 
 
-def test_another_name_is_no_attribute() -> None:
+def test_a_misspelt_name_is_no_attribute() -> None:
     with pytest.raises(AttributeError, match="no attribute 'distil'"):
         mixkd.distil  # noqa: B018
 
@@ -75,7 +77,7 @@ def tiny(hidden: int) -> nn.Module:
     )  # fmt: skip
 
 
-def test_a_notebook() -> None:
+def test_a_notebook_trains_and_measures_a_student() -> None:
     """A plain loop that teaches a student from a teacher on mixed images, then looks at both."""
     torch.manual_seed(0)
     (images, label), (held_out, held_label), (test, test_label) = (
@@ -84,14 +86,16 @@ def test_a_notebook() -> None:
     teacher, student = tiny(16), tiny(4)
     stream = VicinalStream(192, 32, seed=0, mixing=Mixing("uniform"), slack=2, flip=True)
 
-    def train(model: nn.Module, taught: nn.Module | None) -> None:
+    def train(model: nn.Module, teacher_model: nn.Module | None) -> None:
         optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
         for epoch in range(8):
             for batch in vicinal_batches(stream, images, label, epoch):
-                answer = model(batch.mixed)
-                loss = ce = mixed_cross_entropy(answer, batch.label, batch.partner_label, batch.lam)
-                if taught is not None:
-                    kd = distillation_kl(answer, taught(batch.mixed).detach(), temperature=2.0)
+                logits = model(batch.mixed)
+                loss = ce = mixed_cross_entropy(logits, batch.label, batch.partner_label, batch.lam)
+                if teacher_model is not None:
+                    kd = distillation_kl(
+                        logits, teacher_model(batch.mixed).detach(), temperature=2.0
+                    )
                     loss = distillation(ce, kd, temperature=2.0).loss
                 optimizer.zero_grad()
                 loss.backward()
@@ -101,9 +105,9 @@ def test_a_notebook() -> None:
     train(student, teacher.eval())
 
     temperature = fit_temperature(student, held_out, held_label)
-    found = measure_calibration(student, test, test_label, temperature=temperature)
-    assert found["accuracy"] > 0.9
-    assert found["scaled/temperature"] == temperature
+    calibration = measure_calibration(student, test, test_label, temperature=temperature)
+    assert calibration["accuracy"] > 0.9
+    assert calibration["scaled/temperature"] == temperature
     linearity = measure_linearity(student, test, teacher=teacher)
     assert len(linearity.rows["student"]) == 21
     assert linearity.rows["student"][0]["n_pairs"] == 45
@@ -116,7 +120,7 @@ def test_a_notebook() -> None:
 def test_calibration_is_that_of_the_metric_and_leaves_the_model_as_it_was() -> None:
     model, (images, label) = tiny(4), blobs(50, 0)
     model[1].eval()  # a frozen normalisation in a model that trains
-    found = measure_calibration(model, images, label, batch_size=7)
+    calibration = measure_calibration(model, images, label, batch_size=7)
     assert [m.training for m in model] == [True, False, True, True, True, True, True]
     with torch.no_grad():
         logits = model.eval()(images)
@@ -124,27 +128,27 @@ def test_calibration_is_that_of_the_metric_and_leaves_the_model_as_it_was() -> N
     metric.update(logits, label)
     fit.update(logits, label)
     for name, value in metric.compute().items():
-        assert found[name] == pytest.approx(value, abs=1e-6), name
+        assert calibration[name] == pytest.approx(value, abs=1e-6), name
     assert fit_temperature(model, images, label) == pytest.approx(fit.compute(), rel=1e-4)
     loader = DataLoader(TensorDataset(images, label), batch_size=20)
-    assert measure_calibration(model, loader) == pytest.approx(found, abs=1e-6)
+    assert measure_calibration(model, loader) == pytest.approx(calibration, abs=1e-6)
 
 
 def test_linearity_is_that_of_the_definition_over_given_pairs() -> None:
     model, (images, _) = tiny(4).eval(), blobs(40, 0)
     pairs = draw_pairs(40, 5000, seed=3)
     drawn = measure_linearity(model, images, lambdas=3, seed=3, batch_size=6)
-    given = measure_linearity(model, images[pairs.i], images[pairs.j], lambdas=3)
+    chosen = measure_linearity(model, images[pairs.i], images[pairs.j], lambdas=3)
     with torch.no_grad():
-        half = mix(images[pairs.i], images[pairs.j], torch.full((20,), 0.5))
-        answers = (images[pairs.i], images[pairs.j], half)
-        p, q, m = (model(x).double().softmax(1) for x in answers)
+        mixed = mix(images[pairs.i], images[pairs.j], torch.full((20,), 0.5))
+        inputs = (images[pairs.i], images[pairs.j], mixed)
+        p, q, m = (model(x).double().softmax(1) for x in inputs)
     line = (p + q) / 2
     expected = (line * (line.log() - m.log())).sum(1).mean().item()
-    for found in (drawn, given):
-        assert list(found.rows) == ["network"]
-        assert found.rows["network"][1]["nl"] == pytest.approx(expected, rel=1e-4)
-        assert found.metrics["network/nl_peak"] == pytest.approx(expected, rel=1e-4)
+    for linearity in (drawn, chosen):
+        assert list(linearity.rows) == ["network"]
+        assert linearity.rows["network"][1]["nl"] == pytest.approx(expected, rel=1e-4)
+        assert linearity.metrics["network/nl_peak"] == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_function_is_a_model_and_no_logits_are_refused() -> None:
@@ -167,15 +171,15 @@ def test_batches_of_a_stream_are_its_plan() -> None:
     stream = VicinalStream(12, 4, seed=5, mixing=Mixing("uniform"))
     batches = list(vicinal_batches(stream, images, label, epoch=2))
     plan = stream.plan(2, 1)
-    own, other = images[plan.image], images[plan.image[plan.partner]]
-    torch.testing.assert_close(batches[1].mixed, mix(own, other, plan.lam))
+    image, partner = images[plan.image], images[plan.image[plan.partner]]
+    torch.testing.assert_close(batches[1].mixed, mix(image, partner, plan.lam))
     assert batches[1].label.tolist() == label[plan.image].tolist()
     assert len(batches) == 3
     as_bytes = (images * 255).round().to(torch.uint8)
-    same = next(vicinal_batches(stream, as_bytes, label, epoch=2))
-    torch.testing.assert_close(same.mixed, batches[0].mixed, atol=0.5 / 255, rtol=0)
+    batch = next(vicinal_batches(stream, as_bytes, label, epoch=2))
+    torch.testing.assert_close(batch.mixed, batches[0].mixed, atol=0.5 / 255, rtol=0)
     with pytest.raises(ValueError, match="11 images, 12 labels, a stream over 12"):
         next(vicinal_batches(stream, images[:11], label))
-    odd = VicinalStream(12, 4, seed=5, mixing=None, slack=3)
+    padded = VicinalStream(12, 4, seed=5, mixing=None, slack=3)
     with pytest.raises(ValueError, match="slack of 3"):
-        next(vicinal_batches(odd, images, label))
+        next(vicinal_batches(padded, images, label))

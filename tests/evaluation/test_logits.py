@@ -1,4 +1,4 @@
-"""`mixkd evaluate logits=FILE`."""
+"""`mixkd evaluate logits=FILE`: metrics of logits from any program."""
 
 import json
 from collections.abc import Callable
@@ -30,26 +30,28 @@ def measured(pattern: str = "*") -> tuple[Path, dict[str, float]]:
 
 def test_logits_from_elsewhere_are_measured_and_compared(mixkd: Mixkd) -> None:
     logits, label = case()
-    held_out, truth = case(seed=1)
-    np.savez("a.npz", logits=logits, label=label, val_logits=held_out, val_label=truth)
+    held_out, held_out_label = case(seed=1)
+    np.savez("a.npz", logits=logits, label=label, val_logits=held_out, val_label=held_out_label)
     assert mixkd("evaluate", "logits=a.npz") == 0
-    run, found = measured("a-logits-*")
+    run, metrics = measured("a-logits-*")
     log_p = log_softmax(logits.astype(np.float64), axis=1)
     rows = np.arange(len(label))
-    assert found["test/n"] == 600
-    assert found["test/accuracy"] == pytest.approx((logits.argmax(1) == label).mean())
-    assert found["test/nll"] == pytest.approx(-log_p[rows, label].mean())
-    least, most = found["test/ece_least"], found["test/ece_most"]
-    assert least == pytest.approx(abs(found["test/signed_gap"]))
-    assert least - 1e-12 <= found["test/ece"] <= most
-    assert most == pytest.approx(2 - found["test/accuracy"] - found["test/confidence"])
+    assert metrics["test/n"] == 600
+    assert metrics["test/accuracy"] == pytest.approx((logits.argmax(1) == label).mean())
+    assert metrics["test/nll"] == pytest.approx(-log_p[rows, label].mean())
+    lowest, highest = metrics["test/ece_least"], metrics["test/ece_most"]
+    assert lowest == pytest.approx(abs(metrics["test/signed_gap"]))
+    assert lowest - 1e-12 <= metrics["test/ece"] <= highest
+    assert highest == pytest.approx(2 - metrics["test/accuracy"] - metrics["test/confidence"])
     best = minimize_scalar(
-        lambda t: -log_softmax(held_out.astype(np.float64) / t, axis=1)[rows, truth].mean(),
+        lambda t: (
+            -log_softmax(held_out.astype(np.float64) / t, axis=1)[rows, held_out_label].mean()
+        ),
         bounds=(0.1, 10),
         method="bounded",
         options={"xatol": 1e-8},
     )
-    assert found["test/scaled/temperature"] == pytest.approx(best.x, rel=1e-6)
+    assert metrics["test/scaled/temperature"] == pytest.approx(best.x, rel=1e-6)
     assert (run / "figures" / "reliability-test.png").is_file()
 
     # Other logits of the same images, under the plural name, compare with them.
@@ -59,7 +61,9 @@ def test_logits_from_elsewhere_are_measured_and_compared(mixkd: Mixkd) -> None:
     assert "test/scaled/ece" not in halved
     table = compare(CompareConfig.parse([f"network.run={run}", f"other.run={other}", "draws=200"]))
     line = next(line for line in table.splitlines() if line.split()[0] == "nll")
-    assert float(line.split()[3]) == pytest.approx(found["test/nll"] - halved["test/nll"], abs=1e-4)
+    assert float(line.split()[3]) == pytest.approx(
+        metrics["test/nll"] - halved["test/nll"], abs=1e-4
+    )
 
 
 def test_a_best_temperature_beyond_the_range_is_told(
@@ -79,12 +83,12 @@ def test_the_order_of_images_changes_no_metric(mixkd: Mixkd) -> None:
     logits = np.where(np.arange(600)[:, None] % 3, 3.0, 1.0) * np.eye(5)[(label + 1) % 5]
     logits[::4] = 3.0 * np.eye(5)[label[::4]]
     hits = np.argsort(logits.argmax(1) != label, kind="stable")
-    found = []
+    metrics = []
     for name, order in (("shuffled", np.arange(600)), ("sorted", hits)):
         np.savez(f"{name}.npz", logits=logits[order], label=label[order])
         assert mixkd("evaluate", f"logits={name}.npz") == 0
-        found.append(measured(f"{name}-*")[1])
-    assert found[0] == pytest.approx(found[1], rel=1e-12)
+        metrics.append(measured(f"{name}-*")[1])
+    assert metrics[0] == pytest.approx(metrics[1], rel=1e-12)
 
 
 def test_saved_predictions_of_a_run_give_its_own_metrics(mixkd: Mixkd) -> None:
@@ -94,12 +98,17 @@ def test_saved_predictions_of_a_run_give_its_own_metrics(mixkd: Mixkd) -> None:
     np.savez("plain.npz", logits=logits, label=label)
     assert mixkd("evaluate", "logits=shuffled.npz") == 0
     assert mixkd("evaluate", "logits=plain.npz", "data.name=other") == 0
-    run, found = measured()
-    again = next(Path("runs").glob("other/evaluate/*"))
-    expected = json.loads((again / "metrics.json").read_text())
-    assert found == pytest.approx(expected, abs=1e-12)
-    one, two = (np.load(r / "predictions" / "test.npz") for r in (run, again))
-    assert all(np.array_equal(one[name], two[name]) for name in ("index", "label", "prediction"))
+    run, metrics = measured()
+    unshuffled = next(Path("runs").glob("other/evaluate/*"))
+    expected = json.loads((unshuffled / "metrics.json").read_text())
+    assert metrics == pytest.approx(expected, abs=1e-12)
+    shuffled_predictions, predictions = (
+        np.load(r / "predictions" / "test.npz") for r in (run, unshuffled)
+    )
+    assert all(
+        np.array_equal(shuffled_predictions[name], predictions[name])
+        for name in ("index", "label", "prediction")
+    )
 
 
 @pytest.mark.parametrize(
@@ -114,7 +123,7 @@ def test_saved_predictions_of_a_run_give_its_own_metrics(mixkd: Mixkd) -> None:
         ({"logits": case()[0], "label": case()[1], "index": np.zeros(600, int)}, "each image once"),
     ],
 )
-def test_what_is_wrong_with_a_file_is_said(
+def test_a_malformed_file_of_logits_is_refused(
     mixkd: Mixkd, arrays: dict[str, np.ndarray], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     np.savez("a.npz", **arrays)
@@ -124,47 +133,47 @@ def test_what_is_wrong_with_a_file_is_said(
 
 
 @pytest.mark.parametrize(
-    ("word", "message"),
+    ("override", "message"),
     [
         ("network=resnet20", "network: beside logits=FILE"),
         ("vicinal=true", "vicinal: beside logits=FILE; it asks a network"),
         ("logits=b.npz", "logits: got 'b.npz'; no such file"),
     ],
 )
-def test_what_does_not_go_with_logits_is_said(
-    mixkd: Mixkd, word: str, message: str, capsys: pytest.CaptureFixture[str]
+def test_keys_that_do_not_go_with_logits_are_refused(
+    mixkd: Mixkd, override: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     logits, label = case()
     np.savez("a.npz", logits=logits, label=label)
-    assert mixkd("evaluate", "logits=a.npz", word) == 2
+    assert mixkd("evaluate", "logits=a.npz", override) == 2
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("kind", [">f4", ">f8", np.longdouble, ">f2"])
-def test_logits_of_any_machine_are_measured_alike(mixkd: Mixkd, kind: str) -> None:
+@pytest.mark.parametrize("dtype", [">f4", ">f8", np.longdouble, ">f2"])
+def test_logits_of_any_machine_are_measured_alike(mixkd: Mixkd, dtype: str) -> None:
     logits, label = case()
     logits = logits.astype(np.float16).astype(np.float32)
     np.savez("plain.npz", logits=logits, label=label)
-    np.savez("other.npz", logits=logits.astype(kind), label=label.astype(">u2"))
-    found = []
+    np.savez("other.npz", logits=logits.astype(dtype), label=label.astype(">u2"))
+    metrics = []
     for name in ("plain", "other"):
         assert mixkd("evaluate", f"logits={name}.npz") == 0
-        found.append(measured(f"{name}-*")[1])
-    assert found[0] == pytest.approx(found[1], rel=1e-12)
+        metrics.append(measured(f"{name}-*")[1])
+    assert metrics[0] == pytest.approx(metrics[1], rel=1e-12)
 
 
-@pytest.mark.parametrize("kind", ["float16", "float32", "float64"])
-@pytest.mark.parametrize("part", ["", "val_"])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("prefix", ["", "val_"])
 def test_probabilities_are_noticed(
-    mixkd: Mixkd, capsys: pytest.CaptureFixture[str], kind: str, part: str
+    mixkd: Mixkd, capsys: pytest.CaptureFixture[str], dtype: str, prefix: str
 ) -> None:
     logits, label = case()
-    p = np.exp(log_softmax(logits, axis=1)).astype(kind)
+    p = np.exp(log_softmax(logits, axis=1)).astype(dtype)
     arrays = {"logits": logits, "label": label, "val_logits": logits, "val_label": label}
-    np.savez("a.npz", **arrays | {f"{part}logits": p})
+    np.savez("a.npz", **arrays | {f"{prefix}logits": p})
     assert mixkd("evaluate", "logits=a.npz") == 0
     (line,) = (x for x in capsys.readouterr().err.splitlines() if x.startswith("note: "))
-    assert f"{part}logits go from" in line
+    assert f"{prefix}logits go from" in line
     assert "in rows that sum to 1, as probabilities do; they are measured as logits" in line
     np.savez("b.npz", **arrays)
     assert mixkd("evaluate", "logits=b.npz") == 0
@@ -175,13 +184,15 @@ def test_only_what_is_needed_is_read_and_only_where_shapes_agree(
     mixkd: Mixkd, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     logits, label = case()
-    read: list[str] = []
-    true = Archive.read
-    monkeypatch.setattr(Archive, "read", lambda self, name: read.append(name) or true(self, name))
+    names: list[str] = []
+    original = Archive.read
+    monkeypatch.setattr(
+        Archive, "read", lambda self, name: names.append(name) or original(self, name)
+    )
     np.savez("a.npz", logits=logits, label=label, features=np.zeros((600, 9)), index=label[:-1])
     assert mixkd("evaluate", "logits=a.npz") == 2
     assert "599 of index for 600 images" in capsys.readouterr().err
-    assert read == ["logits", "label"]
+    assert names == ["logits", "label"]
     np.savez("a.npz", logits=logits, label=label[:-1])
     assert mixkd("evaluate", "logits=a.npz") == 2
-    assert read == ["logits", "label"]
+    assert names == ["logits", "label"]

@@ -1,4 +1,4 @@
-"""The bench: how it takes turns, what it prints, and that each comparison does what it says."""
+"""The bench: how it alternates, what it prints, and what each comparison measures."""
 
 import sys
 from importlib import import_module
@@ -17,15 +17,15 @@ from mixkd.networks.network import Network
 
 
 def test_work_is_done_in_turn_and_a_first_round_does_not_count() -> None:
-    done: list[str] = []
+    calls: list[str] = []
 
     def work(name: str) -> float:
-        done.append(name)
-        return float(len(done))
+        calls.append(name)
+        return float(len(calls))
 
-    found = in_turn({name: lambda name=name: work(name) for name in "abc"}, repeats=2)
-    assert "".join(done) == "abc" + "bca" + "cab"
-    assert found == {"a": [6, 8], "b": [4, 9], "c": [5, 7]}
+    seconds = in_turn({name: lambda name=name: work(name) for name in "abc"}, repeats=2)
+    assert "".join(calls) == "abc" + "bca" + "cab"
+    assert seconds == {"a": [6, 8], "b": [4, 9], "c": [5, 7]}
 
 
 def test_a_median_is_held_against_its_target() -> None:
@@ -55,14 +55,14 @@ def test_the_table_has_a_sentence_on_each_figure() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [(["speed"], "got speed; takes training, sweep"), (["--repeats", "0"], "takes 1 or more")],
 )
-def test_a_mistake_is_told(
-    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+def test_a_mistake_gets_one_message(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as stop:
-        bench.main(words)
+        bench.main(arguments)
     assert stop.value.code == 2
     assert message in capsys.readouterr().err
 
@@ -85,50 +85,50 @@ def test_it_writes_what_it_prints(
     )
 
 
-class Counted(nn.Module):
+class CountingNetwork(nn.Module):
     """A linear network that counts the images that it is asked about."""
 
-    asked = 0
+    images = 0
 
     def __init__(self, classes: int) -> None:
         super().__init__()
         self.inner = linear(32, classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        Counted.asked += len(x)
+        CountingNetwork.images += len(x)
         logits: torch.Tensor = self.inner(x)
         return logits
 
 
-def counted(name: str, classes: int = 10, *words: str) -> Network:
-    return Network(Counted(classes))
+def counting_network(name: str, classes: int = 10, *overrides: str) -> Network:
+    return Network(CountingNetwork(classes))
 
 
-def watched(module: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
-    """Have a comparison do its work once; how many images each piece asks about, when it has."""
-    asked: dict[str, int] = {}
+def images_seen(module: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """Have a comparison work once; return the dict that it fills with the images of each piece."""
+    counts: dict[str, int] = {}
 
-    def once(works: Any, repeats: int) -> dict[str, list[float]]:
+    def time_once(works: Any, repeats: int) -> dict[str, list[float]]:
         for name, work in works.items():
-            Counted.asked = 0
+            CountingNetwork.images = 0
             assert work() > 0
-            asked[name] = Counted.asked
+            counts[name] = CountingNetwork.images
         return {name: [1.0] for name in works}
 
-    monkeypatch.setattr(module, "in_turn", once)
-    return asked
+    monkeypatch.setattr(module, "in_turn", time_once)
+    return counts
 
 
 def test_vicinal_analysis_asks_once_a_lambda_and_naive_use_three_times(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(vicinal, "timm_network", counted)
+    monkeypatch.setattr(vicinal, "timm_network", counting_network)
     monkeypatch.setattr(vicinal, "PAIRS", 6)
     monkeypatch.setattr(vicinal, "BATCH", 3)
-    asked = watched(vicinal, monkeypatch)
+    counts = images_seen(vicinal, monkeypatch)
     figures = list(vicinal.figures(1))
     lambdas = vicinal.LAMBDAS
-    assert asked == {"analysis": 6 * lambdas, "passes": 6 * lambdas, "naive": 3 * 6 * lambdas}
+    assert counts == {"analysis": 6 * lambdas, "passes": 6 * lambdas, "naive": 3 * 6 * lambdas}
     assert len(figures) == 3
 
 
@@ -140,23 +140,23 @@ def test_the_bare_loop_makes_the_views_that_mixkd_makes(monkeypatch: pytest.Monk
         top, left = torch.randint(0, 9, (2, 5, 1)).flatten(1)
         monkeypatch.setattr(torch, "rand", lambda *shape, c=chance: torch.full(shape, c))
         torch.manual_seed(3)
-        found = training.bare_views(pixels)
+        views = training.bare_views(pixels)
         expected = crop_and_flip(pixels, top, left, torch.full((5,), flip), 4, (8, 8))
-        assert torch.equal(found, expected / 255)
+        assert torch.equal(views, expected / 255)
 
 
 @pytest.mark.parametrize("module", [training, corruptions, inputs, settings, start])
 def test_each_comparison_gives_positive_figures(
     module: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    small: dict[str, dict[str, Any]] = {
-        "training": {"timm_network": counted},
-        "corruptions": {"IMAGES": 8, "BATCH": 4, "timm_network": counted},
+    reduced: dict[str, dict[str, Any]] = {
+        "training": {"timm_network": counting_network},
+        "corruptions": {"IMAGES": 8, "BATCH": 4, "timm_network": counting_network},
         "inputs": {"BATCH": 8, "STEPS": 2, "FILES": 3},
-        "settings": {"BATCH": 4, "STEPS": 1, "timm_network": counted},
+        "settings": {"BATCH": 4, "STEPS": 1, "timm_network": counting_network},
         "start": {"MIXKD": [sys.executable, "-c", "print('stepped')"]},
     }
-    for name, value in small[module.__name__.rpartition(".")[2]].items():
+    for name, value in reduced[module.__name__.rpartition(".")[2]].items():
         monkeypatch.setattr(module, name, value)
     if module is settings:
         monkeypatch.setenv("CXX", "no-such-compiler")
@@ -174,13 +174,13 @@ def test_each_comparison_gives_positive_figures(
 
 
 def test_of_six_temperatures_one_run_asks_the_teacher(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweep, "timm_network", counted)
+    monkeypatch.setattr(sweep, "timm_network", counting_network)
     monkeypatch.setattr(sweep, "SIDE", 32)
-    asked = watched(sweep, monkeypatch)
+    counts = images_seen(sweep, monkeypatch)
     figures = list(sweep.figures(1))
     images = sweep.BATCH * sweep.STEPS
     held_out = 10  # every training looks at them once
-    assert asked == {
+    assert counts == {
         "recording": 2 * images + held_out,
         "reading": images + held_out,
         "live": 2 * images + held_out,

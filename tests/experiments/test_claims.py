@@ -1,4 +1,4 @@
-"""The claims ledger: what is decided by printed numbers, and by measured ones."""
+"""The claims ledger: verdicts by printed numbers, and by measured ones."""
 
 import csv
 import io
@@ -28,8 +28,8 @@ from experiments.paper.evidence import (
     Quantity,
     Ranked,
     combined,
-    compare,
     constant,
+    decide,
     given,
     interval,
     ranking,
@@ -81,8 +81,10 @@ def teacher(name: str, metric: str, method: str = "erm") -> Key:
     return Subject(C, "teacher", name, method).key(metric)
 
 
-def student(of: str, metric: str, t: str = "2", method: str = "kd_mixup", data: str = C) -> Key:
-    return Subject(data, "student", of, method, t).key(metric)
+def student(
+    teacher_name: str, metric: str, t: str = "2", method: str = "kd_mixup", data: str = C
+) -> Key:
+    return Subject(data, "student", teacher_name, method, t).key(metric)
 
 
 def baseline(metric: str, method: str = "erm", data: str = C) -> Key:
@@ -103,13 +105,13 @@ def as_if_measured(seeds: int) -> dict[Key, list[Cell]]:
     Seeds are lucky in one and the same way, so that paired differences do not vary. Peaks of the
     gain in linearity stand for its means.
     """
-    found = {}
+    measured_cells = {}
     for key, printed in REFERENCE.cells.items():
         key = key._replace(metric=key.metric.replace("delta_lin_peak", "delta_lin_global"))
         last = printed[-1].mean
         luck = [0.0] if key.role == "teacher" else [0.0, 0.003, -0.003, 0.001][:seeds]
-        found[key] = [Cell({seed: last + extra for seed, extra in enumerate(luck)})]
-    return found
+        measured_cells[key] = [Cell({seed: last + extra for seed, extra in enumerate(luck)})]
+    return measured_cells
 
 
 def measured(claim: str, values: Cells) -> Judgement:
@@ -187,17 +189,17 @@ def test_figures_say_what_decides() -> None:
 
 
 def test_a_quantity_that_is_printed_twice_makes_a_verdict_that_depends_on_it_inconsistent() -> None:
-    found = by_print(REFERENCE, CLAIMS["mixup_helps"])
-    assert found.text.startswith(
+    judgement = by_print(REFERENCE, CLAIMS["mixup_helps"])
+    assert judgement.text.startswith(
         "printed differently: mixup accuracy 0.8105 (table1), 0.8201 (fig7); "
         "erm accuracy 0.7952 (table1), 0.8105 (table3, fig7). 3 of 4 readings hold."
     )
-    assert "against: mixup, CIFAR-100: 0.8105 = 0.8105" in found.text
+    assert "against: mixup, CIFAR-100: 0.8105 = 0.8105" in judgement.text
     # Either way round, students of mixup's teachers are worse: all four are looked at.
-    found = by_print(REFERENCE, CLAIMS["mixup_teacher_hurts_student"])
-    assert len(found.items) == 4
-    assert {item.state for item in found.items} == {"holds"}
-    assert found.text.startswith("4 of 4 readings hold.")  # of two cases
+    judgement = by_print(REFERENCE, CLAIMS["mixup_teacher_hurts_student"])
+    assert len(judgement.items) == 4
+    assert {item.state for item in judgement.items} == {"holds"}
+    assert judgement.text.startswith("4 of 4 readings hold.")  # of two cases
 
 
 def test_values_that_differ_by_rounding_alone_are_one() -> None:
@@ -208,24 +210,26 @@ def test_values_that_differ_by_rounding_alone_are_one() -> None:
 
 
 def test_impossible_rows_decide_nothing() -> None:
-    found = by_print(REFERENCE, CLAIMS["order_of_magnitude_ece"])
-    states = {item.label: item.state for item in found.items}
+    judgement = by_print(REFERENCE, CLAIMS["order_of_magnitude_ece"])
+    states = {item.label: item.state for item in judgement.items}
     assert states == {
         "CIFAR-10": "void", "ImageNet": "void", "CIFAR-100, ConvNeXt-L": "fails",
         "CIFAR-100, ViT-B/16": "fails", "CIFAR-100, ResNet152V2": "fails",
         "CIFAR-100, ConvNeXt-T": "fails",
     }  # fmt: skip
-    assert "CIFAR-10: the baseline's ECE 0.1073 is impossible beside accuracy 0.9635" in found.text
-    assert "CIFAR-100, ConvNeXt-L: 7.00 times the student's < 10" in found.text
+    assert (
+        "CIFAR-10: the baseline's ECE 0.1073 is impossible beside accuracy 0.9635" in judgement.text
+    )
+    assert "CIFAR-100, ConvNeXt-L: 7.00 times the student's < 10" in judgement.text
 
 
 def printed_with(claim: str, values: Mapping[Key, float | None]) -> Judgement:
     """Judge a claim by the paper's numbers, some of them replaced, or left out."""
     (source, *_) = CLAIMS[claim].sources
-    artefacts = {name: dict(own) for name, own in REFERENCE.artefacts.items()}
-    for own in artefacts.values():
-        for key in values.keys() & own.keys():
-            del own[key]
+    artefacts = {name: dict(numbers) for name, numbers in REFERENCE.artefacts.items()}
+    for numbers in artefacts.values():
+        for key in values.keys() & numbers.keys():
+            del numbers[key]
     new = {key: [Cell({0: v}, 5e-5, source)] for key, v in values.items() if v is not None}
     artefacts[source] |= new
     return by_print(replace(REFERENCE, artefacts=artefacts), CLAIMS[claim])
@@ -233,11 +237,13 @@ def printed_with(claim: str, values: Mapping[Key, float | None]) -> Judgement:
 
 def test_dominance_follows_from_printed_numbers_that_eq_11_rules_out() -> None:
     claim, tiny = "dominance_gt_1", teacher("convnext_tiny", "vicinal/train/entropy_global")
-    found = by_print(REFERENCE, CLAIMS[claim])
-    assert "ResNet152V2: peak NL 4.68 > 4.605 = ln(classes) >= entropy, which eq. 11" in found.text
-    assert "ConvNeXt-T: means over lambda 1.52 = 1.72 / 1.13 > 1, which eq. 11" in found.text
-    assert found.text.endswith("not printed either: ConvNeXt-L; ViT-B/16")
-    assert [item.state for item in found.items] == ["left out", "left out", "holds", "holds"]
+    judgement = by_print(REFERENCE, CLAIMS[claim])
+    assert (
+        "ResNet152V2: peak NL 4.68 > 4.605 = ln(classes) >= entropy, which eq. 11" in judgement.text
+    )
+    assert "ConvNeXt-T: means over lambda 1.52 = 1.72 / 1.13 > 1, which eq. 11" in judgement.text
+    assert judgement.text.endswith("not printed either: ConvNeXt-L; ViT-B/16")
+    assert [item.state for item in judgement.items] == ["left out", "left out", "holds", "holds"]
     # Means over lambda below 1 leave open what is half-way.
     assert printed_with(claim, {tiny: 2.0}).verdict == "underpowered"
     low = {teacher("resnet152v2", "vicinal/train/nl_peak"): 4.5}
@@ -259,9 +265,9 @@ def test_final_accuracies_that_are_nearer_than_the_range_converge_too() -> None:
     assert printed_with(claim, alike).verdict == "supported"
     six = student("vit_b16", "test/accuracy", "6")
     assert printed_with(claim, {**alike, six: 0.858}).verdict == "supported"  # just as far
-    found = printed_with(claim, {**alike, six: 0.8581})
-    assert found.verdict == "refuted"
-    assert "against: ViT-B/16: 0.0081 at 6 less at 8, not in [-0.0080, 0.0080]" in found.text
+    judgement = printed_with(claim, {**alike, six: 0.8581})
+    assert judgement.verdict == "refuted"
+    assert "against: ViT-B/16: 0.0081 at 6 less at 8, not in [-0.0080, 0.0080]" in judgement.text
     # In each seed three equals are 6 points apart: what moves is chance alone.
     values: dict[Key, float | list[float]] = {}
     for name in REFERENCE.teachers:
@@ -270,8 +276,12 @@ def test_final_accuracies_that_are_nearer_than_the_range_converge_too() -> None:
             values[student(name, "test/accuracy", t)] = list(luck)
     assert measured(claim, cells(values)).verdict == "underpowered"
     for name in REFERENCE.teachers:
-        for t, least in (("6", 0.9), ("8", 0.85), ("10", 0.8)):
-            values[student(name, "test/accuracy", t)] = [least, least + 0.001, least + 0.002]
+        for t, accuracy in (("6", 0.9), ("8", 0.85), ("10", 0.8)):
+            values[student(name, "test/accuracy", t)] = [
+                accuracy,
+                accuracy + 0.001,
+                accuracy + 0.002,
+            ]
     assert measured(claim, cells(values)).verdict == "refuted"
 
 
@@ -282,8 +292,10 @@ def corrupted(gains: Mapping[str, tuple[float, float]]) -> dict[Key, float | Non
         for severity in range(1, 6):
             metric = f"corruption/{name}/{severity}/accuracy"
             values[baseline(metric)] = 0.5
-            for of in REFERENCE.teachers:
-                values[student(of, metric)] = 0.5 + first + (last - first) * (severity - 1) / 4
+            for teacher_name in REFERENCE.teachers:
+                values[student(teacher_name, metric)] = (
+                    0.5 + first + (last - first) * (severity - 1) / 4
+                )
     return values
 
 
@@ -291,8 +303,8 @@ def test_a_gain_under_noise_is_smaller_than_under_smooth_corruptions_and_falls()
     claim = "noise_gain_falls_with_severity"
 
     def verdict(noise: tuple[float, float], fog: float, contrast: float) -> str:
-        of = {"gaussian_noise": noise, "fog": (fog, fog), "contrast": (contrast, contrast)}
-        return printed_with(claim, corrupted(of)).verdict
+        gains = {"gaussian_noise": noise, "fog": (fog, fog), "contrast": (contrast, contrast)}
+        return printed_with(claim, corrupted(gains)).verdict
 
     assert verdict((0.05, 0.01), 0.1, 0.1) == "supported"
     assert verdict((0.01, 0.05), 0.02, 0.02) == "refuted"  # neither half
@@ -310,9 +322,9 @@ def test_three_points_decide_no_correlation() -> None:
     def verdict(*ece: float) -> str:
         names = ("resnet152v2", "convnext_large", "convnext_tiny", "resnet56", "resnet20")
         values: dict[Key, float | None] = {}
-        for place, (name, own) in enumerate(zip(names, ece, strict=False)):
-            values[teacher(name, "vicinal/train/nl_global")] = 3.0 - place / 10
-            values[teacher(name, "test/ece")] = own
+        for order, (name, teacher_ece) in enumerate(zip(names, ece, strict=False)):
+            values[teacher(name, "vicinal/train/nl_global")] = 3.0 - order / 10
+            values[teacher(name, "test/ece")] = teacher_ece
         return printed_with(claim, values).verdict
 
     assert verdict(0.03, 0.02, 0.01) == "underpowered"
@@ -326,8 +338,8 @@ def test_three_points_decide_no_correlation() -> None:
 
 def test_a_printed_peak_says_nothing_of_a_gain_at_all_weights() -> None:
     claim = "delta_lin_positive"
-    found = by_print(REFERENCE, CLAIMS[claim])
-    assert (found.verdict, found.text) == ("not measured", "not printed")
+    judgement = by_print(REFERENCE, CLAIMS[claim])
+    assert (judgement.verdict, judgement.text) == ("not measured", "not printed")
     metric = "vicinal/train/delta_lin_global"
     values: dict[Key, float | None] = {student(n, metric): 0.1 for n in REFERENCE.teachers}
     assert printed_with(claim, values).verdict == "supported"
@@ -336,19 +348,19 @@ def test_a_printed_peak_says_nothing_of_a_gain_at_all_weights() -> None:
 
 def test_a_number_that_is_printed_for_two_teachers_is_one_case() -> None:
     claim, half = "pixelate_onset", "corruption/pixelate/2/accuracy"
-    found = by_print(REFERENCE, CLAIMS[claim])
-    assert found.text.startswith("16 of 16 hold.")
-    assert found.text.endswith(
+    judgement = by_print(REFERENCE, CLAIMS[claim])
+    assert judgement.text.startswith("16 of 16 hold.")
+    assert judgement.text.endswith(
         "printed alike, counted once: " + "; ".join(
             f"ViT-B/16 and ConvNeXt-L, severity {severity}" for severity in (2, 3, 4, 5)
         )
     )  # fmt: skip
-    found = printed_with(claim, {student("vit_b16", half): 0.7067})
-    assert (found.verdict, len(found.items)) == ("supported", 17)
-    both = dict.fromkeys((student("vit_b16", half), student("convnext_large", half)), 0.6)
-    found = printed_with(claim, both)
-    assert found.verdict == "refuted"
-    assert "15 of 16 hold. against: ViT-B/16 and ConvNeXt-L, severity 2: 0.6000 <" in found.text
+    judgement = printed_with(claim, {student("vit_b16", half): 0.7067})
+    assert (judgement.verdict, len(judgement.items)) == ("supported", 17)
+    lowered = dict.fromkeys((student("vit_b16", half), student("convnext_large", half)), 0.6)
+    judgement = printed_with(claim, lowered)
+    assert judgement.verdict == "refuted"
+    assert "15 of 16 hold. against: ViT-B/16 and ConvNeXt-L, severity 2: 0.6000 <" in judgement.text
     # Measured numbers that agree are two cases.
     values = as_if_measured(3)
     assert len(measured(claim, values).items) == 20
@@ -357,10 +369,10 @@ def test_a_number_that_is_printed_for_two_teachers_is_one_case() -> None:
 def test_what_departs_most_on_mixed_images_has_to_be_nearest_on_real_ones() -> None:
     claim, real = "vit_lowest_kl_real", student("convnext_large", "vicinal/train/kl_real")
     assert printed_with(claim, {real: 0.041}).verdict == "supported"
-    more = student("convnext_tiny", "vicinal/train/independent_response")
-    found = printed_with(claim, {real: 0.041, more: 0.9})
-    assert found.verdict == "refuted"
-    assert "ConvNeXt-T: independent_response 0.9000 > 0.781 of ViT-B/16" in found.text
+    response = student("convnext_tiny", "vicinal/train/independent_response")
+    judgement = printed_with(claim, {real: 0.041, response: 0.9})
+    assert judgement.verdict == "refuted"
+    assert "ConvNeXt-T: independent_response 0.9000 > 0.781 of ViT-B/16" in judgement.text
 
 
 # What three alike seeds make of the paper's numbers: the same, but that four networks are too few
@@ -387,29 +399,29 @@ def test_measured_numbers_with_three_seeds_decide(claim: str) -> None:
 @pytest.mark.parametrize("claim", WITH_SEEDS)
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_fewer_seeds_decide_nothing(claim: str, seeds: int) -> None:
-    found = measured(claim, as_if_measured(seeds))
+    judgement = measured(claim, as_if_measured(seeds))
     if claim == "order_of_magnitude_ece":  # two baselines cannot be right, whatever the seeds
-        assert found.verdict == "inconsistent"
+        assert judgement.verdict == "inconsistent"
     elif WITH_SEEDS[claim] == "not measured":
-        assert (found.verdict, found.text) == ("not measured", "not measured")
+        assert (judgement.verdict, judgement.text) == ("not measured", "not measured")
     else:
-        assert found.verdict == "underpowered"
-        assert "takes" in found.text or "one network each" in found.text
+        assert judgement.verdict == "underpowered"
+        assert "takes" in judgement.text or "one network each" in judgement.text
 
 
 def test_nothing_is_measured_without_cells() -> None:
-    for each in judge(REFERENCE, {}):
-        assert (each.measured.verdict, each.measured.text) == ("not measured", "not measured")
-        assert each.measured.runs == ()
+    for judged in judge(REFERENCE, {}):
+        assert (judged.measured.verdict, judged.measured.text) == ("not measured", "not measured")
+        assert judged.measured.runs == ()
 
 
 def test_one_missing_number_leaves_a_claim_on_every_teacher_not_measured() -> None:
     values = as_if_measured(3)
     del values[student("vit_b16", "test/accuracy", "8")]
-    found = measured("t2_best_acc", values)
-    assert found.verdict == "not measured"
-    assert found.text.endswith("not measured: ViT-B/16. 19 comparisons, 99.74 % intervals")
-    assert "3 of 4 hold" in found.text
+    judgement = measured("t2_best_acc", values)
+    assert judgement.verdict == "not measured"
+    assert judgement.text.endswith("not measured: ViT-B/16. 19 comparisons, 99.74 % intervals")
+    assert "3 of 4 hold" in judgement.text
     # A counterexample is one without it too.
     assert measured("kd_mixup_beats_both_baselines", values).verdict == "refuted"
 
@@ -417,13 +429,19 @@ def test_one_missing_number_leaves_a_claim_on_every_teacher_not_measured() -> No
 def test_seeds_are_paired_and_runs_are_named() -> None:
     """Luck of 0.05 that both share does not hide a gain of 0.01; unpaired, it would."""
     erm, mixup = baseline("test/accuracy"), baseline("test/accuracy", "mixup")
-    found = measured("mixup_helps", cells({erm: [0.80, 0.85, 0.75], mixup: [0.81, 0.861, 0.759]}))
-    assert found.verdict == "supported"
-    assert found.text == ("mixup, CIFAR-100: 0.8100 > 0.8000 (+0.0100 [+0.0075, +0.0125], 3 seeds)")
-    assert found.runs == ("runs/1", "runs/0")
-    found = measured("mixup_helps", cells({erm: [0.85, 0.80, 0.75], mixup: [0.81, 0.861, 0.759]}))
-    assert found.verdict == "underpowered"
-    assert "0.8100 beside 0.8000 (+0.0100 [" in found.text
+    judgement = measured(
+        "mixup_helps", cells({erm: [0.80, 0.85, 0.75], mixup: [0.81, 0.861, 0.759]})
+    )
+    assert judgement.verdict == "supported"
+    assert judgement.text == (
+        "mixup, CIFAR-100: 0.8100 > 0.8000 (+0.0100 [+0.0075, +0.0125], 3 seeds)"
+    )
+    assert judgement.runs == ("runs/1", "runs/0")
+    judgement = measured(
+        "mixup_helps", cells({erm: [0.85, 0.80, 0.75], mixup: [0.81, 0.861, 0.759]})
+    )
+    assert judgement.verdict == "underpowered"
+    assert "0.8100 beside 0.8000 (+0.0100 [" in judgement.text
     reverse = cells({mixup: [0.80, 0.85, 0.75], erm: [0.81, 0.861, 0.759]})
     assert measured("mixup_helps", reverse).verdict == "refuted"
 
@@ -434,21 +452,21 @@ def test_seeds_that_only_one_has_do_not_count() -> None:
         erm: [Cell({0: 0.8, 1: 0.8, 2: 0.8})],
         mixup: [Cell({1: 0.9, 2: 0.9, 3: 0.9})],
     }
-    found = measured("mixup_helps", values)
-    assert found.verdict == "underpowered"
-    assert "(2 seeds; takes 3)" in found.text
+    judgement = measured("mixup_helps", values)
+    assert judgement.verdict == "underpowered"
+    assert "(2 seeds; takes 3)" in judgement.text
     values[mixup] = [Cell({4: 0.9, 5: 0.9, 6: 0.9})]
     assert "(no seed in common)" in measured("mixup_helps", values).text
 
 
 def test_a_measured_ratio_is_decided_by_its_interval() -> None:
     def ratios(*values: float) -> Judgement:
-        own = {}
+        numbers = {}
         for data in REFERENCE.datasets:
-            own[baseline("test/ece", data=data)] = [0.2 for _ in values]
+            numbers[baseline("test/ece", data=data)] = [0.2 for _ in values]
             for name in REFERENCE.teachers:
-                own[student(name, "test/ece", data=data)] = [0.2 / value for value in values]
-        return measured("order_of_magnitude_ece", cells(own))
+                numbers[student(name, "test/ece", data=data)] = [0.2 / value for value in values]
+        return measured("order_of_magnitude_ece", cells(numbers))
 
     assert ratios(11, 12, 11.5).verdict == "supported"
     assert ratios(11, 12, 9).verdict == "underpowered"
@@ -457,11 +475,11 @@ def test_a_measured_ratio_is_decided_by_its_interval() -> None:
     assert ratios(10, 10, 10).verdict == "underpowered"  # no interval tells 10 from less
 
     def kl(*values: float) -> Judgement:
-        own = {}
+        numbers = {}
         for name in REFERENCE.teachers:
-            own[student(name, "vicinal/train/kl_real")] = [0.05 for _ in values]
-            own[student(name, "vicinal/train/kl_mixed")] = [0.05 * value for value in values]
-        return measured("fourfold_kl", cells(own))
+            numbers[student(name, "vicinal/train/kl_real")] = [0.05 for _ in values]
+            numbers[student(name, "vicinal/train/kl_mixed")] = [0.05 * value for value in values]
+        return measured("fourfold_kl", cells(numbers))
 
     assert kl(4.0, 4.1, 3.9).verdict == "supported"
     assert kl(4.4, 4.1, 3.9).verdict == "underpowered"
@@ -483,35 +501,35 @@ def test_one_teacher_is_a_constant_beside_its_students_seeds() -> None:
 def test_curves_say_who_starts_slowly_and_who_leads() -> None:
     values: dict[Key, float | list[float]] = {}
     for name in REFERENCE.teachers:
-        for place, t in enumerate(REFERENCE.temperatures):  # sigma is the last
-            for part, least in (("early", 0.3), ("middle", 0.5), ("late", 0.7)):
-                accuracy = least - place / 100
+        for position, t in enumerate(REFERENCE.temperatures):  # sigma is the last
+            for part, start in (("early", 0.3), ("middle", 0.5), ("late", 0.7)):
+                accuracy = start - position / 100
                 key = student(name, f"curve/{part}_accuracy", t)
                 values[key] = [accuracy, accuracy + 0.001, accuracy - 0.001]
     assert measured("tsigma_slow_start", cells(values)).verdict == "supported"
     assert measured("t2_leads_throughout", cells(values)).verdict == "supported"
     late = values | {student("vit_b16", "curve/late_accuracy", "sigma"): [0.8, 0.801, 0.799]}
     assert measured("tsigma_slow_start", cells(late)).verdict == "supported"
-    found = measured("t2_leads_throughout", cells(late))
-    assert found.verdict == "refuted"
-    assert "11 of 12 hold. against: ViT-B/16, late: 0.7000 < 0.8000 at sigma" in found.text
+    judgement = measured("t2_leads_throughout", cells(late))
+    assert judgement.verdict == "refuted"
+    assert "11 of 12 hold. against: ViT-B/16, late: 0.7000 < 0.8000 at sigma" in judgement.text
 
 
 def test_a_teachers_dominance_counts_by_its_value() -> None:
     metric = "vicinal/train/dominance_half"
     values = cells({teacher(name, metric): 1.2 for name in REFERENCE.teachers})
-    found = measured("dominance_gt_1", values)
-    assert found.verdict == "supported"
-    assert "1.2000 > 1 (one fixed network)" in found.text
+    judgement = measured("dominance_gt_1", values)
+    assert judgement.verdict == "supported"
+    assert "1.2000 > 1 (one fixed network)" in judgement.text
     values[teacher("convnext_tiny", metric)] = [Cell({0: 0.9})]
     assert measured("dominance_gt_1", values).verdict == "refuted"
     # Four comparisons take 2.50 standard errors where one takes 1.96.
     values[teacher("convnext_tiny", f"{metric}_se")] = [Cell({0: 0.045})]
     assert measured("dominance_gt_1", values).verdict == "refuted"
     values[teacher("convnext_tiny", f"{metric}_se")] = [Cell({0: 0.06})]
-    found = measured("dominance_gt_1", values)
-    assert found.verdict == "underpowered"
-    assert "0.9000 beside 1 (one fixed network, s.e. 0.0600)" in found.text
+    judgement = measured("dominance_gt_1", values)
+    assert judgement.verdict == "underpowered"
+    assert "0.9000 beside 1 (one fixed network, s.e. 0.0600)" in judgement.text
 
 
 def test_calibration_is_followed_only_where_it_is_known_which_teacher_has_the_better() -> None:
@@ -522,25 +540,25 @@ def test_calibration_is_followed_only_where_it_is_known_which_teacher_has_the_be
         student("vit_b16", metric): [0.02, 0.021, 0.022],
         student("convnext_tiny", metric): [0.04, 0.041, 0.043],
     }
-    found = measured("calibration_propagates", cells(values))
-    assert found.verdict == "underpowered"
-    assert "students 0.0210 < 0.0413 (-0.0203 [" in found.text
-    assert "(2 networks; takes 5)" in found.text
+    judgement = measured("calibration_propagates", cells(values))
+    assert judgement.verdict == "underpowered"
+    assert "students 0.0210 < 0.0413 (-0.0203 [" in judgement.text
+    assert "(2 networks; takes 5)" in judgement.text
     single = values | {teacher("vit_b16", metric): 0.01, teacher("convnext_tiny", metric): 0.03}
-    found = measured("calibration_propagates", cells(single))
-    assert found.verdict == "underpowered"
-    assert "(one network each)" in found.text
+    judgement = measured("calibration_propagates", cells(single))
+    assert judgement.verdict == "underpowered"
+    assert "(one network each)" in judgement.text
 
 
 def test_that_calibration_propagates_takes_five_teachers_unless_some_go_either_way() -> None:
     def verdict(teachers: int, *students: float) -> str:
         places = [(data, name) for data in (C, "cifar10") for name in REFERENCE.teachers]
         values: dict[Key, float | list[float]] = {}
-        for place, (data, name) in enumerate(places[:teachers]):
-            own = 0.01 + 0.01 * place
+        for order, (data, name) in enumerate(places[:teachers]):
+            teacher_ece = 0.01 + 0.01 * order
             key = Subject(data, "teacher", name).key("test/ece")
-            values[key] = [own, own + 0.001, own - 0.001]
-            ece = students[place % 4]
+            values[key] = [teacher_ece, teacher_ece + 0.001, teacher_ece - 0.001]
+            ece = students[order % 4]
             values[student(name, "test/ece", data=data)] = [ece, ece + 0.001, ece - 0.001]
         return measured("calibration_propagates", cells(values)).verdict
 
@@ -550,7 +568,7 @@ def test_that_calibration_propagates_takes_five_teachers_unless_some_go_either_w
     assert verdict(8, 0.4, 0.3, 0.2, 0.1) == "refuted"
 
 
-def gained(*suffixes: str, error: float = 0.001) -> dict[Key, float | list[float]]:
+def gains_in_linearity(*suffixes: str, error: float = 0.001) -> dict[Key, float | list[float]]:
     """Return gains in linearity of all students, with their standard errors."""
     values: dict[Key, float | list[float]] = {}
     for name in REFERENCE.teachers:
@@ -568,62 +586,62 @@ def test_a_gain_in_linearity_is_judged_by_its_mean_and_at_fixed_weights_not_by_i
         return measured("delta_lin_positive", cells({**values, **new})).verdict
 
     below = [-0.05, -0.052, -0.051]
-    assert verdict(gained("peak")) == "not measured"
-    values = gained("peak", "global", "at_0.25", "at_0.5", "at_0.75")
+    assert verdict(gains_in_linearity("peak")) == "not measured"
+    values = gains_in_linearity("peak", "global", "at_0.25", "at_0.5", "at_0.75")
     assert verdict(values) == "supported"
     assert verdict(values, **{"global": below}) == "refuted"
     assert verdict(values, **{"at_0.25": below}) == "refuted"
-    assert verdict(gained("global")) == "supported"
-    assert verdict(gained("at_0.5")) == "supported"
+    assert verdict(gains_in_linearity("global")) == "supported"
+    assert verdict(gains_in_linearity("at_0.5")) == "supported"
 
 
 def test_seeds_that_share_pairs_of_images_share_their_standard_error() -> None:
     """Two public networks: a gain of 0.078, where the error over pairs is 0.057."""
-    found = measured("delta_lin_positive", cells(gained("global", error=0.057)))
-    assert found.verdict == "underpowered"
-    assert "0.0780 over lambda beside 0 (+0.0780 [" in found.text
-    assert "3 seeds, s.e. 0.0570)" in found.text
-    assert found.text.endswith("4 comparisons, 98.75 % intervals")
+    judgement = measured("delta_lin_positive", cells(gains_in_linearity("global", error=0.057)))
+    assert judgement.verdict == "underpowered"
+    assert "0.0780 over lambda beside 0 (+0.0780 [" in judgement.text
+    assert "3 seeds, s.e. 0.0570)" in judgement.text
+    assert judgement.text.endswith("4 comparisons, 98.75 % intervals")
     low, high = interval([0.01, 0.02, 0.03], error=0.05)
     assert high - low == pytest.approx(2 * 4.302653 * math.hypot(0.01 / math.sqrt(3), 0.05))
-    before = measured("delta_lin_positive", cells(gained("global", error=0)))
-    assert before.verdict == "supported"
-    assert "over lambda (no standard error: measured before) > 0" in before.text
+    without_error = measured("delta_lin_positive", cells(gains_in_linearity("global", error=0)))
+    assert without_error.verdict == "supported"
+    assert "over lambda (no standard error: measured before) > 0" in without_error.text
 
 
-def one_in(n: int, difference: float) -> Judgement:
+def judged_among(n: int, difference: float) -> Judgement:
     """Judge that T = 2 is best, against n others by which it is passed, of one teacher."""
     values: dict[Key, float | list[float]] = {}
-    for place, t in enumerate(REFERENCE.temperatures[: n + 1]):
-        luck = [0.0, 0.01, -0.01] if place else [0.0, 0.0, 0.0]
-        values[student("vit_b16", "test/accuracy", t)] = [0.8 + (place > 0) * difference + x
+    for position, t in enumerate(REFERENCE.temperatures[: n + 1]):
+        luck = [0.0, 0.01, -0.01] if position else [0.0, 0.0, 0.0]
+        values[student("vit_b16", "test/accuracy", t)] = [0.8 + (position > 0) * difference + x
                                                           for x in luck]  # fmt: skip
-    left = [Exclusion(teacher=name) for name in REFERENCE.teachers if name != "vit_b16"]
-    left.append(Exclusion(temperatures=tuple(REFERENCE.temperatures[n + 1 :])))
+    exclusions = [Exclusion(teacher=name) for name in REFERENCE.teachers if name != "vit_b16"]
+    exclusions.append(Exclusion(temperatures=tuple(REFERENCE.temperatures[n + 1 :])))
     return by_measurement(
         REFERENCE, CLAIMS["t2_best_acc"], cells(values),
-        goes_without=lambda subject: any(each.holds(subject) for each in left),
+        goes_without=lambda subject: any(exclusion.holds(subject) for exclusion in exclusions),
     )  # fmt: skip
 
 
 def test_what_speaks_against_a_claim_has_to_stand_a_correction_for_its_comparisons() -> None:
     """A difference of 5.2 standard errors, with three seeds: p is 0.035 (Student, two-sided)."""
     difference = 5.2 * 0.01 / math.sqrt(3)
-    assert one_in(1, difference).verdict == "refuted"
-    found = one_in(5, difference)
-    assert found.verdict == "underpowered"
-    assert found.text.endswith("5 comparisons, 99 % intervals")
-    assert "(-0.0300 [-0.0873, +0.0273]" in found.text
+    assert judged_among(1, difference).verdict == "refuted"
+    judgement = judged_among(5, difference)
+    assert judgement.verdict == "underpowered"
+    assert judgement.text.endswith("5 comparisons, 99 % intervals")
+    assert "(-0.0300 [-0.0873, +0.0273]" in judgement.text
     # Student's t of two degrees of freedom at 99 % is 9.925.
-    assert one_in(5, 9.9 * 0.01 / math.sqrt(3)).verdict == "underpowered"
-    assert one_in(5, 9.95 * 0.01 / math.sqrt(3)).verdict == "refuted"
+    assert judged_among(5, 9.9 * 0.01 / math.sqrt(3)).verdict == "underpowered"
+    assert judged_among(5, 9.95 * 0.01 / math.sqrt(3)).verdict == "refuted"
 
 
-def test_what_all_holds_needs_no_correction() -> None:
+def test_a_claim_of_which_every_part_holds_needs_no_correction() -> None:
     """That five comparisons hold by chance is no likelier than that one does."""
-    found = one_in(5, -5.2 * 0.01 / math.sqrt(3))
-    assert found.verdict == "supported"
-    assert found.text.endswith("5 comparisons, 95 % intervals")
+    judgement = judged_among(5, -5.2 * 0.01 / math.sqrt(3))
+    assert judgement.verdict == "supported"
+    assert judgement.text.endswith("5 comparisons, 95 % intervals")
 
 
 def test_a_tendency_is_mixed_by_corrected_intervals_alone() -> None:
@@ -631,10 +649,15 @@ def test_a_tendency_is_mixed_by_corrected_intervals_alone() -> None:
         values: dict[Key, float | list[float]] = {}
         for name in REFERENCE.teachers:
             over = 0.1 if name != "vit_b16" else -0.1
-            for who, own in ((teacher, over), (student, gap if name == "vit_b16" else over)):
-                luck = 0.01 if own == gap else 0.0
-                values[who(name, "test/accuracy")] = [0.7, 0.7, 0.7]
-                values[who(name, "test/confidence")] = [0.7 + own + x for x in (0, luck, -luck)]
+            for key_of, teacher_ece in (
+                (teacher, over),
+                (student, gap if name == "vit_b16" else over),
+            ):
+                luck = 0.01 if teacher_ece == gap else 0.0
+                values[key_of(name, "test/accuracy")] = [0.7, 0.7, 0.7]
+                values[key_of(name, "test/confidence")] = [
+                    0.7 + teacher_ece + x for x in (0, luck, -luck)
+                ]
         return measured("student_gap_sign_follows_teacher", cells(values)).verdict
 
     # Eight comparisons: of the four teachers' gaps, and of their students'.
@@ -646,13 +669,13 @@ def test_half_a_sentence_is_not_the_whole() -> None:
     """Students of overconfident teachers are so; there is no underconfident one to tell them by."""
     values: dict[Key, float | list[float]] = {}
     for name in REFERENCE.teachers:
-        for who, confidence in ((teacher, 0.9), (student, 0.85)):
-            values[who(name, "test/confidence")] = [confidence, confidence + 0.001, confidence]
-            values[who(name, "test/accuracy")] = [0.8, 0.801, 0.8]
+        for key_of, confidence in ((teacher, 0.9), (student, 0.85)):
+            values[key_of(name, "test/confidence")] = [confidence, confidence + 0.001, confidence]
+            values[key_of(name, "test/accuracy")] = [0.8, 0.801, 0.8]
     claim = "student_gap_sign_follows_teacher"
-    found = measured(claim, cells(values))
-    assert found.verdict == "underpowered"
-    assert "undecided: underconfident teachers: none" in found.text
+    judgement = measured(claim, cells(values))
+    assert judgement.verdict == "underpowered"
+    assert "undecided: underconfident teachers: none" in judgement.text
     values[teacher("vit_b16", "test/confidence")] = [0.7, 0.701, 0.7]
     assert measured(claim, cells(values)).verdict == "mixed"
     values[student("vit_b16", "test/confidence")] = [0.7, 0.701, 0.7]
@@ -661,27 +684,27 @@ def test_half_a_sentence_is_not_the_whole() -> None:
 
 def test_what_is_left_out_on_purpose_does_not_count() -> None:
     values: dict[Key, float | list[float]] = {
-        student(name, f"vicinal/train/delta_lin_{which}"): [0.1, 0.11, 0.12]
+        student(name, f"vicinal/train/delta_lin_{suffix}"): [0.1, 0.11, 0.12]
         for name in REFERENCE.teachers
         if name != "vit_b16"
-        for which in ("at_0.5", "global")
+        for suffix in ("at_0.5", "global")
     }
-    (claim,) = (each for each in REFERENCE.claims if each.id == "delta_lin_positive")
+    (claim,) = (candidate for candidate in REFERENCE.claims if candidate.id == "delta_lin_positive")
 
-    def judged(given: dict[Key, float | list[float]], *left: Exclusion) -> Judgement:
+    def judged(values: dict[Key, float | list[float]], *exclusions: Exclusion) -> Judgement:
         def goes_without(subject: Subject) -> bool:
-            return any(each.holds(subject) for each in left)
+            return any(exclusion.holds(subject) for exclusion in exclusions)
 
-        return by_measurement(REFERENCE, claim, cells(given), goes_without=goes_without)
+        return by_measurement(REFERENCE, claim, cells(values), goes_without=goes_without)
 
     assert judged(values).verdict == "not measured"
     assert judged(values, Exclusion(teacher="resnet152v2")).verdict == "not measured"
-    found = judged(values, Exclusion(teacher="vit_b16"))
-    assert found.verdict == "supported"
-    assert found.text.startswith("3 of 3 hold.")
-    assert "left out: ViT-B/16" in found.text
-    less = {k: v for k, v in values.items() if k.teacher != "convnext_tiny"}
-    assert judged(less, Exclusion(teacher="vit_b16")).verdict == "not measured"
+    judgement = judged(values, Exclusion(teacher="vit_b16"))
+    assert judgement.verdict == "supported"
+    assert judgement.text.startswith("3 of 3 hold.")
+    assert "left out: ViT-B/16" in judgement.text
+    fewer = {k: v for k, v in values.items() if k.teacher != "convnext_tiny"}
+    assert judged(fewer, Exclusion(teacher="vit_b16")).verdict == "not measured"
     everything = judged({}, Exclusion(dataset=C))
     assert (everything.verdict, everything.text) == ("not measured", "not measured")
 
@@ -697,22 +720,22 @@ def ranked(names: list[str], nl: list[float], ece: list[float]) -> Judgement:
 def test_a_ranking_takes_five_networks() -> None:
     names = ["convnext_large", "resnet152v2", "convnext_tiny", "resnet56", "resnet20"]
     rising = [0.1, 0.2, 0.3, 0.4, 0.5]
-    found = ranked(names[:4], rising[:4], rising[:4])
-    assert found.verdict == "underpowered"
-    assert "(4 networks; takes 5)" in found.text
-    found = ranked(names, rising, rising)
-    assert found.verdict == "supported"
-    assert "(tau +1.00, p 0.017)" in found.text  # 2 of 120 orders are as far from chance
+    judgement = ranked(names[:4], rising[:4], rising[:4])
+    assert judgement.verdict == "underpowered"
+    assert "(4 networks; takes 5)" in judgement.text
+    judgement = ranked(names, rising, rising)
+    assert judgement.verdict == "supported"
+    assert "(tau +1.00, p 0.017)" in judgement.text  # 2 of 120 orders are as far from chance
     assert ranked(names, rising, rising[::-1]).verdict == "refuted"
-    found = ranked(names, rising, [0.2, 0.1, 0.3, 0.4, 0.5])
-    assert found.verdict == "underpowered"
-    assert "(tau +0.80, p 0.083)" in found.text
+    judgement = ranked(names, rising, [0.2, 0.1, 0.3, 0.4, 0.5])
+    assert judgement.verdict == "underpowered"
+    assert "(tau +0.80, p 0.083)" in judgement.text
     # The one that the claim leaves out does not count.
     vit = ["vit_b16", *names[1:]]
     assert "(4 networks; takes 5)" in ranked(vit, rising, rising).text
 
 
-def test_what_is_among_the_two_largest_gains() -> None:
+def test_a_corruption_is_among_the_two_largest_gains() -> None:
     def fog(others: Mapping[str, list[float]]) -> str:
         values: dict[Key, float | list[float]] = {}
         names = ("gaussian_noise", "motion_blur", "jpeg_compression", "contrast", "pixelate", "fog")
@@ -722,8 +745,8 @@ def test_what_is_among_the_two_largest_gains() -> None:
                 values[baseline(metric)] = [0.5, 0.5, 0.5]
                 gain = others.get(name, [0.01, 0.011, 0.012])
                 values[student("vit_b16", metric)] = [0.5 + extra for extra in gain]
-        found = measured("smooth_corruptions_benefit_most", cells(values))
-        return {item.label: item.state for item in found.items}["ViT-B/16, fog"]
+        judgement = measured("smooth_corruptions_benefit_most", cells(values))
+        return {item.label: item.state for item in judgement.items}["ViT-B/16, fog"]
 
     high, higher, vague = [0.1, 0.11, 0.12], [0.2, 0.21, 0.22], [0.3, 0.0, 0.1]
     assert fog({"fog": higher}) == "holds"
@@ -736,12 +759,13 @@ def test_what_is_among_the_two_largest_gains() -> None:
 def test_names_for_people_and_the_tables_columns() -> None:
     values = as_if_measured(3)
     judged = judge(REFERENCE, values, {"convnext_large": "ResNet-110", C: "digits"})
-    own = {each.claim.id: each for each in judged}
-    assert "ConvNeXt-L" in own["acc_monotone_in_T"].printed.text
+    by_id = {judgement.claim.id: judgement for judgement in judged}
+    assert "ConvNeXt-L" in by_id["acc_monotone_in_T"].printed.text
     assert (
-        "ResNet-110: 0.8528 at 8 < 0.8542 at 10 (-0.0014" in own["acc_monotone_in_T"].measured.text
+        "ResNet-110: 0.8528 at 8 < 0.8542 at 10 (-0.0014"
+        in by_id["acc_monotone_in_T"].measured.text
     )
-    assert "ConvNeXt-L" not in own["acc_monotone_in_T"].measured.text
+    assert "ConvNeXt-L" not in by_id["acc_monotone_in_T"].measured.text
     table = ledger_table(judged, "Scale smoke.")
     assert table.name == "claims"
     assert table.caption.endswith("Scale smoke.")
@@ -789,19 +813,19 @@ def test_the_interval_is_students() -> None:
     ],
 )
 def test_what_decides_that_one_is_greater(left: Quantity, right: Quantity, state: str) -> None:
-    assert compare(left, ">", right).state == state
+    assert decide(left, ">", right).state == state
     other = {"holds": "fails", "fails": "holds"}.get(state, state)
     if left.mean != pytest.approx(right.mean):
-        assert compare(left, "<", right).state == other
+        assert decide(left, "<", right).state == other
 
 
 def test_at_least_takes_what_is_equal() -> None:
     ten = Quantity({0: 10.0}, "exact")
-    assert compare(ten, ">=", constant(10)).state == "holds"
-    assert compare(ten, ">", constant(10)).state == "fails"
+    assert decide(ten, ">=", constant(10)).state == "holds"
+    assert decide(ten, ">", constant(10)).state == "fails"
 
 
-def test_within_limits() -> None:
+def test_a_quantity_lies_within_limits() -> None:
     assert within(Quantity({0: 0.005}, "exact"), 0.005, 0.008).state == "holds"
     assert within(Quantity({0: 0.0081}, "exact"), 0.005, 0.008).state == "fails"
     assert within(seeds(0.006, 0.0061, 0.0062), 0.005, 0.008).state == "holds"

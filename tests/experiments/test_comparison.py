@@ -1,4 +1,4 @@
-"""Rows of artefacts: measured beside printed numbers, calibration, paired differences."""
+"""Rows of artefacts: measured and printed numbers, calibration, paired differences."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -22,7 +22,7 @@ from experiments.paper.reference import load_reference
 from experiments.paper.students import tables_of_students
 from experiments.table6 import render as table6_of
 from mixkd.config.shipped import experiments_dir
-from mixkd.metrics.paired import compare
+from mixkd.metrics.paired import paired_differences
 from mixkd.report.cells import Subject
 from mixkd.report.plan import Reproduction
 from mixkd.report.results import Results
@@ -47,18 +47,21 @@ def run(path: str, selection: str = "holdout", **metrics: float) -> FoundRun:
     return FoundRun(path, Path("runs"), config, {}, {"state": "finished"}, numbers)
 
 
-def reproduction(data: str = "digits", shown: str = "handwritten digits") -> Reproduction:
+def reproduction(data: str = "digits", dataset_name: str = "handwritten digits") -> Reproduction:
     teachers = {"convnext_large": "ResNet-32", "vit_b16": "ViT-B/16"}
     return Reproduction(
-        "tiny", "corrected", "Tiny.", (), {C: data}, {C: shown}, teachers, "ResNet-8", ()
+        "tiny", "corrected", "Tiny.", (), {C: data}, {C: dataset_name}, teachers, "ResNet-8", ()
     )
 
 
 def comparison(
-    artefact: str, runs: Runs | None = None, known: Reproduction | None = None
+    artefact: str, runs: Runs | None = None, reproduction: Reproduction | None = None
 ) -> Comparison:
-    slots = {(subject, seed, "training"): own for (subject, seed), own in (runs or {}).items()}
-    return Comparison(Results(list(slots.values()), known, slots), REFERENCE, artefact)
+    slots = {
+        (subject, seed, "training"): found_run
+        for (subject, seed), found_run in (runs or {}).items()
+    }
+    return Comparison(Results(list(slots.values()), reproduction, slots), REFERENCE, artefact)
 
 
 TWO = {
@@ -68,44 +71,44 @@ TWO = {
 
 
 def test_a_measured_number_has_its_spread_over_seeds() -> None:
-    found = comparison("table1", TWO)
-    number = found.measured(STUDENT, "test/accuracy", 100)
+    table1 = comparison("table1", TWO)
+    number = table1.measured(STUDENT, "test/accuracy", 100)
     assert number == Number(pytest.approx(82), pytest.approx(stdev([80, 84])), ("a", "b"))
     assert number.spread == pytest.approx(8**0.5)
-    assert found.measured(STUDENT, "test/ece") is None
-    one = comparison("table1", {(STUDENT, 1): TWO[STUDENT, 1]})
-    assert one.measured(STUDENT, "test/accuracy") == Number(0.84, None, ("b",))
+    assert table1.measured(STUDENT, "test/ece") is None
+    single = comparison("table1", {(STUDENT, 1): TWO[STUDENT, 1]})
+    assert single.measured(STUDENT, "test/accuracy") == Number(0.84, None, ("b",))
 
 
 def test_the_first_seed_stands_alone() -> None:
-    found = comparison("fig7", TWO)
-    assert found.first(STUDENT, "test/accuracy", 100) == Number(pytest.approx(80), None, ("a",))
-    assert found.first(STUDENT, "test/ece") is None
+    fig7 = comparison("fig7", TWO)
+    assert fig7.first(STUDENT, "test/accuracy", 100) == Number(pytest.approx(80), None, ("a",))
+    assert fig7.first(STUDENT, "test/ece") is None
 
 
 def test_a_printed_number_is_that_of_the_artefact() -> None:
-    found = comparison("table1").as_printed(STUDENT, "test/accuracy", 100)
-    assert found == Number(86.3, digits=2)
+    number = comparison("table1").as_printed(STUDENT, "test/accuracy", 100)
+    assert number == Number(86.3, digits=2)
     assert comparison("table1").as_printed(STUDENT, "test/ece") == Number(0.0203, digits=4)
-    fourth = STUDENT._replace(temperature="4")
-    assert comparison("table1").as_printed(fourth, "test/accuracy") == Number(0.8596, digits=4)
-    assert comparison("table3").as_printed(fourth, "test/accuracy") is None
+    at_four = STUDENT._replace(temperature="4")
+    assert comparison("table1").as_printed(at_four, "test/accuracy") == Number(0.8596, digits=4)
+    assert comparison("table3").as_printed(at_four, "test/accuracy") is None
     assert comparison("table1").as_printed(ERM, "test/ece") is None  # the paper has none
     assert comparison("fig2").printed == {}
     assert comparison("fig2").as_printed(STUDENT, "test/accuracy") is None
 
 
 def test_several_printed_numbers_are_one_or_the_other() -> None:
-    found = comparison("fig8")
-    assert found.as_printed(OF_MIXUP, "features/v_measure", digits=3) == "0.506 or 0.493"
-    assert found.as_printed(OF_MIXUP, "test/accuracy", 100, 2) == "80.97 or 80.28"
+    fig8 = comparison("fig8")
+    assert fig8.as_printed(OF_MIXUP, "features/v_measure", digits=3) == "0.506 or 0.493"
+    assert fig8.as_printed(OF_MIXUP, "test/accuracy", 100, 2) == "80.97 or 80.28"
 
 
 def test_measured_and_printed_stand_side_by_side() -> None:
-    found = comparison("table1", TWO)
-    row = found.both(STUDENT, {"accuracy": ("test/accuracy", 100, 2), "ece": ("test/ece", 1, 4)})
+    table1 = comparison("table1", TWO)
+    row = table1.both(STUDENT, {"accuracy": ("test/accuracy", 100, 2), "ece": ("test/ece", 1, 4)})
     assert list(row) == ["accuracy", "accuracy_printed", "ece", "ece_printed"]
-    assert row["accuracy"] == found.measured(STUDENT, "test/accuracy", 100)
+    assert row["accuracy"] == table1.measured(STUDENT, "test/accuracy", 100)
     assert row["accuracy_printed"] == Number(86.3, digits=2)
     assert (row["ece"], row["ece_printed"]) == (None, Number(0.0203, digits=4))
     columns = pair_of_columns("ece", "ECE", 3, signed=True)
@@ -118,10 +121,10 @@ def test_measured_and_printed_stand_side_by_side() -> None:
 
 def test_a_printed_number_is_drawn_on_the_papers_own_data_alone() -> None:
     metric = "test/accuracy"
-    own = reproduction(C, "CIFAR-100")
+    same_data = reproduction(C, "CIFAR-100")
     assert comparison("table1").printed_here(STUDENT, metric) == 0.863
-    assert comparison("table1", known=own).printed_here(STUDENT, metric) == 0.863
-    assert comparison("table1", known=reproduction()).printed_here(STUDENT, metric) is None
+    assert comparison("table1", reproduction=same_data).printed_here(STUDENT, metric) == 0.863
+    assert comparison("table1", reproduction=reproduction()).printed_here(STUDENT, metric) is None
     assert comparison("fig8").printed_here(OF_MIXUP, metric) is None  # one or the other
     assert comparison("table3").printed_pair((TEACHER, metric), (STUDENT, metric)) == (
         0.9217,
@@ -132,16 +135,16 @@ def test_a_printed_number_is_drawn_on_the_papers_own_data_alone() -> None:
 
 
 def test_a_label_names_what_stands_for_the_network() -> None:
-    found = comparison("table1")
-    assert found.label("convnext_large") == "ConvNeXt-L"
-    assert found.label("convnext_large+mixup") == "ConvNeXt-L + mixup"
-    assert found.student == "MobileNetV2"
-    ours = comparison("table1", known=reproduction())
-    assert ours.label("convnext_large") == "ConvNeXt-L (ResNet-32)"
-    assert ours.label("convnext_large+mixup") == "ConvNeXt-L (ResNet-32) + mixup"
-    assert ours.label("vit_b16") == "ViT-B/16"  # stands for itself
-    assert ours.label("resnet152v2") == "ResNet152V2"
-    assert ours.student == "ResNet-8"
+    table1 = comparison("table1")
+    assert table1.label("convnext_large") == "ConvNeXt-L"
+    assert table1.label("convnext_large+mixup") == "ConvNeXt-L + mixup"
+    assert table1.student == "MobileNetV2"
+    substituted = comparison("table1", reproduction=reproduction())
+    assert substituted.label("convnext_large") == "ConvNeXt-L (ResNet-32)"
+    assert substituted.label("convnext_large+mixup") == "ConvNeXt-L (ResNet-32) + mixup"
+    assert substituted.label("vit_b16") == "ViT-B/16"  # stands for itself
+    assert substituted.label("resnet152v2") == "ResNet152V2"
+    assert substituted.student == "ResNet-8"
 
 
 LAST = "±: standard deviation over seeds."
@@ -162,7 +165,7 @@ BOTH = "Epochs selected on the test images for some runs, not for others."
     ],
 )
 def test_a_caption_says_what_selected_the_epochs(selections: list[str], sentence: str) -> None:
-    runs = {(STUDENT, n): run(f"r{n}", own) for n, own in enumerate(selections)}
+    runs = {(STUDENT, n): run(f"r{n}", selection) for n, selection in enumerate(selections)}
     assert comparison("table1", runs).caption(C) == f"{sentence}{LAST}"
     other = runs | {(Subject("cifar10", "student"), 0): run("other", "test")}
     assert comparison("table1", other).caption(C) == f"{sentence}{LAST}"
@@ -171,8 +174,8 @@ def test_a_caption_says_what_selected_the_epochs(selections: list[str], sentence
 
 
 def test_a_caption_says_what_was_reproduced() -> None:
-    found = comparison("table1", TWO, reproduction())
-    assert found.caption(C, "First.", "Second.") == (
+    table1 = comparison("table1", TWO, reproduction())
+    assert table1.caption(C, "First.", "Second.") == (
         "First. Second. Tiny. Protocol corrected. Data: handwritten digits in place of CIFAR-100. "
         f"Student: ResNet-8. {HELD_OUT} {LAST}"
     )
@@ -180,8 +183,8 @@ def test_a_caption_says_what_was_reproduced() -> None:
     assert " Overrides: distill.trainer.max_epochs=1 logger=csv. " in (
         comparison("table1", TWO, changed).caption(C)
     )
-    own = comparison("table1", known=reproduction(C, "CIFAR-100"))
-    assert own.caption(C) == (
+    same_data = comparison("table1", reproduction=reproduction(C, "CIFAR-100"))
+    assert same_data.caption(C) == (
         f"Tiny. Protocol corrected. Data: CIFAR-100. Student: ResNet-8. {LAST}"
     )
 
@@ -240,14 +243,14 @@ def test_a_calibration_table_has_a_row_a_subject_and_one_of_its_scaled_logits() 
 def test_a_temperature_may_be_fitted_on_images_that_weights_of_a_file_have_seen() -> None:
     row, label = {"test__accuracy": 0.8} | SCALED, [Column("model", "Model")]
     plain = run("a", **row)
-    for more, note in (
+    for network, note in (
         ({"weights": "x.th"}, True),
         ({"weights": "x", "run": "r"}, False),
         ({}, False),
     ):
-        asked = replace(plain, config={**plain.config, "task": "evaluate", "network": more})
-        found = comparison("table3", {(TEACHER, 0): asked})
-        table = calibration_table("n", "T", "C.", label, [({"model": "x"}, TEACHER)], found)
+        evaluation = replace(plain, config={**plain.config, "task": "evaluate", "network": network})
+        table3 = comparison("table3", {(TEACHER, 0): evaluation})
+        table = calibration_table("n", "T", "C.", label, [({"model": "x"}, TEACHER)], table3)
         assert ("too low" in str(table.rows[1].get("notes"))) == note
 
 
@@ -277,7 +280,7 @@ def test_a_calibration_table_has_fractions_unless_it_is_asked_for_percent() -> N
     }
 
 
-def kept(path: str, seed: int, n: int = 60, **change: np.ndarray) -> FoundRun:
+def run_with_predictions(path: str, seed: int, n: int = 60, **changes: np.ndarray) -> FoundRun:
     """Return a run with predictions, random ones of a seed."""
     rng = np.random.default_rng(seed)
     label = np.arange(n) % 3
@@ -287,7 +290,7 @@ def kept(path: str, seed: int, n: int = 60, **change: np.ndarray) -> FoundRun:
         "prediction": np.where(rng.random(n) < 0.3, (label + 1) % 3, label),
         "confidence": rng.uniform(0.4, 1, n),
         "nll": rng.uniform(0, 2, n),
-        **change,
+        **changes,
     }
     file = Path("runs", path, "predictions/test.npz")
     file.parent.mkdir(parents=True)
@@ -306,23 +309,23 @@ def paired(runs: Runs, first: Subject = STUDENT, second: Subject = ERM) -> Mappi
 
 def check(row: Mapping[str, object], ours: list[FoundRun], theirs: list[FoundRun]) -> None:
     """Check that a row has the differences of predictions, over the seeds of both."""
-    predictions = [[own.predictions or {} for own in side] for side in (ours, theirs)]
-    found = {d.metric: d for d in compare(*predictions, DRAWS)}
-    paths = tuple(dict.fromkeys(own.path for own in (*ours, *theirs)))
+    predictions = [[seed_run.predictions or {} for seed_run in side] for side in (ours, theirs)]
+    differences = {d.metric: d for d in paired_differences(*predictions, DRAWS)}
+    paths = tuple(dict.fromkeys(seed_run.path for seed_run in (*ours, *theirs)))
     for metric in ("accuracy", "ece", "nll"):
-        assert row[metric] == Number(found[metric].difference, None, paths)
-        assert row[f"{metric}_low"] == found[metric].low
-        assert row[f"{metric}_high"] == found[metric].high
-    assert row["p"] == found["accuracy"].p
+        assert row[metric] == Number(differences[metric].difference, None, paths)
+        assert row[f"{metric}_low"] == differences[metric].low
+        assert row[f"{metric}_high"] == differences[metric].high
+    assert row["p"] == differences["accuracy"].p
     assert row["seeds"] == len(ours)
     assert row["notes"] == ("one seed" if len(ours) == 1 else "")
 
 
 def test_paired_differences_are_those_of_the_predictions() -> None:
-    runs = {(STUDENT, 0): kept("a", 1), (ERM, 0): kept("b", 2)}
+    runs = {(STUDENT, 0): run_with_predictions("a", 1), (ERM, 0): run_with_predictions("b", 2)}
     row = paired(runs)
     check(row, [runs[STUDENT, 0]], [runs[ERM, 0]])
-    one, other = (own.predictions for own in runs.values())
+    one, other = (seed_run.predictions for seed_run in runs.values())
     assert one is not None
     assert other is not None
     by_hand = (one["prediction"] == one["label"]).mean() - (
@@ -332,26 +335,26 @@ def test_paired_differences_are_those_of_the_predictions() -> None:
 
 
 def test_paired_differences_are_over_the_seeds_that_both_have() -> None:
-    runs = {(STUDENT, seed): kept(f"a{seed}", seed) for seed in (0, 1, 2)}
-    runs |= {(ERM, seed): kept(f"b{seed}", 10 + seed) for seed in (1, 2, 3)}
+    runs = {(STUDENT, seed): run_with_predictions(f"a{seed}", seed) for seed in (0, 1, 2)}
+    runs |= {(ERM, seed): run_with_predictions(f"b{seed}", 10 + seed) for seed in (1, 2, 3)}
     row = paired(runs)
-    both = ([runs[s, seed].predictions or {} for seed in (1, 2)] for s in (STUDENT, ERM))
-    found = {d.metric: d for d in compare(*both, DRAWS)}
+    predictions = ([runs[s, seed].predictions or {} for seed in (1, 2)] for s in (STUDENT, ERM))
+    differences = {d.metric: d for d in paired_differences(*predictions, DRAWS)}
     assert isinstance(row["nll"], Number)
-    assert row["nll"].value == found["nll"].difference
-    assert row["accuracy_low"] == found["accuracy"].low
+    assert row["nll"].value == differences["nll"].difference
+    assert row["accuracy_low"] == differences["accuracy"].low
     assert row["nll"].runs == ("a1", "a2", "b1", "b2")
     assert (row["seeds"], row["notes"]) == (2.0, "")
     del runs[STUDENT, 1], runs[STUDENT, 2]
     assert paired(runs)["notes"] == "no predictions of both"  # no seed is both's
 
 
-@pytest.mark.parametrize("turned", [False, True])
-def test_a_teacher_stands_beside_every_seed_of_a_student(turned: bool) -> None:
-    runs = {(STUDENT, seed): kept(f"a{seed}", seed) for seed in (0, 1, 2)}
-    runs[TEACHER, 0] = kept("t", 7)
+@pytest.mark.parametrize("teacher_first", [False, True])
+def test_a_teacher_stands_beside_every_seed_of_a_student(teacher_first: bool) -> None:
+    runs = {(STUDENT, seed): run_with_predictions(f"a{seed}", seed) for seed in (0, 1, 2)}
+    runs[TEACHER, 0] = run_with_predictions("t", 7)
     students, teacher = [runs[STUDENT, seed] for seed in (0, 1, 2)], [runs[TEACHER, 0]] * 3
-    if turned:
+    if teacher_first:
         check(paired(runs, TEACHER, STUDENT), teacher, students)
     else:
         check(paired(runs, STUDENT, TEACHER), students, teacher)
@@ -362,7 +365,7 @@ def test_a_teacher_stands_beside_every_seed_of_a_student(turned: bool) -> None:
 
 def test_two_teachers_are_compared_as_they_are() -> None:
     other = Subject(C, "teacher", "vit_b16")
-    runs = {(TEACHER, 0): kept("t", 7), (other, 0): kept("u", 8)}
+    runs = {(TEACHER, 0): run_with_predictions("t", 7), (other, 0): run_with_predictions("u", 8)}
     check(paired(runs, TEACHER, other), [runs[TEACHER, 0]], [runs[other, 0]])
 
 
@@ -370,9 +373,9 @@ def test_two_teachers_are_compared_as_they_are() -> None:
     "runs",
     [
         lambda: {},
-        lambda: {(STUDENT, 0): kept("a", 1)},
-        lambda: {(ERM, 0): kept("b", 1)},
-        lambda: {(STUDENT, 0): kept("a", 1), (ERM, 0): run("b")},
+        lambda: {(STUDENT, 0): run_with_predictions("a", 1)},
+        lambda: {(ERM, 0): run_with_predictions("b", 1)},
+        lambda: {(STUDENT, 0): run_with_predictions("a", 1), (ERM, 0): run("b")},
     ],
 )
 def test_without_predictions_of_both_there_is_no_difference(runs) -> None:  # type: ignore[no-untyped-def]
@@ -384,13 +387,13 @@ def test_without_predictions_of_both_there_is_no_difference(runs) -> None:  # ty
 @pytest.mark.parametrize(
     "other",
     [
-        lambda: kept("b", 2, n=50),
-        lambda: kept("b", 2, index=np.arange(60) + 1),
-        lambda: kept("b", 2, label=np.zeros(60, int)),
+        lambda: run_with_predictions("b", 2, n=50),
+        lambda: run_with_predictions("b", 2, index=np.arange(60) + 1),
+        lambda: run_with_predictions("b", 2, label=np.zeros(60, int)),
     ],
 )
 def test_predictions_of_other_images_are_not_compared(other) -> None:  # type: ignore[no-untyped-def]
-    assert paired({(STUDENT, 0): kept("a", 1), (ERM, 0): other()}) == {
+    assert paired({(STUDENT, 0): run_with_predictions("a", 1), (ERM, 0): other()}) == {
         "first": "one", "second": "other",
         "notes": "not compared: their predictions are not of the same images",
     }  # fmt: skip
@@ -431,12 +434,12 @@ def test_teachers_stand_above_their_students_and_the_baseline() -> None:
 
 
 def test_a_network_in_figure_10_is_of_one_seed_and_its_runs() -> None:
-    own = {"test__ece": 0.1, "test__scaled__ece": 0.02}
-    between = {"vicinal__test__network__nl_global": 0.5}
-    runs = {(STUDENT, seed, "training"): run(f"t{seed}", **own) for seed in (0, 1)}
-    runs[STUDENT, 1, "vicinal"] = run("v1", **between)
-    found = Comparison(Results(list(runs.values()), None, runs), REFERENCE, "fig10")
-    nl, ece, nl_scaled, ece_scaled = of_one_seed(found, STUDENT)
+    calibration = {"test__ece": 0.1, "test__scaled__ece": 0.02}
+    linearity = {"vicinal__test__network__nl_global": 0.5}
+    runs = {(STUDENT, seed, "training"): run(f"t{seed}", **calibration) for seed in (0, 1)}
+    runs[STUDENT, 1, "vicinal"] = run("v1", **linearity)
+    fig10 = Comparison(Results(list(runs.values()), None, runs), REFERENCE, "fig10")
+    nl, ece, nl_scaled, ece_scaled = of_one_seed(fig10, STUDENT)
     assert (nl, ece) == (Number(0.5, runs=("v1",)), Number(0.1, runs=("t1",)))
     assert (nl_scaled, ece_scaled) == (None, Number(0.02, runs=("t1",)))
 
@@ -447,9 +450,9 @@ def vicinal(path: str, se: bool = True) -> FoundRun:
     folder.mkdir(parents=True)
     rows = [("teacher", 0.4, 1, ""), ("student", 0.4, 0.2, 0.1), ("teacher", 0.5, 2, ""),
             ("student", 0.5, 0.5, 0.3)]  # fmt: skip
-    lines = [f"train,{who},{lam},{nl}" + f",{error}" * se for who, lam, nl, error in rows]
-    head = "split,network,lam,nl" + ",delta_lin_se" * se
-    (folder / "vicinal.csv").write_text("\n".join([head, *lines]))
+    lines = [f"train,{network},{lam},{nl}" + f",{error}" * se for network, lam, nl, error in rows]
+    header = "split,network,lam,nl" + ",delta_lin_se" * se
+    (folder / "vicinal.csv").write_text("\n".join([header, *lines]))
     metrics = {"vicinal/train/delta_lin_global": 0.7, "vicinal/train/delta_lin_erm_global": 0.1}
     metrics |= {f"{name}_se": value / 2 for name, value in metrics.items()} if se else {}
     return FoundRun(path, Path("runs"), {"task": "evaluate"}, {}, {"state": "finished"}, metrics)

@@ -1,4 +1,4 @@
-"""experiments/ is one package, which the library asks for the paper's parts and never imports."""
+"""experiments/ is one package, which the library loads by name and never imports."""
 
 import ast
 import subprocess
@@ -51,14 +51,14 @@ def test_the_library_imports_no_experiment_and_names_no_teacher_of_the_paper() -
 
 
 def test_the_report_and_the_figures_import_nothing_above_them() -> None:
-    above = {
+    rooms_above = {
         "plots": ("runs", "evaluation", "report", "reproduction", "export", "launchers", "tasks"),
         "report": ("reproduction", "export", "launchers", "tasks"),
     }
-    for room, others in above.items():
+    for room, rooms in rooms_above.items():
         for path in (ROOT / "mixkd" / room).glob("*.py"):
             for name in imports(path):
-                assert not name.startswith(tuple(f"mixkd.{other}" for other in others)), path
+                assert not name.startswith(tuple(f"mixkd.{upper}" for upper in rooms)), path
                 assert name.partition(".")[0] not in ("torch", "lightning"), path
 
 

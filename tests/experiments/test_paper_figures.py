@@ -1,4 +1,4 @@
-"""What is in the axes of the paper's figures."""
+"""The paper's figures: what their axes hold."""
 
 import html
 import math
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from drawn import curve, entries, is_within, line, shown, texts
+from drawn import curve, is_within, legend_labels, line, texts, visible_axes
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -36,17 +36,17 @@ NAN = math.nan
 
 def handle(figure: Figure, name: str) -> Any:
     (legend,) = figure.legends
-    return legend.legend_handles[entries(figure).index(name)]
+    return legend.legend_handles[legend_labels(figure).index(name)]
 
 
 def position(axes: Axes, accuracy: float) -> float:
     """Return where an accuracy is, as a share of the axis' height."""
-    at = axes.transData.transform((1, accuracy))
-    return float(axes.transAxes.inverted().transform(at)[1])
+    point = axes.transData.transform((1, accuracy))
+    return float(axes.transAxes.inverted().transform(point)[1])
 
 
-def are_apart(written: Iterable[Text]) -> bool:
-    boxes = [Text.get_window_extent(text) for text in written]  # without their arrows
+def are_apart(labels: Iterable[Text]) -> bool:
+    boxes = [Text.get_window_extent(text) for text in labels]  # without their arrows
     return not any(a.overlaps(b) for k, a in enumerate(boxes) for b in boxes[k + 1 :])
 
 
@@ -62,32 +62,36 @@ BINS = [
 def test_a_pair_has_both_curves_of_filled_bins_and_both_accuracies() -> None:
     student = [{"count": 4, "accuracy": 0.85, "confidence": 0.7}]
     figure = calibration_curves_figure([Pair("one", BINS, student, printed=(0.9217, 0.863))])
-    (axes,) = shown(figure)
-    diagonal, teacher, pupil = axes.lines
+    (axes,) = visible_axes(figure)
+    diagonal, teacher_curve, student_curve = axes.lines
     assert diagonal.get_xydata().tolist() == [[0, 0], [1, 1]]
-    assert teacher.get_xydata().tolist() == [[0.6, 0.5], [0.8, 0.9]]
-    assert pupil.get_xydata().tolist() == [[0.7, 0.85]]
-    assert "None" not in (teacher.get_marker(), pupil.get_marker())
+    assert teacher_curve.get_xydata().tolist() == [[0.6, 0.5], [0.8, 0.9]]
+    assert student_curve.get_xydata().tolist() == [[0.7, 0.85]]
+    assert "None" not in (teacher_curve.get_marker(), student_curve.get_marker())
     assert texts(axes) == ["Accuracy: 80.00 / 85.00\npaper: 92.17 / 86.30"]
-    assert entries(figure) == ["perfect calibration", "teacher", "student"]
-    assert handle(figure, "student").get_color() == pupil.get_color() != teacher.get_color()
+    assert legend_labels(figure) == ["perfect calibration", "teacher", "student"]
+    assert (
+        handle(figure, "student").get_color()
+        == student_curve.get_color()
+        != teacher_curve.get_color()
+    )
     assert axes.get_title() == "one"
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
 def test_pairs_are_in_one_row_or_two_by_two(count: int) -> None:
     figure = calibration_curves_figure([Pair(str(k), BINS, BINS) for k in range(count)])
-    assert len(shown(figure)) == count
-    grid = shown(figure)[0].get_subplotspec().get_gridspec().get_geometry()
+    assert len(visible_axes(figure)) == count
+    grid = visible_axes(figure)[0].get_subplotspec().get_gridspec().get_geometry()
     assert grid == ((2, 2) if count == 4 else (1, count))
     assert is_within(figure)
 
 
-def test_what_is_missing_of_a_pair_is_said() -> None:
+def test_a_pair_with_a_network_missing_says_so() -> None:
     figure = calibration_curves_figure([Pair("a", BINS), Pair("b", printed=(0.5, 0.25))])
-    half, nothing = shown(figure)
-    assert texts(half) == ["Accuracy: 80.00 / -"]
-    assert texts(nothing) == ["not measured", "paper: 50.00 / 25.00"]
+    half_measured, unmeasured = visible_axes(figure)
+    assert texts(half_measured) == ["Accuracy: 80.00 / -"]
+    assert texts(unmeasured) == ["not measured", "paper: 50.00 / 25.00"]
     save_figure(figure, Path("missing"))
     assert Image.open("missing.png").size[0] > 500
 
@@ -106,34 +110,36 @@ def test_gains_have_their_peaks_written_apart_a_zero_line_and_the_papers_peaks()
     gains = {name: {row["lam"]: row["nl"] for row in curve(peak)} for name, peak in peaks.items()}
     gains["d"][0.25] = NAN
     figure = linearity_gain_figure(gains | {"none": {}}, {"a": 0.9, "none": 0.2})
-    (axes,) = shown(figure)
-    assert [0, 0] in [list(own.get_ydata()) for own in axes.lines]
+    (axes,) = visible_axes(figure)
+    assert [0, 0] in [list(artist.get_ydata()) for artist in axes.lines]
     assert line(axes, COLOURS[0]).get_xydata()[2].tolist() == [0.5, 0.848]
     assert line(axes, COLOURS[3]).get_xdata().tolist() == [0, 0.5, 0.75, 1]
     assert sorted(texts(axes)) == ["+0.310", "+0.311", "+0.500", "+0.848"]
     assert {text.get_text(): text.xy for text in axes.texts}["+0.848"] == (0.5, 0.848)
     assert is_within(figure)
     assert are_apart(axes.texts)
-    marks = [own for own in axes.lines if own.get_marker() == "o" and len(own.get_xdata())]
-    assert [(own.get_color(), *own.get_xydata()[0]) for own in marks] == [
+    marks = [
+        artist for artist in axes.lines if artist.get_marker() == "o" and len(artist.get_xdata())
+    ]
+    assert [(artist.get_color(), *artist.get_xydata()[0]) for artist in marks] == [
         (COLOURS[0], 0.5, 0.9), (COLOURS[4], 0.5, 0.2),
     ]  # fmt: skip
-    assert {own.get_markerfacecolor() for own in marks} == {"white"}
-    assert entries(figure) == ["a", "b", "c", "d", "peak in the paper"]
+    assert {artist.get_markerfacecolor() for artist in marks} == {"white"}
+    assert legend_labels(figure) == ["a", "b", "c", "d", "peak in the paper"]
 
 
 def test_gains_have_a_band_of_two_errors_and_are_written_halfway_not_at_their_peak() -> None:
     gains = {"a": {0.0: 0.0, 0.25: 0.9, 0.5: 0.3, 0.75: NAN, 1.0: 0.0}, "old": {0.4: 0.1, 0.7: 0.8}}
     errors = {"a": {0.0: 0.0, 0.25: 0.1, 0.5: 0.05, 0.75: 0.2, 1.0: 0.0}, "old": {}}
-    (axes,) = shown(linearity_gain_figure(gains, errors=errors))
+    (axes,) = visible_axes(linearity_gain_figure(gains, errors=errors))
     (band,) = axes.collections  # none without errors, as of older runs
     corners = band.get_paths()[0].vertices
     for lam, low, high in ((0.25, 0.7, 1.1), (0.5, 0.2, 0.4)):
-        at = corners[corners[:, 0] == lam][:, 1]
-        assert (at.min(), at.max()) == pytest.approx((low, high))
+        edges = corners[corners[:, 0] == lam][:, 1]
+        assert (edges.min(), edges.max()) == pytest.approx((low, high))
     assert sorted(texts(axes)) == ["+0.100", "+0.300 ± 0.100"]
     assert "± 2 s.e." in axes.get_ylabel()
-    (axes,) = shown(linearity_gain_figure(gains))
+    (axes,) = visible_axes(linearity_gain_figure(gains))
     assert "s.e." not in axes.get_ylabel()
     assert not axes.collections
 
@@ -145,10 +151,10 @@ def test_errors_of_gains_are_read_from_the_students_rows() -> None:
 
 
 def test_gains_that_are_negative_or_none() -> None:
-    (axes,) = shown(linearity_gain_figure({"a": {0.0: -2.0, 0.5: -1.0}}))
+    (axes,) = visible_axes(linearity_gain_figure({"a": {0.0: -2.0, 0.5: -1.0}}))
     assert texts(axes) == ["-1.000"]
     assert axes.get_ylim()[0] < -2
-    (axes,) = shown(linearity_gain_figure({"a": {}}))
+    (axes,) = visible_axes(linearity_gain_figure({"a": {}}))
     assert texts(axes) == ["not measured"]
 
 
@@ -163,40 +169,40 @@ GAINS = {
 
 def test_gains_are_bars_in_points_a_group_a_corruption() -> None:
     figure = corruption_gains_figure(GAINS, baseline="mixup")
-    (axes,) = shown(figure)
+    (axes,) = visible_axes(figure)
     names = [label.get_text() for label in axes.get_xticklabels()]
     assert names == ["gaussian\nnoise", "fog", "jpeg"]
     bars = {round(bar.get_height(), 6): bar for bar in axes.patches}
     assert sorted(bars) == [-3, 1, 2, 5]
     centre = {height: bar.get_x() + bar.get_width() / 2 for height, bar in bars.items()}
     assert -0.5 < centre[2] < centre[5] < 0.5 < centre[-3] < centre[1] < 1.5
-    assert entries(figure) == ["one", "two"]
+    assert legend_labels(figure) == ["one", "two"]
     colour = handle(figure, "two").get_facecolor()
     assert {bars[5].get_facecolor(), bars[1].get_facecolor()} == {colour}
     assert bars[2].get_facecolor() != colour
     assert "over mixup (pp)" in axes.get_ylabel()
-    assert [0, 0] in [list(own.get_ydata()) for own in axes.lines]
+    assert [0, 0] in [list(artist.get_ydata()) for artist in axes.lines]
 
 
 def test_the_extreme_gain_of_each_group_is_written_beyond_its_marks() -> None:
     figure = corruption_gains_figure(GAINS, {"two": {"gaussian_noise": 0.06}, "one": {"fog": -0.1}})
-    (axes,) = shown(figure)
+    (axes,) = visible_axes(figure)
     assert texts(axes) == ["+5.0", "-3.0"]
     assert [text.xy[1] for text in axes.texts] == pytest.approx([6, -10])
     assert [text.get_va() for text in axes.texts] == ["bottom", "top"]
-    marks = [own.get_xydata()[0] for own in axes.lines if own.get_marker() == "D"]
+    marks = [artist.get_xydata()[0] for artist in axes.lines if artist.get_marker() == "D"]
     assert sorted(mark[1] for mark in marks) == pytest.approx([-10, 6])
-    assert entries(figure) == ["one", "two", "paper"]
+    assert legend_labels(figure) == ["one", "two", "paper"]
 
 
 def test_error_bars_are_two_standard_errors() -> None:
-    (axes,) = shown(corruption_gains_figure(GAINS))
-    (bar,) = (own for own in axes.collections if hasattr(own, "get_segments"))
+    (axes,) = visible_axes(corruption_gains_figure(GAINS))
+    (bar,) = (artist for artist in axes.collections if hasattr(artist, "get_segments"))
     assert bar.get_segments()[0][:, 1].tolist() == pytest.approx([1, 3])
 
 
 @pytest.mark.parametrize(
-    ("gains", "written"),
+    ("gains", "labels"),
     [
         ({"a": {"fog": Gain(0.0)}}, ["+0.0"]),
         ({"a": {"fog": Gain(-0.0001)}}, ["+0.0"]),
@@ -204,9 +210,9 @@ def test_error_bars_are_two_standard_errors() -> None:
         ({}, ["not measured"]),
     ],
 )
-def test_gains_that_are_zero_or_none(gains: dict[str, dict[str, Gain]], written: list[str]) -> None:
-    (axes,) = shown(corruption_gains_figure(gains))
-    assert texts(axes) == written
+def test_gains_that_are_zero_or_none(gains: dict[str, dict[str, Gain]], labels: list[str]) -> None:
+    (axes,) = visible_axes(corruption_gains_figure(gains))
+    assert texts(axes) == labels
 
 
 # Figs. 7 and 8
@@ -222,7 +228,7 @@ def test_the_grid_has_a_row_a_regime_one_legend_and_says_what_is_missing() -> No
         "b) mixup": [FeaturePanel("one + mixup", printed=(0.903, 0.9354))],
     }
     figure = feature_grid_figure(rows, ["baby", "boy"])
-    one, two, missing = shown(figure)
+    one, two, missing = visible_axes(figure)
     assert one.get_title() == "one\nV-S 0.940, Acc 92.17\npaper: V-S 0.900, Acc 80.00"
     assert two.get_title() == "two\nV-S 0.500"
     assert missing.get_title() == "one + mixup\npaper: V-S 0.903, Acc 93.54"
@@ -232,7 +238,7 @@ def test_the_grid_has_a_row_a_regime_one_legend_and_says_what_is_missing() -> No
     assert [dots.get_offsets().tolist() for dots in two.collections] == [
         [[5, 5]], [[6, 6], [7, 7]],
     ]  # fmt: skip
-    assert entries(figure) == ["baby", "boy"]
+    assert legend_labels(figure) == ["baby", "boy"]
     assert not np.allclose(
         handle(figure, "baby").get_facecolor(), handle(figure, "boy").get_facecolor()
     )
@@ -242,13 +248,13 @@ def test_the_grid_has_a_row_a_regime_one_legend_and_says_what_is_missing() -> No
 def test_a_grid_of_one_panel_has_room_for_its_legend() -> None:
     panel = FeaturePanel("one", np.zeros((2, 2)), np.array([0, 4]), 0.5, 0.5)
     figure = feature_grid_figure({"a": [panel]}, ["baby", "boy", "girl", "man", "woman"])
-    assert len(entries(figure)) == 5
+    assert len(legend_labels(figure)) == 5
     assert is_within(figure)
 
 
 def test_a_grid_of_nothing_has_no_legend() -> None:
     figure = feature_grid_figure({"a": [FeaturePanel("one")]}, ["baby"])
-    assert texts(shown(figure)[0]) == ["not measured"]
+    assert texts(visible_axes(figure)[0]) == ["not measured"]
     assert not figure.legends
     save_figure(figure, Path("nothing"))
 
@@ -293,7 +299,7 @@ def test_the_break_is_round_and_below_the_final_accuracies(
 def test_curves_are_over_logarithmic_epochs_and_mostly_above_the_break() -> None:
     panels = {"one": {"KD": rising(0.80), "T = 2": rising(0.863)}, "two": {"T = 2": rising(0.81)}}
     figure = accuracy_curves_figure(panels, {"one": 0.88})
-    one, two = shown(figure)
+    one, two = visible_axes(figure)
     assert [axes.get_title() for axes in (one, two)] == ["one", "two"]
     for axes in (one, two):
         assert (axes.get_xscale(), axes.get_yscale()) == ("log", "function")
@@ -309,17 +315,17 @@ def test_curves_are_over_logarithmic_epochs_and_mostly_above_the_break() -> None
         (note,) = (text for text in texts(axes) if "expanded" in text)
         assert note == f"expanded {round(above / below)}x above 0.7"
         assert above / below > 5
-        assert [0.7, 0.7] in [list(own.get_ydata()) for own in axes.lines]
-        places = [position(axes, y) for y in np.linspace(0, 0.88, 200)]
-        assert all(np.diff(places) > 0)
+        assert [0.7, 0.7] in [list(artist.get_ydata()) for artist in axes.lines]
+        heights = [position(axes, y) for y in np.linspace(0, 0.88, 200)]
+        assert all(np.diff(heights) > 0)
     assert line(one, COLOURS[0]).get_ydata()[-1] == pytest.approx(0.80, abs=0.01)
     assert line(two, COLOURS[1]).get_xdata().tolist() == list(range(1, 501))  # one colour in all
     assert "0.862" in texts(one)
     assert "0.809" in texts(two)
-    (dashed,) = (own for own in one.lines if list(own.get_ydata()) == [0.88, 0.88])
+    (dashed,) = (artist for artist in one.lines if list(artist.get_ydata()) == [0.88, 0.88])
     assert dashed.get_linestyle() == "--"
     assert one.get_ylim()[1] > 0.88
-    assert entries(figure) == ["KD", "T = 2", "paper"]
+    assert legend_labels(figure) == ["KD", "T = 2", "paper"]
     assert handle(figure, "T = 2").get_color() == COLOURS[1]
     figure.draw_without_rendering()
     ticks = [label for label in one.get_yticklabels() if label.get_text()]
@@ -328,9 +334,9 @@ def test_curves_are_over_logarithmic_epochs_and_mostly_above_the_break() -> None
 
 
 def test_the_break_can_be_given() -> None:
-    (axes,) = shown(accuracy_curves_figure({"one": {"a": rising(0.86)}}, break_at=0.8))
+    (axes,) = visible_axes(accuracy_curves_figure({"one": {"a": rising(0.86)}}, break_at=0.8))
     assert any("above 0.8" in text for text in texts(axes))
-    (axes,) = shown(accuracy_curves_figure({"one": {"a": rising(0.5)}}, break_at=0.8))
+    (axes,) = visible_axes(accuracy_curves_figure({"one": {"a": rising(0.5)}}, break_at=0.8))
     assert any("above 0.4" in text for text in texts(axes))
 
 
@@ -338,21 +344,23 @@ def test_the_break_can_be_given() -> None:
 def test_no_tick_is_written_over_the_breaks(break_at: float) -> None:
     figure = accuracy_curves_figure({"one": {"a": rising(0.9)}}, break_at=break_at)
     figure.draw_without_rendering()
-    assert are_apart(label for label in shown(figure)[0].get_yticklabels() if label.get_text())
+    assert are_apart(
+        label for label in visible_axes(figure)[0].get_yticklabels() if label.get_text()
+    )
 
 
 def test_panels_of_another_scale_have_an_axis_of_their_own() -> None:
     figure = accuracy_curves_figure(
         {"high": {"a": rising(0.9)}, "higher": {"a": rising(0.95)}, "low": {"a": rising(0.02)}}
     )
-    high, higher, low = shown(figure)
+    high, higher, low = visible_axes(figure)
     assert high.get_ylim() == higher.get_ylim()
     assert high.get_yticks().tolist() == higher.get_yticks().tolist()
     assert 0.02 < low.get_ylim()[1] < 0.03
 
 
 @pytest.mark.parametrize(
-    ("line", "best", "at"),
+    ("line", "best", "best_epoch"),
     [
         ([0.1, 0.15, 0.2, 0.12], "0.200", 3),
         ([0.63], "0.630", 1),
@@ -362,34 +370,36 @@ def test_panels_of_another_scale_have_an_axis_of_their_own() -> None:
         ([0.001, 0.001], "0.001", 1),
     ],
 )
-def test_the_best_accuracy_of_degenerate_curves(line: Sequence[float], best: str, at: int) -> None:
+def test_the_best_accuracy_of_degenerate_curves(
+    line: Sequence[float], best: str, best_epoch: int
+) -> None:
     figure = accuracy_curves_figure({"one": {"a": line, "nothing": [NAN]}})
-    (axes,) = shown(figure)
+    (axes,) = visible_axes(figure)
     (note,) = (text for text in axes.texts if text.get_text() == best)
-    assert note.xy[0] == at
-    known = [(epoch, y) for epoch, y in enumerate(line, start=1) if math.isfinite(y)]
-    drawn = axes.lines[0]
-    assert [tuple(point) for point in drawn.get_xydata()] == known
-    assert (drawn.get_marker() == "o") == (len(known) == 1)  # a line of one point is not seen
+    assert note.xy[0] == best_epoch
+    finite = [(epoch, y) for epoch, y in enumerate(line, start=1) if math.isfinite(y)]
+    plotted = axes.lines[0]
+    assert [tuple(point) for point in plotted.get_xydata()] == finite
+    assert (plotted.get_marker() == "o") == (len(finite) == 1)  # a line of one point is not seen
     low, high = axes.get_ylim()
     assert low == 0
-    assert max(y for _, y in known) < high
+    assert max(y for _, y in finite) < high
     assert axes.get_xlim()[0] == 1
     assert max(axes.get_yticks()) <= 1
-    assert entries(figure) == ["a"]
+    assert legend_labels(figure) == ["a"]
     save_figure(figure, Path("degenerate"))
 
 
 def test_a_printed_accuracy_far_above_the_measured_ones_is_on_the_axis() -> None:
-    (axes,) = shown(accuracy_curves_figure({"one": {"a": [0.012, 0.012]}}, {"one": 0.86}))
+    (axes,) = visible_axes(accuracy_curves_figure({"one": {"a": [0.012, 0.012]}}, {"one": 0.86}))
     assert axes.get_ylim()[1] > 0.86
     assert axes.get_yscale() == "linear"
 
 
 def test_a_teacher_without_curves_is_said_to_be_unmeasured() -> None:
     figure = accuracy_curves_figure({"one": {}, "two": {"a": [NAN]}, "three": {"a": []}})
-    assert [texts(axes) for axes in shown(figure)] == [["not measured"]] * 3
-    assert entries(accuracy_curves_figure({"one": {}})) == []
+    assert [texts(axes) for axes in visible_axes(figure)] == [["not measured"]] * 3
+    assert legend_labels(accuracy_curves_figure({"one": {}})) == []
 
 
 # Fig. 10
@@ -425,8 +435,8 @@ def names_in_every_figure() -> Iterable[Figure]:
     row = {"count": 3, "confidence": 0.5, "accuracy": 0.5}
     yield reliability_figure([Curve(x, [row], 0.1)])
     yield calibration_curves_figure([Pair(x, [row], [row])])
-    at = [{"lam": lam, "nl": 1.0, "entropy": 1.0, "dominance": 1.0} for lam in (0, 0.5, 1)]
-    yield vicinal_figure({x: at, "b": at})
+    linearity = [{"lam": lam, "nl": 1.0, "entropy": 1.0, "dominance": 1.0} for lam in (0, 0.5, 1)]
+    yield vicinal_figure({x: linearity, "b": linearity})
     yield linearity_gain_figure({x: {0.5: 0.1}, "b": {0.5: 0.2}}, {x: 0.1})
     rows = [
         {"network": n, "corruption": c, "severity": s, "accuracy": 0.5}

@@ -1,4 +1,4 @@
-"""What is kept of a study: small files of finished runs, enough for the same report."""
+"""Publishing a study: the small files of finished runs, enough for the same report."""
 
 import os
 from dataclasses import replace
@@ -21,28 +21,28 @@ KD = Subject("cifar100", "student", "vit_b16", "kd_mixup", "2")
 
 def write_run(path: str, seed: int, accuracy: float, state: str = "finished") -> None:
     rng = np.random.default_rng(seed)
-    place, n = Path("runs", path), 400
-    (place / "predictions").mkdir(parents=True)
-    (place / "checkpoints").mkdir()
-    (place / "checkpoints" / "last.ckpt").write_bytes(b"x" * 1000)
-    (place / "weights.safetensors").write_bytes(b"x" * 1000)
+    folder, n = Path("runs", path), 400
+    (folder / "predictions").mkdir(parents=True)
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints" / "last.ckpt").write_bytes(b"x" * 1000)
+    (folder / "weights.safetensors").write_bytes(b"x" * 1000)
     label = rng.integers(0, 10, n)
     wrong = np.arange(n) >= accuracy * n
     confidence = rng.random(n)
     np.savez(
-        place / "predictions" / "test.npz",
+        folder / "predictions" / "test.npz",
         index=np.arange(n), label=label, prediction=(label + wrong) % 10, confidence=confidence,
         nll=rng.random(n), brier=rng.random(n), logits=rng.random((n, 10)),
     )  # fmt: skip
     hit, bins = ~wrong, np.minimum((confidence * 15).astype(int), 14)
     ece = sum(abs(confidence[bins == k].sum() - hit[bins == k].sum()) for k in range(15)) / n
-    write_json(place / "metrics.json", {
+    write_json(folder / "metrics.json", {
         "test/accuracy": float(hit.mean()), "test/confidence": float(confidence.mean()),
         "test/ece": float(ece), "test/n": n, "val/accuracy": 0.5,
     })  # fmt: skip
-    write_json(place / "status.json", {"state": state, "pid": 7, "host": "mine", "epoch": 3})
-    write_json(place / "provenance.json", {"experiment": path, "fingerprints": {"data": "d"}})
-    (place / "config.yaml").write_text(f"task: finetune\nseed: {seed}\ndata: {{name: cifar100}}\n")
+    write_json(folder / "status.json", {"state": state, "pid": 7, "host": "mine", "epoch": 3})
+    write_json(folder / "provenance.json", {"experiment": path, "fingerprints": {"data": "d"}})
+    (folder / "config.yaml").write_text(f"task: finetune\nseed: {seed}\ndata: {{name: cifar100}}\n")
 
 
 @pytest.fixture
@@ -55,18 +55,18 @@ def study() -> Reproduction:
             command = f"mixkd finetune seed={seed}"
             path = f"{name}-{seed}"
             expected.append(Expected(subject, seed, "training", command, path, ("table3",)))
-    found = Reproduction(
+    reproduction = Reproduction(
         scale="small", protocol="corrected", about="Small.", artefacts=("table3", "fig2"),
         data={"cifar100": "cifar100"}, datasets={"cifar100": "CIFAR-100"}, teachers={},
         student="a student", expected=tuple(expected),
     )  # fmt: skip
-    write_json(manifest(Path("runs"), "small"), found.as_json())
-    return found
+    write_json(manifest(Path("runs"), "small"), reproduction.as_json())
+    return reproduction
 
 
 def test_small_files_of_finished_runs_are_kept(study: Reproduction) -> None:
-    said = main(["scale=small", "out=kept"])
-    assert said.splitlines()[-1].startswith("4 runs kept, 0.")
+    message = main(["scale=small", "out=kept"])
+    assert message.splitlines()[-1].startswith("4 runs kept, 0.")
     files = {str(path.relative_to("kept/kept")) for path in Path("kept/kept").rglob("*.*")}
     per_run = {"config.yaml", "provenance.json", "metrics.json", "status.json"}
     expected = {f"{run}/{name}" for run in ("erm-0", "erm-1", "kd_mixup-0", "kd_mixup-1")
@@ -75,12 +75,12 @@ def test_small_files_of_finished_runs_are_kept(study: Reproduction) -> None:
     assert files == expected | predictions | {"reproduction-small.json"}
     assert read_json(Path("kept/kept/erm-0/status.json"), "x") == {"state": "finished", "epoch": 3}
 
-    with np.load("kept/kept/erm-0/predictions/test.npz") as small:
-        with np.load("runs/erm-0/predictions/test.npz") as whole:
-            assert set(small) == set(whole) - {"logits", "brier"}
-            for name in small:
-                np.testing.assert_allclose(small[name], whole[name], rtol=1e-7)
-        assert {name: small[name].dtype.name for name in small} == {
+    with np.load("kept/kept/erm-0/predictions/test.npz") as published:
+        with np.load("runs/erm-0/predictions/test.npz") as original:
+            assert set(published) == set(original) - {"logits", "brier"}
+            for name in published:
+                np.testing.assert_allclose(published[name], original[name], rtol=1e-7)
+        assert {name: published[name].dtype.name for name in published} == {
             "index": "uint16", "label": "uint8", "prediction": "uint8", "confidence": "float32",
             "nll": "float32",
         }  # fmt: skip
@@ -88,16 +88,16 @@ def test_small_files_of_finished_runs_are_kept(study: Reproduction) -> None:
 
 def test_predictions_are_kept_of_trainings_alone(study: Reproduction) -> None:
     write_run("asked", 0, 0.6)
-    asked = Expected(KD, 0, "vicinal", "mixkd evaluate", "asked", ("table6",))
-    found = replace(study, expected=(*study.expected, asked))
-    write_json(manifest(Path("runs"), "small"), found.as_json())
+    evaluation = Expected(KD, 0, "vicinal", "mixkd evaluate", "asked", ("table6",))
+    reproduction = replace(study, expected=(*study.expected, evaluation))
+    write_json(manifest(Path("runs"), "small"), reproduction.as_json())
     main(["scale=small", "out=kept"])
     assert Path("kept/kept/asked/metrics.json").is_file()
     assert not Path("kept/kept/asked/predictions").exists()
     assert Path("kept/kept/kd_mixup-0/predictions/test.npz").is_file()
 
 
-def test_the_home_folder_is_not_told(study: Reproduction) -> None:
+def test_the_home_folder_is_replaced_by_a_tilde(study: Reproduction) -> None:
     with open("runs/erm-0/config.yaml", "a") as file:
         file.write(f"cache: {Path.home()}/.cache\nother: /data{Path.home()}/x\n")
     main(["scale=small", "out=kept"])
@@ -114,8 +114,8 @@ def test_the_report_can_be_made_of_what_is_kept(study: Reproduction) -> None:
     names = {path.name for path in Path("again").glob("table*.csv")}
     assert "table3.csv" in names
     for name in names:
-        kept = Path("kept", name).read_bytes()
-        assert kept == Path("again", name).read_bytes()
+        content = Path("kept", name).read_bytes()
+        assert content == Path("again", name).read_bytes()
     assert "paired tests are of those alone" in Path("kept/table3.md").read_text()
     assert Path("kept/table3.csv").read_bytes() == Path("whole/table3.csv").read_bytes()
     assert not Path("kept/index.html").exists()
@@ -123,17 +123,19 @@ def test_the_report_can_be_made_of_what_is_kept(study: Reproduction) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("overrides", "message"),
     [
         (["out=kept"], "scale: is missing; takes the name"),
         (["scale=large", "out=kept"], "scale: runs/reproduction-large.json is missing"),
         (["scale=small", "ot=kept"], "ot: no such key (did you mean out?); takes scale, runs, out"),
     ],
 )
-def test_mistakes_are_told(study: Reproduction, words: list[str], message: str) -> None:
-    with pytest.raises(UserError) as told:
-        main(words)
-    assert message in str(told.value)
+def test_a_mistake_gets_one_message(
+    study: Reproduction, overrides: list[str], message: str
+) -> None:
+    with pytest.raises(UserError) as caught:
+        main(overrides)
+    assert message in str(caught.value)
     assert not Path("kept").exists()
 
 
@@ -142,7 +144,7 @@ def contents(folder: str) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("overrides", "message"),
     [
         (["out=."], "out: got '.', which holds runs"),
         (["runs=kept/kept", "out=kept"], "out: got 'kept', which holds kept/kept"),
@@ -150,16 +152,18 @@ def contents(folder: str) -> dict[str, bytes]:
         (["runs=gone", "out=kept"], "runs: no run of gone/reproduction-small.json has finished"),
     ],
 )
-def test_nothing_is_lost_by_a_mistake(study: Reproduction, words: list[str], message: str) -> None:
+def test_nothing_is_lost_by_a_mistake(
+    study: Reproduction, overrides: list[str], message: str
+) -> None:
     main(["scale=small", "out=kept"])
-    for place in ("README.md", "other/kept/mine.txt", "kept/README.md"):
-        Path(place).parent.mkdir(parents=True, exist_ok=True)
-        Path(place).write_text("mine")
+    for name in ("README.md", "other/kept/mine.txt", "kept/README.md"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text("mine")
     write_json(manifest(Path("gone"), "small"), study.as_json())
     before = contents(".")
-    with pytest.raises(UserError) as told:
-        main(["scale=small", *words])
-    assert message in str(told.value)
+    with pytest.raises(UserError) as caught:
+        main(["scale=small", *overrides])
+    assert message in str(caught.value)
     assert contents(".") == before
 
 
@@ -207,17 +211,17 @@ def test_nothing_of_another_place_is_kept(
         assert path.is_dir() or b"s3cret" not in path.read_bytes()
     assert not Path("kept/kept/kd_mixup-0/predictions").exists()
     assert not Path("kept/kept/kd_mixup-1").exists()
-    said = capsys.readouterr().err
-    assert said.count("left out: ") == 6
-    assert "left out: runs/erm-1/history.csv is damaged: it is no regular file" in said
+    message = capsys.readouterr().err
+    assert message.count("left out: ") == 6
+    assert "left out: runs/erm-1/history.csv is damaged: it is no regular file" in message
 
 
 @pytest.mark.parametrize("path", ["../evil", "a/../../evil", "/tmp/evil"])
 def test_a_plan_names_no_place_outside(study: Reproduction, path: str) -> None:
     write_run("../evil", 0, 0.5)
-    asked = replace(study.expected[0], path=path)
-    found = replace(study, expected=(asked, *study.expected[1:]))
-    write_json(manifest(Path("runs"), "small"), found.as_json())
+    outside = replace(study.expected[0], path=path)
+    reproduction = replace(study, expected=(outside, *study.expected[1:]))
+    write_json(manifest(Path("runs"), "small"), reproduction.as_json())
     with pytest.raises(
         UserError, match=r"^runs: runs/reproduction-small.json is damaged \('.*evil"
     ):

@@ -1,4 +1,4 @@
-"""The study in experiments/results/: its tables come of what is kept, and the README shows them."""
+"""The study in experiments/results/: its tables follow from its files; the README shows them."""
 
 import csv
 import re
@@ -30,23 +30,23 @@ def rows(page: str) -> Iterator[list[str]]:
 
 def section() -> str:
     """Return what the README says of the study."""
-    _, found = README.split("## A study on real images\n", 1)
-    return found.split("\n## ", 1)[0]
+    _, rest = README.split("## A study on real images\n", 1)
+    return rest.split("\n## ", 1)[0]
 
 
 def main_table() -> Iterator[list[str]]:
     """Yield the README's rows: Table 1's, each with the one after temperature scaling."""
     table = list(rows((STUDY / "table1.md").read_text()))
-    head = table[0]
+    header = table[0]
     for row, scaled in pairwise(table):
-        own, after = (dict(zip(head, each, strict=True)) for each in (row, scaled))
-        if not after["Setting"].startswith("scaled, T = "):
+        plain, rescaled = (dict(zip(header, values, strict=True)) for values in (row, scaled))
+        if not rescaled["Setting"].startswith("scaled, T = "):
             continue
-        teacher = own["Teacher"].partition("(")[2].rstrip(")")
-        name = f"{teacher}: {own['Setting']}" if teacher else own["Setting"]
+        teacher = plain["Teacher"].partition("(")[2].rstrip(")")
+        name = f"{teacher}: {plain['Setting']}" if teacher else plain["Setting"]
         yield [
-            name, own["Accuracy (%)"], own["Confidence (%)"], own["ECE"],
-            after["Setting"].removeprefix("scaled, T = "), after["ECE"],
+            name, plain["Accuracy (%)"], plain["Confidence (%)"], plain["ECE"],
+            rescaled["Setting"].removeprefix("scaled, T = "), rescaled["ECE"],
         ]  # fmt: skip
 
 
@@ -59,9 +59,9 @@ def claims() -> dict[str, dict[str, str]]:
 def test_the_tables_come_of_what_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(ROOT)
     report(ReportConfig.parse([f"runs={STUDY.relative_to(ROOT)}/kept", f"out={tmp_path}"]))
-    kept = {path.name: path.read_text() for path in STUDY.glob("*.csv")}
-    assert {"table1.csv", "table7.csv", "claims.csv"} < kept.keys()
-    for name, text in kept.items():
+    texts = {path.name: path.read_text() for path in STUDY.glob("*.csv")}
+    assert {"table1.csv", "table7.csv", "claims.csv"} < texts.keys()
+    for name, text in texts.items():
         assert (tmp_path / name).read_text() == text, name
 
 
@@ -72,22 +72,25 @@ def test_it_is_small_and_without_weights() -> None:
 
 
 def test_the_readme_shows_its_main_table() -> None:
-    shown = list(rows(section()))
+    readme_rows = list(rows(section()))
     expected = list(main_table())
     assert len(expected) == 13
-    assert [row for row in shown if len(row) == 6][1:] == expected
+    assert [row for row in readme_rows if len(row) == 6][1:] == expected
 
 
 def test_the_readme_shows_every_verdict_and_no_number_that_is_not_measured() -> None:
     ledger = {row[0]: row[1:] for row in rows(section()) if len(row) == 4 and row[0] != "Claim"}
-    found = claims()
-    assert ledger.keys() == found.keys()
+    study_claims = claims()
+    assert ledger.keys() == study_claims.keys()
     for claim, (printed, measured, effect) in ledger.items():
-        own = found[claim]
-        assert (printed, measured) == (own["printed_verdict"], own["measured_verdict"]), claim
+        study_claim = study_claims[claim]
+        assert (printed, measured) == (
+            study_claim["printed_verdict"],
+            study_claim["measured_verdict"],
+        ), claim
         assert effect or measured == "not measured", claim
         for number in re.findall(r"[+-]?\d+\.\d+", effect):
-            assert number in own["measured_figures"], (claim, number)
+            assert number in study_claim["measured_figures"], (claim, number)
 
 
 def test_the_readme_shows_pictures_that_are_there() -> None:

@@ -26,8 +26,10 @@ def teacher(dataset: str, name: str, metric: str, method: str = "erm") -> Key:
     return Key(dataset, "teacher", name, method, "", metric)
 
 
-def student(dataset: str, of: str, metric: str, t: str = "2", method: str = "kd_mixup") -> Key:
-    return Key(dataset, "student", of, method, t, metric)
+def student(
+    dataset: str, teacher_name: str, metric: str, t: str = "2", method: str = "kd_mixup"
+) -> Key:
+    return Key(dataset, "student", teacher_name, method, t, metric)
 
 
 def baseline(dataset: str, metric: str, method: str = "erm") -> Key:
@@ -43,17 +45,22 @@ def calibration(artefact: str, key: Any, row: dict[str, str], unit: str) -> Iter
 def shared_numbers(file: dict[str, Any]) -> Iterator[Printed]:
     """Yield every printed number of the shared transcription."""
     c = "cifar100"
-    one = file["table1_cifar100_temperature"]
+    table1 = file["table1_cifar100_temperature"]
     for name, method in (("classic", "erm"), ("mixup_classic", "mixup")):
         yield from calibration(
-            "table1", lambda m, how=method: baseline(c, m, how), one["baselines"][name], "percent"
+            "table1",
+            lambda m, how=method: baseline(c, m, how),
+            table1["baselines"][name],
+            "percent",
         )
-    for of, rows in one["rows"].items():
+    for teacher_name, rows in table1["rows"].items():
         for label, row in rows.items():
             t, method = (label[1:], "kd_mixup") if label[0] == "T" else ("2", "kd")
             yield from calibration(
                 "table1",
-                lambda m, of=of, t=t, how=method: student(c, of, m, t, how),
+                lambda m, teacher_name=teacher_name, t=t, how=method: student(
+                    c, teacher_name, m, t, how
+                ),
                 row,
                 "percent",
             )
@@ -104,12 +111,12 @@ def shared_numbers(file: dict[str, Any]) -> Iterator[Printed]:
                 if name == "mobilenetv2":
                     key = baseline(c, metric, method)
                 yield "fig7", key, row[column], unit
-    eight = file["figure8_tsne_vscore"]
-    rows = [(name, row) for name, row in eight["teacher_without_mixup"].items()]
+    figure8 = file["figure8_tsne_vscore"]
+    rows = [(name, row) for name, row in figure8["teacher_without_mixup"].items()]
     rows += [
         (f"{name}+mixup", row)
-        for name in eight["teacher_without_mixup"]
-        for row in eight["teacher_with_mixup_unassigned"]
+        for name in figure8["teacher_without_mixup"]
+        for row in figure8["teacher_with_mixup_unassigned"]
     ]
     for name, row in rows:
         yield "fig8", student(c, name, "features/v_measure"), row["vscore"], "fraction"
@@ -120,8 +127,8 @@ def shared_numbers(file: dict[str, Any]) -> Iterator[Printed]:
 
 def gathered(reference: Reference) -> dict[str, dict[Key, list[tuple[float, float]]]]:
     return {
-        name: {key: [(cell.mean, cell.half) for cell in cells] for key, cells in own.items()}
-        for name, own in reference.artefacts.items()
+        name: {key: [(cell.mean, cell.half) for cell in cells] for key, cells in artefact.items()}
+        for name, artefact in reference.artefacts.items()
     }
 
 
@@ -130,10 +137,10 @@ def test_every_printed_number_is_there_as_printed_and_no_other() -> None:
     expected: dict[str, dict[Key, list[tuple[float, float]]]] = {}
     for artefact, key, text, unit in shared_numbers(yaml.load(SHARED.read_text(), yaml.BaseLoader)):
         expected.setdefault(artefact, {}).setdefault(key, []).append(printed(text, unit))
-    found = gathered(REFERENCE)
-    assert found.keys() == expected.keys()
+    numbers = gathered(REFERENCE)
+    assert numbers.keys() == expected.keys()
     for artefact in expected:
-        assert found[artefact] == expected[artefact], artefact
+        assert numbers[artefact] == expected[artefact], artefact
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="no other list to hold it against")
@@ -146,7 +153,9 @@ def test_every_claim_is_there_in_our_own_words() -> None:
 
 def test_how_many_numbers_each_artefact_has() -> None:
     # Table 1: 30 rows of three, two of them not printed. Fig. 8: two students have two values.
-    counts = {name: sum(map(len, own.values())) for name, own in REFERENCE.artefacts.items()}
+    counts = {
+        name: sum(map(len, artefact.values())) for name, artefact in REFERENCE.artefacts.items()
+    }
     assert counts == {
         "table1": 88, "table2": 27, "table3": 27, "table4": 27, "table5": 12, "table6": 16,
         "table7": 150, "fig3": 8, "fig4": 1, "fig5": 4, "fig6": 6, "fig7": 16, "fig8": 12,
@@ -174,27 +183,29 @@ def test_a_printed_number_and_half_a_unit_of_its_last_digit(
 
 def test_numbers_that_are_printed_twice_agree() -> None:
     """Sums within the paper, which one wrong digit would break."""
-    cells = {key: found[0].mean for key, found in REFERENCE.cells.items()}
+    cells = {key: printed_cells[0].mean for key, printed_cells in REFERENCE.cells.items()}
     for name in REFERENCE.teachers:
-        own = {
+        alignment = {
             metric: cells[student("cifar100", name, f"vicinal/train/{metric}")]
             for metric in ("kl_real", "kl_mixed", "independent_response")
         }
-        assert own["independent_response"] == pytest.approx(own["kl_mixed"] - own["kl_real"])
-    for key, found in REFERENCE.cells_of("fig6").items():
+        assert alignment["independent_response"] == pytest.approx(
+            alignment["kl_mixed"] - alignment["kl_real"]
+        )
+    for key, printed_cells in REFERENCE.cells_of("fig6").items():
         corruption = key.metric.split("/")[1]
         metrics = [f"corruption/{corruption}/{severity}/accuracy" for severity in range(1, 6)]
         gains = [
             cells[student("cifar100", key.teacher, m)] - cells[baseline("cifar100", m)]
             for m in metrics
         ]
-        assert abs(sum(gains) / 5 - found[0].mean) <= found[0].half
+        assert abs(sum(gains) / 5 - printed_cells[0].mean) <= printed_cells[0].half
     for name in REFERENCE.teachers:
-        one, three = (
+        in_table1, in_table3 = (
             REFERENCE.cells_of(artefact)[student("cifar100", name, ACCURACY)][0].mean
             for artefact in ("table1", "table3")
         )
-        assert one == three
+        assert in_table1 == in_table3
 
 
 def test_notes_are_of_their_artefacts() -> None:

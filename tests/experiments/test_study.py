@@ -1,10 +1,10 @@
-"""Studies: the runs of a paper's networks, as overrides, and the order in which they come."""
+"""Studies: the runs of a paper's networks as overrides, and their order."""
 
 from pathlib import Path
 
 import pytest
 
-from experiments.paper.study import Study, for_seed
+from experiments.paper.study import PaperStudy, for_seed
 from mixkd.report.cells import Subject
 from mixkd.reproduction.carry_out import distinct, overrides_of
 from mixkd.reproduction.scale import Scale, load_scale
@@ -43,16 +43,16 @@ def scale() -> Scale:
 
 
 @pytest.fixture
-def study(scale: Scale) -> Study:
-    return Study(scale)
+def study(scale: Scale) -> PaperStudy:
+    return PaperStudy(scale)
 
 
 def test_of_overrides_with_one_key_the_last_counts_where_the_first_stood() -> None:
-    words = ["a=1", "b.c=2", "a=3", "d=x=y", "b.c=4", "b=5"]
-    assert merged(words) == ("a=3", "b.c=4", "d=x=y", "b=5")
+    overrides = ["a=1", "b.c=2", "a=3", "d=x=y", "b.c=4", "b=5"]
+    assert merged(overrides) == ("a=3", "b.c=4", "d=x=y", "b=5")
 
 
-def test_a_teacher_is_trained_once_with_the_first_seed(study: Study) -> None:
+def test_a_teacher_is_trained_once_with_the_first_seed(study: PaperStudy) -> None:
     assert study.teacher(C, "vit_b16") == StudyRun(
         "finetune",
         (
@@ -64,7 +64,7 @@ def test_a_teacher_is_trained_once_with_the_first_seed(study: Study) -> None:
     )  # fmt: skip
 
 
-def test_a_student_from_labels_is_trained_once_a_seed(study: Study) -> None:
+def test_a_student_from_labels_is_trained_once_a_seed(study: PaperStudy) -> None:
     first, second = study.from_labels(C, "mixup")
     assert first.overrides == (
         "protocol=corrected", "data=digits", "optimizer.lr=0.5", "network=resnet20",
@@ -75,7 +75,7 @@ def test_a_student_from_labels_is_trained_once_a_seed(study: Study) -> None:
     assert (first.command, first.seed, second.seed, first.uses) == ("finetune", 4, 7, ())
 
 
-def test_a_student_uses_the_run_of_its_teacher(study: Study) -> None:
+def test_a_student_uses_the_run_of_its_teacher(study: PaperStudy) -> None:
     first, second = study.distilled(C, "vit_b16", "kd", "sigma")
     assert first.overrides == (
         "protocol=corrected", "data=digits", "optimizer.lr=0.5", "student=resnet20",
@@ -86,7 +86,7 @@ def test_a_student_uses_the_run_of_its_teacher(study: Study) -> None:
     assert (first.command, second.seed) == ("distill", 7)
 
 
-def test_a_student_may_learn_from_a_teacher_trained_with_mixup(study: Study) -> None:
+def test_a_student_may_learn_from_a_teacher_trained_with_mixup(study: PaperStudy) -> None:
     student = study.distilled(C, "resnet152v2", "kd_mixup", "2", "mixup")[0]
     ((key, teacher),) = student.uses
     assert key == "teacher.run"
@@ -98,13 +98,15 @@ def test_a_student_may_learn_from_a_teacher_trained_with_mixup(study: Study) -> 
     assert student.job != plain.job
 
 
-def test_a_data_set_has_words_of_its_own_for_distillation(study: Study) -> None:
+def test_a_data_set_has_overrides_of_its_own_for_distillation(study: PaperStudy) -> None:
     assert "method.alpha=0.2" in study.distilled("imagenet", "resnet152v2")[0].overrides
     assert "method.alpha=0.2" not in study.distilled(C, "resnet152v2")[0].overrides
     assert "method.alpha=0.2" not in study.from_labels("imagenet", "erm")[0].overrides
 
 
-def test_a_teacher_with_weights_is_evaluated_and_named_in_its_students_words(study: Study) -> None:
+def test_a_teacher_with_weights_is_evaluated_and_named_in_its_students_words(
+    study: PaperStudy,
+) -> None:
     teacher = study.teacher("imagenet", "vit_b16")
     assert teacher == StudyRun(
         "evaluate",
@@ -128,44 +130,44 @@ def test_a_teacher_with_weights_is_evaluated_and_named_in_its_students_words(stu
     assert study.has_mixup_teacher(C, "vit_b16")
 
 
-def test_an_evaluation_uses_the_runs_that_it_measures(study: Study) -> None:
+def test_an_evaluation_uses_the_runs_that_it_measures(study: PaperStudy) -> None:
     student = study.distilled(C, "vit_b16")[1]
     teacher, plain = study.teacher(C, "vit_b16"), study.from_labels(C, "erm")
-    found = study.evaluated(student, "vicinal", teacher, {"erm": plain[1], "kd": plain[0]})
-    assert (found.command, found.kind, found.seed) == ("evaluate", "vicinal", 7)
-    assert found.overrides == ("vicinal.n_pairs=60", "vicinal=true")
-    assert found.uses == (
+    evaluation = study.evaluated(student, "vicinal", teacher, {"erm": plain[1], "kd": plain[0]})
+    assert (evaluation.command, evaluation.kind, evaluation.seed) == ("evaluate", "vicinal", 7)
+    assert evaluation.overrides == ("vicinal.n_pairs=60", "vicinal=true")
+    assert evaluation.uses == (
         ("network.run", student), ("teacher.run", teacher), ("baselines.erm", plain[1]),
         ("baselines.kd", plain[0]),
     )  # fmt: skip
-    assert found.subject == student.subject
+    assert evaluation.subject == student.subject
     assert study.evaluated(student, "corruptions").overrides == ("corruptions=true",)
 
 
-def test_an_evaluation_of_a_network_with_weights_names_it_and_the_data(study: Study) -> None:
+def test_an_evaluation_of_a_network_with_weights_names_it_and_the_data(study: PaperStudy) -> None:
     teacher = study.teacher("imagenet", "vit_b16")
-    found = study.evaluated(teacher, "features")
-    assert found.uses == ()
-    assert found.overrides == (
+    evaluation = study.evaluated(teacher, "features")
+    assert evaluation.uses == ()
+    assert evaluation.overrides == (
         "features.n_images=50", "features=true", "network=resnet20", "network.args.depth=26",
         "network.weights=vit.pt", "data=digits", "data.size=16",
     )  # fmt: skip
     student = study.distilled("imagenet", "vit_b16")[0]
-    beside = study.evaluated(student, "vicinal", teacher)
-    assert beside.uses == (("network.run", student),)
-    assert beside.overrides == (
+    with_teacher = study.evaluated(student, "vicinal", teacher)
+    assert with_teacher.uses == (("network.run", student),)
+    assert with_teacher.overrides == (
         "vicinal.n_pairs=60", "vicinal=true", "teacher=resnet20", "teacher.args.depth=26",
         "teacher.weights=vit.pt",
     )  # fmt: skip
 
 
-def test_the_users_words_come_last_for_each_command(scale: Scale) -> None:
-    more = {
+def test_the_users_overrides_come_last_for_each_command(scale: Scale) -> None:
+    overrides = {
         "finetune": ["optimizer.lr=7", "data.root=DIR"],
         "distill": ["trainer.clip_norm=1"],
         "evaluate": ["vicinal.n_pairs=5", "splits=[val]"],
     }
-    study = Study(scale, more)
+    study = PaperStudy(scale, overrides)
     teacher = study.teacher(C, "vit_b16")
     assert teacher.overrides[2] == "optimizer.lr=7"  # where the scale's stood
     assert teacher.overrides[-1] == "data.root=DIR"
@@ -180,13 +182,15 @@ def test_the_users_words_come_last_for_each_command(scale: Scale) -> None:
 def test_a_network_with_weights_is_measured_on_the_data_of_the_users_trainings(
     scale: Scale,
 ) -> None:
-    study = Study(scale, {"finetune": ["data.root=DIR", "optimizer.lr=7"], "evaluate": ["seed=1"]})
+    study = PaperStudy(
+        scale, {"finetune": ["data.root=DIR", "optimizer.lr=7"], "evaluate": ["seed=1"]}
+    )
     teacher = study.teacher("imagenet", "vit_b16")
     assert teacher.overrides[-3:] == ("data.size=16", "data.root=DIR", "seed=1")
     assert study.evaluated(teacher, "features").overrides[-2:] == ("data.root=DIR", "seed=1")
 
 
-def test_what_is_used_comes_first_and_each_run_once(study: Study) -> None:
+def test_what_is_used_comes_first_and_each_run_once(study: PaperStudy) -> None:
     teacher, plain = study.teacher(C, "vit_b16"), study.from_labels(C, "erm")
     students = study.distilled(C, "vit_b16")
     evaluations = [
@@ -196,11 +200,11 @@ def test_what_is_used_comes_first_and_each_run_once(study: Study) -> None:
     assert study.evaluated(teacher, "features").depth == 1
     features = study.evaluated(students[0], "features")
     assert distinct([features]) == [teacher, students[0], features]
-    found = distinct([*evaluations, *students, *evaluations[:1]])
-    assert found == [teacher, plain[0], plain[1], *students, *evaluations]
+    ordered = distinct([*evaluations, *students, *evaluations[:1]])
+    assert ordered == [teacher, plain[0], plain[1], *students, *evaluations]
 
 
-def test_equal_runs_are_one_though_for_two_data_sets(study: Study) -> None:
+def test_equal_runs_are_one_though_for_two_data_sets(study: PaperStudy) -> None:
     ten, hundred = (study.distilled(name, "vit_b16") for name in ("cifar10", C))
     assert ten[0] != hundred[0]
     assert ten[0].job == hundred[0].job
@@ -209,13 +213,15 @@ def test_equal_runs_are_one_though_for_two_data_sets(study: Study) -> None:
     assert len(distinct([*ten, *hundred, *other])) == 6
 
 
-def test_for_want_of_a_seed_the_first_one_is_taken(study: Study) -> None:
+def test_for_want_of_a_seed_the_first_one_is_taken(study: PaperStudy) -> None:
     runs = study.from_labels(C, "erm")
     assert for_seed(runs, 7) is runs[1]
     assert for_seed(runs, 5) is runs[0]
 
 
-def test_the_words_of_a_run_name_the_directories_of_those_that_it_uses(study: Study) -> None:
+def test_the_overrides_of_a_run_name_the_directories_of_those_that_it_uses(
+    study: PaperStudy,
+) -> None:
     student = study.distilled(C, "vit_b16")[0]
     assert overrides_of(student, {"teacher.run": "runs/t"}, Path("runs")) == (
         *student.overrides, "teacher.run=runs/t", "run.root=runs",

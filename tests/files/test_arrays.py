@@ -1,4 +1,4 @@
-"""Array files of others are looked at before they are read, and never stop a command otherwise."""
+"""Array files of strangers: headers are checked before arrays are read; damage is one error."""
 
 import io
 import os
@@ -19,9 +19,9 @@ PATH = Path("a.npz")
 
 
 def as_npy(array: np.ndarray) -> bytes:
-    held = io.BytesIO()
-    np.save(held, array)
-    return held.getvalue()
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
 
 
 def write_npz(**members: bytes) -> None:
@@ -52,14 +52,14 @@ def test_arrays_of_any_order_and_width_are_read_as_the_machines_own(
         "single": np.array(2.5),
     }
     save(PATH, **arrays)
-    found = read_npz(PATH, [*arrays, "absent"])
-    assert found.keys() == arrays.keys()
+    arrays_read = read_npz(PATH, [*arrays, "absent"])
+    assert arrays_read.keys() == arrays.keys()
     for name, array in arrays.items():
-        assert found[name].dtype.isnative
-        assert found[name].dtype.itemsize <= 8
-        assert found[name].shape == array.shape
-        assert np.array_equal(found[name], array)
-    assert found["half"].dtype == np.float16
+        assert arrays_read[name].dtype.isnative
+        assert arrays_read[name].dtype.itemsize <= 8
+        assert arrays_read[name].shape == array.shape
+        assert np.array_equal(arrays_read[name], array)
+    assert arrays_read["half"].dtype == np.float16
 
 
 def test_what_is_too_large_for_float64_becomes_infinite() -> None:
@@ -69,7 +69,7 @@ def test_what_is_too_large_for_float64_becomes_infinite() -> None:
     assert read_npz(PATH, ["a"])["a"].tolist() == [np.inf, 1]
 
 
-def test_a_bomb_is_told_by_its_header_and_what_is_not_asked_for_stays_on_disk() -> None:
+def test_a_bomb_is_recognised_by_its_header_and_other_arrays_stay_on_disk() -> None:
     zeros = header_of(f"({2**26},)", "'<f8'")  # half a GB
     with zipfile.ZipFile(PATH, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
         file.writestr("good.npy", as_npy(np.arange(3)))
@@ -135,24 +135,28 @@ def test_damage_of_any_kind_is_one_error(name: str) -> None:
 
 def test_any_change_of_an_archive_is_one_error_or_none() -> None:
     np.savez_compressed(PATH, a=np.arange(40.0), b=np.array(["x", "yy"]))
-    whole, rng = PATH.read_bytes(), np.random.default_rng(0)
+    content, rng = PATH.read_bytes(), np.random.default_rng(0)
     for _ in range(400):
-        data = bytearray(whole)
-        for at in rng.integers(0, len(data), rng.integers(1, 4)):
-            data[at] = rng.choice([0, 1, 255, rng.integers(256)])
+        data = bytearray(content)
+        for position in rng.integers(0, len(data), rng.integers(1, 4)):
+            data[position] = rng.choice([0, 1, 255, rng.integers(256)])
         PATH.write_bytes(data[: rng.integers(len(data))] if rng.random() < 0.1 else data)
         try:
-            found = read_npz(PATH, ["a", "b"])
+            arrays = read_npz(PATH, ["a", "b"])
         except Damaged:
             continue
-        assert all(isinstance(array, np.ndarray) for array in found.values())
+        assert all(isinstance(array, np.ndarray) for array in arrays.values())
 
 
 def test_pipes_folders_and_nothing_are_no_archives() -> None:
     os.mkfifo("pipe.npz")
-    for path, said in (("pipe.npz", "no file"), (".", "no file"), ("absent.npz", "no such file")):
+    for path, message in (
+        ("pipe.npz", "no file"),
+        (".", "no file"),
+        ("absent.npz", "no such file"),
+    ):
         for read in (lambda p: read_npz(p, ["a"]), map_npy):
-            with pytest.raises(Damaged, match=said):
+            with pytest.raises(Damaged, match=message):
                 read(Path(path))
     np.save("one.npy", np.arange(3))
     Path("one.npy").rename(PATH)
@@ -173,8 +177,8 @@ def test_other_compression_is_refused() -> None:
 def test_arrays_are_mapped_where_they_are() -> None:
     array = np.arange(24, dtype=">i4" if sys.byteorder == "little" else "<i4").reshape(2, 3, 4)
     np.save("a.npy", np.asfortranarray(array))
-    found = map_npy(Path("a.npy"))
-    assert isinstance(found, np.memmap)
-    assert np.array_equal(found, array)
+    mapped = map_npy(Path("a.npy"))
+    assert isinstance(mapped, np.memmap)
+    assert np.array_equal(mapped, array)
     np.save("a.npy", np.empty((0, 2)))
     assert map_npy(Path("a.npy")).shape == (0, 2)

@@ -1,4 +1,4 @@
-"""What may be a stranger's is read in bounded time and memory, from its folder alone."""
+"""Files of strangers are read in bounded time and memory, and only within their folder."""
 
 import json
 import os
@@ -22,7 +22,7 @@ def _folder() -> None:
     RUN.mkdir()
 
 
-def written(name: str, content: str | bytes) -> Path:
+def write(name: str, content: str | bytes) -> Path:
     (RUN / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     return RUN / name
 
@@ -34,12 +34,12 @@ def link(name: str, target: str) -> Path:
 
 def test_plain_values_are_read() -> None:
     value = {"a": [1, 2.5, True, None, "x"], "b": {"c": -(2**63)}}
-    assert read_mapping(written("a.json", json.dumps(value))) == value
+    assert read_mapping(write("a.json", json.dumps(value))) == value
     text = "base: &base [1, 2]\nagain: {<<: {x: *base}, y: 1.0e-3}\n"
-    assert read_mapping(written("a.yaml", text)) == {
+    assert read_mapping(write("a.yaml", text)) == {
         "base": [1, 2], "again": {"x": [1, 2], "y": 1e-3},
     }  # fmt: skip
-    assert read_rows(written("a.csv", "a,b\n1,2,3\n4\n")) == [
+    assert read_rows(write("a.csv", "a,b\n1,2,3\n4\n")) == [
         {"a": "1", "b": "2"}, {"a": "4", "b": None},
     ]  # fmt: skip
     with pytest.raises(FileNotFoundError):
@@ -74,33 +74,33 @@ def merges(depth: int) -> str:
 
 
 BAD: dict[str, tuple[Callable[[], Path], str]] = {
-    "a deep list": (lambda: written("x.json", '{"a":' + "[" * 100_000), "nested more than"),
+    "a deep list": (lambda: write("x.json", '{"a":' + "[" * 100_000), "nested more than"),
     "a deep mapping": (
-        lambda: written("x.json", '{"a":' * 60 + "1" + "}" * 60),
+        lambda: write("x.json", '{"a":' * 60 + "1" + "}" * 60),
         "it is nested more than 50 deep",
     ),
-    "deep YAML": (lambda: written("x.yaml", "a: " + "[" * 100_000), "nest"),
-    "YAML of 60 levels": (lambda: written("x.yaml", "{a: " * 60 + "1" + "}" * 60), "nested more"),
-    "a deep YAML of dashes": (lambda: written("x.yaml", "- " * 5000 + "a"), "nested more"),
+    "deep YAML": (lambda: write("x.yaml", "a: " + "[" * 100_000), "nest"),
+    "YAML of 60 levels": (lambda: write("x.yaml", "{a: " * 60 + "1" + "}" * 60), "nested more"),
+    "a deep YAML of dashes": (lambda: write("x.yaml", "- " * 5000 + "a"), "nested more"),
     "depth by aliases": (
-        lambda: written("x.yaml", "a0: &a0 [1]\n" + "".join(
+        lambda: write("x.yaml", "a0: &a0 [1]\n" + "".join(
             f"a{k}: &a{k} [*a{k - 1}]\n" for k in range(1, 100))),
         "nested more than 50 deep",
     ),
-    "a large number": (lambda: written("x.json", f'{{"a": 1{"0" * 400}}}'), "more than 64 bits"),
-    "a huge number": (lambda: written("x.json", f'{{"a": 1{"0" * 9000}}}'), "4300 digits"),
-    "a large number in YAML": (lambda: written("x.yaml", f"a: 1{'0' * 400}"), "401 letters"),
-    "a number in base 60": (lambda: written("x.yaml", "a: 1" + ":1" * 300_000), "letters"),
-    "a fraction in base 60": (lambda: written("x.yaml", "a: 1" + ":1" * 9000 + ".5"), "letters"),
-    "an alias of itself": (lambda: written("x.yaml", "a: &a [*a]"), "within what it stands for"),
-    "an alias bomb": (lambda: written("x.yaml", aliases(9)), "more than 50,000 values"),
-    "a bomb of merges": (lambda: written("x.yaml", merges(9)), "more than 50,000 values"),
-    "many values": (lambda: written("x.yaml", "a: [" + "1," * 60_000 + "]"), "more than 50,000"),
-    "an object": (lambda: written("x.yaml", "a: !!python/object:os.system {}"), "constructor"),
-    "a set": (lambda: written("x.yaml", "a: !!set {b}"), "constructor"),
-    "bytes": (lambda: written("x.yaml", "a: !!binary aGk="), "constructor"),
-    "a list": (lambda: written("x.json", "[1]"), "it holds no mapping"),
-    "other bytes": (lambda: written("x.json", b"\xff\xfe{}"), "can't decode byte 0xff"),
+    "a large number": (lambda: write("x.json", f'{{"a": 1{"0" * 400}}}'), "more than 64 bits"),
+    "a huge number": (lambda: write("x.json", f'{{"a": 1{"0" * 9000}}}'), "4300 digits"),
+    "a large number in YAML": (lambda: write("x.yaml", f"a: 1{'0' * 400}"), "401 letters"),
+    "a number in base 60": (lambda: write("x.yaml", "a: 1" + ":1" * 300_000), "letters"),
+    "a fraction in base 60": (lambda: write("x.yaml", "a: 1" + ":1" * 9000 + ".5"), "letters"),
+    "an alias of itself": (lambda: write("x.yaml", "a: &a [*a]"), "within what it stands for"),
+    "an alias bomb": (lambda: write("x.yaml", aliases(9)), "more than 50,000 values"),
+    "a bomb of merges": (lambda: write("x.yaml", merges(9)), "more than 50,000 values"),
+    "many values": (lambda: write("x.yaml", "a: [" + "1," * 60_000 + "]"), "more than 50,000"),
+    "an object": (lambda: write("x.yaml", "a: !!python/object:os.system {}"), "constructor"),
+    "a set": (lambda: write("x.yaml", "a: !!set {b}"), "constructor"),
+    "bytes": (lambda: write("x.yaml", "a: !!binary aGk="), "constructor"),
+    "a list": (lambda: write("x.json", "[1]"), "it holds no mapping"),
+    "other bytes": (lambda: write("x.json", b"\xff\xfe{}"), "can't decode byte 0xff"),
     "a pipe": (lambda: fifo("x.json"), "it is no regular file"),
     "a folder": (lambda: (RUN / "x.json").mkdir() or RUN / "x.json", "it is no regular file"),  # type: ignore[func-returns-value]
     "a link out": (lambda: link("x.json", str(Path("outside.json").absolute())), "a link out of"),
@@ -115,20 +115,20 @@ BAD: dict[str, tuple[Callable[[], Path], str]] = {
 @pytest.mark.parametrize("name", BAD)
 def test_what_would_take_long_or_is_elsewhere_is_refused(name: str) -> None:
     Path("outside.json").write_text('{"secret": 1}')
-    make, why = BAD[name]
+    make, message = BAD[name]
     path = make()
     tracemalloc.start()
-    began = time.process_time()
-    with pytest.raises(Damaged, match=rf"^run/x\..* is damaged: .*{why}") as refused:
+    start = time.process_time()
+    with pytest.raises(Damaged, match=rf"^run/x\..* is damaged: .*{message}") as caught:
         read_mapping(path)
-    assert time.process_time() - began < 5
+    assert time.process_time() - start < 5
     assert tracemalloc.get_traced_memory()[1] < 2**26
     tracemalloc.stop()
-    assert "\n" not in str(refused.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_links_within_a_folder_are_files_of_it() -> None:
-    written("a.json", "{}")
+    write("a.json", "{}")
     assert read_mapping(link("b.json", "a.json")) == {}
     Path("named").symlink_to("run")  # the user's own
     assert read_mapping(Path("named/a.json")) == {}
@@ -155,14 +155,14 @@ def test_a_download_of_the_hub_is_links_to_its_blobs() -> None:
 def test_tables_are_of_bounded_size() -> None:
     wide = ",".join(f"c{k}" for k in range(3000)) + "\n" + "1\n" * 3000
     with pytest.raises(Damaged, match="more than 1,048,576 cells"):
-        read_rows(written("x.csv", wide))
+        read_rows(write("x.csv", wide))
     with pytest.raises(Damaged, match="larger than 4 MiB"):
         read_rows(sparse("y.csv"))
     twice = "a," * 2000 + "\n" + "1\n" * 1000  # columns of one name count each
     with pytest.raises(Damaged, match="more than 1,048,576 cells"):
-        read_rows(written("w.csv", twice))
+        read_rows(write("w.csv", twice))
     with pytest.raises(Damaged, match="field larger"):
-        read_rows(written("z.csv", "a\n" + "x" * 200_000))
+        read_rows(write("z.csv", "a\n" + "x" * 200_000))
 
 
 def test_arrays_are_of_bounded_size() -> None:
@@ -172,7 +172,7 @@ def test_arrays_are_of_bounded_size() -> None:
         read_arrays(RUN / "a.npz", ["a", "logits"])
     with pytest.raises(Damaged, match="no regular file"):
         read_arrays(fifo("b.npz"), ["a"])
-    written("c.npz", b"PK")
+    write("c.npz", b"PK")
     with pytest.raises(Damaged):
         read_arrays(RUN / "c.npz", ["a"])
 
@@ -193,9 +193,9 @@ def test_folders_are_found_however_deep_and_links_are_not_followed() -> None:
     closed = RUN / "closed"
     closed.mkdir()
     closed.chmod(0)
-    written("status.json", "{}")
+    write("status.json", "{}")
     assert folders_with(("status.json",), RUN) == [RUN, deep]
     closed.chmod(stat.S_IRWXU)
     (deep / "status.json").unlink()
-    for place in (deep, *deep.parents[:1199]):  # pytest removes no tree that deep
-        place.rmdir()
+    for folder in (deep, *deep.parents[:1199]):  # pytest removes no tree that deep
+        folder.rmdir()

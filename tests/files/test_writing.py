@@ -1,4 +1,4 @@
-"""Files are whole or not there, and whoever cannot write them says which, why and what to do."""
+"""Files are written whole or not at all; a failure says which file, why and what to do."""
 
 import errno
 import os
@@ -46,8 +46,10 @@ def test_what_does_not_fit_leaves_the_file_before_it() -> None:
 
 def test_a_full_disk_says_how_much_is_free() -> None:
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    said = r"^a/b cannot be written: No space left on device; [\d,.]+ MB are free there. Make room"
-    with pytest.raises(NotWritten, match=said), writing(Path("a/b")):
+    message = (
+        r"^a/b cannot be written: No space left on device; [\d,.]+ MB are free there. Make room"
+    )
+    with pytest.raises(NotWritten, match=message), writing(Path("a/b")):
         raise full
     # Other errors are told as they are, and one that was told is told once.
     with pytest.raises(FileNotFoundError), writing(Path("a/b")):
@@ -58,17 +60,17 @@ def test_a_full_disk_says_how_much_is_free() -> None:
 
 def test_what_is_written_has_the_usual_form() -> None:
     write_array(Path("a.npy"), (3, 2, 4), np.float16(np.nan))
-    found = np.load("a.npy", mmap_mode="r+", allow_pickle=False)
-    assert (found.shape, found.dtype) == ((3, 2, 4), np.float16)
-    assert np.isnan(found).all()
-    assert os.stat("a.npy").st_blocks * 512 >= found.nbytes  # its space is taken
+    array = np.load("a.npy", mmap_mode="r+", allow_pickle=False)
+    assert (array.shape, array.dtype) == ((3, 2, 4), np.float16)
+    assert np.isnan(array).all()
+    assert os.stat("a.npy").st_blocks * 512 >= array.nbytes  # its space is taken
     with file_limit(100), pytest.raises(OSError, match="too large"):
         write_array(Path("b.npy"), (1000, 10), np.uint8(0))
     write_json(Path("c.json"), {"a": 0.1})
     assert Path("c.json").read_text() == '{\n  "a": 0.1\n}\n'
 
 
-def left(path: Path) -> list[str]:
+def leftovers(path: Path) -> list[str]:
     """Write a file, be killed meanwhile, and return what is left beside it."""
     child = os.fork()
     if child == 0:
@@ -81,11 +83,11 @@ def left(path: Path) -> list[str]:
 
 def test_the_next_writer_removes_what_a_killed_one_has_left() -> None:
     path = Path("cache/0a1b.npy")
-    assert len(left(path)) == 1
+    assert len(leftovers(path)) == 1
     other = Path("cache/.other-abcdefgh.npy")  # of another file, or the user's
     long = Path("cache/.0a1b-abcdefghi.npy")
-    for kept in (other, long):
-        kept.write_text("mine")
+    for file in (other, long):
+        file.write_text("mine")
     with replacing(path) as mine, replacing(path) as theirs:  # both are alive
         assert mine.is_file()
         assert theirs.is_file()
@@ -95,7 +97,7 @@ def test_the_next_writer_removes_what_a_killed_one_has_left() -> None:
     assert path.read_text() == "first"  # which was renamed last
     assert sorted(path.parent.iterdir()) == sorted([path, other, long])
     # A cache's name is of its contents: others of its kind will not be written again.
-    left(Path("cache/0a1c.npy"))
+    leftovers(Path("cache/0a1c.npy"))
     with replacing(path, others="[0-9a-f]{4}") as temporary:
         temporary.write_text("x")
     assert sorted(path.parent.iterdir()) == sorted([path, other, long])

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from experiments.fig2 import make, render, toy_splits, train
+from experiments.fig2 import make, render, toy_splits, train_toy
 from experiments.paper.comparison import Comparison
 from experiments.paper.report import reference
 from mixkd.data.images import Images
@@ -33,7 +33,7 @@ def test_a_network_learns_it_and_mixup_makes_it_less_sure() -> None:
     view = splits.test.pixels.float() / 255  # type: ignore[union-attr]
     sure = {}
     for method in ("erm", "mixup"):
-        network = train(method, splits, 32, 15)
+        network = train_toy(method, splits, 32, 15)
         with torch.no_grad():
             p = network.eval()(view).softmax(dim=1)
         assert (p.argmax(dim=1) == splits.test.labels).float().mean() > 0.8

@@ -20,7 +20,7 @@ from mixkd.data.images import Images
 from mixkd.data.splits import Splits
 from mixkd.networks.network import Network
 from mixkd.training.fit import make_trainer
-from mixkd.evaluation.calibration import fit_temperature, measure
+from mixkd.evaluation.calibration import val_temperature, measure_splits
 
 n, classes = int(sys.argv[1]), 1000
 rng = np.random.default_rng(0)
@@ -38,8 +38,8 @@ with torch.inference_mode():  # what the network itself takes
     for start in range(0, n, 500):
         network(data.views.evaluation(splits.test.pixels[start : start + 500]))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-temperature = fit_temperature(trainer, network, data)
-metrics = measure(trainer, network, data, ["test"], run, temperature=temperature)
+temperature = val_temperature(trainer, network, data)
+metrics = measure_splits(trainer, network, data, ["test"], run, temperature=temperature)
 after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(json.dumps([metrics["test/n"], (after - before) / 1024]))
 """

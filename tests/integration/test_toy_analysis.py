@@ -49,7 +49,7 @@ class ToyAnalysis(Analysis[ToyConfig]):
             raise UserError.of("toy.label", "no such class")
 
     def measure(self, context):
-        from mixkd.evaluation.one_pass import one_pass
+        from mixkd.evaluation.one_pass import run_pass
         from mixkd.files.writing import write_csv
 
         network, seen = context.networks[context.evaluated], []
@@ -59,7 +59,7 @@ class ToyAnalysis(Analysis[ToyConfig]):
             seen.append((float(batch.view.mean()), int(taken.sum())))
 
         context.data.tested = "test"
-        one_pass(context.trainer, context.data, [network], update, lambda: None)
+        run_pass(context.trainer, context.data, [network], update, lambda: None)
         if context.writes:
             write_csv(context.run.path / "toy.csv", [{"brightness": b, "n": n} for b, n in seen])
         taken = sum(n for _, n in seen)

@@ -1,4 +1,4 @@
-"""A job that several commands need: whoever is second waits for the first, or takes over."""
+"""A job that several commands need: the second waits for the first, or takes over."""
 
 import json
 from collections.abc import Callable
@@ -14,13 +14,13 @@ from mixkd.launchers.job import run_job
 from mixkd.request import request
 from mixkd.runs.run import Run
 
-WORDS = ["network=resnet20", "trainer.max_epochs=1"]
-MADE = {"test/accuracy": 1.0}
+OVERRIDES = ["network=resnet20", "trainer.max_epochs=1"]
+METRICS = {"test/accuracy": 1.0}
 
 
 @pytest.fixture
 def run() -> Run:
-    return Run(request("finetune", WORDS))
+    return Run(request("finetune", OVERRIDES))
 
 
 class Task:
@@ -33,7 +33,7 @@ class Task:
         self.began += 1
         if self.errors:
             raise self.errors.pop(0)
-        return MADE
+        return METRICS
 
 
 @pytest.fixture
@@ -44,15 +44,15 @@ def task(monkeypatch: pytest.MonkeyPatch) -> Task:
 
 
 @pytest.fixture
-def working(run: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def hold_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Hold a run as the process that makes it does, until whoever waits has slept once."""
 
-    def hold(then: Callable[[Path], object]) -> None:
-        def ends(seconds: float) -> None:
-            then(run.path)
+    def hold(action: Callable[[Path], object]) -> None:
+        def sleep(seconds: float) -> None:
+            action(run.path)
             lock.release()
 
-        monkeypatch.setattr("mixkd.runs.status.time", SimpleNamespace(sleep=ends))
+        monkeypatch.setattr("mixkd.runs.status.time", SimpleNamespace(sleep=sleep))
         lock.acquire()
         (run.path / "status.json").write_text(json.dumps({"state": "running", "pid": 123}))
         (run.path / "provenance.json").write_text(json.dumps({"experiment": run.experiment}))
@@ -63,33 +63,33 @@ def working(run: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 def finish(path: Path) -> None:
-    (path / "metrics.json").write_text(json.dumps(MADE))
+    (path / "metrics.json").write_text(json.dumps(METRICS))
     (path / "status.json").write_text(json.dumps({"state": "finished"}))
 
 
 def test_what_another_process_makes_is_waited_for_and_taken(
-    run: Run, task: Task, working: Callable[..., None], capsys: pytest.CaptureFixture[str]
+    run: Run, task: Task, hold_run: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    working(finish)
-    outcome = run_job("finetune", WORDS, waits=True)
-    assert (outcome.state, outcome.metrics, task.began) == ("skipped", MADE, 0)
-    said = capsys.readouterr().err
-    assert said.splitlines() == [f"waiting for {run.path}, which process 123 makes"]
+    hold_run(finish)
+    outcome = run_job("finetune", OVERRIDES, waits=True)
+    assert (outcome.state, outcome.metrics, task.began) == ("skipped", METRICS, 0)
+    message = capsys.readouterr().err
+    assert message.splitlines() == [f"waiting for {run.path}, which process 123 makes"]
 
 
 def test_what_another_process_leaves_unfinished_is_made(
-    task: Task, working: Callable[..., None]
+    task: Task, hold_run: Callable[..., None]
 ) -> None:
-    working(lambda path: None)
-    outcome = run_job("finetune", WORDS, waits=True)
+    hold_run(lambda path: None)
+    outcome = run_job("finetune", OVERRIDES, waits=True)
     assert (outcome.state, task.began) == ("finished", 1)
 
 
 def test_who_starts_a_moment_too_late_waits_again(task: Task) -> None:
     task.errors = [InUse.of("run.dir", "in use")]
-    assert run_job("finetune", WORDS, waits=True).state == "finished"
+    assert run_job("finetune", OVERRIDES, waits=True).state == "finished"
     assert task.began == 2
     task.errors = [InUse.of("run.dir", "in use")]
-    refused = run_job("finetune", WORDS)
+    refused = run_job("finetune", OVERRIDES)
     assert (refused.state, task.began) == ("refused", 3)
     assert "in use" in refused.text

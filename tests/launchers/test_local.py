@@ -1,4 +1,4 @@
-"""What the launcher of jobs on this machine prints of what they say."""
+"""The local launcher: how it prints the lines of its jobs."""
 
 from multiprocessing import Pipe
 
@@ -9,7 +9,7 @@ from mixkd.launchers.job import Job
 from mixkd.launchers.local import ActiveJob
 
 
-def test_what_every_job_has_to_note_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_note_of_every_job_is_printed_once(capsys: pytest.CaptureFixture[str]) -> None:
     console.forget_notes()
     for number in (1, 2):
         ours, theirs = Pipe(duplex=False)

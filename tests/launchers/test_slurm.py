@@ -1,4 +1,4 @@
-"""Jobs on SLURM, where there is none: what is asked of it, and what is made of its answers."""
+"""The SLURM launcher, with a simulated SLURM: scripts, queues, results and interruptions."""
 
 import os
 import signal
@@ -26,10 +26,10 @@ submitit = pytest.importorskip("submitit")
 PEER = "Read error: Connection reset by peer"
 
 
-def launcher(*words: str) -> SlurmConfig:
-    made = sweep_settings(compose("finetune", ["launcher=slurm", *words])).launcher
-    assert isinstance(made, SlurmConfig)
-    return made
+def launcher(*overrides: str) -> SlurmConfig:
+    config = sweep_settings(compose("finetune", ["launcher=slurm", *overrides])).launcher
+    assert isinstance(config, SlurmConfig)
+    return config
 
 
 def jobs(count: int, devices: int = 1) -> list[Job]:
@@ -47,11 +47,11 @@ class Cluster:
         folder.mkdir()
         count = f"n=$(($(cat {folder}/count) + 1)); echo $n > {folder}/count"
         (folder / "count").write_text("0")
-        self.says(sbatch=f"{count}; cp $1 {folder}/$n.sh; echo Submitted batch job $n")
-        self.says(srun="", squeue=f"cat {folder}/queue", scancel=f"echo $@ >> {folder}/cancelled")
+        self.define(sbatch=f"{count}; cp $1 {folder}/$n.sh; echo Submitted batch job $n")
+        self.define(srun="", squeue=f"cat {folder}/queue", scancel=f"echo $@ >> {folder}/cancelled")
         self.queue({})
 
-    def says(self, **commands: str) -> None:
+    def define(self, **commands: str) -> None:
         for name, text in commands.items():
             (self.folder / name).write_text(f"#!/bin/sh\n{text}\n")
             (self.folder / name).chmod(0o755)
@@ -73,10 +73,10 @@ class Cluster:
 
 @pytest.fixture
 def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
-    made = Cluster(tmp_path / "cluster")
-    monkeypatch.setenv("PATH", f"{made.folder}:{os.environ['PATH']}")
+    simulated = Cluster(tmp_path / "cluster")
+    monkeypatch.setenv("PATH", f"{simulated.folder}:{os.environ['PATH']}")
     monkeypatch.setattr(slurm, "POLL", 0.01)
-    return made
+    return simulated
 
 
 @pytest.fixture
@@ -87,17 +87,17 @@ def submit(cluster: Cluster) -> Callable[..., list[Outcome | None]]:
         jobs: list[Job],
         results: dict[str, list[Any]] | None = None,
         fail_fast: bool = False,
-        words: tuple[str, ...] = (),
+        overrides: tuple[str, ...] = (),
     ) -> list[Outcome | None]:
         folder = Path("runs/.sweep")
-        for number, found in (results or {}).items():
-            for rank, result in enumerate(found):
+        for number, process_results in (results or {}).items():
+            for rank, result in enumerate(process_results):
                 path = folder / number / f"{number}_{rank}_result.pkl"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 kind = "error" if isinstance(result, str) else "success"
                 if result is not None:
                     path.write_bytes(cloudpickle.dumps((kind, result)))
-        return submit_jobs(jobs, launcher(*words), folder, fail_fast, lambda *ended: None)
+        return submit_jobs(jobs, launcher(*overrides), folder, fail_fast, lambda *ended: None)
 
     return run
 
@@ -106,13 +106,13 @@ def texts(outcomes: list[Outcome | None]) -> list[str]:
     return ["" if outcome is None else outcome.text for outcome in outcomes]
 
 
-def test_what_is_asked_of_slurm(cluster: Cluster) -> None:
-    asked = launcher(
+def test_a_job_asks_slurm_for_its_resources(cluster: Cluster) -> None:
+    config = launcher(
         "launcher.partition=gpu", "launcher.account=lab", "launcher.timeout_min=90",
         "launcher.cpus_per_task=3", "launcher.mem_gb=1.5", "launcher.parallel=2",
         "launcher.setup=[module load cuda,ulimit -c 0]",
     )  # fmt: skip
-    executor = make_executor(asked, Path("runs/.sweep"), devices=4)
+    executor = make_executor(config, Path("runs/.sweep"), devices=4)
     executor.submit_array([SlurmJob(job) for job in jobs(3, devices=4)])
     (script,) = cluster.scripts
     options = {line.removeprefix("#SBATCH ") for line in script if line.startswith("#SBATCH")}
@@ -128,9 +128,9 @@ def test_what_is_asked_of_slurm(cluster: Cluster) -> None:
     assert executor._executor.max_num_timeout == 1
 
 
-def test_what_is_left_to_the_cluster(cluster: Cluster) -> None:
-    asked = launcher("launcher.gpus=false", "launcher.requeues=5")
-    executor = make_executor(asked, Path("runs/.sweep"), devices=2)
+def test_resources_that_are_not_given_are_left_to_the_cluster(cluster: Cluster) -> None:
+    config = launcher("launcher.gpus=false", "launcher.requeues=5")
+    executor = make_executor(config, Path("runs/.sweep"), devices=2)
     executor.submit_array([SlurmJob(job) for job in jobs(1, devices=2)])
     script = "\n".join(cluster.scripts[0])
     assert "--ntasks-per-node=2" in script
@@ -139,7 +139,7 @@ def test_what_is_left_to_the_cluster(cluster: Cluster) -> None:
         assert f"--{option}" not in script
 
 
-def test_no_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_slurm_or_submitit_the_launcher_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     with pytest.raises(UserError, match=r"launcher: got slurm; there is no SLURM here \(.*srun"):
         make_executor(launcher(), Path("runs"), devices=1)
@@ -151,10 +151,10 @@ def test_no_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_slurm_that_refuses_or_does_not_answer(
     cluster: Cluster, submit: Callable[..., Any]
 ) -> None:
-    cluster.says(sbatch="echo 'invalid partition specified: nosuch' >&2; exit 1")
+    cluster.define(sbatch="echo 'invalid partition specified: nosuch' >&2; exit 1")
     with pytest.raises(UserError, match="SLURM refuses: invalid partition specified: nosuch"):
         submit(jobs(2))
-    cluster.says(squeue="exit 1")
+    cluster.define(squeue="exit 1")
     with pytest.raises(UserError, match="squeue does not answer"):
         submit(jobs(2))
 
@@ -162,23 +162,23 @@ def test_slurm_that_refuses_or_does_not_answer(
 def test_the_job_that_submits_is_no_matter_to_those_it_submits(
     cluster: Cluster, submit: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cluster.says(sbatch=f"env > {cluster.folder}/env; echo Submitted batch job 1")
+    cluster.define(sbatch=f"env > {cluster.folder}/env; echo Submitted batch job 1")
     monkeypatch.setenv("SLURM_CONF", "slurm.conf")
     monkeypatch.setenv("SLURM_MEM_PER_CPU", "500")
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     submit(jobs(1), {"1": [Outcome("finished")]})
-    seen = (cluster.folder / "env").read_text()
-    assert "SLURM_CONF=slurm.conf" in seen
-    assert "SLURM_MEM_PER_CPU" not in seen
+    environment = (cluster.folder / "env").read_text()
+    assert "SLURM_CONF=slurm.conf" in environment
+    assert "SLURM_MEM_PER_CPU" not in environment
     assert os.environ["SLURM_MEM_PER_CPU"] == "500"
 
 
 def test_a_job_is_queued_again_as_it_is() -> None:
     job = SlurmJob(jobs(1)[0])
-    again = job.checkpoint()
-    assert isinstance(again, submitit.helpers.DelayedSubmission)
-    assert (again.function, again.args, again.kwargs) == (job, (), {})
-    assert not again.function.queued_again
+    requeued = job.checkpoint()
+    assert isinstance(requeued, submitit.helpers.DelayedSubmission)
+    assert (requeued.function, requeued.args, requeued.kwargs) == (job, (), {})
+    assert not requeued.function.queued_again
     assert cloudpickle.loads(cloudpickle.dumps(job)) == job
 
 
@@ -190,8 +190,8 @@ def test_a_job_that_is_queued_again_does_not_start_over_once_more() -> None:
         write_json(Path("run/status.json"), {"state": "running"})
         assert forced.checkpoint().function.job.overrides == ("seed=1",)
         assert forced.job.overrides == ("seed=1", force)
-        said = interrupted(forced.job).text
-        assert said.endswith(": interrupted; the same command without run.force continues it")
+        message = interrupted(forced.job).text
+        assert message.endswith(": interrupted; the same command without run.force continues it")
     job = Job("finetune", ("seed=1",), path="run")
     assert interrupted(job).text.endswith("; the same command continues it")
 
@@ -200,20 +200,20 @@ def test_jobs_of_different_numbers_of_devices_are_arrays_of_their_own(
     cluster: Cluster, submit: Callable[..., Any]
 ) -> None:
     mixed = [*jobs(2), *jobs(1, devices=2)]
-    done = Outcome("finished")
-    outcomes = submit(mixed, {"1_0": [done], "1_1": [done], "2": [done, done]})
-    assert outcomes == [done] * 3
+    finished = Outcome("finished")
+    outcomes = submit(mixed, {"1_0": [finished], "1_1": [finished], "2": [finished, finished]})
+    assert outcomes == [finished] * 3
     assert [f"#SBATCH --ntasks-per-node={n}" in cluster.scripts[n - 1] for n in (1, 2)] == [
         True
     ] * 2
 
 
-def test_how_jobs_ended(cluster: Cluster, submit: Callable[..., Any]) -> None:
-    done, peer = Outcome("finished", metrics={"test/ece": 0.1}), Outcome("failed", text=PEER)
-    knowing = Outcome("failed", text="mixkd finetune: failed: not finite")
+def test_outcomes_say_how_jobs_ended(cluster: Cluster, submit: Callable[..., Any]) -> None:
+    finished, peer = Outcome("finished", metrics={"test/ece": 0.1}), Outcome("failed", text=PEER)
+    explained = Outcome("failed", text="mixkd finetune: failed: not finite")
     results = {
-        "1_0": [done, done],
-        "1_1": [peer, knowing],
+        "1_0": [finished, finished],
+        "1_1": [peer, explained],
         "1_2": [peer, None],
         "1_3": [None, None],
         "1_4": [None, None],
@@ -233,12 +233,12 @@ def test_how_jobs_ended(cluster: Cluster, submit: Callable[..., Any]) -> None:
     outcomes = submit(jobs(6, devices=2), results)
     states = [outcome.state for outcome in outcomes]
     assert states == ["finished", "failed", "failed", "interrupted", "failed", "failed"]
-    assert outcomes[:2] == [done, knowing]
-    told = texts(outcomes)
-    assert "SLURM says FAILED, its log 'srun: error: node7: task 1: Killed'" in told[2]
-    assert "the same command continues it" in told[3]
-    assert "SLURM says nothing of it" in told[4]
-    assert "failed: ModuleNotFoundError: No module named 'mixkd'; its log is" in told[5]
+    assert outcomes[:2] == [finished, explained]
+    messages = texts(outcomes)
+    assert "SLURM says FAILED, its log 'srun: error: node7: task 1: Killed'" in messages[2]
+    assert "the same command continues it" in messages[3]
+    assert "SLURM says nothing of it" in messages[4]
+    assert "failed: ModuleNotFoundError: No module named 'mixkd'; its log is" in messages[5]
     assert all('"failed"' in Path("runs/s2/status.json").read_text() for _ in range(1))
     assert '"interrupted"' in Path("runs/s3/status.json").read_text()
 
@@ -246,20 +246,20 @@ def test_how_jobs_ended(cluster: Cluster, submit: Callable[..., Any]) -> None:
 def test_a_job_that_is_queued_again_is_waited_for(
     cluster: Cluster, submit: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looks: list[dict[str, str] | None] = [
+    queues: list[dict[str, str] | None] = [
         {},  # before anything is submitted
         {"1": "RUNNING"}, {"1": "COMPLETED"}, {"1": "PENDING"}, None, None, {"1": "COMPLETING"},
         {"1": "RUNNING"}, {"1": "FAILED"}, {"1": "FAILED"},
     ]  # fmt: skip
-    monkeypatch.setattr(slurm, "_states", lambda: looks.pop(0))
+    monkeypatch.setattr(slurm, "_states", lambda: queues.pop(0))
     (outcome,) = submit(jobs(1))
     assert outcome.state == "failed"
-    assert not looks
+    assert not queues
 
 
 def test_the_first_failure_cancels_the_others(cluster: Cluster, submit: Callable[..., Any]) -> None:
-    became = f"sed -i 's/|.*/|CANCELLED/' {cluster.folder}/queue"
-    cluster.says(scancel=f"echo $@ >> {cluster.folder}/cancelled; {became}")
+    cancel = f"sed -i 's/|.*/|CANCELLED/' {cluster.folder}/queue"
+    cluster.define(scancel=f"echo $@ >> {cluster.folder}/cancelled; {cancel}")
     cluster.queue({"1_1": "RUNNING", "1_2": "PENDING"})
     failed = Outcome("failed", text="why")
     outcomes = submit(jobs(3), {"1_0": [failed]}, fail_fast=True)
@@ -270,17 +270,17 @@ def test_the_first_failure_cancels_the_others(cluster: Cluster, submit: Callable
 def test_what_is_queued_or_runs_is_not_submitted_again(
     cluster: Cluster, submit: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    leave = ("launcher.wait=false",)
-    assert [o.state for o in submit(jobs(3), words=leave)] == ["submitted"] * 3
+    no_wait = ("launcher.wait=false",)
+    assert [o.state for o in submit(jobs(3), overrides=no_wait)] == ["submitted"] * 3
     cluster.queue({"1_0": "RUNNING", "1_1": "PENDING", "1_2": "FAILED"})
-    outcomes = submit(jobs(3), words=leave)
+    outcomes = submit(jobs(3), overrides=no_wait)
     assert [outcome.status for outcome in outcomes] == [0, 0, 0]
     assert len(cluster.scripts) == 2
     assert "--array" not in "\n".join(cluster.scripts[1])  # the third alone
-    told = capsys.readouterr().err
-    assert "[1/3] is running as 1_0 already" in told
-    assert "[2/3] is pending as 1_1 already" in told
-    assert "[3/3] submitted as 2:" in told
+    message = capsys.readouterr().err
+    assert "[1/3] is running as 1_0 already" in message
+    assert "[2/3] is pending as 1_1 already" in message
+    assert "[3/3] submitted as 2:" in message
 
 
 def test_ctrl_c_leaves_the_jobs_to_go_on(
@@ -289,7 +289,7 @@ def test_ctrl_c_leaves_the_jobs_to_go_on(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def interrupt(*found: object) -> Outcome:
+    def interrupt(*arguments: object) -> Outcome:
         raise KeyboardInterrupt
 
     cluster.queue({"1_1": "RUNNING"})
@@ -315,7 +315,7 @@ class Warned(BoringModel):
         os.kill(os.getpid(), signal.SIGTERM)
         return super().training_step(batch, number)
 
-def run_job(*words, **more):
+def run_job(*overrides, **options):
     trainer = Trainer(
         max_steps=4, accelerator="cpu", logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0,
@@ -332,7 +332,7 @@ def run_job(*words, **more):
     return Outcome(state, text=text)
 
 for number in (signal.SIGTERM, signal.SIGUSR2):
-    signal.signal(number, lambda *told: print("told", *told[:1]))
+    signal.signal(number, lambda *arguments: print("told", *arguments[:1]))
 mixkd.launchers.job.run_job = run_job
 for state, text, queued_again in (
     ("finished", "", False),
@@ -354,19 +354,19 @@ for state, text, queued_again in (
 def test_what_a_process_of_a_job_does(tmp_path: Path) -> None:
     stale = tmp_path / "7_0_result.pkl"
     stale.touch()
-    place = {
+    environment = {
         "SUBMITIT_EXECUTOR": "slurm", "SUBMITIT_FOLDER": str(tmp_path), "SLURM_JOB_ID": "7",
         "SLURM_JOB_NODELIST": "node[7-8]", "SLURM_NTASKS": "1", "CUDA_VISIBLE_DEVICES": "2,3",
         "NODE_RANK": "5", "MASTER_PORT": "1",
     }  # fmt: skip
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", PROCESS],
-        env=os.environ | place, capture_output=True, text=True, timeout=100, check=False,
+        env=os.environ | environment, capture_output=True, text=True, timeout=100, check=False,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
-    ends = [line for line in lines if line.startswith(("result:", "exit:"))]
-    assert [line.partition(": ")[2] for line in ends] == [
+    assert completed.returncode == 0, completed.stderr
+    lines = completed.stdout.splitlines()
+    results = [line for line in lines if line.startswith(("result:", "exit:"))]
+    assert [line.partition(": ")[2] for line in results] == [
         "", "the network diverged", "130", "130", "1",
         "mixkd finetune: failed: out of time (launcher.timeout_min, launcher.requeues); "
         "the same command continues it",

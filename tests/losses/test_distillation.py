@@ -72,8 +72,8 @@ def test_sigma_of_constant_logits_is_finite_and_so_is_its_gradient() -> None:
 def test_mixed_cross_entropy_is_that_with_mixed_one_hot_labels() -> None:
     logits, lam = torch.randn(6, 4), torch.rand(6)
     label, partner = torch.randint(4, (6,)), torch.randint(4, (6,))
-    hot = torch.nn.functional.one_hot
-    target = lam[:, None] * hot(label, 4) + (1 - lam[:, None]) * hot(partner, 4)
+    one_hot = torch.nn.functional.one_hot
+    target = lam[:, None] * one_hot(label, 4) + (1 - lam[:, None]) * one_hot(partner, 4)
     expected = torch.nn.functional.cross_entropy(logits, target)
     torch.testing.assert_close(mixed_cross_entropy(logits, label, partner, lam), expected)
 
@@ -81,8 +81,8 @@ def test_mixed_cross_entropy_is_that_with_mixed_one_hot_labels() -> None:
 def test_label_smoothing_is_torchs() -> None:
     logits, label = torch.randn(6, 4), torch.randint(4, (6,))
     expected = torch.nn.functional.cross_entropy(logits, label, label_smoothing=0.1)
-    found = mixed_cross_entropy(logits, label, label, torch.ones(6), smoothing=0.1)
-    torch.testing.assert_close(found, expected)
+    loss = mixed_cross_entropy(logits, label, label, torch.ones(6), smoothing=0.1)
+    torch.testing.assert_close(loss, expected)
 
 
 @pytest.mark.parametrize(

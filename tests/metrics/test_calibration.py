@@ -34,9 +34,9 @@ def reference(logits: np.ndarray, label: np.ndarray, bins: int = 15) -> dict[str
     ece = 0.0
     for k in range(bins):
         lower, upper = k / bins, (k + 1) / bins
-        inside = (confidence >= lower) & ((confidence < upper) | (k == bins - 1))
-        if inside.any():
-            ece += inside.mean() * abs(hit[inside].mean() - confidence[inside].mean())
+        in_bin = (confidence >= lower) & ((confidence < upper) | (k == bins - 1))
+        if in_bin.any():
+            ece += in_bin.mean() * abs(hit[in_bin].mean() - confidence[in_bin].mean())
     rows = np.arange(len(label))
     return {
         "accuracy": hit.mean(),
@@ -55,36 +55,38 @@ def random_case(n: int = 1003, classes: int = 10) -> tuple[torch.Tensor, torch.T
     return logits, label
 
 
-def counted(*batches: tuple[torch.Tensor, torch.Tensor]) -> Calibration:
+def calibration_of(*batches: tuple[torch.Tensor, torch.Tensor]) -> Calibration:
     metric = Calibration()
     for logits, label in batches:
         metric.update(logits, label)
     return metric
 
 
-def test_equals_a_float64_reference() -> None:
+def test_metrics_equal_a_float64_reference() -> None:
     logits, label = random_case()
-    found = counted((logits, label)).compute()
+    metrics = calibration_of((logits, label)).compute()
     for name, value in reference(logits.numpy(), label.numpy()).items():
-        assert found[name] == pytest.approx(value, abs=1e-9), name
-    assert found["n"] == len(label)
+        assert metrics[name] == pytest.approx(value, abs=1e-9), name
+    assert metrics["n"] == len(label)
 
 
 def test_ece_equals_torchmetrics_away_from_confidence_one() -> None:
     logits, label = random_case()
     theirs = multiclass_calibration_error(logits.double(), label, 10, n_bins=15, norm="l1")
-    assert counted((logits, label)).compute()["ece"] == pytest.approx(theirs.item(), abs=1e-6)
+    assert calibration_of((logits, label)).compute()["ece"] == pytest.approx(
+        theirs.item(), abs=1e-6
+    )
 
 
 def test_brier_equals_scikit_learn() -> None:
     logits, label = random_case()
     p = logits.double().softmax(dim=1).numpy()
     theirs = brier_score_loss(label.numpy(), p, labels=range(10), scale_by_half=False)
-    assert counted((logits, label)).compute()["brier"] == pytest.approx(theirs, abs=1e-9)
+    assert calibration_of((logits, label)).compute()["brier"] == pytest.approx(theirs, abs=1e-9)
 
 
 def test_confidence_one_is_in_the_last_bin() -> None:
-    metric = counted((torch.tensor([[200.0, 0.0], [200.0, 0.0]]), torch.tensor([0, 1])))
+    metric = calibration_of((torch.tensor([[200.0, 0.0], [200.0, 0.0]]), torch.tensor([0, 1])))
     assert metric.counts.tolist() == [0] * 14 + [2]
     assert metric.compute()["ece"] == pytest.approx(0.5)
     assert bin_of(torch.tensor([0.0, 1 / 15, 1.0], dtype=torch.float64)).tolist() == [0, 1, 14]
@@ -92,8 +94,8 @@ def test_confidence_one_is_in_the_last_bin() -> None:
 
 def test_does_not_depend_on_batches_or_processes() -> None:
     logits, label = random_case()
-    whole = counted((logits, label))
-    parts = [counted((logits[a:b], label[a:b])) for a, b in ((0, 1), (1, 400), (400, 1003))]
+    whole = calibration_of((logits, label))
+    parts = [calibration_of((logits[a:b], label[a:b])) for a, b in ((0, 1), (1, 400), (400, 1003))]
     summed = Calibration()
     for name in whole.metric_state:  # what torchmetrics does across processes
         setattr(summed, name, sum(getattr(part, name) for part in parts))
@@ -106,7 +108,7 @@ def test_does_not_depend_on_batches_or_processes() -> None:
 
 
 def test_reliability_rows_give_the_ece() -> None:
-    metric = counted(random_case())
+    metric = calibration_of(random_case())
     rows = [row for row in metric.reliability() if row["count"]]
     total = sum(row["count"] for row in rows)
     ece = sum(row["count"] * abs(row["accuracy"] - row["confidence"]) for row in rows) / total
@@ -115,13 +117,13 @@ def test_reliability_rows_give_the_ece() -> None:
 
 
 def test_ece_is_feasible() -> None:
-    found = counted(random_case()).compute()
-    assert abs(found["signed_gap"]) <= found["ece"]
-    assert found["ece"] <= (1 - found["accuracy"]) + (1 - found["confidence"])
+    metrics = calibration_of(random_case()).compute()
+    assert abs(metrics["signed_gap"]) <= metrics["ece"]
+    assert metrics["ece"] <= (1 - metrics["accuracy"]) + (1 - metrics["confidence"])
 
 
 def test_logits_that_are_not_finite_are_refused() -> None:
-    metric = counted((torch.tensor([[float("nan"), 0.0]]), torch.tensor([0])))
+    metric = calibration_of((torch.tensor([[float("nan"), 0.0]]), torch.tensor([0])))
     with pytest.raises(NotFinite, match="not finite"):
         metric.compute()
 
@@ -150,8 +152,8 @@ def test_the_authors_published_bins_give_their_ece() -> None:
     logits, label = [], []
     for p, q, n in zip(accuracy, confidence, counts, strict=True):
         if n:  # n images of one confidence, of which the given share is right
-            others = math.log((1 - q) / 99)
-            logits.append(torch.full((n, 100), others, dtype=torch.float64))
+            other_logit = math.log((1 - q) / 99)
+            logits.append(torch.full((n, 100), other_logit, dtype=torch.float64))
             logits[-1][:, 0] = math.log(q)
             label.append((torch.arange(n) >= round(p * n)).long())
     metric.update(torch.cat(logits), torch.cat(label))
@@ -172,10 +174,10 @@ def test_temperature_scaling_finds_the_optimum(scale: float) -> None:
 def best_temperature(logits: torch.Tensor, label: torch.Tensor) -> float:
     """Return the root of the derivative of the mean NLL in 1 / T, from its definition."""
     z = logits.double().numpy()
-    right = z[np.arange(len(z)), label.numpy()]
+    right_logit = z[np.arange(len(z)), label.numpy()]
 
     def slope(beta: float) -> float:
-        return float(((softmax(beta * z, axis=1) * z).sum(axis=1) - right).mean())
+        return float(((softmax(beta * z, axis=1) * z).sum(axis=1) - right_logit).mean())
 
     return 1 / brentq(slope, 0.05, 20, xtol=1e-15, rtol=1e-14)
 
@@ -218,11 +220,13 @@ def test_classwise_ece_by_its_definition() -> None:
     p = logits.double().softmax(dim=1).numpy()
     total = 0.0
     for k in range(10):
-        where = np.minimum((p[:, k] * 15).astype(int), 14)
+        bin_index = np.minimum((p[:, k] * 15).astype(int), 14)
         for b in range(15):
-            at = where == b
-            if at.any():
-                total += at.mean() * abs((label.numpy()[at] == k).mean() - p[at, k].mean())
+            in_bin = bin_index == b
+            if in_bin.any():
+                total += in_bin.mean() * abs(
+                    (label.numpy()[in_bin] == k).mean() - p[in_bin, k].mean()
+                )
     assert metric.compute() == pytest.approx(total / 10, rel=1e-9)
 
 
@@ -252,29 +256,31 @@ def test_no_metric_depends_on_the_order_of_images() -> None:
     label = torch.randint(0, 3, (700,), generator=generator)
     by_kind = torch.argsort(kind * 3 + label)  # hits and misses apart
     orders = by_kind, by_kind.flip(0), torch.randperm(700, generator=generator)
-    found = []
+    metrics = []
     for order, batch in zip(orders, (700, 64, 7), strict=True):
-        measurement, seen = Measurement(3, temperature=1.5), 0
-        for at in order.split(batch):
-            measurement.update(levels[kind[at]], label[at], seen + torch.arange(len(at)))
-            seen += len(at)
-        found.append(measurement.compute(measurement.predictions()))
-    for other in found[1:]:
-        assert other == pytest.approx(found[0], rel=1e-12, abs=1e-14)
-    assert found[0]["ece_adaptive"] > 0.01
+        measurement, count = Measurement(3, temperature=1.5), 0
+        for images in order.split(batch):
+            measurement.update(
+                levels[kind[images]], label[images], count + torch.arange(len(images))
+            )
+            count += len(images)
+        metrics.append(measurement.compute(measurement.predictions()))
+    for other in metrics[1:]:
+        assert other == pytest.approx(metrics[0], rel=1e-12, abs=1e-14)
+    assert metrics[0]["ece_adaptive"] > 0.01
 
 
 def test_the_noise_floor_is_what_calibrated_networks_show() -> None:
     rng = np.random.default_rng(5)
     confidence = rng.uniform(0.3, 1, 2000)
-    found = []
+    eces = []
     for _ in range(400):
         hit = rng.random(2000) < confidence
-        where = np.minimum((confidence * 15).astype(int), 14)
-        sums = np.bincount(where, hit - confidence, 15)
-        found.append(np.abs(sums).sum() / 2000)
-    error = np.std(found) / math.sqrt(len(found))
-    assert ece_noise_floor(confidence) == pytest.approx(np.mean(found), abs=4 * error)
+        bin_index = np.minimum((confidence * 15).astype(int), 14)
+        sums = np.bincount(bin_index, hit - confidence, 15)
+        eces.append(np.abs(sums).sum() / 2000)
+    error = np.std(eces) / math.sqrt(len(eces))
+    assert ece_noise_floor(confidence) == pytest.approx(np.mean(eces), abs=4 * error)
     assert ece_noise_floor(confidence[::-1]) == ece_noise_floor(confidence)
     assert ece_noise_floor(np.ones(50)) == 0
 
@@ -285,9 +291,9 @@ def test_the_noise_floor_is_exact(n: int) -> None:
     hits = np.arange(n + 1)
     expected = binom.pmf(hits, n, 0.7) @ np.abs(hits - 0.7 * n) / n
     assert ece_noise_floor(np.full(n, 0.7)) == pytest.approx(expected, rel=1e-12)
-    both = np.array([0.7, 0.68])  # of one bin: 0, 1 or 2 hits
+    pair = np.array([0.7, 0.68])  # of one bin: 0, 1 or 2 hits
     by_hand = 0.32 * 0.3 * 1.38 + (0.7 * 0.32 + 0.3 * 0.68) * 0.38 + 0.7 * 0.68 * 0.62
-    assert ece_noise_floor(both) == pytest.approx(by_hand / 2, rel=1e-12)
+    assert ece_noise_floor(pair) == pytest.approx(by_hand / 2, rel=1e-12)
 
 
 def test_the_bounds_of_any_binning() -> None:
@@ -297,6 +303,6 @@ def test_the_bounds_of_any_binning() -> None:
         logits, label = random_case()
         metric = Calibration(bins)
         metric.update(logits, label)
-        found = metric.compute()
-        low, high = feasible_ece(found["accuracy"], found["confidence"])
-        assert low - 1e-12 <= found["ece"] <= high + 1e-12
+        metrics = metric.compute()
+        low, high = feasible_ece(metrics["accuracy"], metrics["confidence"])
+        assert low - 1e-12 <= metrics["ece"] <= high + 1e-12

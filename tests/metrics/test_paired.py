@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from mixkd.metrics.calibration import Calibration, per_image
-from mixkd.metrics.paired import accuracy_gain, compare, mcnemar, same_images
+from mixkd.metrics.paired import accuracy_gain, are_paired, mcnemar, paired_differences
 
 
 def predictions(logits: torch.Tensor, label: torch.Tensor) -> dict[str, np.ndarray]:
-    found = {k: v.numpy() for k, v in per_image(logits, label).items()}
-    return found | {"label": label.numpy(), "index": np.arange(len(label))}
+    columns = {k: v.numpy() for k, v in per_image(logits, label).items()}
+    return columns | {"label": label.numpy(), "index": np.arange(len(label))}
 
 
 def case(n: int = 600) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -31,20 +31,23 @@ def test_mcnemar_by_hand() -> None:
 
 def test_values_are_those_of_the_streaming_metrics() -> None:
     first, second, label = case()
-    rows = {r.metric: r for r in compare(*([predictions(z, label)] for z in (first, second)), 100)}
+    rows = {
+        r.metric: r
+        for r in paired_differences(*([predictions(z, label)] for z in (first, second)), 100)
+    }
     assert list(rows) == ["accuracy", "confidence", "ece", "nll", "brier"]
-    for which, logits in (("first", first), ("second", second)):
+    for side, logits in (("first", first), ("second", second)):
         metric = Calibration()
         metric.update(logits, label)
         for name, value in metric.compute().items():
             if name in rows:
-                assert getattr(rows[name], which) == pytest.approx(value, rel=1e-9), name
+                assert getattr(rows[name], side) == pytest.approx(value, rel=1e-9), name
 
 
 def test_intervals_are_of_the_paired_difference() -> None:
     first, second, label = case()
     a, b = (predictions(z, label) for z in (first, second))
-    rows = {r.metric: r for r in compare([a], [b], draws=4000)}
+    rows = {r.metric: r for r in paired_differences([a], [b], draws=4000)}
     for name, values in (("nll", a["nll"] - b["nll"]), ("brier", a["brier"] - b["brier"])):
         se = values.std(ddof=1) / math.sqrt(len(values))
         row = rows[name]
@@ -52,14 +55,14 @@ def test_intervals_are_of_the_paired_difference() -> None:
         assert row.high - row.low == pytest.approx(2 * 1.96 * se, rel=0.06)
         assert row.low < row.difference < row.high
         # Far smaller than if the two were independent.
-        apart = math.hypot(a[name].std(), b[name].std()) / math.sqrt(len(values))
-        assert se < 0.8 * apart
+        independent_se = math.hypot(a[name].std(), b[name].std()) / math.sqrt(len(values))
+        assert se < 0.8 * independent_se
     assert rows["nll"].p < 0.01
 
 
 def test_a_network_does_not_differ_from_itself() -> None:
-    own = predictions(*case()[::2])
-    for row in compare([own], [own], draws=100):
+    predicted = predictions(*case()[::2])
+    for row in paired_differences([predicted], [predicted], draws=100):
         assert row.difference == row.low == row.high == 0
         assert row.p == 1 or row.metric == "ece"
 
@@ -69,10 +72,10 @@ def test_the_bootstraps_p_is_counted_with_the_sample_itself(draws: int) -> None:
     """Two-sided, 2 (k + 1) / (B + 1) of k samples beyond 0: never below 2 / (B + 1)."""
     first, second, label = case()
     a, b = (predictions(z, label) for z in (first, second))
-    far = {r.metric: r for r in compare([a], [a | {"nll": a["nll"] + 1}], draws)}
-    assert far["nll"].p == pytest.approx(2 / (draws + 1))
-    near = {r.metric: r for r in compare([a], [b], draws)}
-    for row in near.values():
+    shifted = {r.metric: r for r in paired_differences([a], [a | {"nll": a["nll"] + 1}], draws)}
+    assert shifted["nll"].p == pytest.approx(2 / (draws + 1))
+    differences = {r.metric: r for r in paired_differences([a], [b], draws)}
+    for row in differences.values():
         if row.metric in ("confidence", "nll", "brier"):
             k = row.p * (draws + 1) / 2 - 1
             assert row.p == 1 or k == pytest.approx(round(k), abs=1e-9)
@@ -81,7 +84,7 @@ def test_the_bootstraps_p_is_counted_with_the_sample_itself(draws: int) -> None:
         "label": np.array([0, 1]), "prediction": np.array([0, 0]),
         "confidence": np.array([0.6, 0.7]), "nll": np.array([0.0, 1.0]),
     }  # fmt: skip
-    rows = {r.metric: r for r in compare([pair], [pair | {"nll": np.zeros(2)}], draws)}
+    rows = {r.metric: r for r in paired_differences([pair], [pair | {"nll": np.zeros(2)}], draws)}
     weights = np.random.default_rng(0)
     drawn = [np.bincount(weights.integers(0, 2, 2), minlength=2)[1] for _ in range(draws)]
     k = sum(count == 0 for count in drawn)
@@ -92,8 +95,8 @@ def test_the_order_of_images_changes_no_interval() -> None:
     first, second, label = case()
     a, b = (predictions(z.round(), label) for z in (first, second))  # many tie
     order = np.random.default_rng(1).permutation(len(label))
-    moved = [{name: values[order] for name, values in own.items()} for own in (a, b)]
-    rows = compare([a], [b], 200), compare([moved[0]], [moved[1]], 200)
+    moved = [{name: values[order] for name, values in predicted.items()} for predicted in (a, b)]
+    rows = paired_differences([a], [b], 200), paired_differences([moved[0]], [moved[1]], 200)
     for one, other in zip(*rows, strict=True):
         assert one.metric == other.metric
         assert [one.low, one.high] == pytest.approx([other.low, other.high], abs=1e-12)
@@ -102,7 +105,9 @@ def test_the_order_of_images_changes_no_interval() -> None:
 def test_networks_that_change_places_change_the_sign_alone() -> None:
     first, second, label = case()
     a, b = (predictions(z, label) for z in (first, second))
-    for one, other in zip(compare([a], [b], 200), compare([b], [a], 200), strict=True):
+    for one, other in zip(
+        paired_differences([a], [b], 200), paired_differences([b], [a], 200), strict=True
+    ):
         assert [one.low, one.high] == pytest.approx([-other.high, -other.low], abs=1e-12)
         assert one.p == other.p or one.metric == "ece"
 
@@ -110,37 +115,40 @@ def test_networks_that_change_places_change_the_sign_alone() -> None:
 def test_ece_has_no_p_value() -> None:
     """Noise alone tells two calibrated networks' ECE apart: it would be next to 0."""
     first, second, label = case()
-    rows = {r.metric: r for r in compare(*([predictions(z, label)] for z in (first, second)), 100)}
+    rows = {
+        r.metric: r
+        for r in paired_differences(*([predictions(z, label)] for z in (first, second)), 100)
+    }
     assert math.isnan(rows["ece"].p)
 
 
 def test_old_predictions_have_no_brier() -> None:
-    own = predictions(*case()[::2])
-    other = {k: v for k, v in own.items() if k != "brier"}
-    assert "brier" not in [r.metric for r in compare([own], [other], draws=100)]
+    predicted = predictions(*case()[::2])
+    other = {k: v for k, v in predicted.items() if k != "brier"}
+    assert "brier" not in [r.metric for r in paired_differences([predicted], [other], draws=100)]
 
 
 def test_several_seeds_are_averaged_and_share_the_drawn_images() -> None:
     first, second, label = case()
     a, b = predictions(first, label), predictions(second, label)
-    one = {r.metric: r for r in compare([a], [b], draws=500)}
-    same = {r.metric: r for r in compare([a, a], [b, b], draws=500)}
+    single = {r.metric: r for r in paired_differences([a], [b], draws=500)}
+    copied = {r.metric: r for r in paired_differences([a, a], [b, b], draws=500)}
     for name in ("confidence", "ece", "nll", "brier"):  # a copy of a seed adds nothing
-        assert same[name].difference == pytest.approx(one[name].difference)
-        assert same[name].low == pytest.approx(one[name].low)
-    mixed = {r.metric: r for r in compare([a, b], [b, a], draws=500)}
+        assert copied[name].difference == pytest.approx(single[name].difference)
+        assert copied[name].low == pytest.approx(single[name].low)
+    mixed = {r.metric: r for r in paired_differences([a, b], [b, a], draws=500)}
     assert mixed["accuracy"].difference == pytest.approx(0)
-    half = {r.metric: r for r in compare([a, b], [b, b], draws=500)}
-    assert half["nll"].difference == pytest.approx(one["nll"].difference / 2)
+    half = {r.metric: r for r in paired_differences([a, b], [b, b], draws=500)}
+    assert half["nll"].difference == pytest.approx(single["nll"].difference / 2)
     # ECE is the mean of the seeds' own, not that of their mean answers.
-    assert half["ece"].first == pytest.approx((one["ece"].first + one["ece"].second) / 2)
+    assert half["ece"].first == pytest.approx((single["ece"].first + single["ece"].second) / 2)
 
 
-def test_predictions_of_other_images_are_told_apart() -> None:
-    own = predictions(*case()[::2])
-    assert same_images([own, own])
-    assert not same_images([own, own | {"index": own["index"][::-1]}])
-    assert not same_images([own, {k: v[:-1] for k, v in own.items()}])
+def test_predictions_of_other_images_are_recognised() -> None:
+    predicted = predictions(*case()[::2])
+    assert are_paired([predicted, predicted])
+    assert not are_paired([predicted, predicted | {"index": predicted["index"][::-1]}])
+    assert not are_paired([predicted, {k: v[:-1] for k, v in predicted.items()}])
 
 
 def test_a_gain_its_error_and_what_is_beyond_clean() -> None:

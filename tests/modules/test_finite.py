@@ -1,4 +1,4 @@
-"""What is not finite stops training, and the message says what, where and on which images."""
+"""Values that are not finite stop training with a message: which, when and on which images."""
 
 import math
 from functools import partial
@@ -23,17 +23,22 @@ from mixkd.vicinal import VicinalBatch, VicinalStream
 
 
 class Poisoned(nn.Module):
-    """Linear; in its `at`-th pass of training, from 0, one logit is `value`."""
+    """Linear; in pass `at_pass`, from 0, one logit is `value`."""
 
-    def __init__(self, at: int, value: float, training: bool = True) -> None:
+    def __init__(self, at_pass: int, value: float, training: bool = True) -> None:
         super().__init__()
-        self.linear, self.at, self.value, self.counted = nn.Linear(12, 3), at, value, training
+        self.linear, self.at_pass, self.value, self.in_training = (
+            nn.Linear(12, 3),
+            at_pass,
+            value,
+            training,
+        )
         self.passes = 0
 
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.linear(x.flatten(1))
-        if self.training == self.counted:
-            if self.passes == self.at:
+        if self.training == self.in_training:
+            if self.passes == self.at_pass:
                 logits = logits.clone()
                 logits[1, 2] = self.value
             self.passes += 1
@@ -69,33 +74,34 @@ def supervised(core: nn.Module, lr: float = 0.25) -> Supervised:
     return Supervised(Network(core), optimization(lr), seed=0)
 
 
-def of_step(epoch: int, step: int) -> str:
+def images_of_step(epoch: int, step: int) -> str:
     return ", ".join(str(int(k) + 100) for k in STREAM.plan(epoch, step).image)
 
 
 # -inf leaves the loss as it is: no label is the third class.
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_the_first_step_is_named_with_its_images_and_rate(value: float) -> None:
-    with pytest.raises(NotFinite) as told:
+    with pytest.raises(NotFinite) as caught:
         fit(supervised(Poisoned(7, value)))
-    assert str(told.value) == (
+    assert str(caught.value) == (
         "the network's logits are not finite in epoch 2, step 3, at a learning rate of 0.25, on "
-        f"the training images {of_step(1, 2)}; take a lower optimizer.lr, trainer.clip_norm=1.0 "
-        "or, if it is bf16, trainer.precision=float32"
+        f"the training images {images_of_step(1, 2)}; take a lower optimizer.lr, "
+        "trainer.clip_norm=1.0 or, if it is bf16, trainer.precision=float32"
     )
 
 
 def test_of_a_step_in_parts_the_part_is_named() -> None:
-    with pytest.raises(NotFinite) as told:
+    with pytest.raises(NotFinite) as caught:
         fit(supervised(Poisoned(5, math.nan)), parts=2)
-    own = of_step(0, 2).split(", ")[2:]
-    assert f"epoch 1, step 3, at a learning rate of 0.25, on the training images {own[0]}, " in (
-        said := str(told.value)
+    indices = images_of_step(0, 2).split(", ")[2:]
+    assert (
+        f"epoch 1, step 3, at a learning rate of 0.25, on the training images {indices[0]}, "
+        in (message := str(caught.value))
     )
-    assert f"{own[0]}, {own[1]}; " in said
+    assert f"{indices[0]}, {indices[1]}; " in message
 
 
-def test_a_teacher_is_told_from_its_student() -> None:
+def test_answers_of_a_teacher_that_are_not_finite_are_named() -> None:
     teacher = FrozenTeacher(Network(Poisoned(2, math.inf, training=False)))
     network, method = Network(nn.Sequential(nn.Flatten(), nn.Linear(12, 3))), {"alpha": 0.5}
     learner = Distillation(
@@ -106,11 +112,11 @@ def test_a_teacher_is_told_from_its_student() -> None:
         fit(learner)
 
 
-def test_a_loss_is_told_from_its_logits() -> None:
+def test_a_loss_that_is_not_finite_is_named() -> None:
     class Divided(Supervised):
         def losses(self, batch: VicinalBatch) -> Losses:
-            found = super().losses(batch)
-            return Losses(found.loss / 0, found.ce)
+            losses = super().losses(batch)
+            return Losses(losses.loss / 0, losses.ce)
 
     core = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
     with pytest.raises(NotFinite, match=r"^the loss is not finite in epoch 1, step 1, "):

@@ -49,12 +49,12 @@ def fit(module: Any, precision: Any = "32-true", epochs: int = 2) -> Trainer:
     return trainer
 
 
-def supervised(**more: Any) -> Supervised:
+def supervised(**options: Any) -> Supervised:
     rates = FixedSchedule([0.5, 0.2])
-    return Supervised(network(), Optimization(SGD, rates, **more), seed=3)
+    return Supervised(network(), Optimization(SGD, rates, **options), seed=3)
 
 
-class Watched(Supervised):
+class StateRecorder(Supervised):
     """Keeps the network's state after every step."""
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
@@ -64,7 +64,7 @@ class Watched(Supervised):
 
 
 def test_the_moving_average_is_measured_and_kept() -> None:
-    module = Watched(network(), Optimization(SGD, FixedSchedule([0.5, 0.2]), ema=0.8), seed=3)
+    module = StateRecorder(network(), Optimization(SGD, FixedSchedule([0.5, 0.2]), ema=0.8), seed=3)
     fit(module)
     assert len(module.states) == 10
     expected = module.states[0]
@@ -73,10 +73,10 @@ def test_the_moving_average_is_measured_and_kept() -> None:
             name: (0.8 * value + 0.2 * state[name]).to(value.dtype)
             for name, value in expected.items()
         }
-    found = module.outcome.state_dict()
+    average = module.outcome.state_dict()
     assert module.outcome is not module.network
     for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(average[name], value, atol=1e-6, rtol=1e-5)
     view = torch.rand(5, 3, 2, 2)
     assert torch.equal(module.eval()(view), module.outcome(view))
     assert not torch.equal(module.train()(view), module.outcome(view))
@@ -91,12 +91,12 @@ def test_without_an_average_the_network_itself_is_the_outcome() -> None:
 
 
 def test_gradients_are_clipped_to_the_norm() -> None:
-    free, clipped = (
-        Watched(network(), Optimization(SGD, FixedSchedule([1.0]), clip_norm=norm), seed=3)
+    unclipped, clipped = (
+        StateRecorder(network(), Optimization(SGD, FixedSchedule([1.0]), clip_norm=norm), seed=3)
         for norm in (None, 1e-3)
     )
     steps = []
-    for module in (free, clipped):
+    for module in (unclipped, clipped):
         before = torch.nn.utils.parameters_to_vector(module.network.parameters()).detach().clone()
         fit(module, epochs=1)
         after = [module.states[0][n] for n, _ in module.network.named_parameters()]
@@ -114,7 +114,7 @@ def test_clipping_works_under_bf16_with_a_fused_optimizer(fused: bool) -> None:
     fit(Supervised(network(), Optimization(adam, rates, clip_norm=1.0), seed=3), "bf16-mixed")
 
 
-class Seen(Distillation):
+class DtypeRecorder(Distillation):
     """Keeps the dtypes of what a step works with."""
 
     def forward(self, view: Tensor) -> Tensor:
@@ -124,10 +124,10 @@ class Seen(Distillation):
         return logits
 
     def losses(self, batch: VicinalBatch) -> Losses:
-        found = super().losses(batch)
-        self.dtypes = {x.dtype for x in found if x is not None}
+        losses = super().losses(batch)
+        self.dtypes = {x.dtype for x in losses if x is not None}
         self.answers = self.teacher(batch.mixed), batch.mixed
-        return found
+        return losses
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
@@ -135,7 +135,7 @@ def test_under_bf16_losses_are_float32_and_the_teacher_has_its_own_precision(
     precision: Any,
 ) -> None:
     teacher = network()
-    module = Seen(
+    module = DtypeRecorder(
         network(), Optimization(SGD, FixedSchedule([0.1])), 0,
         teacher=FrozenTeacher(teacher, precision),
         temperature=2.0, alpha=0.5, beta=1.0, t_squared=True,
@@ -153,11 +153,17 @@ def test_under_bf16_losses_are_float32_and_the_teacher_has_its_own_precision(
     assert module.validation.hits.dtype == torch.float64
 
 
-@pytest.mark.parametrize("kind", [torch.optim.AdamW, partial(torch.optim.SGD, momentum=0.9)])
-@pytest.mark.parametrize("first", [torch.contiguous_format, torch.channels_last])
-def test_a_run_goes_on_in_another_memory_format(kind: Any, first: torch.memory_format) -> None:
+@pytest.mark.parametrize(
+    "optimizer_class", [torch.optim.AdamW, partial(torch.optim.SGD, momentum=0.9)]
+)
+@pytest.mark.parametrize("first_format", [torch.contiguous_format, torch.channels_last])
+def test_a_run_goes_on_in_another_memory_format(
+    optimizer_class: Any, first_format: torch.memory_format
+) -> None:
     """Fused optimizers would take momentum for other weights than it is of."""
-    other = {torch.contiguous_format: torch.channels_last}.get(first, torch.contiguous_format)
+    other_format = {torch.contiguous_format: torch.channels_last}.get(
+        first_format, torch.contiguous_format
+    )
 
     def step(core: nn.Module, optimizer: torch.optim.Optimizer, seed: int) -> None:
         optimizer.zero_grad()
@@ -168,18 +174,18 @@ def test_a_run_goes_on_in_another_memory_format(kind: Any, first: torch.memory_f
     def trained(fused: bool, change: bool) -> list[torch.Tensor]:
         torch.manual_seed(0)
         core = nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU(), nn.Conv2d(5, 4, 3))
-        core.to(memory_format=first)
-        optimizer = kind(core.parameters(), lr=0.001, fused=fused)
+        core.to(memory_format=first_format)
+        optimizer = optimizer_class(core.parameters(), lr=0.001, fused=fused)
         for seed in range(3):
             step(core, optimizer, seed)
         if change:
             state = optimizer.state_dict()
-            core.to(memory_format=other)
+            core.to(memory_format=other_format)
             in_format_of(list(core.parameters()), state["state"])
-            optimizer = kind(core.parameters(), lr=0.001, fused=fused)
+            optimizer = optimizer_class(core.parameters(), lr=0.001, fused=fused)
             optimizer.load_state_dict(state)
         step(core, optimizer, 3)
         return [p.detach() for p in core.parameters()]
 
-    for found, expected in zip(trained(True, True), trained(False, False), strict=True):
-        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    for weights, expected in zip(trained(True, True), trained(False, False), strict=True):
+        torch.testing.assert_close(weights, expected, atol=1e-5, rtol=1e-5)

@@ -8,13 +8,13 @@ from mixkd.modules.optimization import Schedule, make_optimizer, make_schedule
 from mixkd.request import request
 
 
-def schedule(name: str, *words: str, lr: float = 0.1, epochs: int = 10) -> Schedule:
-    cfg = request("finetune", ["network=resnet20", f"schedule={name}", *words])
+def schedule(name: str, *overrides: str, lr: float = 0.1, epochs: int = 10) -> Schedule:
+    cfg = request("finetune", ["network=resnet20", f"schedule={name}", *overrides])
     assert isinstance(cfg, FinetuneConfig)
     return make_schedule(cfg.schedule, lr, epochs)
 
 
-def test_constant() -> None:
+def test_a_constant_schedule_keeps_its_rate() -> None:
     assert [schedule("constant").rate(e) for e in (0, 9)] == [0.1, 0.1]
 
 
@@ -64,11 +64,11 @@ def test_plateau_counts_as_keras_does(patience: int) -> None:
     generator = torch.Generator().manual_seed(0)
     losses = (1 + torch.rand(40, generator=generator) / (1 + torch.arange(40) / 8)).tolist()
     s = schedule("plateau", f"schedule.patience={patience}", "schedule.min_lr=0.04")
-    found = []
+    rates = []
     for loss in losses:
         s.epoch_ended(loss)
-        found.append(s.rate(0))
-    assert found == pytest.approx(keras_plateau(losses, 0.1, 0.9, patience, 1e-4, 0.04))
+        rates.append(s.rate(0))
+    assert rates == pytest.approx(keras_plateau(losses, 0.1, 0.9, patience, 1e-4, 0.04))
 
 
 def test_plateau_resumes() -> None:
@@ -85,19 +85,19 @@ def test_plateau_resumes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"),
+    ("name", "optimizer_class"),
     [("sgd", torch.optim.SGD), ("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)],
 )
-def test_optimizers_are_torchs(name: str, kind: type) -> None:
-    words = [
+def test_optimizers_are_torchs(name: str, optimizer_class: type) -> None:
+    overrides = [
         "network=resnet20",
         f"optimizer={name}",
         "optimizer.lr=0.3",
         "optimizer.weight_decay=0.01",
     ]
-    cfg = request("finetune", words)
+    cfg = request("finetune", overrides)
     assert isinstance(cfg, FinetuneConfig)
     optimizer = make_optimizer(cfg.optimizer, [torch.nn.Parameter(torch.zeros(2))])
-    assert type(optimizer) is kind
+    assert type(optimizer) is optimizer_class
     assert optimizer.defaults["lr"] == 0.3
     assert optimizer.defaults["weight_decay"] == 0.01

@@ -18,7 +18,7 @@ from mixkd.data.images import Images
 from mixkd.data.module import ImageDataModule, Step
 from mixkd.data.splits import Splits
 from mixkd.data.views import Views
-from mixkd.evaluation.calibration import measured
+from mixkd.evaluation.calibration import measure_split
 from mixkd.losses.distillation import distillation_kl
 from mixkd.modules.distillation import Distillation
 from mixkd.modules.optimization import FixedSchedule, Optimization, PlateauSchedule, Schedule
@@ -48,18 +48,18 @@ def data(mixing: Mixing | None) -> ImageDataModule:
     return ImageDataModule(splits, cfg, VicinalStream(20, 4, 5, mixing, slack=2, flip=True))
 
 
-def trainer(epochs: int = 2, **more: Any) -> Trainer:
+def trainer(epochs: int = 2, **kwargs: Any) -> Trainer:
     return Trainer(
         max_epochs=epochs, accelerator="cpu", logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0, **more,
+        enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0, **kwargs,
     )  # fmt: skip
 
 
-def distillation(teacher: Network, student: Network, **more: Any) -> Distillation:
+def distillation(teacher: Network, student: Network, **kwargs: Any) -> Distillation:
     options: dict[str, Any] = {"alpha": 0.0, "beta": 1.0, "t_squared": True}
     return Distillation(
         student, Optimization(SGD, FixedSchedule([0.1, 0.05, 0.02])), 0,
-        teacher=FrozenTeacher(teacher), temperature=2.0, **(options | more),
+        teacher=FrozenTeacher(teacher), temperature=2.0, **(options | kwargs),
     )  # fmt: skip
 
 
@@ -85,55 +85,57 @@ def test_a_fit_leaves_the_teacher_as_it_was_and_out_of_everything() -> None:
     assert equal(state(teacher), teacher_before)
     assert not equal(state(student), student_before)
     assert not teacher.training
-    own = {id(p) for p in teacher.parameters()}
-    assert not own & {id(p) for g in fit.optimizers[0].param_groups for p in g["params"]}
-    assert not own & {id(p) for p in module.parameters()}
+    teacher_parameters = {id(p) for p in teacher.parameters()}
+    assert not teacher_parameters & {
+        id(p) for g in fit.optimizers[0].param_groups for p in g["params"]
+    }
+    assert not teacher_parameters & {id(p) for p in module.parameters()}
     assert set(module.state_dict()) == {f"network.{name}" for name in student.state_dict()}
 
 
 def test_teacher_and_student_see_the_same_mixed_tensor() -> None:
-    seen: dict[str, list[Tensor]] = {"teacher": [], "student": []}
+    inputs: dict[str, list[Tensor]] = {"teacher": [], "student": []}
     teacher, student = Network(core()), Network(core())
     for name, network in (("teacher", teacher), ("student", student)):
         network.register_forward_pre_hook(
-            lambda _, x, name=name: seen[name].append(x[0].clone()) if len(x[0]) == 4 else None
+            lambda _, x, name=name: inputs[name].append(x[0].clone()) if len(x[0]) == 4 else None
         )
     module = distillation(teacher, student)
     module.network.eval()
     trainer(1).fit(module, data(Mixing("uniform")))
-    assert len(seen["teacher"]) == 5
-    assert all(torch.equal(a, b) for a, b in zip(*seen.values(), strict=True))
+    assert len(inputs["teacher"]) == 5
+    assert all(torch.equal(a, b) for a, b in zip(*inputs.values(), strict=True))
 
 
 def test_the_loss_of_a_batch_is_the_formula() -> None:
     teacher, student = Network(core().eval()), Network(core())
     module = distillation(teacher, student, alpha=0.3, beta=0.7).eval()
     datamodule = data(Mixing("uniform"))
-    found = {}
+    recorded = {}
 
     original = module.losses
 
-    def watched(batch: Any) -> Any:
+    def recording_losses(batch: Any) -> Any:
         losses = original(batch)
-        if not found:
-            found.update(batch=batch, losses=losses)
+        if not recorded:
+            recorded.update(batch=batch, losses=losses)
             z_s, z_t = student(batch.mixed).detach(), teacher(batch.mixed)
-            found["kd"] = distillation_kl(z_s, z_t, 2.0)
+            recorded["kd"] = distillation_kl(z_s, z_t, 2.0)
             p = z_s.log_softmax(dim=1)
             rows = torch.arange(4)
             ce = -(
                 batch.lam * p[rows, batch.label] + (1 - batch.lam) * p[rows, batch.partner_label]
             )
-            found["ce"] = ce.mean()
+            recorded["ce"] = ce.mean()
         return losses
 
-    module.losses = watched  # type: ignore[method-assign]
+    module.losses = recording_losses  # type: ignore[method-assign]
     module.on_train_start = lambda: module.eval()  # type: ignore[method-assign, assignment]
     trainer(1).fit(module, datamodule)
-    losses = found["losses"]
-    torch.testing.assert_close(losses.kd.detach(), found["kd"])
-    torch.testing.assert_close(losses.ce.detach(), found["ce"])
-    expected = 0.3 * found["ce"] + 0.7 * 4 * found["kd"]
+    losses = recorded["losses"]
+    torch.testing.assert_close(losses.kd.detach(), recorded["kd"])
+    torch.testing.assert_close(losses.ce.detach(), recorded["ce"])
+    expected = 0.3 * recorded["ce"] + 0.7 * 4 * recorded["kd"]
     torch.testing.assert_close(losses.loss.detach(), expected)
 
 
@@ -142,12 +144,12 @@ def test_epoch_means_rates_and_values_are_logged() -> None:
     steps: list[float] = []
     original = module.training_step
 
-    def watched(batch: VicinalBatch, batch_idx: int) -> Tensor:
+    def recording_step(batch: VicinalBatch, batch_idx: int) -> Tensor:
         loss = original(batch, batch_idx)
         steps.append(loss.item())
         return loss
 
-    module.training_step = watched  # type: ignore[method-assign]
+    module.training_step = recording_step  # type: ignore[method-assign]
     fit = trainer()
     fit.fit(module, data(None))
     assert module.values["train/loss"] == pytest.approx(sum(steps[5:]) / 5, rel=1e-6)
@@ -194,13 +196,13 @@ def test_a_resumed_run_equals_an_uninterrupted_one_dropout_included(
 
 
 def test_the_schedule_hears_the_val_nll() -> None:
-    heard: list[float] = []
+    nlls: list[float] = []
     schedule = FixedSchedule([0.1, 0.1])
-    schedule.epoch_ended = heard.append  # type: ignore[method-assign]
+    schedule.epoch_ended = nlls.append  # type: ignore[method-assign]
     module = supervised(Network(core()), schedule)
     trainer().fit(module, data(None))
-    assert len(heard) == 2
-    assert heard[1] == module.values["val/nll"]
+    assert len(nlls) == 2
+    assert nlls[1] == module.values["val/nll"]
 
 
 @pytest.mark.parametrize("rank", [0, 1])
@@ -224,18 +226,18 @@ def test_each_process_takes_its_rows_and_its_share_of_the_val(rank: int) -> None
 def test_testing_counts_every_image_once_and_keeps_predictions_in_order() -> None:
     network = Network(core())
     datamodule = data(None)
-    testing = measured(trainer(), network, datamodule, "test", save_logits=True)
+    testing = measure_split(trainer(), network, datamodule, "test", save_logits=True)
     test = datamodule.splits.test
     with torch.no_grad():
         logits = network.eval()(test.pixels.float() / 255)
-    found = testing.predictions()
-    assert found["index"].tolist() == list(range(11))
-    assert torch.equal(found["label"], test.labels)
-    torch.testing.assert_close(found["logits"], logits)
+    predictions = testing.predictions()
+    assert predictions["index"].tolist() == list(range(11))
+    assert torch.equal(predictions["label"], test.labels)
+    torch.testing.assert_close(predictions["logits"], logits)
     p = logits.double().softmax(dim=1)
-    torch.testing.assert_close(found["confidence"], p.max(dim=1).values)
-    assert torch.equal(found["prediction"], logits.argmax(dim=1))
-    assert testing.compute(found)["n"] == 11
-    assert testing.compute(found)["accuracy"] == pytest.approx(
+    torch.testing.assert_close(predictions["confidence"], p.max(dim=1).values)
+    assert torch.equal(predictions["prediction"], logits.argmax(dim=1))
+    assert testing.compute(predictions)["n"] == 11
+    assert testing.compute(predictions)["accuracy"] == pytest.approx(
         (logits.argmax(dim=1) == test.labels).double().mean().item()
     )

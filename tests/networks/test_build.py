@@ -38,12 +38,12 @@ def test_timm_networks_bring_their_own_normalisation() -> None:
     network = build("network=timm", "network.name=vit_tiny_patch16_224")
     assert network.input_size == 224
     assert network.mean.flatten().tolist() == [0.5] * 3
-    given = build("network=resnet10t", "network.mean=[0.1,0.2,0.3]", "network.std=[1,1,1]")
-    assert given.mean.flatten().tolist() == pytest.approx([0.1, 0.2, 0.3])
+    overridden = build("network=resnet10t", "network.mean=[0.1,0.2,0.3]", "network.std=[1,1,1]")
+    assert overridden.mean.flatten().tolist() == pytest.approx([0.1, 0.2, 0.3])
 
 
 @pytest.mark.parametrize("name", sorted(set(group_names("network")) - {"timm"}))
-def test_the_listed_parameter_counts_are_true(name: str) -> None:
+def test_listed_parameter_counts_are_those_of_the_networks(name: str) -> None:
     listed = re.search(r"([\d.]+) M parameters", group_names("network")[name])
     assert listed is not None
     with torch.device("meta"):  # no memory, no weights
@@ -59,11 +59,11 @@ def test_the_papers_teachers_have_pretrained_weights_in_timm(name: str) -> None:
     cfg = section(f"network={name}")
     assert cfg.pretrained is True
     assert cfg.name is not None
-    known = timm.get_pretrained_cfg(cfg.name, allow_unregistered=False)
-    assert f"{known.architecture}.{known.tag}" == cfg.name
-    assert known.has_weights
-    assert known.input_size == (3, 224, 224)
-    assert cfg.label == known.architecture
+    pretrained = timm.get_pretrained_cfg(cfg.name, allow_unregistered=False)
+    assert f"{pretrained.architecture}.{pretrained.tag}" == cfg.name
+    assert pretrained.has_weights
+    assert pretrained.input_size == (3, 224, 224)
+    assert cfg.label == pretrained.architecture
 
 
 def test_own_weights_leave_nothing_to_fetch(
@@ -72,12 +72,12 @@ def test_own_weights_leave_nothing_to_fetch(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     weights = tmp_path / "w.pt"
     torch.save(timm.create_model("resnet10t", num_classes=10).state_dict(), weights)
-    words = ["network=timm", "network.name=resnet10t.c3_in1k", "network.pretrained=true"]
-    assert build(*words, f"network.weights={weights}").input_size == 176
+    overrides = ["network=timm", "network.name=resnet10t.c3_in1k", "network.pretrained=true"]
+    assert build(*overrides, f"network.weights={weights}").input_size == 176
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("overrides", "message"),
     [
         (["network=mobilenetv2", "network.args.width=0.35", "network.pretrained=true"],
          "network.pretrained: got true; timm has no weights of mobilenetv2_035"),
@@ -87,9 +87,9 @@ def test_own_weights_leave_nothing_to_fetch(
          "network.weights: got pretrained, a head of ImageNet's 1,000 classes; the data has"),
     ],
 )  # fmt: skip
-def test_weights_that_nobody_has_are_not_fetched(words: list[str], message: str) -> None:
+def test_weights_that_nobody_has_are_not_fetched(overrides: list[str], message: str) -> None:
     with pytest.raises(UserError) as caught:
-        build(*words)
+        build(*overrides)
     assert message in str(caught.value)
 
 
@@ -97,11 +97,11 @@ def test_imagenets_own_head_is_kept(tmp_path: Path) -> None:
     source = timm.create_model("resnet10t")
     torch.save(source.state_dict(), tmp_path / "w.pth")
     wnids = ImageNetInfo("imagenet-1k").label_names()
-    words = ["network=resnet10t", "network.weights=pretrained"]
-    cfg = section(*words, f"network.pretrained={tmp_path}/w.pth")
+    overrides = ["network=resnet10t", "network.weights=pretrained"]
+    cfg = section(*overrides, f"network.pretrained={tmp_path}/w.pth")
     network = build_network(cfg, wnids, "network")
-    own = network.core.state_dict()
-    assert all(torch.equal(own[n], v) for n, v in source.state_dict().items())
+    state = network.core.state_dict()
+    assert all(torch.equal(state[n], v) for n, v in source.state_dict().items())
     assert network.input_size == 176
     with pytest.raises(UserError, match=r"network.weights: got pretrained, a head of ImageNet's"):
         build_network(cfg, [str(k) for k in range(1000)], "network")
@@ -145,7 +145,7 @@ def test_any_callable_makes_a_network() -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "said"),
+    ("override", "message"),
     [
         (f"network.factory={__name__}.not_a_module", "returned int; takes an nn.Module"),
         (f"network.factory={__name__}.absent", "takes package.module.function"),
@@ -153,9 +153,9 @@ def test_any_callable_makes_a_network() -> None:
         ("network.factory=no.such.package", "takes package.module.function"),
     ],
 )
-def test_a_factory_that_makes_none_is_refused(word: str, said: str) -> None:
-    with pytest.raises(UserError, match=said):
-        build(word)
+def test_a_factory_that_makes_no_network_is_refused(override: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        build(override)
 
 
 def test_an_unknown_timm_name_gets_the_nearest() -> None:
@@ -186,19 +186,19 @@ def test_pretrained_weights_are_blamed_where_they_are_to_blame(tmp_path: Path) -
 
 def test_a_run_has_nothing_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
-    asked: list[str] = []
+    urls: list[str] = []
 
     def fetch(url: str, *_: object, **__: object) -> None:
-        asked.append(url)
+        urls.append(url)
         raise OSError("no network here")
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", fetch)
-    words = ["network.factory=torchvision.models.resnet18", "network.args.weights=DEFAULT"]
-    own = section(*words)
+    overrides = ["network.factory=torchvision.models.resnet18", "network.args.weights=DEFAULT"]
+    cfg = section(*overrides)
     names = [str(k) for k in range(1000)]
     with pytest.raises(UserError, match=r"network\.args: .* asks for https.*put it at .*hub"):
-        build_network(own.model_copy(update={"run": "theirs"}), names, "network")
-    assert asked == []
+        build_network(cfg.model_copy(update={"run": "theirs"}), names, "network")
+    assert urls == []
     with pytest.raises(UserError, match="no network here"):
-        build_network(own, names, "network")
-    assert len(asked) == 1
+        build_network(cfg, names, "network")
+    assert len(urls) == 1

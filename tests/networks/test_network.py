@@ -9,9 +9,9 @@ from mixkd.networks.network import FrozenTeacher, Network, head_of
 def test_a_network_normalises_and_resizes_for_itself() -> None:
     network = Network(nn.Identity(), [0.5, 0.25, 0.0], [0.5, 0.25, 2.0], input_size=4)
     view = torch.ones(1, 3, 9, 9)
-    found = network(view)
-    assert found.shape == (1, 3, 4, 4)
-    torch.testing.assert_close(found[0, :, 0, 0], torch.tensor([1.0, 3.0, 0.5]))
+    normalised = network(view)
+    assert normalised.shape == (1, 3, 4, 4)
+    torch.testing.assert_close(normalised[0, :, 0, 0], torch.tensor([1.0, 3.0, 0.5]))
 
 
 def test_a_frozen_teacher_stays_as_it_is() -> None:
@@ -41,8 +41,8 @@ def test_a_transformers_answer_is_read_in_evaluation_too() -> None:
 
 
 def test_a_head_may_be_several_layers() -> None:
-    words = ["network=timm", "network.name=deit_tiny_distilled_patch16_224"]
-    network = build(*words, "network.args={depth: 1}")
+    overrides = ["network=timm", "network.name=deit_tiny_distilled_patch16_224"]
+    network = build(*overrides, "network.args={depth: 1}")
     core = network.core
     expected = {id(p) for p in (*core.head.parameters(), *core.head_dist.parameters())}  # type: ignore[operator, union-attr]
     assert {id(p) for p in head_of(network, "k").parameters()} == expected

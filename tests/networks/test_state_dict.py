@@ -1,4 +1,4 @@
-"""Weights in the forms in which people keep them, and in forms that nobody should read."""
+"""State dicts in the forms in which people save them, and in damaged or hostile ones."""
 
 import argparse
 import json
@@ -45,24 +45,24 @@ def state(network: nn.Module | None = None) -> State:
     return {n: v.clone() for n, v in (network or Small()).state_dict().items()}
 
 
-def loaded(held: Any, capsys: pytest.CaptureFixture[str] | None = None) -> tuple[State, str]:
-    """Load what a file holds into a network; return what that has now, and what was said."""
+def load(content: Any, capsys: pytest.CaptureFixture[str] | None = None) -> tuple[State, str]:
+    """Load what a file holds into a network; return its weights and the messages."""
     path, core = Path("w.pt"), Small()
-    torch.save(held, path)
+    torch.save(content, path)
     load_weights(core, path, "k", NAMES)
     return core.state_dict(), capsys.readouterr().err if capsys else ""
 
 
-def same(one: State, other: State) -> bool:
+def are_equal(one: State, other: State) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[n], other[n]) for n in one)
 
 
 def optimizer(network: nn.Module) -> dict[str, Any]:
-    chosen = torch.optim.Adam(network.parameters())
+    adam = torch.optim.Adam(network.parameters())
     network(torch.rand(2, 3, 3, 3)) if isinstance(network, nn.Sequential) else None
     sum(p.sum() for p in network.parameters()).backward()  # type: ignore[union-attr]
-    chosen.step()
-    return chosen.state_dict()
+    adam.step()
+    return adam.state_dict()
 
 
 FORMS: dict[str, Callable[[State], Any]] = {
@@ -92,11 +92,11 @@ FORMS: dict[str, Callable[[State], Any]] = {
 @pytest.mark.parametrize("form", FORMS)
 def test_weights_are_found_by_what_fits(form: str) -> None:
     expected = state()
-    assert same(loaded(FORMS[form](expected))[0], expected)
+    assert are_equal(load(FORMS[form](expected))[0], expected)
 
 
 @pytest.mark.parametrize(
-    ("held", "taken", "said"),
+    ("positions", "expected", "message"),
     [
         ({"state_dict": 0, "state_dict_ema": 1}, 1, "state_dict_ema; state_dict fits too"),
         ({"model_ema": 1, "model": 0}, 1, "model_ema; model fits too"),
@@ -105,29 +105,29 @@ def test_weights_are_found_by_what_fits(form: str) -> None:
     ],
 )
 def test_of_several_that_fit_one_is_taken_and_named(
-    held: dict[str, int], taken: int, said: str, capsys: pytest.CaptureFixture[str]
+    positions: dict[str, int], expected: int, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     states = [state(), state()]
-    found, told = loaded({name: states[k] for name, k in held.items()}, capsys)
-    assert same(found, states[taken])
-    assert f"k: taken from w.pt: {said}\n" in told
+    weights, messages = load({name: states[k] for name, k in positions.items()}, capsys)
+    assert are_equal(weights, states[expected])
+    assert f"k: taken from w.pt: {message}\n" in messages
 
 
 def test_what_is_left_out_beside_the_weights_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    own = state()
-    _, told = loaded(prefixed("student.", own) | {"teacher.a": torch.ones(3)}, capsys)
-    assert told == "k: taken from w.pt: student.*; teacher.a beside it not\n"
-    assert loaded({"model": own, "epoch": 3}, capsys)[1] == ""
+    weights = state()
+    _, messages = load(prefixed("student.", weights) | {"teacher.a": torch.ones(3)}, capsys)
+    assert messages == "k: taken from w.pt: student.*; teacher.a beside it not\n"
+    assert load({"model": weights, "epoch": 3}, capsys)[1] == ""
     average = AveragedModel(Small()).state_dict()
-    assert "n_averaged beside it not" in loaded(average, capsys)[1]
+    assert "n_averaged beside it not" in load(average, capsys)[1]
 
 
-def refusal(held: Any) -> str:
+def refusal(content: Any) -> str:
     path = Path("w.pt")
-    if not isinstance(held, bytes):
-        torch.save(held, path)
+    if not isinstance(content, bytes):
+        torch.save(content, path)
     else:
-        path.write_bytes(held)
+        path.write_bytes(content)
     with pytest.raises(UserError) as caught:
         load_weights(Small(), path, "k", NAMES)
     (problem,) = caught.value.problems
@@ -137,14 +137,16 @@ def refusal(held: Any) -> str:
 
 
 def test_weights_that_do_not_fit_say_what_the_nearest_lack() -> None:
-    own = state()
-    lacking = {n: v for n, v in own.items() if n != "fc.bias"}
+    weights = state()
+    lacking = {n: v for n, v in weights.items() if n != "fc.bias"}
     text = refusal({"model": lacking, "x": torch.ones(2)})
     assert "is of another network: it lacks fc.bias and adds nothing" in text
-    assert "lacks nothing and adds se.weight" in refusal({"m": own | {"se.weight": torch.ones(2)}})
+    assert "lacks nothing and adds se.weight" in refusal(
+        {"m": weights | {"se.weight": torch.ones(2)}}
+    )
     assert "fc.weight is (10, 8), here (10, 4)" in refusal({"net": state(Small(8))})
     # The last layer of a large network is not taken for a small one.
-    large = {f"layer{k}.w": torch.ones(2) for k in range(90)} | prefixed("part.", own)
+    large = {f"layer{k}.w": torch.ones(2) for k in range(90)} | prefixed("part.", weights)
     assert "of another network" in refusal(large)
 
 
@@ -152,7 +154,7 @@ def quantised() -> Tensor:
     return torch.quantize_per_tensor(torch.rand(10, 4), 0.1, 0, torch.qint8)
 
 
-ODD: dict[str, tuple[Callable[[], Any], str]] = {
+NOT_DENSE: dict[str, tuple[Callable[[], Any], str]] = {
     "sparse": (lambda: torch.rand(10, 4).to_sparse(), "sparse_coo"),
     "compressed": (lambda: torch.rand(10, 4).to_sparse_csr(), "sparse_csr"),
     "meta": (lambda: torch.empty(10, 4, device="meta"), "meta, without values"),
@@ -164,12 +166,12 @@ ODD: dict[str, tuple[Callable[[], Any], str]] = {
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("kind", ODD)
+@pytest.mark.parametrize("kind", NOT_DENSE)
 def test_tensors_that_are_no_dense_numbers_are_named(kind: str) -> None:
-    make, said = ODD[kind]
+    make, message = NOT_DENSE[kind]
     text = refusal({"model": state() | {"fc.weight": make()}})
     takes = "dense numbers" if kind in ("sparse", "compressed", "meta", "quantised") else ""
-    assert text.startswith(f"w.pt holds fc.weight as {said}; takes {takes}")
+    assert text.startswith(f"w.pt holds fc.weight as {message}; takes {takes}")
 
 
 def test_claims_beyond_what_a_file_holds_are_refused() -> None:
@@ -187,61 +189,61 @@ def test_claims_beyond_what_a_file_holds_are_refused() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_other_floats_are_converted(dtype: torch.dtype) -> None:
-    own = state()
-    found, _ = loaded({n: v.to(dtype) for n, v in own.items()})  # counters of batches, too
-    for name, value in own.items():
-        assert found[name].dtype == value.dtype
-        assert torch.equal(found[name], value.to(dtype).to(value.dtype))
+    weights = state()
+    converted, _ = load({n: v.to(dtype) for n, v in weights.items()})  # counters of batches, too
+    for name, value in weights.items():
+        assert converted[name].dtype == value.dtype
+        assert torch.equal(converted[name], value.to(dtype).to(value.dtype))
 
 
 def test_attributes_of_a_tensor_do_not_hide_its_methods() -> None:
-    own = state()
-    weight = nn.Parameter(own["fc.weight"])
+    weights = state()
+    weight = nn.Parameter(weights["fc.weight"])
     weight.isfinite = weight.to = weight.detach = 3  # type: ignore[method-assign, assignment]
-    assert same(loaded(own | {"fc.weight": weight})[0], own)
+    assert are_equal(load(weights | {"fc.weight": weight})[0], weights)
 
 
-def loop() -> dict[str, Any]:
-    inner: dict[str, Any] = {"epoch": 1}
-    inner["state_dict"] = inner
-    inner["list"] = [inner]
-    return inner
+def circular() -> dict[str, Any]:
+    mapping: dict[str, Any] = {"epoch": 1}
+    mapping["state_dict"] = mapping
+    mapping["list"] = [mapping]
+    return mapping
 
 
 def deep(levels: int) -> dict[str, Any]:
-    inner: dict[str, Any] = {}
+    mapping: dict[str, Any] = {}
     for _ in range(levels):
-        inner = {"state_dict": inner}
-    return inner
+        mapping = {"state_dict": mapping}
+    return mapping
 
 
 def test_mappings_that_hold_themselves_end() -> None:
-    assert refusal(loop()) == "w.pt holds no state dict"
-    own = state()
-    assert same(loaded(loop() | {"model": own})[0], own)
+    assert refusal(circular()) == "w.pt holds no state dict"
+    weights = state()
+    assert are_equal(load(circular() | {"model": weights})[0], weights)
     assert refusal(deep(300)) == "w.pt holds no state dict"
-    twice: dict[str, Any] = {}  # 2**60 paths
+    doubled: dict[str, Any] = {}  # 2**60 paths
     for _ in range(60):
-        twice = {"a": twice, "b": twice}
-    assert refusal(twice) == "w.pt holds no state dict"
+        doubled = {"a": doubled, "b": doubled}
+    assert refusal(doubled) == "w.pt holds no state dict"
 
 
-def test_many_and_long_names_are_gone_through_once() -> None:
-    one, own = torch.ones(1), state()
+def test_many_and_long_names_are_searched_once() -> None:
+    one, weights = torch.ones(1), state()
     many = {f"x{k}.fc.weight": one for k in range(10**5)}
-    assert len(list(candidates(many, own))) == 1
+    assert len(list(candidates(many, weights))) == 1
     long = {"a." * 10**6 + "fc.weight": one}
-    assert next(candidates(long, own)).shared == 1
+    assert next(candidates(long, weights)).shared == 1
 
 
-def test_what_would_be_called_is_named() -> None:
+def test_a_callable_in_a_pickle_is_named_not_called() -> None:
     text = refusal({"model": state(), "made": Path("x")})
     assert "holds pathlib." in text
     assert "which mixkd does not call; save the state dict alone" in text
 
 
-def header(held: Any, size: int | None = None, data: bytes = b"") -> bytes:
-    text = json.dumps(held).encode() if not isinstance(held, bytes) else held
+def header(content: Any, size: int | None = None, data: bytes = b"") -> bytes:
+    text = json.dumps(content).encode() if not isinstance(content, bytes) else content
     return struct.pack("<Q", len(text) if size is None else size) + text + data
 
 
@@ -273,19 +275,19 @@ tensors = st.sampled_from([
     lambda: torch.rand(10, 4).to_sparse(), lambda: torch.empty(10, 4, device="meta"),
     lambda: torch.ones(10, dtype=torch.complex64), lambda: torch.empty(0, 2**40),
 ]).map(lambda make: make())  # fmt: skip
-words = st.sampled_from(["fc.weight", "fc.bias", "conv.weight", "model.fc.weight", "state_dict",
+keys = st.sampled_from(["fc.weight", "fc.bias", "conv.weight", "model.fc.weight", "state_dict",
                          "model", ".", "", "norm", "a\x1b[31mb", "é"])  # fmt: skip
-held = st.recursive(
+contents = st.recursive(
     st.none() | st.integers() | st.text(max_size=3) | tensors,
     lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(words | st.integers(0, 3), inner, max_size=5)
+        st.lists(inner, max_size=3) | st.dictionaries(keys | st.integers(0, 3), inner, max_size=5)
     ),
     max_leaves=12,
 )
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
-@given(held)
+@given(contents)
 def test_no_structure_brings_a_traceback(value: Any) -> None:
     text = refusal(value)
     assert text.isprintable()
@@ -322,24 +324,24 @@ def test_no_damage_brings_a_traceback(data: st.DataObject) -> None:
     ],
 )
 def test_timms_files_are_read_as_timm_reads_them(name: str, args: dict[str, Any]) -> None:
-    made = {key: value for key, value in args.items() if key != "img_size"}
-    source = timm.create_model(name, **made).state_dict()
+    timm_args = {key: value for key, value in args.items() if key != "img_size"}
+    source = timm.create_model(name, **timm_args).state_dict()
     torch.save({"model": source}, "w.pth")
     torch.manual_seed(1)
-    found = timm_core(name, 10, "w.pth", **args).state_dict()
+    state_dict = timm_core(name, 10, "w.pth", **args).state_dict()
     torch.manual_seed(1)
     overlay = {"state_dict": dict(source)}
     expected = timm.create_model(
         name, pretrained=True, num_classes=10, pretrained_cfg_overlay=overlay, **args
     ).state_dict()
-    assert same(found, expected)
-    assert any(torch.equal(value, source[n]) for n, value in found.items() if "head" not in n)
+    assert are_equal(state_dict, expected)
+    assert any(torch.equal(value, source[n]) for n, value in state_dict.items() if "head" not in n)
 
 
 def test_timms_files_of_another_model_are_refused() -> None:
     """Of DLA timm is not strict: a file that lacks a level, or all of them, would do."""
-    whole = timm.create_model("dla46_c").state_dict()
-    torch.save({n: v for n, v in whole.items() if "level5" not in n}, "w.pth")
+    complete = timm.create_model("dla46_c").state_dict()
+    torch.save({n: v for n, v in complete.items() if "level5" not in n}, "w.pth")
     with pytest.raises(UserError, match=r"another network: it lacks level5.*and adds nothing"):
         timm_core("dla46_c", 10, "w.pth")
     torch.save(timm.create_model("test_resnet").state_dict(), "w.pth")

@@ -20,10 +20,10 @@ def test_pretrained_weights_come_from_a_file_with_a_new_head(tmp_path: Path) -> 
     torch.save(source.state_dict(), tmp_path / "resnet10t.pth")
     network = build("network=resnet10t", f"network.pretrained={tmp_path}/resnet10t.pth")
     assert network.input_size == 176  # what timm trained these weights on
-    own, theirs = network.core.state_dict(), source.state_dict()
+    loaded, published = network.core.state_dict(), source.state_dict()
     head = {"fc.weight", "fc.bias"}
-    assert all(torch.equal(own[name], theirs[name]) for name in own.keys() - head)
-    assert own["fc.weight"].shape == (10, 512)
+    assert all(torch.equal(loaded[name], published[name]) for name in loaded.keys() - head)
+    assert loaded["fc.weight"].shape == (10, 512)
 
 
 @pytest.mark.parametrize(
@@ -59,10 +59,10 @@ def test_a_backbone_may_bear_the_names_that_wrappers_gave(tmp_path: Path) -> Non
     network = build(
         "network=mobilenetv2", "network.args.width=0.35", f"network.pretrained={tmp_path}/b.pth"
     )
-    own = network.core.state_dict()
+    loaded = network.core.state_dict()
     names = [n for n in state if not n.startswith("classifier")]
     assert len(names) > 200
-    assert all(torch.equal(own[n], state[n]) for n in names)
+    assert all(torch.equal(loaded[n], state[n]) for n in names)
 
 
 @pytest.mark.parametrize("prefix", ["", "module.", "module._orig_mod.", "network.core."])

@@ -31,8 +31,8 @@ def test_the_command_writes_both_files_and_the_sweep_is_of_commands_that_exist(
     mixkd: Callable[..., int],
 ) -> None:
     Path("t.pth").write_bytes(b"weights")
-    words = ["data=cifar100", "teacher=vit_b16", "teacher.weights=t.pth"]
-    assert mixkd("dashboard", "out=out", *words) == 0
+    overrides = ["data=cifar100", "teacher=vit_b16", "teacher.weights=t.pth"]
+    assert mixkd("dashboard", "out=out", *overrides) == 0
     assert json.loads(Path("out/workspace.json").read_text())["project"] == "mixkd"
     sweep = yaml.safe_load(Path("out/sweep.yaml").read_text())
     program, command, *rest = sweep["command"]
@@ -46,16 +46,19 @@ def test_the_command_writes_both_files_and_the_sweep_is_of_commands_that_exist(
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("overrides", "message"),
     [
         ([], "got nothing; takes entity=, project=, out="),
         (["entty=me"], "got entty; takes entity=, project=, out= (did you mean entity?)"),
     ],
 )
-def test_mistakes(
-    mixkd: Callable[..., int], words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+def test_a_mistake_gets_one_message(
+    mixkd: Callable[..., int],
+    overrides: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert mixkd("dashboard", *words) == 2
+    assert mixkd("dashboard", *overrides) == 2
     assert message in capsys.readouterr().err
 
 

@@ -25,16 +25,16 @@ def table(*runs: tuple[str, dict[str, float]]) -> Table:
 
 
 def test_markdown_rounds_and_csv_does_not() -> None:
-    found = table(("teacher", METRICS))
-    head, rule, row = found.markdown().splitlines()
-    assert [cell.strip() for cell in head.split("|")[1:-1]] == [
+    rounded = table(("teacher", METRICS))
+    header, rule, row = rounded.markdown().splitlines()
+    assert [cell.strip() for cell in header.split("|")[1:-1]] == [
         "Network", "Accuracy", "Confidence", "ECE", "Signed gap", "NLL (nats)", "Brier",
     ]  # fmt: skip
-    assert len(head) == len(rule) == len(row)
+    assert len(header) == len(rule) == len(row)
     assert [cell.strip() for cell in row.split("|")[1:-1]] == [
         "teacher", "0.9733", "0.9100", "0.0631", "-0.0633", "0.1200", "0.0500",
     ]  # fmt: skip
-    rows = list(csv.DictReader(found.csv().splitlines()))
+    rows = list(csv.DictReader(rounded.csv().splitlines()))
     assert float(rows[0]["accuracy"]) == METRICS["test/accuracy"]
 
 
@@ -44,12 +44,12 @@ def test_a_spread_and_runs_go_along() -> None:
         {"a": "x|y", "b": Number(12.345, 0.5, ("runs/1", "runs/2")), "notes": None},
         {"a": "z", "b": math.nan, "notes": "one seed"},
     ]
-    found = Table("t", "A & B", "Of 2_a.", columns, rows)
-    text = found.markdown().splitlines()
+    spread = Table("t", "A & B", "Of 2_a.", columns, rows)
+    text = spread.markdown().splitlines()
     assert "12.3 ± 0.5" in text[2]
     assert "x\\|y" in text[2]
     assert text[3].split("|")[2].strip() == "-"
-    first, second = csv.DictReader(found.csv().splitlines())
+    first, second = csv.DictReader(spread.csv().splitlines())
     assert first["b"] == "12.345"
     assert first["b_sd"] == "0.5"
     assert first["runs"] == "runs/1;runs/2"
@@ -71,9 +71,9 @@ def test_a_table_is_written_in_three_forms() -> None:
 
 def test_a_reliability_figure_has_a_panel_a_network_with_its_filled_bins() -> None:
     figure = reliability_figure([Curve("one", ROWS, 0.16), Curve("two", ROWS, 0.16)])
-    shown = [axis for axis in figure.axes if axis.get_visible()]
-    assert [axis.get_title() for axis in shown] == ["one\nECE 0.160", "two\nECE 0.160"]
-    dots = shown[0].collections[-1].get_offsets()
+    panels = [axis for axis in figure.axes if axis.get_visible()]
+    assert [axis.get_title() for axis in panels] == ["one\nECE 0.160", "two\nECE 0.160"]
+    dots = panels[0].collections[-1].get_offsets()
     assert dots.tolist() == [[0.5, 0.25], [0.9, 1.0]]
     save_figure(figure, Path("out/figure"))
     assert Image.open("out/figure.png").size[0] > 500
@@ -92,10 +92,10 @@ def test_a_curve_is_read_from_a_run() -> None:
 
 def test_temperature_scaling_has_a_row_of_its_own() -> None:
     scaled = {f"test/scaled/{k}": 0.01 for k in ("confidence", "ece", "signed_gap", "nll", "brier")}
-    found = table(("kd", METRICS | scaled | {"test/scaled/temperature": 1.5}), ("erm", METRICS))
-    assert [row["network"] for row in found.rows] == ["kd", "kd, T = 1.50", "erm"]
-    assert found.rows[1]["ece"] == 0.01
-    assert found.rows[1]["accuracy"] == METRICS["test/accuracy"]  # it changes no prediction
+    both_rows = table(("kd", METRICS | scaled | {"test/scaled/temperature": 1.5}), ("erm", METRICS))
+    assert [row["network"] for row in both_rows.rows] == ["kd", "kd, T = 1.50", "erm"]
+    assert both_rows.rows[1]["ece"] == 0.01
+    assert both_rows.rows[1]["accuracy"] == METRICS["test/accuracy"]  # it changes no prediction
 
 
 STRANGE = [
@@ -112,15 +112,15 @@ STRANGE = [
 ]
 
 
-@pytest.mark.parametrize(("text", "shown"), STRANGE)
-def test_a_strangers_words_are_no_markup(text: str, shown: str) -> None:
-    assert as_markdown(text) == shown
+@pytest.mark.parametrize(("text", "expected"), STRANGE)
+def test_text_of_a_stranger_is_no_markup(text: str, expected: str) -> None:
+    assert as_markdown(text) == expected
     table = Table("t", text, f"# {text}", [Column("a", "A")], [{"a": f"{text}|"}])
     table.write(Path())
     title, _, caption, *_, row = Path("t.md").read_text().splitlines()
-    assert title == f"# {shown}"
-    assert caption == f"\\# {shown}"
-    assert row == f"| {shown}\\| |"
+    assert title == f"# {expected}"
+    assert caption == f"\\# {expected}"
+    assert row == f"| {expected}\\| |"
     assert "\x1b" not in Path("t.tex").read_text()
 
 

@@ -1,4 +1,4 @@
-"""What runs say of each network: cells, remarks and faults, with a reproduction and without."""
+"""Results of each network from runs: cells, remarks and faults, with a reproduction or without."""
 
 import json
 from collections.abc import Mapping
@@ -42,10 +42,10 @@ def write_run(
     images: str = "d1",
     network: Any = None,
     method: str = "",
-    prints: Mapping[str, str] | None = None,
-    **more: Any,
+    hashes: Mapping[str, str] | None = None,
+    **keys: Any,
 ) -> None:
-    """Write a run directory as a task does; `prints` are sha256 by name, `more` is configuration.
+    """Write a run directory as a task does; `hashes` are sha256 by name, `keys` are configuration.
 
     Its weights bear the name of the run.
     """
@@ -56,12 +56,12 @@ def write_run(
         "data": {"name": data, "selection": "holdout", "limit_train": limit},
         "network": network or {"name": "resnet20"},
         "method": {"name": method or {"finetune": "erm", "distill": "kd_mixup"}.get(task)},
-        **more,
+        **keys,
     }
     if task == "distill":
         config = {"teacher": {"name": "resnet20"}, "temperature": 2.0, **config}
-    own = {} if task == "evaluate" else {"weights": path}
-    fingerprints = {k: v for k, v in {"data": images, **own, **(prints or {})}.items() if v}
+    weights = {} if task == "evaluate" else {"weights": path}
+    fingerprints = {k: v for k, v in {"data": images, **weights, **(hashes or {})}.items() if v}
     status = {"state": state, "ended": ended} | ({"error": error} if error else {})
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
@@ -81,7 +81,7 @@ def expected(
     return Expected(subject, seed, kind, f"mixkd {path}", path, artefacts or ("table3",))
 
 
-def planned(*runs: Expected) -> Reproduction:
+def reproduction_of(*runs: Expected) -> Reproduction:
     return Reproduction(
         scale="tiny",
         protocol="corrected",
@@ -95,8 +95,8 @@ def planned(*runs: Expected) -> Reproduction:
     )
 
 
-def of(*runs: Expected) -> Results:
-    return read_results(ROOT, planned(*runs))
+def results_of(*runs: Expected) -> Results:
+    return read_results(ROOT, reproduction_of(*runs))
 
 
 # With a reproduction.
@@ -105,24 +105,24 @@ def of(*runs: Expected) -> Results:
 def test_a_cell_is_a_mean_over_seeds() -> None:
     write_run("a", seed=0, metrics=METRICS)
     write_run("b", seed=1, metrics=METRICS | {"test/accuracy": 0.84})
-    found = of(expected(BASELINE, "b", 1), expected(BASELINE, "a", 0))
-    cell = found.cell(BASELINE, "test/accuracy")
+    results = results_of(expected(BASELINE, "b", 1), expected(BASELINE, "a", 0))
+    cell = results.cell(BASELINE, "test/accuracy")
     assert cell == Cell({0: 0.8, 1: 0.84}, runs=("b", "a"))
     assert list(cell.by_seed) == [0, 1]
     assert cell.mean == pytest.approx(0.82)
-    assert found.cell(BASELINE, "val/accuracy") is None  # of what selected the epoch
-    assert found.cell(STUDENT, "test/accuracy") is None
-    assert found.seeds(BASELINE) == [0, 1]
-    assert [run.path for run in found.runs(BASELINE).values()] == ["a", "b"]
-    assert found.subjects == [BASELINE]
-    assert found.remarks(BASELINE) == ""
-    assert found.faults() == []
+    assert results.cell(BASELINE, "val/accuracy") is None  # of what selected the epoch
+    assert results.cell(STUDENT, "test/accuracy") is None
+    assert results.seeds(BASELINE) == [0, 1]
+    assert [run.path for run in results.runs(BASELINE).values()] == ["a", "b"]
+    assert results.subjects == [BASELINE]
+    assert results.remarks(BASELINE) == ""
+    assert results.faults() == []
 
 
-def history(n: int, *more: str) -> str:
+def history(n: int, *lines_after: str) -> str:
     """Return a history whose held-out accuracy is 0.00, 0.01, 0.02 and so on."""
     lines = [f"{k},0.1,{k / 100}" for k in range(n)]
-    return "\n".join(["epoch,train/loss,val/accuracy", *lines, *more]) + "\n"
+    return "\n".join(["epoch,train/loss,val/accuracy", *lines, *lines_after]) + "\n"
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def history(n: int, *more: str) -> str:
 def test_a_curve_has_three_parts(epochs: int, expected_parts: dict[str, float]) -> None:
     write_run("a")
     write_rows("a/history.csv", history(epochs))
-    cells = of(expected(BASELINE, "a")).cells
+    cells = results_of(expected(BASELINE, "a")).cells
     curve = {k.metric: cell.mean for k, (cell,) in cells.items() if k.metric.startswith("curve/")}
     assert curve == pytest.approx(
         {f"curve/{part}_accuracy": value for part, value in expected_parts.items()}
@@ -148,7 +148,7 @@ def test_a_curve_has_three_parts(epochs: int, expected_parts: dict[str, float]) 
 def test_an_epoch_without_a_number_is_left_out_of_the_curve() -> None:
     write_run("a")
     write_rows("a/history.csv", history(4, "4,0.1,", "5,0.1,x", "6"))
-    assert of(expected(BASELINE, "a")).cell(BASELINE, "curve/late_accuracy") == Cell(
+    assert results_of(expected(BASELINE, "a")).cell(BASELINE, "curve/late_accuracy") == Cell(
         {0: pytest.approx(0.025)}, runs=("a",)
     )
 
@@ -162,17 +162,17 @@ VICINAL = {
 
 
 def test_an_evaluation_adds_to_its_networks_cells_without_its_name() -> None:
-    write_run("s", "distill", prints={"teacher": "t"})
-    write_run("v", "evaluate", VICINAL, prints={"network": "s"})
+    write_run("s", "distill", hashes={"teacher": "t"})
+    write_run("v", "evaluate", VICINAL, hashes={"network": "s"})
     corruption = {"corruption/fog/mean/accuracy": 0.6, "corruption/fog/mean/gain_erm": 0.1,
                   "corruption/fog/mean/gain_kd": 0.3}  # fmt: skip
-    write_run("c", "evaluate", corruption, prints={"network": "s"})
-    write_run("f", "evaluate", {"features/v_measure": 0.7}, prints={"network": "s"})
-    found = of(
+    write_run("c", "evaluate", corruption, hashes={"network": "s"})
+    write_run("f", "evaluate", {"features/v_measure": 0.7}, hashes={"network": "s"})
+    results = results_of(
         expected(STUDENT, "s"), expected(STUDENT, "v", kind="vicinal"),
         expected(STUDENT, "c", kind="corruptions"), expected(STUDENT, "f", kind="features"),
     )  # fmt: skip
-    assert {key.metric: cell.mean for key, (cell,) in found.cells.items()} == {
+    assert {key.metric: cell.mean for key, (cell,) in results.cells.items()} == {
         "test/accuracy": 0.8,  # the training's, not the evaluation's
         "test/confidence": 0.7,
         "test/ece": 0.15,
@@ -185,8 +185,8 @@ def test_an_evaluation_adds_to_its_networks_cells_without_its_name() -> None:
         "corruption/fog/mean/gain_kd": 0.3,
         "features/v_measure": 0.7,
     }
-    assert {key[:5] for key in found.cells} == {STUDENT}
-    cell = found.cell(STUDENT, "vicinal/train/nl_global")
+    assert {key[:5] for key in results.cells} == {STUDENT}
+    cell = results.cell(STUDENT, "vicinal/train/nl_global")
     assert cell is not None
     assert cell.runs == ("v",)
 
@@ -194,17 +194,17 @@ def test_an_evaluation_adds_to_its_networks_cells_without_its_name() -> None:
 def test_dominance_half_way_is_taken_from_the_rows() -> None:
     write_run("t")
     metrics = {"vicinal/train/network/nl_global": 1.5}
-    write_run("v", "evaluate", metrics, prints={"network": "t"})
+    write_run("v", "evaluate", metrics, hashes={"network": "t"})
     rows = ["split,network,lam,dominance", "train,network,0.25,7", "train,network,0.5,1.25",
             "train,network,0.75,9", "train,teacher,0.5,8", "test,network,0.5,1.5"]  # fmt: skip
     runs = expected(TEACHER, "t"), expected(TEACHER, "v", kind="vicinal")
 
     def halves() -> dict[str, float]:
-        cells = of(*runs).cells.items()
+        cells = results_of(*runs).cells.items()
         return {k.metric: c.mean for k, (c,) in cells if k.metric.endswith("dominance_half")}
 
     write_rows("v/vicinal.csv", "\n".join(rows))
-    assert of(*runs).cell(TEACHER, "vicinal/train/nl_global") == Cell({0: 1.5}, runs=("v",))
+    assert results_of(*runs).cell(TEACHER, "vicinal/train/nl_global") == Cell({0: 1.5}, runs=("v",))
     assert halves() == {
         "vicinal/train/dominance_half": 1.25, "vicinal/test/dominance_half": 1.5,
     }  # fmt: skip
@@ -223,13 +223,13 @@ def test_dominance_half_way_is_taken_from_the_rows() -> None:
 
 def test_gains_of_runs_that_have_none_at_single_weights_are_taken_from_the_rows() -> None:
     write_run("s")
-    write_run("v", "evaluate", {"vicinal/train/delta_lin_at_0.5": 0.3}, prints={"network": "s"})
+    write_run("v", "evaluate", {"vicinal/train/delta_lin_at_0.5": 0.3}, hashes={"network": "s"})
     rows = ["split,network,lam,nl", "train,teacher,0.25,1.5", "train,student,0.25,1",
             "train,teacher,0.5,1.75", "train,student,0.5,1.5", "train,teacher,0.75,2",
             "test,student,0.25,1", "test,teacher,0.25,nan"]  # fmt: skip
     write_rows("v/vicinal.csv", "\n".join(rows))
-    found = of(expected(STUDENT, "s"), expected(STUDENT, "v", kind="vicinal")).cells
-    gains = {k.metric: c.mean for k, (c,) in found.items() if "delta_lin" in k.metric}
+    cells = results_of(expected(STUDENT, "s"), expected(STUDENT, "v", kind="vicinal")).cells
+    gains = {k.metric: c.mean for k, (c,) in cells.items() if "delta_lin" in k.metric}
     assert gains == {
         "vicinal/train/delta_lin_at_0.25": 0.5, "vicinal/train/delta_lin_at_0.5": 0.3,
     }  # fmt: skip
@@ -238,16 +238,16 @@ def test_gains_of_runs_that_have_none_at_single_weights_are_taken_from_the_rows(
 def test_dominance_half_way_has_a_standard_error() -> None:
     write_run("t")
     metrics = {"vicinal/train/network/nl_global": 1.5}
-    write_run("v", "evaluate", metrics, prints={"network": "t"})
+    write_run("v", "evaluate", metrics, hashes={"network": "t"})
     runs = expected(TEACHER, "t"), expected(TEACHER, "v", kind="vicinal")
 
     def error(row: str) -> float | None:
-        head = "split,network,lam,nl,nl_se,entropy,entropy_se,dominance"
-        write_rows("v/vicinal.csv", f"{head}\ntrain,network,0.5,{row}\n")
-        assert of(*runs).cell(TEACHER, "vicinal/train/dominance_half") == Cell(
+        header = "split,network,lam,nl,nl_se,entropy,entropy_se,dominance"
+        write_rows("v/vicinal.csv", f"{header}\ntrain,network,0.5,{row}\n")
+        assert results_of(*runs).cell(TEACHER, "vicinal/train/dominance_half") == Cell(
             {0: 1.5}, runs=("v",)
         )
-        cell = of(*runs).cell(TEACHER, "vicinal/train/dominance_half_se")
+        cell = results_of(*runs).cell(TEACHER, "vicinal/train/dominance_half_se")
         return cell.mean if cell else None
 
     # Of a ratio 3 / 2, to first order, where the errors are against each other: 3.1 / 1.9 = 1.63.
@@ -259,45 +259,47 @@ def test_dominance_half_way_has_a_standard_error() -> None:
 
 def test_a_run_that_is_missing_comes_with_its_command() -> None:
     write_run("a", seed=0)
-    found = of(
+    results = results_of(
         expected(BASELINE, "a", 0), expected(BASELINE, "b", 1), expected(BASELINE, "", 2),
         expected(STUDENT, "s", 0, "training", "table1"),
     )  # fmt: skip
-    assert found.remarks(BASELINE) == "missing: seed 1, 2; one seed"
-    assert found.remarks(STUDENT) == "missing"
-    assert found.remarks(TEACHER) == "no run"
-    less = replace(planned(expected(BASELINE, "a", 0)), leaves_out=(Exclusion(teacher="vit_b16"),))
-    assert read_results(ROOT, less).remarks(TEACHER) == "left out of this scale"
+    assert results.remarks(BASELINE) == "missing: seed 1, 2; one seed"
+    assert results.remarks(STUDENT) == "missing"
+    assert results.remarks(TEACHER) == "no run"
+    smaller = replace(
+        reproduction_of(expected(BASELINE, "a", 0)), leaves_out=(Exclusion(teacher="vit_b16"),)
+    )
+    assert read_results(ROOT, smaller).remarks(TEACHER) == "left out of this scale"
     missing = [
         "missing: cifar100 student erm, seed 1, training: `mixkd b`",
         "missing: cifar100 student erm, seed 2, training: `mixkd `",
     ]
-    assert found.faults("table3") == missing
+    assert results.faults("table3") == missing
     of_student = (
         "missing: cifar100 student kd_mixup from vit_b16 T = 2, seed 0, training: `mixkd s`"
     )
-    assert found.faults() == [*missing, of_student]
-    assert found.faults("table1") == [of_student]
-    assert found.subjects == [BASELINE, STUDENT]
+    assert results.faults() == [*missing, of_student]
+    assert results.faults("table1") == [of_student]
+    assert results.subjects == [BASELINE, STUDENT]
 
 
 @pytest.mark.parametrize("state", ["failed", "interrupted", "running"])
 def test_a_run_that_has_not_ended_well_says_so(state: str) -> None:
     error = "NotFinite('logits')" if state == "failed" else ""
     write_run("a", metrics=None, state=state, error=error)
-    found = of(expected(BASELINE, "a"))
-    said = f"its run is {state}" + (" (NotFinite('logits'))" if error else "")
-    assert found.remarks(BASELINE) == f"missing; {said}"
-    assert found.faults() == [
+    results = results_of(expected(BASELINE, "a"))
+    message = f"its run is {state}" + (" (NotFinite('logits'))" if error else "")
+    assert results.remarks(BASELINE) == f"missing; {message}"
+    assert results.faults() == [
         "missing: cifar100 student erm, seed 0, training: `mixkd a`",
-        f"cifar100 student erm, seed 0, training: {said}",
+        f"cifar100 student erm, seed 0, training: {message}",
     ]
-    assert found.cells == {}
+    assert results.cells == {}
 
 
 def test_a_run_that_finished_without_metrics_says_so() -> None:
     write_run("a", metrics=None)
-    assert of(expected(BASELINE, "a")).remarks(BASELINE) == (
+    assert results_of(expected(BASELINE, "a")).remarks(BASELINE) == (
         "missing; its run is finished; metrics.json is missing"
     )
 
@@ -305,25 +307,25 @@ def test_a_run_that_finished_without_metrics_says_so() -> None:
 def test_a_run_of_other_data_is_left_out() -> None:
     write_run("a", seed=0)
     write_run("b", seed=1, data="cifar10", images="d2")
-    found = of(expected(BASELINE, "a", 0), expected(BASELINE, "b", 1))
-    said = "left out: b is of other data, cifar10; takes digits"
-    assert found.remarks(BASELINE) == f"missing: seed 1; one seed; seed 1: {said}"
-    assert found.faults()[-1] == f"cifar100 student erm, seed 1, training: {said}"
-    assert found.seeds(BASELINE) == [0]
+    results = results_of(expected(BASELINE, "a", 0), expected(BASELINE, "b", 1))
+    message = "left out: b is of other data, cifar10; takes digits"
+    assert results.remarks(BASELINE) == f"missing: seed 1; one seed; seed 1: {message}"
+    assert results.faults()[-1] == f"cifar100 student erm, seed 1, training: {message}"
+    assert results.seeds(BASELINE) == [0]
 
 
-def test_without_a_word_on_its_data_a_data_set_stands_for_itself() -> None:
+def test_a_data_set_that_no_scale_replaces_stands_for_itself() -> None:
     write_run("a", data=C)
-    found = read_results(ROOT, replace(planned(expected(BASELINE, "a")), data={}))
-    assert found.seeds(BASELINE) == [0]
+    results = read_results(ROOT, replace(reproduction_of(expected(BASELINE, "a")), data={}))
+    assert results.seeds(BASELINE) == [0]
 
 
-def test_a_run_of_other_images_is_shown_and_said() -> None:
+def test_a_run_of_other_images_is_shown_with_a_remark() -> None:
     for seed, images in enumerate(("d1", "d2", "d1")):
         write_run(f"r{seed}", seed=seed, images=images)
-    found = of(*(expected(BASELINE, f"r{seed}", seed) for seed in range(3)))
-    assert found.seeds(BASELINE) == [0, 1, 2]
-    assert found.remarks(BASELINE) == (
+    results = results_of(*(expected(BASELINE, f"r{seed}", seed) for seed in range(3)))
+    assert results.seeds(BASELINE) == [0, 1, 2]
+    assert results.remarks(BASELINE) == (
         "seed 1: r1 saw other images than the other runs of digits; "
         "its runs are of different images"
     )
@@ -331,59 +333,61 @@ def test_a_run_of_other_images_is_shown_and_said() -> None:
 
 def test_a_teacher_may_have_seen_more_training_images() -> None:
     write_run("t", images="all")
-    write_run("v", "evaluate", VICINAL, images="all", prints={"network": "t"})
+    write_run("v", "evaluate", VICINAL, images="all", hashes={"network": "t"})
     for seed in (0, 1, 2):
         write_run(f"r{seed}", seed=seed, limit=600, images="part")
     students = [expected(BASELINE, f"r{seed}", seed) for seed in range(3)]
-    found = of(expected(TEACHER, "t"), expected(TEACHER, "v", kind="vicinal"), *students)
-    assert found.faults() == []
-    assert found.remarks(TEACHER) == "one seed"
+    results = results_of(expected(TEACHER, "t"), expected(TEACHER, "v", kind="vicinal"), *students)
+    assert results.faults() == []
+    assert results.remarks(TEACHER) == "one seed"
 
 
 def test_a_training_of_another_seed_is_left_out() -> None:
     write_run("a", seed=5)
-    found = of(expected(BASELINE, "a", 0))
-    assert found.remarks(BASELINE) == "missing; left out: a is of seed 5"
-    assert found.cells == {}
+    results = results_of(expected(BASELINE, "a", 0))
+    assert results.remarks(BASELINE) == "missing; left out: a is of seed 5"
+    assert results.cells == {}
 
 
 def test_an_evaluation_has_no_seed_of_its_own() -> None:
     write_run("a", seed=5)
-    write_run("v", "evaluate", VICINAL, prints={"network": "a"})
-    found = of(expected(BASELINE, "a", 5), expected(BASELINE, "v", 5, "vicinal"))
-    assert found.seeds(BASELINE, "vicinal") == [5]
+    write_run("v", "evaluate", VICINAL, hashes={"network": "a"})
+    results = results_of(expected(BASELINE, "a", 5), expected(BASELINE, "v", 5, "vicinal"))
+    assert results.seeds(BASELINE, "vicinal") == [5]
 
 
 def test_an_evaluation_of_other_weights_is_left_out() -> None:
     write_run("a")
-    write_run("v", "evaluate", VICINAL, prints={"network": "before"})
+    write_run("v", "evaluate", VICINAL, hashes={"network": "before"})
     # Planned before the training, it is looked at after it.
-    found = of(expected(BASELINE, "v", kind="vicinal"), expected(BASELINE, "a"))
-    assert found.remarks(BASELINE, "vicinal") == (
+    results = results_of(expected(BASELINE, "v", kind="vicinal"), expected(BASELINE, "a"))
+    assert results.remarks(BASELINE, "vicinal") == (
         "missing; left out: v measured other weights than those of the row"
     )
-    assert found.cell(BASELINE, "vicinal/train/nl_global") is None
-    assert found.remarks(BASELINE) == "one seed"
+    assert results.cell(BASELINE, "vicinal/train/nl_global") is None
+    assert results.remarks(BASELINE) == "one seed"
 
 
 def test_a_training_of_another_kind_is_left_out() -> None:
     write_run("a", method="mixup")
-    found = of(expected(BASELINE, "a"))
-    assert found.remarks(BASELINE) == "missing; left out: a is of mixup"
+    results = results_of(expected(BASELINE, "a"))
+    assert results.remarks(BASELINE) == "missing; left out: a is of mixup"
     write_run("s", "distill", temperature=4.0)
-    found = of(expected(STUDENT, "s"))
-    assert found.remarks(STUDENT) == "missing; left out: s is of kd_mixup T = 4"
-    assert found.cells == {}
+    results = results_of(expected(STUDENT, "s"))
+    assert results.remarks(STUDENT) == "missing; left out: s is of kd_mixup T = 4"
+    assert results.cells == {}
 
 
 def test_an_evaluation_beside_another_teacher_is_left_out() -> None:
-    write_run("s", "distill", prints={"teacher": "t"})
-    write_run("v", "evaluate", VICINAL, prints={"network": "s", "teacher": "t"})
-    write_run("w", "evaluate", VICINAL, prints={"network": "s", "teacher": "u"})
+    write_run("s", "distill", hashes={"teacher": "t"})
+    write_run("v", "evaluate", VICINAL, hashes={"network": "s", "teacher": "t"})
+    write_run("w", "evaluate", VICINAL, hashes={"network": "s", "teacher": "u"})
     training = expected(STUDENT, "s")
-    assert of(training, expected(STUDENT, "v", kind="vicinal")).seeds(STUDENT, "vicinal") == [0]
-    found = of(training, expected(STUDENT, "w", kind="vicinal"))
-    assert found.remarks(STUDENT, "vicinal") == (
+    assert results_of(training, expected(STUDENT, "v", kind="vicinal")).seeds(
+        STUDENT, "vicinal"
+    ) == [0]
+    results = results_of(training, expected(STUDENT, "w", kind="vicinal"))
+    assert results.remarks(STUDENT, "vicinal") == (
         "missing; left out: w asked another teacher than that of the row"
     )
 
@@ -391,7 +395,7 @@ def test_an_evaluation_beside_another_teacher_is_left_out() -> None:
 def test_a_run_without_its_configuration_is_left_out() -> None:
     write_run("a")
     (ROOT / "a/config.yaml").unlink()
-    assert of(expected(BASELINE, "a")).remarks(BASELINE) == (
+    assert results_of(expected(BASELINE, "a")).remarks(BASELINE) == (
         "missing; left out: a; config.yaml is missing"
     )
 
@@ -399,70 +403,73 @@ def test_a_run_without_its_configuration_is_left_out() -> None:
 def test_of_a_run_whose_images_are_not_known_nothing_is_said() -> None:
     for seed, images in enumerate(("d1", "", "d1")):
         write_run(f"r{seed}", seed=seed, images=images)
-    found = of(*(expected(BASELINE, f"r{seed}", seed) for seed in range(3)))
-    assert found.seeds(BASELINE) == [0, 1, 2]
-    assert found.remarks(BASELINE) == ""
+    results = results_of(*(expected(BASELINE, f"r{seed}", seed) for seed in range(3)))
+    assert results.seeds(BASELINE) == [0, 1, 2]
+    assert results.remarks(BASELINE) == ""
 
 
-def test_seeds_of_different_experiments_are_said() -> None:
+def test_seeds_of_different_experiments_have_a_remark() -> None:
     write_run("a", seed=0, trainer={"max_epochs": 3})
     write_run("b", seed=1, trainer={"max_epochs": 4})
     runs = expected(BASELINE, "a", 0), expected(BASELINE, "b", 1)
-    assert of(*runs).remarks(BASELINE) == "its seeds are of different experiments"
+    assert results_of(*runs).remarks(BASELINE) == "its seeds are of different experiments"
 
 
 def test_sound_cells_are_of_runs_of_which_nothing_is_wrong() -> None:
     write_run("a", seed=0)
     write_run("b", seed=1, metrics=METRICS | {"test/ece": 0.6})
-    found = of(expected(BASELINE, "a", 0), expected(BASELINE, "b", 1))
+    results = results_of(expected(BASELINE, "a", 0), expected(BASELINE, "b", 1))
     key = BASELINE.key("test/accuracy")
-    assert found.cells[key] == [Cell({0: 0.8, 1: 0.8}, runs=("a", "b"))]
-    assert found.sound_cells[key] == [Cell({0: 0.8}, runs=("a",))]
+    assert results.cells[key] == [Cell({0: 0.8, 1: 0.8}, runs=("a", "b"))]
+    assert results.sound_cells[key] == [Cell({0: 0.8}, runs=("a",))]
 
 
 def test_a_public_networks_first_evaluation_stands_for_its_training() -> None:
-    write_run("t", "evaluate", prints={"network": "public"})
-    write_run("v", "evaluate", VICINAL, prints={"network": "public"})
-    write_run("w", "evaluate", VICINAL, prints={"network": "other"})
-    found = of(expected(TEACHER, "t"), expected(TEACHER, "v", kind="vicinal"))
-    assert found.seeds(TEACHER) == found.seeds(TEACHER, "vicinal") == [0]
-    assert found.cell(TEACHER, "test/accuracy") == Cell({0: 0.8}, runs=("t",))
-    found = of(expected(TEACHER, "t"), expected(TEACHER, "w", kind="vicinal"))
-    assert found.seeds(TEACHER, "vicinal") == []
+    write_run("t", "evaluate", hashes={"network": "public"})
+    write_run("v", "evaluate", VICINAL, hashes={"network": "public"})
+    write_run("w", "evaluate", VICINAL, hashes={"network": "other"})
+    results = results_of(expected(TEACHER, "t"), expected(TEACHER, "v", kind="vicinal"))
+    assert results.seeds(TEACHER) == results.seeds(TEACHER, "vicinal") == [0]
+    assert results.cell(TEACHER, "test/accuracy") == Cell({0: 0.8}, runs=("t",))
+    results = results_of(expected(TEACHER, "t"), expected(TEACHER, "w", kind="vicinal"))
+    assert results.seeds(TEACHER, "vicinal") == []
 
 
-def test_an_impossible_ece_is_said_in_the_row_and_among_the_faults() -> None:
+def test_an_impossible_ece_is_a_remark_and_a_fault() -> None:
     write_run("a", metrics=METRICS | {"test/ece": 0.6})
-    found = of(expected(BASELINE, "a"))
-    said = (
+    results = results_of(expected(BASELINE, "a"))
+    message = (
         "test/ece 0.6000 is impossible beside accuracy 0.8000 and confidence 0.7000: "
         "it lies outside [0.1000, 0.5000]"
     )
-    assert found.remarks(BASELINE) == f"one seed; {said}"
-    assert found.faults("table3") == [f"cifar100 student erm, seed 0, training: {said}"]
-    assert found.faults("fig4") == []
-    assert found.cell(BASELINE, "test/ece") == Cell({0: 0.6}, runs=("a",))
+    assert results.remarks(BASELINE) == f"one seed; {message}"
+    assert results.faults("table3") == [f"cifar100 student erm, seed 0, training: {message}"]
+    assert results.faults("fig4") == []
+    assert results.cell(BASELINE, "test/ece") == Cell({0: 0.6}, runs=("a",))
 
 
-def test_a_subject_in_words() -> None:
+def test_a_title_names_a_subject() -> None:
     assert title(TEACHER) == "cifar100 teacher erm vit_b16"
     assert title(STUDENT) == "cifar100 student kd_mixup from vit_b16 T = 2"
     assert title(BASELINE) == "cifar100 student erm"
 
 
-def test_what_is_written_down_is_read_again() -> None:
+def test_a_reproduction_is_read_as_it_was_written() -> None:
     runs = expected(TEACHER, "t"), expected(STUDENT, "", 2, "vicinal", "fig4", "table6")
-    left = (
+    exclusions = (
         Exclusion(dataset="imagenet"),
         Exclusion(teacher="vit_b16", temperatures=("4", "sigma")),
     )
-    written = replace(
-        planned(*runs), settings="0123", overrides=("a=1", "distill.b=2"), leaves_out=left
+    reproduction = replace(
+        reproduction_of(*runs),
+        settings="0123",
+        overrides=("a=1", "distill.b=2"),
+        leaves_out=exclusions,
     )
     path = manifest(ROOT, "tiny")
     assert path == Path("runs/reproduction-tiny.json")
-    write_json(path, written.as_json())
-    assert Reproduction.read(path) == written
+    write_json(path, reproduction.as_json())
+    assert Reproduction.read(path) == reproduction
 
 
 @pytest.mark.parametrize(
@@ -481,9 +488,9 @@ def test_what_is_written_down_is_read_again() -> None:
 def test_a_damaged_plan_is_refused(content: bytes) -> None:
     path = manifest(Path(), "tiny")
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"^runs: reproduction-tiny.json is damaged \(") as refused:
+    with pytest.raises(UserError, match=r"^runs: reproduction-tiny.json is damaged \(") as caught:
         Reproduction.read(path)
-    assert str(refused.value).endswith("; mend or remove it")
+    assert str(caught.value).endswith("; mend or remove it")
 
 
 @pytest.mark.parametrize(
@@ -499,85 +506,85 @@ def test_a_damaged_plan_is_refused(content: bytes) -> None:
     ],
 )
 def test_a_plan_of_another_form_is_refused(change: dict[str, Any]) -> None:
-    whole = planned(expected(TEACHER, "t")).as_json()
+    plan = reproduction_of(expected(TEACHER, "t")).as_json()
     path = manifest(Path(), "tiny")
-    path.write_text(json.dumps(whole))
+    path.write_text(json.dumps(plan))
     assert Reproduction.read(path).scale == "tiny"
-    path.write_text(json.dumps(whole | change))
+    path.write_text(json.dumps(plan | change))
     with pytest.raises(UserError, match=r"^runs: reproduction-tiny.json is damaged \("):
         Reproduction.read(path)
 
 
 def test_a_plan_that_lacks_a_part_is_refused() -> None:
-    whole = planned(expected(TEACHER, "t")).as_json()
-    path = manifest(Path(), whole["scale"])
-    for name in whole.keys() - {"settings", "overrides", "leaves_out"}:
-        path.write_text(json.dumps({k: v for k, v in whole.items() if k != name}))
+    plan = reproduction_of(expected(TEACHER, "t")).as_json()
+    path = manifest(Path(), plan["scale"])
+    for name in plan.keys() - {"settings", "overrides", "leaves_out"}:
+        path.write_text(json.dumps({k: v for k, v in plan.items() if k != name}))
         with pytest.raises(UserError, match=rf"{path} is damaged \(.*{name}"):
             Reproduction.read(path)
-    path.write_text(json.dumps(whole))
-    assert Reproduction.read(path).as_json() == whole
-    path.write_text(json.dumps(whole | {"scale": "../elsewhere"}))
+    path.write_text(json.dumps(plan))
+    assert Reproduction.read(path).as_json() == plan
+    path.write_text(json.dumps(plan | {"scale": "../elsewhere"}))
     with pytest.raises(UserError, match=rf"{path} is damaged \(its scale is '../elsewhere'"):
         Reproduction.read(path)
 
 
 # Without a reproduction: runs are known by their configurations.
 
-FOUND_TEACHER = Subject("digits", "teacher", "resnet56")
-FOUND_BASELINE = Subject("digits", "student", "", "erm")
+DIGITS_TEACHER = Subject("digits", "teacher", "resnet56")
+DIGITS_BASELINE = Subject("digits", "student", "", "erm")
 
 
-def found_student(teacher: str = "resnet56", t: str = "2", method: str = "kd_mixup") -> Subject:
+def digits_student(teacher: str = "resnet56", t: str = "2", method: str = "kd_mixup") -> Subject:
     return Subject("digits", "student", teacher, method, t)
 
 
-def teaching(name: str = "resnet56") -> dict[str, Any]:
+def teacher_section(name: str = "resnet56") -> dict[str, Any]:
     return {"teacher": {"name": name}}
 
 
 def test_a_teacher_is_what_a_student_learned_from() -> None:
     write_run("t", network={"name": "resnet56"})
-    write_run("s", "distill", prints={"teacher": "t"}, **teaching())
+    write_run("s", "distill", hashes={"teacher": "t"}, **teacher_section())
     write_run("b", network={"name": "resnet56"})  # of the same form, but nobody's teacher
-    found = read_results(ROOT)
-    assert {slot: run.path for slot, run in found.slots.items()} == {
-        (FOUND_TEACHER, 0, "training"): "t",
-        (found_student(), 0, "training"): "s",
-        (FOUND_BASELINE, 0, "training"): "b",
+    results = read_results(ROOT)
+    assert {slot: run.path for slot, run in results.slots.items()} == {
+        (DIGITS_TEACHER, 0, "training"): "t",
+        (digits_student(), 0, "training"): "s",
+        (DIGITS_BASELINE, 0, "training"): "b",
     }
-    assert found.faults() == []
-    assert found.remarks(found_student()) == "one seed"
-    assert found.remarks(STUDENT) == "no run"
+    assert results.faults() == []
+    assert results.remarks(digits_student()) == "one seed"
+    assert results.remarks(STUDENT) == "no run"
 
 
 def test_the_papers_teachers_are_teachers_without_a_student() -> None:
     write_run("t", network={"name": "convnext_tiny.fb_in1k"}, method="mixup")
-    found = read_results(ROOT, teachers=experiment("paper.report").teachers())
-    assert found.subjects == [Subject("digits", "teacher", "convnext_tiny", "mixup")]
+    results = read_results(ROOT, teachers=experiment("paper.report").teachers())
+    assert results.subjects == [Subject("digits", "teacher", "convnext_tiny", "mixup")]
     assert read_results(ROOT).subjects == [Subject("digits", "student", "", "mixup")]
 
 
 def test_a_student_of_a_teacher_trained_with_mixup_is_another() -> None:
     write_run("t", network={"name": "resnet56"}, method="mixup")
-    write_run("s", "distill", prints={"teacher": "t"}, **teaching())
+    write_run("s", "distill", hashes={"teacher": "t"}, **teacher_section())
     assert read_results(ROOT).subjects == [
-        found_student("resnet56+mixup"), Subject("digits", "teacher", "resnet56", "mixup"),
+        digits_student("resnet56+mixup"), Subject("digits", "teacher", "resnet56", "mixup"),
     ]  # fmt: skip
 
 
 def test_a_student_whose_teacher_is_unknown_is_of_one_without_mixup() -> None:
-    write_run("t", method="mixup", prints={"weights": ""}, state="running")
-    write_run("s", "distill", prints={"teacher": ""}, **teaching())
-    assert read_results(ROOT).subjects == [found_student()]
+    write_run("t", method="mixup", hashes={"weights": ""}, state="running")
+    write_run("s", "distill", hashes={"teacher": ""}, **teacher_section())
+    assert read_results(ROOT).subjects == [digits_student()]
 
 
 @pytest.mark.parametrize(
     ("temperature", "text"), [(2.0, "2"), (2, "2"), (2.5, "2.5"), ("sigma", "sigma"), (None, "")]
 )
 def test_a_temperature_is_text(temperature: Any, text: str) -> None:
-    write_run("s", "distill", temperature=temperature, method="kd", **teaching())
-    assert read_results(ROOT).subjects == [found_student(t=text, method="kd")]
+    write_run("s", "distill", temperature=temperature, method="kd", **teacher_section())
+    assert read_results(ROOT).subjects == [digits_student(t=text, method="kd")]
 
 
 @pytest.mark.parametrize(
@@ -596,139 +603,148 @@ def test_a_network_has_the_name_of_its_file(section: dict[str, Any], name: str) 
 
 
 def test_a_data_set_on_the_runs_of_another_repeats_it() -> None:
-    here = Subject("cifar10", "student", "", "erm")
-    other = Subject("imagenet", "student", "", "erm")
-    found = of(
-        expected(BASELINE, "a"), expected(STUDENT, "s"), expected(here, "a"),
-        expected(other, "a"), expected(other._replace(method="mixup"), "own"),
+    cifar10 = Subject("cifar10", "student", "", "erm")
+    imagenet = Subject("imagenet", "student", "", "erm")
+    results = results_of(
+        expected(BASELINE, "a"), expected(STUDENT, "s"), expected(cifar10, "a"),
+        expected(imagenet, "a"), expected(imagenet._replace(method="mixup"), "own"),
     )  # fmt: skip
-    repeated = repeated_datasets(found)
+    repeated = repeated_datasets(results)
     assert repeated == {"cifar10"}
-    assert goes_without(found, repeated, here)
-    assert not goes_without(found, repeated, other)
-    same = of(expected(BASELINE, "a"), expected(here, "a"))
-    assert repeated_datasets(same) == {"cifar10"}
+    assert goes_without(results, repeated, cifar10)
+    assert not goes_without(results, repeated, imagenet)
+    all_repeated = results_of(expected(BASELINE, "a"), expected(cifar10, "a"))
+    assert repeated_datasets(all_repeated) == {"cifar10"}
 
 
 def test_of_several_experiments_the_one_of_most_seeds_counts_and_the_row_says_so() -> None:
     for seed in (0, 1):
-        write_run(f"a{seed}", "distill", seed=seed, ended="2026-01-01", **teaching())
-    write_run("few", "distill", limit=100, ended="2026-02-01", **teaching())
-    found = read_results(ROOT)
-    assert [run.path for run in found.runs(found_student()).values()] == ["a0", "a1"]
-    said = "1 run of other settings left out, such as few"
-    assert found.remarks(found_student()) == said
-    assert found.faults() == []
-    key = found_student().key("test/accuracy")
-    assert found.sound_cells[key] == found.cells[key] == [Cell({0: 0.8, 1: 0.8}, runs=("a0", "a1"))]
+        write_run(f"a{seed}", "distill", seed=seed, ended="2026-01-01", **teacher_section())
+    write_run("few", "distill", limit=100, ended="2026-02-01", **teacher_section())
+    results = read_results(ROOT)
+    assert [run.path for run in results.runs(digits_student()).values()] == ["a0", "a1"]
+    message = "1 run of other settings left out, such as few"
+    assert results.remarks(digits_student()) == message
+    assert results.faults() == []
+    key = digits_student().key("test/accuracy")
+    assert (
+        results.sound_cells[key]
+        == results.cells[key]
+        == [Cell({0: 0.8, 1: 0.8}, runs=("a0", "a1"))]
+    )
 
 
 def test_a_teacher_of_each_seed_and_any_number_of_devices_make_one_row() -> None:
     for seed in (0, 1, 2):
         write_run(f"t{seed}", network={"name": "resnet56"}, seed=seed)
-        write_run(f"s{seed}", "distill", seed=seed, prints={"teacher": f"t{seed}"},
-                  trainer={"devices": seed + 1}, **teaching())  # fmt: skip
-    found = read_results(ROOT)
-    assert list(found.runs(found_student())) == list(found.runs(FOUND_TEACHER)) == [0, 1, 2]
-    assert found.remarks(found_student()) == "its seeds are of different experiments"
+        write_run(f"s{seed}", "distill", seed=seed, hashes={"teacher": f"t{seed}"},
+                  trainer={"devices": seed + 1}, **teacher_section())  # fmt: skip
+    results = read_results(ROOT)
+    assert list(results.runs(digits_student())) == list(results.runs(DIGITS_TEACHER)) == [0, 1, 2]
+    assert results.remarks(digits_student()) == "its seeds are of different experiments"
 
 
 def test_an_export_that_is_named_in_two_ways_is_one_setting() -> None:
     """Two seeds that start from it make one row, wherever each run said that it lies."""
     for seed, export in enumerate(("export/r20", "/elsewhere/r20", "hf_hub:user/r20")):
-        started = {"name": "resnet20", "export": export, "weights": f"{export}/model.safetensors"}
-        write_run(f"f{seed}", network=started, seed=seed, ended=f"2026-01-0{seed + 1}")
-    found = read_results(ROOT)
-    assert list(found.runs(FOUND_BASELINE)) == [0, 1, 2]
-    assert found.remarks(FOUND_BASELINE) == ""
+        network = {"name": "resnet20", "export": export, "weights": f"{export}/model.safetensors"}
+        write_run(f"f{seed}", network=network, seed=seed, ended=f"2026-01-0{seed + 1}")
+    results = read_results(ROOT)
+    assert list(results.runs(DIGITS_BASELINE)) == [0, 1, 2]
+    assert results.remarks(DIGITS_BASELINE) == ""
 
 
 def test_stage_1_makes_another_experiment() -> None:
     for path, epochs in (("a", 10), ("b", 0)):
         write_run(path, stage1={"epochs": epochs}, ended=f"2026-01-0{1 + epochs // 10}")
-    assert [run.path for run in read_results(ROOT).runs(FOUND_BASELINE).values()] == ["a"]
+    assert [run.path for run in read_results(ROOT).runs(DIGITS_BASELINE).values()] == ["a"]
 
 
 def test_of_two_teachers_of_a_name_the_one_that_taught_counts() -> None:
     write_run("t", network={"name": "resnet56"})
-    write_run("s", "distill", prints={"teacher": "t"}, **teaching())
+    write_run("s", "distill", hashes={"teacher": "t"}, **teacher_section())
     write_run("new", network={"name": "resnet56"}, limit=10, ended="2026-03-01")
-    assert [run.path for run in read_results(ROOT).runs(FOUND_TEACHER).values()] == ["t"]
+    assert [run.path for run in read_results(ROOT).runs(DIGITS_TEACHER).values()] == ["t"]
 
 
 def test_a_strangers_configuration_may_have_keys_of_any_kind() -> None:
     write_run("odd", network={"name": "resnet20", "args": {1: "a", "b": 2}})
-    write_run("s", "distill", student={"name": "resnet20", "args": {1: "a", "b": 2}}, **teaching())
+    write_run(
+        "s", "distill", student={"name": "resnet20", "args": {1: "a", "b": 2}}, **teacher_section()
+    )
     assert len(read_results(ROOT).slots) == 2
 
 
 def test_a_baseline_is_of_the_students_network() -> None:
-    write_run("s", "distill", student={"name": "mobilenetv2"}, **teaching())
+    write_run("s", "distill", student={"name": "mobilenetv2"}, **teacher_section())
     write_run("small", network={"name": "mobilenetv2"}, ended="2026-01-01")
     for seed in (0, 1):
         write_run(f"r{seed}", network={"name": "resnet18"}, seed=seed, ended="2026-02-01")
-    found = read_results(ROOT)
-    assert [run.path for run in found.runs(FOUND_BASELINE).values()] == ["small"]
+    results = read_results(ROOT)
+    assert [run.path for run in results.runs(DIGITS_BASELINE).values()] == ["small"]
 
 
 def test_of_several_runs_the_latest_counts_and_the_row_says_so() -> None:
     write_run("a", ended="2026-03-01", metrics=METRICS | {"test/accuracy": 0.75})
     write_run("b", ended="2026-01-01")
     write_run("c", ended="2026-02-01", seed=1)
-    found = read_results(ROOT)
-    assert {seed: run.path for seed, run in found.runs(FOUND_BASELINE).items()} == {0: "a", 1: "c"}
-    said = "several runs; this one is a, the latest; another b"
-    assert found.remarks(FOUND_BASELINE) == f"seed 0: {said}"
-    assert found.faults() == [f"digits student erm, seed 0, training: {said}"]
+    results = read_results(ROOT)
+    assert {seed: run.path for seed, run in results.runs(DIGITS_BASELINE).items()} == {
+        0: "a",
+        1: "c",
+    }
+    message = "several runs; this one is a, the latest; another b"
+    assert results.remarks(DIGITS_BASELINE) == f"seed 0: {message}"
+    assert results.faults() == [f"digits student erm, seed 0, training: {message}"]
 
 
 def test_an_evaluation_belongs_to_the_run_whose_weights_it_measured() -> None:
     write_run("t", network={"name": "resnet56"})
-    write_run("s", "distill", seed=3, prints={"teacher": "t"}, **teaching())
-    write_run("v", "evaluate", VICINAL, prints={"network": "s", "teacher": "t"})
-    write_run("c", "evaluate", {"corruption/fog/1/accuracy": 0.5}, prints={"network": "t"})
-    write_run("x", "evaluate", VICINAL, prints={"network": "unknown"})
-    write_run("y", "evaluate", VICINAL, prints={"network": "t"}, data="cifar10")
-    write_run("z", "evaluate", VICINAL, prints={"network": "t"}, state="failed")
+    write_run("s", "distill", seed=3, hashes={"teacher": "t"}, **teacher_section())
+    write_run("v", "evaluate", VICINAL, hashes={"network": "s", "teacher": "t"})
+    write_run("c", "evaluate", {"corruption/fog/1/accuracy": 0.5}, hashes={"network": "t"})
+    write_run("x", "evaluate", VICINAL, hashes={"network": "unknown"})
+    write_run("y", "evaluate", VICINAL, hashes={"network": "t"}, data="cifar10")
+    write_run("z", "evaluate", VICINAL, hashes={"network": "t"}, state="failed")
     slots = read_results(ROOT).slots
     assert {slot: run.path for slot, run in slots.items() if slot[2] != "training"} == {
-        (found_student(), 3, "vicinal"): "v",
-        (FOUND_TEACHER, 0, "corruptions"): "c",
+        (digits_student(), 3, "vicinal"): "v",
+        (DIGITS_TEACHER, 0, "corruptions"): "c",
     }
 
 
 def test_of_several_evaluations_the_latest_counts() -> None:
     write_run("a")
-    write_run("v", "evaluate", VICINAL, prints={"network": "a"}, ended="2026-02-02")
-    write_run("w", "evaluate", VICINAL, prints={"network": "a"}, ended="2026-01-01")
-    found = read_results(ROOT)
-    assert found.slots[FOUND_BASELINE, 0, "vicinal"].path == "v"
+    write_run("v", "evaluate", VICINAL, hashes={"network": "a"}, ended="2026-02-02")
+    write_run("w", "evaluate", VICINAL, hashes={"network": "a"}, ended="2026-01-01")
+    results = read_results(ROOT)
+    assert results.slots[DIGITS_BASELINE, 0, "vicinal"].path == "v"
 
 
 def test_a_row_has_no_evaluation_of_an_earlier_runs_weights() -> None:
     write_run("a", ended="2026-02-01")
     write_run("b", ended="2026-01-01")
-    write_run("v", "evaluate", VICINAL, prints={"network": "b"})
-    found = read_results(ROOT)
-    assert found.slots[FOUND_BASELINE, 0, "training"].path == "a"
-    assert found.seeds(FOUND_BASELINE, "vicinal") == []
+    write_run("v", "evaluate", VICINAL, hashes={"network": "b"})
+    results = read_results(ROOT)
+    assert results.slots[DIGITS_BASELINE, 0, "training"].path == "a"
+    assert results.seeds(DIGITS_BASELINE, "vicinal") == []
 
 
 def test_where_no_weights_are_known_nothing_belongs_together() -> None:
-    write_run("a", prints={"weights": ""})
+    write_run("a", hashes={"weights": ""})
     write_run("v", "evaluate", VICINAL)
-    assert list(read_results(ROOT).slots) == [(FOUND_BASELINE, 0, "training")]
+    assert list(read_results(ROOT).slots) == [(DIGITS_BASELINE, 0, "training")]
 
 
 def test_runs_that_have_not_ended_well_are_nobodys() -> None:
     write_run("a", state="failed", metrics=None, error="x")
     write_run("b", state="finished", metrics=None)
-    found = read_results(ROOT)
-    assert found.slots == found.cells == {}
-    assert len(found.all_runs) == 2
+    results = read_results(ROOT)
+    assert results.slots == results.cells == {}
+    assert len(results.all_runs) == 2
 
 
-def test_other_images_and_faults_are_said_without_a_plan_too() -> None:
+def test_other_images_are_faults_without_a_plan_too() -> None:
     for seed, images in enumerate(("d1", "d2", "d1")):
         write_run(f"r{seed}", seed=seed, images=images)
     write_run("m", method="mixup", metrics={"test/accuracy": 1.5})
@@ -741,6 +757,6 @@ def test_other_images_and_faults_are_said_without_a_plan_too() -> None:
 def test_runs_of_several_data_sets_are_kept_apart() -> None:
     write_run("a")
     write_run("b", data="cifar10", images="d2")
-    found = read_results(ROOT)
-    assert found.subjects == [FOUND_BASELINE, Subject("cifar10", "student", "", "erm")]
-    assert found.faults() == []
+    results = read_results(ROOT)
+    assert results.subjects == [DIGITS_BASELINE, Subject("cifar10", "student", "", "erm")]
+    assert results.faults() == []

@@ -1,4 +1,4 @@
-"""Doing what is missing, with real runs: what fails, what waits for it, what is not done twice."""
+"""Carrying out a study with real runs: failures, what depends on them, and twins."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from experiments.paper.study import Study
+from experiments.paper.study import PaperStudy
 from mixkd.errors import UserError
 from mixkd.launchers.job import Job, Outcome
 from mixkd.launchers.sweep import Planned, settings_of, with_twins
@@ -47,24 +47,24 @@ from pathlib import Path
 
 from mixkd.launchers.sweep import settings_of, worst
 from mixkd.reproduction.carry_out import make
-from test_carry_out import wanted
+from test_carry_out import study_runs
 
 
 def main():
-    runs = wanted()
+    runs = study_runs()
     settings = settings_of("finetune", [("launcher.parallel=2", "run.root=runs")])
-    told = []
-    for go in (1, 2):
-        print(f"go {go}", file=sys.stderr, flush=True)
-        done = make(list(runs.values()), Path("runs"), "reproduce-test", settings)
-        found = {name: done[run.job] for name, run in runs.items()}
+    results = []
+    for attempt in (1, 2):
+        print(f"go {attempt}", file=sys.stderr, flush=True)
+        outcomes = make(list(runs.values()), Path("runs"), "reproduce-test", settings)
+        by_name = {name: outcomes[run.job] for name, run in runs.items()}
         times = {
             name: (Path(o.path) / "status.json").stat().st_mtime_ns if o.path else 0
-            for name, o in found.items()
+            for name, o in by_name.items()
         }
-        told.append({n: [o.state, o.path, o.text, times[n]] for n, o in found.items()})
-        status = worst(done.values())
-    print(json.dumps(told))
+        results.append({n: [o.state, o.path, o.text, times[n]] for n, o in by_name.items()})
+        status = worst(outcomes.values())
+    print(json.dumps(results))
     sys.exit(status)
 
 
@@ -73,9 +73,9 @@ if __name__ == "__main__":
 """
 
 
-def wanted() -> dict[str, StudyRun]:
+def study_runs() -> dict[str, StudyRun]:
     """Return the runs of a student of each teacher, and an evaluation of each, by name."""
-    study = Study(load_scale("scale.yaml"))
+    study = PaperStudy(load_scale("scale.yaml"))
     runs = {}
     for name in ("good", "bad", "wrong"):
         runs[name] = study.teacher(C, name)
@@ -99,19 +99,19 @@ def scale() -> None:
 def test_what_uses_a_failed_run_is_not_run_and_the_others_go_on() -> None:
     Path("go.py").write_text(SCRIPT)
     path = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "go.py"], capture_output=True, text=True, timeout=300, check=False,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(path)},
     )  # fmt: skip
-    assert done.stdout, done.stderr[-3000:]
-    first, second = json.loads(done.stdout)
+    assert completed.stdout, completed.stderr[-3000:]
+    first, second = json.loads(completed.stdout)
     states = {name: state for name, (state, _, _, _) in first.items()}
     assert states == {
         "good": "finished", "of good": "finished", "twin": "skipped", "beside good": "finished",
         "bad": "failed", "of bad": "failed", "beside bad": "failed",
         "wrong": "refused", "of wrong": "failed", "beside wrong": "failed",
     }  # fmt: skip
-    assert done.returncode == 2  # a refusal is worse than a failure
+    assert completed.returncode == 2  # a refusal is worse than a failure
 
     # Each says why.
     assert "the network's logits are not finite" in first["bad"][2]
@@ -135,29 +135,29 @@ def test_what_uses_a_failed_run_is_not_run_and_the_others_go_on() -> None:
     ]
     assert second["bad"][0] == "failed"
     assert second["bad"][3] > first["bad"][3]
-    said = [line for line in done.stderr.splitlines() if line.startswith(("go", "stage"))]
-    assert said == [
+    stages = [line for line in completed.stderr.splitlines() if line.startswith(("go", "stage"))]
+    assert stages == [
         "go 1", "stage 1: 3 runs, 2 to do", "stage 2: 2 runs, 1 to do", "stage 3: 1 runs, 1 to do",
         "go 2", "stage 1: 3 runs, 1 to do", "stage 2: 2 runs, 0 to do", "stage 3: 1 runs, 0 to do",
     ]  # fmt: skip
 
     # Looking at them finds the same, and where what has not been run would be.
-    runs = wanted()
-    looked = dict(zip(runs, statuses(runs.values(), Path("runs")), strict=True))
-    assert [name for name, each in looked.items() if each.is_finished] == [
+    runs = study_runs()
+    status_of = dict(zip(runs, statuses(runs.values(), Path("runs")), strict=True))
+    assert [name for name, status in status_of.items() if status.is_finished] == [
         "good", "of good", "twin", "beside good",
     ]  # fmt: skip
-    assert {name: looked[name].path for name in ended_well} == {
+    assert {name: status_of[name].path for name in ended_well} == {
         name: first[name][1] for name in ended_well
     }
-    assert looked["bad"].path == first["bad"][1]
-    assert looked["of bad"].planned is None
-    assert looked["of bad"].path == ""
+    assert status_of["bad"].path == first["bad"][1]
+    assert status_of["of bad"].planned is None
+    assert status_of["of bad"].path == ""
 
 
 @pytest.mark.usefixtures("scale")
-def test_where_none_can_be_run_all_is_refused() -> None:
-    runs = [run for name, run in wanted().items() if name.endswith("wrong")]
+def test_runs_of_which_none_can_be_composed_are_refused() -> None:
+    runs = [run for name, run in study_runs().items() if name.endswith("wrong")]
     with pytest.raises(UserError, match=r"trainer\.max_epochs: got 0"):
         make(runs, Path("runs"), "reproduce-test", settings_of("finetune", [()]))
     assert not list(Path("runs").glob("*"))
@@ -165,21 +165,21 @@ def test_where_none_can_be_run_all_is_refused() -> None:
 
 @pytest.mark.usefixtures("scale")
 def test_before_anything_is_run_only_what_uses_nothing_has_a_place() -> None:
-    runs = wanted()
-    looked = dict(zip(runs, statuses(runs.values(), Path("runs")), strict=True))
-    assert [name for name, each in looked.items() if each.path] == ["good", "bad"]
-    assert not any(each.is_finished for each in looked.values())
+    runs = study_runs()
+    status_of = dict(zip(runs, statuses(runs.values(), Path("runs")), strict=True))
+    assert [name for name, status in status_of.items() if status.path] == ["good", "bad"]
+    assert not any(status.is_finished for status in status_of.values())
 
 
 @pytest.mark.usefixtures("scale")
 def test_what_uses_a_run_that_is_queued_waits_for_it() -> None:
-    runs = wanted()
-    done: dict[Any, Outcome] = {runs["good"].job: Outcome("submitted", "runs/x")}
-    found = _waiting(runs["of good"], done)
-    assert (found.state, found.status) == ("submitted", 0)
-    assert found.text == "it uses a run that is queued; the same command goes on"
-    done[runs["good"].job] = Outcome("refused", "runs/x")
-    assert _waiting(runs["of good"], done).state == "failed"
+    runs = study_runs()
+    outcomes: dict[Any, Outcome] = {runs["good"].job: Outcome("submitted", "runs/x")}
+    waiting = _waiting(runs["of good"], outcomes)
+    assert (waiting.state, waiting.status) == ("submitted", 0)
+    assert waiting.text == "it uses a run that is queued; the same command goes on"
+    outcomes[runs["good"].job] = Outcome("refused", "runs/x")
+    assert _waiting(runs["of good"], outcomes).state == "failed"
 
 
 def test_runs_without_a_place_are_no_twins() -> None:

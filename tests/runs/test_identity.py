@@ -1,4 +1,4 @@
-"""What names an experiment."""
+"""The identity of a run: which keys and files name an experiment."""
 
 import shutil
 from collections.abc import Callable
@@ -21,29 +21,29 @@ from mixkd.runs.read import read_run
 from mixkd.runs.run import Run
 
 
-def named(command: str, *words: str) -> str:
+def hash_of(command: str, *overrides: str) -> str:
     torch.save({}, "w.pth")
     network = ["network=resnet20"] + ["network.weights=w.pth"] * (command == "evaluate")
-    return experiment_hash(request(command, [*network, *words]))
+    return experiment_hash(request(command, [*network, *overrides]))
 
 
 def test_links_lead_to_what_is_counted(image_folder: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(image_folder, other)
     (other / "train" / "red" / "0003.jpg").unlink()
-    found = []
+    hashes = []
     for number, target in enumerate((image_folder, other)):
         links = tmp_path / f"links{number}"
         (links / "test").mkdir(parents=True)
         (links / "train").symlink_to(target / "train")
         for folder in (target / "test").iterdir():  # class folders that are links
             (links / "test" / folder.name).symlink_to(folder)
-        found.append(named("finetune", "data=imagefolder", f"data.root={links}"))
-        assert found[-1] == named("finetune", "data=imagefolder", f"data.root={target}")
-    assert found[0] != found[1]
+        hashes.append(hash_of("finetune", "data=imagefolder", f"data.root={links}"))
+        assert hashes[-1] == hash_of("finetune", "data=imagefolder", f"data.root={target}")
+    assert hashes[0] != hashes[1]
     for path in (other / "test").rglob("*.jpg"):
         path.write_bytes(path.read_bytes() + b"more")
-    assert named("finetune", "data=imagefolder", f"data.root={links}") != found[1]
+    assert hash_of("finetune", "data=imagefolder", f"data.root={links}") != hashes[1]
 
 
 def test_circles_of_links_end(tmp_path: Path) -> None:
@@ -59,32 +59,32 @@ def test_other_imagenet_files_are_another_experiment(
     tmp_path: Path, write_imagenet: Callable[[Path], Path]
 ) -> None:
     root = write_imagenet(tmp_path / "imagenet")
-    words = ["data=imagenet", f"data.root={root}"]
-    first = named("finetune", *words)
-    assert named("finetune", *words) == first
+    overrides = ["data=imagenet", f"data.root={root}"]
+    first = hash_of("finetune", *overrides)
+    assert hash_of("finetune", *overrides) == first
     next((root / "val").rglob("*.JPEG")).unlink()
-    assert named("finetune", *words) != first
+    assert hash_of("finetune", *overrides) != first
     (tmp_path / "c" / "fog").mkdir(parents=True)
     shutil.move(root / "val", tmp_path / "c" / "fog" / "3")
-    words = ["data=imagenet_c", f"data.root={tmp_path}/c", "data.corruption=fog"]
-    first = named("evaluate", *words)
+    overrides = ["data=imagenet_c", f"data.root={tmp_path}/c", "data.corruption=fog"]
+    first = hash_of("evaluate", *overrides)
     next((tmp_path / "c").rglob("*.JPEG")).unlink()
-    assert named("evaluate", *words) != first
+    assert hash_of("evaluate", *overrides) != first
 
 
 def test_other_arrays_are_another_experiment(tmp_path: Path) -> None:
-    words = ["data=cifar100_c", f"data.root={tmp_path}", "data.corruption=fog"]
-    found = {named("evaluate", *words)}
+    overrides = ["data=cifar100_c", f"data.root={tmp_path}", "data.corruption=fog"]
+    hashes = {hash_of("evaluate", *overrides)}
     for name, n in (("labels", 5), ("fog", 5), ("fog", 10)):
         np.save(tmp_path / f"{name}.npy", np.zeros(n))
-        found.add(named("evaluate", *words))
-    assert len(found) == 4
+        hashes.add(hash_of("evaluate", *overrides))
+    assert len(hashes) == 4
     np.save(tmp_path / "snow.npy", np.zeros(3))  # of another corruption
-    assert named("evaluate", *words) in found
+    assert hash_of("evaluate", *overrides) in hashes
 
 
 @pytest.mark.parametrize(
-    ("words", "same"),
+    ("overrides", "is_same"),
     [
         (["data.workers=3"], True),
         (["trainer.threads=1", "data.eval_batch_size=7", "trainer.accelerator=cpu"], True),
@@ -100,36 +100,43 @@ def test_other_arrays_are_another_experiment(tmp_path: Path) -> None:
         (["protocol=corrected", "data.size=null"], False),
     ],
 )
-def test_what_changes_a_result_names_it(words: list[str], same: bool) -> None:
-    assert (named("finetune", *words) == named("finetune")) == same
+def test_keys_that_change_a_result_name_the_experiment(overrides: list[str], is_same: bool) -> None:
+    assert (hash_of("finetune", *overrides) == hash_of("finetune")) == is_same
 
 
-def test_of_an_evaluation_memory_format_and_compiling_change_rounding_alone() -> None:
-    one = named("evaluate", "data=digits")
-    for word in ("trainer.channels_last=false", "trainer.compile=true", "trainer.threads=1"):
-        assert named("evaluate", "data=digits", word) == one
+def test_memory_format_and_compiling_name_no_evaluation() -> None:
+    original = hash_of("evaluate", "data=digits")
+    for override in ("trainer.channels_last=false", "trainer.compile=true", "trainer.threads=1"):
+        assert hash_of("evaluate", "data=digits", override) == original
 
 
 def test_processes_that_mix_their_own_images_are_counted(image_folder: Path) -> None:
-    words = ["data=imagefolder", f"data.root={image_folder}", "data.size=16", "trainer.devices=2"]
-    for method, same in (("mixup", False), ("erm", True)):
+    overrides = [
+        "data=imagefolder",
+        f"data.root={image_folder}",
+        "data.size=16",
+        "trainer.devices=2",
+    ]
+    for method, is_same in (("mixup", False), ("erm", True)):
         memory, disk = (
-            named("finetune", *words, f"method={method}", f"data.resident={resident}")
+            hash_of("finetune", *overrides, f"method={method}", f"data.resident={resident}")
             for resident in ("true", "false")
         )
-        assert (memory == disk) == same
+        assert (memory == disk) == is_same
 
 
 def test_a_teachers_precision_is_the_students_unless_given() -> None:
     teacher = ["teacher=resnet20", "teacher.weights=w.pth"]
     torch.save({}, "w.pth")
 
-    def of(*words: str) -> str:
-        return experiment_hash(request("distill", [*teacher, *words]))
+    def student_hash(*overrides: str) -> str:
+        return experiment_hash(request("distill", [*teacher, *overrides]))
 
-    assert of() == of("teacher.precision=float32")
-    assert of() != of("teacher.precision=bf16")
-    assert of("trainer.precision=bf16") == of("trainer.precision=bf16", "teacher.precision=bf16")
+    assert student_hash() == student_hash("teacher.precision=float32")
+    assert student_hash() != student_hash("teacher.precision=bf16")
+    assert student_hash("trainer.precision=bf16") == student_hash(
+        "trainer.precision=bf16", "teacher.precision=bf16"
+    )
 
 
 def test_corruptions_name_an_experiment_in_any_order_and_words() -> None:
@@ -137,20 +144,22 @@ def test_corruptions_name_an_experiment_in_any_order_and_words() -> None:
 
     torch.save({}, "w.pth")
 
-    def named(*words: str) -> str:
+    def hash_of(*overrides: str) -> str:
         network = ["network=resnet20", "network.weights=w.pth", "data=digits", "corruptions=true"]
-        return experiment_hash(request("evaluate", [*network, *words]))
+        return experiment_hash(request("evaluate", [*network, *overrides]))
 
     paper = "gaussian_noise,motion_blur,fog,jpeg_compression,contrast,pixelate"
-    one = named()
-    assert named(f"corruptions.names=[{paper}]") == one
-    assert named("corruptions.severities=[5,4,3,2,1]") == one
-    assert named("corruptions.names=[fog,contrast]") == named("corruptions.names=[contrast,fog]")
-    others = [
-        named("corruptions.names=[fog]"), named("corruptions.severities=[1]"),
-        named("corruptions.seed=1"), named("corruptions.enabled=false"),
+    original = hash_of()
+    assert hash_of(f"corruptions.names=[{paper}]") == original
+    assert hash_of("corruptions.severities=[5,4,3,2,1]") == original
+    assert hash_of("corruptions.names=[fog,contrast]") == hash_of(
+        "corruptions.names=[contrast,fog]"
+    )
+    different = [
+        hash_of("corruptions.names=[fog]"), hash_of("corruptions.severities=[1]"),
+        hash_of("corruptions.seed=1"), hash_of("corruptions.enabled=false"),
     ]  # fmt: skip
-    assert len({one, *others}) == 5
+    assert len({original, *different}) == 5
 
 
 class LaterTrainer(TrainerConfig):
@@ -178,12 +187,12 @@ def test_a_key_that_came_later_loses_no_run() -> None:
 
     assert Run(later).path == run.path
     assert Run(later).finished_metrics() == {"a": 0.5}
-    others = (
+    changes = (
         before | {"ensemble": 2},
         before | {"trainer": raw["trainer"] | {"sam_rho": 0.05}},
     )
-    for other in others:
-        assert Run(LaterConfig.model_validate(raw | other)).finished_metrics() is None
+    for change in changes:
+        assert Run(LaterConfig.model_validate(raw | change)).finished_metrics() is None
 
 
 def test_a_key_that_came_later_makes_no_other_row(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,21 +210,25 @@ def test_a_key_that_came_later_makes_no_other_row(monkeypatch: pytest.MonkeyPatc
     assert len(settings) == 1
 
 
-def test_names_change_on_purpose_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_of_experiments_only_change_on_purpose(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where this fails, people's finished runs are not found: mark the key, or raise VERSION."""
     Path("w.pth").write_bytes(b"weights")
     teacher = ["teacher=resnet20", "teacher.weights=w.pth"]
     distilled = experiment_hash(request("distill", teacher))
     assert identity.VERSION == 2
-    assert (named("finetune"), distilled) == ("bf6ff16aaf", "8bbfac38f4")
+    assert (hash_of("finetune"), distilled) == ("bf6ff16aaf", "8bbfac38f4")
     monkeypatch.setattr(identity, "VERSION", 3)
-    assert named("finetune") != "bf6ff16aaf"
+    assert hash_of("finetune") != "bf6ff16aaf"
 
 
 def test_an_evaluation_of_logits_is_named_by_them() -> None:
-    def of(path: str, label: int, *words: str) -> str:
+    def logits_hash(path: str, label: int, *overrides: str) -> str:
         np.savez(path, logits=np.zeros((1, 2)), label=np.array([label]))
-        words = (f"logits={path}", *words)
-        return experiment_hash(request("evaluate", list(words)))
+        overrides = (f"logits={path}", *overrides)
+        return experiment_hash(request("evaluate", list(overrides)))
 
-    assert of("a.npz", 0) == of("b.npz", 0, "seed=1", "data.name=other") != of("b.npz", 1)
+    assert (
+        logits_hash("a.npz", 0)
+        == logits_hash("b.npz", 0, "seed=1", "data.name=other")
+        != logits_hash("b.npz", 1)
+    )

@@ -1,4 +1,4 @@
-"""What is known of the images that a network has seen, and what is not."""
+"""Leaks: whether a network was trained on the images that select here."""
 
 import json
 from pathlib import Path
@@ -13,15 +13,15 @@ from mixkd.request import request
 from mixkd.runs.leaks import leak, write_marks
 
 START = Path("before/weights.safetensors")
-OTHERS = np.ones((1, 2), dtype=np.uint64)
+OTHER_MARKS = np.ones((1, 2), dtype=np.uint64)
 
 
 @pytest.fixture
 def cfg(image_folder: Path) -> FinetuneConfig:
-    words = ["data=imagefolder", f"data.root={image_folder}", "network=resnet20"]
+    overrides = ["data=imagefolder", f"data.root={image_folder}", "network=resnet20"]
     START.parent.mkdir()
     START.write_bytes(b"weights")
-    config = request("finetune", words)
+    config = request("finetune", overrides)
     assert isinstance(config, FinetuneConfig)
     return config
 
@@ -31,33 +31,33 @@ def splits(cfg: FinetuneConfig) -> Splits:
     return load_splits(cfg.data)
 
 
-def found(cfg: FinetuneConfig, splits: Splits, **data: object) -> str | None:
-    """Return what is said of weights, and the same of a backbone's file."""
+def leak_of(cfg: FinetuneConfig, splits: Splits, **data: object) -> str | None:
+    """Return the leak of weights, which is also that of a backbone's file."""
     others = cfg.data.model_copy(update=data)
-    said = [
+    leaks = [
         leak(cfg.network.model_copy(update={key: str(START)}), others, {}, splits)
         for key in ("weights", "pretrained")
     ]
-    assert said[0] == said[1]
-    return said[0]
+    assert leaks[0] == leaks[1]
+    return leaks[0]
 
 
 def test_what_lies_beside_a_file_says_what_its_weights_have_seen(
     cfg: FinetuneConfig, splits: Splits
 ) -> None:
-    assert found(cfg, splits) is None  # nothing says
+    assert leak_of(cfg, splits) is None  # nothing says
     write_marks(START.parent, image_marks(splits.val)[:2])
     assert (
-        found(cfg, splits) == f"was trained on 2 of the {len(splits.val)} images that select here"
+        leak_of(cfg, splits) == f"was trained on 2 of the {len(splits.val)} images that select here"
     )
     write_marks(START.parent, image_marks(splits.train))
-    assert found(cfg, splits) == ""
-    write_marks(START.parent, OTHERS)  # copies of another size would have other marks
-    assert found(cfg, splits) is None
+    assert leak_of(cfg, splits) == ""
+    write_marks(START.parent, OTHER_MARKS)  # copies of another size would have other marks
+    assert leak_of(cfg, splits) is None
 
 
 @pytest.mark.parametrize(
-    ("selection", "source", "said"),
+    ("selection", "source", "expected"),
     [
         ("holdout", "imagefolder", "may have trained on images that select here"),
         ("test", "imagefolder", "may have trained on images that select here"),
@@ -65,7 +65,7 @@ def test_what_lies_beside_a_file_says_what_its_weights_have_seen(
     ],
 )
 def test_an_export_of_another_folder_may_have_seen_what_selects(
-    cfg: FinetuneConfig, splits: Splits, selection: str, source: str, said: str | None
+    cfg: FinetuneConfig, splits: Splits, selection: str, source: str, expected: str | None
 ) -> None:
     network: NetworkConfig = cfg.network.model_copy(
         update={"export": "before", "weights": "before/model.safetensors"}
@@ -77,4 +77,4 @@ def test_an_export_of_another_folder_may_have_seen_what_selects(
     (START.parent / "config.json").write_text(json.dumps({"mixkd": record}))
     data = cfg.data.model_copy(update={"selection": selection})
     answer = leak(network, data, {"train": "these"}, splits)
-    assert answer == said if said is None else str(answer).startswith(said)
+    assert answer == expected if expected is None else str(answer).startswith(expected)

@@ -1,4 +1,4 @@
-"""Run directories in whatever state: what is wrong is named, and nothing stops the report."""
+"""Reading run directories in any state: faults are named, and none stops the report."""
 
 import json
 from pathlib import Path
@@ -22,8 +22,8 @@ def run(**files: str | bytes | None) -> FoundRun:
     """Read a run directory; `config_yaml` is what config.yaml holds, None: it is not there."""
     folder = Path("runs/digits/finetune/a")
     folder.mkdir(parents=True, exist_ok=True)
-    wanted: dict[str, Any] = {**GOOD, **{n.replace("_", "."): t for n, t in files.items()}}
-    for name, content in wanted.items():
+    contents: dict[str, Any] = {**GOOD, **{n.replace("_", "."): t for n, t in files.items()}}
+    for name, content in contents.items():
         if content is not None:
             content = content if isinstance(content, bytes) else content.encode()
             (folder / name).write_bytes(content)
@@ -37,14 +37,14 @@ def with_metrics(**metrics: Any) -> FoundRun:
 
 def predictions(**arrays: np.ndarray) -> dict[str, np.ndarray]:
     """Return predictions of four images, three of them right."""
-    usual: dict[str, np.ndarray] = {
+    columns: dict[str, np.ndarray] = {
         "index": np.arange(4),
         "label": np.array([0, 1, 1, 0]),
         "prediction": np.array([0, 1, 1, 1]),
         "confidence": np.full(4, 0.7),
         "nll": np.full(4, 0.5),
     }
-    return usual | arrays
+    return columns | arrays
 
 
 def save(arrays: dict[str, np.ndarray], name: str = "predictions/test.npz") -> Path:
@@ -55,18 +55,22 @@ def save(arrays: dict[str, np.ndarray], name: str = "predictions/test.npz") -> P
 
 
 def test_a_run_is_read() -> None:
-    found = run()
-    assert found.path == "digits/finetune/a"
-    assert (found.task, found.seed, found.dataset, found.selection) == (
+    found_run = run()
+    assert found_run.path == "digits/finetune/a"
+    assert (found_run.task, found_run.seed, found_run.dataset, found_run.selection) == (
         "finetune", 3, "digits", "holdout",
     )  # fmt: skip
-    assert found.is_finished
-    assert found.metrics == {"test/accuracy": 0.75, "test/confidence": 0.7, "test/ece": 0.05}
-    assert found.command == "mixkd finetune 'data.root=a b'"
-    assert (found.images, found.fingerprint("weights"), found.fingerprint("x")) == ("d1", "w1", "")
-    assert found.problems == ()
-    assert found.faults == []
-    assert found.predictions is None
+    assert found_run.is_finished
+    assert found_run.metrics == {"test/accuracy": 0.75, "test/confidence": 0.7, "test/ece": 0.05}
+    assert found_run.command == "mixkd finetune 'data.root=a b'"
+    assert (found_run.images, found_run.fingerprint("weights"), found_run.fingerprint("x")) == (
+        "d1",
+        "w1",
+        "",
+    )
+    assert found_run.problems == ()
+    assert found_run.faults == []
+    assert found_run.predictions is None
 
 
 def test_images_on_disk_have_a_fingerprint_of_another_name() -> None:
@@ -93,13 +97,13 @@ NO_MAPPING = "is damaged: it holds no mapping"
     ids=["missing", "list", "flow list", "text", "number", "half", "bytes", "zeros", "deep"],
 )
 def test_a_damaged_file_is_named(name: str, content: str | bytes | None, problem: str) -> None:
-    found = run(**{name.replace(".", "_"): content})
-    assert [text.startswith(f"{name} {problem}") for text in found.problems] == [True]
-    assert len(found.problems[0]) <= len(f"{name} is damaged: ") + 80
-    assert "\n" not in found.problems[0]
-    assert found.faults == list(found.problems)
-    other = {"config.yaml": found.provenance, "provenance.json": found.config}
-    assert other.get(name, found.config)  # what is whole is there
+    found_run = run(**{name.replace(".", "_"): content})
+    assert [text.startswith(f"{name} {problem}") for text in found_run.problems] == [True]
+    assert len(found_run.problems[0]) <= len(f"{name} is damaged: ") + 80
+    assert "\n" not in found_run.problems[0]
+    assert found_run.faults == list(found_run.problems)
+    intact = {"config.yaml": found_run.provenance, "provenance.json": found_run.config}
+    assert intact.get(name, found_run.config)  # what is whole is there
 
 
 @pytest.mark.parametrize(
@@ -113,9 +117,9 @@ def test_a_damaged_file_is_named(name: str, content: str | bytes | None, problem
     ],
 )
 def test_a_configuration_that_yaml_refuses_is_named(content: str) -> None:
-    found = run(config_yaml=content)
-    assert [text.startswith("config.yaml is damaged: ") for text in found.problems] == [True]
-    assert (found.task, found.seed, found.dataset) == ("", 0, "")
+    found_run = run(config_yaml=content)
+    assert [text.startswith("config.yaml is damaged: ") for text in found_run.problems] == [True]
+    assert (found_run.task, found_run.seed, found_run.dataset) == ("", 0, "")
 
 
 def test_a_folder_in_place_of_a_file_is_named() -> None:
@@ -124,33 +128,38 @@ def test_a_folder_in_place_of_a_file_is_named() -> None:
 
 
 def test_sections_of_another_kind_are_as_if_empty() -> None:
-    found = run(
+    found_run = run(
         config_yaml="task: [1]\nseed: [3]\ndata: digits\n",
         provenance_json='{"command": "mixkd", "fingerprints": [1]}',
         status_json='{"state": ["finished"]}',
     )
-    assert (found.seed, found.dataset, found.selection, found.command) == (0, "", "", "")
-    assert (found.images, found.fingerprint("weights")) == ("", "")
-    assert not found.is_finished
-    assert found.faults == []
+    assert (found_run.seed, found_run.dataset, found_run.selection, found_run.command) == (
+        0,
+        "",
+        "",
+        "",
+    )
+    assert (found_run.images, found_run.fingerprint("weights")) == ("", "")
+    assert not found_run.is_finished
+    assert found_run.faults == []
 
 
 def test_metrics_are_missed_only_of_a_run_that_has_finished() -> None:
     for state in ("running", "failed", "interrupted"):
-        found = run(status_json=json.dumps({"state": state}), metrics_json=None)
-        assert found.problems == ()
-        assert not found.is_finished
+        found_run = run(status_json=json.dumps({"state": state}), metrics_json=None)
+        assert found_run.problems == ()
+        assert not found_run.is_finished
     assert run(metrics_json=None).problems == ("metrics.json is missing",)
     assert not run(metrics_json="{}").is_finished
 
 
 def test_what_is_no_number_is_named_and_left_out() -> None:
-    found = run(
+    found_run = run(
         metrics_json='{"a": NaN, "b": Infinity, "c": -Infinity, "d": true, "e": "0.5", "f": null, '
         f'"g": [1], "h": 1{"0" * 400}, "i": 0, "j": -0.5}}'
     )
-    assert found.metrics == {"i": 0.0, "j": -0.5}
-    assert [text.removeprefix("metrics.json: ") for text in found.problems] == [
+    assert found_run.metrics == {"i": 0.0, "j": -0.5}
+    assert [text.removeprefix("metrics.json: ") for text in found_run.problems] == [
         "a is nan, no number", "b is inf, no number", "c is -inf, no number",
         "d is True, no number", "e is '0.5', no number", "f is None, no number",
         "g is [1], no number",
@@ -167,8 +176,8 @@ def test_an_accuracy_is_a_fraction(accuracy: float) -> None:
 
 
 def test_an_ece_that_no_binning_gives_is_named() -> None:
-    found = with_metrics(test_accuracy=0.9635, test_confidence=0.9863, test_ece=0.1073)
-    assert found.faults == [
+    found_run = with_metrics(test_accuracy=0.9635, test_confidence=0.9863, test_ece=0.1073)
+    assert found_run.faults == [
         "test/ece 0.1073 is impossible beside accuracy 0.9635 and confidence 0.9863: "
         "it lies outside [0.0228, 0.0502]"
     ]
@@ -177,10 +186,10 @@ def test_an_ece_that_no_binning_gives_is_named() -> None:
     assert len(with_metrics(test_accuracy=0.9, test_confidence=0.7, test_ece=0.19).faults) == 1
     assert with_metrics(test_accuracy=0.9, test_ece=0.5).faults == []  # without its confidence
     key = "corruption_fog_3_"
-    found = with_metrics(
+    found_run = with_metrics(
         **{f"{key}accuracy": 0.5, f"{key}confidence": 0.8, f"{key}ece": 0.1, "test_ece": 0.1}
     )
-    assert [text[:24] for text in found.faults] == ["corruption/fog/3/ece 0.1"]
+    assert [text[:24] for text in found_run.faults] == ["corruption/fog/3/ece 0.1"]
 
 
 def test_the_scaled_ece_has_the_accuracy_of_the_unscaled() -> None:
@@ -214,13 +223,20 @@ def test_predictions_that_disagree_with_the_metrics_are_named() -> None:
 
 def test_predictions_are_read_without_their_logits() -> None:
     save(predictions(logits=np.zeros((4, 10)), brier=np.ones(4)))
-    found = run()
-    assert found.predictions is not None
-    assert set(found.predictions) == {"index", "label", "prediction", "confidence", "nll", "brier"}
-    assert found.faults == []
+    found_run = run()
+    assert found_run.predictions is not None
+    assert set(found_run.predictions) == {
+        "index",
+        "label",
+        "prediction",
+        "confidence",
+        "nll",
+        "brier",
+    }
+    assert found_run.faults == []
 
 
-def of(n: int) -> dict[str, np.ndarray]:
+def first_rows(n: int) -> dict[str, np.ndarray]:
     return {name: value[:n] for name, value in predictions().items()}
 
 
@@ -236,7 +252,7 @@ def of(n: int) -> dict[str, np.ndarray]:
         predictions(confidence=np.array([0.5, 0.5, 0.5, 1.5])),
         predictions(confidence=np.array([0.5, 0.5, 0.5, np.nan])),
         predictions(nll=np.array([0.5, 0.5, 0.5, np.inf])),
-        of(0),
+        first_rows(0),
     ],
     ids=["lack", "lengths", "scalar", "shape", "objects", "texts", "above", "nan", "inf", "none"],
 )
@@ -248,26 +264,26 @@ def test_predictions_of_another_form_are_damaged(arrays: dict[str, np.ndarray]) 
 
 def test_predictions_that_are_damaged_anywhere_are_named() -> None:
     path = save(predictions(confidence=np.random.default_rng(0).random(4)))
-    whole, rng = path.read_bytes(), np.random.default_rng(1)
-    damaged = [b"", b"\x80\x04 no zip", whole[:100], whole[: len(whole) // 2]]
+    original, rng = path.read_bytes(), np.random.default_rng(1)
+    contents = [b"", b"\x80\x04 no zip", original[:100], original[: len(original) // 2]]
     for _ in range(300):
-        changed = bytearray(whole)
-        changed[rng.integers(len(whole))] ^= int(rng.integers(1, 256))
-        damaged.append(bytes(changed))
-    told = []
-    for content in damaged:
+        changed = bytearray(original)
+        changed[rng.integers(len(original))] ^= int(rng.integers(1, 256))
+        contents.append(bytes(changed))
+    fault_lists = []
+    for content in contents:
         path.write_bytes(content)
-        told.append(run().faults)
-    assert told[:4] == [["predictions/test.npz is damaged"]] * 4
-    assert sum(faults == ["predictions/test.npz is damaged"] for faults in told) > 150
+        fault_lists.append(run().faults)
+    assert fault_lists[:4] == [["predictions/test.npz is damaged"]] * 4
+    assert sum(faults == ["predictions/test.npz is damaged"] for faults in fault_lists) > 150
     np.save(path.with_suffix(""), np.arange(4))
     path.with_suffix(".npy").rename(path)  # an array that is no archive
     assert run().faults == ["predictions/test.npz is damaged"]
 
 
 def test_rows_are_numbers_where_they_can_be() -> None:
-    found = run(vicinal_csv="split,lam,network,nl\ntest,0.5,student,1.25\ntest,1,teacher,\n")
-    first, second = found.rows("vicinal.csv")
+    found_run = run(vicinal_csv="split,lam,network,nl\ntest,0.5,student,1.25\ntest,1,teacher,\n")
+    first, second = found_run.rows("vicinal.csv")
     assert first == {"split": "test", "lam": 0.5, "network": "student", "nl": 1.25}
     assert second["lam"] == 1
     assert np.isnan(second["nl"])
@@ -296,27 +312,27 @@ def test_a_line_that_breaks_off_lacks_its_last_numbers() -> None:
     assert np.isnan(row["b"])
 
 
-WHOLE = {
+TABLES = {
     "reliability.csv": "split,count,accuracy,confidence\ntest,4,0.5,0.75\ntest,0,nan,nan\n",
     "vicinal.csv": "split,network,lam\ntrain,network,0.5\n",
     "history.csv": "val/accuracy\n0.5\n",
 }
 
 
-@pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.parametrize("name", TABLES)
 def test_a_table_that_lacks_a_column_has_no_rows_and_is_named(name: str) -> None:
-    key, whole = name.replace(".", "_"), WHOLE[name]
-    assert len(run(**{key: whole}).rows(name)) == whole.count("\n") - 1
+    key, original = name.replace(".", "_"), TABLES[name]
+    assert len(run(**{key: original}).rows(name)) == original.count("\n") - 1
     assert run().faults == []
-    columns = whole.partition("\n")[0]
+    columns = original.partition("\n")[0]
     damaged = ["", f"{columns}\n", "a,b\n1,2\n", b"\xff\xfe"]
-    damaged += [whole.replace(column, "other", 1) for column in columns.split(",")]
+    damaged += [original.replace(column, "other", 1) for column in columns.split(",")]
     for content in damaged:
         assert run(**{key: content}).rows(name) == []
         assert run().faults == [f"{name} is damaged"]
-    lines = [*whole.splitlines(), *whole.splitlines()[1:]]
-    one = "\n".join([*lines[:-1], lines[-1].replace("0.5", "x").replace("nan", "x")])
-    assert len(run(**{key: one}).rows(name)) == len(lines) - 2  # the others are kept
+    lines = [*original.splitlines(), *original.splitlines()[1:]]
+    without_number = "\n".join([*lines[:-1], lines[-1].replace("0.5", "x").replace("nan", "x")])
+    assert len(run(**{key: without_number}).rows(name)) == len(lines) - 2  # the others are kept
     assert run().faults == [f"{name} is damaged"]
 
 
@@ -326,12 +342,12 @@ def test_damaged_features_are_named() -> None:
     }  # fmt: skip
     path = save(sound, "features.npz")
     assert run().faults == []
-    broken = {
+    damaged = {
         "tsne": [np.zeros((3, 1)), np.full((3, 2), np.nan)],
         "position": [np.array([0, 1]), np.array([0, 1, 2])],
         "classes": [np.array([1, 2]), np.full(2, 2**32 - 1, np.uint32).view("<U1")],
     }
-    for name, arrays in broken.items():
+    for name, arrays in damaged.items():
         for array in arrays:
             save(sound | {name: array}, "features.npz")
             assert run().faults == ["features.npz is damaged"]
@@ -341,55 +357,57 @@ def test_damaged_features_are_named() -> None:
     assert run().faults == ["features.npz is damaged"]
 
 
-def setting(config: str, teacher: str = "t1", **more: str) -> str:
-    prints = json.dumps({"fingerprints": {"teacher": teacher, **more}})
-    return run(config_yaml=f"{{{config}}}", provenance_json=prints).setting
+def setting(config: str, teacher: str = "t1", **fingerprints: str) -> str:
+    record = json.dumps({"fingerprints": {"teacher": teacher, **fingerprints}})
+    return run(config_yaml=f"{{{config}}}", provenance_json=record).setting
 
 
 def test_a_setting_is_what_the_seeds_of_a_row_share() -> None:
     usual = "task: distill, trainer: {max_epochs: 3}, data: {size: 16}"
-    for same in (
+    for equal in (
         f"{usual}, seed: 1",
         f"{usual}, run: {{root: DIR}}, logger: 1",
         "task: distill, trainer: {threads: 4, max_epochs: 3}, data: {root: DIR, size: 16}",
     ):
-        assert setting(same) == setting(usual)
-    for other in (
+        assert setting(equal) == setting(usual)
+    for different in (
         "task: distill, trainer: {max_epochs: 4}, data: {size: 16}",
         "task: finetune, trainer: {max_epochs: 3}, data: {size: 16}",
         f"{usual}, temperature: 4",
         f"{usual}, protocol: parity",
         f"{usual}, student: {{args: {{depth: 8}}}}",
     ):
-        assert setting(other) != setting(usual)
+        assert setting(different) != setting(usual)
     assert setting(usual, "t2") != setting(usual)
 
 
 def test_one_thing_named_in_two_ways_is_one_setting() -> None:
     usual = "task: distill, student: {name: n, args: {width: 1}, export: here}, data: {size: 16}"
-    for same in (
+    for equal in (
         usual.replace("export: here", "export: /else/where"),
         usual.replace("export: here", "run: a, weights: a/weights.safetensors"),
         usual.replace("width: 1", "width: 1.0"),
         f"{usual}, stage1: {{epochs: 3}}",  # of a random backbone
         usual.replace("size: 16", "size: 16, resident: false, root: DIR, cache_dir: DIR"),
     ):
-        assert setting(same) == setting(usual)
-    begun = usual.replace("export: here", "pretrained: w.pth")
-    other = begun.replace("w.pth", "./w.pth")
-    assert setting(begun, start="1") == setting(other, start="1")
-    assert setting(begun, start="1") != setting(begun, start="2")
-    assert setting(f"{begun}, stage1: {{epochs: 3}}") != setting(f"{begun}, stage1: {{epochs: 4}}")
+        assert setting(equal) == setting(usual)
+    started = usual.replace("export: here", "pretrained: w.pth")
+    other = started.replace("w.pth", "./w.pth")
+    assert setting(started, start="1") == setting(other, start="1")
+    assert setting(started, start="1") != setting(started, start="2")
+    assert setting(f"{started}, stage1: {{epochs: 3}}") != setting(
+        f"{started}, stage1: {{epochs: 4}}"
+    )
 
 
 def test_arrays_that_cannot_be_read_are_none() -> None:
-    wanted = ("tsne", "position", "classes")
-    assert run().arrays("features.npz", wanted) == {}
+    names = ("tsne", "position", "classes")
+    assert run().arrays("features.npz", names) == {}
     arrays = {"tsne": np.zeros((3, 2)), "features": np.zeros((3, 9)), "position": np.arange(3)}
     path = save(arrays, "features.npz")
-    assert list(run().arrays("features.npz", wanted)) == ["tsne", "position"]
+    assert list(run().arrays("features.npz", names)) == ["tsne", "position"]
     path.write_bytes(path.read_bytes()[:200])
-    assert run().arrays("features.npz", wanted) == {}
+    assert run().arrays("features.npz", names) == {}
 
 
 def test_a_directory_with_any_of_a_runs_files_is_found() -> None:
@@ -399,9 +417,9 @@ def test_a_directory_with_any_of_a_runs_files_is_found() -> None:
     for name in (*files, *others):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text("{}")
-    found = find_runs(root)
-    assert [each.path for each in found] == ["a", "b/c", "d", "e"]
-    assert found[0].problems == ("config.yaml is missing", "provenance.json is missing")
+    found_runs = find_runs(root)
+    assert [found_run.path for found_run in found_runs] == ["a", "b/c", "d", "e"]
+    assert found_runs[0].problems == ("config.yaml is missing", "provenance.json is missing")
 
 
 def test_keys_that_once_named_no_experiment_are_one_setting_at_their_usual_value() -> None:
@@ -410,7 +428,7 @@ def test_keys_that_once_named_no_experiment_are_one_setting_at_their_usual_value
     def recipe(trainer: str) -> str:
         return run(config_yaml=f"task: finetune\ntrainer: {{max_epochs: 1{trainer}}}\n").recipe
 
-    older = recipe("")
-    assert recipe(", channels_last: true, compile: false, threads: 3") == older
-    assert recipe(", channels_last: false") != older
-    assert recipe(", compile: true") != older
+    without_keys = recipe("")
+    assert recipe(", channels_last: true, compile: false, threads: 3") == without_keys
+    assert recipe(", channels_last: false") != without_keys
+    assert recipe(", compile: true") != without_keys

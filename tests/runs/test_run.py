@@ -17,8 +17,8 @@ from mixkd.runs.run import Run
 from mixkd.runs.status import is_held, read_status, write_status
 
 
-def cfg(*words: str) -> Config:
-    return request("finetune", ["network=resnet20", *words])
+def cfg(*overrides: str) -> Config:
+    return request("finetune", ["network=resnet20", *overrides])
 
 
 def finish(run: Run, **metrics: float) -> None:
@@ -62,13 +62,16 @@ def test_a_run_that_goes_on_keeps_where_it_began_and_adds_what_has_changed() -> 
         raise ZeroDivisionError  # before anything was trained
     with run.started({"data": "abc"}, "2 x cuda"):
         write_text(run.checkpoint("last"), "one epoch")
-    began, status = json.loads((run.path / "provenance.json").read_text()), read_status(run.path)
+    first_record, status = (
+        json.loads((run.path / "provenance.json").read_text()),
+        read_status(run.path),
+    )
     finish(run)
     record = json.loads((run.path / "provenance.json").read_text())
-    (again,) = record.pop("resumed")
-    assert record == began
-    assert again.keys() == {"at", "device"}
-    assert (began["device"], again["device"]) == ("2 x cuda", "cpu")
+    (resumption,) = record.pop("resumed")
+    assert record == first_record
+    assert resumption.keys() == {"at", "device"}
+    assert (first_record["device"], resumption["device"]) == ("2 x cuda", "cpu")
     assert read_status(run.path)["started"] == status["started"]
     write_json(run.path / "provenance.json", record | {"resumed": 3})
     with pytest.raises(UserError, match=r"provenance\.json is damaged \(resumed is no list\)"):
@@ -157,14 +160,14 @@ time.sleep(60)
 def test_a_second_process_is_refused_and_a_dead_one_holds_nothing() -> None:
     run = Run(cfg())
     finish(run)
-    words = [sys.executable, "-c", HOLD, str(run.path / ".lock")]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout is not None
-        assert other.stdout.readline() == "held\n"
+    command = [sys.executable, "-c", HOLD, str(run.path / ".lock")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
         assert is_held(run.path)
         with pytest.raises(UserError, match="is in use by process"), run.started({}, "cpu"):
             pass
-        other.kill()
+        holder.kill()
     assert not is_held(run.path)
     finish(run)
 
@@ -184,9 +187,9 @@ def test_a_file_is_written_whole_or_not_at_all() -> None:
 def test_how_far_a_run_is_stays_known_when_it_stops(tmp_path: Path) -> None:
     write_status(tmp_path, "running", started="then", stage=2, epoch=3, max_epochs=9)
     write_status(tmp_path, "failed", error="why")
-    found = read_status(tmp_path)
-    assert (found["state"], found["epoch"], found["max_epochs"]) == ("failed", 3, 9)
-    assert (found["started"], found["error"]) == ("then", "why")
+    status = read_status(tmp_path)
+    assert (status["state"], status["epoch"], status["max_epochs"]) == ("failed", 3, 9)
+    assert (status["started"], status["error"]) == ("then", "why")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -195,12 +198,12 @@ def test_who_asks_again_while_a_run_ends_does_not_keep_it_from_saying_so(
 ) -> None:
     run, original = Run(cfg()), Run.status
 
-    def asked_again(self: Run, state: str, **more: Any) -> None:
+    def signalled(self: Run, state: str, **details: Any) -> None:
         if state != "running":
             os.kill(os.getpid(), number)
-        original(self, state, **more)
+        original(self, state, **details)
 
-    monkeypatch.setattr(Run, "status", asked_again)
+    monkeypatch.setattr(Run, "status", signalled)
     with on_signal(signal.default_int_handler, number):
         with pytest.raises(KeyboardInterrupt), run.started({}, "cpu"):
             raise KeyboardInterrupt
@@ -215,10 +218,10 @@ def test_a_disk_too_full_for_the_status_does_not_hide_why_a_run_ended(
 ) -> None:
     run, original = Run(cfg()), Run.status
 
-    def full(self: Run, state: str, **more: Any) -> None:
+    def full(self: Run, state: str, **details: Any) -> None:
         if state == "failed":
             raise NotWritten("status.json cannot be written")
-        original(self, state, **more)
+        original(self, state, **details)
 
     monkeypatch.setattr(Run, "status", full)
     with pytest.raises(ZeroDivisionError), run.started({}, "cpu"):

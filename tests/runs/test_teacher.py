@@ -1,4 +1,4 @@
-"""`teacher=NAME`: the finished finetune run of (data, NAME)."""
+"""`teacher=NAME`: which finished finetune run it stands for."""
 
 import os
 import shlex
@@ -18,9 +18,9 @@ from mixkd.request import compose, request
 from mixkd.runs.read import read_run
 
 
-def saved(*words: str, state: str = "finished") -> Path:
+def save_run(*overrides: str, state: str = "finished") -> Path:
     """Write what a finetune run leaves behind, as far as a lookup reads it."""
-    cfg = request("finetune", list(words))
+    cfg = request("finetune", list(overrides))
     run = Path(f"runs/{cfg.data.name}/finetune/{len(list(Path('.').rglob('status.json')))}")
     write_text(run / "config.yaml", yaml.safe_dump(cfg.model_dump()))
     write_text(run / "weights.safetensors", "weights")
@@ -28,29 +28,29 @@ def saved(*words: str, state: str = "finished") -> Path:
     return run
 
 
-def distill(*words: str) -> DistillConfig:
-    cfg = request("distill", list(words))
+def distill(*overrides: str) -> DistillConfig:
+    cfg = request("distill", list(overrides))
     assert isinstance(cfg, DistillConfig)
     return cfg
 
 
 def test_a_name_is_its_finished_run_on_these_data() -> None:
-    saved("network=resnet56")
-    saved("network=resnet20", "data=cifar10")
-    saved("network=resnet20", "data.split_seed=1")  # it trained on our held-out images
-    saved("network=resnet20", "network.args.depth=8")
-    saved("network=resnet20", state="running")
-    saved("network=resnet20", "method=mixup")  # a teacher learns from labels without mixup
-    saved("network=resnet20", "data.limit_train=200")  # or from fewer images than its student
-    run = saved("network=resnet20", "data.batch_size=32", "trainer.max_epochs=3")
+    save_run("network=resnet56")
+    save_run("network=resnet20", "data=cifar10")
+    save_run("network=resnet20", "data.split_seed=1")  # it trained on our held-out images
+    save_run("network=resnet20", "network.args.depth=8")
+    save_run("network=resnet20", state="running")
+    save_run("network=resnet20", "method=mixup")  # a teacher learns from labels without mixup
+    save_run("network=resnet20", "data.limit_train=200")  # or from fewer images than its student
+    run = save_run("network=resnet20", "data.batch_size=32", "trainer.max_epochs=3")
     cfg = distill("teacher=resnet20")
     assert cfg.teacher.run == str(run)
     assert cfg.teacher.weights == str(run / "weights.safetensors")
     assert cfg.teacher.args == {"depth": 20}
 
 
-def test_two_that_fit_are_a_question() -> None:
-    runs = [saved("network=resnet20", f"seed={seed}") for seed in (0, 1)]
+def test_two_runs_that_fit_are_refused() -> None:
+    runs = [save_run("network=resnet20", f"seed={seed}") for seed in (0, 1)]
     with pytest.raises(UserError, match=r"2 finished runs fit; take teacher\.run=DIR") as caught:
         distill("teacher=resnet20")
     assert all(str(run) in str(caught.value) for run in runs)
@@ -58,7 +58,7 @@ def test_two_that_fit_are_a_question() -> None:
 
 
 @pytest.mark.parametrize(
-    "words",
+    "overrides",
     [
         ["teacher=resnet20"],
         ["teacher=resnet20", "teacher.args.depth=8", "data.split_seed=3"],
@@ -66,23 +66,23 @@ def test_two_that_fit_are_a_question() -> None:
         ["teacher=resnet18", "data=cifar10", "data.root='it\\'s = odd, this'"],
     ],
 )
-def test_where_there_is_none_the_command_that_makes_it_is_printed(words: list[str]) -> None:
+def test_without_a_run_that_fits_the_command_that_makes_it_is_printed(overrides: list[str]) -> None:
     with pytest.raises(UserError) as caught:
-        distill(*words)
+        distill(*overrides)
     (problem,) = caught.value.problems
     command = shlex.split(problem.text.split("`")[1])
     assert command == ["mixkd", "finetune", *problem.remedy]
-    made = request("finetune", problem.remedy)
-    wanted = compose("distill", words)
+    trained = request("finetune", problem.remedy)
+    asked_for = compose("distill", overrides)
     for key in ("source", "root", "split_seed"):
-        assert getattr(made.data, key) == wanted.data[key]
-    assert made.network.name == wanted.teacher.name
-    assert made.network.args == wanted.teacher.args
-    assert made.run.root == wanted.run.root
+        assert getattr(trained.data, key) == asked_for.data[key]
+    assert trained.network.name == asked_for.teacher.name
+    assert trained.network.args == asked_for.teacher.args
+    assert trained.run.root == asked_for.run.root
 
 
 def test_factories_of_older_runs_are_found_where_they_are_now() -> None:
-    run = saved("network=resnet20")
+    run = save_run("network=resnet20")
     config = run / "config.yaml"
     (old, new), *_ = MOVED.items()
     assert new in config.read_text()
@@ -95,14 +95,14 @@ def test_factories_of_older_runs_are_found_where_they_are_now() -> None:
     assert read_run(run.parent, run).section("network")["factory"] == new
 
 
-def test_what_moved_can_be_called() -> None:
+def test_moved_factories_can_be_called() -> None:
     for new in MOVED.values():
         assert is_trusted(new, [])
         import_callable(new, "network.factory")
 
 
 @pytest.mark.parametrize(
-    "words",
+    "overrides",
     [
         ["teacher=mobilenetv2", "teacher.head=null", "teacher.args.width=0.35"],
         ["teacher=mobilenetv2", "teacher.head.units=64"],
@@ -111,13 +111,13 @@ def test_what_moved_can_be_called() -> None:
         ["teacher=convnext_tiny", "teacher.pretrained=false"],
     ],
 )
-def test_the_command_that_is_printed_makes_what_is_looked_for(words: list[str]) -> None:
+def test_the_command_that_is_printed_makes_what_is_looked_for(overrides: list[str]) -> None:
     with pytest.raises(UserError) as caught:
-        distill(*words)
-    run = saved(*caught.value.problems[0].remedy)
-    assert distill(*words).teacher.run == str(run)
+        distill(*overrides)
+    run = save_run(*caught.value.problems[0].remedy)
+    assert distill(*overrides).teacher.run == str(run)
     with pytest.raises(UserError, match="no finished run"):
-        distill(words[0], "teacher.input_size=99")
+        distill(overrides[0], "teacher.input_size=99")
 
 
 @pytest.mark.parametrize("args", ["null", "5"])
@@ -128,7 +128,7 @@ def test_arguments_that_are_none_are_no_traceback(args: str) -> None:
 
 def test_a_teacher_may_have_started_from_a_file() -> None:
     write_text(Path("w.pth"), "weights")
-    run = saved("network=resnet10t", "network.pretrained=w.pth")
+    run = save_run("network=resnet10t", "network.pretrained=w.pth")
     assert distill("teacher=resnet10t").teacher.run == str(run)
     assert distill("teacher=resnet10t", "teacher.pretrained=true").teacher.run == str(run)
     with pytest.raises(UserError, match="no finished run"):
@@ -136,7 +136,7 @@ def test_a_teacher_may_have_started_from_a_file() -> None:
 
 
 def test_a_damaged_record_is_no_record_of_other_images() -> None:
-    run = saved("network=resnet20")
+    run = save_run("network=resnet20")
     record = run / "provenance.json"
     record.unlink(missing_ok=True)
     for text in ("{", '{"a":' * 100):
@@ -149,8 +149,8 @@ def test_a_damaged_record_is_no_record_of_other_images() -> None:
         distill("teacher=resnet20", f"teacher.run={run}")
 
 
-def test_a_damaged_run_is_passed_over_and_told_once(capsys: pytest.CaptureFixture[str]) -> None:
-    good = saved("network=resnet20")
+def test_a_damaged_run_is_passed_over_and_reported_once(capsys: pytest.CaptureFixture[str]) -> None:
+    good = save_run("network=resnet20")
     Path("outside.yaml").write_text((good / "config.yaml").read_text())
     bad = {
         "link": None,
@@ -168,17 +168,19 @@ def test_a_damaged_run_is_passed_over_and_told_once(capsys: pytest.CaptureFixtur
             (folder / "config.yaml").write_text(text)
     for _ in range(2):
         assert distill("teacher=resnet20").teacher.run == str(good)
-    said = capsys.readouterr().err
-    assert said.count("passed over: ") == len(bad)
+    messages = capsys.readouterr().err
+    assert messages.count("passed over: ") == len(bad)
     for name in bad:
-        assert f"/{name}/config.yaml is damaged: " in said
-        with pytest.raises(UserError, match=r"teacher.run: .* is no run's configuration: ") as told:
+        assert f"/{name}/config.yaml is damaged: " in messages
+        with pytest.raises(
+            UserError, match=r"teacher.run: .* is no run's configuration: "
+        ) as caught:
             distill("teacher=resnet20", f"teacher.run={good.with_name(name)}")
-        assert len(told.value.problems) == 1
+        assert len(caught.value.problems) == 1
 
 
 def test_weights_are_those_of_the_run() -> None:
-    run = saved("network=resnet20")
+    run = save_run("network=resnet20")
     (run / "weights.safetensors").rename("elsewhere.safetensors")
     (run / "weights.safetensors").symlink_to(Path("elsewhere.safetensors").absolute())
     with pytest.raises(UserError, match=r"weights.safetensors is damaged: it is a link out of"):
@@ -186,6 +188,6 @@ def test_weights_are_those_of_the_run() -> None:
 
 
 def test_an_export_of_endless_classes_is_none() -> None:
-    saved = {"architecture": "resnet18", "num_classes": 10**15, "pretrained_cfg": {}}
+    config = {"architecture": "resnet18", "num_classes": 10**15, "pretrained_cfg": {}}
     with pytest.raises(ValueError, match="num_classes is 10"):
-        label_names(saved)
+        label_names(config)

@@ -8,8 +8,8 @@ from mixkd.files.writing import write_json, write_text
 from mixkd.tasks.list import list_items
 
 
-def listed(*words: str) -> str:
-    return list_items(ListConfig.parse(words))
+def list_of(*arguments: str) -> str:
+    return list_items(ListConfig.parse(arguments))
 
 
 def test_runs_are_listed_with_state_and_headline() -> None:
@@ -23,7 +23,7 @@ def test_runs_are_listed_with_state_and_headline() -> None:
     write_text(root / "b" / "history.csv", "epoch,val/accuracy,val/ece\n0,0.1,0.9\n1,0.75,0.125\n")
     write_text(root / "d" / "status.json", "{")
     with FileLock(root / "c" / ".lock"):
-        lines = [line.split(maxsplit=1) for line in listed("runs").splitlines()]
+        lines = [line.split(maxsplit=1) for line in list_of("runs").splitlines()]
     assert [Path(name).name for name, _ in lines] == ["a", "b", "c", "d"]
     assert lines[0][1].split() == ["finished", "test/accuracy", "0.5000", "test/ece", "0.2500"]
     assert [rest.split()[:6] for _, rest in lines[1:3]] + [lines[3][1].split()[:3]] == [
@@ -31,19 +31,19 @@ def test_runs_are_listed_with_state_and_headline() -> None:
         ["running", "1/9"],
         ["damaged", "status.json:", "Expecting"],
     ]  # fmt: skip
-    assert listed("runs", "run.root=elsewhere") == "no runs under elsewhere/"
+    assert list_of("runs", "run.root=elsewhere") == "no runs under elsewhere/"
 
 
-def test_what_there_is_to_choose_from_is_listed() -> None:
-    assert "resnet56" in listed("networks")
-    assert "imagefolder" in listed("datasets")
-    assert "same" not in [line.split()[0] for line in listed("datasets").splitlines()]
-    names = [line.split()[0] for line in listed("artefacts").splitlines()]
+def test_networks_datasets_and_artefacts_are_listed() -> None:
+    assert "resnet56" in list_of("networks")
+    assert "imagefolder" in list_of("datasets")
+    assert "same" not in [line.split()[0] for line in list_of("datasets").splitlines()]
+    names = [line.split()[0] for line in list_of("artefacts").splitlines()]
     assert names == [*(f"table{k}" for k in range(1, 8)), *(f"fig{k}" for k in range(2, 11))]
-    assert "Table 1: accuracy and calibration" in listed("artefacts")
+    assert "Table 1: accuracy and calibration" in list_of("artefacts")
 
 
-def test_a_bad_run_is_told_in_a_line_and_the_others_are_listed() -> None:
+def test_a_bad_run_is_described_in_a_line_and_the_others_are_listed() -> None:
     root, outside = Path("runs/digits/finetune"), Path("outside.json")
     outside.write_text('{"state": "finished"}')
     finished = {"state": "finished"}
@@ -62,19 +62,24 @@ def test_a_bad_run_is_told_in_a_line_and_the_others_are_listed() -> None:
         write_json(root / name / "status.json", finished)
         write_text(root / name / "metrics.json", f'{{"test/ece": {metrics}}}')
     write_json(root / "a\x1b[2J\nb" / "status.json", {"state": "\x1b[31m" * 1000, "epoch": "\n"})
-    lines = listed("runs").splitlines()
+    lines = list_of("runs").splitlines()
     assert len(lines) == 11
-    told = {line.split()[0].rpartition("/")[2]: " ".join(line.split()[1:]) for line in lines}
-    assert told["good"] == "finished"
-    assert told["pipe"] == "damaged status.json: it is no regular file"
-    assert told["link"] == "damaged status.json: it is a link out of its folder"
-    assert told["nothing"] == "damaged status.json: it is a link to nothing"
-    assert told["deep"] == "damaged status.json: it is nested more than 50 deep"
-    assert told["wide"] == "damaged status.json: it is larger than 8 MiB"
-    assert told["locked"] == "interrupted"
-    assert told["large"] == "finished test/ece inf"
-    assert told["text"].startswith("damaged metrics.json: could not convert")
-    assert told["whole"] == "damaged metrics.json: it holds a whole number of more than 64 bits"
+    descriptions = {
+        line.split()[0].rpartition("/")[2]: " ".join(line.split()[1:]) for line in lines
+    }
+    assert descriptions["good"] == "finished"
+    assert descriptions["pipe"] == "damaged status.json: it is no regular file"
+    assert descriptions["link"] == "damaged status.json: it is a link out of its folder"
+    assert descriptions["nothing"] == "damaged status.json: it is a link to nothing"
+    assert descriptions["deep"] == "damaged status.json: it is nested more than 50 deep"
+    assert descriptions["wide"] == "damaged status.json: it is larger than 8 MiB"
+    assert descriptions["locked"] == "interrupted"
+    assert descriptions["large"] == "finished test/ece inf"
+    assert descriptions["text"].startswith("damaged metrics.json: could not convert")
+    assert (
+        descriptions["whole"]
+        == "damaged metrics.json: it holds a whole number of more than 64 bits"
+    )
     assert lines[0].split()[0].endswith(r"a\x1b[2J\nb")
     assert len(lines[0]) < 200
     assert outside.read_text() == '{"state": "finished"}'

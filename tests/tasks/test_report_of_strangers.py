@@ -1,4 +1,4 @@
-"""The report on runs of which some are a stranger's, or damaged: each is told, none stops it."""
+"""The report on runs of strangers and damaged ones: each is named, none stops it."""
 
 import os
 from pathlib import Path
@@ -19,7 +19,7 @@ GOOD = {
 }
 
 
-def run(name: str, **files: str | None) -> Path:
+def write_run(name: str, **files: str | None) -> Path:
     """Write a run directory; `status_json` is what status.json holds, None: it is not there."""
     folder = Path("runs", name)
     folder.mkdir(parents=True)
@@ -29,22 +29,22 @@ def run(name: str, **files: str | None) -> Path:
     return folder
 
 
-def test_damaged_runs_are_told_in_a_line_each() -> None:
+def test_each_damaged_run_is_reported_in_a_line() -> None:
     Path("secret.yaml").write_text("token: s3cret")
-    run("good")
-    run("deep", status_json='{"a":' * 100_000)
-    run("bomb", config_yaml="a: &a [*a]")
-    run("large", config_yaml=f"seed: 1{'0' * 400}")
-    os.mkfifo(run("pipe", metrics_json=None) / "metrics.json")
-    (run("link", config_yaml=None) / "config.yaml").symlink_to(Path("secret.yaml").absolute())
-    (run("rows") / "history.csv").symlink_to(Path("secret.yaml").absolute())
-    os.mkfifo(run("a\x1b[2J\nb", provenance_json=None) / "provenance.json")
-    other = '{"seeds": 3, "packages": [], "fingerprints": [], "command": [[1]]}'
+    write_run("good")
+    write_run("deep", status_json='{"a":' * 100_000)
+    write_run("bomb", config_yaml="a: &a [*a]")
+    write_run("large", config_yaml=f"seed: 1{'0' * 400}")
+    os.mkfifo(write_run("pipe", metrics_json=None) / "metrics.json")
+    (write_run("link", config_yaml=None) / "config.yaml").symlink_to(Path("secret.yaml").absolute())
+    (write_run("rows") / "history.csv").symlink_to(Path("secret.yaml").absolute())
+    os.mkfifo(write_run("a\x1b[2J\nb", provenance_json=None) / "provenance.json")
+    provenance = '{"seeds": 3, "packages": [], "fingerprints": [], "command": [[1]]}'
     types = {"config_yaml": "task: {}\nseed: []\ndata: 3\n", "status_json": '{"state": {"a": 1}}'}
-    run("types", **types, provenance_json=other)
-    run("surrogate", status_json='{"state": "failed", "error": "\\ud800\\u001b <b>"}')
-    said = report(ReportConfig.parse(["runs=runs", "out=out"])).splitlines()
-    assert {line.partition(": ")[0]: line.partition(": ")[2] for line in said[-6:]} == {
+    write_run("types", **types, provenance_json=provenance)
+    write_run("surrogate", status_json='{"state": "failed", "error": "\\ud800\\u001b <b>"}')
+    lines = report(ReportConfig.parse(["runs=runs", "out=out"])).splitlines()
+    assert {line.partition(": ")[0]: line.partition(": ")[2] for line in lines[-6:]} == {
         r"a\x1b[2J\nb": "provenance.json is damaged: it is no regular file",
         "bomb": "config.yaml is damaged: *a is within what it stands for",
         "deep": "status.json is damaged: it is nested more than 50 deep",
@@ -58,7 +58,7 @@ def test_damaged_runs_are_told_in_a_line_each() -> None:
 
 
 def test_a_part_that_cannot_be_drawn_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    run("good")
+    write_run("good")
 
     def fails(*_: object) -> None:
         raise ValueError("no such symbol: \\frac")
@@ -76,17 +76,17 @@ def test_a_part_that_cannot_be_drawn_stops_no_other(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_plan_that_is_no_file_is_passed_over(capsys: pytest.CaptureFixture[str]) -> None:
-    run("good")
+    write_run("good")
     os.mkfifo("runs/reproduction-a.json")
     with pytest.raises(UserError, match=r"runs/reproduction-a.json is damaged \(it is no reg"):
         report(ReportConfig.parse(["runs=runs", "out=out", "scale=a"]))
     report(ReportConfig.parse(["runs=runs", "out=out"]))
-    said = "passed over: runs/reproduction-a.json is damaged (it is "
-    assert f"{said}no regular file" in capsys.readouterr().err
+    message = "passed over: runs/reproduction-a.json is damaged (it is "
+    assert f"{message}no regular file" in capsys.readouterr().err
     Path("runs/reproduction-a.json").unlink()
     Path("runs/reproduction-a.json").symlink_to("/dev/zero")
     report(ReportConfig.parse(["runs=runs", "out=out"]))
-    assert f"{said}a link out" in capsys.readouterr().err
+    assert f"{message}a link out" in capsys.readouterr().err
     Path("runs/reproduction-a.json").unlink()
     Path("runs/reproduction-a.json").symlink_to("nowhere")
     report(ReportConfig.parse(["runs=runs", "out=out"]))

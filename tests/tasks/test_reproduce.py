@@ -1,4 +1,4 @@
-"""What `mixkd reproduce` takes: artefacts, its own keys, words for the runs; and its plan."""
+"""What `mixkd reproduce` takes: artefacts, keys and overrides for the runs; and its plan."""
 
 import shlex
 from collections.abc import Iterator
@@ -21,12 +21,12 @@ NAMES = "takes table1, table2, table3, table4, table5, table6, table7, fig2, fig
 KEYS = "takes scale, protocol, seeds, runs, out, plan"
 
 
-def reproduced(*words: str) -> Reproduced:
-    return reproduce(ReproduceConfig.parse(words))
+def reproduced(*arguments: str) -> Reproduced:
+    return reproduce(ReproduceConfig.parse(arguments))
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         ([], f"artefact: none given; {NAMES}"),
         (["tabel1"], f"artefact: got 'tabel1' (did you mean table1?); {NAMES}"),
@@ -79,11 +79,11 @@ def reproduced(*words: str) -> Reproduced:
         ),
     ],
 )
-def test_a_mistake_gets_one_message_and_nothing_is_run(words: list[str], message: str) -> None:
-    with pytest.raises(UserError) as refused:
-        reproduced(*words)
-    assert len(refused.value.problems) == 1
-    assert str(refused.value).startswith(message)
+def test_a_mistake_gets_one_message_and_nothing_is_run(arguments: list[str], message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        reproduced(*arguments)
+    assert len(caught.value.problems) == 1
+    assert str(caught.value).startswith(message)
     assert not list(Path().iterdir())
 
 
@@ -103,7 +103,7 @@ def test_seeds_are_whole_numbers(text: str, seeds: tuple[int, ...]) -> None:
     assert ReproduceConfig.parse(["fig2"]).seeds == ()  # those of the scale
 
 
-def test_artefacts_keys_and_words_come_in_any_order() -> None:
+def test_artefacts_keys_and_overrides_come_in_any_order() -> None:
     config = ReproduceConfig.parse(
         ["seeds=0", "fig4", "optimizer.lr=1", "table1", "scale=paper", "fig4", "out=DIR"]
     )
@@ -116,15 +116,15 @@ def test_artefacts_keys_and_words_come_in_any_order() -> None:
     assert config.scale == "smoke"
 
 
-def test_a_word_is_for_every_command_that_has_its_key() -> None:
-    found = by_command(
+def test_an_override_is_for_every_command_that_has_its_key() -> None:
+    overrides = by_command(
         [
             "trainer.accelerator=cpu", "trainer.max_epochs=1", "method.alpha=0.5",
             "data.root=DIR", "logger=csv", "vicinal.n_pairs=5", "finetune.optimizer=adamw",
             "evaluate.data.root=OTHER", "evaluate.trainer.devices=1",
         ]
     )  # fmt: skip
-    assert found == {
+    assert overrides == {
         "finetune": [
             "trainer.accelerator=cpu", "trainer.max_epochs=1", "data.root=DIR", "logger=csv",
             "optimizer=adamw",
@@ -142,7 +142,7 @@ def test_a_word_is_for_every_command_that_has_its_key() -> None:
 
 def numbers(line: str) -> tuple[int, ...]:
     """Return how many runs a line of a plan has, and how many are to do."""
-    return tuple(int(word) for word in line.split()[1:3])
+    return tuple(int(column) for column in line.split()[1:3])
 
 
 @pytest.fixture
@@ -184,15 +184,17 @@ def test_a_plan_has_a_line_an_artefact_and_runs_nothing(
     assert [row[6] for row in timed] == ["0.27", "0.46", "0.17", "0.37", "0.08"]
     assert capsys.readouterr().err.count("timing network") == 5
 
-    listed = [line for line in lines if line.startswith(("to do  ", "done   "))]
-    assert len(listed) == 21
-    commands = [shlex.split(line.removeprefix("to do  ")) for line in listed]
-    assert [words[:2] for words in commands] == [["mixkd", "finetune"]] * 9 + (
+    job_lines = [line for line in lines if line.startswith(("to do  ", "done   "))]
+    assert len(job_lines) == 21
+    commands = [shlex.split(line.removeprefix("to do  ")) for line in job_lines]
+    assert [command[:2] for command in commands] == [["mixkd", "finetune"]] * 9 + (
         [["mixkd", "evaluate"]] * 12
     )
-    assert all(words[-1] == "run.root=RUNS" for words in commands)
-    place = "network.run=RUNS/digits/finetune/resnet"  # where it will be
-    assert all(any(word.startswith(place) for word in words) for words in commands[9:])
+    assert all(command[-1] == "run.root=RUNS" for command in commands)
+    student_run = "network.run=RUNS/digits/finetune/resnet"  # where it will be
+    assert all(
+        any(argument.startswith(student_run) for argument in command) for command in commands[9:]
+    )
     assert "launcher" not in text
     assert "Hours: 2 at once on this machine" in text
 
@@ -211,14 +213,14 @@ def test_an_interruption_stops_it_though_runs_had_failed(monkeypatch: pytest.Mon
     """Nothing more is made or reported; the failures' status alone would go on."""
     states = iter(["failed", "interrupted", "interrupted"] + ["finished"] * 1000)
 
-    def made(wanted: list[StudyRun], *more: object) -> dict[object, Outcome]:
-        return {run.job: Outcome(next(states)) for run in wanted}  # type: ignore[arg-type]
+    def outcomes_of(runs: list[StudyRun], *arguments: object) -> dict[object, Outcome]:
+        return {run.job: Outcome(next(states)) for run in runs}  # type: ignore[arg-type]
 
-    def never(self: Artefact, *more: object) -> None:
+    def fail(self: Artefact, *arguments: object) -> None:
         raise AssertionError("it went on")
 
-    monkeypatch.setattr("mixkd.tasks.reproduce.make", made)
-    monkeypatch.setattr(Artefact, "make", never)
+    monkeypatch.setattr("mixkd.tasks.reproduce.make", outcomes_of)
+    monkeypatch.setattr(Artefact, "make", fail)
     with pytest.raises(KeyboardInterrupt):
         reproduced("fig2", "table5")
     assert not Path("reports").exists()

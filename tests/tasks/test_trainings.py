@@ -1,4 +1,4 @@
-"""Tasks as functions of a configuration, as a notebook calls them; and the run of each."""
+"""Tasks are functions of a configuration, as a notebook calls them, and make one run each."""
 
 import json
 from pathlib import Path
@@ -30,15 +30,15 @@ def data(image_folder: Path) -> list[str]:
 
 @pytest.fixture
 def runs_made(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
-    made: list[Run] = []
+    runs: list[Run] = []
     original = Run.__init__
 
-    def counted(self: Run, *given: Any) -> None:
-        made.append(self)
-        original(self, *given)
+    def recorded(self: Run, *arguments: Any) -> None:
+        runs.append(self)
+        original(self, *arguments)
 
-    monkeypatch.setattr(Run, "__init__", counted)
-    return made
+    monkeypatch.setattr(Run, "__init__", recorded)
+    return runs
 
 
 def test_a_task_takes_a_configuration_and_returns_metrics(
@@ -57,8 +57,8 @@ def test_a_task_takes_a_configuration_and_returns_metrics(
     student = runs_made[-1].path
     config = request("evaluate", [f"network.run={student}"])
     assert isinstance(config, EvaluateConfig)
-    found = evaluate(config)
-    assert found["test/accuracy"] == pytest.approx(metrics["test/accuracy"])
+    evaluation = evaluate(config)
+    assert evaluation["test/accuracy"] == pytest.approx(metrics["test/accuracy"])
     assert len(runs_made) == 4
     assert "out: " in export(
         accept_export(compose("export", [f"network.run={student}", "out=out"]))
@@ -67,14 +67,14 @@ def test_a_task_takes_a_configuration_and_returns_metrics(
 
 @pytest.mark.parametrize("command", ["finetune", "evaluate"])
 def test_a_job_makes_its_run_once(command: str, data: list[str], runs_made: list[Run]) -> None:
-    words = [*data, *SMALL]
+    overrides = [*data, *SMALL]
     if command == "evaluate":
-        assert run_job("finetune", [*words, "run.dir=teacher"]).status == 0
-        words = ["network.run=teacher"]
+        assert run_job("finetune", [*overrides, "run.dir=teacher"]).status == 0
+        overrides = ["network.run=teacher"]
         runs_made.clear()
-    outcome = run_job(command, words)
+    outcome = run_job(command, overrides)
     assert outcome.state == "finished"
     (run,) = runs_made
     assert outcome.path == str(run.path)
-    assert run_job(command, words).state == "skipped"
+    assert run_job(command, overrides).state == "skipped"
     assert len(runs_made) == 2

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from mixkd.plots.style import add_legend, colour_of, marker_of, not_measured, open_frame, panel_grid
 
-from ..correlation import LEAST, rank_correlation
+from ..correlation import LEAST_NETWORKS, rank_correlation
 
 
 class Points:
@@ -34,7 +34,8 @@ class Points:
         both = [pair for group in self.groups.values() for pair in group]
         rank = rank_correlation([x for x, _ in both], [y for _, y in both])
         if rank is None:
-            return f"{len(both)} networks; a rank correlation takes {LEAST} of different values"
+            takes = f"a rank correlation takes {LEAST_NETWORKS} of different values"
+            return f"{len(both)} networks; {takes}"
         p = "< 0.001" if rank.p < 0.001 else f"{rank.p:.3f}"
         interval = f"[{rank.low:+.2f}, {rank.high:+.2f}]"
         return f"Kendall's tau {rank.tau:+.2f} {interval}, p {p}, {rank.n} networks"

@@ -33,11 +33,11 @@ def test_cifar_resnet_of_another_depth_is_refused() -> None:
 def test_a_public_checkpoint_loads_strictly() -> None:
     core = CifarResNet(56, 10)
     load_weights(core, RESNET56, "network.weights", NAMES)
-    theirs = torch.load(RESNET56, map_location="cpu", weights_only=True)["state_dict"]
-    own = core.state_dict()
-    for name, value in theirs.items():
-        assert torch.equal(own[name.removeprefix("module.")], value), name
-    added = own.keys() - {name.removeprefix("module.") for name in theirs}
+    published = torch.load(RESNET56, map_location="cpu", weights_only=True)["state_dict"]
+    state = core.state_dict()
+    for name, value in published.items():
+        assert torch.equal(state[name.removeprefix("module.")], value), name
+    added = state.keys() - {name.removeprefix("module.") for name in published}
     assert all(name.endswith("num_batches_tracked") for name in added)
 
 
