@@ -130,10 +130,15 @@ class ConstantConfig(Section):
     name: Literal["constant"]
 
 
+# Rates once changed between epochs alone.
+By = Annotated[Literal["epoch", "step"], AsBefore("epoch"), takes("epoch or step")]
+
+
 class CosineConfig(Section):
     """Linear warm-up over whole epochs, then half a cosine."""
 
     name: Literal["cosine"]
+    by: By
     warmup_epochs: Annotated[int, takes("a whole number, 0 or more", ge=0)]
     min_lr: NonNegative
 
@@ -162,6 +167,7 @@ class PiecewiseConfig(Section):
     """The paper's student schedule, as data."""
 
     name: Literal["piecewise"]
+    by: By
     stretch: Flag
     length: Annotated[int, takes("a whole number of epochs, 2 or more", ge=2)]
     segments: Annotated[list[SegmentConfig], takes("a list of segments", min_length=1)]

@@ -92,20 +92,22 @@ class Learner(LightningModule, ABC):
         return [p for p in self.network.parameters() if p.requires_grad]
 
     def configure_optimizers(self) -> Optimizer:
-        """Return the optimizer, whose rate is set at the start of each epoch."""
+        """Return the optimizer, whose rate the schedule sets."""
         return self.optimization.optimizer(self.learning())
 
     def on_train_epoch_start(self) -> None:
-        """Set the epoch's learning rate."""
-        rate = self.schedule.rate(self.current_epoch)
-        for group in self.trainer.optimizers[0].param_groups:
-            group["lr"] = rate
-        self.values = {"lr": rate}
+        """Begin the epoch's sums."""
+        self.values = {}
         self._sums, self._images, self._started = None, 0, time.perf_counter()
         self._finite.reset()
 
     def on_train_batch_start(self, batch: VicinalBatch, batch_idx: int) -> None:
-        """Reseed, so that a resumed run draws what an uninterrupted one would have drawn."""
+        """Set the step's learning rate. Reseed, so that a resumed run draws as a whole one."""
+        accumulate = self.trainer.accumulate_grad_batches
+        steps = -(-int(self.trainer.num_training_batches) // accumulate)
+        self.values["lr"] = self.schedule.rate(self.current_epoch, batch_idx // accumulate, steps)
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = self.values["lr"]
         place = [self.seed, self.current_epoch, batch_idx, self.global_rank]
         seed = int(np.random.SeedSequence(place).generate_state(1, np.uint64)[0])
         # Not torch.manual_seed, which takes half a millisecond over accelerators that are not used.

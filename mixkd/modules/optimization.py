@@ -1,4 +1,4 @@
-"""Optimizers and learning-rate schedules. Rates change between epochs, never within one."""
+"""Optimizers and learning-rate schedules. Rates change between epochs, or at every step."""
 
 import math
 from abc import ABC, abstractmethod
@@ -36,11 +36,17 @@ def make_optimizer(
 
 
 class Schedule(ABC):
-    """The learning rate of each epoch."""
+    """The learning rate of each step."""
 
     @abstractmethod
-    def rate(self, epoch: int) -> float:
-        """Return the rate of an epoch, counted from 0."""
+    def rate(self, epoch: int, step: int = 0, steps: int = 1) -> float:
+        """Return the rate of a step.
+
+        Args:
+            epoch: counted from 0.
+            step: of the epoch, counted from 0.
+            steps: in every epoch.
+        """
 
     def epoch_ended(self, nll: float) -> None:  # noqa: B027 - most schedules have nothing to note
         """Take note of an epoch's held-out NLL, in nats; by default nothing changes."""
@@ -59,9 +65,24 @@ class FixedSchedule(Schedule):
     def __init__(self, rates: Sequence[float]) -> None:
         self.rates = rates
 
-    def rate(self, epoch: int) -> float:
-        """Return the rate of an epoch, counted from 0."""
+    def rate(self, epoch: int, step: int = 0, steps: int = 1) -> float:
+        """Return the rate of the step's epoch."""
         return self.rates[epoch]
+
+
+class SteppedSchedule(Schedule):
+    """A rate for each step, chosen in advance.
+
+    Args:
+        rate_at: maps a step, counted from 0 over all epochs, and the steps in an epoch to a rate.
+    """
+
+    def __init__(self, rate_at: Callable[[int, int], float]) -> None:
+        self._rate_at = rate_at
+
+    def rate(self, epoch: int, step: int = 0, steps: int = 1) -> float:
+        """Return the rate of the step."""
+        return self._rate_at(epoch * steps + step, steps)
 
 
 class PlateauSchedule(Schedule):
@@ -82,7 +103,7 @@ class PlateauSchedule(Schedule):
             min_lr=cfg.min_lr,
         )
 
-    def rate(self, epoch: int) -> float:
+    def rate(self, epoch: int = 0, step: int = 0, steps: int = 1) -> float:
         """Return the rate as it stands."""
         return float(self._holder.param_groups[0]["lr"])
 
@@ -92,7 +113,7 @@ class PlateauSchedule(Schedule):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the rate and the plateau's counters."""
-        return {"lr": self.rate(0), "plateau": self._plateau.state_dict()}
+        return {"lr": self.rate(), "plateau": self._plateau.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`."""
@@ -108,33 +129,48 @@ def make_schedule(
         case ConstantConfig():
             return FixedSchedule([lr] * epochs)
         case CosineConfig():
-            return FixedSchedule([cosine_rate(cfg, lr, e, epochs) for e in range(epochs)])
+            return _shaped(partial(cosine_rate, cfg, lr, epochs), cfg.by, epochs)
         case PiecewiseConfig():
-            return FixedSchedule([piecewise_rate(cfg, e, epochs) for e in range(epochs)])
+            return _shaped(partial(piecewise_rate, cfg, epochs), cfg.by, epochs)
         case PlateauConfig():
             return PlateauSchedule(cfg, lr)
 
 
-def cosine_rate(cfg: CosineConfig, lr: float, epoch: int, epochs: int) -> float:
-    """Return the rate of an epoch: lr * (e + 1) / (w + 1) in warm-up, then half a cosine.
+def _shaped(rate_at: Callable[[int, int], float], by: str, epochs: int) -> Schedule:
+    if by == "step":
+        return SteppedSchedule(rate_at)
+    return FixedSchedule([rate_at(epoch, 1) for epoch in range(epochs)])
 
-    The cosine would reach min_lr in the epoch after the last.
+
+def cosine_rate(cfg: CosineConfig, lr: float, epochs: int, position: int, unit: int) -> float:
+    """Return the rate at a position: lr * (p + 1) / (w + 1) in warm-up, then half a cosine.
+
+    The cosine would reach min_lr at the position after the last.
+
+    Args:
+        cfg: the warm-up, in epochs, and the rate at the end.
+        lr: the peak.
+        epochs: of the whole training.
+        position: p, counted from 0: an epoch or a step.
+        unit: positions in an epoch; w is the warm-up in positions.
     """
-    warmup = min(cfg.warmup_epochs, epochs - 1)
-    if epoch < warmup:
-        return lr * (epoch + 1) / (warmup + 1)
-    return half_cosine(lr, cfg.min_lr, (epoch - warmup) / max(epochs - warmup, 1))
+    warmup, total = min(cfg.warmup_epochs, epochs - 1) * unit, epochs * unit
+    if position < warmup:
+        return lr * (position + 1) / (warmup + 1)
+    return half_cosine(lr, cfg.min_lr, (position - warmup) / max(total - warmup, 1))
 
 
-def piecewise_rate(cfg: PiecewiseConfig, epoch: int, epochs: int) -> float:
-    """Return the rate of an epoch under the paper's piecewise schedule.
+def piecewise_rate(cfg: PiecewiseConfig, epochs: int, position: int, unit: int) -> float:
+    """Return the rate at a position under the paper's piecewise schedule.
 
-    With `stretch`, epoch 0 is the schedule's epoch 0 and the last epoch its epoch `length` - 1.
+    With `stretch`, the first position is at the schedule's epoch 0 and the last at its epoch
+    `length` - 1. Arguments as of `cosine_rate`.
     """
-    position = epoch * (cfg.length - 1) / max(epochs - 1, 1) if cfg.stretch else epoch
+    share = (cfg.length - 1) / max(epochs * unit - 1, 1) if cfg.stretch else 1 / unit
+    at = position * share
     for segment in cfg.segments:
-        if segment.start <= position <= segment.end:
-            done = (position - segment.start) / (segment.end - segment.start)
+        if segment.start <= at <= segment.end:
+            done = (at - segment.start) / (segment.end - segment.start)
             if segment.shape == "linear":
                 return segment.lr0 + (segment.lr1 - segment.lr0) * done
             return half_cosine(segment.lr0, segment.lr1, done)
@@ -147,7 +183,7 @@ class Optimization:
 
     Attributes:
         optimizer: makes the optimizer of given parameters.
-        schedule: the learning rate of each epoch.
+        schedule: the learning rate of each step.
         clip_norm: gradients of all parameters together are shortened to this l2 norm; None: never.
         ema: decay, each step, of an exponential moving average of the network, which then answers
             in its place wherever it is measured or kept; None: no average.

@@ -50,24 +50,29 @@ class Subject(NamedTuple):
 class Exclusion(BaseModel):
     """Networks that a reproduction goes without: those of which every key that is set holds.
 
-    A teacher is left out with its students; `NAME+mixup` is one that was trained with mixup.
+    A teacher is left out with its students; `NAME+mixup` is one that was trained with mixup. With
+    `seeds`, a network is there, but not its runs of those seeds.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     dataset: str | None = None
     teacher: str | None = None
+    method: str | None = None
     temperatures: tuple[str, ...] | None = None
+    seeds: tuple[int, ...] | None = None
 
-    def holds(self, subject: Subject) -> bool:
-        """Return whether a network is one of them."""
+    def holds(self, subject: Subject, seed: int | None = None) -> bool:
+        """Return whether a network, or its run of a seed, is one of them."""
         name = subject.teacher
         if subject.role == "teacher" and subject.method == "mixup":
             name += "+mixup"
         return (
             self.dataset in (None, subject.dataset)
             and self.teacher in (None, name)
+            and self.method in (None, subject.method)
             and (self.temperatures is None or subject.temperature in self.temperatures)
+            and (self.seeds is None or seed in self.seeds)
         )
 
 

@@ -103,7 +103,8 @@ class Settings(_Section):
                     close = nearest(name, valid)
                     raise ValueError(f"leaves_out: got {name!r}{close}; takes {', '.join(valid)}")
             if not left.model_fields_set:
-                raise ValueError("leaves_out: got nothing; takes dataset, teacher, temperatures")
+                takes = ", ".join(Exclusion.model_fields)
+                raise ValueError(f"leaves_out: got nothing; takes {takes}")
         return self
 
 
@@ -121,9 +122,9 @@ class Scale:
         self._refuse_without("datasets", name)
         return self.settings.datasets[name]
 
-    def leaves_out(self, subject: Subject) -> bool:
-        """Return whether the scale goes without the runs of a network."""
-        return any(left.holds(subject) for left in self.settings.leaves_out)
+    def leaves_out(self, subject: Subject, seed: int) -> bool:
+        """Return whether the scale goes without a network's run of a seed."""
+        return any(left.holds(subject, seed) for left in self.settings.leaves_out)
 
     def training_overrides(self, dataset: str) -> Overrides:
         """Return what every training on a data set has."""

@@ -76,7 +76,7 @@ class Artefact:
     def runs(self, study: Study) -> list[StudyRun]:
         """Return the runs that feed it, of those that the scale does not leave out."""
         runs: Iterator[StudyRun] = self.module.runs(study)
-        return [run for run in runs if not study.scale.leaves_out(run.subject)]
+        return [run for run in runs if not study.scale.leaves_out(run.subject, run.seed)]
 
     def make(self, study: Study, folder: Path) -> None:
         """Make what no run gives, in a folder, unless it is there; most artefacts have nothing."""

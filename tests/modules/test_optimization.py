@@ -28,6 +28,23 @@ def test_cosine_by_hand() -> None:
     )
 
 
+def test_cosine_by_step_by_hand() -> None:
+    s = schedule("cosine", "schedule.by=step", "schedule.min_lr=0.02", epochs=3)
+    rates = [s.rate(epoch, step, 2) for epoch in range(3) for step in range(2)]
+    middle, quarter = 0.06, 0.04 * math.sqrt(2) / 2
+    expected = [0.1 / 3, 0.2 / 3, 0.1, middle + quarter, middle, middle - quarter]
+    assert rates == pytest.approx(expected)
+
+
+def test_piecewise_by_step_is_the_papers_schedule() -> None:
+    s = schedule("piecewise", "schedule.by=step", "schedule.stretch=false", epochs=500)
+    assert s.rate(10, 0, 4) == pytest.approx(5e-4)
+    assert s.rate(5, 2, 4) == pytest.approx(1e-5 + 4.9e-4 * 0.55)
+    stretched = schedule("piecewise", "schedule.by=step", epochs=20)
+    assert stretched.rate(0, 0, 4) == 1e-5
+    assert stretched.rate(19, 3, 4) == pytest.approx(1e-5, rel=1e-3)
+
+
 def test_piecewise_is_the_papers_schedule() -> None:
     s = schedule("piecewise", epochs=500)
     expected = {0: 1e-5, 5: (1e-5 + 5e-4) / 2, 10: 5e-4, 30: 3e-4, 50: 1e-4, 125: 7.5e-5, 200: 5e-5}

@@ -21,7 +21,13 @@ from mixkd.data.views import Views
 from mixkd.evaluation.calibration import measure_split
 from mixkd.losses.distillation import distillation_kl
 from mixkd.modules.distillation import Distillation
-from mixkd.modules.optimization import FixedSchedule, Optimization, PlateauSchedule, Schedule
+from mixkd.modules.optimization import (
+    FixedSchedule,
+    Optimization,
+    PlateauSchedule,
+    Schedule,
+    SteppedSchedule,
+)
 from mixkd.modules.supervised import Supervised
 from mixkd.networks.network import FrozenTeacher, Network
 from mixkd.vicinal import Mixing, VicinalBatch, VicinalStream
@@ -170,7 +176,26 @@ def falling() -> Schedule:
     return PlateauSchedule(cfg, 0.2)
 
 
-@pytest.mark.parametrize("schedule", [fixed, falling])
+def stepped() -> Schedule:
+    """A rate that rises from step to step."""
+    return SteppedSchedule(lambda step, steps: 0.01 * (1 + step / steps))
+
+
+def test_a_stepped_rate_changes_at_every_step_and_is_one_throughout_an_accumulated_one() -> None:
+    rates: list[float] = []
+
+    class Watching(torch.optim.SGD):
+        def step(self, *args: Any, **kwargs: Any) -> Any:
+            rates.append(self.param_groups[0]["lr"])
+            return super().step(*args, **kwargs)
+
+    optimization = Optimization(partial(Watching, lr=1.0), stepped())
+    fit = trainer(2, accumulate_grad_batches=2)  # five batches an epoch: three steps
+    fit.fit(Supervised(Network(core()), optimization, 0), data(None))
+    assert rates == pytest.approx([0.01 * (1 + step / 3) for step in range(6)])
+
+
+@pytest.mark.parametrize("schedule", [fixed, falling, stepped])
 def test_a_resumed_run_equals_an_uninterrupted_one_dropout_included(
     tmp_path: Path, schedule: Callable[[], Schedule]
 ) -> None:

@@ -1,0 +1,52 @@
+"""Students in two quantities, with an arrow from learning on views to learning on mixtures."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from matplotlib.figure import Figure
+
+from mixkd.plots.style import add_legend, colour_of, marker_of, not_measured, open_frame, panel_grid
+
+Point = tuple[float, float]
+
+
+@dataclass
+class Panel:
+    """Arrows by two quantities.
+
+    Attributes:
+        title: what the panel shows.
+        x: what the first quantity is.
+        y: what the second one is.
+        arrows: label -> where it begins, if that was measured, and where it ends.
+    """
+
+    title: str
+    x: str
+    y: str
+    arrows: dict[str, tuple[Point | None, Point | None]] = field(default_factory=dict)
+
+
+def arrows_figure(panels: Sequence[Panel]) -> Figure:
+    """Draw a panel each: hollow where an arrow begins, filled where it ends, a colour a label."""
+    figure, grid = panel_grid(len(panels), 2, 3.6, 3.2, share=False)
+    handles: dict[str, object] = {}
+    for axes, panel in zip(grid, panels, strict=True):
+        for number, (label, (start, end)) in enumerate(panel.arrows.items()):
+            marker, colour = marker_of(number), colour_of(number)
+            if start is not None:
+                axes.plot(*start, marker, color=colour, markersize=6, fillstyle="none")
+            if end is not None:
+                (handles[label],) = axes.plot(*end, marker, color=colour, markersize=6)
+            if start is not None and end is not None:
+                axes.annotate(
+                    "", end, start,
+                    arrowprops={"arrowstyle": "->", "color": colour, "shrinkA": 4, "shrinkB": 4},
+                )  # fmt: skip
+        if not any(point for pair in panel.arrows.values() for point in pair):
+            not_measured(axes)
+        axes.set(xlabel=panel.x, ylabel=panel.y)
+        axes.set_title(panel.title, fontsize="medium")
+        open_frame(axes)
+    add_legend(figure, handles)
+    return figure
