@@ -25,7 +25,7 @@ REPORT_KEYS = {
     "scale": "that of a reproduction whose runs are there; the latest one unless given",
 }
 REPRODUCE_KEYS = {
-    "scale": "smoke, laptop, paper, or a .yaml file",
+    "scale": "smoke, laptop, paper, cifar100, or a .yaml file",
     "protocol": "corrected or parity",
     "seeds": "whole numbers, 0,1,2: the students'",
     "runs": "a folder for the runs",
