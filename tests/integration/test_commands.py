@@ -17,6 +17,7 @@ import yaml
 from torch import nn
 
 from mixkd.networks.cifar.resnet import CifarResNet
+from tests.processes import started
 
 pytestmark = pytest.mark.integration
 
@@ -311,21 +312,13 @@ def test_a_factory_is_found_where_the_user_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize("more", [[], ["data.resident=false", "data.size=16", "data.workers=2"]])
 def test_ctrl_c_says_how_to_go_on(folder: list[str], more: list[str], number: int) -> None:
     words = ["finetune", *folder, *SMALL, *more, "data.batch_size=16", "trainer.max_epochs=300"]
-    with subprocess.Popen(
-        [sys.executable, "-m", "mixkd", *words],
-        stderr=subprocess.PIPE,
-        text=True,
-        # A background shell has its children ignore the signal.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        start_new_session=True,
-    ) as process:
-        assert process.stderr is not None
+    with started(*words) as process:
         lines = []
         for line in process.stderr:
             lines.append(line)
             if line.startswith("epoch") and not line.startswith("epoch   1/"):
                 os.killpg(process.pid, number)  # as a terminal does: workers too
-    assert process.returncode == 130
+        assert process.wait() == 130
     assert "interrupted; the same command continues it" in lines[-1]
     status = json.loads((only("imagefolder/finetune/*") / "status.json").read_text())
     assert status["state"] == "interrupted"
@@ -540,15 +533,8 @@ def test_two_processes_measure_what_one_does(mixkd: Mixkd) -> None:
     words = ["evaluate", "data=digits", *SMALL, "network.weights=w.pt", "splits=[val]"]
     assert mixkd(*words) == 0
     one = only("digits/evaluate/*")
-    command = [
-        sys.executable,
-        "-m",
-        "mixkd",
-        *words,
-        "trainer.devices=2",
-        "trainer.accelerator=cpu",
-    ]
-    subprocess.run([*command, "run.dir=two"], check=True, capture_output=True, timeout=300)
+    two = ["trainer.devices=2", "trainer.accelerator=cpu", "run.dir=two"]
+    assert mixkd(*words, *two) == 0
     assert read(one)["val/n"] == 135  # which two does not divide
     assert read(Path("two")) == pytest.approx(read(one), abs=1e-6)
     a, b = (np.load(run / "predictions" / "val.npz") for run in (one, Path("two")))

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.integration.child import in_child
+from tests.processes import started
 
 pytestmark = pytest.mark.integration
 
@@ -179,21 +179,15 @@ def test_ctrl_c_twice_leaves_a_run_that_goes_on(
     mixkd: Mixkd, image_folder: Path, jobs: list[str]
 ) -> None:
     words = [*COMMAND, "trainer.max_epochs=20"]
-    with subprocess.Popen(
-        [sys.executable, "-m", "mixkd", *words, *jobs],
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    ) as process:
-        assert process.stderr is not None
+    with started(*words, *jobs) as process:
         lines = []
         for line in process.stderr:
             lines.append(line)
             if "epoch   2/" in line:
                 for _ in range(2):
-                    process.send_signal(signal.SIGINT)
+                    process.kill(signal.SIGINT)
                     time.sleep(0.05)
-    assert process.returncode == 130, lines
+        assert process.wait() == 130, lines
     said = "".join(lines)  # a sweep may end with its table
     assert "the same command continues it" in said
     assert "Traceback" not in said

@@ -5,11 +5,9 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,11 +15,11 @@ import pytest
 
 from mixkd.launchers.process import share
 from mixkd.launchers.sweep import jobs_of, plan_jobs, sweep_name
+from tests.processes import Process, started
 
 pytestmark = pytest.mark.integration
 
 Mixkd = Callable[..., int]
-MIXKD = [sys.executable, "-m", "mixkd"]
 SMALL = ["network=resnet20", "network.args.depth=8", "data.limit_train=300", "callbacks=none"]
 TWO = ["trainer.devices=2", "trainer.accelerator=cpu"]
 SAME = ("metrics.json", "weights.safetensors", "history.csv")
@@ -55,25 +53,7 @@ def same(one: Path, two: Path) -> None:
         assert (one / name).read_bytes() == (two / name).read_bytes(), (one, name)
 
 
-@contextmanager
-def started(*words: str) -> Iterator[subprocess.Popen[str]]:
-    """Start a command in a session of its own; end all of it in the end."""
-    # A background shell has its children ignore the signal.
-    default = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
-    process = subprocess.Popen(
-        [*MIXKD, *words], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
-        start_new_session=True, preexec_fn=default,
-    )  # fmt: skip
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
-
-
-def wait_for(process: subprocess.Popen[str], text: str) -> list[str]:
-    assert process.stderr is not None
+def wait_for(process: Process, text: str) -> list[str]:
     lines = []
     for line in process.stderr:
         lines.append(line)
@@ -267,7 +247,7 @@ def test_killed_at_random_moments_it_ends_bit_identical(run: Run, devices: int) 
         assert [row["epoch"] for row in csv.DictReader(file)] == [str(k) for k in range(EPOCHS)]
 
 
-def wait_for_writes(process: subprocess.Popen[str], path: Path, count: int) -> None:
+def wait_for_writes(process: Process, path: Path, count: int) -> None:
     """Wait until a file has been written so often, or the process has ended."""
     seen: set[int] = set()
     before = path.stat().st_mtime_ns if path.is_file() else 0
@@ -334,9 +314,9 @@ def test_ctrl_c_while_a_teacher_is_made_stops_the_sweep() -> None:
 
 
 @pytest.mark.parametrize("devices", [[], TWO])
-def test_a_single_run_takes_ddp_without_more(devices: list[str]) -> None:
+def test_a_single_run_takes_ddp_without_more(run: Run, devices: list[str]) -> None:
     words = ["finetune", *SMALL, "trainer.max_epochs=1", "trainer.strategy=ddp", *devices]
-    done = subprocess.run([*MIXKD, *words], capture_output=True, text=True, timeout=300)
+    done = run(*words)
     assert done.returncode == 0, done.stderr
     (made,) = directories()
     metrics = json.loads((made / "metrics.json").read_text())

@@ -1,4 +1,4 @@
-"""Run by test_two_processes.py, and by Lightning once more for the second process.
+"""Run in each of two processes by test_two_processes.py, or by Lightning in the second one.
 
 `python two_processes.py OUT COMMAND WORDS`: each process writes what it holds to OUT/<rank>.pt.
 """
