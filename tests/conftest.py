@@ -63,14 +63,18 @@ def _write_images() -> Callable[..., None]:
 COLOURS = {"blue": (40, 40, 200), "green": (40, 200, 40), "red": (200, 40, 40)}
 
 
-@pytest.fixture
-def image_folder(tmp_path: Path) -> Path:
-    """A folder with train/ and test/ of three easy classes, 20 and 6 images each, 16x16."""
-    root = tmp_path / "images"
+def write_image_folder(root: Path) -> Path:
+    """Write train/ and test/ of three easy classes, 20 and 6 images each, 16x16."""
     for name, colour in COLOURS.items():
         write_images(root / "train" / name, 20, colour)
         write_images(root / "test" / name, 6, colour)
     return root
+
+
+@pytest.fixture
+def image_folder(tmp_path: Path) -> Path:
+    """A folder as `write_image_folder` writes it."""
+    return write_image_folder(tmp_path / "images")
 
 
 def _write_imagenet(root: Path) -> Path:

@@ -46,7 +46,7 @@ class Process:
             raise TimeoutError(f"it runs after {timeout} s")
         return status
 
-    def kill(self, number: int = signal.SIGKILL) -> None:
+    def signal(self, number: int) -> None:
         """Send a signal to the process alone."""
         os.kill(self.pid, number)
 
@@ -66,7 +66,7 @@ def forked(function: Callable[..., object], *arguments: object) -> Iterator[Proc
             yield process
         finally:
             if process.poll() is None:
-                process.kill()
+                process.signal(signal.SIGKILL)
             process.wait()
 
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,12 +18,13 @@ import yaml
 from torch import nn
 
 from mixkd.networks.cifar.resnet import CifarResNet
+from tests.conftest import write_image_folder
 from tests.processes import started
 
 pytestmark = pytest.mark.integration
 
 Mixkd = Callable[..., int]
-QUICK = ["trainer.max_epochs=2", "data.batch_size=16", "data.pad=1"]
+QUICK = ["trainer.max_epochs=2", "data.batch_size=16", "data.pad=1", "callbacks=none"]
 SMALL = ["network=resnet20", "network.args.depth=8"]
 
 
@@ -41,13 +43,33 @@ def folder(image_folder: Path) -> list[str]:
     return ["data=imagefolder", f"data.root={image_folder}"]
 
 
+@pytest.fixture(scope="module")
+def finetuned(run_once: Mixkd, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which `finetune` has been run once, on images as in `folder`."""
+    place = tmp_path_factory.mktemp("finetuned")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        write_image_folder(place / "images")
+        words = ["data=imagefolder", "data.root=images", *SMALL, *QUICK]
+        assert run_once("finetune", *words) == 0
+    return place
+
+
+@pytest.fixture
+def trained(finetuned: Path, folder: list[str]) -> Path:
+    """What `mixkd finetune *folder *SMALL *QUICK` has made, in the test's own runs/."""
+    shutil.copytree(finetuned / "runs", "runs")
+    return only("imagefolder/finetune/*")
+
+
 def test_finetune_distill_evaluate(
     mixkd: Mixkd, folder: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert mixkd("finetune", *folder, *SMALL, *QUICK) == 0
+    watched = QUICK[:-1]
+    assert mixkd("finetune", *folder, *SMALL, *watched) == 0
     teacher = only("imagefolder/finetune/*")
     student = ["student=resnet20", "student.args.depth=8"]
-    words = ["distill", *folder, *student, *QUICK, f"teacher.run={teacher}"]
+    words = ["distill", *folder, *student, *watched, f"teacher.run={teacher}"]
     assert mixkd(*words, "temperature=sigma") == 0
     run = only("imagefolder/distill/*")
     assert run.name.startswith("resnet20-kd_mixup-from-resnet20-sigma-s0-")
@@ -142,7 +164,7 @@ def test_the_selected_epoch_is_the_best_one_and_its_weights_are_kept(
         "schedule=piecewise", "schedule.stretch=false", "trainer.max_epochs=4",
         f"schedule.segments=[{{start: 0, end: 2, lr0: 0.05, lr1: 0.05, shape: linear}},{wreck}]",
     ]  # fmt: skip
-    more = ["data.batch_size=16", f"trainer.select={select}"]
+    more = ["data.batch_size=16", f"trainer.select={select}", "callbacks=none"]
     assert mixkd("finetune", *folder, *SMALL, *words, *more) == 0
     run = only("imagefolder/finetune/*")
     with open(run / "history.csv") as file:
@@ -271,11 +293,10 @@ def test_mistakes_leave_nothing_behind(
 
 
 def test_damaged_runs_are_named(
-    mixkd: Mixkd, folder: list[str], capsys: pytest.CaptureFixture[str]
+    mixkd: Mixkd, trained: Path, folder: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["finetune", *folder, *SMALL, *QUICK]
-    assert mixkd(*words) == 0
-    run = only("imagefolder/finetune/*")
+    run = trained
     again = ["evaluate", f"network.run={run}"]
     assert mixkd(*again) == 0
     evaluation = only("imagefolder/evaluate/*")
@@ -325,11 +346,10 @@ def test_ctrl_c_says_how_to_go_on(folder: list[str], more: list[str], number: in
 
 
 def test_a_damaged_checkpoint_is_not_resumed_from(
-    mixkd: Mixkd, folder: list[str], capsys: pytest.CaptureFixture[str]
+    mixkd: Mixkd, trained: Path, folder: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["finetune", *folder, *SMALL, *QUICK]
-    assert mixkd(*words) == 0
-    run = only("imagefolder/finetune/*")
+    run = trained
     (run / "status.json").write_text('{"state": "interrupted"}')
     (run / "checkpoints" / "last.ckpt").write_bytes(b"PK half a checkpoint")
     assert mixkd(*words) == 2
@@ -392,12 +412,10 @@ def test_teacher_auto_trains_the_teacher_that_is_missing(
 
 @pytest.mark.parametrize("t_squared", ["true", "false"])
 def test_distill_passes_its_settings_to_the_loss(
-    mixkd: Mixkd, folder: list[str], t_squared: str
+    mixkd: Mixkd, trained: Path, folder: list[str], t_squared: str
 ) -> None:
-    assert mixkd("finetune", *folder, *SMALL, *QUICK) == 0
-    teacher = only("imagefolder/finetune/*")
     words = ["method.alpha=0.3", "method.beta=0.7", f"method.t_squared={t_squared}"]
-    words += ["student=resnet20", "student.args.depth=8", f"teacher.run={teacher}"]
+    words += ["student=resnet20", "student.args.depth=8", f"teacher.run={trained}"]
     for temperature in (3, 1):
         assert mixkd("distill", *folder, *QUICK, *words, f"temperature={temperature}") == 0
     runs = sorted(
@@ -430,11 +448,9 @@ def test_where_the_test_images_select_the_history_says_test(
 
 
 def test_the_same_command_gives_the_same_weights_and_another_seed_others(
-    mixkd: Mixkd, folder: list[str]
+    mixkd: Mixkd, trained: Path, folder: list[str]
 ) -> None:
-    assert mixkd("finetune", *folder, *SMALL, *QUICK) == 0
-    teacher = only("imagefolder/finetune/*")
-    words = ["distill", *folder, *QUICK, f"teacher.run={teacher}", "stream.seed=5"]
+    words = ["distill", *folder, *QUICK, f"teacher.run={trained}", "stream.seed=5"]
     words += ["student=resnet20", "student.args.depth=8"]
     states = []
     for place, seed in (("a", 0), ("b", 0), ("c", 1)):
@@ -445,23 +461,23 @@ def test_the_same_command_gives_the_same_weights_and_another_seed_others(
 
 
 def test_a_network_of_other_classes_is_not_evaluated(
-    mixkd: Mixkd, folder: list[str], image_folder: Path, capsys: pytest.CaptureFixture[str]
+    mixkd: Mixkd,
+    trained: Path,
+    folder: list[str],
+    image_folder: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert mixkd("finetune", *folder, *SMALL, *QUICK) == 0
-    run = only("imagefolder/finetune/*")
     for split in ("train", "test"):
         (image_folder / split / "red").rename(image_folder / split / "yellow")
-    assert mixkd("evaluate", f"network.run={run}") == 2
+    assert mixkd("evaluate", f"network.run={trained}") == 2
     assert "holds other images in train/, test/ than" in capsys.readouterr().err
-    assert mixkd("evaluate", f"network.run={run}", *folder) == 2
+    assert mixkd("evaluate", f"network.run={trained}", *folder) == 2
     assert "was trained on the 3 classes blue, green, red; the data has" in capsys.readouterr().err
 
 
 def test_sigma_is_refused_for_two_classes(
     mixkd: Mixkd, image_folder: Path, folder: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import shutil
-
     for split in ("train", "test"):
         shutil.rmtree(image_folder / split / "red")
     assert mixkd("finetune", *folder, *SMALL, *QUICK) == 0
@@ -472,11 +488,9 @@ def test_sigma_is_refused_for_two_classes(
 
 
 def test_a_teacher_of_other_classes_is_refused(
-    mixkd: Mixkd, folder: list[str], capsys: pytest.CaptureFixture[str]
+    mixkd: Mixkd, trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert mixkd("finetune", *folder, *SMALL, *QUICK) == 0
-    teacher = only("imagefolder/finetune/*")
-    assert mixkd("distill", "data=digits", f"teacher.run={teacher}", "student=resnet20") == 2
+    assert mixkd("distill", "data=digits", f"teacher.run={trained}", "student=resnet20") == 2
     assert (
         "was trained on the 3 classes blue, green, red; the data has the 10"
         in capsys.readouterr().err

@@ -185,7 +185,7 @@ def test_ctrl_c_twice_leaves_a_run_that_goes_on(
             lines.append(line)
             if "epoch   2/" in line:
                 for _ in range(2):
-                    process.kill(signal.SIGINT)
+                    process.signal(signal.SIGINT)
                     time.sleep(0.05)
         assert process.wait() == 130, lines
     said = "".join(lines)  # a sweep may end with its table

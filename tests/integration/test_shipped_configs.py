@@ -12,7 +12,7 @@ from mixkd.config.shipped import config_dir
 pytestmark = pytest.mark.integration
 
 ONE_BATCH = ["trainer.max_epochs=1", "data.limit_train=36", "data.limit_test=18",
-             "data.batch_size=32", "trainer.accelerator=cpu"]  # fmt: skip
+             "data.batch_size=32", "trainer.accelerator=cpu", "callbacks=none"]  # fmt: skip
 SMALL = ["network=resnet20", "network.args.depth=8"]
 
 
@@ -67,4 +67,5 @@ def test_method(mixkd: Callable[..., int], name: str) -> None:
 
 
 def test_imagefolder(mixkd: Callable[..., int], image_folder: Path) -> None:
-    finetuned(mixkd, *SMALL, "data=imagefolder", f"data.root={image_folder}")
+    words = ["data=imagefolder", f"data.root={image_folder}", "callbacks=default"]
+    finetuned(mixkd, *SMALL, *words)
