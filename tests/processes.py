@@ -27,16 +27,15 @@ class Process:
     Attributes:
         pid: its number; it leads a group of this number.
         stderr: its standard error.
-        returncode: as Popen's; None until it has been waited for.
     """
 
     def __init__(self, process: Any, stderr: TextIO) -> None:
         self._process, self.pid, self.stderr = process, process.pid, stderr
-        self.returncode: int | None = None
 
     def poll(self) -> int | None:
-        self.returncode = self._process.exitcode
-        return self.returncode
+        """Return its exit status, less than 0 for a signal's; None while it runs."""
+        status: int | None = self._process.exitcode
+        return status
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait for its end, `timeout` seconds at most."""
@@ -72,7 +71,7 @@ def forked(function: Callable[..., object], *arguments: object) -> Iterator[Proc
 
 def started(*words: str) -> AbstractContextManager[Process]:
     """Start `mixkd WORDS`, as `forked` does."""
-    return forked(_mixkd, *words)
+    return forked(run_command, *words)
 
 
 def _call(
@@ -96,7 +95,8 @@ def _call(
     function(*arguments)
 
 
-def _mixkd(*words: str) -> None:
+def run_command(*words: str) -> None:
+    """Run `mixkd WORDS` in this process, and leave it."""
     sys.argv = ["mixkd", *words]
     cli.main()
 

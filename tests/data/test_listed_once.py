@@ -2,9 +2,8 @@
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
+from multiprocessing import process
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from mixkd.data.contents import hand_over, listed_once, split_contents
 from mixkd.data.folder import load_folder
 from mixkd.request import request
 from tests.conftest import write_images
+from tests.processes import forked, run_command
 
 Counts = Callable[[], dict[str, int]]
 
@@ -121,52 +121,46 @@ def test_a_listing_is_handed_over(cfg: DataConfig, image_folder: Path, asked: Co
         assert listed(cfg)["test"] != first["test"]
 
 
-COUNTING = """
-import atexit, os
-from multiprocessing import process, util
-asked, scandir, bootstrap = [0], os.scandir, process.BaseProcess._bootstrap
+def count_listings(images: Path, *words: str) -> None:
+    """Run `mixkd WORDS`; write how often it, and each process that it starts, lists a class."""
+    counts, scandir, bootstrap = [0], os.scandir, process.BaseProcess._bootstrap  # type: ignore[attr-defined]
 
-def counted(path="."):
-    asked[0] += os.path.dirname(os.path.dirname(path)) == os.environ["COUNTED"]
-    return scandir(path)
+    def counted(path: str = ".") -> object:
+        counts[0] += isinstance(path, str) and Path(path).parent.parent == images
+        return scandir(path)
 
-def write():
-    with open("asked.txt", "a") as file:
-        file.write(f"{asked[0]}\\n")
+    def write() -> None:
+        with open("listings.txt", "a") as file:
+            file.write(f"{counts[0]}\n")
 
-def started(self, *given, **more):
-    asked[0] = 0
+    def started(*given: object, **more: object) -> object:
+        counts[0] = 0
+        try:
+            return bootstrap(*given, **more)
+        finally:
+            write()
+
+    os.scandir, process.BaseProcess._bootstrap = counted, started  # type: ignore
     try:
-        return bootstrap(self, *given, **more)
+        run_command(*words)
     finally:
         write()
 
-os.scandir, process.BaseProcess._bootstrap = counted, started
-atexit.register(write)
-"""
-
 
 @pytest.mark.integration
-def test_a_sweep_of_jobs_of_two_processes_lists_once(image_folder: Path, tmp_path: Path) -> None:
-    site = tmp_path / "site"
-    site.mkdir()
-    (site / "sitecustomize.py").write_text(COUNTING)
+def test_a_sweep_of_jobs_of_two_processes_lists_once(image_folder: Path) -> None:
     words = [
         "finetune", "-m", "seed=0,1", "network=resnet20", "network.args.depth=8",
         "data=imagefolder", f"data.root={image_folder}", "data.batch_size=16", "callbacks=none",
         "trainer.max_epochs=1", "trainer.devices=2", "trainer.accelerator=cpu",
     ]  # fmt: skip
-    path = os.pathsep.join([str(site), *sys.path])
-    done = subprocess.run(
-        [sys.executable, "-m", "mixkd", *words],
-        env=os.environ | {"PYTHONPATH": path, "COUNTED": str(image_folder)},
-        capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    asked = sorted(map(int, Path("asked.txt").read_text().split()))
-    assert asked[-1] == 6  # the launcher: three classes of two splits
-    assert not any(asked[:-1])
-    assert len(asked) >= 5
+    with forked(count_listings, image_folder, *words) as launcher:
+        errors = launcher.stderr.read()
+        assert launcher.wait() == 0, errors
+    listings = sorted(map(int, Path("listings.txt").read_text().split()))
+    assert listings[-1] == 6  # the launcher: three classes of two splits
+    assert not any(listings[:-1])
+    assert len(listings) >= 5
     runs = list(Path("runs").glob("*/*/*/provenance.json"))
     prints = [json.loads(run.read_text())["fingerprints"] for run in runs]
     assert len(prints) == 2

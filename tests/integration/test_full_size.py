@@ -2,8 +2,6 @@
 
 import json
 import resource
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from mixkd.data.corrupted import CIFAR10
 from mixkd.networks.build import build_network
 from mixkd.networks.weights import save_weights
 from mixkd.request import request
+from tests.processes import forked, run_command
 
 pytestmark = pytest.mark.integration
 
@@ -25,7 +24,8 @@ Mixkd = Callable[..., int]
 Write = Callable[[Path], Path]
 WNIDS = ("n01440764", "n01443537", "n01484850")
 SMALL = ["data.size=64", "data.resize=68", "data.workers=1"]
-QUICK = ["data.holdout=0.25", "data.batch_size=8", "trainer.max_epochs=1"]
+QUICK = ["data.holdout=0.25", "data.batch_size=8", "trainer.max_epochs=1", "callbacks=none"]
+WATCHED = ["callbacks=default", "callbacks.linearity.n_pairs=2", "callbacks.linearity.lambdas=3"]
 
 
 @pytest.fixture
@@ -191,10 +191,19 @@ def test_the_papers_teachers_distil_at_224_pixels(data: list[str], teacher: str)
     save_weights(network.core, Path("teacher.safetensors"), WNIDS)
     del network
     words = ["distill", *data, f"teacher={teacher}", "teacher.weights=teacher.safetensors"]
-    command = [sys.executable, "-m", "mixkd", *words, *QUICK, "run.dir=run"]
-    subprocess.run(command, check=True, capture_output=True, timeout=500)
+    with forked(peak_of_command, *words, *QUICK, *WATCHED, "run.dir=run") as process:
+        errors = process.stderr.read()
+        assert process.wait() == 0, errors
     rows = Path("run/history.csv").read_text().splitlines()
     assert rows[1].startswith("0,2,")  # two steps
-    # The largest of the processes that have ended, in KiB.
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024**2
-    assert peak < 12
+    assert float(Path("peak").read_text()) < 12
+
+
+def peak_of_command(*words: str) -> None:
+    """Run `mixkd WORDS` and write the memory, in GiB, of its largest process to the file `peak`."""
+    try:
+        run_command(*words)
+    finally:
+        whose = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+        peak = max(resource.getrusage(processes).ru_maxrss for processes in whose)
+        Path("peak").write_text(str(peak / 1024**2))
