@@ -314,10 +314,11 @@ def test_ctrl_c_while_a_teacher_is_made_stops_the_sweep() -> None:
 
 
 @pytest.mark.parametrize("devices", [[], TWO])
-def test_a_single_run_takes_ddp_without_more(run: Run, devices: list[str]) -> None:
+def test_a_single_run_takes_ddp_without_more(devices: list[str]) -> None:
     words = ["finetune", *SMALL, "trainer.max_epochs=1", "trainer.strategy=ddp", *devices]
-    done = run(*words)
-    assert done.returncode == 0, done.stderr
+    with started(*words) as process:  # which has a process group in the end
+        errors = process.stderr.read()
+        assert process.wait() == 0, errors
     (made,) = directories()
     metrics = json.loads((made / "metrics.json").read_text())
     assert metrics["test/n"] == 450
