@@ -10,7 +10,13 @@ import torch
 pytestmark = pytest.mark.integration
 
 Mixkd = Callable[..., int]
-QUICK = ["data.limit_train=60", "data.limit_test=30", "data.batch_size=16", "trainer.max_epochs=1"]
+QUICK = [
+    "data.limit_train=60",
+    "data.limit_test=30",
+    "data.batch_size=16",
+    "trainer.max_epochs=1",
+    "callbacks=none",
+]
 TINY = """
 from torch import nn
 def tiny(num_classes):

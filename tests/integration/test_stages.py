@@ -19,7 +19,13 @@ from mixkd.runs.run import Run
 pytestmark = pytest.mark.integration
 
 Mixkd = Callable[..., int]
-QUICK = ["data.limit_train=60", "data.limit_test=30", "data.batch_size=16", "trainer.max_epochs=2"]
+QUICK = [
+    "data.limit_train=60",
+    "data.limit_test=30",
+    "data.batch_size=16",
+    "trainer.max_epochs=2",
+    "callbacks=none",
+]
 STUDENT = ["student.args.width=0.35", "student.pretrained=backbone.pth", "stage1.epochs=2"]
 
 

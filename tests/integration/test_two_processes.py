@@ -19,7 +19,13 @@ from tests.processes import forked
 pytestmark = pytest.mark.integration
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
-QUICK = ["data.limit_train=70", "data.limit_test=31", "data.batch_size=16", "trainer.max_epochs=1"]
+QUICK = [
+    "data.limit_train=70",
+    "data.limit_test=31",
+    "data.batch_size=16",
+    "trainer.max_epochs=1",
+    "callbacks=none",
+]
 TWO = ["trainer.devices=2", "trainer.accelerator=cpu", "trainer.threads=1"]
 TEACHER = ["network=resnet20", "network.args.depth=8"]
 

@@ -131,7 +131,7 @@ def test_a_lone_network_is_called_network(mixkd: Mixkd) -> None:
 
 
 def test_a_baseline_is_compared_with(mixkd: Mixkd) -> None:
-    quick = ["data.batch_size=16", "trainer.max_epochs=1"]
+    quick = ["data.batch_size=16", "trainer.max_epochs=1", "callbacks=none"]
     network = ["network=resnet20", "network.args.depth=8"]
     assert mixkd("finetune", *DATA, *quick, *network, "run.dir=erm run") == 0
     words = ["vicinal.splits=[test]", "baselines.erm=erm run"]
@@ -153,7 +153,7 @@ def test_a_baseline_is_compared_with(mixkd: Mixkd) -> None:
 def test_a_baseline_takes_no_ones_place(
     mixkd: Mixkd, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    quick = ["data.batch_size=16", "trainer.max_epochs=1", "run.dir=erm"]
+    quick = ["data.batch_size=16", "trainer.max_epochs=1", "callbacks=none", "run.dir=erm"]
     assert mixkd("finetune", *DATA, *quick, *NETWORK[:2]) == 0
     assert mixkd("evaluate", *DATA, *NETWORK, f"baselines.{name}=erm") == 2
     assert f"{name} is no name for a baseline" in capsys.readouterr().err

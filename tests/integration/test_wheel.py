@@ -125,7 +125,7 @@ def test_the_demo_and_a_report_run_from_it(place: Path) -> None:
 
     run(mixkd, "report", cwd=place)
     assert "kd_mixup" in (place / "reports/runs/index.html").read_text()
-    planned = run(mixkd, "reproduce", "fig9", "scale=smoke", "plan=runs", cwd=place)
+    planned = run(mixkd, "reproduce", "table5", "scale=smoke", "plan=runs", cwd=place)
     assert "mixkd finetune" in planned
 
     # What the quick start reads of a result.
