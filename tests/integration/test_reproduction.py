@@ -131,22 +131,22 @@ def copied(smoke: Path) -> tuple[Path, Results]:
 
 def test_what_is_planted_is_told_where_it_shows(smoke: Path) -> None:
     root, results = copied(smoke)
-    of = {
+    students = {
         (s.teacher, s.temperature, seed): root / run.path
         for (s, seed, kind), run in results.slots.items()
         if s[:2] == ("cifar100", "student") and s.method == "kd_mixup" and kind == "training"
     }
     # An ECE that cannot be; a run that is gone; one of other data; one of another seed's images.
-    impossible = of["vit_b16", "4", 0] / "metrics.json"
+    impossible = students["vit_b16", "4", 0] / "metrics.json"
     metrics = json.loads(impossible.read_text())
     impossible.write_text(json.dumps(metrics | {"test/ece": 0.9}))
     for seed in (0, 1):
-        shutil.rmtree(of["resnet152v2", "6", seed])
-    other = of["convnext_large", "8", 1] / "config.yaml"
+        shutil.rmtree(students["resnet152v2", "6", seed])
+    other = students["convnext_large", "8", 1] / "config.yaml"
     config = yaml.safe_load(other.read_text())
     config["data"]["name"] = "cifar10"
     other.write_text(yaml.safe_dump(config))
-    (of["convnext_tiny", "10", 0] / "metrics.json").write_text("{")
+    (students["convnext_tiny", "10", 0] / "metrics.json").write_text("{")
     report(ReportConfig.parse([f"runs={root}", "out=out"]))
     rows = {
         (row["teacher"].split()[0], row["setting"]): row
@@ -193,8 +193,8 @@ def test_a_changed_setting_reruns_what_depends_on_it(
 ) -> None:
     root, _ = copied(smoke)
     before = set(root.rglob("status.json"))
-    words = ["fig3", f"runs={root}", "out=out", *SHORT, "distill.trainer.max_epochs=1"]
-    assert mixkd("reproduce", *words) == 0
+    arguments = ["fig3", f"runs={root}", "out=out", *SHORT, "distill.trainer.max_epochs=1"]
+    assert mixkd("reproduce", *arguments) == 0
     errors = capsys.readouterr().err
     assert "stage 1: 4 runs, 0 to do" in errors
     assert "stage 2: 8 runs, 8 to do" in errors
@@ -209,8 +209,8 @@ def test_a_changed_setting_reruns_what_depends_on_it(
 
 
 def test_an_interrupted_reproduction_goes_on_to_the_same_end(smoke: Path, mixkd: Mixkd) -> None:
-    words = ["reproduce", "fig3", "runs=runs", "out=out", *SHORT]
-    with started(*words) as first:
+    arguments = ["reproduce", "fig3", "runs=runs", "out=out", *SHORT]
+    with started(*arguments) as first:
         for line in first.stderr:
             if line.startswith("[2: ") and "epoch   1/2" in line:
                 first.signal(signal.SIGINT)
@@ -222,7 +222,7 @@ def test_an_interrupted_reproduction_goes_on_to_the_same_end(smoke: Path, mixkd:
     assert 4 <= len(finished) < 12
     stamps = {path: path.stat().st_mtime_ns for path in finished}
     time.sleep(0.1)
-    assert mixkd(*words) == 0
+    assert mixkd(*arguments) == 0
     assert {path: path.stat().st_mtime_ns for path in finished} == stamps
     measured = sorted(Path("runs").rglob("metrics.json"))
     assert len(measured) == 12

@@ -30,33 +30,33 @@ TWO = ["trainer.devices=2", "trainer.accelerator=cpu", "trainer.threads=1"]
 TEACHER = ["network=resnet20", "network.args.depth=8"]
 
 
-def in_two(out: str, *words: str) -> list[dict[str, Any]]:
+def in_two(out: str, *arguments: str) -> list[dict[str, Any]]:
     """Run a command in a group of two processes; return what each of them held at the end."""
     Path(out).mkdir()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]  # a free one
-    script = (str(SCRIPT), out, *words, *TWO)
+    script = (str(SCRIPT), out, *arguments, *TWO)
     with forked(run_rank, 0, port, *script) as first, forked(run_rank, 1, port, *script) as second:
         errors = first.stderr.read() + second.stderr.read()
         assert (first.wait(), second.wait()) == (0, 0), errors
     return recorded(out)
 
 
-def run_rank(rank: int, port: int, script: str, *words: str) -> None:
+def run_rank(rank: int, port: int, script: str, *overrides: str) -> None:
     """Be one of the two processes: the one that `mixkd` starts has the same of its environment."""
     os.environ |= {
         "RANK": str(rank), "LOCAL_RANK": str(rank), "NODE_RANK": "0", "WORLD_SIZE": "2",
         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
     }  # fmt: skip
-    sys.argv = [script, *words]
+    sys.argv = [script, *overrides]
     runpy.run_path(script, run_name="__main__")
 
 
-def started_by_lightning(out: str, *words: str) -> list[dict[str, Any]]:
+def started_by_lightning(out: str, *arguments: str) -> list[dict[str, Any]]:
     """Do what `in_two` does where Lightning starts the second process, as for a script."""
     Path(out).mkdir()
-    command = [sys.executable, str(SCRIPT), out, *words, *TWO]
+    command = [sys.executable, str(SCRIPT), out, *arguments, *TWO]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     return recorded(out)
@@ -74,8 +74,8 @@ def test_stage_2_after_stage_1(mixkd: Callable[..., int]) -> None:
     torch.save(timm.create_model("mobilenetv2_035").state_dict(), "backbone.pth")
     assert mixkd("finetune", *QUICK, *TEACHER, "run.dir=teacher") == 0
     student = ["student.args.width=0.35", "student.pretrained=backbone.pth", "stage1.epochs=1"]
-    words = ["distill", "teacher.run=teacher", *student, *QUICK]
-    one, two = started_by_lightning("out", *words)
+    arguments = ["distill", "teacher.run=teacher", *student, *QUICK]
+    one, two = started_by_lightning("out", *arguments)
 
     # What stage 1 froze is all-reduced in stage 2: the ranks hold the same parameters.
     start = torch.load("backbone.pth", weights_only=True)
@@ -106,10 +106,10 @@ def test_stage_2_after_stage_1(mixkd: Callable[..., int]) -> None:
 def test_one_process_and_two_take_the_same_step(mixkd: Callable[..., int]) -> None:
     """Without BatchNorm or dropout a step does not depend on how a batch is shared out."""
     network = ["network=timm", "network.name=vit_tiny_patch16_224", "network.args={img_size: 32}"]
-    words = [*network, "method=mixup", *QUICK, "optimizer=sgd", "optimizer.lr=0.01"]
-    assert mixkd("finetune", *words, "run.dir=one") == 0
-    ranks = in_two("out", "finetune", *words, "run.dir=two")
-    assert mixkd("finetune", *words, "trainer.accumulate=2", "run.dir=parts") == 0
+    overrides = [*network, "method=mixup", *QUICK, "optimizer=sgd", "optimizer.lr=0.01"]
+    assert mixkd("finetune", *overrides, "run.dir=one") == 0
+    ranks = in_two("out", "finetune", *overrides, "run.dir=two")
+    assert mixkd("finetune", *overrides, "trainer.accumulate=2", "run.dir=parts") == 0
     expected = torch.load("one/checkpoints/last.ckpt", weights_only=True)["state_dict"]
     parts = torch.load("parts/checkpoints/last.ckpt", weights_only=True)["state_dict"]
     for name, value in expected.items():
@@ -120,8 +120,8 @@ def test_one_process_and_two_take_the_same_step(mixkd: Callable[..., int]) -> No
 
 def test_images_on_disk_are_mixed_within_a_process(image_folder: Path) -> None:
     folder = ["data=imagefolder", f"data.root={image_folder}", "data.size=16", "data.workers=1"]
-    words = [*folder, *TEACHER, "method=mixup", "data.batch_size=16", "trainer.max_epochs=1"]
-    ranks = in_two("out", "finetune", *words, "data.resident=false")
+    overrides = [*folder, *TEACHER, "method=mixup", "data.batch_size=16", "trainer.max_epochs=1"]
+    ranks = in_two("out", "finetune", *overrides, "data.resident=false")
     for rank in ranks:
         for index, partner in zip(rank["index"], rank["partner"], strict=True):
             assert sorted(index.tolist()) == sorted(partner.tolist())
@@ -143,9 +143,9 @@ class Aux(nn.Module):
 
 def test_parameters_without_a_gradient_stay_as_they_are(mixkd: Callable[..., int]) -> None:
     Path("auxiliary.py").write_text(AUX)
-    words = ["network.factory=auxiliary.Aux", *QUICK, "optimizer=sgd", "optimizer.lr=0.01"]
-    assert mixkd("finetune", *words, "run.dir=one") == 0
-    ranks = in_two("out", "finetune", *words, "run.dir=two")
+    overrides = ["network.factory=auxiliary.Aux", *QUICK, "optimizer=sgd", "optimizer.lr=0.01"]
+    assert mixkd("finetune", *overrides, "run.dir=one") == 0
+    ranks = in_two("out", "finetune", *overrides, "run.dir=two")
     expected = torch.load("one/checkpoints/last.ckpt", weights_only=True)["state_dict"]
     for name, value in expected.items():
         for rank in ranks:
@@ -156,9 +156,9 @@ def test_parameters_without_a_gradient_stay_as_they_are(mixkd: Callable[..., int
 def test_more_processes_than_images_are_refused(
     mixkd: Callable[..., int], image_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = [*TEACHER, "data=imagefolder", f"data.root={image_folder}", "data.holdout=0.05"]
-    words += ["data.batch_size=40", "trainer.devices=4", "trainer.accelerator=cpu"]
-    assert mixkd("finetune", *words, "run.dir=out") == 2
+    overrides = [*TEACHER, "data=imagefolder", f"data.root={image_folder}", "data.holdout=0.05"]
+    overrides += ["data.batch_size=40", "trainer.devices=4", "trainer.accelerator=cpu"]
+    assert mixkd("finetune", *overrides, "run.dir=out") == 2
     assert (
         "trainer.devices: got 4, which share 3 val images; takes fewer" in capsys.readouterr().err
     )

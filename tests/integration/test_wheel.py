@@ -19,10 +19,10 @@ pytestmark = pytest.mark.integration
 ROOT = Path(__file__).parents[2]
 
 
-def run(*words: str | Path, cwd: Path) -> str:
+def run(*arguments: str | Path, cwd: Path) -> str:
     """Run a command that knows nothing of the repository; return what it prints."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
-    done = subprocess.run(words, cwd=cwd, env=kept, capture_output=True, text=True, check=False)
+    done = subprocess.run(arguments, cwd=cwd, env=kept, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

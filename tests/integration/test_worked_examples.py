@@ -61,7 +61,7 @@ def test_what_the_pages_add_works(copy: Path) -> None:
     commands = [["finetune", *flowers, "network=mynet", *few],
                 ["reproduce", "table8", *small, *few]]  # fmt: skip
     ends = in_child(
-        "print(json.dumps([mixkd(*words) for words in commands]))",
+        "print(json.dumps([mixkd(*arguments) for arguments in commands]))",
         "env", f"PYTHONPATH={copy}", commands=commands,
     )  # fmt: skip
     assert [status for status, _ in ends] == [0, 0], ends
