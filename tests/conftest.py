@@ -35,7 +35,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _separate_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run each test in a folder of its own, with its own cache."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -63,14 +63,18 @@ def _write_images() -> Callable[..., None]:
 COLOURS = {"blue": (40, 40, 200), "green": (40, 200, 40), "red": (200, 40, 40)}
 
 
-@pytest.fixture
-def image_folder(tmp_path: Path) -> Path:
-    """A folder with train/ and test/ of three easy classes, 20 and 6 images each, 16x16."""
-    root = tmp_path / "images"
+def write_image_folder(root: Path) -> Path:
+    """Write train/ and test/ of three easy classes, 20 and 6 images each, 16x16."""
     for name, colour in COLOURS.items():
         write_images(root / "train" / name, 20, colour)
         write_images(root / "test" / name, 6, colour)
     return root
+
+
+@pytest.fixture
+def image_folder(tmp_path: Path) -> Path:
+    """A folder as `write_image_folder` writes it."""
+    return write_image_folder(tmp_path / "images")
 
 
 def _write_imagenet(root: Path) -> Path:
@@ -109,23 +113,23 @@ def browser() -> Iterator["Browser"]:
     It is no Python package, so that `make setup` cannot install it; .ci/run does.
     """
     names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    found = next(filter(None, map(shutil.which, names)), None)
-    if found is None:
+    path = next(filter(None, map(shutil.which, names)), None)
+    if path is None:
         pytest.skip(f"needs one of {', '.join(names)} on the path, such as Debian's chromium")
-    words = ("--no-sandbox", "--disable-gpu", "--disable-background-networking",
-             "--disable-component-update")  # fmt: skip
+    options = ("--no-sandbox", "--disable-gpu", "--disable-background-networking",
+               "--disable-component-update")  # fmt: skip
     from playwright.sync_api import sync_playwright  # unit tests need none of it
 
     with sync_playwright() as play:
-        opened = play.chromium.launch(executable_path=found, args=words)
-        yield opened
-        opened.close()
+        chromium = play.chromium.launch(executable_path=path, args=options)
+        yield chromium
+        chromium.close()
 
 
-def _run(*words: str) -> int:
+def _run(*arguments: str) -> int:
     before = signal.getsignal(signal.SIGINT)  # a command that was interrupted leaves without it
     with pytest.MonkeyPatch.context() as patch, on_signal(before, signal.SIGINT):
-        patch.setattr("sys.argv", ["mixkd", *words])
+        patch.setattr("sys.argv", ["mixkd", *arguments])
         with pytest.raises(SystemExit) as stopped:
             cli.main()
     return int(stopped.value.code or 0)
@@ -133,13 +137,13 @@ def _run(*words: str) -> int:
 
 @pytest.fixture
 def mixkd() -> Callable[..., int]:
-    """Run `mixkd WORDS` in this process; return its exit status."""
+    """Run `mixkd ARGUMENTS` in this process; return its exit status."""
     return _run
 
 
 @pytest.fixture(scope="module")
 def run_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., int]]:
-    """Run `mixkd WORDS` in this process for all tests of a module, with a cache of its own."""
+    """Run `mixkd ARGUMENTS` in this process for all tests of a module, with a cache of its own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield _run

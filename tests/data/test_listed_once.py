@@ -2,10 +2,10 @@
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
+from multiprocessing import process
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ from mixkd.data.contents import hand_over, listed_once, split_contents
 from mixkd.data.folder import load_folder
 from mixkd.request import request
 from tests.conftest import write_images
+from tests.processes import forked, run_command
 
 Counts = Callable[[], dict[str, int]]
 
@@ -121,52 +122,46 @@ def test_a_listing_is_handed_over(cfg: DataConfig, image_folder: Path, lookups: 
         assert listing(cfg)["test"] != first["test"]
 
 
-COUNTING = """
-import atexit, os
-from multiprocessing import process, util
-lookups, scandir, bootstrap = [0], os.scandir, process.BaseProcess._bootstrap
+def count_listings(images: Path, *arguments: str) -> None:
+    """Run `mixkd ARGUMENTS`; write how often it, and each process that it starts, lists a class."""
+    counts, scandir, bootstrap = [0], os.scandir, process.BaseProcess._bootstrap  # type: ignore[attr-defined]
 
-def counted(path="."):
-    lookups[0] += os.path.dirname(os.path.dirname(path)) == os.environ["COUNTED"]
-    return scandir(path)
+    def counted(path: Any = ".") -> object:
+        counts[0] += not isinstance(path, int) and Path(path).parent.parent == images
+        return scandir(path)
 
-def write():
-    with open("lookups.txt", "a") as file:
-        file.write(f"{lookups[0]}\\n")
+    def write() -> None:
+        with open("listings.txt", "a") as file:
+            file.write(f"{counts[0]}\n")
 
-def started(self, *arguments, **options):
-    lookups[0] = 0
+    def started(*positional: object, **named: object) -> object:
+        counts[0] = 0
+        try:
+            return bootstrap(*positional, **named)
+        finally:
+            write()
+
+    os.scandir, process.BaseProcess._bootstrap = counted, started  # type: ignore
     try:
-        return bootstrap(self, *arguments, **options)
+        run_command(*arguments)
     finally:
         write()
 
-os.scandir, process.BaseProcess._bootstrap = counted, started
-atexit.register(write)
-"""
-
 
 @pytest.mark.integration
-def test_a_sweep_of_jobs_of_two_processes_lists_once(image_folder: Path, tmp_path: Path) -> None:
-    site = tmp_path / "site"
-    site.mkdir()
-    (site / "sitecustomize.py").write_text(COUNTING)
+def test_a_sweep_of_jobs_of_two_processes_lists_once(image_folder: Path) -> None:
     arguments = [
         "finetune", "-m", "seed=0,1", "network=resnet20", "network.args.depth=8",
         "data=imagefolder", f"data.root={image_folder}", "data.batch_size=16", "callbacks=none",
         "trainer.max_epochs=1", "trainer.devices=2", "trainer.accelerator=cpu",
     ]  # fmt: skip
-    path = os.pathsep.join([str(site), *sys.path])
-    completed = subprocess.run(
-        [sys.executable, "-m", "mixkd", *arguments],
-        env=os.environ | {"PYTHONPATH": path, "COUNTED": str(image_folder)},
-        capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
-    assert completed.returncode == 0, completed.stderr
-    lookups = sorted(map(int, Path("lookups.txt").read_text().split()))
-    assert lookups[-1] == 6  # the launcher: three classes of two splits
-    assert not any(lookups[:-1])
-    assert len(lookups) >= 5
+    with forked(count_listings, image_folder, *arguments) as launcher:
+        errors = launcher.stderr.read()
+        assert launcher.wait() == 0, errors
+    listings = sorted(map(int, Path("listings.txt").read_text().split()))
+    assert listings[-1] == 6  # the launcher: three classes of two splits
+    assert not any(listings[:-1])
+    assert len(listings) >= 5
     runs = list(Path("runs").glob("*/*/*/provenance.json"))
     fingerprints = [json.loads(run.read_text())["fingerprints"] for run in runs]
     assert len(fingerprints) == 2

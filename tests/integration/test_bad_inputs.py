@@ -32,15 +32,15 @@ def world(tmp_path_factory: pytest.TempPathFactory, write_images: Callable[..., 
             write_images(Path("images/test") / name, 4, colour)
         torch.manual_seed(0)
         torch.save(CifarResNet(8, 3).state_dict(), "w.pt")
-        for words in (
+        for command_line in (
             f"{TRAIN} run.dir=teacher",
             f"{LEARN} teacher.tape=tapes run.dir=student",
             "evaluate network.run=student run.dir=evaluation",
         ):
-            patch.setattr("sys.argv", ["mixkd", *words.split()])
+            patch.setattr("sys.argv", ["mixkd", *command_line.split()])
             with pytest.raises(SystemExit) as stopped:
                 cli.main()
-            assert not stopped.value.code, words
+            assert not stopped.value.code, command_line
     return folder
 
 
@@ -53,14 +53,14 @@ def place(world: Path, tmp_path: Path) -> Path:
 
 def state(folder: Path) -> dict[str, tuple[str, int]]:
     """Return what each file or link holds, and when it was changed, by its path."""
-    found = {}
-    for at, _, names in os.walk(folder):
-        for path in (Path(at, name) for name in names):
+    states = {}
+    for parent, _, names in os.walk(folder):
+        for path in (Path(parent, name) for name in names):
             content = os.readlink(path) if path.is_symlink() else ""
             if path.is_file() and not path.is_symlink():
                 content = hashlib.sha256(path.read_bytes()).hexdigest()
-            found[str(path.relative_to(folder))] = (content, path.lstat().st_mtime_ns)
-    return found
+            states[str(path.relative_to(folder))] = (content, path.lstat().st_mtime_ns)
+    return states
 
 
 @pytest.mark.parametrize("row", BAD.values(), ids=BAD)
@@ -71,20 +71,20 @@ def test_a_mistake_gives_one_message_and_changes_nothing(
         row.make()
     capsys.readouterr()
     before = state(place)
-    command, *words = shlex.split(row.command)
+    command, *overrides = shlex.split(row.command)
 
-    status = mixkd(command, *words)
+    status = mixkd(command, *overrides)
 
-    said = capsys.readouterr()
-    assert status == row.status, said
-    assert "Traceback" not in said.err
-    assert said.out == ""
-    lines = said.err.splitlines()
+    captured = capsys.readouterr()
+    assert status == row.status, captured
+    assert "Traceback" not in captured.err
+    assert captured.out == ""
+    lines = captured.err.splitlines()
     heads = [at for at, line in enumerate(lines) if line.startswith(f"mixkd {command}: 1 problem")]
-    assert len(heads) == 1, said.err
+    assert len(heads) == 1, captured.err
     message = lines[heads[0] + 1]
-    assert "problems" not in said.err
-    assert message.startswith(f"  {row.key}: "), said.err
+    assert "problems" not in captured.err
+    assert message.startswith(f"  {row.key}: "), captured.err
     for part in row.says:
         assert part in message, (part, message)
     after = state(place)

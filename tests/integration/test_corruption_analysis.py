@@ -3,8 +3,6 @@
 import csv
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,14 +47,14 @@ def metrics(run: str) -> dict[str, Any]:
 
 
 def test_metrics_table_gains_and_figures(mixkd: Mixkd, runs: None) -> None:
-    words = [
+    arguments = [
         "evaluate",
         "network.run=one",
         "baselines.erm=two",
         *FEW,
         "corruptions.severities=[1,5]",
     ]
-    assert mixkd(*words, "run.dir=out") == 0
+    assert mixkd(*arguments, "run.dir=out") == 0
     found, rows = metrics("out"), table("out")
     assert not any(name.startswith("vicinal/") for name in found)
     order = [(r["network"], r["corruption"], r["severity"]) for r in rows]
@@ -98,11 +96,10 @@ def test_metrics_table_gains_and_figures(mixkd: Mixkd, runs: None) -> None:
 
 
 def test_two_processes_find_what_one_does(mixkd: Mixkd, runs: None) -> None:
-    words = ["network.run=one", *FEW, "corruptions.severities=[3]"]
-    assert mixkd("evaluate", *words, "run.dir=single") == 0
+    overrides = ["network.run=one", *FEW, "corruptions.severities=[3]"]
+    assert mixkd("evaluate", *overrides, "run.dir=single") == 0
     two_of = ["trainer.devices=2", "trainer.accelerator=cpu", "data.cache_dir=another"]
-    command = [sys.executable, "-m", "mixkd", "evaluate", *words, *two_of, "run.dir=pair"]
-    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    assert mixkd("evaluate", *overrides, *two_of, "run.dir=pair") == 0
     expected, found = metrics("single"), metrics("pair")
     assert found.keys() == expected.keys()
     for name, value in expected.items():
@@ -113,7 +110,7 @@ def test_two_processes_find_what_one_does(mixkd: Mixkd, runs: None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("overrides", "message"),
     [
         (["corruptions.names=[fogg]"], "corruptions.names: got 'fogg'; takes paper, all, or some"),
         (["corruptions.names=most"], "corruptions.names: got 'most'; takes paper, all, or a list"),
@@ -127,9 +124,9 @@ def test_two_processes_find_what_one_does(mixkd: Mixkd, runs: None) -> None:
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said(
-    mixkd: Mixkd, runs: None, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+    mixkd: Mixkd, runs: None, overrides: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert mixkd("evaluate", "network.run=one", "corruptions=true", *words, "run.dir=out") == 2
+    assert mixkd("evaluate", "network.run=one", "corruptions=true", *overrides, "run.dir=out") == 2
     assert message in capsys.readouterr().err
     assert not Path("out").exists()
 
@@ -138,8 +135,8 @@ def test_no_temperature_is_fitted_on_what_a_network_may_have_trained_on(
     mixkd: Mixkd, runs: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert mixkd(*TRAIN, "data.split_seed=1", "run.dir=other") == 0
-    words = ["evaluate", "network.run=one", *FEW[:1], "corruptions.names=[contrast]"]
-    few = [*words, "corruptions.severities=[5]"]
+    arguments = ["evaluate", "network.run=one", *FEW[:1], "corruptions.names=[contrast]"]
+    few = [*arguments, "corruptions.severities=[5]"]
     assert mixkd(*few, "baselines.same=two", "baselines.other=other", "run.dir=out") == 0
     assert "baselines.other: no temperature scaling" in capsys.readouterr().err
     scaled = {row["network"]: row["scaled/ece"] != "" for row in table("out")}
@@ -151,8 +148,8 @@ def test_a_temperature_beside_weights_of_a_file_may_be_too_low_and_it_says_so(
 ) -> None:
     assert mixkd("evaluate", "network.run=one", *FEW[:1]) == 0
     assert "too low" not in capsys.readouterr().err
-    words = [word for word in TRAIN[1:] if word.startswith(("network", "data", "trainer.acc"))]
-    weights = ["evaluate", "data=digits", *words]
+    overrides = [word for word in TRAIN[1:] if word.startswith(("network", "data", "trainer.acc"))]
+    weights = ["evaluate", "data=digits", *overrides]
     assert mixkd(*weights, "network.weights=one/weights.safetensors") == 0
     assert "too low" not in capsys.readouterr().err  # beside it stands what it has seen
     shutil.copy("one/weights.safetensors", "alone.safetensors")
@@ -179,10 +176,10 @@ def test_published_images_are_limited_as_the_clean_ones(mixkd: Mixkd) -> None:
     train = ["finetune", *SMALL[:2], *folder, "data.batch_size=16", "trainer.max_epochs=1"]
     assert mixkd(*train, "run.dir=one") == 0
     assert mixkd(*train, "seed=1", "run.dir=two") == 0
-    words = ["evaluate", "network.run=one", "baselines.erm=two", "corruptions=true",
+    arguments = ["evaluate", "network.run=one", "baselines.erm=two", "corruptions=true",
              "corruptions.source=cifar10_c", "corruptions.root=c", "corruptions.names=[fog]",
              "corruptions.severities=[2]"]  # fmt: skip
-    assert mixkd(*words, "run.dir=out") == 0
+    assert mixkd(*arguments, "run.dir=out") == 0
     found = metrics("out")
     assert found["corruption/fog/2/n"] == found["corruption/clean/n"] == 20
     # The folder is in the order of its classes, the published set is not: nothing is paired.

@@ -39,8 +39,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A CIFAR ResNet, a student of it with the paper's head, and two that timm can build."""
     root = tmp_path_factory.mktemp("runs")
 
-    def run(command: str, *words: str) -> Path:
-        outcome = run_job(command, [*SHORT, f"run.root={root}", *words])
+    def run(command: str, *overrides: str) -> Path:
+        outcome = run_job(command, [*SHORT, f"run.root={root}", *overrides])
         assert outcome.status == 0, outcome.text
         return Path(outcome.path)
 
@@ -81,9 +81,9 @@ def test_timm_loads_what_it_can_build(
 ) -> None:  # fmt: skip
     assert mixkd("export", f"network.run={runs[name]}") == 0
     out = Path("export") / f"{runs[name].name}-safetensors"
-    said = capsys.readouterr().out
-    assert f"{out}: README.md, config.json, model.safetensors, reliability.png" in said
-    assert "loads in timm and mixkd" in said
+    output = capsys.readouterr().out
+    assert f"{out}: README.md, config.json, model.safetensors, reliability.png" in output
+    assert "loads in timm and mixkd" in output
     model = timm.create_model(f"local-dir:{out}", pretrained=True).eval()
     look = timm.data.resolve_model_data_config(model)
     assert list(look["input_size"]) == [3, 32, 32]
@@ -103,10 +103,10 @@ def test_timm_loads_what_it_can_build(
 def test_evaluating_it_is_evaluating_the_run(
     name: str, runs: dict[str, Path], mixkd: Mixkd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = ["trainer.accelerator=cpu", "trainer.channels_last=false"]
+    overrides = ["trainer.accelerator=cpu", "trainer.channels_last=false"]
     assert mixkd("export", f"network.run={runs[name]}", "out=there") == 0
-    assert mixkd("evaluate", f"network.run={runs[name]}", "run.dir=one", *words) == 0
-    assert mixkd("evaluate", "network.export=there", "run.dir=two", *words) == 0
+    assert mixkd("evaluate", f"network.run={runs[name]}", "run.dir=one", *overrides) == 0
+    assert mixkd("evaluate", "network.export=there", "run.dir=two", *overrides) == 0
     one, two = (json.loads(Path(run, "metrics.json").read_text()) for run in ("one", "two"))
     assert one == two
     assert one["test/n"] == 60
@@ -131,20 +131,20 @@ def test_the_hub_gives_it_back(
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
     assert mixkd("evaluate", "network=hf_hub:user/name@v1", "run.dir=back") == 0
     assert asked[0] == ("user/name", "v1", ["config.json", "model.safetensors"])
-    words = ["teacher=hf_hub:user/teacher", "student=hf_hub:user/student"]
-    cfg = request("distill", [*SHORT, *words])
+    overrides = ["teacher=hf_hub:user/teacher", "student=hf_hub:user/student"]
+    cfg = request("distill", [*SHORT, *overrides])
     assert cfg.teacher.weights == cfg.student.weights == "there/model.safetensors"
     assert cfg.student.args == {"depth": 8}
     assert {name for name, *_ in asked[-2:]} == {"user/teacher", "user/student"}
     with pytest.raises(UserError, match=r"teacher\.export: hf_hub:user/teacher may have trained"):
-        request("distill", [*SHORT, *words, "data.split_seed=1"])
+        request("distill", [*SHORT, *overrides, "data.split_seed=1"])
 
 
 def test_onnx_agrees_and_says_what_it_takes(
     runs: dict[str, Path], mixkd: Mixkd, images: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = [f"network.run={runs['resnet']}", "network.input_size=24"]
-    assert mixkd("export", *words, "format=onnx", "out=there") == 0
+    overrides = [f"network.run={runs['resnet']}", "network.input_size=24"]
+    assert mixkd("export", *overrides, "format=onnx", "out=there") == 0
     session = onnxruntime.InferenceSession("there/model.onnx")
     core = CifarResNet(8, 10)
     core.load_state_dict(load_network_weights(runs["resnet"]))
@@ -196,8 +196,8 @@ def test_resizing_is_the_networks_own(side: int, size: int) -> None:
 def test_the_card_says_what_is_known(runs: dict[str, Path], mixkd: Mixkd) -> None:
     Path("report").mkdir()
     Path("report/claims.md").write_text("# The paper's claims\n")
-    words = ["report=report", "license=mit", "out=there"]
-    assert mixkd("export", f"network.run={runs['student']}", *words) == 0
+    overrides = ["report=report", "license=mit", "out=there"]
+    assert mixkd("export", f"network.run={runs['student']}", *overrides) == 0
     text = Path("there/README.md").read_text()
     card, metrics = ModelCard(text), json.loads((runs["student"] / "metrics.json").read_text())
     values = {r.metric_type: r.metric_value for r in card.data.eval_results or []}
@@ -271,23 +271,23 @@ def test_a_push_uploads_the_folder(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     Hub.calls = []
-    words = [f"network.run={runs['mobilenet']}", "out=there"]
+    overrides = [f"network.run={runs['mobilenet']}", "out=there"]
     monkeypatch.setattr("huggingface_hub.HfApi", Hub)
     monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
-    assert mixkd("export", *words, "push=hf_hub:user/name") == 2
+    assert mixkd("export", *overrides, "push=hf_hub:user/name") == 2
     assert "push: needs a token" in capsys.readouterr().err
     assert not Path("there").exists()
     monkeypatch.setattr("huggingface_hub.get_token", lambda: "token")
-    assert mixkd("export", *words, "push=hf_hub:user/taken") == 2
+    assert mixkd("export", *overrides, "push=hf_hub:user/taken") == 2
     said = "push: the Hub refused hf_hub:user/taken (403 Forbidden); the export is in there"
     assert said in capsys.readouterr().err
-    assert mixkd("export", *words, "push=hf_hub:user/name", "push_private=true") == 0
+    assert mixkd("export", *overrides, "push=hf_hub:user/name", "push_private=true") == 0
     files = ["README.md", "config.json", "model.safetensors", "reliability.png"]
     assert Hub.calls == [("create", "user/name", True, True), ("upload", "user/name", files)]
     text = Path("there/README.md").read_text()
     assert 'timm.create_model("hf-hub:user/name", pretrained=True)' in text
     assert "mixkd evaluate network=hf_hub:user/name" in text
-    assert mixkd("export", *words, "push=user/name") == 2
+    assert mixkd("export", *overrides, "push=user/name") == 2
     assert "push: got 'user/name'; takes hf_hub:USER/NAME" in capsys.readouterr().err
 
 
@@ -295,8 +295,8 @@ def test_what_cannot_be_is_refused(
     runs: dict[str, Path], mixkd: Mixkd, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    def refused(message: str, *words: str) -> None:
-        assert mixkd("export", *words) == 2
+    def refused(message: str, *overrides: str) -> None:
+        assert mixkd("export", *overrides) == 2
         assert message in capsys.readouterr().err
 
     run = f"network.run={runs['mobilenet']}"
@@ -332,8 +332,8 @@ def test_an_export_from_a_stranger_is_data(
     assert mixkd("export", f"network.run={runs['resnet']}", "out=there") == 0
     found = config_of(Path("there"))
 
-    def refused(message: str, *words: str) -> None:
-        assert mixkd("evaluate", "network.export=there", *words) == 2
+    def refused(message: str, *arguments: str) -> None:
+        assert mixkd("evaluate", "network.export=there", *arguments) == 2
         assert message in capsys.readouterr().err
 
     weights = Path("there/model.safetensors").read_bytes()
@@ -369,8 +369,13 @@ def test_timms_own_folder_is_taken_where_the_data_are_named(
     timm.models.save_for_hf(model, "theirs", safe_serialization=True)
     assert mixkd("evaluate", "network.export=theirs") == 2
     assert "data: no data set chosen" in capsys.readouterr().err
-    words = ["data=digits", "data.limit_train=100", "data.limit_test=60", "trainer.accelerator=cpu"]
-    assert mixkd("evaluate", "network.export=theirs", *words, "run.dir=run") == 0
+    overrides = [
+        "data=digits",
+        "data.limit_train=100",
+        "data.limit_test=60",
+        "trainer.accelerator=cpu",
+    ]
+    assert mixkd("evaluate", "network.export=theirs", *overrides, "run.dir=run") == 0
     network, classes = load_network("theirs")
     assert network.input_size == model.pretrained_cfg["input_size"][-1]
     assert classes == [str(k) for k in range(10)]
@@ -380,7 +385,9 @@ def test_timms_own_folder_is_taken_where_the_data_are_named(
         timm.models.save_for_hf(
             model, "told", model_config={"label_names": told}, safe_serialization=True
         )
-        assert mixkd("evaluate", "network.export=told", *words, f"run.dir=told-{status}") == status
+        assert (
+            mixkd("evaluate", "network.export=told", *overrides, f"run.dir=told-{status}") == status
+        )
     assert "was trained on the 10 classes 9, 8, 7" in capsys.readouterr().err
 
 

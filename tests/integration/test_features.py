@@ -30,8 +30,13 @@ def core() -> CifarResNet:
 
 @pytest.mark.integration
 def test_features_are_what_the_last_layer_sees(mixkd: Mixkd, core: CifarResNet) -> None:
-    words = ["features=true", "features.classes=['3','1','8']", "save_logits=true", "run.dir=run"]
-    assert mixkd("evaluate", *WORDS, *words) == 0
+    overrides = [
+        "features=true",
+        "features.classes=['3','1','8']",
+        "save_logits=true",
+        "run.dir=run",
+    ]
+    assert mixkd("evaluate", *WORDS, *overrides) == 0
     with np.load("run/features.npz", allow_pickle=False) as saved:
         found = dict(saved)
     assert found["classes"].tolist() == ["3", "1", "8"]
@@ -90,7 +95,7 @@ def test_clusters_of_parted_classes_are_the_classes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "features"),
+    ("overrides", "features"),
     [
         (["network=mobilenetv2", "network.args.width=0.35"], 256),
         (["network=vit_b16", "network.pretrained=false"], 768),
@@ -98,10 +103,10 @@ def test_clusters_of_parted_classes_are_the_classes() -> None:
         (["network=resnet20"], 64),
     ],
 )
-def test_the_last_layer_is_known(words: list[str], features: int) -> None:
+def test_the_last_layer_is_known(overrides: list[str], features: int) -> None:
     from mixkd.networks.build import build_network
 
-    cfg = request("finetune", words)
+    cfg = request("finetune", overrides)
     with torch.device("meta"):
         network = build_network(cfg.learner, "abcde", "network")  # type: ignore[union-attr]
     layer = last_layer(network)

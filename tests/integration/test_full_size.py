@@ -2,8 +2,6 @@
 
 import json
 import resource
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from mixkd.config.sources import CIFAR10
 from mixkd.networks.build import build_network
 from mixkd.networks.weights import save_weights
 from mixkd.request import request
+from tests.processes import forked, run_command
 
 pytestmark = pytest.mark.integration
 
@@ -25,7 +24,8 @@ Mixkd = Callable[..., int]
 Write = Callable[[Path], Path]
 WNIDS = ("n01440764", "n01443537", "n01484850")
 SMALL = ["data.size=64", "data.resize=68", "data.workers=1"]
-QUICK = ["data.holdout=0.25", "data.batch_size=8", "trainer.max_epochs=1"]
+QUICK = ["data.holdout=0.25", "data.batch_size=8", "trainer.max_epochs=1", "callbacks=none"]
+WATCHED = ["callbacks=default", "callbacks.linearity.n_pairs=2", "callbacks.linearity.lambdas=3"]
 
 
 @pytest.fixture
@@ -43,18 +43,18 @@ def test_finetune_distill_evaluate_on_images_on_disk(
     network = ["network=resnet20", "network.args.depth=8"]
     assert mixkd("finetune", *data, *SMALL, *QUICK, *network, "run.dir=teacher") == 0
     student = ["student.args.width=0.35", "temperature=2"]
-    words = ["distill", *data, *SMALL, *QUICK, *student, "teacher.run=teacher"]
-    assert mixkd(*words, "run.dir=student") == 0
+    arguments = ["distill", *data, *SMALL, *QUICK, *student, "teacher.run=teacher"]
+    assert mixkd(*arguments, "run.dir=student") == 0
     assert mixkd("evaluate", "network.run=student", "run.dir=measured") == 0
-    found = metrics("measured")
-    assert found["test/n"] == 9
-    for name, value in found.items():
+    measured = metrics("measured")
+    assert measured["test/n"] == 9
+    for name, value in measured.items():
         assert metrics("student")[name] == pytest.approx(value, abs=1e-6)
     saved = np.load("measured/predictions/test.npz")
     assert saved["label"].tolist() == [0] * 3 + [1] * 3 + [2] * 3
 
     # Decoded into memory instead, it is the same experiment and the same result.
-    assert mixkd(*words, "data.resident=true", "run.dir=memory") == 0
+    assert mixkd(*arguments, "data.resident=true", "run.dir=memory") == 0
     for name in ("metrics.json", "weights.safetensors"):
         assert Path("memory", name).read_bytes() == Path("student", name).read_bytes(), name
     experiments = {
@@ -71,7 +71,7 @@ def test_finetune_distill_evaluate_on_images_on_disk(
     more = ["data.corruption=fog", "data.severity=2", "network.run=student"]
     assert mixkd("evaluate", *fog, *more, "run.dir=fog") == 0
     for name, value in metrics("fog").items():
-        assert value == pytest.approx(found[name], abs=1e-6)  # they are the clean ones
+        assert value == pytest.approx(measured[name], abs=1e-6)  # they are the clean ones
 
 
 def test_images_on_disk_are_resumed_and_end_the_same(
@@ -81,9 +81,9 @@ def test_images_on_disk_are_resumed_and_end_the_same(
     torch.manual_seed(3)
     torch.save(timm.create_model("mobilenetv2_035").state_dict(), "b.pth")
     network = ["network=mobilenetv2", "network.args.width=0.35", "network.pretrained=b.pth"]
-    words = ["finetune", *data, *SMALL, *QUICK, *network, "method=mixup", "stage1.epochs=2"]
+    arguments = ["finetune", *data, *SMALL, *QUICK, *network, "method=mixup", "stage1.epochs=2"]
     more = ["data.workers=2", "trainer.max_epochs=2", "trainer.accumulate=2", "trainer.ema=0.7"]
-    assert mixkd(*words, *more, "run.dir=whole") == 0
+    assert mixkd(*arguments, *more, "run.dir=whole") == 0
     original = Recorder.on_train_epoch_end
     kills = [(2, 1), (1, 1)]  # stage and epoch, the first one last
 
@@ -94,9 +94,9 @@ def test_images_on_disk_are_resumed_and_end_the_same(
         original(self, trainer, module)
 
     monkeypatch.setattr(Recorder, "on_train_epoch_end", killed)
-    assert mixkd(*words, *more, "run.dir=run") == 130
-    assert mixkd(*words, *more, "run.dir=run") == 130
-    assert mixkd(*words, *more, "run.dir=run") == 0
+    assert mixkd(*arguments, *more, "run.dir=run") == 130
+    assert mixkd(*arguments, *more, "run.dir=run") == 130
+    assert mixkd(*arguments, *more, "run.dir=run") == 0
     assert not kills
     for name in ("metrics.json", "weights.safetensors", "history.csv", "stage1.csv"):
         assert Path("run", name).read_bytes() == Path("whole", name).read_bytes(), name
@@ -105,11 +105,11 @@ def test_images_on_disk_are_resumed_and_end_the_same(
 def test_an_interrupted_run_may_go_on_from_memory(
     mixkd: Mixkd, data: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = ["finetune", *data, *SMALL, *QUICK, "network=resnet20", "network.args.depth=8"]
+    arguments = ["finetune", *data, *SMALL, *QUICK, "network=resnet20", "network.args.depth=8"]
     with monkeypatch.context() as patch:  # undo() would leave the test's own folder, too
         patch.setattr(Recorder, "_save", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        assert mixkd(*words, "run.dir=run") == 130
-    assert mixkd(*words, "run.dir=run", "data.resident=true") == 0
+        assert mixkd(*arguments, "run.dir=run") == 130
+    assert mixkd(*arguments, "run.dir=run", "data.resident=true") == 0
 
 
 def test_imagenets_unlabelled_test_images_are_not_looked_at(
@@ -117,8 +117,8 @@ def test_imagenets_unlabelled_test_images_are_not_looked_at(
 ) -> None:
     (tmp_path / "imagenet" / "test").mkdir()
     (tmp_path / "imagenet" / "test" / "ILSVRC2012_test_00000001.JPEG").write_bytes(b"")
-    words = [*data, *SMALL, *QUICK, "network=resnet20", "network.args.depth=8"]
-    assert mixkd("finetune", *words, "run.dir=run") == 0
+    overrides = [*data, *SMALL, *QUICK, "network=resnet20", "network.args.depth=8"]
+    assert mixkd("finetune", *overrides, "run.dir=run") == 0
     assert metrics("run")["test/n"] == 9
 
 
@@ -140,8 +140,8 @@ def test_corrupted_images_have_the_views_of_the_clean_ones(mixkd: Mixkd, tmp_pat
     views = ["data=imagefolder", f"data.root={tmp_path}/cifar", "data.size=48", "data.resize=52"]
     network = ["network=resnet20", "network.args.depth=8", "data.batch_size=10", "data.holdout=0.2"]
     assert mixkd("finetune", *views, *network, "trainer.max_epochs=2", "run.dir=run") == 0
-    words = ["data=cifar10_c", f"data.root={tmp_path}/c", "data.corruption=identity"]
-    assert mixkd("evaluate", "network.run=run", *words, "run.dir=c-run") == 0
+    overrides = ["data=cifar10_c", f"data.root={tmp_path}/c", "data.corruption=identity"]
+    assert mixkd("evaluate", "network.run=run", *overrides, "run.dir=c-run") == 0
     for name in ("accuracy", "confidence", "nll"):
         # imagefolder enlarges with Pillow, to bytes; the arrays are enlarged on the device.
         assert metrics("c-run")[f"test/{name}"] == pytest.approx(
@@ -157,9 +157,9 @@ def test_a_damaged_image_ends_with_one_message(
     (tmp_path / "imagenet" / "val" / WNIDS[2] / "0002.JPEG").write_bytes(b"no image")
     network = ["network=resnet20", "network.args.depth=8"]
     assert mixkd("finetune", *data, *SMALL, *QUICK, *network) == 2
-    said = capsys.readouterr().err
-    assert f"data.root: {tmp_path}/imagenet/val/{WNIDS[2]}/0002.JPEG cannot be decoded" in said
-    assert "Traceback" not in said
+    errors = capsys.readouterr().err
+    assert f"data.root: {tmp_path}/imagenet/val/{WNIDS[2]}/0002.JPEG cannot be decoded" in errors
+    assert "Traceback" not in errors
 
 
 def test_corrupted_cifar_images_are_for_evaluation(
@@ -168,19 +168,19 @@ def test_corrupted_cifar_images_are_for_evaluation(
     rng = np.random.default_rng(0)
     np.save(tmp_path / "fog.npy", rng.integers(0, 256, (50, 32, 32, 3), dtype=np.uint8))
     np.save(tmp_path / "labels.npy", np.tile(np.arange(10), 5))
-    words = ["network=resnet20", "network.args.depth=8", "network.weights=w.pth"]
+    overrides = ["network=resnet20", "network.args.depth=8", "network.weights=w.pth"]
     core = build_network(
-        request("finetune", words[:2]).learner,  # type: ignore[union-attr]
+        request("finetune", overrides[:2]).learner,  # type: ignore[union-attr]
         [str(k) for k in range(10)],
         "network",
     ).core
     torch.save(core.state_dict(), "w.pth")
     fog = ["data=cifar10_c", f"data.root={tmp_path}", "data.corruption=fog"]
-    assert mixkd("evaluate", "-m", *words, *fog, "data.severity=1,2") == 0
-    found = sorted(Path("runs").glob("*/evaluate/*/metrics.json"))
-    assert [p.parts[1] for p in found] == ["cifar10_c-fog-1", "cifar10_c-fog-2"]
-    assert all(json.loads(p.read_text())["test/n"] == 10 for p in found)
-    assert mixkd("finetune", *words[:2], *fog) == 2
+    assert mixkd("evaluate", "-m", *overrides, *fog, "data.severity=1,2") == 0
+    paths = sorted(Path("runs").glob("*/evaluate/*/metrics.json"))
+    assert [p.parts[1] for p in paths] == ["cifar10_c-fog-1", "cifar10_c-fog-2"]
+    assert all(json.loads(p.read_text())["test/n"] == 10 for p in paths)
+    assert mixkd("finetune", *overrides[:2], *fog) == 2
     assert "data: cifar10_c holds test images alone" in capsys.readouterr().err
 
 
@@ -190,11 +190,20 @@ def test_the_papers_teachers_distil_at_224_pixels(data: list[str], teacher: str)
     network = build_network(cfg.learner, WNIDS, "network")  # type: ignore[union-attr]
     save_weights(network.core, Path("teacher.safetensors"), WNIDS)
     del network
-    words = ["distill", *data, f"teacher={teacher}", "teacher.weights=teacher.safetensors"]
-    command = [sys.executable, "-m", "mixkd", *words, *QUICK, "run.dir=run"]
-    subprocess.run(command, check=True, capture_output=True, timeout=500)
+    arguments = ["distill", *data, f"teacher={teacher}", "teacher.weights=teacher.safetensors"]
+    with forked(peak_of_command, *arguments, *QUICK, *WATCHED, "run.dir=run") as process:
+        errors = process.stderr.read()
+        assert process.wait() == 0, errors
     rows = Path("run/history.csv").read_text().splitlines()
     assert rows[1].startswith("0,2,")  # two steps
-    # The largest of the processes that have ended, in KiB.
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024**2
-    assert peak < 12
+    assert float(Path("peak").read_text()) < 12
+
+
+def peak_of_command(*overrides: str) -> None:
+    """Run `mixkd WORDS` and write the memory, in GiB, of its largest process to the file `peak`."""
+    try:
+        run_command(*overrides)
+    finally:
+        whose = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+        peak = max(resource.getrusage(processes).ru_maxrss for processes in whose)
+        Path("peak").write_text(str(peak / 1024**2))

@@ -64,7 +64,7 @@ def keys_of(section: dict[str, Any], under: str = "") -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("words", "status"),
+    ("arguments", "status"),
     [
         ("--help", 0),
         ("distill --help", 0),
@@ -87,8 +87,8 @@ def keys_of(section: dict[str, Any], under: str = "") -> list[str]:
         ("evaluate logits=nowhere.npz", 2),
     ],
 )
-def test_exit_codes(mixkd: Mixkd, words: str, status: int) -> None:
-    assert mixkd(*words.split()) == status
+def test_exit_codes(mixkd: Mixkd, arguments: str, status: int) -> None:
+    assert mixkd(*arguments.split()) == status
     assert not Path("runs").exists()
 
 

@@ -41,8 +41,8 @@ class Watch(Callback):
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 def test_no_step_waits_for_the_device(precision: str) -> None:
     splits = random_splits(STEPS * 32, 32)
-    words = ["trainer.accelerator=gpu", f"trainer.precision={precision}"]
-    cfg = configured("data.batch_size=32", "trainer.max_epochs=1", *words)
+    overrides = ["trainer.accelerator=gpu", f"trainer.precision={precision}"]
+    cfg = configured("data.batch_size=32", "trainer.max_epochs=1", *overrides)
     learner = Distillation(
         timm_network("mobilenetv2_050"),
         Optimization.of(cfg),

@@ -28,8 +28,8 @@ def images(n):
     pixels = rng.integers(0, 256, (n, 8, 8, 3), dtype=np.uint8)
     return Images.of(pixels, rng.integers(0, classes, n))
 splits = Splits(images(2), images(2000), images(n), tuple(map(str, range(classes))))
-words = ["network=resnet20", "data.pad=0", "data.eval_batch_size=500"]
-cfg = request("finetune", words)
+overrides = ["network=resnet20", "data.pad=0", "data.eval_batch_size=500"]
+cfg = request("finetune", overrides)
 torch.manual_seed(0)
 network = Network(nn.Sequential(nn.Flatten(), nn.Linear(192, classes)))
 trainer, data = make_trainer(cfg.trainer), ImageDataModule(splits, cfg.data)

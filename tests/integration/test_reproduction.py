@@ -2,11 +2,8 @@
 
 import csv
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +20,7 @@ from mixkd.report.assignment import read_results
 from mixkd.report.plan import Reproduction, manifest
 from mixkd.report.results import Results
 from mixkd.tasks.report import report
+from tests.processes import started
 
 pytestmark = pytest.mark.integration
 
@@ -31,18 +29,17 @@ TABLES = [name for name in artefacts() if name.startswith("table")]
 FIGURES = [name for name in artefacts() if name.startswith("fig")]
 
 
-def command(*words: str) -> list[str]:
-    return [sys.executable, "-m", "mixkd", *words]
+# Enough to train on: what the scale has of it takes four times as long.
+SHORT = ["trainer.max_epochs=2", "data.limit_train=300"]
 
 
 @pytest.fixture(scope="module")
-def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def smoke(run_once: Mixkd, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which everything has been reproduced at smoke scale: runs/ and reports/smoke/."""
     place = tmp_path_factory.mktemp("smoke")
-    environment = os.environ | {"XDG_CACHE_HOME": str(place / "cache")}
-    words = command("reproduce", "all", "scale=smoke")
-    done = subprocess.run(words, cwd=place, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        assert run_once("reproduce", "all", "scale=smoke", *SHORT) == 0
     return place
 
 
@@ -53,11 +50,11 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 def numbers_of(path: Path) -> list[str]:
     """Return the names of a table's measured columns."""
-    words = {
+    texts = {
         "teacher", "setting", "model", "corruption", "network", "training", "group", "notes",
         "runs",
     }  # fmt: skip
-    names = [name for name in rows_of(path)[0] if name not in words]
+    names = [name for name in rows_of(path)[0] if name not in texts]
     return [n for n in names if not n.endswith(("_printed", "_sd", "_scaled"))]
 
 
@@ -68,10 +65,11 @@ def test_every_table_has_numbers_in_three_forms(smoke: Path, name: str) -> None:
     assert len(rows) >= 4
     printed = 0
     for row in rows:
-        own = "scaled" not in " ".join(filter(None, [row.get("setting"), row.get("model")]))
-        baseline = name == "table7" and row["teacher"].startswith("baseline")
+        is_measured = "scaled" not in " ".join(filter(None, [row.get("setting"), row.get("model")]))
+        is_baseline = name == "table7" and row["teacher"].startswith("baseline")
         for column in numbers_of(out / f"{name}.csv"):
-            if own and "scaled_" not in column and not (baseline and column.startswith("gain")):
+            may_lack = "scaled_" in column or (is_baseline and column.startswith("gain"))
+            if is_measured and not may_lack:
                 float(row[column])  # raises where a cell is empty
         printed += sum(bool(row[c]) for c in row if c.endswith("_printed"))
         assert row["runs"]
@@ -99,13 +97,13 @@ def test_every_figure_is_drawn_and_has_its_numbers(smoke: Path, name: str) -> No
 
 
 def test_runs_of_two_artefacts_are_made_once(smoke: Path) -> None:
-    found = Reproduction.read(manifest(smoke / "runs", "smoke"))
-    assert set(found.artefacts) == set(artefacts())
-    paths = [each.path for each in found.expected]
+    reproduction = Reproduction.read(manifest(smoke / "runs", "smoke"))
+    assert set(reproduction.artefacts) == set(artefacts())
+    paths = [expected.path for expected in reproduction.expected]
     made = {str(p.parent.relative_to(smoke / "runs")) for p in smoke.rglob("runs/**/status.json")}
     assert made == set(paths)
     assert len(paths) > len(made)  # digits stand for two data sets
-    best = [e for e in found.expected if e.subject[2:] == ("vit_b16", "kd_mixup", "2")]
+    best = [e for e in reproduction.expected if e.subject[2:] == ("vit_b16", "kd_mixup", "2")]
     assert {"table1", "table3", "fig9"} <= set(best[0].artefacts) | set(best[1].artefacts)
 
 
@@ -115,13 +113,13 @@ def test_a_second_go_does_nothing(
     monkeypatch.chdir(smoke)
     before = {path: path.stat().st_mtime_ns for path in (smoke / "runs").rglob("metrics.json")}
     page = (smoke / "reports/smoke/index.html").read_text()
-    assert mixkd("reproduce", "all", "scale=smoke") == 0
+    assert mixkd("reproduce", "all", "scale=smoke", *SHORT) == 0
     assert capsys.readouterr().err.count(", 0 to do") == 3
     assert {p: p.stat().st_mtime_ns for p in (smoke / "runs").rglob("metrics.json")} == before
     assert (smoke / "reports/smoke/index.html").read_text() == page
-    assert mixkd("reproduce", "all", "plan=true") == 0
+    assert mixkd("reproduce", "fig3", "plan=true", *SHORT) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert ["together", str(len(before)), "0", "0.00", "0.00"] in lines
+    assert ["together", "12", "0", "0.00", "0.00"] in lines
 
 
 def copied(smoke: Path) -> tuple[Path, Results]:
@@ -133,22 +131,22 @@ def copied(smoke: Path) -> tuple[Path, Results]:
 
 def test_what_is_planted_is_told_where_it_shows(smoke: Path) -> None:
     root, results = copied(smoke)
-    of = {
+    students = {
         (s.teacher, s.temperature, seed): root / run.path
         for (s, seed, kind), run in results.slots.items()
         if s[:2] == ("cifar100", "student") and s.method == "kd_mixup" and kind == "training"
     }
     # An ECE that cannot be; a run that is gone; one of other data; one of another seed's images.
-    impossible = of["vit_b16", "4", 0] / "metrics.json"
+    impossible = students["vit_b16", "4", 0] / "metrics.json"
     metrics = json.loads(impossible.read_text())
     impossible.write_text(json.dumps(metrics | {"test/ece": 0.9}))
     for seed in (0, 1):
-        shutil.rmtree(of["resnet152v2", "6", seed])
-    other = of["convnext_large", "8", 1] / "config.yaml"
+        shutil.rmtree(students["resnet152v2", "6", seed])
+    other = students["convnext_large", "8", 1] / "config.yaml"
     config = yaml.safe_load(other.read_text())
     config["data"]["name"] = "cifar10"
     other.write_text(yaml.safe_dump(config))
-    (of["convnext_tiny", "10", 0] / "metrics.json").write_text("{")
+    (students["convnext_tiny", "10", 0] / "metrics.json").write_text("{")
     report(ReportConfig.parse([f"runs={root}", "out=out"]))
     rows = {
         (row["teacher"].split()[0], row["setting"]): row
@@ -182,8 +180,8 @@ def test_what_is_planted_is_told_where_it_shows(smoke: Path) -> None:
 def test_runs_without_a_plan_are_reported_too(smoke: Path) -> None:
     root, _ = copied(smoke)
     manifest(root, "smoke").unlink()
-    said = report(ReportConfig.parse([f"runs={root}", "out=out"]))
-    assert "out/index.html: networks, bounds" in said  # digits are none of the paper's data sets
+    text = report(ReportConfig.parse([f"runs={root}", "out=out"]))
+    assert "out/index.html: networks, bounds" in text  # digits are none of the paper's data sets
     names = {row["network"] for row in rows_of(Path("out/networks.csv"))}
     assert "digits teacher erm resnet32" in names
     assert "digits student kd_mixup from resnet32 T = 2" in names
@@ -195,51 +193,49 @@ def test_a_changed_setting_reruns_what_depends_on_it(
 ) -> None:
     root, _ = copied(smoke)
     before = set(root.rglob("status.json"))
-    words = ["fig3", f"runs={root}", "out=out", "distill.trainer.max_epochs=1"]
-    assert mixkd("reproduce", *words) == 0
-    said = capsys.readouterr().err
-    assert "stage 1: 4 runs, 0 to do" in said
-    assert "stage 2: 8 runs, 8 to do" in said
+    arguments = ["fig3", f"runs={root}", "out=out", *SHORT, "distill.trainer.max_epochs=1"]
+    assert mixkd("reproduce", *arguments) == 0
+    errors = capsys.readouterr().err
+    assert "stage 1: 4 runs, 0 to do" in errors
+    assert "stage 2: 8 runs, 8 to do" in errors
     made = [path.parent for path in set(root.rglob("status.json")) - before]
     assert len(made) == 8
     assert all("/distill/" in str(path) for path in made)
     # The report is of this setting alone, and says so.
-    assert Path("out/fig3-numbers.md").read_text().count("Overrides: distill.trainer.max_epochs=1")
+    overrides = f"Overrides: {' '.join(SHORT)} distill.trainer.max_epochs=1"
+    assert Path("out/fig3-numbers.md").read_text().count(overrides)
     assert not Path("out/table6.md").exists()
     assert [row["notes"] for row in rows_of(Path("out/fig3-numbers.csv"))][:2] == ["one seed", ""]
 
 
 def test_an_interrupted_reproduction_goes_on_to_the_same_end(smoke: Path, mixkd: Mixkd) -> None:
-    words = ["reproduce", "fig3", "runs=runs", "out=out"]
-    # A background shell has its children ignore the signal.
-    default = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
-    first = subprocess.Popen(command(*words), stderr=subprocess.PIPE, text=True, preexec_fn=default)
-    assert first.stderr is not None
-    for line in first.stderr:
-        if line.startswith("[2: ") and "epoch   1/4" in line:
-            first.send_signal(signal.SIGINT)
-            break
-    rest = first.stderr.read()
-    assert first.wait() == 130, rest
+    arguments = ["reproduce", "fig3", "runs=runs", "out=out", *SHORT]
+    with started(*arguments) as first:
+        for line in first.stderr:
+            if line.startswith("[2: ") and "epoch   1/2" in line:
+                first.signal(signal.SIGINT)
+                break
+        rest = first.stderr.read()
+        assert first.wait() == 130, rest
     assert "interrupted; the same command continues it" in rest
     finished = [p for p in Path("runs").rglob("status.json") if "finished" in p.read_text()]
     assert 4 <= len(finished) < 12
     stamps = {path: path.stat().st_mtime_ns for path in finished}
     time.sleep(0.1)
-    assert mixkd(*words) == 0
+    assert mixkd(*arguments) == 0
     assert {path: path.stat().st_mtime_ns for path in finished} == stamps
-    found = sorted(Path("runs").rglob("metrics.json"))
-    assert len(found) == 12
-    for path in found:
+    measured = sorted(Path("runs").rglob("metrics.json"))
+    assert len(measured) == 12
+    for path in measured:
         assert path.read_bytes() == (smoke / path).read_bytes(), path
 
 
 def test_the_page_opens_in_a_browser(smoke: Path, browser: Browser) -> None:
-    said: list[str] = []
+    complaints: list[str] = []
     page = browser.new_page(viewport={"width": 360, "height": 800})
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("requestfailed", lambda request: said.append(request.url))
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("requestfailed", lambda request: complaints.append(request.url))
     page.goto((smoke / "reports/smoke/index.html").as_uri())
     assert page.evaluate("document.scrollingElement.scrollWidth") <= 360
     broken = "[...document.images].filter(image => !image.naturalWidth).length"
@@ -247,4 +243,4 @@ def test_the_page_opens_in_a_browser(smoke: Path, browser: Browser) -> None:
     assert page.evaluate("document.images.length") == len(FIGURES)
     assert page.locator("table").count() >= len(artefacts())
     page.close()
-    assert said == []
+    assert complaints == []

@@ -55,28 +55,28 @@ def test_a_teacher_is_of_what_was_listed(mixkd: Mixkd, capsys: Said) -> None:
     root = folder(Path("images"))
     assert mixkd("finetune", *data(root), *SMALL, *QUICK) == 0
     teacher = made(capsys.readouterr().out)
-    words = ["distill", *data(root), *QUICK, *STUDENT]
-    assert mixkd(*words, *TAUGHT) == 0
+    arguments = ["distill", *data(root), *QUICK, *STUDENT]
+    assert mixkd(*arguments, *TAUGHT) == 0
     capsys.readouterr()
 
     more_images(root)
-    assert mixkd(*words, *TAUGHT) == 2  # by its name
-    said = capsys.readouterr().err
-    assert f"({teacher} was trained on other images than are there now)" in said
-    assert mixkd(*words, f"teacher.run={teacher}") == 2
-    said = capsys.readouterr().err
-    assert f"teacher.run: {teacher} was trained on " in said
-    assert "images that select here" in said
-    assert mixkd(*words, *TAUGHT, f"teacher.weights={teacher}/weights.safetensors") == 2
+    assert mixkd(*arguments, *TAUGHT) == 2  # by its name
+    errors = capsys.readouterr().err
+    assert f"({teacher} was trained on other images than are there now)" in errors
+    assert mixkd(*arguments, f"teacher.run={teacher}") == 2
+    errors = capsys.readouterr().err
+    assert f"teacher.run: {teacher} was trained on " in errors
+    assert "images that select here" in errors
+    assert mixkd(*arguments, *TAUGHT, f"teacher.weights={teacher}/weights.safetensors") == 2
     assert "weights.safetensors was trained on " in capsys.readouterr().err
 
     # Held-out images of their own, which it has not seen.
     shutil.copytree(folder(Path("held"), seed=4) / "train", root / "val")
-    assert mixkd(*words, f"teacher.run={teacher}") == 0
+    assert mixkd(*arguments, f"teacher.run={teacher}") == 0
     # An export says of which folder it is, and no more.
     assert mixkd("export", f"network.run={teacher}", "data.root=images", "out=exported") == 0
     capsys.readouterr()
-    assert mixkd(*words, "teacher.export=exported", "data.split_seed=1") == 2
+    assert mixkd(*arguments, "teacher.export=exported", "data.split_seed=1") == 2
     assert "teacher.export: exported may have trained on images" in capsys.readouterr().err
     assert mixkd("distill", *data(folder(Path("before"))), *QUICK, *STUDENT,
                  "teacher.export=exported") == 0  # fmt: skip
@@ -95,11 +95,11 @@ def test_an_evaluation_fits_no_temperature_on_what_was_trained_on(
         Image.open(path).save(copy)
     evaluate = ["evaluate", f"network.run={run}", *data(as_png), "data.size=16"]
     assert mixkd(*evaluate) == 0
-    said = capsys.readouterr().err
-    assert "no temperature scaling" not in said
+    errors = capsys.readouterr().err
+    assert "no temperature scaling" not in errors
     assert mixkd(*evaluate, "data.split_seed=3") == 0
-    said = capsys.readouterr().err
-    assert "network: no temperature scaling; it was trained on" in said
+    errors = capsys.readouterr().err
+    assert "network: no temperature scaling; it was trained on" in errors
     shutil.rmtree(as_png / "test")
     shutil.copytree(as_png / "train", as_png / "test")
     assert mixkd(*evaluate) == 0
@@ -109,11 +109,11 @@ def test_an_evaluation_fits_no_temperature_on_what_was_trained_on(
 def test_the_same_images_elsewhere_are_the_same_and_others_are_not(
     mixkd: Mixkd, capsys: Said, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    words = [*data("images"), *SMALL, *QUICK, f"run.root={tmp_path}/runs"]
+    overrides = [*data("images"), *SMALL, *QUICK, f"run.root={tmp_path}/runs"]
     for project, seed in (("mine", 0), ("theirs", 1)):
         folder(Path(project, "images"), seed=seed)
     monkeypatch.chdir("mine")
-    assert mixkd("finetune", *words) == 0
+    assert mixkd("finetune", *overrides) == 0
     run = made(capsys.readouterr().out)
     assert yaml.safe_load((run / "config.yaml").read_text())["data"]["root"] == os.path.abspath(
         "images"
@@ -129,8 +129,8 @@ def test_the_same_images_elsewhere_are_the_same_and_others_are_not(
     assert mixkd("distill", *taught) == 2
     assert "was trained on other images than are there now" in capsys.readouterr().err
     assert mixkd(*evaluate, "data.root=images") == 2
-    said = capsys.readouterr().err
-    assert "data.root: got 'images', which holds other images in train/, test/ than" in said
+    errors = capsys.readouterr().err
+    assert "data.root: got 'images', which holds other images in train/, test/ than" in errors
     assert mixkd(*evaluate, *data("images")) == 0
     assert made(capsys.readouterr().out) != evaluation
 
@@ -157,11 +157,11 @@ def test_runs_below_the_images_are_no_images(
 ) -> None:
     root = folder(Path("images"))
     monkeypatch.chdir(root)
-    words = ["finetune", *data("."), *SMALL, *QUICK]
-    assert mixkd(*words) == 0
+    arguments = ["finetune", *data("."), *SMALL, *QUICK]
+    assert mixkd(*arguments) == 0
     run = made(capsys.readouterr().out)
     assert list((run / "figures").iterdir())
-    assert mixkd(*words) == 0
+    assert mixkd(*arguments) == 0
     out = capsys.readouterr().out
     assert "finished before" in out
     assert made(out) == run
@@ -182,10 +182,10 @@ def test_a_run_keeps_its_name_while_it_works(
         more_images(root, seed=5)
         shutil.rmtree(teacher, ignore_errors=True)
 
-    words = ["distill", *data(root), *QUICK, *STUDENT, f"teacher.run={teacher}"]
+    arguments = ["distill", *data(root), *QUICK, *STUDENT, f"teacher.run={teacher}"]
     with monkeypatch.context() as patch:
         patch.setattr(Recorder, "on_train_epoch_end", meanwhile)
-        assert mixkd(*words) == 0
+        assert mixkd(*arguments) == 0
     run = made(capsys.readouterr().out)
     assert json.loads((run / "status.json").read_text())["state"] == "finished"
     record = json.loads((run / "provenance.json").read_text())
@@ -202,18 +202,18 @@ def test_pixels_of_equal_name_size_and_time_are_read_anew(mixkd: Mixkd, capsys: 
         Image.open(path).save(path.with_suffix(".bmp"))
         path.unlink()
     times = {path: path.stat() for path in root.rglob("*.bmp")}
-    words = ["finetune", *data(root), *SMALL, *QUICK, "run.dir=run"]
-    assert mixkd(*words) == 0
+    arguments = ["finetune", *data(root), *SMALL, *QUICK, "run.dir=run"]
+    assert mixkd(*arguments) == 0
     first = json.loads(Path("run/provenance.json").read_text())["fingerprints"]
     for path, before in times.items():  # as a reproducible archive unpacks another version
         pixels = 255 - np.asarray(Image.open(path))
         Image.fromarray(pixels).save(path)
         os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
         assert path.stat().st_size == before.st_size
-    assert mixkd(*words) == 2
+    assert mixkd(*arguments) == 2
     assert "holds another experiment" in capsys.readouterr().err
-    words[-1] = "run.dir=other"
-    assert mixkd(*words, "run.force=true") == 0
+    arguments[-1] = "run.dir=other"
+    assert mixkd(*arguments, "run.force=true") == 0
     second = json.loads(Path("other/provenance.json").read_text())["fingerprints"]
     assert first["data"] != second["data"]
 

@@ -12,7 +12,7 @@ from mixkd.config.shipped import config_dir
 pytestmark = pytest.mark.integration
 
 ONE_BATCH = ["trainer.max_epochs=1", "data.limit_train=36", "data.limit_test=18",
-             "data.batch_size=32", "trainer.accelerator=cpu"]  # fmt: skip
+             "data.batch_size=32", "trainer.accelerator=cpu", "callbacks=none"]  # fmt: skip
 SMALL = ["network=resnet20", "network.args.depth=8"]
 
 
@@ -21,8 +21,8 @@ def options(group: str) -> list[str]:
     return [file.stem for file in files if file.stem[0] != "_"]
 
 
-def finetuned(mixkd: Callable[..., int], *words: str) -> Path:
-    assert mixkd("finetune", *ONE_BATCH, *words) == 0
+def finetuned(mixkd: Callable[..., int], *overrides: str) -> Path:
+    assert mixkd("finetune", *ONE_BATCH, *overrides) == 0
     run = next(Path("runs").glob("*/finetune/*"))
     lines = (run / "history.csv").read_text().splitlines()
     assert len(lines) == 2
@@ -59,12 +59,13 @@ def test_method(mixkd: Callable[..., int], name: str) -> None:
         finetuned(mixkd, *SMALL, f"method={name}")
         return
     teacher = finetuned(mixkd, *SMALL)
-    words = [f"teacher.run={teacher}", f"method={name}", "student.args.width=0.35"]
-    assert mixkd("distill", *ONE_BATCH, *words) == 0
+    overrides = [f"teacher.run={teacher}", f"method={name}", "student.args.width=0.35"]
+    assert mixkd("distill", *ONE_BATCH, *overrides) == 0
     run = next(Path("runs").glob("*/distill/*"))
     weights = safetensors.torch.load_file(run / "weights.safetensors")
     assert all(torch.isfinite(value).all() for value in weights.values())
 
 
 def test_imagefolder(mixkd: Callable[..., int], image_folder: Path) -> None:
-    finetuned(mixkd, *SMALL, "data=imagefolder", f"data.root={image_folder}")
+    overrides = ["data=imagefolder", f"data.root={image_folder}", "callbacks=default"]
+    finetuned(mixkd, *SMALL, *overrides)

@@ -10,7 +10,13 @@ import torch
 pytestmark = pytest.mark.integration
 
 Mixkd = Callable[..., int]
-QUICK = ["data.limit_train=60", "data.limit_test=30", "data.batch_size=16", "trainer.max_epochs=1"]
+QUICK = [
+    "data.limit_train=60",
+    "data.limit_test=30",
+    "data.batch_size=16",
+    "trainer.max_epochs=1",
+    "callbacks=none",
+]
 TINY = """
 from torch import nn
 def tiny(num_classes):
@@ -28,9 +34,9 @@ def test_weights_load_either_way(
     mixkd: Mixkd, capsys: pytest.CaptureFixture[str], option: str
 ) -> None:
     Path("mine.py").write_text(TINY)
-    words = ["finetune", "network.factory=mine.tiny", *QUICK]
-    assert mixkd(*words, "run.dir=plain", f"trainer.{option}=false") == 0
-    assert mixkd(*words, "run.dir=fast", f"trainer.{option}=true") == 0
+    arguments = ["finetune", "network.factory=mine.tiny", *QUICK]
+    assert mixkd(*arguments, "run.dir=plain", f"trainer.{option}=false") == 0
+    assert mixkd(*arguments, "run.dir=fast", f"trainer.{option}=true") == 0
     plain, fast = tensors("plain"), tensors("fast")
     assert list(fast) == list(plain)
     for name, value in plain.items():
@@ -41,7 +47,7 @@ def test_weights_load_either_way(
 
     # Each is another experiment, as dropout has other masks, and is evaluated by the other.
     for run, value in (("fast", "false"), ("plain", "true")):
-        assert mixkd(*words, f"run.dir={run}", f"trainer.{option}={value}") == 2
+        assert mixkd(*arguments, f"run.dir={run}", f"trainer.{option}={value}") == 2
         assert f"{run} holds another experiment" in capsys.readouterr().err
         words_too = ["evaluate", f"network.run={run}", "trust=[mine]", f"trainer.{option}={value}"]
         assert mixkd(*words_too, f"run.dir={run}-measured") == 0
@@ -54,8 +60,8 @@ def test_a_student_is_resumed_and_ends_the_same(
     from mixkd.callbacks.recorder import Recorder
 
     Path("mine.py").write_text(TINY)
-    words = ["finetune", "network.factory=mine.tiny", *QUICK, "trainer.max_epochs=2", option]
-    assert mixkd(*words, "run.dir=whole") == 0
+    arguments = ["finetune", "network.factory=mine.tiny", *QUICK, "trainer.max_epochs=2", option]
+    assert mixkd(*arguments, "run.dir=whole") == 0
     original = Recorder.on_train_epoch_end
 
     def killed(self: Recorder, trainer, module) -> None:  # type: ignore[no-untyped-def]
@@ -64,17 +70,17 @@ def test_a_student_is_resumed_and_ends_the_same(
         original(self, trainer, module)
 
     monkeypatch.setattr(Recorder, "on_train_epoch_end", killed)
-    assert mixkd(*words, "run.dir=run") == 130
+    assert mixkd(*arguments, "run.dir=run") == 130
     monkeypatch.setattr(Recorder, "on_train_epoch_end", original)
-    assert mixkd(*words, "run.dir=run") == 0
+    assert mixkd(*arguments, "run.dir=run") == 0
     for name in ("metrics.json", "weights.safetensors"):
         assert Path("run", name).read_bytes() == Path("whole", name).read_bytes(), name
 
 
 def test_the_moving_average_is_what_is_saved(mixkd: Mixkd) -> None:
     Path("mine.py").write_text(TINY)
-    words = ["finetune", "network.factory=mine.tiny", *QUICK, "trainer.ema=0.5"]
-    assert mixkd(*words, "run.dir=run") == 0
+    arguments = ["finetune", "network.factory=mine.tiny", *QUICK, "trainer.ema=0.5"]
+    assert mixkd(*arguments, "run.dir=run") == 0
     state = torch.load("run/checkpoints/best.ckpt", weights_only=True)["state_dict"]
     for name, value in tensors("run").items():
         assert torch.equal(value, state[f"average.module.core.{name}"])
@@ -84,7 +90,7 @@ def test_the_moving_average_is_what_is_saved(mixkd: Mixkd) -> None:
 def test_batchnorm_over_gpus_is_refused_on_a_cpu(
     mixkd: Mixkd, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["network=resnet20", "network.args.depth=8", *QUICK, "trainer.accelerator=cpu"]
-    assert mixkd("finetune", *words, "trainer.sync_batchnorm=true") == 2
+    overrides = ["network=resnet20", "network.args.depth=8", *QUICK, "trainer.accelerator=cpu"]
+    assert mixkd("finetune", *overrides, "trainer.sync_batchnorm=true") == 2
     assert "trainer.sync_batchnorm: got true on a CPU; it takes GPUs" in capsys.readouterr().err
     assert not Path("runs").exists()

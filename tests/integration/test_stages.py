@@ -19,7 +19,13 @@ from mixkd.runs.run import Run
 pytestmark = pytest.mark.integration
 
 Mixkd = Callable[..., int]
-QUICK = ["data.limit_train=60", "data.limit_test=30", "data.batch_size=16", "trainer.max_epochs=2"]
+QUICK = [
+    "data.limit_train=60",
+    "data.limit_test=30",
+    "data.batch_size=16",
+    "trainer.max_epochs=2",
+    "callbacks=none",
+]
 STUDENT = ["student.args.width=0.35", "student.pretrained=backbone.pth", "stage1.epochs=2"]
 
 
@@ -40,8 +46,8 @@ def trained(run_once: Mixkd, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def words(trained: Path) -> list[str]:
-    """The words of a distillation with a pretrained student, whose teacher is trained."""
+def arguments(trained: Path) -> list[str]:
+    """The arguments of a distillation with a pretrained student, whose teacher is trained."""
     shutil.copytree(trained / "teacher", "teacher")
     shutil.copyfile(trained / "backbone.pth", "backbone.pth")
     return [*DISTILL]
@@ -88,7 +94,7 @@ def test_stage_1_trains_the_head_alone_and_stage_2_everything(
 def test_an_interrupted_stage_resumes_and_ends_the_same(
     mixkd: Mixkd,
     trained: Path,
-    words: list[str],
+    arguments: list[str],
     monkeypatch: pytest.MonkeyPatch,
     stage: int,
     epoch: int,
@@ -106,16 +112,16 @@ def test_an_interrupted_stage_resumes_and_ends_the_same(
         original(self, trainer, module)
 
     monkeypatch.setattr(Recorder, "on_train_epoch_end", killed)
-    assert mixkd(*words, "run.dir=run") == 130
+    assert mixkd(*arguments, "run.dir=run") == 130
     monkeypatch.setattr(Recorder, "on_train_epoch_end", watched)
-    assert mixkd(*words, "run.dir=run") == 0
+    assert mixkd(*arguments, "run.dir=run") == 0
     assert epochs == [e for e in (10, 11, 20, 21) if e >= 10 * stage + epoch]
     for name in ("metrics.json", "weights.safetensors", "history.csv", "stage1.csv"):
         assert Path("run", name).read_bytes() == (trained / "whole" / name).read_bytes(), name
 
 
-def test_a_random_backbone_has_no_stage_1(mixkd: Mixkd, words: list[str]) -> None:
-    plain = [w for w in words if not w.startswith(("student.pretrained", "stage1"))]
+def test_a_random_backbone_has_no_stage_1(mixkd: Mixkd, arguments: list[str]) -> None:
+    plain = [w for w in arguments if not w.startswith(("student.pretrained", "stage1"))]
     assert mixkd(*plain) == 0
     run = next(Path("runs/digits/distill").iterdir())
     assert not (run / "stage1.csv").exists()
@@ -125,24 +131,24 @@ def test_a_random_backbone_has_no_stage_1(mixkd: Mixkd, words: list[str]) -> Non
 
 
 def test_a_network_whose_head_is_not_known_has_no_stage_1(
-    mixkd: Mixkd, words: list[str], capsys: pytest.CaptureFixture[str]
+    mixkd: Mixkd, arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    del words[2:5]
+    del arguments[2:5]
     Path("headless.py").write_text(
         "from torch import nn\n"
         "def net(num_classes, pretrained):\n"
         "    return nn.Sequential(nn.Flatten(), nn.Linear(3072, num_classes))\n"
     )
     factory = ["student.factory=headless.net", "student.pretrained=true"]
-    assert mixkd(*words, *factory, "stage1.epochs=1") == 2
-    said = capsys.readouterr().err
-    assert "stage1.epochs: only timm networks say which part is their head; takes 0" in said
+    assert mixkd(*arguments, *factory, "stage1.epochs=1") == 2
+    errors = capsys.readouterr().err
+    assert "stage1.epochs: only timm networks say which part is their head; takes 0" in errors
     assert not Path("runs").exists()
-    assert mixkd(*words, *factory, "stage1.epochs=0") == 0
+    assert mixkd(*arguments, *factory, "stage1.epochs=0") == 0
 
 
 def test_status_says_which_stage(
-    mixkd: Mixkd, words: list[str], monkeypatch: pytest.MonkeyPatch
+    mixkd: Mixkd, arguments: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[int, int]] = []
     original = Run.status
@@ -153,7 +159,7 @@ def test_status_says_which_stage(
         original(self, state, **more)
 
     monkeypatch.setattr(Run, "status", watched)
-    assert mixkd(*words, "run.dir=run") == 0
+    assert mixkd(*arguments, "run.dir=run") == 0
     assert seen == [(1, 1), (1, 2), (2, 1), (2, 2)]
 
 

@@ -104,9 +104,9 @@ def test_files_of_numbers_are_never_unpickled(mixkd: Mixkd, run: Path, capsys: S
     ]
     for command, more, message in commands:
         assert mixkd(*command, *more) == 2, more
-        said = capsys.readouterr().err
-        assert message in said
-        assert "Traceback" not in said
+        errors = capsys.readouterr().err
+        assert message in errors
+        assert "Traceback" not in errors
         assert not was_executed(), more
 
 
@@ -127,9 +127,9 @@ def test_a_strangers_run_is_never_unpickled(mixkd: Mixkd, run: Path, capsys: Sai
         (run / "checkpoints" / f"{name}.ckpt").write_bytes(PICKLED)
     (run / "status.json").write_text('{"state": "interrupted"}')
     assert mixkd(*again) == 2
-    said = capsys.readouterr().err
-    assert "last.ckpt cannot be read" in said
-    assert "Traceback" not in said
+    errors = capsys.readouterr().err
+    assert "last.ckpt cannot be read" in errors
+    assert "Traceback" not in errors
     assert not was_executed()
 
 
@@ -157,10 +157,10 @@ def test_a_strangers_configuration_calls_nothing(
     ]:
         (run / "config.yaml").write_text(text)
         assert mixkd(*evaluate) == 2, text
-        said = capsys.readouterr().err
-        assert message in said
-        assert "Traceback" not in said
-        assert "value-of-planted" not in said
+        errors = capsys.readouterr().err
+        assert message in errors
+        assert "Traceback" not in errors
+        assert "value-of-planted" not in errors
         mixkd("report", "runs=runs", "out=report")
         assert mixkd("list", "runs") == 0
         assert not was_executed(), text
@@ -302,8 +302,10 @@ def test_links_and_odd_names_in_a_folder_of_images_are_only_read(
     (image_folder / "train" / name / "link").symlink_to(outside)
     (image_folder / "train" / name / "circle").symlink_to(image_folder)
     assert mixkd("finetune", *DATA, *SMALL, *QUICK, "run.dir=runs/run") == 0
-    words = ["network.run=runs/run", "corruptions=true", "corruptions.names=[fog]"]
-    assert mixkd("evaluate", *words, "data.resident=false", "data.size=16", "data.workers=0") == 0
+    overrides = ["network.run=runs/run", "corruptions=true", "corruptions.names=[fog]"]
+    assert (
+        mixkd("evaluate", *overrides, "data.resident=false", "data.size=16", "data.workers=0") == 0
+    )
     assert not was_executed()
     assert {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in outside.iterdir()} == before
 
@@ -314,9 +316,9 @@ def test_metadata_of_weights_are_words(mixkd: Mixkd, run: Path, capsys: Said) ->
         file = run / "weights.safetensors"
         safetensors.torch.save_file(weights, file, {"classes": classes})
         assert mixkd("evaluate", f"network.run={run}") == 2
-        said = capsys.readouterr().err
-        assert "was trained on the " in said or "cannot be read as safetensors" in said
-        assert "Traceback" not in said
+        errors = capsys.readouterr().err
+        assert "was trained on the " in errors or "cannot be read as safetensors" in errors
+        assert "Traceback" not in errors
 
 
 KEY, TOKEN, PASSWORD = "0123456789abcdef" * 2 + "01234567", "hf_" + "Ab3" * 11, "kd-very-s3cret"
@@ -335,22 +337,22 @@ def test_no_secret_is_printed_kept_or_sent(
     tags = f"logger.wandb.tags=[password={PASSWORD},{TOKEN}]".replace("[password=", "['password=")
     tags = tags.replace(f"{PASSWORD},", f"{PASSWORD}',")
     setup = f"logger.wandb.group='{KEY}'"
-    words = [*DATA, *QUICK, "logger=[csv,tensorboard,wandb]", tags, setup]
-    assert mixkd("finetune", *words, *SMALL, "run.dir=run") == 0
+    overrides = [*DATA, *QUICK, "logger=[csv,tensorboard,wandb]", tags, setup]
+    assert mixkd("finetune", *overrides, *SMALL, "run.dir=run") == 0
     # A run that fails, while it works: what it says is in status.json too.
     from mixkd.callbacks.recorder import Recorder
 
     with monkeypatch.context() as patch:
         patch.setattr(Recorder, "on_train_epoch_end", lambda *_: failing(key=KEY))
-        assert mixkd("finetune", *words, *SMALL, "run.dir=failed") == 1
+        assert mixkd("finetune", *overrides, *SMALL, "run.dir=failed") == 1
     # A network that cannot be made: what was got is in the message.
     factory = f"network.factory={__name__}.failing"
     assert mixkd("finetune", *DATA, *QUICK, factory, f"network.args.api_key={KEY}") == 2
     assert mixkd("finetune", "-m", *DATA, *QUICK, factory, f"network.args.api_key={KEY}") != 0
-    said = capsys.readouterr()
-    assert "no access with" in said.err
+    captured = capsys.readouterr()
+    assert "no access with" in captured.err
     assert json.loads(Path("failed/status.json").read_text())["state"] == "failed"
-    texts = {"out": said.out.encode(), "err": said.err.encode()}
+    texts = {"out": captured.out.encode(), "err": captured.err.encode()}
     files = [p for folder in ("run", "failed", "runs") for p in Path(folder).rglob("*")]
     texts |= {str(p): p.read_bytes() for p in files if p.is_file()}
     assert len([name for name in texts if "offline-run" in name and name.endswith(".wandb")]) == 2

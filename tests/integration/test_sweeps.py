@@ -5,11 +5,9 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,11 +15,11 @@ import pytest
 
 from mixkd.launchers.process import share
 from mixkd.launchers.sweep import jobs_of, plan_jobs, sweep_name
+from tests.processes import Process, started
 
 pytestmark = pytest.mark.integration
 
 Mixkd = Callable[..., int]
-MIXKD = [sys.executable, "-m", "mixkd"]
 SMALL = ["network=resnet20", "network.args.depth=8", "data.limit_train=300", "callbacks=none"]
 TWO = ["trainer.devices=2", "trainer.accelerator=cpu"]
 SAME = ("metrics.json", "weights.safetensors", "history.csv")
@@ -39,9 +37,9 @@ Run = Callable[..., Done]
 def run(mixkd: Mixkd, capsys: pytest.CaptureFixture[str]) -> Run:
     """Run a command here: its jobs are processes, forked from one server for all tests."""
 
-    def run(*words: str) -> Done:
+    def run(*arguments: str) -> Done:
         capsys.readouterr()
-        return Done(mixkd(*words), capsys.readouterr().err)
+        return Done(mixkd(*arguments), capsys.readouterr().err)
 
     return run
 
@@ -55,25 +53,7 @@ def same(one: Path, two: Path) -> None:
         assert (one / name).read_bytes() == (two / name).read_bytes(), (one, name)
 
 
-@contextmanager
-def started(*words: str) -> Iterator[subprocess.Popen[str]]:
-    """Start a command in a session of its own; end all of it in the end."""
-    # A background shell has its children ignore the signal.
-    default = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
-    process = subprocess.Popen(
-        [*MIXKD, *words], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
-        start_new_session=True, preexec_fn=default,
-    )  # fmt: skip
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
-
-
-def wait_for(process: subprocess.Popen[str], text: str) -> list[str]:
-    assert process.stderr is not None
+def wait_for(process: Process, text: str) -> list[str]:
     lines = []
     for line in process.stderr:
         lines.append(line)
@@ -83,15 +63,20 @@ def wait_for(process: subprocess.Popen[str], text: str) -> list[str]:
 
 
 def test_words_become_jobs() -> None:
-    words = ["temperature=2,sigma", "seed=range(2)", "data.root=a b", "student.args={width: 0.35}"]
-    jobs = jobs_of("distill", words)
+    overrides = [
+        "temperature=2,sigma",
+        "seed=range(2)",
+        "data.root=a b",
+        "student.args={width: 0.35}",
+    ]
+    jobs = jobs_of("distill", overrides)
     assert [job[:2] for job in jobs] == [
         ("temperature=2", "seed=0"), ("temperature=2", "seed=1"),
         ("temperature=sigma", "seed=0"), ("temperature=sigma", "seed=1"),
     ]  # fmt: skip
-    assert all(job[2:] == tuple(words[2:]) for job in jobs)
-    assert sweep_name("distill", words) == sweep_name("distill", words[::-1])
-    assert sweep_name("distill", words) != sweep_name("distill", words[1:])
+    assert all(job[2:] == tuple(overrides[2:]) for job in jobs)
+    assert sweep_name("distill", overrides) == sweep_name("distill", overrides[::-1])
+    assert sweep_name("distill", overrides) != sweep_name("distill", overrides[1:])
     # Paths are parted by commas, and keep their other letters.
     assert jobs_of("evaluate", ["network.run=a b,c=d"]) == [
         ("network.run='a b'",), ("network.run='c=d'",),
@@ -102,7 +87,7 @@ def test_jobs_that_are_one_and_jobs_that_collide() -> None:
     twins = [("network=resnet20", "optimizer.lr=1"), ("network=resnet20", "optimizer.lr=1.0")]
     plan = plan_jobs("finetune", twins, "name")
     assert [planned.twin for planned in plan] == [None, 0]
-    others = [(*own, "run.dir=x") for own in (twins[0], ("network=resnet20", "seed=3"))]
+    others = [(*twin, "run.dir=x") for twin in (twins[0], ("network=resnet20", "seed=3"))]
     plan = plan_jobs("finetune", others, "name")
     assert [planned.twin for planned in plan] == [None, None]
     assert plan[0].outcome is None
@@ -123,8 +108,8 @@ def test_four_jobs_of_two_processes(
     """As many directories and W&B runs as jobs, each as the same job alone with two processes."""
     folder = ["data=imagefolder", f"data.root={image_folder}", "data.batch_size=16", "data.pad=1"]
     on_disk = ["data.resident=false", "data.size=16", "data.workers=1"]
-    words = [*SMALL[:2], *folder, *on_disk, *TWO, "trainer.max_epochs=2"]
-    sweep = ["finetune", "-m", *words, "seed=0,1", "method=erm,mixup", "logger=wandb"]
+    overrides = [*SMALL[:2], *folder, *on_disk, *TWO, "trainer.max_epochs=2"]
+    sweep = ["finetune", "-m", *overrides, "seed=0,1", "method=erm,mixup", "logger=wandb"]
     monkeypatch.setenv("WANDB_MODE", "offline")
     done = run(*sweep)
     assert done.returncode == 0, done.stderr
@@ -135,12 +120,12 @@ def test_four_jobs_of_two_processes(
     assert len({path.name.rpartition("-")[2] for path in starts if path.is_dir()}) == 4
     content = b"".join(path.read_bytes() for path in Path("runs").rglob("*.wandb"))
     assert content.count(sweep_name("finetune", sweep[2:]).encode()) >= 4
-    alone = run("finetune", *words, "seed=1", "method=mixup", "run.dir=alone")
+    alone = run("finetune", *overrides, "seed=1", "method=mixup", "run.dir=alone")
     assert alone.returncode == 0, alone.stderr
-    (own,) = [path for path in runs if path.name.startswith("resnet20-mixup-s1-")]
-    same(own, Path("alone"))
-    assert "2 x cpu" in json.loads((own / "provenance.json").read_text())["device"]
-    command = json.loads((own / "provenance.json").read_text())["command"]
+    (job,) = [path for path in runs if path.name.startswith("resnet20-mixup-s1-")]
+    same(job, Path("alone"))
+    assert "2 x cpu" in json.loads((job / "provenance.json").read_text())["device"]
+    command = json.loads((job / "provenance.json").read_text())["command"]
     assert command[:2] == ["mixkd", "finetune"]
     assert {"seed=1", "method=mixup"} < set(command)
 
@@ -153,30 +138,30 @@ def test_four_jobs_of_two_processes(
 
 
 def test_one_bad_value_of_three_is_told_and_only_what_is_missing_is_run_again(run: Run) -> None:
-    words = ["finetune", "-m", *SMALL, "trainer.max_epochs=1"]
-    done = run(*words, "optimizer=adam,admm,sgd")
+    arguments = ["finetune", "-m", *SMALL, "trainer.max_epochs=1"]
+    done = run(*arguments, "optimizer=adam,admm,sgd")
     assert done.returncode == 2
-    said = done.stderr.splitlines()
-    assert sum("optimizer: got 'admm'; takes" in line for line in said) == 2  # at once; the table
-    assert said[-1] == "2 finished, 1 refused"
+    lines = done.stderr.splitlines()
+    assert sum("optimizer: got 'admm'; takes" in line for line in lines) == 2  # at once; the table
+    assert lines[-1] == "2 finished, 1 refused"
     assert len(directories()) == 2
-    again = run(*words, "optimizer=adam,adamw,sgd")
+    again = run(*arguments, "optimizer=adam,adamw,sgd")
     assert again.returncode == 0
     assert again.stderr.splitlines()[-1] == "2 skipped, 1 finished"
     assert len(directories()) == 3
 
 
 def test_a_failure_is_told_at_once_and_the_others_go_on(run: Run) -> None:
-    words = ["finetune", "-m", *SMALL, "trainer.max_epochs=1", "optimizer.lr=1e30,0.01"]
-    done = run(*words)
+    arguments = ["finetune", "-m", *SMALL, "trainer.max_epochs=1", "optimizer.lr=1e30,0.01"]
+    done = run(*arguments)
     assert done.returncode == 1
-    said = done.stderr
-    assert "[1/2] mixkd finetune: failed: the network's logits are not finite" in said
-    assert said.splitlines()[-1] == "1 failed, 1 finished"
+    errors = done.stderr
+    assert "[1/2] mixkd finetune: failed: the network's logits are not finite" in errors
+    assert errors.splitlines()[-1] == "1 failed, 1 finished"
     states = {json.loads((path / "status.json").read_text())["state"] for path in directories()}
     assert states == {"failed", "finished"}
 
-    stopped = run(*words[:-1], "optimizer.lr=2e30,0.02", "sweep.fail_fast=true")
+    stopped = run(*arguments[:-1], "optimizer.lr=2e30,0.02", "sweep.fail_fast=true")
     assert stopped.returncode == 1
     assert stopped.stderr.splitlines()[-1] == "1 failed, 1 not run"
 
@@ -202,7 +187,7 @@ def test_a_process_that_dies_ends_its_job_and_no_other() -> None:
 
 def ranks(launcher: int) -> list[int]:
     """Return the processes that the launcher's fork server has forked."""
-    found = []
+    pids = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             parent = int(stat.read_text().rpartition(")")[2].split()[1])
@@ -212,15 +197,15 @@ def ranks(launcher: int) -> list[int]:
         except (FileNotFoundError, ProcessLookupError):
             continue
         if grandparent == launcher:
-            found.append(int(stat.parent.name))
-    return sorted(found)
+            pids.append(int(stat.parent.name))
+    return sorted(pids)
 
 
 def test_a_sweep_that_runs_is_not_started_again_and_a_dead_one_holds_nothing(run: Run) -> None:
-    words = ["finetune", "-m", *SMALL, "trainer.max_epochs=400", "seed=0,1"]
-    with started(*words) as first:
+    arguments = ["finetune", "-m", *SMALL, "trainer.max_epochs=400", "seed=0,1"]
+    with started(*arguments) as first:
         wait_for(first, "[1/2] epoch   1/400")
-        refused = run(*words)
+        refused = run(*arguments)
         assert refused.returncode == 2
         assert "the same sweep is running" in refused.stderr
         children = ranks(first.pid)
@@ -230,7 +215,7 @@ def test_a_sweep_that_runs_is_not_started_again_and_a_dead_one_holds_nothing(run
         while any(Path(f"/proc/{pid}").exists() for pid in children):
             assert time.monotonic() < deadline, "a job outlives its launcher"
             time.sleep(0.1)
-    with started(*words) as second:  # continues
+    with started(*arguments) as second:  # continues
         lines = wait_for(second, "[1/2] epoch")
         assert any("[1/2] resuming from" in line for line in lines)
 
@@ -245,35 +230,35 @@ EPOCHS = max(6, KILLS // 2 + 1)  # six checkpoints each: more than the kills let
 def test_killed_at_random_moments_it_ends_bit_identical(run: Run, devices: int) -> None:
     """`kill -9` of everything, at random moments after checkpoints; MIXKD_KILLS says how often."""
     more = ["callbacks.linearity.every_n_epochs=2"]
-    words = [
+    arguments = [
         "finetune", *SMALL[:3], *more, "method=mixup", "schedule=plateau",
         f"trainer.max_epochs={EPOCHS}",
         "data.batch_size=16", "checkpoint.every_n_steps=3", "trainer.threads=1", "trainer.ema=0.9",
         f"trainer.devices={devices}", "trainer.accelerator=cpu",
     ]  # fmt: skip
-    assert run(*words, "run.dir=whole").returncode == 0
+    assert run(*arguments, "run.dir=whole").returncode == 0
     chance = random.Random(devices)
     for _ in range(KILLS):
-        with started(*words, "run.dir=killed") as process:
+        with started(*arguments, "run.dir=killed") as process:
             wait_for_writes(process, Path("killed/checkpoints/last.ckpt"), chance.randint(1, 3))
             time.sleep(chance.uniform(0, 0.2))
             for child in [*ranks(process.pid), process.pid]:
                 with suppress(ProcessLookupError):
                     os.kill(child, signal.SIGKILL)
-    done = run(*words, "run.dir=killed")
+    done = run(*arguments, "run.dir=killed")
     assert done.returncode == 0, done.stderr
     same(Path("killed"), Path("whole"))
     with open("killed/history.csv", newline="") as file:
         assert [row["epoch"] for row in csv.DictReader(file)] == [str(k) for k in range(EPOCHS)]
 
 
-def wait_for_writes(process: subprocess.Popen[str], path: Path, count: int) -> None:
+def wait_for_writes(process: Process, path: Path, count: int) -> None:
     """Wait until a file has been written so often, or the process has ended."""
-    seen: set[int] = set()
+    times: set[int] = set()
     before = path.stat().st_mtime_ns if path.is_file() else 0
-    while len(seen) < count and process.poll() is None:
+    while len(times) < count and process.poll() is None:
         if path.is_file() and (when := path.stat().st_mtime_ns) != before:
-            seen.add(when)
+            times.add(when)
         time.sleep(0.002)
 
 
@@ -282,22 +267,22 @@ def test_a_run_stopped_within_an_epoch_continues_there(
 ) -> None:
     from mixkd.modules.learner import Learner
 
-    words = ["finetune", *SMALL, "data.batch_size=16", "trainer.max_epochs=2", "method=mixup",
+    arguments = ["finetune", *SMALL, "data.batch_size=16", "trainer.max_epochs=2", "method=mixup",
              "checkpoint.every_n_steps=4", "trainer.accumulate=2"]  # fmt: skip
-    assert mixkd(*words, "run.dir=whole") == 0
-    original, seen = Learner.training_step, []
+    assert mixkd(*arguments, "run.dir=whole") == 0
+    original, steps = Learner.training_step, []
 
     def step(self: Learner, batch, batch_idx):  # type: ignore[no-untyped-def]
-        seen.append((self.current_epoch, batch_idx))
-        if len(seen) == 27 + 36:  # parts; an epoch has 36
+        steps.append((self.current_epoch, batch_idx))
+        if len(steps) == 27 + 36:  # parts; an epoch has 36
             raise KeyboardInterrupt
         return original(self, batch, batch_idx)
 
     monkeypatch.setattr(Learner, "training_step", step)
-    assert mixkd(*words, "run.dir=run") == 130
-    stopped = seen[-1]
-    assert mixkd(*words, "run.dir=run") == 0
-    resumed = seen[seen.index(stopped) + 1]
+    assert mixkd(*arguments, "run.dir=run") == 130
+    stopped = steps[-1]
+    assert mixkd(*arguments, "run.dir=run") == 0
+    resumed = steps[steps.index(stopped) + 1]
     assert resumed == (1, 20)  # its last checkpoint was at step 28, the tenth of the epoch
     same(Path("run"), Path("whole"))
 
@@ -335,9 +320,10 @@ def test_ctrl_c_while_a_teacher_is_made_stops_the_sweep() -> None:
 
 @pytest.mark.parametrize("devices", [[], TWO])
 def test_a_single_run_takes_ddp_without_more(devices: list[str]) -> None:
-    words = ["finetune", *SMALL, "trainer.max_epochs=1", "trainer.strategy=ddp", *devices]
-    done = subprocess.run([*MIXKD, *words], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    arguments = ["finetune", *SMALL, "trainer.max_epochs=1", "trainer.strategy=ddp", *devices]
+    with started(*arguments) as process:  # which has a process group in the end
+        errors = process.stderr.read()
+        assert process.wait() == 0, errors
     (made,) = directories()
     metrics = json.loads((made / "metrics.json").read_text())
     assert metrics["test/n"] == 450

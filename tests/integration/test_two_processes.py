@@ -1,5 +1,8 @@
 """One run on two processes, over gloo."""
 
+import os
+import runpy
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,20 +14,55 @@ import timm
 import torch
 from torch import Tensor
 
+from tests.processes import forked
+
 pytestmark = pytest.mark.integration
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
-QUICK = ["data.limit_train=70", "data.limit_test=31", "data.batch_size=16", "trainer.max_epochs=1"]
+QUICK = [
+    "data.limit_train=70",
+    "data.limit_test=31",
+    "data.batch_size=16",
+    "trainer.max_epochs=1",
+    "callbacks=none",
+]
 TWO = ["trainer.devices=2", "trainer.accelerator=cpu", "trainer.threads=1"]
 TEACHER = ["network=resnet20", "network.args.depth=8"]
 
 
-def in_two(out: str, *words: str) -> list[dict[str, Any]]:
-    """Run a command on two processes; return what each of them held at the end."""
+def in_two(out: str, *arguments: str) -> list[dict[str, Any]]:
+    """Run a command in a group of two processes; return what each of them held at the end."""
     Path(out).mkdir()
-    command = [sys.executable, str(SCRIPT), out, *words, *TWO]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]  # a free one
+    script = (str(SCRIPT), out, *arguments, *TWO)
+    with forked(run_rank, 0, port, *script) as first, forked(run_rank, 1, port, *script) as second:
+        errors = first.stderr.read() + second.stderr.read()
+        assert (first.wait(), second.wait()) == (0, 0), errors
+    return recorded(out)
+
+
+def run_rank(rank: int, port: int, script: str, *overrides: str) -> None:
+    """Be one of the two processes: the one that `mixkd` starts has the same of its environment."""
+    os.environ |= {
+        "RANK": str(rank), "LOCAL_RANK": str(rank), "NODE_RANK": "0", "WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+    }  # fmt: skip
+    sys.argv = [script, *overrides]
+    runpy.run_path(script, run_name="__main__")
+
+
+def started_by_lightning(out: str, *arguments: str) -> list[dict[str, Any]]:
+    """Do what `in_two` does where Lightning starts the second process, as for a script."""
+    Path(out).mkdir()
+    command = [sys.executable, str(SCRIPT), out, *arguments, *TWO]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
+    return recorded(out)
+
+
+def recorded(out: str) -> list[dict[str, Any]]:
     return [torch.load(f"{out}/{rank}.pt", weights_only=True) for rank in (0, 1)]
 
 
@@ -36,7 +74,8 @@ def test_stage_2_after_stage_1(mixkd: Callable[..., int]) -> None:
     torch.save(timm.create_model("mobilenetv2_035").state_dict(), "backbone.pth")
     assert mixkd("finetune", *QUICK, *TEACHER, "run.dir=teacher") == 0
     student = ["student.args.width=0.35", "student.pretrained=backbone.pth", "stage1.epochs=1"]
-    one, two = in_two("out", "distill", "teacher.run=teacher", *student, *QUICK)
+    arguments = ["distill", "teacher.run=teacher", *student, *QUICK]
+    one, two = started_by_lightning("out", *arguments)
 
     # What stage 1 froze is all-reduced in stage 2: the ranks hold the same parameters.
     start = torch.load("backbone.pth", weights_only=True)
@@ -67,22 +106,22 @@ def test_stage_2_after_stage_1(mixkd: Callable[..., int]) -> None:
 def test_one_process_and_two_take_the_same_step(mixkd: Callable[..., int]) -> None:
     """Without BatchNorm or dropout a step does not depend on how a batch is shared out."""
     network = ["network=timm", "network.name=vit_tiny_patch16_224", "network.args={img_size: 32}"]
-    words = [*network, "method=mixup", *QUICK, "optimizer=sgd", "optimizer.lr=0.01"]
-    assert mixkd("finetune", *words, "run.dir=one") == 0
-    ranks = in_two("out", "finetune", *words, "run.dir=two")
-    assert mixkd("finetune", *words, "trainer.accumulate=2", "run.dir=parts") == 0
+    overrides = [*network, "method=mixup", *QUICK, "optimizer=sgd", "optimizer.lr=0.01"]
+    assert mixkd("finetune", *overrides, "run.dir=one") == 0
+    ranks = in_two("out", "finetune", *overrides, "run.dir=two")
+    assert mixkd("finetune", *overrides, "trainer.accumulate=2", "run.dir=parts") == 0
     expected = torch.load("one/checkpoints/last.ckpt", weights_only=True)["state_dict"]
     parts = torch.load("parts/checkpoints/last.ckpt", weights_only=True)["state_dict"]
     for name, value in expected.items():
-        found = ranks[0]["network"][name.removeprefix("network.")]
-        torch.testing.assert_close(found, value, atol=1e-6, rtol=1e-5)
+        trained = ranks[0]["network"][name.removeprefix("network.")]
+        torch.testing.assert_close(trained, value, atol=1e-6, rtol=1e-5)
         torch.testing.assert_close(parts[name], value, atol=1e-6, rtol=1e-5)
 
 
 def test_images_on_disk_are_mixed_within_a_process(image_folder: Path) -> None:
     folder = ["data=imagefolder", f"data.root={image_folder}", "data.size=16", "data.workers=1"]
-    words = [*folder, *TEACHER, "method=mixup", "data.batch_size=16", "trainer.max_epochs=1"]
-    ranks = in_two("out", "finetune", *words, "data.resident=false")
+    overrides = [*folder, *TEACHER, "method=mixup", "data.batch_size=16", "trainer.max_epochs=1"]
+    ranks = in_two("out", "finetune", *overrides, "data.resident=false")
     for rank in ranks:
         for index, partner in zip(rank["index"], rank["partner"], strict=True):
             assert sorted(index.tolist()) == sorted(partner.tolist())
@@ -104,28 +143,23 @@ class Aux(nn.Module):
 
 def test_parameters_without_a_gradient_stay_as_they_are(mixkd: Callable[..., int]) -> None:
     Path("auxiliary.py").write_text(AUX)
-    words = ["network.factory=auxiliary.Aux", *QUICK, "optimizer=sgd", "optimizer.lr=0.01"]
-    assert mixkd("finetune", *words, "run.dir=one") == 0
-    ranks = in_two("out", "finetune", *words, "run.dir=two")
+    overrides = ["network.factory=auxiliary.Aux", *QUICK, "optimizer=sgd", "optimizer.lr=0.01"]
+    assert mixkd("finetune", *overrides, "run.dir=one") == 0
+    ranks = in_two("out", "finetune", *overrides, "run.dir=two")
     expected = torch.load("one/checkpoints/last.ckpt", weights_only=True)["state_dict"]
     for name, value in expected.items():
         for rank in ranks:
-            found = rank["network"][name.removeprefix("network.")]
-            torch.testing.assert_close(found, value, atol=1e-6, rtol=1e-5)
+            trained = rank["network"][name.removeprefix("network.")]
+            torch.testing.assert_close(trained, value, atol=1e-6, rtol=1e-5)
 
 
 def test_more_processes_than_images_are_refused(
-    mixkd: Callable[..., int], capsys: pytest.CaptureFixture[str]
+    mixkd: Callable[..., int], image_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = [
-        *QUICK,
-        *TEACHER,
-        "data.batch_size=40",
-        "trainer.devices=20",
-        "trainer.accelerator=cpu",
-    ]
-    assert mixkd("finetune", *words, "run.dir=out") == 2
+    overrides = [*TEACHER, "data=imagefolder", f"data.root={image_folder}", "data.holdout=0.05"]
+    overrides += ["data.batch_size=40", "trainer.devices=4", "trainer.accelerator=cpu"]
+    assert mixkd("finetune", *overrides, "run.dir=out") == 2
     assert (
-        "trainer.devices: got 20, which share 10 val images; takes fewer" in capsys.readouterr().err
+        "trainer.devices: got 4, which share 3 val images; takes fewer" in capsys.readouterr().err
     )
     assert not Path("out/status.json").exists()

@@ -2,8 +2,6 @@
 
 import csv
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -58,8 +56,15 @@ def test_a_pair_is_measured_as_in_plain_pytorch(
         return original(self, view)
 
     monkeypatch.setattr(Network, "forward", counted)
-    words = [*DATA, *NETWORK, *TEACHER, *MORE, "vicinal.pairs=pairs.npz", "data.eval_batch_size=10"]
-    assert mixkd("evaluate", *words, "run.dir=run") == 0
+    overrides = [
+        *DATA,
+        *NETWORK,
+        *TEACHER,
+        *MORE,
+        "vicinal.pairs=pairs.npz",
+        "data.eval_batch_size=10",
+    ]
+    assert mixkd("evaluate", *overrides, "run.dir=run") == 0
     monkeypatch.setattr(Network, "forward", original)
     found = rows("run")
     assert list(found) == [(s, n) for s in ("train", "test") for n in ("student", "teacher")]
@@ -133,11 +138,11 @@ def test_a_lone_network_is_called_network(mixkd: Mixkd) -> None:
 
 
 def test_a_baseline_is_compared_with(mixkd: Mixkd) -> None:
-    quick = ["data.batch_size=16", "trainer.max_epochs=1"]
+    quick = ["data.batch_size=16", "trainer.max_epochs=1", "callbacks=none"]
     network = ["network=resnet20", "network.args.depth=8"]
     assert mixkd("finetune", *DATA, *quick, *network, "run.dir=erm run") == 0
-    words = ["vicinal.splits=[test]", "baselines.erm=erm run"]
-    assert mixkd("evaluate", *DATA, *NETWORK, *MORE, *words, "run.dir=run") == 0
+    overrides = ["vicinal.splits=[test]", "baselines.erm=erm run"]
+    assert mixkd("evaluate", *DATA, *NETWORK, *MORE, *overrides, "run.dir=run") == 0
     found, saved = rows("run"), metrics("run")
     assert list(found) == [("test", "network"), ("test", "erm")]
     gains = [
@@ -155,7 +160,7 @@ def test_a_baseline_is_compared_with(mixkd: Mixkd) -> None:
 def test_a_baseline_takes_no_ones_place(
     mixkd: Mixkd, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    quick = ["data.batch_size=16", "trainer.max_epochs=1", "run.dir=erm"]
+    quick = ["data.batch_size=16", "trainer.max_epochs=1", "callbacks=none", "run.dir=erm"]
     assert mixkd("finetune", *DATA, *quick, *NETWORK[:2]) == 0
     assert mixkd("evaluate", *DATA, *NETWORK, f"baselines.{name}=erm") == 2
     assert f"{name} is no name for a baseline" in capsys.readouterr().err
@@ -175,14 +180,14 @@ def test_a_teacher_is_for_vicinal_analysis(
 def test_the_same_command_with_pairs_finds_its_own(
     mixkd: Mixkd, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["evaluate", *DATA, *NETWORK, *MORE, "vicinal.pairs=p.npz"]
-    assert mixkd(*words) == 0
+    arguments = ["evaluate", *DATA, *NETWORK, *MORE, "vicinal.pairs=p.npz"]
+    assert mixkd(*arguments) == 0
     assert Path("p.npz").is_file()
-    assert mixkd(*words) == 0
+    assert mixkd(*arguments) == 0
     assert "finished before" in capsys.readouterr().out
     assert len(list(Path("runs/digits/evaluate").iterdir())) == 1
     np.savez("p.npz", i=[0, 1], j=[2, 3])  # other pairs are another experiment
-    assert mixkd(*words) == 0
+    assert mixkd(*arguments) == 0
     assert len(list(Path("runs/digits/evaluate").iterdir())) == 2
 
 
@@ -192,8 +197,8 @@ def test_logits_that_are_not_finite_are_no_result(
     state = torch.load("teacher.pt", weights_only=True)
     state["linear.weight"][0] = 3e38  # finite, as weights have to be; its products are not
     torch.save(state, "teacher.pt")
-    words = [*DATA, *NETWORK, *TEACHER, *MORE, "data.selection=test", "run.dir=run"]
-    assert mixkd("evaluate", *words) == 1
+    overrides = [*DATA, *NETWORK, *TEACHER, *MORE, "data.selection=test", "run.dir=run"]
+    assert mixkd("evaluate", *overrides) == 1
     assert "the logits of teacher are not finite" in capsys.readouterr().err
     assert not Path("run/metrics.json").exists()
 
@@ -202,18 +207,17 @@ def test_temperature_is_not_measured_on_what_it_was_fitted_on(mixkd: Mixkd) -> N
     data = ["data=digits", "data.limit_train=400", "data.limit_test=61", "data.batch_size=16"]
     network = ["network=resnet20", "network.args.depth=8", "trainer.max_epochs=2"]
     assert mixkd("finetune", *data, *network, "run.dir=trained") == 0
-    words = ["network.run=trained", "splits=[val,test]", "vicinal.splits=[test]", *MORE]
-    assert mixkd("evaluate", *words, "run.dir=run") == 0
+    overrides = ["network.run=trained", "splits=[val,test]", "vicinal.splits=[test]", *MORE]
+    assert mixkd("evaluate", *overrides, "run.dir=run") == 0
     assert 0.05 < metrics("run")["test/scaled/temperature"] < 20
     assert metrics("run")["vicinal/test/network/nl_scaled_global"] > 0
     assert "val/scaled/ece" not in metrics("run")
 
 
 def test_one_process_and_two_agree(mixkd: Mixkd) -> None:
-    words = [*DATA, *NETWORK, *TEACHER, *MORE, "data.eval_batch_size=7", "trainer.threads=1"]
-    assert mixkd("evaluate", *words, "run.dir=one") == 0
-    command = [sys.executable, "-m", "mixkd", "evaluate", *words, "trainer.devices=2"]
-    subprocess.run([*command, "run.dir=two"], check=True, capture_output=True, timeout=300)
+    overrides = [*DATA, *NETWORK, *TEACHER, *MORE, "data.eval_batch_size=7", "trainer.threads=1"]
+    assert mixkd("evaluate", *overrides, "run.dir=one") == 0
+    assert mixkd("evaluate", *overrides, "trainer.devices=2", "run.dir=two") == 0
     assert metrics("two") == pytest.approx(metrics("one"), rel=1e-5, abs=1e-6)
     one, two = rows("one"), rows("two")
     for key, own in one.items():
@@ -225,10 +229,10 @@ def test_one_process_and_two_agree(mixkd: Mixkd) -> None:
 
 def test_images_on_disk_are_measured_the_same(mixkd: Mixkd, image_folder: Path) -> None:
     torch.save(CifarResNet(8, 3).state_dict(), "student.pt")
-    words = ["data=imagefolder", f"data.root={image_folder}", "data.size=16", *NETWORK, *MORE]
-    assert mixkd("evaluate", *words, "run.dir=memory") == 0
+    overrides = ["data=imagefolder", f"data.root={image_folder}", "data.size=16", *NETWORK, *MORE]
+    assert mixkd("evaluate", *overrides, "run.dir=memory") == 0
     disk = ["data.resident=false", "data.workers=1", "run.dir=disk"]
-    assert mixkd("evaluate", *words, *disk) == 0
+    assert mixkd("evaluate", *overrides, *disk) == 0
     assert metrics("disk") == metrics("memory")
 
 
@@ -259,9 +263,9 @@ def test_what_is_not_asked_for_does_not_name_the_experiment(mixkd: Mixkd) -> Non
 
 def test_pairs_that_share_images_are_told(mixkd: Mixkd, capsys: pytest.CaptureFixture[str]) -> None:
     np.savez("own.npz", i=np.array([0, 0, 1]), j=np.array([1, 2, 3]))
-    words = [*DATA, *NETWORK, *MORE, "vicinal.splits=[test]", "vicinal.pairs=own.npz"]
-    assert mixkd("evaluate", *words) == 0
+    overrides = [*DATA, *NETWORK, *MORE, "vicinal.splits=[test]", "vicinal.pairs=own.npz"]
+    assert mixkd("evaluate", *overrides) == 0
     assert "pairs of test share images" in capsys.readouterr().err
     np.savez("apart.npz", i=np.array([0, 2]), j=np.array([1, 3]))
-    assert mixkd("evaluate", *words[:-1], "vicinal.pairs=apart.npz") == 0
+    assert mixkd("evaluate", *overrides[:-1], "vicinal.pairs=apart.npz") == 0
     assert "share images" not in capsys.readouterr().err

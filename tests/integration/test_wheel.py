@@ -19,10 +19,10 @@ pytestmark = pytest.mark.integration
 ROOT = Path(__file__).parents[2]
 
 
-def run(*words: str | Path, cwd: Path) -> str:
+def run(*arguments: str | Path, cwd: Path) -> str:
     """Run a command that knows nothing of the repository; return what it prints."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
-    done = subprocess.run(words, cwd=cwd, env=kept, capture_output=True, text=True, check=False)
+    done = subprocess.run(arguments, cwd=cwd, env=kept, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -126,7 +126,7 @@ def test_the_demo_and_a_report_run_from_it(place: Path) -> None:
 
     run(mixkd, "report", cwd=place)
     assert "kd_mixup" in (place / "reports/runs/index.html").read_text()
-    planned = run(mixkd, "reproduce", "fig9", "scale=smoke", "plan=runs", cwd=place)
+    planned = run(mixkd, "reproduce", "table5", "scale=smoke", "plan=runs", cwd=place)
     assert "mixkd finetune" in planned
 
     # What the quick start reads of a result.

@@ -2,15 +2,14 @@
 
 import csv
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from tests.integration.child import in_child
 
 pytestmark = pytest.mark.integration
 
@@ -57,26 +56,23 @@ def test_what_the_pages_add_works(copy: Path) -> None:
         images = rng.integers(0, 80, (count, 16, 16, 3)) + labels[:, None, None, None] * 120
         np.savez(Path("DIR") / f"{part}.npz", images=images.astype(np.uint8), labels=labels)
     few = ["trainer.max_epochs=1", "callbacks=none"]
-
-    def mixkd(*words: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "mixkd", *words, *few],
-            env=os.environ | {"PYTHONPATH": str(copy)}, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+    flowers = ["data=npz", "data.root=DIR", "data.name=flowers", "data.batch_size=16"]
+    small = ["scale=smoke", "seeds=0", "data.limit_train=150", "data.limit_test=60"]
+    commands = [["finetune", *flowers, "network=mynet", *few],
+                ["reproduce", "table8", *small, *few]]  # fmt: skip
+    ends = in_child(
+        "print(json.dumps([mixkd(*arguments) for arguments in commands]))",
+        "env", f"PYTHONPATH={copy}", commands=commands,
+    )  # fmt: skip
+    assert [status for status, _ in ends] == [0, 0], ends
 
     # The source, the network by its name, and the metric.
-    mixkd("finetune", "data=npz", "data.root=DIR", "data.name=flowers", "network=mynet",
-          "data.batch_size=16")  # fmt: skip
     (run,) = Path("runs/flowers/finetune").iterdir()
     assert 0 < json.loads((run / "metrics.json").read_text())["test/mce"] <= 1
     with open(run / "history.csv", newline="") as file:
         assert 0 < float(next(csv.DictReader(file))["val/mce"]) <= 1
 
     # The artefact, whose runs are of the method.
-    mixkd("reproduce", "table8", "scale=smoke", "seeds=0", "data.limit_train=150",
-          "data.limit_test=60")  # fmt: skip
     table = Path("reports/smoke/table8.csv")
     with open(table, newline="") as file:
         rows = {row["method"]: row for row in csv.DictReader(file)}

@@ -1,6 +1,6 @@
-"""Run by test_two_processes.py, and by Lightning once more for the second process.
+"""Run in each of two processes by test_two_processes.py, or by Lightning in the second one.
 
-`python two_processes.py OUT COMMAND WORDS`: each process writes what it holds to OUT/<rank>.pt.
+`python two_processes.py OUT COMMAND OVERRIDES`: each process writes what it holds to OUT/<rank>.pt.
 """
 
 import os
@@ -14,7 +14,7 @@ from mixkd.networks.network import FrozenTeacher
 from mixkd.request import request
 from mixkd.tasks import distill, finetune
 
-out, command, words = Path(sys.argv[1]), sys.argv[2], sys.argv[3:]
+out, command, overrides = Path(sys.argv[1]), sys.argv[2], sys.argv[3:]
 rank = os.environ.get("LOCAL_RANK", "0")
 held: dict[str, object] = {}
 task = {"distill": distill, "finetune": finetune}[command]
@@ -43,5 +43,5 @@ def teacher(self, network, precision="float32"):  # type: ignore[no-untyped-def]
 
 task.fit, Learner.training_step = fit, training_step  # type: ignore[assignment, method-assign]
 FrozenTeacher.__init__ = teacher  # type: ignore[method-assign]
-held["metrics"] = getattr(task, command)(request(command, words))
+held["metrics"] = getattr(task, command)(request(command, overrides))
 torch.save(held, out / f"{rank}.pt")

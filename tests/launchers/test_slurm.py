@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +19,7 @@ from mixkd.launchers.job import Job, Outcome, interrupted
 from mixkd.launchers.slurm import SlurmJob, make_executor, submit_jobs
 from mixkd.request import compose
 from mixkd.runs.status import write_status
+from tests.processes import forked
 
 submitit = pytest.importorskip("submitit")
 
@@ -350,8 +350,14 @@ for state, text, queued_again in (
 """
 
 
+def run_process_of_a_job() -> None:
+    os.dup2(2, 1)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    exec(PROCESS, {"__name__": "__main__"})
+
+
 @pytest.mark.integration
-def test_what_a_process_of_a_job_does(tmp_path: Path) -> None:
+def test_what_a_process_of_a_job_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stale = tmp_path / "7_0_result.pkl"
     stale.touch()
     environment = {
@@ -359,12 +365,12 @@ def test_what_a_process_of_a_job_does(tmp_path: Path) -> None:
         "SLURM_JOB_NODELIST": "node[7-8]", "SLURM_NTASKS": "1", "CUDA_VISIBLE_DEVICES": "2,3",
         "NODE_RANK": "5", "MASTER_PORT": "1",
     }  # fmt: skip
-    completed = subprocess.run(
-        [sys.executable, "-c", PROCESS],
-        env=os.environ | environment, capture_output=True, text=True, timeout=100, check=False,
-    )  # fmt: skip
-    assert completed.returncode == 0, completed.stderr
-    lines = completed.stdout.splitlines()
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with forked(run_process_of_a_job) as process:
+        text = process.stderr.read()
+        assert process.wait() == 0, text
+    lines = text.splitlines()
     results = [line for line in lines if line.startswith(("result:", "exit:"))]
     assert [line.partition(": ")[2] for line in results] == [
         "", "the network diverged", "130", "130", "1",

@@ -1,9 +1,5 @@
 """Carrying out a study with real runs: failures, what depends on them, and twins."""
 
-import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +10,7 @@ import yaml
 from experiments.paper.study import PaperStudy
 from mixkd.errors import UserError
 from mixkd.launchers.job import Job, Outcome
-from mixkd.launchers.sweep import Planned, settings_of, with_twins
+from mixkd.launchers.sweep import Planned, settings_of, with_twins, worst
 from mixkd.reproduction.carry_out import _waiting, distinct, make, statuses
 from mixkd.reproduction.scale import load_scale
 from mixkd.reproduction.study import StudyRun
@@ -39,39 +35,6 @@ learning: *short
 vicinal: [vicinal.n_pairs=10, vicinal.lambdas=3, trainer.accelerator=cpu]
 """
 
-# A fork server is at work: it needs a main module that can be imported.
-SCRIPT = """
-import json
-import sys
-from pathlib import Path
-
-from mixkd.launchers.sweep import settings_of, worst
-from mixkd.reproduction.carry_out import make
-from test_carry_out import study_runs
-
-
-def main():
-    runs = study_runs()
-    settings = settings_of("finetune", [("launcher.parallel=2", "run.root=runs")])
-    results = []
-    for attempt in (1, 2):
-        print(f"go {attempt}", file=sys.stderr, flush=True)
-        outcomes = make(list(runs.values()), Path("runs"), "reproduce-test", settings)
-        by_name = {name: outcomes[run.job] for name, run in runs.items()}
-        times = {
-            name: (Path(o.path) / "status.json").stat().st_mtime_ns if o.path else 0
-            for name, o in by_name.items()
-        }
-        results.append({n: [o.state, o.path, o.text, times[n]] for n, o in by_name.items()})
-        status = worst(outcomes.values())
-    print(json.dumps(results))
-    sys.exit(status)
-
-
-if __name__ == "__main__":
-    main()
-"""
-
 
 def study_runs() -> dict[str, StudyRun]:
     """Return the runs of a student of each teacher, and an evaluation of each, by name."""
@@ -89,6 +52,20 @@ def study_runs() -> dict[str, StudyRun]:
     return {names[run.job]: run for run in ordered}
 
 
+def make_all() -> tuple[dict[str, list[Any]], int]:
+    """Make the runs; return state, path, text and time of the end of each, and the exit status."""
+    runs = study_runs()
+    settings = settings_of("finetune", [("launcher.parallel=2", "run.root=runs")])
+    done = make(list(runs.values()), Path("runs"), "reproduce-test", settings)
+    ends = {}
+    for name, run in runs.items():
+        outcome = done[run.job]
+        status = Path(outcome.path) / "status.json"
+        time = status.stat().st_mtime_ns if outcome.path else 0
+        ends[name] = [outcome.state, outcome.path, outcome.text, time]
+    return ends, worst(done.values())
+
+
 @pytest.fixture
 def scale() -> None:
     Path("scale.yaml").write_text(SCALE)
@@ -96,22 +73,18 @@ def scale() -> None:
 
 @pytest.mark.integration
 @pytest.mark.usefixtures("scale")
-def test_what_uses_a_failed_run_is_not_run_and_the_others_go_on() -> None:
-    Path("go.py").write_text(SCRIPT)
-    path = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-    completed = subprocess.run(
-        [sys.executable, "go.py"], capture_output=True, text=True, timeout=300, check=False,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(path)},
-    )  # fmt: skip
-    assert completed.stdout, completed.stderr[-3000:]
-    first, second = json.loads(completed.stdout)
-    states = {name: state for name, (state, _, _, _) in first.items()}
+def test_what_uses_a_failed_run_is_not_run_and_the_others_go_on(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    first, _ = make_all()
+    second, status = make_all()
+    states = {name: state for name, (state, *_) in first.items()}
     assert states == {
         "good": "finished", "of good": "finished", "twin": "skipped", "beside good": "finished",
         "bad": "failed", "of bad": "failed", "beside bad": "failed",
         "wrong": "refused", "of wrong": "failed", "beside wrong": "failed",
     }  # fmt: skip
-    assert completed.returncode == 2  # a refusal is worse than a failure
+    assert status == 2  # a refusal is worse than a failure
 
     # Each says why.
     assert "the network's logits are not finite" in first["bad"][2]
@@ -135,10 +108,10 @@ def test_what_uses_a_failed_run_is_not_run_and_the_others_go_on() -> None:
     ]
     assert second["bad"][0] == "failed"
     assert second["bad"][3] > first["bad"][3]
-    stages = [line for line in completed.stderr.splitlines() if line.startswith(("go", "stage"))]
-    assert stages == [
-        "go 1", "stage 1: 3 runs, 2 to do", "stage 2: 2 runs, 1 to do", "stage 3: 1 runs, 1 to do",
-        "go 2", "stage 1: 3 runs, 1 to do", "stage 2: 2 runs, 0 to do", "stage 3: 1 runs, 0 to do",
+    errors = capsys.readouterr().err
+    assert [line for line in errors.splitlines() if line.startswith("stage")] == [
+        "stage 1: 3 runs, 2 to do", "stage 2: 2 runs, 1 to do", "stage 3: 1 runs, 1 to do",
+        "stage 1: 3 runs, 1 to do", "stage 2: 2 runs, 0 to do", "stage 3: 1 runs, 0 to do",
     ]  # fmt: skip
 
     # Looking at them finds the same, and where what has not been run would be.
