@@ -90,7 +90,8 @@ def _fork_server(commands: set[str]) -> Any:
     It does not hear Ctrl-C or SIGTERM, which are the launcher's to pass on.
     """
     context: Any = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([f"mixkd.tasks.{command}" for command in sorted(commands)])
+    tasks = [f"mixkd.tasks.{command}" for command in sorted(commands)]
+    context.set_forkserver_preload(["mixkd.launchers.process", *tasks])
     with on_signal(signal.SIG_IGN, signal.SIGINT, signal.SIGTERM):
         forkserver.ensure_running()
     return context
@@ -124,8 +125,7 @@ class ActiveJob:
             receiver, sender = context.Pipe(duplex=False)
             place = Place(rank, self.job.devices, port, self.slot, parallel)
             # The environment goes along: the server's is that of its start.
-            args = (self.job, place, dict(os.environ), sender)
-            process = context.Process(target=work, args=args)
+            process = context.Process(target=work, args=(self.job, place, dict(os.environ), sender))
             process.start()
             sender.close()
             self.processes.append(process)

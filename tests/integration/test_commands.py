@@ -470,17 +470,15 @@ def test_the_same_command_gives_the_same_weights_and_another_seed_others(
 
 
 def test_a_network_of_other_classes_is_not_evaluated(
-    mixkd: Mixkd,
-    trained: Path,
-    folder: list[str],
-    image_folder: Path,
-    capsys: pytest.CaptureFixture[str],
+    mixkd: Mixkd, folder: list[str], image_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    assert mixkd("finetune", *folder, *SMALL, *QUICK) == 0
+    run = only("imagefolder/finetune/*")
     for split in ("train", "test"):
         (image_folder / split / "red").rename(image_folder / split / "yellow")
-    assert mixkd("evaluate", f"network.run={trained}") == 2
+    assert mixkd("evaluate", f"network.run={run}") == 2
     assert "holds other images in train/, test/ than" in capsys.readouterr().err
-    assert mixkd("evaluate", f"network.run={trained}", *folder) == 2
+    assert mixkd("evaluate", f"network.run={run}", *folder) == 2
     assert "was trained on the 3 classes blue, green, red; the data has" in capsys.readouterr().err
 
 

@@ -139,7 +139,7 @@ def test_what_is_planted_is_told_where_it_shows(smoke: Path) -> None:
     # An ECE that cannot be; a run that is gone; one of other data; one of another seed's images.
     impossible = students["vit_b16", "4", 0] / "metrics.json"
     metrics = json.loads(impossible.read_text())
-    impossible.write_text(json.dumps(metrics | {"test/ece": 0.9}))
+    impossible.write_text(json.dumps(metrics | {"test/ece": 0.999}))
     for seed in (0, 1):
         shutil.rmtree(students["resnet152v2", "6", seed])
     other = students["convnext_large", "8", 1] / "config.yaml"
@@ -154,7 +154,7 @@ def test_what_is_planted_is_told_where_it_shows(smoke: Path) -> None:
         if row["teacher"]
     }
     notes = {key: row["notes"] for key, row in rows.items()}
-    assert "ece 0.9000 is impossible beside accuracy" in notes["ViT-B/16", "T = 4"]
+    assert "ece 0.9990 is impossible beside accuracy" in notes["ViT-B/16", "T = 4"]
     assert notes["ResNet152V2", "T = 6"] == "missing"
     assert not rows["ResNet152V2", "T = 6"]["accuracy"]
     large = notes["ConvNeXt-L", "T = 8"]
