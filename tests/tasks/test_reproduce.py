@@ -64,7 +64,7 @@ def reproduced(*arguments: str) -> Reproduced:
         ),
         (
             ["table1", "scale=labtop"],
-            "scale: got 'labtop'; takes smoke, laptop, paper, cifar100, or a .yaml file (did you mean laptop",
+            "scale: got 'labtop'; takes smoke, laptop, paper, cifar100, or a .yaml file",
         ),
         (
             ["table1", "protocol=partiy"],

@@ -1,4 +1,4 @@
-"""The CIFAR ResNets of He et al. (2016, section 4.2), with option A shortcuts.
+"""The CIFAR ResNets of He et al. (2016, section 4.2), with option A shortcuts, and a variant.
 
 Parameters bear the names of the common public checkpoints: conv1, bn1, layer1.0.conv1, linear.
 """
@@ -35,17 +35,19 @@ class CifarResNet(nn.Module):
         ValueError: if the depth is not 6n + 2.
     """
 
+    stem, features, block = 16, 64, BasicBlock
+
     def __init__(self, depth: int, num_classes: int) -> None:
         super().__init__()
         blocks, left = divmod(depth - 2, 6)
         if left or blocks < 1:
             raise ValueError(f"depth {depth} is not 6n + 2 (20, 32, 44, 56, 110)")
-        self.conv1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(16)
-        self.layer1 = _stage(16, 16, blocks, 1)
-        self.layer2 = _stage(16, 32, blocks, 2)
-        self.layer3 = _stage(32, 64, blocks, 2)
-        self.linear = nn.Linear(64, num_classes)
+        self.conv1 = nn.Conv2d(3, self.stem, 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(self.stem)
+        self.layer1 = self._stage(self.stem, 16, blocks, 1)
+        self.layer2 = self._stage(16, 32, blocks, 2)
+        self.layer3 = self._stage(32, 64, blocks, 2)
+        self.linear = nn.Linear(self.features, num_classes)
         for module in self.modules():
             if isinstance(module, (nn.Conv2d, nn.Linear)):
                 nn.init.kaiming_normal_(module.weight)
@@ -57,12 +59,46 @@ class CifarResNet(nn.Module):
         logits: Tensor = self.linear(x.mean(dim=(2, 3)))
         return logits
 
+    def _stage(self, inputs: int, outputs: int, blocks: int, stride: int) -> nn.Sequential:
+        first = self.block(inputs, outputs, stride)
+        return nn.Sequential(first, *(self.block(outputs, outputs, 1) for _ in range(blocks - 1)))
+
+
+class ProjectedBlock(BasicBlock):
+    """Two 3x3 convolutions, added to a learned shortcut, without a ReLU after that."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__(inputs, outputs, stride)
+        self.shortcut = nn.Sequential()
+        if inputs != outputs:
+            projection = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+            self.shortcut.extend([projection, nn.BatchNorm2d(outputs)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [n, inputs, h, w] to [n, outputs, h / stride, w / stride], of either sign."""
+        y = F.relu(self.bn1(self.conv1(x)))
+        added: Tensor = self.bn2(self.conv2(y)) + self.shortcut(x)
+        return added
+
+
+class DistillerResNet(CifarResNet):
+    """The ResNets of karanchahal/distiller (GitHub), for images of 32 pixels.
+
+    They have public checkpoints for CIFAR-100. The stem has 64 channels, a ReLU follows each stage
+    but no addition within one, and the linear layer sees 2x2 means of the last features.
+    """
+
+    stem, features, block = 64, 256, ProjectedBlock
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images [n, 3, 32, 32] to logits [n, num_classes]."""
+        x = F.relu(self.bn1(self.conv1(x)))
+        for stage in (self.layer1, self.layer2, self.layer3):
+            x = F.relu(stage(x))
+        logits: Tensor = self.linear(F.avg_pool2d(x, 4).flatten(1))
+        return logits
+
 
 def cifar_resnet(num_classes: int, depth: int) -> CifarResNet:
     """Return the CIFAR ResNet of a depth."""
     return CifarResNet(depth, num_classes)
-
-
-def _stage(inputs: int, outputs: int, blocks: int, stride: int) -> nn.Sequential:
-    first = BasicBlock(inputs, outputs, stride)
-    return nn.Sequential(first, *(BasicBlock(outputs, outputs, 1) for _ in range(blocks - 1)))

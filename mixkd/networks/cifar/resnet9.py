@@ -9,16 +9,15 @@ from torch import Tensor, nn
 SCALE = 0.125  # of the logits
 
 
-class Residual(nn.Module):
+class Residual(nn.Sequential):
     """Two 3x3 convolutions, added to what goes in."""
 
     def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.first, self.second = convolution(channels, channels), convolution(channels, channels)
+        super().__init__(convolution(channels, channels), convolution(channels, channels))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [n, channels, h, w] to the same shape."""
-        added: Tensor = x + self.second(self.first(x))
+        added: Tensor = x + self[1](self[0](x))
         return added
 
 
@@ -29,7 +28,7 @@ class ResNet9(nn.Module):
         ValueError: if a width leaves no whole number of channels.
     """
 
-    def __init__(self, width: float, num_classes: int) -> None:
+    def __init__(self, num_classes: int, width: float = 1.0) -> None:
         super().__init__()
         channels = [int(width * count) for count in (64, 128, 256, 512)]
         if channels[0] < 1 or channels[0] != width * 64:
@@ -53,8 +52,3 @@ def convolution(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()
     )
-
-
-def resnet9(num_classes: int, width: float = 1.0) -> ResNet9:
-    """Return the ResNet-9 whose layers have `width` times the channels."""
-    return ResNet9(width, num_classes)

@@ -14,15 +14,15 @@ from mixkd.networks.cifar.resnet9 import ResNet9
      + 2 * (16 + 3 * 32 + 64 + 3 * 128) + 128 * 100),
 ])  # fmt: skip
 def test_its_size_by_hand(width: float, classes: int, parameters: int) -> None:
-    assert trainable(ResNet9(width, classes)) == parameters
+    assert trainable(ResNet9(classes, width)) == parameters
 
 
 def test_the_published_size() -> None:
-    assert round(trainable(ResNet9(1.0, 10)) / 1e6, 1) == 6.6
+    assert round(trainable(ResNet9(10)) / 1e6, 1) == 6.6
 
 
 def test_logits_by_hand() -> None:
-    network = ResNet9(0.125, 10).eval()
+    network = ResNet9(10, 0.125).eval()
     x = torch.rand(2, 3, 32, 32)
     with torch.no_grad():
         network.linear.weight.fill_(1.0)

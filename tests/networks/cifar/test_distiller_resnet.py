@@ -5,12 +5,12 @@ import torch
 from building import build
 
 from mixkd.errors import UserError
-from mixkd.networks.cifar.resnet_distiller import DistillerResNet
+from mixkd.networks.cifar.resnet import DistillerResNet
 from mixkd.networks.weights import load_weights
 
 PUBLIC = Path(__file__).parents[4] / "shared" / "data"
 NAMES = [f"class{k}" for k in range(100)]
-FACTORY = "network.factory=mixkd.networks.cifar.resnet_distiller.distiller_resnet"
+FACTORY = "network.factory=mixkd.networks.cifar.resnet.DistillerResNet"
 
 
 def test_a_stage_ends_in_a_relu_and_an_addition_within_it_does_not() -> None:

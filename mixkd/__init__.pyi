@@ -1,0 +1,26 @@
+"""What `import mixkd` offers, and where it is."""
+
+__version__: str
+
+from .data.batches import vicinal_batches as vicinal_batches
+from .evaluation.library import Linearity as Linearity
+from .evaluation.library import fit_temperature as fit_temperature
+from .evaluation.library import measure_calibration as measure_calibration
+from .evaluation.library import measure_linearity as measure_linearity
+from .export.load import load_network as load_network
+from .losses.distillation import Losses as Losses
+from .losses.distillation import distillation as distillation
+from .losses.distillation import distillation_kl as distillation_kl
+from .losses.distillation import mixed_cross_entropy as mixed_cross_entropy
+from .losses.distillation import soften as soften
+from .metrics.calibration import Calibration as Calibration
+from .metrics.calibration import ClasswiseECE as ClasswiseECE
+from .metrics.calibration import TemperatureFit as TemperatureFit
+from .metrics.vicinal import Line as Line
+from .metrics.vicinal import VicinalLinearity as VicinalLinearity
+from .metrics.vicinal import answers_between as answers_between
+from .metrics.vicinal import pair_values as pair_values
+from .vicinal import Mixing as Mixing
+from .vicinal import VicinalBatch as VicinalBatch
+from .vicinal import VicinalStream as VicinalStream
+from .vicinal import mix as mix
