@@ -81,7 +81,7 @@ def point(comparison: Comparison, subject: Subject | None, metric: str) -> Point
 
 
 def arrows(comparison: Comparison) -> dict[str, tuple[Subject | None, Subject]]:
-    """Return label -> the student of views, if there is one, and that of mixtures."""
+    """Return label -> the student of views, if the scale has one, and that of mixtures."""
 
     def student(teacher: str, method: str, temperature: str = "") -> Subject:
         return Subject(DATASET, "student", teacher, method, temperature)
@@ -95,4 +95,9 @@ def arrows(comparison: Comparison) -> dict[str, tuple[Subject | None, Subject]]:
     for teacher in (f"{MAIN}+mixup", *OTHERS):
         label = f"{comparison.label(teacher)}, T = 1"
         pairs[label] = (None, student(teacher, "kd_mixup", "1"))
-    return pairs
+    is_left_out = comparison.results.is_left_out
+    return {
+        label: (None if start is None or is_left_out(start) else start, end)
+        for label, (start, end) in pairs.items()
+        if not is_left_out(end)
+    }

@@ -9,7 +9,7 @@ calibration does to its student. p-values are corrected within a family after Ho
 from collections.abc import Iterator
 
 from mixkd.report.cells import Subject
-from mixkd.report.table import Column, Table, Value
+from mixkd.report.table import Column, Number, Table, Value
 from mixkd.reproduction.study import StudyRun
 
 from .fig11 import DATASET, MAIN, OTHERS
@@ -36,16 +36,20 @@ def render(comparison: Comparison) -> Iterator[Table]:
     for family, contrasts in families(comparison).items():
         tested: list[tuple[dict[str, Value], Contrast]] = []
         for name, (minuend, subtrahend) in contrasts.items():
+            if any(map(comparison.results.is_left_out, (minuend, subtrahend))):
+                continue  # no contrast of this scale
             for metric, label in METRICS.items():
                 row: dict[str, Value] = {"family": family, "contrast": name, "metric": label}
                 rows.append(row)
                 cells = [comparison.results.cell(s, metric) for s in (minuend, subtrahend)]
                 result = contrast(*(cell.by_seed if cell else {} for cell in cells))
                 if result is not None:
+                    runs_of_both = tuple(run for cell in cells if cell for run in cell.runs)
+                    row["difference"] = Number(result.mean, runs=runs_of_both)
                     tested.append((row, result))
         corrected = holm([result.p for _, result in tested])
         for (row, result), p in zip(tested, corrected, strict=True):
-            row |= {"difference": result.mean, "low": result.low, "high": result.high, "p": p}
+            row |= {"low": result.low, "high": result.high, "p": p}
             row |= {"detectable": result.detectable, "seeds": float(result.seeds)}
     caption = comparison.caption(
         DATASET,

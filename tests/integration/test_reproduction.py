@@ -52,7 +52,7 @@ def numbers_of(path: Path) -> list[str]:
     """Return the names of a table's measured columns."""
     texts = {
         "teacher", "setting", "model", "corruption", "network", "training", "group", "notes",
-        "runs",
+        "runs", "students", "method", "family", "contrast", "metric",
     }  # fmt: skip
     names = [name for name in rows_of(path)[0] if name not in texts]
     return [n for n in names if not n.endswith(("_printed", "_sd", "_scaled"))]
@@ -73,7 +73,8 @@ def test_every_table_has_numbers_in_three_forms(smoke: Path, name: str) -> None:
                 float(row[column])  # raises where a cell is empty
         printed += sum(bool(row[c]) for c in row if c.endswith("_printed"))
         assert row["runs"]
-    assert printed >= len({tuple(row.values()) for row in rows}) // 4
+    if name != "table8":  # which is not the paper's
+        assert printed >= len({tuple(row.values()) for row in rows}) // 4
     text = (out / f"{name}.md").read_text()
     for word in ("Scale smoke", "Protocol corrected", "handwritten digits in place of", "held-out"):
         assert word in text.splitlines()[2], word
