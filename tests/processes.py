@@ -3,7 +3,8 @@
 A fresh interpreter takes longer to import torch and Lightning than most tests take. So a process is
 forked from the server that `mixkd` itself forks jobs from, one for all tests of a worker; where the
 command starts such a server, that is a fork as well, of the command, which has imported as much.
-Processes, their groups, their signals and their ends are those of a command in a shell.
+Processes, their groups, their signals and exit statuses are those of a command in a shell; but it
+ends without Python's own end, such as what `atexit` does: what is tested there is not for these.
 """
 
 import multiprocessing
@@ -46,8 +47,9 @@ class Process:
         return status
 
     def signal(self, number: int) -> None:
-        """Send a signal to the process alone."""
-        os.kill(self.pid, number)
+        """Send a signal to the process alone, unless it has ended."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, number)
 
 
 @contextmanager

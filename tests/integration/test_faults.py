@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from tests.integration.child import in_child
-from tests.processes import started
 
 pytestmark = pytest.mark.integration
 
@@ -179,15 +179,22 @@ def test_ctrl_c_twice_leaves_a_run_that_goes_on(
     mixkd: Mixkd, image_folder: Path, jobs: list[str]
 ) -> None:
     arguments = [*COMMAND, "trainer.max_epochs=20"]
-    with started(*arguments, *jobs) as process:
+    # An interpreter of its own: the second signal may meet it as Python ends.
+    with subprocess.Popen(
+        [sys.executable, "-m", "mixkd", *arguments, *jobs],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
+        assert process.stderr is not None
         lines = []
         for line in process.stderr:
             lines.append(line)
             if "epoch   2/" in line:
                 for _ in range(2):
-                    process.signal(signal.SIGINT)
+                    process.send_signal(signal.SIGINT)
                     time.sleep(0.05)
-        assert process.wait() == 130, lines
+    assert process.returncode == 130, lines
     errors = "".join(lines)  # a sweep may end with its table
     assert "the same command continues it" in errors
     assert "Traceback" not in errors
