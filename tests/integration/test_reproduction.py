@@ -30,7 +30,7 @@ FIGURES = [name for name in artefacts() if name.startswith("fig")]
 
 
 # Enough to train on: what the scale has of it takes four times as long.
-SHORT = ["trainer.max_epochs=2", "data.limit_train=300"]
+SHORT = ["trainer.max_epochs=2", "data.limit_train=300", "data.limit_test=100"]
 
 
 @pytest.fixture(scope="module")
@@ -65,14 +65,16 @@ def test_every_table_has_numbers_in_three_forms(smoke: Path, name: str) -> None:
     assert len(rows) >= 4
     printed = 0
     for row in rows:
-        is_measured = "scaled" not in " ".join(filter(None, [row.get("setting"), row.get("model")]))
+        labels = map(row.get, ("setting", "model", "metric"))
+        is_measured = "scaled" not in " ".join(filter(None, labels))
         is_baseline = name == "table7" and row["teacher"].startswith("baseline")
         for column in numbers_of(out / f"{name}.csv"):
             may_lack = "scaled_" in column or (is_baseline and column.startswith("gain"))
             if is_measured and not may_lack:
                 float(row[column])  # raises where a cell is empty
         printed += sum(bool(row[c]) for c in row if c.endswith("_printed"))
-        assert row["runs"]
+        # No temperature may fit a network that has barely learned.
+        assert row["runs"] or row.get("metric") == "ECE, scaled"
     if name != "table8":  # which is not the paper's
         assert printed >= len({tuple(row.values()) for row in rows}) // 4
     text = (out / f"{name}.md").read_text()

@@ -59,7 +59,7 @@ def test_what_the_pages_add_works(copy: Path) -> None:
     flowers = ["data=npz", "data.root=DIR", "data.name=flowers", "data.batch_size=16"]
     small = ["scale=smoke", "seeds=0", "data.limit_train=150", "data.limit_test=60"]
     commands = [["finetune", *flowers, "network=mynet", *few],
-                ["reproduce", "table8", *small, *few]]  # fmt: skip
+                ["reproduce", "table9", *small, *few]]  # fmt: skip
     ends = in_child(
         "print(json.dumps([mixkd(*arguments) for arguments in commands]))",
         "env", f"PYTHONPATH={copy}", commands=commands,
@@ -73,7 +73,7 @@ def test_what_the_pages_add_works(copy: Path) -> None:
         assert 0 < float(next(csv.DictReader(file))["val/mce"]) <= 1
 
     # The artefact, whose runs are of the method.
-    table = Path("reports/smoke/table8.csv")
+    table = Path("reports/smoke/table9.csv")
     with open(table, newline="") as file:
         rows = {row["method"]: row for row in csv.DictReader(file)}
     assert rows.keys() == {"kd_mixup", "reverse_kd"}

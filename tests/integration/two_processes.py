@@ -22,9 +22,9 @@ task = {"distill": distill, "finetune": finetune}[command]
 wrapped_fit, wrapped_step, wrapped_teacher = task.fit, Learner.training_step, FrozenTeacher.__init__
 
 
-def fit(cfg, run, stages, data, fingerprints):  # type: ignore[no-untyped-def]
-    metrics = wrapped_fit(cfg, run, stages, data, fingerprints)
-    held["network"] = stages[-1].learner.network.state_dict()
+def fit(cfg, run, learner, *others, **named):  # type: ignore[no-untyped-def]
+    metrics = wrapped_fit(cfg, run, learner, *others, **named)
+    held["network"] = learner.network.state_dict()
     return metrics
 
 
