@@ -79,6 +79,7 @@ def test_what_parity_changes_for_a_teacher() -> None:
         "optimizer.nesterov": (True, False),
         "optimizer.weight_decay": (5e-4, 0.0),
         "schedule.name": ("cosine", "plateau"),
+        "schedule.by": ("epoch", "(not there)"),
         "schedule.warmup_epochs": (1, "(not there)"),
         "schedule.factor": ("(not there)", 0.9),
         "schedule.patience": ("(not there)", 1),
