@@ -24,6 +24,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes: a thread ea
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Return one worker more than there are cores: while one waits for a process, another works."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take longest: each stays on one worker."""
     items.sort(

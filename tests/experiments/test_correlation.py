@@ -32,9 +32,9 @@ def test_the_interval_is_of_networks() -> None:
     """The share of 95 % intervals that hold the truth, tau = 2/pi * asin(rho), of normal pairs."""
     rng = np.random.default_rng(0)
     rho, covered = 0.6, 0
-    for _ in range(40):
+    for _ in range(25):
         x, y = rng.multivariate_normal([0, 0], [[1, rho], [rho, 1]], 40).T
         correlation = rank_correlation(x, y)
         assert correlation is not None
         covered += correlation.low <= 2 / math.pi * math.asin(rho) <= correlation.high
-    assert covered >= 34  # at 0.95, fewer are drawn once in 100 times
+    assert covered >= 21  # at 0.95, fewer are drawn once in 100 times

@@ -17,7 +17,7 @@ from mixkd.reproduction.overrides import by_command, trusted
 from mixkd.reproduction.study import Artefact, StudyRun
 from mixkd.tasks.reproduce import Reproduced, reproduce
 
-NAMES = "takes table1, table2, table3, table4, table5, table6, table7, table8, fig2, fig3, fig4, fig5, fig6"
+NAMES = "takes table1, table2, table3, table4, table5, table6, table7, table8, fig2, fig3"
 KEYS = "takes scale, protocol, seeds, runs, out, plan"
 
 
