@@ -33,7 +33,7 @@ class Contrast:
 
     @property
     def detectable(self) -> float:
-        """The true difference that so many seeds would find at 5 % in 80 of 100 studies.
+        """The true difference that so many seeds would find at 5 % in about 80 of 100 studies.
 
         It is (t of 0.975 + t of 0.8) * spread / sqrt(seeds), with seeds - 1 degrees of freedom.
         """

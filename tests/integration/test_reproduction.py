@@ -30,7 +30,7 @@ FIGURES = [name for name in artefacts() if name.startswith("fig")]
 
 
 # Enough to train on: what the scale has of it takes four times as long.
-SHORT = ["trainer.max_epochs=2", "data.limit_train=300", "data.limit_test=100"]
+SHORT = ["trainer.max_epochs=2", "data.limit_train=200", "data.limit_test=100"]
 
 
 @pytest.fixture(scope="module")
