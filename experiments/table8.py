@@ -55,7 +55,7 @@ def render(comparison: Comparison) -> Iterator[Table]:
         DATASET,
         "Differences paired by seed; intervals by Student's t over seeds, not corrected; p by "
         "Student's t, corrected after Holm within a family. Detectable: the true difference that "
-        "so many seeds would find at 5 %, uncorrected, in about 80 of 100 studies, by the spread seen.",
+        "so many seeds would find at 5 %, uncorrected, in about 80 of 100, by their spread.",
     )
     columns = [
         Column("family", "Asks what changes with"),
