@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 
 from matplotlib.figure import Figure
 
-from mixkd.plots.style import add_legend, colour_of, marker_of, not_measured, open_frame, panel_grid
+from mixkd.plots.style import add_legend, colour_of, marker_of, panel_grid
+
+from .scatter import label_panel
 
 Point = tuple[float, float]
 
@@ -43,10 +45,7 @@ def arrows_figure(panels: Sequence[Panel]) -> Figure:
                     "", end, start,
                     arrowprops={"arrowstyle": "->", "color": colour, "shrinkA": 4, "shrinkB": 4},
                 )  # fmt: skip
-        if not any(point for pair in panel.arrows.values() for point in pair):
-            not_measured(axes)
-        axes.set(xlabel=panel.x, ylabel=panel.y)
-        axes.set_title(panel.title, fontsize="medium")
-        open_frame(axes)
+        is_empty = not any(point for pair in panel.arrows.values() for point in pair)
+        label_panel(axes, panel.x, panel.y, panel.title, "medium", is_empty)
     add_legend(figure, handles)
     return figure

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import cached_property
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mixkd.plots.style import add_legend, colour_of, marker_of, not_measured, open_frame, panel_grid
@@ -58,10 +59,16 @@ def scatter_figure(panels: Sequence[Points]) -> Figure:
                     alpha=0.85,
                     linewidths=0,
                 )
-        if not any(points.groups.values()):
-            not_measured(axes)
-        axes.set(xlabel=points.x, ylabel=points.y)
-        axes.set_title(points.correlation, fontsize="x-small")
-        open_frame(axes)
+        is_empty = not any(points.groups.values())
+        label_panel(axes, points.x, points.y, points.correlation, "x-small", is_empty)
     add_legend(figure, handles)
     return figure
+
+
+def label_panel(axes: Axes, x: str, y: str, title: str, size: str, is_empty: bool) -> None:
+    """Write what the axes of a panel are, and its title, or that it has no data."""
+    if is_empty:
+        not_measured(axes)
+    axes.set(xlabel=x, ylabel=y)
+    axes.set_title(title, fontsize=size)
+    open_frame(axes)
