@@ -54,7 +54,7 @@ mixkd {version}: mixup-based knowledge distillation, and whether its confidence 
   logger=wandb       or csv, tensorboard, '[csv,wandb]'
   --cfg job          print the composed configuration and stop
   --hydra-help       Hydra's own options
-  --help, --version
+  --help, --version  `mixkd COMMAND --help` shows a command's groups and main keys
   -sc install=bash   completion for bash: eval "$(mixkd -sc install=bash)"
 
 Every key of a configuration can be set as KEY=VALUE; `mixkd distill --cfg job` shows them all.
@@ -96,7 +96,8 @@ def _discard() -> None:
 
 
 def _run(arguments: list[str]) -> None:
-    if not arguments or arguments[0] == "help" or {"--help", "-h"} & set(arguments):
+    asks_for_help = {"--help", "-h"} & {*arguments}
+    if not arguments or arguments[0] == "help" or (asks_for_help and arguments[0][0] == "-"):
         print(HELP.format(version=__version__))
         sys.exit(0)
     if "--version" in arguments:
@@ -115,6 +116,12 @@ def _run(arguments: list[str]) -> None:
             sys.exit(0)
         from mixkd.config.commands import PARSERS
 
+        if asks_for_help:
+            from mixkd.command_help import help_of
+
+            rest = [argument for argument in rest if argument not in asks_for_help]
+            tell(help_of(command, rest, HELP))
+            sys.exit(0)
         if command not in PARSERS:
             _leave(_run_task(command, rest))
         config = PARSERS[command](rest)
