@@ -120,7 +120,7 @@ def _run(arguments: list[str]) -> None:
             from mixkd.command_help import help_of
 
             rest = [argument for argument in rest if argument not in asks_for_help]
-            tell(help_of(command, rest, HELP))
+            tell(help_of(command, rest, HELP.format(version=__version__)))
             sys.exit(0)
         if command not in PARSERS:
             _leave(_run_task(command, rest))

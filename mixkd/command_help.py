@@ -11,12 +11,7 @@ from pydantic.fields import FieldInfo
 from tabulate import tabulate
 
 from mixkd.config.arguments import folders_of, read_arguments
-from mixkd.config.commands import (
-    COMPARE_KEYS,
-    DASHBOARD_KEYS,
-    REPORT_KEYS,
-    REPRODUCE_KEYS,
-)
+from mixkd.config.commands import OTHER_KEYS
 from mixkd.config.compose import REFUSALS, composed_with_choices, expand
 from mixkd.config.fields import fields_of
 from mixkd.config.shipped import group_names
@@ -30,16 +25,6 @@ MAIN_KEYS = {
     "distill": ("teacher.run", "teacher.weights", "teacher.auto", "temperature", *_TRAINING),
     "evaluate": ("network.run", "network.weights", "teacher.run", "logits", "splits", "run.root"),
     "export": ("network.run", "format", "out", "push", "license"),
-}
-OTHER_KEYS: Mapping[str, Mapping[str, str]] = {
-    "compare": COMPARE_KEYS,
-    "dashboard": DASHBOARD_KEYS,
-    "list": {
-        "run.root": "the folder of runs; runs unless given",
-        "--config-dir": "a folder of your own groups",
-    },
-    "report": REPORT_KEYS,
-    "reproduce": REPRODUCE_KEYS,
 }
 EXAMPLES = {
     "finetune": (
@@ -96,12 +81,15 @@ def help_of(command: str, arguments: Sequence[str], whole: str) -> str:
             rows = [(f"{name}=true", text.partition(": ")[2]) for name, text in lines]
             parts.append(_table("analyses", rows))
         parts.append(_table("main keys", _keys(command, cfg)))
-    elif keys := OTHER_KEYS[command]:
-        parts.append(_table("keys", keys.items()))
+    else:
+        rows = [(f"{key}=", text) for key, text in OTHER_KEYS[command].items()]
+        parts.append(_table("keys", rows))
     parts.append("  examples\n" + "\n".join(f"    {line}" for line in EXAMPLES[command]))
+    adds = "--config-dir DIR adds your groups"
     if command in SCHEMAS:
-        more = f"`mixkd {command} --cfg job` prints every key; --config-dir DIR adds your groups."
-        parts.append(f"  {more}")
+        parts.append(f"  `mixkd {command} --cfg job` prints every key; {adds}")
+    elif command in ("list", "reproduce", "dashboard"):
+        parts.append(f"  {adds}")
     return "\n\n".join(parts)
 
 

@@ -1,13 +1,14 @@
 """Completion of command lines in bash."""
 
 import os
+import shlex
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from mixkd.config.arguments import CHOICES, folders_of
-from mixkd.config.commands import LISTS, PARSERS
+from mixkd.config.commands import LISTS, OTHER_KEYS, PARSERS
 from mixkd.config.compose import NETWORK_KEYS
 from mixkd.config.fields import fields_of
 from mixkd.config.shipped import artefacts, config_dir, group_names
@@ -47,8 +48,11 @@ def complete(words: Sequence[str]) -> str:
 
 def candidates(line: str) -> list[str]:
     """Return what the last word of a command line may become: keys up to their next part."""
-    _, *before = line.split(" ")
-    before, last = [word for word in before[:-1] if word], before[-1] if before else ""
+    head, _, last = line.rpartition(" ")
+    try:
+        before = shlex.split(head)[1:]
+    except ValueError:  # a quote that is not closed yet
+        before = head.split()[1:]
     command = next((word for word in before if not word.startswith("-")), None)
     words: Iterable[str] = ()
     options = _options_of(command)
@@ -58,10 +62,9 @@ def candidates(line: str) -> list[str]:
         words = taken  # none of a folder, which the shell completes
     elif last.startswith("-"):
         words = options
-    elif command == "list":
-        words = LISTS
-    elif command == "reproduce":
-        words = [*artefacts(), "all"]
+    elif command in OTHER_KEYS:
+        names = {"list": LISTS, "reproduce": [*artefacts(), "all"]}.get(command, ())
+        words = [*names, *(f"{key}=" for key in OTHER_KEYS[command])]
     elif command in NETWORK_KEYS:
         key, equals, _ = last.partition("=")
         values = _values(command, _folders_in(before))

@@ -50,6 +50,15 @@ DASHBOARD_KEYS = {
     "out": "a folder for workspace.json and sweep.yaml",
 }
 
+LIST_KEYS = {"run.root": "a folder of runs; runs unless given"}
+OTHER_KEYS: Mapping[str, Mapping[str, str]] = {
+    "compare": COMPARE_KEYS,
+    "dashboard": DASHBOARD_KEYS,
+    "list": LIST_KEYS,
+    "report": REPORT_KEYS,
+    "reproduce": REPRODUCE_KEYS,
+}
+
 
 @dataclass(frozen=True)
 class CompareConfig:
@@ -167,7 +176,7 @@ class ListConfig:
         arguments = read_folders(arguments, "list")
         folders = folders_of(arguments)
         arguments = [argument for argument in arguments if argument not in searchpath(folders)]
-        values = by_key([override for override in arguments if "=" in override], ["run.root"])
+        values = by_key([override for override in arguments if "=" in override], LIST_KEYS)
         names = [name for name in arguments if "=" not in name]
         if len(names) != 1 or names[0] not in LISTS:
             got = " ".join(names) or "nothing"
