@@ -15,12 +15,16 @@ import yaml
 from omegaconf import OmegaConf
 from PIL import Image
 
+from mixkd.cli import HELP
+from mixkd.command_help import help_of
+from mixkd.config.arguments import read_arguments
 from mixkd.config.commands import (
     COMPARE_KEYS,
     DASHBOARD_KEYS,
     LISTS,
     PARSERS,
     REPORT_KEYS,
+    ListConfig,
     ReproduceConfig,
 )
 from mixkd.config.overrides import by_key
@@ -85,15 +89,21 @@ def places(monkeypatch: pytest.MonkeyPatch) -> None:
     own = {name: saved[name] for name in ("network", "data")}
     weights = hashlib.sha256(b"").hexdigest()
     Path("hub/config.json").write_text(json.dumps({"mixkd": own | {"weights": weights}}))
+    text = (ROOT / "docs" / "hydra.md").read_text()
+    for name, block in re.findall(r'```yaml title="([^"]*)"\n(.*?)```', text, re.DOTALL):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text(block)
     monkeypatch.setattr("mixkd.runs.inherit.fetched", lambda given, key: Path("hub"))
 
 
 def check_task(command: str, words: Sequence[str]) -> None:
     """Validate the jobs that a command line asks for, the first and the last of a sweep."""
-    words = [word for word in words if word not in ("--cfg", "job")]
-    jobs = [tuple(words)]
-    if "-m" in words:
-        words.remove("-m")
+    if "--help" in words:
+        assert help_of(command, [word for word in words if word != "--help"], HELP)
+        return
+    asked = read_arguments(words)
+    words, jobs = asked.overrides, [tuple(asked.overrides)]
+    if asked.sweep:
         if any(word.startswith("sweep.trials=") for word in words):
             fixed, searched = space_of(command, words)
             ends = ((f"{key}={values_of(own)[end]}" for key, own in searched.items())
@@ -118,7 +128,7 @@ def check_look(command: str, words: Sequence[str]) -> None:
     """Check the words of a command that is none of Hydra's."""
     match command:
         case "list":
-            assert words[0] in LISTS
+            assert ListConfig.parse(words).name in LISTS
         case "compare":
             by_key(words, COMPARE_KEYS)
         case "report":

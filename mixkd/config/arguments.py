@@ -30,6 +30,7 @@ INSTEAD = {
     "hydra.job.env_set": "set it before the command; launcher.setup=[LINE] does on SLURM",
     "hydra.job_logging": "mixkd prints, and logs nothing beside; logger=NAME records metrics",
     "hydra.launcher": "take launcher.parallel=N for jobs at once, launcher=slurm for a cluster",
+    MODE: "is of the command line, where MULTIRUN is -m",
     "hydra.output_subdir": "config.yaml and provenance.json are in the run itself; run.dir=DIR",
     "hydra.run": "take run.dir=DIR for one run, run.root=DIR for the folder of all",
     "hydra.sweep": "take run.root=DIR: each job's run is named by its experiment, and lies there",
@@ -140,7 +141,7 @@ def with_folders(overrides: Sequence[str], folders: Sequence[Path] = ()) -> list
             names = [name for name in INSTEAD if f"{key}.".startswith(f"{name}.")]
             name = max(names, key=len)
             is_unknown = name == "hydra" != key
-            close = nearest(key, [SEARCHPATH, MODE, *INSTEAD]) if is_unknown else ""
+            close = nearest(key, [SEARCHPATH, *INSTEAD]) if is_unknown else ""
             raise UserError.of(override.partition("=")[0], f"{INSTEAD[name]}{close}")
     return [*searchpath(folders), *kept]
 

@@ -11,7 +11,7 @@ from mixkd.config.arguments import SEARCHPATH, folders_of, read_arguments, with_
 from mixkd.config.shipped import config_dir, group_names
 from mixkd.errors import UserError
 from mixkd.launchers.sweep import plan_jobs
-from mixkd.reproduction.overrides import by_command
+from mixkd.reproduction.overrides import by_command, launch_settings
 from mixkd.request import compose, request
 from mixkd.runs.identity import experiment_hash
 
@@ -168,6 +168,13 @@ def test_what_a_folder_gives_counts_by_its_values(conf: Path) -> None:
     assert experiment_hash(theirs) == experiment_hash(request("finetune", values))  # type: ignore[arg-type]
 
 
+def test_python_takes_a_folder_and_no_mode(conf: Path) -> None:
+    overrides = [f"hydra.searchpath=['{conf}']", "network=mynet"]
+    assert compose("finetune", overrides).network.args.depth == 8
+    with pytest.raises(UserError, match="hydra.mode: is of the command line, where MULTIRUN is -m"):
+        compose("finetune", [*overrides, "hydra.mode=MULTIRUN"])
+
+
 def test_jobs_of_a_sweep_know_the_folder(conf: Path) -> None:
     overrides = tuple(read_arguments(["-cd", str(conf), "network=mynet"]).overrides)
     (planned,) = plan_jobs("finetune", [overrides], "a sweep")
@@ -180,6 +187,7 @@ def test_runs_of_a_reproduction_know_the_folder(conf: Path) -> None:
     taken = by_command([*places, "optimizer=lazy", "evaluate.trainer.threads=1"])
     assert taken["distill"] == [*places, "optimizer=lazy"]
     assert taken["evaluate"] == [*places, "trainer.threads=1"]
+    assert launch_settings([*places, "launcher=cluster"], Path("runs")).launcher.name == "slurm"
     with pytest.raises(UserError, match="experiment: is for the artefact to say"):
         by_command([*places, "experiment=mine"])
 
@@ -191,6 +199,18 @@ def test_a_launcher_of_ones_own_may_be_slurm(
     asked = ["-cd", str(conf), "network=mynet", "launcher=cluster", "launcher.parallel=3"]
     assert mixkd("finetune", *asked) == 2
     assert "launcher: got slurm; " in capsys.readouterr().err
+
+
+def test_a_preset_may_ask_for_trials(
+    mixkd: Mixkd, conf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(conf, **{"experiment/search.yaml": "sweep: {trials: 3}\n"})
+    searched = []
+    monkeypatch.setattr("mixkd.launchers.search.run_search", lambda *asked: searched.append(asked))
+    asked = ["experiment=search", "network=mynet", "optimizer.lr=0.1,0.2"]
+    assert mixkd("finetune", "-m", "-cd", str(conf), *asked) == 0
+    ((command, overrides),) = searched
+    assert (command, overrides[1:]) == ("finetune", asked)
 
 
 def test_a_file_that_would_be_passed_over_is_refused(mixkd: Mixkd, capsys: Capture) -> None:
