@@ -171,7 +171,7 @@ def test_what_a_folder_gives_counts_by_its_values(conf: Path) -> None:
 def test_python_takes_a_folder_and_no_mode(conf: Path) -> None:
     overrides = [f"hydra.searchpath=['{conf}']", "network=mynet"]
     assert compose("finetune", overrides).network.args.depth == 8
-    with pytest.raises(UserError, match="hydra.mode: is of the command line, where MULTIRUN is -m"):
+    with pytest.raises(UserError, match=r"hydra.mode: is of the command line"):
         compose("finetune", [*overrides, "hydra.mode=MULTIRUN"])
 
 
