@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 import sys
 from importlib import import_module
@@ -16,8 +15,6 @@ from mixkd.redact import redact
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-
-OPTIONS = "KEY=VALUE, -m, --cfg job, --hydra-help"
 
 HELP = """\
 mixkd {version}: mixup-based knowledge distillation, and whether its confidence can be trusted
@@ -43,18 +40,21 @@ mixkd {version}: mixup-based knowledge distillation, and whether its confidence 
   mixkd reproduce ARTEFACT [scale=smoke|laptop|paper] [plan=true]
       the paper's tables and figures: does what is missing of their runs, and renders them;
       `all` for all; launcher=slurm, seeds=0,1,2, protocol=parity
-  mixkd list      networks | datasets | artefacts | runs
+  mixkd list      networks | datasets | methods | optimizers | schedules | experiments |
+                  artefacts | runs
       what there is to choose from, and what has been run
   mixkd dashboard entity=NAME | out=DIR
       the paper's panels in W&B, and a sweep file for its agents
 
   protocol=corrected|parity   finetune and distill as the paper did; see conf/protocol/
+  experiment=NAME    a preset of these, shipped or your own (`mixkd list experiments`)
+  --config-dir DIR   a folder of your own groups: DIR/network/mine.yaml is network=mine
   -m                 run one job for each combination of comma-separated values, each in its own
                      process; launcher.parallel=N, launcher=slurm; sweep.trials=N: Optuna chooses
   logger=wandb       or csv, tensorboard, '[csv,wandb]'
   --cfg job          print the composed configuration and stop
   --hydra-help       Hydra's own options
-  --help, --version
+  --help, --version  `mixkd COMMAND --help` shows a command's groups and main keys
   -sc install=bash   completion for bash: eval "$(mixkd -sc install=bash)"
 
 Every key of a configuration can be set as KEY=VALUE; `mixkd distill --cfg job` shows them all.
@@ -96,7 +96,8 @@ def _discard() -> None:
 
 
 def _run(arguments: list[str]) -> None:
-    if not arguments or arguments[0] == "help" or {"--help", "-h"} & set(arguments):
+    asks_for_help = {"--help", "-h"} & {*arguments}
+    if not arguments or arguments[0] == "help" or (asks_for_help and arguments[0][0] == "-"):
         print(HELP.format(version=__version__))
         sys.exit(0)
     if "--version" in arguments:
@@ -115,6 +116,12 @@ def _run(arguments: list[str]) -> None:
             sys.exit(0)
         from mixkd.config.commands import PARSERS
 
+        if asks_for_help:
+            from mixkd.command_help import help_of
+
+            rest = [argument for argument in rest if argument not in asks_for_help]
+            tell(help_of(command, rest, HELP.format(version=__version__)))
+            sys.exit(0)
         if command not in PARSERS:
             _leave(_run_task(command, rest))
         config = PARSERS[command](rest)
@@ -142,8 +149,7 @@ def _leave(status: int) -> NoReturn:
 
 def _run_task(command: str, arguments: list[str]) -> int:
     """Run a job, each job of a sweep, or what else Hydra is asked for; return the exit status."""
-    from hydra._internal.utils import get_args_parser
-
+    from mixkd.config.arguments import read_arguments
     from mixkd.config.commands import PARSERS
     from mixkd.config.tasks import SCHEMAS
 
@@ -151,13 +157,12 @@ def _run_task(command: str, arguments: list[str]) -> int:
         commands = (*SCHEMAS, *PARSERS)
         text = f"got {command!r}{nearest(command, commands)}; takes {', '.join(commands)}"
         raise UserError.of("command", text)
-    parser = get_args_parser()
-    parser.error = _refuse_option  # type: ignore[method-assign]
-    overrides = parser.parse_intermixed_args(arguments).overrides
-    options = [argument for argument in arguments if argument not in overrides]
-    sweep = [option for option in options if option in ("-m", "--multirun")]
-    if len(sweep) < len(options):
-        _show(command, options, overrides)
+    asked = read_arguments(arguments)
+    overrides, sweep = asked.overrides, asked.sweep
+    if asked.printing:
+        if sweep:
+            raise UserError.of("options", f"got -m with {asked.printing[0]}, which runs no job")
+        _print(command, asked.printing, overrides)
         return 0
     if command == "export":
         if sweep:
@@ -173,18 +178,15 @@ def _run_task(command: str, arguments: list[str]) -> int:
         from mixkd.launchers.search import run_search
 
         return run_search(command, overrides)
-    if sweep or "launcher=slurm" in overrides:  # a single job is queued as a sweep of one
+    if sweep:
         from mixkd.launchers.sweep import run_sweep
 
         return run_sweep(command, overrides)
-    for override in overrides:
-        if (key := override.partition("=")[0]) in ("launcher.parallel", "sweep.trials"):
-            raise UserError.of(key, "is of a sweep; add -m")
     return _run_single(command, overrides)
 
 
 def _run_single(command: str, overrides: list[str]) -> int:
-    """Run one job: here, or where it is of several devices in as many processes."""
+    """Run one job: here, on a cluster, or where it is of several devices in as many processes."""
     from omegaconf import OmegaConf
 
     from mixkd.console import is_leader, on_signal
@@ -192,6 +194,13 @@ def _run_single(command: str, overrides: list[str]) -> int:
     from mixkd.request import compose
 
     cfg = compose(command, overrides)
+    if OmegaConf.select(cfg, "launcher.name") == "slurm":
+        from mixkd.launchers.sweep import run_sweep
+
+        return run_sweep(command, overrides)  # it is queued as a sweep of one
+    for override in overrides:
+        if (key := override.partition("=")[0]) in ("launcher.parallel", "sweep.trials"):
+            raise UserError.of(key, "is of a sweep; add -m")
     devices = OmegaConf.select(cfg, "trainer.devices")
     several = isinstance(devices, int) and 1 < devices <= 1024 and not cfg.get("logits")
     if several and "LOCAL_RANK" not in os.environ:  # else torchrun has started them
@@ -208,7 +217,7 @@ def _run_single(command: str, overrides: list[str]) -> int:
     return outcome.status
 
 
-def _show(command: str, options: list[str], overrides: list[str]) -> None:
+def _print(command: str, options: list[str], overrides: list[str]) -> None:
     """Let Hydra print what its own options ask for, such as `--cfg job`."""
     import hydra
 
@@ -216,22 +225,19 @@ def _show(command: str, options: list[str], overrides: list[str]) -> None:
     from mixkd.config.shipped import config_dir
     from mixkd.request import refused
 
-    def refuse(cfg: DictConfig) -> None:
-        raise UserError.of("options", f"got {shlex.join(options)}; takes {OPTIONS}")
+    def nothing(cfg: DictConfig) -> None:
+        raise AssertionError(f"Hydra is to print by {options}, and to run nothing")
 
     # Hydra reads sys.argv, and with this variable raises what it would otherwise print.
-    sys.argv = [sys.argv[0], *options, *expand(command, overrides)]
+    of_a_job = [] if "--hydra-help" in options else expand(command, overrides)
+    sys.argv = [sys.argv[0], *of_a_job, *options]
     before = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
-        hydra.main(str(config_dir()), command, version_base="1.3")(refuse)()
+        hydra.main(str(config_dir()), command, version_base="1.3")(nothing)()
     except REFUSALS as error:
         raise refused(command, overrides, error) from error
     finally:
         os.environ.pop("HYDRA_FULL_ERROR")
         if before is not None:
             os.environ["HYDRA_FULL_ERROR"] = before
-
-
-def _refuse_option(message: str) -> NoReturn:
-    raise UserError.of("options", f"{message}; takes {OPTIONS}")

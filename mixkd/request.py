@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from omegaconf import DictConfig
 
+from mixkd.config.arguments import with_folders
 from mixkd.config.compose import REFUSALS, composed, diagnose, expand
 from mixkd.config.fields import paths
 from mixkd.config.sources import FILES, SOURCES, SPLITS
@@ -24,9 +25,12 @@ from mixkd.runs.inherit import fill_from_runs
 def compose(command: str, overrides: Sequence[str] = ()) -> DictConfig:
     """Compose the configuration of `mixkd COMMAND OVERRIDES`.
 
+    `hydra.searchpath=[DIR]` among them has a user's folder of groups looked through too.
+
     Raises:
         UserError: for what is no override, and with it what is wrong with the rest.
     """
+    overrides = with_folders(overrides)
     try:
         return composed(command, expand(command, overrides))
     except REFUSALS as error:

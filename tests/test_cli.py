@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -54,11 +55,28 @@ def test_output_that_nobody_reads_brings_no_traceback(arguments: list[str], outp
         ("mixkd evaluate logger.w", ["logger.wandb.", "logger.wandb="]),
         ("mixkd list n", ["networks"]),
         ("mixkd reproduce al", ["all"]),
+        ("mixkd reproduce table1 s", ["scale=", "seeds="]),
+        ("mixkd compare o", ["other.run=", "out="]),
+        ("mixkd --", ["--help", "--version"]),
+        ("mixkd distill --c", ["--cfg", "--config-dir"]),
+        ("mixkd distill --cfg ", ["all", "hydra", "job"]),
+        ("mixkd distill -cd ", []),  # a folder
+        ("mixkd list -", ["--config-dir", "--help", "-cd"]),
+        ("mixkd distill experiment=cifar100_m", ["experiment=cifar100_mixup"]),
+        ("mixkd distill -cd conf student=my", ["student=mynet"]),
+        ("mixkd distill -m --config-dir=conf student=my", ["student=mynet"]),
+        ("mixkd distill hydra.searchpath=[conf] student=my", ["student=mynet"]),
+        ("mixkd distill hydra.searchpath=[a student=my", []),
+        ("mixkd distill --config-dir 'conf' teacher=resnet10", ["teacher=resnet10t"]),
+        (r"mixkd finetune --config-dir with\ space network=ot", ["network=other"]),
         ("mixkd distill data.root=im", []),  # which the shell completes: it is a path
         ("mixkd nowhere x", []),
     ],
 )
 def test_a_command_line_is_completed(line: str, expected: list[str]) -> None:
+    for folder, name in (("conf", "mynet"), ("with space", "other")):
+        Path(folder, "network").mkdir(parents=True)
+        Path(folder, "network", f"{name}.yaml").write_text("defaults: [_base]\n")
     assert completions(line) == expected
 
 
@@ -77,7 +95,29 @@ def test_bash_completes(
 {INSTALL}
 COMP_LINE='mixkd distill data=' COMP_POINT=19
 _mixkd; echo "${{COMPREPLY[*]}}"; complete -p mixkd"""
-    completed = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
-    assert completed.stdout.splitlines()[0] == "cifar10 digits"
-    assert "-F _mixkd mixkd" in completed.stdout
-    assert completed.stderr == ""
+    told = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    assert told.stdout.splitlines()[0] == "cifar10 digits"
+    assert "-F _mixkd mixkd" in told.stdout
+    assert told.stderr == ""
+
+
+def test_bash_completes_by_what_mixkd_prints() -> None:
+    """Commands, options, groups, names of groups, in a folder of one's own too, and keys."""
+    Path("conf/network").mkdir(parents=True)
+    Path("conf/network/mynet.yaml").write_text("# Mine.\ndefaults: [_base]\n")
+    lines = {
+        "mixkd disti": "distill",
+        "mixkd distill --config": "--config-dir",
+        "mixkd distill opti": "optimizer. optimizer=",
+        "mixkd distill optimizer=sgd_": "sgd_slow",
+        "mixkd distill --config-dir conf student=myn": "mynet",
+        "mixkd distill trainer.max": "trainer.max_epochs=",
+    }
+    script = f"""mixkd() {{ "{sys.executable}" -m mixkd "$@"; }}
+eval "$(mixkd -sc install=bash)"
+complete() {{ COMP_LINE="$1" COMP_POINT=${{#1}}; _mixkd; echo "${{COMPREPLY[*]}}"; }}
+"""
+    script += "\n".join(f"complete '{line}'" for line in lines)
+    told = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    assert told.stderr == ""
+    assert told.stdout.splitlines() == [*lines.values()]

@@ -15,12 +15,16 @@ import yaml
 from omegaconf import OmegaConf
 from PIL import Image
 
+from mixkd.cli import HELP
+from mixkd.command_help import help_of
+from mixkd.config.arguments import read_arguments
 from mixkd.config.commands import (
     COMPARE_KEYS,
     DASHBOARD_KEYS,
     LISTS,
     PARSERS,
     REPORT_KEYS,
+    ListConfig,
     ReproduceConfig,
 )
 from mixkd.config.overrides import by_key
@@ -85,15 +89,21 @@ def places(monkeypatch: pytest.MonkeyPatch) -> None:
     sections = {name: saved[name] for name in ("network", "data")}
     weights = hashlib.sha256(b"").hexdigest()
     Path("hub/config.json").write_text(json.dumps({"mixkd": sections | {"weights": weights}}))
+    text = (ROOT / "docs" / "hydra.md").read_text()
+    for name, block in re.findall(r'```yaml title="([^"]*)"\n(.*?)```', text, re.DOTALL):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text(block)
     monkeypatch.setattr("mixkd.runs.inherit.fetched", lambda address, key: Path("hub"))
 
 
-def check_job(command: str, overrides: Sequence[str]) -> None:
+def check_job(command: str, arguments: Sequence[str]) -> None:
     """Validate the jobs that a command line asks for, the first and the last of a sweep."""
-    overrides = [override for override in overrides if override not in ("--cfg", "job")]
-    jobs = [tuple(overrides)]
-    if "-m" in overrides:
-        overrides.remove("-m")
+    if "--help" in arguments:
+        assert help_of(command, [a for a in arguments if a != "--help"], HELP)
+        return
+    asked = read_arguments(arguments)
+    overrides, jobs = asked.overrides, [tuple(asked.overrides)]
+    if asked.sweep:
         if any(override.startswith("sweep.trials=") for override in overrides):
             fixed, searched = space_of(command, overrides)
             ends = (
@@ -120,7 +130,7 @@ def check_other(command: str, arguments: Sequence[str]) -> None:
     """Validate the arguments of a command that is no task."""
     match command:
         case "list":
-            assert arguments[0] in LISTS
+            assert ListConfig.parse(arguments).name in LISTS
         case "compare":
             by_key(arguments, COMPARE_KEYS)
         case "report":

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
+from mixkd.config.arguments import folders_of, read_folders, searchpath
 from mixkd.config.overrides import by_key
 from mixkd.config.shipped import artefacts
 from mixkd.errors import UserError, nearest, shortened, shown
@@ -33,11 +34,29 @@ REPRODUCE_KEYS = {
     "plan": "true, false, or runs: print what there is to do, and stop",
 }
 Plan = Literal["true", "false", "runs"]
-LISTS = ("networks", "datasets", "artefacts", "runs")
+# What `mixkd list` lists of a group; and what it lists beside.
+GROUPS = {
+    "networks": "network",
+    "datasets": "data",
+    "methods": "method",
+    "optimizers": "optimizer",
+    "schedules": "schedule",
+    "experiments": "experiment",
+}
+LISTS = (*GROUPS, "artefacts", "runs")
 DASHBOARD_KEYS = {
     "entity": "your W&B user or team; with it the workspace is saved there",
     "project": "of the runs; mixkd unless given",
     "out": "a folder for workspace.json and sweep.yaml",
+}
+
+LIST_KEYS = {"run.root": "a folder of runs; runs unless given"}
+OTHER_KEYS: Mapping[str, Mapping[str, str]] = {
+    "compare": COMPARE_KEYS,
+    "dashboard": DASHBOARD_KEYS,
+    "list": LIST_KEYS,
+    "report": REPORT_KEYS,
+    "reproduce": REPRODUCE_KEYS,
 }
 
 
@@ -111,6 +130,7 @@ class ReproduceConfig:
     @classmethod
     def parse(cls, arguments: Sequence[str]) -> "ReproduceConfig":
         """Read `ARTEFACT... [scale=NAME] [protocol=NAME] [seeds=0,1]`, and overrides of runs."""
+        arguments = read_folders(arguments, "reproduce")
         names = tuple(dict.fromkeys(name for name in arguments if "=" not in name))
         pairs = [override.partition("=") for override in arguments if "=" in override]
         values = {key: value for key, _, value in pairs if key in REPRODUCE_KEYS}
@@ -144,20 +164,24 @@ def _seeds(text: str) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class ListConfig:
-    """What to list: one of LISTS, and where runs are."""
+    """What to list: one of LISTS, where runs are, and a user's own folders of groups."""
 
     name: str
     root: Path = Path("runs")
+    folders: tuple[Path, ...] = ()
 
     @classmethod
     def parse(cls, arguments: Sequence[str]) -> "ListConfig":
-        """Read `NAME [run.root=DIR]`."""
-        values = by_key([override for override in arguments if "=" in override], ["run.root"])
+        """Read `NAME [run.root=DIR] [--config-dir DIR]`."""
+        arguments = read_folders(arguments, "list")
+        folders = folders_of(arguments)
+        arguments = [argument for argument in arguments if argument not in searchpath(folders)]
+        values = by_key([override for override in arguments if "=" in override], LIST_KEYS)
         names = [name for name in arguments if "=" not in name]
         if len(names) != 1 or names[0] not in LISTS:
             got = " ".join(names) or "nothing"
             raise UserError.of("list", f"got {got}; takes {', '.join(LISTS)}{nearest(got, LISTS)}")
-        return cls(names[0], _path(values.get("run.root", "runs")))
+        return cls(names[0], _path(values.get("run.root", "runs")), tuple(folders))
 
 
 @dataclass(frozen=True)
@@ -174,6 +198,7 @@ class DashboardConfig:
         """Read `[entity=NAME] [project=NAME] [out=DIR]`, and overrides of `mixkd distill`."""
         from mixkd.config.launcher import WANDB_NAME, WANDB_NAMED  # pydantic takes its time
 
+        overrides = read_folders(overrides, "dashboard")
         pairs = {override: override.partition("=") for override in overrides}
         values = {key: value for key, _, value in pairs.values() if key in DASHBOARD_KEYS}
         rest = [override for override, (key, _, _) in pairs.items() if key not in DASHBOARD_KEYS]

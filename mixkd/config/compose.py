@@ -5,7 +5,8 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import accumulate, islice
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
@@ -13,18 +14,20 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, Override, Sweep
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from mixkd.config.analyses import analysis_names, section_of_analysis
+from mixkd.config.arguments import INSTEAD, folders_of, searchpath
 from mixkd.config.fields import PATH, fields_of, kinds, marks
 from mixkd.config.overrides import quoted, split_values
 from mixkd.config.shipped import config_dir, group_names, shipped_values
-from mixkd.config.tasks import SCHEMAS, EvaluateLogitsConfig
+from mixkd.config.tasks import SCHEMAS, TASKS, EvaluateLogitsConfig
 from mixkd.errors import Problem, nearest, shortened
 
 # What Hydra raises for overrides that it does not take.
-REFUSALS = (HydraException, OmegaConfBaseException, ValueError)
+REFUSALS = (HydraException, OmegaConfBaseException, YAMLError, ValueError)
 
 # The network groups of each command, as keys of its configuration.
 NETWORK_KEYS: dict[str, list[str]] = {
@@ -57,13 +60,16 @@ def expand(command: str, overrides: Sequence[str], sweep: bool = False) -> list[
     """Return the overrides in Hydra's own terms.
 
     `teacher=NAME` and `student=NAME` choose from the group `network`, `protocol=NAME` from the
-    command's own presets; `KEY.run=`, `KEY.export=` and `KEY.factory=` stand alone, so they clear
-    the network that KEY has by default, and `KEY=hf_hub:USER/NAME` is an export. Paths and names
-    are taken as they are written, without quotes beyond the shell's; in a `sweep` commas part them.
+    command's own presets, `experiment=NAME` from all others; `KEY.run=`, `KEY.export=` and
+    `KEY.factory=` stand alone, so they clear the network that KEY has by default, and
+    `KEY=hf_hub:USER/NAME` is an export. Paths and names are taken as they are written, without
+    quotes beyond the shell's; in a `sweep` commas part them.
     """
     groups = {key: key if key == "network" else f"network@{key}" for key in NETWORK_KEYS[command]}
     if "protocol" in SCHEMAS[command].model_fields:
         groups["protocol"] = f"protocol/{command}@_global_"
+    if command in TASKS:
+        groups["experiment"] = "experiment@_global_"
     expanded = []
     for override in overrides:
         key, equals, value = override.partition("=")
@@ -126,12 +132,63 @@ def _as_text(key: str, value: str, types: frozenset[Any], sweep: bool) -> str:
 
 def composed(command: str, overrides: Sequence[str]) -> DictConfig:
     """Return what Hydra makes of overrides in its own terms; it raises REFUSALS."""
+    return composed_with_choices(command, overrides)[0]
+
+
+def composed_with_choices(
+    command: str, overrides: Sequence[str]
+) -> tuple[DictConfig, dict[str, Any]]:
+    """Return a configuration, and by the keys of groups the names chosen; it raises REFUSALS.
+
+    The key of `network@teacher` is `teacher`. Where nothing is chosen the name is None.
+    """
+    cfg, hydra = _composed(command, overrides)
+    choices: dict[str, Any] = hydra.runtime.choices
+    preset, protocol = choices.get("experiment@_global_"), f"protocol/{command}@_global_"
+    if preset and protocol in choices and cfg.protocol != choices[protocol]:
+        # Which would name a run for what it is not.
+        override = f"- override /{protocol}: {cfg.protocol}"
+        raise ValueError(f"{preset} sets protocol as a value; takes it in its defaults, {override}")
+    if folders_of(overrides):
+        usual = _usual_of_hydra(command)
+        for section, value in _of_hydra(hydra).items():
+            if value != usual[section]:
+                key = f"hydra.{section}"
+                text = INSTEAD.get(key, INSTEAD["hydra"])
+                raise ValueError(f"a file of your folder sets {key}: {text}")
+    groups = [group for group in reversed([*choices]) if not group.startswith("hydra/")]
+    return cfg, {_key_of_group(group): choices[group] for group in groups}
+
+
+def _key_of_group(group: str) -> str:
+    """Return the key by which a user chooses from a group of Hydra's."""
+    name, _, package = group.partition("@")
+    return name.partition("/")[0] if package in ("", "_global_") else package
+
+
+def _of_hydra(hydra: DictConfig) -> dict[str, Any]:
+    """Return what of Hydra's own part a file may set, though mixkd does not look at it."""
+    others = ("job", "overrides", "runtime", "searchpath")
+    values = cast(dict[str, Any], OmegaConf.to_container(hydra))
+    sections = {key: value for key, value in values.items() if key not in others}
+    return {**sections, "job.chdir": hydra.job.chdir}
+
+
+@cache
+def _usual_of_hydra(command: str) -> dict[str, Any]:
+    return _of_hydra(_composed(command, ())[1])
+
+
+def _composed(command: str, overrides: Sequence[str]) -> tuple[DictConfig, DictConfig]:
+    """Return a configuration, and Hydra's own part of it."""
     # Within a job Hydra is at work already, and can be so only once.
     outer = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
-            return compose(command, list(overrides))
+            cfg = compose(command, list(overrides), return_hydra_config=True)
+            with flag_override(cfg, ["struct", "read_only"], False):
+                return cfg, cfg.pop("hydra")
     except TypeError as error:  # OmegaConf's, for a name where a list has a position
         raise ValueError(str(error)) from error
     finally:
@@ -152,7 +209,9 @@ def diagnose(
     groups: list[Override] = []
     added: list[Override] = []  # by `expand`, not by the user
     keys: list[Override] = []
-    for terms in (expand(command, [override]) for override in overrides):
+    folders = [config_dir(), *folders_of(overrides)]
+    places = searchpath(folders[1:])
+    for terms in (expand(command, [o]) for o in overrides if o not in places):
         try:
             parsed_terms = OverridesParser.create().parse_overrides(terms)
             wrong = "" if parsed_terms[0].key_or_group else "not KEY=VALUE: it has no key"
@@ -164,21 +223,25 @@ def diagnose(
         added += parsed_terms[1:]
         for parsed in parsed_terms:
             name = parsed.key_or_group
-            is_group = "." not in name and (config_dir() / name).is_dir()
+            is_group = "." not in name and any((f / name).is_dir() for f in folders)
             (groups if is_group else keys).append(parsed)
     options = []
     for parsed in groups:
-        if parsed not in added and (problem := _wrong_option(parsed)):
+        if parsed not in added and (problem := _wrong_option(parsed, folders[1:])):
             problems[problem.key] = problem
         else:
             element = parsed.get_key_element()
             options.append((element, f"{element}={_values(parsed)[0]}"))
-    cfg, taken, refused_options = _composed_of(command, [], options)
+    cfg, taken, refused_options = _composed_of(command, places, options)
     valid = [str(name) for name in cfg]
     for element, text in refused_options.items():
         key = element.lstrip("+~").partition("@")[0]
         foreign = f"`mixkd {command}` has no such key; takes {', '.join(valid)}"
-        problems[key] = Problem(key, text if key in valid else foreign)
+        if key == "experiment" and command in TASKS:
+            hint = "; is it a preset of another command?" if "Could not override" in text else ""
+            problems[key] = Problem(key, f"{text}{hint}")
+        else:
+            problems[key] = Problem(key, text if key in valid else foreign)
     single = []
     for parsed in keys:
         if problem := _wrong_key(cfg, parsed):
@@ -237,10 +300,9 @@ def _values(parsed: Override) -> list[str]:
     return [str(part) for part in value] if isinstance(value, list) and value else [str(value)]
 
 
-def _wrong_option(parsed: Override) -> Problem | None:
-    group = parsed.key_or_group
-    key = group.partition("/")[0] if "/" in group else parsed.package or group
-    names = list(group_names(group))
+def _wrong_option(parsed: Override, folders: Sequence[Path]) -> Problem | None:
+    group, key = parsed.key_or_group, _key_of_group(parsed.get_key_element().lstrip("+~"))
+    names = list(group_names(group, folders))
     for value in _values(parsed):
         if names and value not in names:
             text = f"got {value!r}; takes {', '.join(names)}{nearest(value, names)}"

@@ -2,6 +2,7 @@
 
 import ast
 import sys
+from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
@@ -79,11 +80,24 @@ def _by_kind(name: str) -> tuple[bool, str, int]:
     return (letters != "table", letters, int(name[len(letters) :] or 0))
 
 
-def group_names(group: str) -> dict[str, str]:
-    """Return {name: first comment line} of the shipped files of a group, sorted by name."""
-    files = sorted((config_dir() / group).glob("*.yaml"))
-    lines = {file.stem: file.read_text().splitlines()[0].removeprefix("# ") for file in files}
-    return {name: line for name, line in lines.items() if name[0] != "_"}
+def group_names(group: str, folders: Sequence[Path] = ()) -> dict[str, str]:
+    """Return {name: first comment} of the files of a group, sorted by name.
+
+    They are those that mixkd ships and those of a user's folders, there also within others, as
+    `cifar/mine`.
+    """
+    files = {file.stem: file for file in (config_dir() / group).glob("*.yaml")}
+    for folder in folders:
+        for file in (folder / group).rglob("*.yaml"):
+            files[file.relative_to(folder / group).with_suffix("").as_posix()] = file
+    files = {name: file for name, file in files.items() if file.stem[0] != "_"}
+    return {name: _first_comment(file) for name, file in sorted(files.items())}
+
+
+def _first_comment(file: Path) -> str:
+    lines = file.read_text(errors="replace").splitlines()
+    comments = [line.removeprefix("#").strip() for line in lines if line.startswith("#")]
+    return next((line for line in comments if not line.startswith("@package")), "")
 
 
 @cache

@@ -55,6 +55,10 @@ def run_sweep(command: str, overrides: Sequence[str]) -> int:
         tell("\n".join([*dict.fromkeys(refusals), summary]), sys.stderr)
         return 2
     settings = settings_of(command, combinations)
+    if settings.sweep.trials is not None:  # of a preset
+        from mixkd.launchers.search import run_search
+
+        return run_search(command, overrides)
     with held(Path(settings.run.root), name):
         rows = carry_out(plan, settings, lambda: plan_jobs(command, combinations, name))
     tell(table(rows), sys.stderr)

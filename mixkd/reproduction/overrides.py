@@ -6,6 +6,7 @@ from pathlib import Path
 from omegaconf import ListConfig
 
 from mixkd.config.analyses import analysis_names
+from mixkd.config.arguments import folders_of, searchpath
 from mixkd.config.commands import REPRODUCE_KEYS
 from mixkd.config.tasks import TASKS, SweepSettings
 from mixkd.config.validation import sweep_settings
@@ -13,8 +14,8 @@ from mixkd.errors import UserError, nearest
 from mixkd.request import compose
 
 # What tells an artefact's runs apart, or where they are, beside the analyses.
-SET = ("seed", "method", "temperature", "network", "teacher", "student", "run.dir", "run.root",
-       "network.run", "teacher.run")  # fmt: skip
+SET = ("experiment", "seed", "method", "temperature", "network", "teacher", "student", "run.dir",
+       "run.root", "network.run", "teacher.run")  # fmt: skip
 FREE = ("teacher.precision", "teacher.tape", "teacher.tape_precision", "teacher.tape_gb")
 LAUNCH = ("launcher", "sweep.")
 
@@ -45,8 +46,12 @@ def by_command(overrides: Iterable[str]) -> dict[str, list[str]]:
     Raises:
         UserError: for one that no command takes.
     """
-    taken: dict[str, list[str]] = {command: [] for command in TASKS}
+    overrides = list(overrides)
+    places = searchpath(folders_of(overrides))
+    taken: dict[str, list[str]] = {command: [*places] for command in TASKS}
     for override in overrides:
+        if override in places:
+            continue
         key = override.partition("=")[0]
         bare = key.partition(".")[2] if key.partition(".")[0] in TASKS else key
         is_of_network = bare.startswith(("network.", "student.", "teacher.")) and bare not in FREE
@@ -55,13 +60,13 @@ def by_command(overrides: Iterable[str]) -> dict[str, list[str]]:
             raise UserError.of(key, f"is for the artefact to say{more}")
         command, _, rest = override.partition(".")
         if command in TASKS:
-            if refusal := _refusal(command, rest):
+            if refusal := _refusal(command, rest, places):
                 raise refusal
             taken[command].append(rest)
             continue
         # An evaluation takes its data from the run that it measures.
         able = [c for c in TASKS if c != "evaluate" or not override.startswith("data")]
-        refusals = {command: _refusal(command, override) for command in able}
+        refusals = {command: _refusal(command, override, places) for command in able}
         for command, refusal in refusals.items():
             if refusal is None:
                 taken[command].append(override)
@@ -72,10 +77,10 @@ def by_command(overrides: Iterable[str]) -> dict[str, list[str]]:
     return taken
 
 
-def _refusal(command: str, override: str) -> UserError | None:
+def _refusal(command: str, override: str, places: Sequence[str]) -> UserError | None:
     """Return why a command does not take an override, or None if it does."""
     try:
-        compose(command, [override])
+        compose(command, [*places, override])
     except UserError as error:
         # That no network is chosen is no matter of this override.
         key = override.partition("=")[0].partition(".")[0]

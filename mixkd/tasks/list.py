@@ -1,4 +1,4 @@
-"""`mixkd list networks | datasets | artefacts | runs`. Imports nothing heavy."""
+"""`mixkd list networks | datasets | ... | artefacts | runs`. Imports nothing heavy."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from mixkd.config.commands import ListConfig
+from mixkd.config.commands import GROUPS, ListConfig
 from mixkd.config.shipped import artefacts, group_names
 from mixkd.console import in_one_line
 from mixkd.errors import shortened
@@ -16,14 +16,12 @@ from mixkd.runs.status import is_held
 
 
 def list_items(config: ListConfig) -> str:
-    """Return networks, data sets, artefacts or runs, a line each."""
+    """Return the names of a group, such as networks, or artefacts, or runs, a line each."""
     match config.name:
-        case "networks":
-            return _lines(group_names("network").items())
-        case "datasets":
-            return _lines(group_names("data").items())
         case "artefacts":
             return _lines(artefacts().items())
+        case name if name in GROUPS:
+            return _lines(group_names(GROUPS[name], config.folders).items())
     return _lines(runs(config.root)) or f"no runs under {config.root}/"
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
+from mixkd.config.arguments import folders_of, searchpath
 from mixkd.config.commands import REPRODUCE_KEYS, ReproduceConfig
 from mixkd.config.shipped import experiment, experiments
 from mixkd.data.contents import listed_once
@@ -44,7 +45,8 @@ def reproduce(config: ReproduceConfig) -> Reproduced:
         if place.exists() and not place.is_dir():
             text = f"got {str(place)!r}, which is a file; takes {REPRODUCE_KEYS[key]}"
             raise UserError.of(key, text)
-    settings = launch_settings([*scale.settings.launch, *launch], root)
+    places = searchpath(folders_of(config.overrides))
+    settings = launch_settings([*places, *scale.settings.launch, *launch], root)
     runs_of = {artefact.name: artefact.runs(study) for artefact in chosen}
     if "all" in config.artefacts:  # of those that the scale does not leave out altogether
         chosen = [a for a in chosen if runs_of[a.name] or not a.needs_runs]

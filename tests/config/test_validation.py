@@ -362,6 +362,10 @@ def test_every_shipped_file_composes_into_a_valid_configuration(
         overrides += ["data.corruption=fog", f"network.run={saved_run()}"]
         assert request("evaluate", overrides).data.name.endswith("_c-fog-3")
         return
+    if option == "cifar100_mixup":
+        cfg = distill(*overrides)
+        assert (cfg.method.name, cfg.data.name, cfg.temperature) == ("kd_mixup", "cifar100", 4)
+        return
     if option.startswith("kd"):
         assert distill(*overrides).method.name == option
     else:
