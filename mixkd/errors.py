@@ -41,6 +41,11 @@ class NotWritten(OSError):
     """A file could not be written: the disk is full, or the folder is not ours to write to."""
 
 
+def first_line(error: Exception) -> str:
+    """Return the kind of an error and the first line of its message."""
+    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
     """Return ` (did you mean X?)` for the valid name nearest to `name`, else an empty string."""
     close = get_close_matches(name, list(valid), n=5, cutoff=0.5)

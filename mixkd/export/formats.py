@@ -14,9 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mixkd.errors import UserError
+from mixkd.errors import UserError, first_line
 from mixkd.export.load import load_network
-from mixkd.networks.checks import first_line
 from mixkd.networks.network import Network, logits_of
 
 Ask = Callable[[Tensor], Tensor]

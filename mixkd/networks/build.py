@@ -3,11 +3,8 @@
 A new network is a file in conf/network/: a timm name, or a factory and its arguments.
 """
 
-import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from importlib import import_module
 from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
@@ -20,20 +17,17 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from mixkd.config.network import HeadConfig, NetworkConfig
-from mixkd.errors import Problem, UserError, nearest, shortened, shown
-from mixkd.networks.checks import first_line
+from mixkd.errors import Problem, UserError, first_line, nearest, shortened, shown
 from mixkd.networks.network import BottleneckHead, Network, head_names
 from mixkd.networks.origin import MOVED
 from mixkd.networks.state_dict import first_few
 from mixkd.networks.weights import fit_weights, load_weights, read_tensors
+from mixkd.parts import FAILURES, import_callable
 
 # Arguments of timm.create_model that read files or fetch: weights and pretrained are for that.
 RESERVED = {
     "checkpoint_path", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir",
 }  # fmt: skip
-
-# What a factory raises where its arguments do not fit, or its weights cannot be fetched.
-FAILURES = (TypeError, ValueError, RuntimeError, AssertionError, OSError)
 
 
 def timm_core(
@@ -169,7 +163,7 @@ def _factory_and_args(
     if cfg.factory is None:
         usual = {"name": cfg.name, "num_classes": classes, "pretrained": pretrained}
         return timm_core, usual | args
-    factory = import_callable(cfg.factory, f"{key}.factory")
+    factory = import_callable(MOVED.get(cfg.factory, cfg.factory), f"{key}.factory")
     try:
         parameters = signature(factory).parameters
     except ValueError as error:
@@ -203,20 +197,6 @@ def fetching_nothing(key: str) -> Iterator[None]:
         yield
     finally:
         torch.hub.download_url_to_file = original
-
-
-def import_callable(path: str, key: str) -> Callable[..., Any]:
-    """Import `package.module.function`, which the configuration gives as `key`."""
-    module, _, name = MOVED.get(path, path).rpartition(".")
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # a console script does not look there by itself
-    try:
-        function: Callable[..., Any] = getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError.of(key, f"got {path!r}; takes package.module.function ({error})") from error
-    if not callable(function):
-        raise UserError.of(key, f"{path} is no callable")
-    return function
 
 
 def _check_imagenet(classes: Sequence[str], head: HeadConfig | None, key: str) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mixkd.console import say
-from mixkd.errors import UserError
+from mixkd.errors import UserError, first_line
 from mixkd.networks.network import Network, logits_of
 from mixkd.networks.state_dict import first_few
 
@@ -109,11 +109,6 @@ def use_channels_last(network: Network, check: Callable[[], object], key: str) -
         network.to(memory_format=torch.contiguous_format)
         check()
         say(f"{key}: not in channels_last, where it fails ({error})")
-
-
-def first_line(error: Exception) -> str:
-    """Return the kind of an error and the first line of its message."""
-    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
 
 
 def _described(answer: Any) -> str:

@@ -11,9 +11,10 @@ import yaml
 from mixkd.config.tasks import DistillConfig
 from mixkd.errors import UserError
 from mixkd.files.writing import write_json, write_text
-from mixkd.networks.build import build_network, import_callable
+from mixkd.networks.build import build_network
 from mixkd.networks.cifar.resnet import CifarResNet
 from mixkd.networks.origin import MOVED, is_trusted, label_names
+from mixkd.parts import import_callable
 from mixkd.request import compose, request
 from mixkd.runs.read import read_run
 

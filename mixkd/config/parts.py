@@ -1,0 +1,90 @@
+"""Parts that users bring: a callable by its dotted path, and its arguments; Hydra's `_target_`."""
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from mixkd.config.fields import Name, NonNegative, Section, takes
+from mixkd.errors import Problem, shown
+
+DOTTED = takes("a dotted path, package.module.function", pattern=r"^[^\W\d]\w*(\.[^\W\d]\w*)+$")
+
+
+class PartConfig(Section):
+    """A part of one's own: what `factory` makes of `args`. `name` is for run names and tables."""
+
+    name: Name | None = None
+    factory: Annotated[str, DOTTED]
+    args: dict[str, Any] = Field(
+        default_factory=dict, description="keyword arguments, {key: value}"
+    )
+
+    @property
+    def label(self) -> str:
+        """Its name in run names and tables."""
+        return self.name or self.factory.rpartition(".")[2]
+
+
+class OwnHintConfig(PartConfig):
+    """A hint of one's own, and its weight in the loss."""
+
+    weight: NonNegative = 1.0
+
+
+# The keys of a configuration that hold one part each, and those that hold parts by name.
+PARTS = ("divergence", "hint", "method", "optimizer", "schedule", "data", "network", "teacher",
+         "student")  # fmt: skip
+NAMED_PARTS = ("callbacks", "logger", "metrics", "analyses")
+
+# Those that are called with more than their arguments, later: Hydra's `_partial_` says so.
+CALLED_LATER = ("divergence", "hint", "method", "optimizer", "schedule")
+
+TARGET = "_target_"
+
+
+def with_factories(raw: dict[str, Any], own_keys: Mapping[str, set[str]]) -> Iterator[Problem]:
+    """Rewrite, in place, each part in Hydra's form as `factory` and `args`; yield what cannot be.
+
+    Args:
+        raw: a composed configuration.
+        own_keys: by part, the keys that stay beside `_target_`; all others are arguments.
+    """
+    for key in PARTS:
+        section = raw.get(key)
+        if isinstance(section, dict) and TARGET in section:
+            yield from _rewrite(key, key, section, own_keys.get(key, set()))
+    for key in NAMED_PARTS:
+        for name, section in (raw.get(key) or {}).items():
+            if isinstance(section, dict) and TARGET in section:
+                yield from _rewrite(f"{key}.{name}", key, section, set())
+
+
+def _rewrite(key: str, kind: str, section: dict[str, Any], keep: set[str]) -> Iterator[Problem]:
+    target, partial = section.pop(TARGET), section.pop("_partial_", None)
+    if partial not in (None, kind in CALLED_LATER):
+        text = "is called once, with its arguments" if partial else "is called later, with more"
+        yield Problem(f"{key}._partial_", f"got {shown(partial)}; {key} {text}; leave it out")
+    for option in ("_args_", "_convert_", "_recursive_"):
+        if option in section:
+            yield Problem(f"{key}.{option}", "is not taken; arguments are given by their names")
+            del section[option]
+    if section.get("factory") is not None:
+        yield Problem(f"{key}.factory", f"got one beside {TARGET}; give one of them")
+    args = dict(section.pop("args", None) or {})
+    for name in [name for name in section if name not in keep | {"factory"}]:
+        args[name] = section.pop(name)
+    section |= {"factory": target, "args": args}
+
+
+def factories(section: Any) -> Iterator[str]:
+    """Yield every callable that a section, or what is within it, names: `factory` or `_target_`."""
+    if isinstance(section, Mapping):
+        for key, value in section.items():
+            if key in ("factory", TARGET) and value is not None:
+                yield str(value)
+            else:
+                yield from factories(value)
+    elif isinstance(section, (list, tuple)):
+        for part in section:
+            yield from factories(part)
