@@ -3,12 +3,14 @@
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from mixkd.config.fields import Name, NonNegative, Section, takes
-from mixkd.errors import Problem, shown
+from mixkd.errors import Problem, nearest, shown
 
 DOTTED = takes("a dotted path, package.module.function", pattern=r"^[^\W\d]\w*(\.[^\W\d]\w*)+$")
+
+ARGUMENTS = takes("keyword arguments, {key: value}")
 
 
 class PartConfig(Section):
@@ -26,6 +28,31 @@ class PartConfig(Section):
         return self.name or self.factory.rpartition(".")[2]
 
 
+class NamedPartsConfig(Section):
+    """Shipped sections, and parts of one's own beside them, by names that are theirs to choose."""
+
+    model_config = ConfigDict(extra="allow")
+    further = PartConfig
+
+    __pydantic_extra__: dict[str, PartConfig]
+
+    @property
+    def parts(self) -> dict[str, PartConfig]:
+        """The parts that the user brings, by name."""
+        return self.__pydantic_extra__ or {}
+
+    @classmethod
+    def mistakes(cls, raw: Mapping[str, Any]) -> Iterator[Problem]:
+        """Yield what is neither a shipped section nor a part."""
+        for name, section in raw.items():
+            if name in cls.model_fields:
+                continue
+            if not isinstance(section, Mapping) or section.get("factory") is None:
+                close, shipped = nearest(name, cls.model_fields), ", ".join(cls.model_fields)
+                takes = f"no such key{close}; takes {shipped}, or one of yours, by its factory"
+                yield Problem(name, takes)
+
+
 class OwnHintConfig(PartConfig):
     """A hint of one's own, and its weight in the loss."""
 
@@ -33,8 +60,8 @@ class OwnHintConfig(PartConfig):
 
 
 # The keys of a configuration that hold one part each, and those that hold parts by name.
-PARTS = ("divergence", "hint", "method", "optimizer", "schedule", "data", "network", "teacher",
-         "student")  # fmt: skip
+NETWORKS = ("network", "teacher", "student")
+PARTS = (*NETWORKS, "data", "divergence", "hint", "method", "optimizer", "schedule")
 NAMED_PARTS = ("callbacks", "logger", "metrics", "analyses")
 
 # Those that are called with more than their arguments, later: Hydra's `_partial_` says so.
@@ -77,14 +104,16 @@ def _rewrite(key: str, kind: str, section: dict[str, Any], keep: set[str]) -> It
     section |= {"factory": target, "args": args}
 
 
-def factories(section: Any) -> Iterator[str]:
-    """Yield every callable that a section, or what is within it, names: `factory` or `_target_`."""
+def factories(section: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Yield each callable that a section names, or what is within it, after the key that does."""
     if isinstance(section, Mapping):
-        for key, value in section.items():
-            if key in ("factory", TARGET) and value is not None:
-                yield str(value)
+        for name, value in section.items():
+            inner = f"{key}.{name}".lstrip(".")
+            is_argument = "args" in key.split(".")  # where `factory` is a word like any other
+            if value is not None and (name == TARGET or (name == "factory" and not is_argument)):
+                yield inner, str(value)
             else:
-                yield from factories(value)
+                yield from factories(value, inner)
     elif isinstance(section, (list, tuple)):
-        for part in section:
-            yield from factories(part)
+        for number, part in enumerate(section):
+            yield from factories(part, f"{key}[{number}]")

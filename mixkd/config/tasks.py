@@ -14,6 +14,7 @@ from mixkd.config.fields import (
     PATH,
     PLACE,
     REPEAT,
+    AsBefore,
     File,
     Flag,
     HubName,
@@ -32,10 +33,13 @@ from mixkd.config.network import (
     network_mistakes,
     none_if_not_given,
 )
+from mixkd.config.parts import PartConfig
 from mixkd.config.sources import CORRUPTED
 from mixkd.config.training import (
     CallbacksConfig,
     CheckpointConfig,
+    DivergenceConfig,
+    HintConfig,
     LabelMethodConfig,
     MachineConfig,
     OptimizerConfig,
@@ -57,6 +61,7 @@ class TaskConfig(Section):
     logger: Annotated[LoggerConfig, PLACE]
     trust: Annotated[list[str], PLACE, takes("a list of package names")]
     run: Annotated[RunConfig, PLACE]
+    metrics: Annotated[dict[str, PartConfig], AsBefore({}), takes("metrics by name")]
     data: DataConfig
 
 
@@ -154,6 +159,8 @@ class DistillConfig(TrainingConfig):
         takes("a number above 0 and up to 1e6, or sigma"),
     ]
     method: TeacherMethodConfig
+    divergence: Annotated[DivergenceConfig, AsBefore({"name": "kl"})]
+    hint: Annotated[HintConfig, AsBefore({"name": "none"})]
 
     @property
     def learner(self) -> NetworkConfig:
@@ -198,9 +205,10 @@ class EvaluateConfig(TaskConfig):
     splits: SplitNames
     save_logits: Flag
     reestimate_batchnorm: Flag
+    analyses: Annotated[dict[str, PartConfig], AsBefore({}), takes("analyses by name")]
 
     @property
-    def analyses(self) -> dict[str, AnalysisConfig]:
+    def shipped_analyses(self) -> dict[str, AnalysisConfig]:
         """The sections of the analyses that are asked for, by name, in order."""
         sections = {name: getattr(self, name) for name in analysis_names()}
         return {name: section for name, section in sections.items() if section.enabled}
