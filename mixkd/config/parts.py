@@ -1,6 +1,7 @@
 """Parts that users bring: a callable by its dotted path, and its arguments; Hydra's `_target_`."""
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
 from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
@@ -117,3 +118,46 @@ def factories(section: Any, key: str = "") -> Iterator[tuple[str, str]]:
     elif isinstance(section, (list, tuple)):
         for number, part in enumerate(section):
             yield from factories(part, f"{key}[{number}]")
+
+
+OWN_NAME = re.compile(r"[a-z]\w*")
+
+
+def name_mistakes(key: str, parts: Any, taken: Collection[str]) -> Iterator[Problem]:
+    """Yield the names of parts that are none, or that stand for something else already."""
+    for name in parts if isinstance(parts, Mapping) else ():
+        if not OWN_NAME.fullmatch(str(name)):
+            yield Problem(f"{key}.{name}", "takes small letters, digits and _ as a name")
+        elif name in taken:
+            yield Problem(f"{key}.{name}", "is a name that mixkd has already; takes another")
+
+
+def method_name(raw: Mapping[str, Any], args: bool = False) -> str:
+    """Return the method of a training, with what is not the usual: `kd_mixup+dkd`.
+
+    Args:
+        raw: a configuration, of values of any type as a saved one may have them.
+        args: whether the arguments of the user's own parts are told too, `kd+dkd(alpha=1,beta=8)`.
+    """
+
+    def part_name(section: Mapping[str, Any]) -> str:
+        factory = section.get("factory")
+        if not isinstance(factory, str):
+            return str(section.get("name"))
+        own = section.get("name") if isinstance(section.get("name"), str) else None
+        given = section.get("args")
+        listed = given.items() if args and isinstance(given, Mapping) else ()
+        text = ",".join(f"{name}={value}" for name, value in listed)
+        name = own or factory.rpartition(".")[2]
+        return f"{name}({text})" if text else name
+
+    method = raw.get("method")
+    if not isinstance(method, Mapping) or not isinstance(name := method.get("name"), str):
+        return ""
+    if method.get("factory") is not None:
+        name += f"+{part_name({**method, 'name': None})}"
+    for key, usual in (("divergence", "kl"), ("hint", "none")):
+        section = raw.get(key)
+        if isinstance(section, Mapping) and section.get("name") != usual:
+            name += f"+{part_name(section)}"
+    return name

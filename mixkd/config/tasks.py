@@ -33,7 +33,7 @@ from mixkd.config.network import (
     network_mistakes,
     none_if_not_given,
 )
-from mixkd.config.parts import PartConfig
+from mixkd.config.parts import PartConfig, name_mistakes
 from mixkd.config.sources import CORRUPTED
 from mixkd.config.training import (
     CallbacksConfig,
@@ -50,6 +50,12 @@ from mixkd.config.training import (
     TrainerConfig,
 )
 from mixkd.errors import Problem
+
+# Names of what is measured of every split, which a user's metric cannot bear.
+MEASURED = (
+    "accuracy", "confidence", "ece", "signed_gap", "nll", "brier", "n", "ece_classwise",
+    "ece_adaptive", "ece_noise_floor", "ece_least", "ece_most", "scaled", "normalised",
+)  # fmt: skip
 
 
 class TaskConfig(Section):
@@ -91,6 +97,7 @@ class TrainingConfig(TaskConfig):
         if are_numbers and 0 < rate < lowest:
             yield Problem("schedule.min_lr", f"got {lowest}; takes at most optimizer.lr, {rate}")
         yield from _sharing_mistakes(raw)
+        yield from name_mistakes("metrics", raw.get("metrics"), MEASURED)
 
     @property
     def stream_seed(self) -> int:
@@ -226,6 +233,9 @@ class EvaluateConfig(TaskConfig):
         for name in asked:
             yield from section_of_analysis(name).contradictions(raw[name], raw)
         yield from network_mistakes("network", raw.get("network"), "evaluate")
+        yield from name_mistakes("metrics", raw.get("metrics"), MEASURED)
+        taken = ("train", "val", "test", "training", "scaled", *analysis_names())
+        yield from name_mistakes("analyses", raw.get("analyses"), taken)
         if not is_given(teacher := raw.get("teacher")):
             return
         yield from network_mistakes("teacher", teacher, "evaluate")

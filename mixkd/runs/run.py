@@ -15,6 +15,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from mixkd.config.analyses import analysis_files
+from mixkd.config.parts import method_name
 from mixkd.config.tasks import (
     Config,
     DistillConfig,
@@ -266,7 +267,7 @@ def readable_name(cfg: Config) -> str:
     method = ""
     if isinstance(cfg, TrainingConfig):  # with the kind of mixing where that is not mixup
         kind = "mixup" if cfg.method.mix is None else cfg.method.mix.kind
-        method = cfg.method.name.replace("mixup", kind)
+        method = method_name(cfg.model_dump()).replace("mixup", kind, 1)
     match cfg:
         case FinetuneConfig():
             parts = [cfg.network.label, method, f"s{cfg.seed}"]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mixkd.config.parts import factories
+from mixkd.config.parts import factories, method_name
 from mixkd.config.tasks import DistillConfig, EvaluateConfig, FinetuneConfig
 from mixkd.errors import UserError
 from mixkd.request import request
@@ -117,6 +117,8 @@ def test_a_file_of_a_folder_needs_no_more_than_the_target() -> None:
         ),
         ("callbacks.early.args.patience=3", "callbacks.early: no such key"),
         ("metrics.f1=3", "metrics.f1: no such key; takes yours: metrics.f1.factory="),
+        ("metrics.ece.factory=a.b", "metrics.ece: is a name that mixkd has already"),
+        ("metrics.F1.factory=a.b", "metrics.F1: takes small letters, digits and _"),
         ("hint.weight=-1 hint.factory=a.b", "hint.weight: got -1"),
         ("schedule.factory=a.b schedule.by=steps", "schedule.by: got 'steps'; takes epoch, step"),
         ("optimizer=timm", "optimizer.name: got null; takes the name of an optimizer of timm's"),
@@ -136,3 +138,31 @@ def test_every_callable_of_a_configuration_is_known() -> None:
     assert dict(factories({"network": section})) == {
         "network.factory": "a.b", "network.args.inner[0]._target_": "c.d"
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("overrides", "short", "whole"),
+    [
+        ([], "kd_mixup", "kd_mixup"),
+        (["divergence.factory=a.dkd"], "kd_mixup+dkd", "kd_mixup+dkd"),
+        (
+            [
+                "method=kd",
+                "divergence.factory=a.dkd",
+                "divergence.args.beta=8",
+                "hint.factory=b.at",
+            ],
+            "kd+dkd+h",
+            "kd+dkd(beta=8)+h",
+        ),
+        (["method.factory=a.Mine", "method.args.x=1"], "kd_mixup+Mine", "kd_mixup+Mine(x=1)"),
+        (["divergence.factory=a.f", "divergence.name=mine"], "kd_mixup+mine", "kd_mixup+mine"),
+    ],
+)
+def test_a_method_is_named_with_what_is_not_usual(
+    overrides: list[str], short: str, whole: str
+) -> None:
+    raw = distill(*overrides).model_dump()
+    assert method_name(raw) == short
+    assert method_name(raw, args=True) == whole
+    assert method_name({"method": {"name": 3}, "divergence": 7}) == ""
