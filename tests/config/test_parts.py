@@ -150,7 +150,7 @@ def test_every_callable_of_a_configuration_is_known() -> None:
                 "method=kd",
                 "divergence.factory=a.dkd",
                 "divergence.args.beta=8",
-                "hint.factory=b.at",
+                "hint.factory=b.h",
             ],
             "kd+dkd+h",
             "kd+dkd(beta=8)+h",
