@@ -20,6 +20,12 @@ from .metrics.vicinal import Line as Line
 from .metrics.vicinal import VicinalLinearity as VicinalLinearity
 from .metrics.vicinal import answers_between as answers_between
 from .metrics.vicinal import pair_values as pair_values
+from .notebook import FinishedRun as FinishedRun
+from .notebook import compare as compare
+from .notebook import distill as distill
+from .notebook import evaluate as evaluate
+from .notebook import finetune as finetune
+from .notebook import report as report
 from .vicinal import Mixing as Mixing
 from .vicinal import VicinalBatch as VicinalBatch
 from .vicinal import VicinalStream as VicinalStream
