@@ -17,7 +17,7 @@ ARGUMENTS = takes("keyword arguments, {key: value}")
 class PartConfig(Section):
     """A part of one's own: what `factory` makes of `args`. `name` is for run names and tables."""
 
-    name: Name | None = None
+    name: Annotated[Name | None, takes("letters, digits, _, - and ., or null")] = None
     factory: Annotated[str, DOTTED]
     args: dict[str, Any] = Field(
         default_factory=dict, description="keyword arguments, {key: value}"
