@@ -3,6 +3,13 @@
 __version__: str
 
 from .data.batches import vicinal_batches as vicinal_batches
+from .data.module import CIFAR10 as CIFAR10
+from .data.module import CIFAR10C as CIFAR10C
+from .data.module import CIFAR100 as CIFAR100
+from .data.module import CIFAR100C as CIFAR100C
+from .data.module import ImageDataModule as ImageDataModule
+from .data.module import ImageFolder as ImageFolder
+from .data.module import ImageNet as ImageNet
 from .evaluation.library import Linearity as Linearity
 from .evaluation.library import fit_temperature as fit_temperature
 from .evaluation.library import measure_calibration as measure_calibration

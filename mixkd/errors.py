@@ -16,7 +16,7 @@ class Problem(NamedTuple):
         return f"{self.key}: {self.text}"
 
 
-class UserError(Exception):
+class UserError(ValueError):
     """One or more problems that the user can mend. The CLI prints them and exits with 2."""
 
     def __init__(self, *problems: Problem) -> None:

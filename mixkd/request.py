@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from mixkd.config.arguments import with_folders
 from mixkd.config.compose import REFUSALS, composed, diagnose, expand
+from mixkd.config.data import fill_name
 from mixkd.config.fields import paths, sections_of, value_of
 from mixkd.config.parts import NETWORKS, PARTS, with_factories
 from mixkd.config.shipped import shipped_values
@@ -125,6 +126,7 @@ def resolve(raw: dict[str, Any]) -> list[Problem]:
     schema = schema_of(raw)
     if schema is EvaluateLogitsConfig:
         return list(_missing(schema, raw))
+    fill_name(raw["data"])
     problems = {problem.key: problem for problem in fill_from_runs(raw)}
     for problem in (*_missing(schema, raw), *_no_folder(raw["data"])):
         problems.setdefault(problem.key, problem)

@@ -1,7 +1,11 @@
 """The section `data`."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
+
+from omegaconf import OmegaConf
+from pydantic import ValidationError
 
 from mixkd.config.fields import (
     DATASET,
@@ -11,6 +15,7 @@ from mixkd.config.fields import (
     PLACE,
     SPLIT,
     VIEW,
+    AsBefore,
     Count,
     CountOrNull,
     Flag,
@@ -20,8 +25,11 @@ from mixkd.config.fields import (
     Section,
     takes,
 )
-from mixkd.config.sources import CORRUPTED, FILES, SOURCES, CleanName, CorruptedName
-from mixkd.errors import Problem, nearest
+from mixkd.config.messages import schema_problems
+from mixkd.config.parts import DOTTED
+from mixkd.config.shipped import shipped_values
+from mixkd.config.sources import CORRUPTED, FILES, GIVEN_BY, SOURCES, CleanName, CorruptedName
+from mixkd.errors import Problem, UserError, nearest, shown
 
 
 class DataConfig(Section):
@@ -29,6 +37,16 @@ class DataConfig(Section):
 
     source: Annotated[CleanName, DATASET]
     name: Annotated[Name, DATASET]
+    factory: Annotated[str | None, DATASET, AsBefore(None), DOTTED] = None
+    dataset: Annotated[
+        str | None,
+        DATASET,
+        AsBefore(None),
+        takes("torch/NAME, hfds/NAME or tfds/NAME", pattern="^(torch|hfds|tfds)/."),
+    ] = None
+    args: Annotated[
+        dict[str, Any] | None, DATASET, AsBefore(None), takes("arguments by name, or null")
+    ] = None
     root: Annotated[str | None, PLACE, PATH, takes("a folder")]
     download: Annotated[Flag, PLACE]
     resident: Annotated[Flag, PLACE]
@@ -59,18 +77,27 @@ class DataConfig(Section):
             return
         if source in CORRUPTED and raw.get("corruption") is None:
             yield Problem("corruption", "got null; takes the name of a corruption, such as fog")
-        has_root = SOURCES[source].has_root
+        has_root, given_by = SOURCES[source].has_root, GIVEN_BY.get(source, "")
+        for key in ("factory", "dataset"):
+            if key == given_by and raw.get(key) is None:
+                yield Problem(key, f"got null; takes {cls.model_fields[key].description}")
+            elif key != given_by and raw.get(key) is not None:
+                option = next(name for name, other in GIVEN_BY.items() if other == key)
+                text = f"got {shown(raw[key])} with data={source}; it is of data={option}"
+                yield Problem(key, text)
+        if raw.get("args") and not given_by:
+            yield Problem("args", f"got some with data={source}, which takes none; leave them out")
         if not has_root and root is not None:
             text = f"got {root!r} with data={source}; take data=imagefolder for a folder"
             yield Problem("root", text)
-        elif has_root and root is None:
+        elif has_root and root is None and not given_by:
             yield Problem("root", "got null; takes the folder that holds train/ and test/")
         size, resize, resident = raw.get("size"), raw.get("resize"), raw.get("resident")
-        if resident is False and source not in (*FILES, *CORRUPTED):
+        if resident is False and source not in (*FILES, *CORRUPTED, *GIVEN_BY):
             yield Problem("resident", f"got false; {source} lives in memory, and takes true")
         if resident is True and source in CORRUPTED and source not in FILES:
             yield Problem("resident", f"got true; {source} is read in place, and takes false")
-        if resident is False and source in FILES and size is None:
+        if resident is False and source in (*FILES, *GIVEN_BY) and size is None:
             text = "images that stay on disk are all resized: takes a number of pixels"
             yield Problem("size", f"got null; {text}")
         if isinstance(resize, int) and size is None:
@@ -78,6 +105,15 @@ class DataConfig(Section):
             yield Problem("resize", text)
         elif isinstance(resize, int) and isinstance(size, int) and resize < size:
             yield Problem("resize", f"got {resize}; takes at least data.size, {size}")
+
+
+def fill_name(raw: dict[str, Any]) -> None:
+    """Name data that are brought, where they have no name, by what brings them."""
+    source = str(raw.get("source"))
+    if raw.get("name") is None and source in GIVEN_BY:
+        given = str(raw.get(GIVEN_BY[source]))
+        name = given.rpartition(".")[2] if source == "own" else given
+        raw["name"] = re.sub(r"[^\w.-]+", "_", name)
 
 
 class CorruptedDataConfig(DataConfig):
@@ -92,3 +128,33 @@ class NamedDataConfig(Section):
     """Data of which only the name is known."""
 
     name: Name
+
+
+# What is no option, as it says which data set it is.
+GIVEN = ("source", "factory", "dataset", "args")
+
+
+def data_config(name: str, given: Mapping[str, Any], options: Mapping[str, Any]) -> DataConfig:
+    """Return the section of a shipped data set, with what is given, and options over its values.
+
+    Raises:
+        ValueError: for each option that there is not, or that takes another value.
+    """
+    schema = CorruptedDataConfig if "corruption" in given else DataConfig
+    valid = [key for key in schema.model_fields if key not in GIVEN]
+    wrong = [
+        Problem(key, f"no such option{nearest(key, valid)}; takes {', '.join(valid)}")
+        for key in options
+        if key not in valid
+    ]
+    shipped = {**shipped_values("data", name, resolve=False), **given}
+    resolved: Any = OmegaConf.to_container(OmegaConf.create({"data": shipped}), resolve=True)
+    of_no_run = {key: None if value == "run" else value for key, value in resolved["data"].items()}
+    raw = of_no_run | {key: value for key, value in options.items() if key in valid}
+    try:
+        config = schema.model_validate(raw)
+    except ValidationError as error:
+        wrong += schema_problems(schema, raw, error)
+    if wrong:
+        raise UserError(*wrong)
+    return config

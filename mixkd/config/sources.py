@@ -50,7 +50,8 @@ class DataSource:
     `splits` are the folders of its root that hold images, a folder for each class; what else lies
     there is no data. By such a folder `archives` name the file that is unpacked to it where it is
     not there. Of corrupted test images `corrupts` names the data set that they are of, and `arrays`
-    say where they are published, unless they are files too.
+    say where they are published, unless they are files too. Of a torch `Dataset` that is brought,
+    `given_by` is the key that says which.
     """
 
     size: Size | None = None
@@ -59,6 +60,7 @@ class DataSource:
     archives: Mapping[str, str] = field(default_factory=dict)
     corrupts: str = ""
     arrays: Arrays | None = None
+    given_by: str = ""
 
     @property
     def is_files(self) -> bool:
@@ -95,10 +97,13 @@ SOURCES = {
         ),
     ),
     "imagenet_c": DataSource(corrupts="imagenet"),
+    "own": DataSource(given_by="factory"),
+    "timm": DataSource(given_by="dataset"),
 }
 
 CORRUPTED = tuple(name for name, source in SOURCES.items() if source.corrupts)
 FILES = tuple(name for name, source in SOURCES.items() if source.is_files)
+GIVEN_BY = {name: source.given_by for name, source in SOURCES.items() if source.given_by}
 SIZES = {name: source.size for name, source in SOURCES.items() if source.size is not None}
 SPLITS = {name: source.splits for name, source in SOURCES.items() if source.splits}
 

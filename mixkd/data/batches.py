@@ -93,7 +93,8 @@ def vicinal_batches(
         epoch: from 0; each has an order and mixtures of its own.
 
     Raises:
-        ValueError: if there are not as many images as the stream is over, or its slack is odd.
+        ValueError: if there are not as many images as the stream is over, or its slack is odd, or
+            they have other shapes.
 
     Examples:
         >>> images, label = torch.rand(100, 3, 8, 8), torch.arange(100) % 10
@@ -104,6 +105,13 @@ def vicinal_batches(
         1 torch.Size([32, 3, 8, 8])
         2 torch.Size([32, 3, 8, 8])
     """
+    if images.ndim != 4 or label.ndim != 1 or label.is_floating_point():
+        raise ValueError(
+            f"got images {list(images.shape)} and labels {label.dtype} {list(label.shape)}; takes "
+            "[n, 3, height, width] and int64 [n]"
+        )
+    if epoch < 0:
+        raise ValueError(f"got epoch {epoch}; takes 0 or more")
     if not len(images) == len(label) == stream.n:
         raise ValueError(f"{len(images)} images, {len(label)} labels, a stream over {stream.n}")
     if stream.slack % 2:
@@ -121,7 +129,7 @@ def make_views(cfg: DataConfig, splits: Splits) -> Views:
 
 
 def make_stream(
-    cfg: DataConfig, splits: Splits, mix: MixConfig | None, seed: int, *, devices: int = 1,
+    cfg: DataConfig, splits: Splits, mix: MixConfig | Mixing | None, seed: int, *, devices: int = 1,
     stage: int = 2,
 ) -> VicinalStream:  # fmt: skip
     """Return the vicinal stream over the training images.
@@ -129,9 +137,12 @@ def make_stream(
     Images on disk are mixed within each of `devices` processes.
 
     Raises:
-        UserError: if a batch is larger than the training set.
+        UserError: if a batch is larger than the training set, or the processes cannot share it.
     """
     n = len(splits.train)
+    if cfg.batch_size % devices:
+        text = f"got {cfg.batch_size}, which {devices} devices cannot share equally"
+        raise UserError.of("data.batch_size", f"{text}; takes a multiple of {devices}")
     if cfg.batch_size > n:
         text = f"got {cfg.batch_size}; takes at most the {n} training images"
         raise UserError.of("data.batch_size", text)

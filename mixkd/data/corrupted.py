@@ -98,6 +98,7 @@ class Rows:
 
     path: Path
     stored: tuple[int, int]
+    are_files = False
 
     def read(self, rows: np.ndarray) -> Tensor:
         """Return images by their rows: uint8 [n, 3, height, width]."""

@@ -58,7 +58,7 @@ def decode(path: Path, size: int | None) -> Tensor | str:
             is_large = file.width * file.height > MANY_PIXELS
             with _turn if is_large else nullcontext():
                 pixels = _pixels(file, data)
-                return pixels if size is None else _fitted(pixels, size)
+                return pixels if size is None else fitted(pixels, size)
     except UnidentifiedImageError:  # its message has the address of the buffer
         why = f"it is none of {', '.join(FORMATS)}, or its beginning is damaged"
     except Exception as error:  # Pillow's plugins say in a dozen ways that a file is damaged
@@ -106,9 +106,7 @@ def _pixels(file: Image.Image, data: bytes) -> Tensor:
     rows = max(MANY_PIXELS // image.width, 1)
     for top in range(0, image.height, rows):  # most images are of one part
         part = image.crop((0, top, image.width, min(top + rows, image.height)))
-        if part.mode == "F" or part.mode.startswith("I"):
-            part = _eight_bits(part)
-        values[top : top + rows] = np.asarray(part.convert("RGB"))
+        values[top : top + rows] = rgb(part)
     return torch.from_numpy(values).permute(2, 0, 1)
 
 
@@ -129,8 +127,19 @@ def _turning(file: Image.Image) -> Image.Transpose | None:
     return turning
 
 
-def _fitted(pixels: Tensor, size: int) -> Tensor:
-    """Resize the middle square, antialiased, in bytes."""
+def rgb(image: Image.Image) -> np.ndarray:
+    """Return a decoded image as uint8 [height, width, 3].
+
+    Raises:
+        ValueError: if it is grey, of values beyond 16 bits.
+    """
+    if image.mode == "F" or image.mode.startswith("I"):
+        image = _eight_bits(image)
+    return np.asarray(image.convert("RGB"))
+
+
+def fitted(pixels: Tensor, size: int) -> Tensor:
+    """Resize the middle square of an image, uint8 [3, height, width], antialiased, in bytes."""
     height, width = pixels.shape[-2:]
     side = min(height, width)
     if (height, width) == (size, size):
@@ -160,6 +169,7 @@ class Files:
     names: np.ndarray
     size: int
     summary: str
+    are_files = True
 
     @property
     def stored(self) -> tuple[int, int]:

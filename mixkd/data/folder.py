@@ -187,7 +187,7 @@ def _decoded(
         say(f"{cache} is damaged; making it anew")
         cached = None
     shape = (side, side) if side else _size_of_all(paths) if cached is None else cached.shape[1:3]
-    memory = _check_memory(len(paths), *shape, is_resized=side is not None)
+    memory = check_memory(len(paths), *shape, is_resized=side is not None)
     if cached is not None:
         return cached
     say(f"decoding {len(paths):,} images of {root}{memory} (once; kept in {cache})")
@@ -239,7 +239,7 @@ def _size_of_all(paths: list[Path]) -> tuple[int, int]:
     return 1, 1  # what is wrong is told of each
 
 
-def _check_memory(count: int, height: int, width: int, *, is_resized: bool) -> str:
+def check_memory(count: int, height: int, width: int, *, is_resized: bool) -> str:
     """Refuse what takes more memory than is available; return a remark on what takes much."""
     size, available = count * height * width * 3, available_memory()
     if size > available:

@@ -43,6 +43,7 @@ class Images(_Labelled):
     labels: Tensor
     index: Tensor
     files: np.ndarray | None = None
+    are_files = False
 
     @classmethod
     def of(
@@ -82,6 +83,10 @@ class Reader(Protocol):
     """Reads images from where they are kept."""
 
     @property
+    def are_files(self) -> bool:
+        """Whether each image is a file in the folder of its class."""
+
+    @property
     def stored(self) -> tuple[int, int]:
         """Height and width in pixels."""
 
@@ -118,6 +123,11 @@ class StoredImages(_Labelled):
     def stored(self) -> tuple[int, int]:
         """Height and width in pixels, as they are read."""
         return self.reader.stored
+
+    @property
+    def are_files(self) -> bool:
+        """Whether each image is a file in the folder of its class."""
+        return self.reader.are_files
 
     def take(self, positions: np.ndarray) -> "StoredImages":
         """Return the images at `positions`, int64 [k], in that order."""

@@ -1,6 +1,6 @@
 """Corrupted versions of any data set's own test images, made once and kept in the published forms.
 
-Images in memory become arrays as CIFAR-10-C's, those on disk folders of JPEG files as ImageNet-C's;
+Files that stay on disk become folders of JPEG files as ImageNet-C's, others arrays as CIFAR-10-C's;
 corrupted.py reads both.
 """
 
@@ -19,7 +19,7 @@ from mixkd.config.data import DataConfig
 from mixkd.console import say
 from mixkd.data.corruption_names import PARAMETERS, SEVERITIES, Parameters
 from mixkd.data.corruptions import corrupt, parameters_for
-from mixkd.data.images import AnyImages, Images, StoredImages
+from mixkd.data.images import AnyImages, Images
 from mixkd.data.sources import cache_lock, new_folder
 from mixkd.files.arrays import map_npy
 from mixkd.files.writing import replacing, write_array, write_json
@@ -62,18 +62,18 @@ def make_corrupted(
         if not (folder / "provenance.json").is_file():
             write_json(folder / "provenance.json", record)
         for number, name in enumerate(names, start=1):
-            path = folder / (f"{name}.npy" if isinstance(images, Images) else name)
+            path = folder / (name if images.are_files else f"{name}.npy")
             if not path.exists():
                 say(f"corrupting {len(images):,} images, {number}/{len(names)} {name} (once)")
                 chunks = _corrupted(images, name, parameters, seed)
-                if isinstance(images, Images):
-                    _write_arrays(images, path, chunks)
-                else:
+                if images.are_files:
                     _write_folder(images, classes, path, chunks)
+                else:
+                    _write_arrays(images, path, chunks)
     return folder
 
 
-def _write_arrays(images: Images, path: Path, chunks: Iterator[Chunk]) -> None:
+def _write_arrays(images: AnyImages, path: Path, chunks: Iterator[Chunk]) -> None:
     n = len(images)
     labels = np.tile(images.labels.numpy(), SEVERITIES)
     with replacing(path.with_name("labels.npy")) as temporary:
@@ -88,7 +88,7 @@ def _write_arrays(images: Images, path: Path, chunks: Iterator[Chunk]) -> None:
 
 
 def _write_folder(
-    images: StoredImages, classes: Sequence[str], folder: Path, chunks: Iterator[Chunk]
+    images: AnyImages, classes: Sequence[str], folder: Path, chunks: Iterator[Chunk]
 ) -> None:
     with new_folder(folder) as partial:
         for severity in range(1, SEVERITIES + 1):

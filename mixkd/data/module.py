@@ -7,21 +7,32 @@ device all the same.
 
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property, partial
+from os import PathLike, fspath
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-from mixkd.config.data import DataConfig
+from mixkd.config.data import DataConfig, data_config
 from mixkd.console import cores
-from mixkd.data.batches import EvaluationBatch, PairBatch, make_views, needed_rows, vicinal_batch
+from mixkd.data.batches import (
+    EvaluationBatch,
+    PairBatch,
+    make_stream,
+    make_views,
+    needed_rows,
+    vicinal_batch,
+)
 from mixkd.data.images import AnyImages, Images, StoredImages
 from mixkd.data.pairs import ImagePairs
-from mixkd.data.splits import Splits
-from mixkd.errors import UserError
+from mixkd.data.sources import read_splits
+from mixkd.data.splits import Splits, load_splits, split
+from mixkd.data.views import Views
+from mixkd.errors import Problem, UserError
 from mixkd.vicinal import Plan, VicinalStream
 
 
@@ -52,13 +63,15 @@ class Fetched(NamedTuple):
     """What was read from disk for a position: uint8 [n, 3, *stored], or why it could not be."""
 
     position: Position
-    pixels: Tensor | str
+    pixels: Tensor | Problem
 
 
-class Positions:
+class Positions(DistributedSampler[Position]):
     """What a loader yields, made as it goes. (Lightning takes a list for several loaders.)
 
-    Its length is that of a whole epoch, also where `first` says that one starts within it.
+    Its length is that of a whole epoch, also where `first` says that one starts within it. Each
+    process has its share of them already, by which name Lightning knows that it is not to share
+    them out.
     """
 
     def __init__(
@@ -84,7 +97,7 @@ class Fetching(Dataset[Fetched]):
         try:
             return Fetched(position, self.images.read(self.rows(position).numpy()))
         except UserError as error:
-            return Fetched(position, error.problems[0].text)
+            return Fetched(position, error.problems[0])
 
 
 def _leave_signals_to_the_parent(worker: int) -> None:
@@ -94,38 +107,126 @@ def _leave_signals_to_the_parent(worker: int) -> None:
 
 
 class ImageDataModule(LightningDataModule):
-    """Serves vicinal batches for training and every image once for evaluation.
+    """Images for training and for evaluation, of a data set, of arrays or of torch `Dataset`s.
+
+    `fit` sees views of the training images, padded, cropped and flipped as `options` say, in an
+    order that `seed` fixes, whatever the network; `validate` and `fit` the held-out images, `test`
+    the test images, each once, shared out among processes. Pixels are in [0, 1]: a network that
+    takes others normalises them itself. Images in memory live on the device.
+
+    What it gives depends on the module. One that has an attribute `mixing`, as `Supervised` and
+    `Distillation`, gets a `VicinalBatch` of images mixed so (None: not mixed) to learn from, and
+    an `EvaluationBatch` to be measured by. Any other gets (images, labels): float32
+    [b, 3, height, width] and int64 [b].
 
     Args:
-        splits: the images.
+        splits: the images, or what loads them when they are first asked for.
         cfg: batch sizes and views.
-        stream: the vicinal stream of training; None where nothing is trained.
+        stream: the vicinal stream of training; None: that of `seed`, over the training images.
         parts: how many batches a step of training is taken in, one after another.
+        seed: of the stream.
+
+    Attributes:
+        stage: of the training: stage 1 has a stream of its own.
+        tested: the split that the next test goes over.
+        pairs: of it, where the next test goes over pairs.
     """
 
     def __init__(
-        self, splits: Splits, cfg: DataConfig, stream: VicinalStream | None = None, parts: int = 1
+        self,
+        splits: Splits | Callable[[], Splits],
+        cfg: DataConfig,
+        stream: VicinalStream | None = None,
+        parts: int = 1,
+        *,
+        seed: int = 0,
     ) -> None:
         super().__init__()
-        self.splits, self.cfg, self.stream, self.parts = splits, cfg, stream, parts
-        self.views = make_views(cfg, splits)
-        self.tested = "test"  # the split that the next test goes over
-        self.pairs: ImagePairs | None = None  # of it, where the next test goes over pairs
+        self.cfg, self.parts, self.seed, self.stage = cfg, parts, seed, 2
+        self.tested = "test"
+        self.pairs: ImagePairs | None = None
+        self._splits, self._stream = splits, stream
         self._placed: dict[str, AnyImages] = {}
+
+    @staticmethod
+    def of(
+        train: Any, test: Any = None, val: Any = None, *, seed: int = 0, **options: Any
+    ) -> "ImageDataModule":
+        """Return data of arrays, or of any torch `Dataset` of (image, label).
+
+        Args:
+            train: images to train on: a pair (images, labels) of arrays or tensors, uint8 or floats
+                in [0, 1], [n, h, w, c] or [n, c, h, w], with integers [n] from 0; or a Dataset of
+                PIL images, tensors [c, h, w] or arrays [h, w, c], with a label each, which is read
+                once.
+            test: those to report on; None: a quarter of `train`.
+            val: those to select by; None: the share `holdout` of `train`.
+            seed: of the order, crops and flips, and of what is mixed.
+            options: keys of the section `data`, such as batch_size, eval_batch_size, size, pad,
+                flip, holdout, limit_train.
+
+        Raises:
+            ValueError: for a wrong option; and when they are read, if they are no labelled images.
+
+        Examples:
+            >>> images = torch.randint(0, 256, (40, 8, 8, 3), dtype=torch.uint8).numpy()
+            >>> labels = np.arange(40) % 4
+            >>> data = ImageDataModule.of((images, labels), batch_size=8, pad=1)
+            >>> [len(data.splits[name]) for name in ("train", "val", "test")]
+            [26, 4, 10]
+        """
+        cfg = data_config("_own", {"factory": "mixkd.ImageDataModule", "name": "own"}, options)
+        given = {"train": train, "test": test, "val": val}
+        datasets = {name: part for name, part in given.items() if part is not None}
+        return ImageDataModule(partial(_split_of, datasets, cfg), cfg, seed=seed)
+
+    @cached_property
+    def splits(self) -> Splits:
+        """The images, loaded when they are first asked for."""
+        return self._splits() if callable(self._splits) else self._splits
+
+    @cached_property
+    def views(self) -> Views:
+        """How images become views."""
+        return make_views(self.cfg, self.splits)
+
+    @property
+    def stream(self) -> VicinalStream:
+        """The vicinal stream of the module that learns.
+
+        Raises:
+            UserError: if the training images do not fill a batch, or processes cannot share it.
+        """
+        if self._stream is not None:
+            return self._stream
+        assert self.trainer is not None
+        mixing = getattr(self.trainer.lightning_module, "mixing", None)
+        return make_stream(
+            self.cfg, self.splits, mixing, self.seed,
+            devices=self.trainer.world_size, stage=self.stage,
+        )  # fmt: skip
+
+    def prepare_data(self) -> None:
+        """Load the images; this downloads, or decodes, what is to be made once."""
+        _ = self.splits
+
+    def setup(self, stage: str) -> None:
+        """Load the images."""
+        _ = self.splits
 
     def train_dataloader(self) -> Iterable[Step | Fetched]:
         """Return the epoch of the stream that the trainer is in, from where it is in it."""
-        assert self.stream is not None
-        assert self.trainer is not None
+        trainer: Any = self.trainer
         # Not trainer.current_epoch: when a run is resumed, workers are sent their first positions
         # before Lightning counts the epoch that has ended.
-        epochs: Any = self.trainer.fit_loop.epoch_progress.current
-        batches: Any = self.trainer.fit_loop.epoch_loop.batch_progress.current
+        epochs = trainer.fit_loop.epoch_progress.current
+        batches = trainer.fit_loop.epoch_loop.batch_progress.current
         parts, length = self.parts, self.stream.steps_per_epoch * self.parts
         positions = Positions(
             length,
             lambda k: Step(epochs.processed, k // parts, k % parts),
-            lambda: batches.processed % length,  # of an epoch that has ended all are processed
+            # Of an epoch that has ended all are processed.
+            lambda: batches.processed % min(length, trainer.num_training_batches),
         )
         return self._loader("train", positions)
 
@@ -194,11 +295,12 @@ class ImageDataModule(LightningDataModule):
             UserError: if an image could not be read.
         """
         position, pixels = batch if isinstance(batch, Fetched) else (batch, None)
-        if isinstance(pixels, str):
-            raise UserError.of("data.root", pixels)
+        if isinstance(pixels, Problem):
+            raise UserError(pixels)
         if isinstance(position, Step):
             plan, rows = self._plan(position)
-            return vicinal_batch(self._on_device("train"), plan, rows, self.views, pixels)
+            batch = vicinal_batch(self._on_device("train"), plan, rows, self.views, pixels)
+            return batch if self._is_for_mixing else (batch.mixed, batch.label)
         if isinstance(position, PairRange):
             return self._pair_batch(position, pixels)
         if isinstance(position, Range):
@@ -207,8 +309,16 @@ class ImageDataModule(LightningDataModule):
                 assert isinstance(images, Images)
                 pixels = images.pixels[part]
             view = self.views.evaluation(pixels)
+            if not self._is_for_mixing:
+                return view, images.labels[part]
             return EvaluationBatch(view, images.labels[part], images.index[part])
         return batch
+
+    @property
+    def _is_for_mixing(self) -> bool:
+        """Whether the module takes batches that say all of their images."""
+        assert self.trainer is not None
+        return hasattr(self.trainer.lightning_module, "mixing")
 
     def _pair_batch(self, position: PairRange, pixels: Tensor | None) -> PairBatch:
         if pixels is None:
@@ -220,11 +330,11 @@ class ImageDataModule(LightningDataModule):
 
     def _plan(self, position: Step) -> tuple[Plan, Tensor]:
         """Return a step of the stream, and the rows of it that this process takes."""
-        assert self.stream is not None
         assert self.trainer is not None
-        share = self.stream.batch_size // (self.trainer.world_size * self.parts)
+        stream = self.stream
+        share = stream.batch_size // (self.trainer.world_size * self.parts)
         first = share * (self.trainer.global_rank * self.parts + position.part)
-        return self.stream.plan(position.epoch, position.step), torch.arange(first, first + share)
+        return stream.plan(position.epoch, position.step), torch.arange(first, first + share)
 
     def training_index(self, epoch: int, number: int) -> Tensor:
         """Return which images a batch of training is of: int64 [b], in the data set's own order.
@@ -268,3 +378,80 @@ def check_shares(sizes: Mapping[str, int], devices: int) -> None:
     if fewest < devices:
         text = f"got {devices}, which share {fewest} {name} images; takes fewer"
         raise UserError.of("trainer.devices", text)
+
+
+def _split_of(datasets: Mapping[str, Any], cfg: DataConfig) -> Splits:
+    return split(read_splits(datasets, cfg, "train"), cfg)
+
+
+class _Named(ImageDataModule):
+    """A data set that mixkd ships, by the name of its file in conf/data."""
+
+    def __init__(self, name: str, seed: int, given: dict[str, Any], options: Any) -> None:
+        cfg = data_config(name, given, options)
+        super().__init__(partial(load_splits, cfg), cfg, seed=seed)
+
+
+Root = str | PathLike[str]
+
+
+class CIFAR10(_Named):
+    """CIFAR-10, which is downloaded to `root`; a tenth of the training images is held out.
+
+    `options` are keys of the section `data`, as those of `ImageDataModule.of`.
+
+    Examples:
+        >>> from mixkd import CIFAR10
+        >>> data = CIFAR10("datasets", batch_size=64, seed=1)
+        >>> # trainer.fit(module, data); trainer.test(module, data)
+    """
+
+    def __init__(self, root: Root = "datasets", *, seed: int = 0, **options: Any) -> None:
+        super().__init__("cifar10", seed, {"root": fspath(root)}, options)
+
+
+class CIFAR100(_Named):
+    """CIFAR-100, which is downloaded to `root`; see `CIFAR10`."""
+
+    def __init__(self, root: Root = "datasets", *, seed: int = 0, **options: Any) -> None:
+        super().__init__("cifar100", seed, {"root": fspath(root)}, options)
+
+
+class ImageNet(_Named):
+    """ImageNet, of a folder that holds train/ and val/ or the archives; read from disk."""
+
+    def __init__(self, root: Root, *, seed: int = 0, **options: Any) -> None:
+        super().__init__("imagenet", seed, {"root": fspath(root)}, options)
+
+
+class ImageFolder(_Named):
+    """Any folder of images: train/<class>/*, with val/ to select by, test/ to report on, or both.
+
+    `size` is the side of the views in pixels, which images of several sizes need.
+    """
+
+    def __init__(self, root: Root, *, seed: int = 0, **options: Any) -> None:
+        super().__init__("imagefolder", seed, {"root": fspath(root)}, options)
+
+
+class CIFAR10C(_Named):
+    """CIFAR-10's test images, corrupted: one corruption, such as fog, at a severity from 1 to 5.
+
+    They are test images alone, downloaded to `root` (2.9 GB).
+    """
+
+    def __init__(
+        self, corruption: str, severity: int = 3, root: Root = "datasets", **options: Any
+    ) -> None:
+        given = {"root": fspath(root), "corruption": corruption, "severity": severity}
+        super().__init__("cifar10_c", 0, given, options)
+
+
+class CIFAR100C(_Named):
+    """CIFAR-100's test images, corrupted; see `CIFAR10C`."""
+
+    def __init__(
+        self, corruption: str, severity: int = 3, root: Root = "datasets", **options: Any
+    ) -> None:
+        given = {"root": fspath(root), "corruption": corruption, "severity": severity}
+        super().__init__("cifar100_c", 0, given, options)

@@ -7,9 +7,10 @@ import os
 import shutil
 import tarfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,22 +23,28 @@ from sklearn.model_selection import train_test_split
 from torchvision.datasets import imagenet as devkit
 
 from mixkd.config.data import DataConfig
+from mixkd.config.parts import PartConfig
 from mixkd.config.sources import SOURCES, SPLITS
 from mixkd.console import say
 from mixkd.data.contents import to_unpack
+from mixkd.data.datasets import class_names, classes_of, images_of_arrays, read_dataset
 from mixkd.data.folder import load_folder
 from mixkd.data.images import AnyImages, Images
 from mixkd.data.listing import renamings, to_rename
-from mixkd.errors import UserError
+from mixkd.errors import UserError, nearest
 from mixkd.files.writing import writing
+from mixkd.parts import import_callable, made, parameters_of
 
 
 @dataclass(frozen=True)
 class Source:
-    """A data set as it comes. `val` is None where the data set has no images for selection."""
+    """A data set as it comes.
+
+    `val` is None where the data set has no images for selection, and `test` where it is one whole.
+    """
 
     train: AnyImages
-    test: AnyImages
+    test: AnyImages | None
     classes: tuple[str, ...]
     val: AnyImages | None = None
 
@@ -116,6 +123,127 @@ def imagenet(cfg: DataConfig) -> Source:
     return imagefolder(cfg)
 
 
+def own(cfg: DataConfig) -> Source:
+    """Return the images of what `data.factory` makes; see `made_splits` and datasets.py."""
+    assert cfg.factory is not None
+    part = PartConfig(factory=cfg.factory, args=cfg.args or {})
+    return read_splits(made_splits(part, cfg, "data.factory"), cfg, "data.factory")
+
+
+# What timm reads data sets with, by the beginning of their names.
+PACKAGES = {"hfds": "datasets", "tfds": "tensorflow_datasets"}
+
+
+def timm_dataset(cfg: DataConfig) -> Source:
+    """Return the images of a data set of Hugging Face's, of TensorFlow's or of torchvision.
+
+    Raises:
+        UserError: if there is no such data set, or what reads it is not installed.
+    """
+    assert cfg.dataset is not None
+    reader, _, name = cfg.dataset.partition("/")
+    package = PACKAGES.get(reader)
+    if package is not None and find_spec(package) is None:
+        text = f"got {cfg.dataset!r}, which {package} reads; `pip install {package}`"
+        raise UserError.of("data.dataset", text)
+    args = cfg.args or {}
+    part = PartConfig(factory="timm.data.create_dataset", args={"name": cfg.dataset, **args})
+    if reader == "torch" and name not in ("folder", "image_folder"):  # timm knows a few of them
+        kinds = {kind.lower(): kind for kind in torchvision.datasets.__all__}
+        if (kind := kinds.get(name.replace("_", "").lower())) is None:
+            text = f"got {cfg.dataset!r}; torchvision has no such data set{nearest(name, kinds)}"
+            raise UserError.of("data.dataset", text)
+        part = PartConfig(factory=f"torchvision.datasets.{kind}", args=args)
+    return read_splits(made_splits(part, cfg, "data.dataset"), cfg, "data.dataset")
+
+
+# What factories call the images to train on, and those to report on.
+TRAIN_SPLITS, TEST_SPLITS = ("train", "trainval"), ("test", "validation", "val")
+
+
+def made_splits(part: PartConfig, cfg: DataConfig, key: str) -> dict[str, Any]:
+    """Return the data sets that a factory makes, by split: `train`, and `test` and `val` if any.
+
+    One that takes `split` is called with the names of splits, one that takes `train` with true and
+    false, any other once: for one data set, a pair or three of train, test and val, or a mapping.
+    It is offered `root` and `download`.
+
+    Raises:
+        UserError: if there is no such factory, or it gives something else.
+    """
+    parameters = parameters_of(import_callable(part.factory, "data.factory")) or {}
+    offered = {"download": cfg.download} | ({} if cfg.root is None else {"root": cfg.root})
+
+    def make(**more: Any) -> Any:
+        with cache_lock(cfg), safe_extraction():
+            return made(part, "data", **offered, **more)
+
+    asked = [name for name in ("split", "train") if name in parameters and name not in part.args]
+    if not asked:
+        return _by_split(make(), key)
+    if asked[0] == "train":
+        return {"train": make(train=True), "test": make(train=False)}
+    train = _first(make, TRAIN_SPLITS)
+    return {"train": train, "test": _first(make, TEST_SPLITS, class_names(train))}
+
+
+def _first(
+    make: Callable[..., Any], names: Sequence[str], classes: tuple[str, ...] | None = None
+) -> Any:
+    """Return the first of some splits that there is, of the classes that it has to have."""
+    errors = []
+    for name in names:
+        try:
+            dataset = make(split=name)
+        except UserError as error:
+            errors.append(error)
+        else:
+            # Another split's folder gives the names of splits for those of classes.
+            if classes is None or class_names(dataset) == classes:
+                return dataset
+            errors.append(UserError.of("data.root", f"{name} has other classes than train"))
+    raise errors[0]
+
+
+def _by_split(given: Any, key: str) -> dict[str, Any]:
+    """Return what a factory gives when it is called once, by split."""
+    splits = {"train": given}
+    if isinstance(given, tuple):
+        splits = dict(zip(("train", "test", "val"), given, strict=False))
+        if len(given) not in (2, 3):
+            text = (
+                f"gives {len(given)} data sets; takes one, train and test, or train, test and val"
+            )
+            raise UserError.of(key, text)
+    elif isinstance(given, Mapping):
+        splits = dict(given)
+        if "train" not in splits or splits.keys() - {"train", "test", "val"}:
+            text = f"gives {', '.join(map(str, splits)) or 'none'}; takes train, test and val"
+            raise UserError.of(key, text)
+    return splits
+
+
+def read_splits(datasets: Mapping[str, Any], cfg: DataConfig, key: str) -> Source:
+    """Return the images of data sets, or of pairs of arrays (images, labels), by split.
+
+    Raises:
+        UserError: naming `key`, if they are no labelled images.
+    """
+    images = {
+        split: images_of_arrays(given, split)
+        if isinstance(given, tuple)
+        else read_dataset(given, cfg, key, split)
+        for split, given in datasets.items()
+    }
+    sizes = {split: part.stored for split, part in images.items()}
+    if len(set(sizes.values())) > 1:
+        shown_sizes = ", ".join(f"{split} {w}x{h}" for split, (h, w) in sizes.items())
+        text = f"images have several sizes, {shown_sizes}; takes the number of pixels to resize "
+        raise UserError.of("data.size", text + "and crop them all to")
+    classes = classes_of(class_names(datasets["train"]), images, key)
+    return Source(images["train"], images.get("test"), classes, images.get("val"))
+
+
 DEVKIT = "ILSVRC2012_devkit_t12.tar.gz"
 
 
@@ -188,4 +316,6 @@ READERS: dict[str, Callable[[DataConfig], Source]] = {
     "cifar100": cifar,
     "imagefolder": imagefolder,
     "imagenet": imagenet,
+    "own": own,
+    "timm": timm_dataset,
 }

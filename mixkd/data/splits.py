@@ -11,7 +11,7 @@ from sklearn.model_selection import train_test_split
 from mixkd.config.data import CorruptedDataConfig, DataConfig
 from mixkd.data.corrupted import load_corrupted
 from mixkd.data.images import AnyImages, Images
-from mixkd.data.sources import READERS
+from mixkd.data.sources import READERS, Source
 from mixkd.errors import UserError
 
 
@@ -70,18 +70,29 @@ def load_splits(cfg: DataConfig) -> Splits:
         UserError: if the data cannot be read or split.
     """
 
-    def shortened(images: AnyImages, limit: int | None, key: str) -> AnyImages:
-        if limit is None or limit >= len(images):
-            return images
-        return stratified(images, limit, cfg.split_seed, key)[0]
-
     if isinstance(cfg, CorruptedDataConfig):
         test, classes = load_corrupted(cfg)
         none = test.take(np.arange(0))
-        return Splits(none, none, shortened(test, cfg.limit_test, "data.limit_test"), classes)
-    source = READERS[cfg.source](cfg)
-    train, val, classes = source.train, source.val, source.classes
-    test = shortened(source.test, cfg.limit_test, "data.limit_test")
+        return Splits(none, none, _shortened(test, cfg.limit_test, "data.limit_test", cfg), classes)
+    return split(READERS[cfg.source](cfg), cfg)
+
+
+def _shortened(images: AnyImages, limit: int | None, key: str, cfg: DataConfig) -> AnyImages:
+    if limit is None or limit >= len(images):
+        return images
+    return stratified(images, limit, cfg.split_seed, key)[0]
+
+
+def split(source: Source, cfg: DataConfig) -> Splits:
+    """Split a data set as configured; of one that is whole a quarter is the test, always the same.
+
+    Raises:
+        UserError: if it cannot be split so.
+    """
+    train, val, test, classes = source.train, source.val, source.test, source.classes
+    if test is None:
+        test, train = stratified(train, len(train) // 4, 0, "data")
+    test = _shortened(test, cfg.limit_test, "data.limit_test", cfg)
     if cfg.selection == "test":
         val = test
     elif val is None:
@@ -89,9 +100,9 @@ def load_splits(cfg: DataConfig) -> Splits:
         val, train = stratified(train, count, cfg.split_seed, "data.holdout")
     if cfg.limit_train is not None and cfg.limit_train < len(train):
         count = max(round(len(val) * (cfg.limit_train / len(train))), len(classes))
-        train = shortened(train, cfg.limit_train, "data.limit_train")
+        train = _shortened(train, cfg.limit_train, "data.limit_train", cfg)
         if cfg.selection != "test" and count < len(val) - len(classes):
-            val = shortened(val, count, "data.limit_train")
+            val = _shortened(val, count, "data.limit_train", cfg)
     return Splits(train, val, test, classes)
 
 

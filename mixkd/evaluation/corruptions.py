@@ -113,6 +113,7 @@ class CorruptionsConfig(AnalysisConfig):
         chosen = {
             "source": source,
             "name": f"{source}-{name}-{severity}",
+            **dict.fromkeys(("factory", "dataset", "args")),
             "root": self.root or (data.root if on_disk else "datasets"),
             "download": not on_disk,
             "resident": False,
@@ -171,14 +172,13 @@ class CorruptionsAnalysis(Analysis[CorruptionsConfig]):
     def _made(self, data: DataConfig, splits: Splits) -> Load:
         """Return what gives, by corruption and severity, images made of the test images."""
         from mixkd.data.corrupted import read_arrays, read_folders
-        from mixkd.data.images import Images
         from mixkd.data.make_corrupted import make_corrupted
 
         names, seed = self.section.chosen, self.section.seed
         folder = make_corrupted(splits.test, splits.classes, names, data, seed)
 
         def load(name: str, severity: int) -> tuple[AnyImages, DataConfig]:
-            if isinstance(splits.test, Images):
+            if not splits.test.are_files:
                 images = read_arrays(folder, name, severity, len(splits.classes))
                 return images, data.model_copy(update={"workers": 0})
             size = splits.test.stored[0]

@@ -30,6 +30,7 @@ def run_pass(
 
 
 class _Pass(LightningModule, Generic[R]):
+    mixing = None  # by which data know that it takes their own batches
     result: R
 
     def __init__(

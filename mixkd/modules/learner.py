@@ -19,7 +19,7 @@ from mixkd.losses.distillation import Losses
 from mixkd.metrics.calibration import Calibration
 from mixkd.modules.optimization import Optimization
 from mixkd.networks.network import Network
-from mixkd.vicinal import VicinalBatch
+from mixkd.vicinal import Mixing, VicinalBatch
 
 LOGITS, TEACHER, LOSS = "the network's logits", "the teacher's answers", "the loss"
 
@@ -42,6 +42,8 @@ class Learner(LightningModule, ABC):
     Its held-out metrics are logged as `val/...`, and kept in `values` as Python floats: Lightning's
     own go through float32. `seed` is of what is random within a step, such as dropout.
     """
+
+    mixing: Mixing | None = None  # of the images that it learns from
 
     def __init__(self, network: Network, optimization: Optimization, seed: int) -> None:
         super().__init__()

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from mixkd.config.analyses import analysis_names
 from mixkd.config.data import CorruptedDataConfig, DataConfig
 from mixkd.config.fields import PLACE, pruned
-from mixkd.config.sources import FILES
+from mixkd.config.sources import FILES, GIVEN_BY
 from mixkd.config.tasks import (
     Config,
     DistillConfig,
@@ -41,6 +42,9 @@ def experiment_hash(cfg: Config, images: Mapping[str, str] | None = None) -> str
         images = images_of(cfg)
     if images:
         named["data"]["images"] = dict(images)
+    if not isinstance(cfg, EvaluateLogitsConfig) and cfg.data.source in GIVEN_BY:
+        # Of the same factory another root may hold other images, which nothing has read yet.
+        named["data"]["root"] = cfg.data.root and os.path.abspath(cfg.data.root)
     if isinstance(cfg, EvaluateConfig):
         for name in analysis_names():
             keys = named.pop(name)

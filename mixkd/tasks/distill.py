@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from mixkd.config.data import DataConfig
-from mixkd.config.fields import ARCHITECTURE, DATASET, LIMIT, SPLIT, VIEW, keys
+from mixkd.config.fields import ARCHITECTURE, DATASET, LIMIT, SPLIT, VIEW, keys, pruned
 from mixkd.config.network import NetworkConfig
 from mixkd.config.tasks import DistillConfig
 from mixkd.data.batches import make_stream, make_views
@@ -90,12 +90,13 @@ def _taped(cfg: DistillConfig, splits: Splits, stream: VicinalStream, taught: st
         UserError: if it would be too large, or what is there of it is damaged.
     """
     assert cfg.teacher.tape is not None
+    which = {*keys(DataConfig, DATASET, SPLIT, LIMIT, VIEW)}
     key = {
         "teacher": taught,
         "network": cfg.teacher.model_dump(include={*keys(NetworkConfig, ARCHITECTURE)}),
         "precision_of_teacher": cfg.teacher_precision,
         "images": dict(sorted(splits.fingerprints.items())),
-        "data": cfg.data.model_dump(include={*keys(DataConfig, DATASET, SPLIT, LIMIT, VIEW)}),
+        "data": pruned(DataConfig, cfg.data.model_dump(include=which)),
         "mixing": None if cfg.method.mix is None else cfg.method.mix.model_dump(),
         "stream": {"seed": stream.seed, "stage": stream.stage, "groups": stream.groups},
     }

@@ -20,7 +20,6 @@ from mixkd.callbacks.recorder import PlainCheckpoints, Recorder
 from mixkd.config.tasks import DistillConfig, FinetuneConfig
 from mixkd.config.training import CallbacksConfig, MachineConfig, TrainerConfig
 from mixkd.console import say
-from mixkd.data.batches import make_stream
 from mixkd.data.module import ImageDataModule, check_shares
 from mixkd.data.splits import Splits
 from mixkd.errors import UserError
@@ -153,19 +152,16 @@ def prepare(
 
 @dataclass(frozen=True)
 class Stage:
-    """One fit: what learns, from which stream, for how many epochs."""
+    """One fit: what learns, for how many epochs."""
 
     learner: Learner
-    stream: VicinalStream
     epochs: int
     number: int = 2
 
 
-def _stages(
-    cfg: FinetuneConfig | DistillConfig, learner: Learner, stream: VicinalStream, splits: Splits
-) -> list[Stage]:
+def _stages(cfg: FinetuneConfig | DistillConfig, learner: Learner) -> list[Stage]:
     """Return the learner's own stage, after one of its head alone where that is configured."""
-    whole = Stage(learner, stream, cfg.trainer.max_epochs)
+    whole = Stage(learner, cfg.trainer.max_epochs)
     if not cfg.stage1_epochs:
         if cfg.stage1.epochs:
             say("no stage 1 (the head alone): the backbone is not pretrained")
@@ -174,10 +170,7 @@ def _stages(
     optimization = Optimization(partial(torch.optim.Adam, lr=cfg.stage1.lr), rates)
     head = head_of(learner.network, "stage1.epochs")
     training = HeadTraining(learner.network, head, optimization, cfg.seed)
-    views = make_stream(
-        cfg.data, splits, None, cfg.stream_seed, devices=cfg.trainer.devices, stage=1
-    )
-    return [Stage(training, views, cfg.stage1_epochs, number=1), whole]
+    return [Stage(training, cfg.stage1_epochs, number=1), whole]
 
 
 def fit(
@@ -194,7 +187,8 @@ def fit(
     last one's outcome is measured and kept. `fingerprints` are the sha256 of what goes in beside
     the data and what the learner starts from, by name.
     """
-    data = ImageDataModule(splits, cfg.data, parts=cfg.trainer.accumulate)
+    learner.mixing = stream.mixing
+    data = ImageDataModule(splits, cfg.data, parts=cfg.trainer.accumulate, seed=cfg.stream_seed)
     fingerprints = {**splits.fingerprints, **fingerprints}
     if cfg.learner.weights or cfg.learner.pretrained:
         fingerprints["start"] = weights_fingerprint(learner.network.core, cfg.learner)
@@ -203,7 +197,7 @@ def fit(
     unreached = cfg.trainer.devices > 1 and learner.network.unreached
     strategy = {"strategy": "ddp_find_unused_parameters_true"} if unreached else {}
     plans: list[tuple[Stage, Trainer, Recorder, Path | None]] = []
-    for stage in _stages(cfg, learner, stream, splits):
+    for stage in _stages(cfg, learner):
         recorder = Recorder(run, cfg.trainer.select, stage.number, cfg.checkpoint.every_n_steps)
         done = recorder.last.is_file() and not cfg.run.force
         if done:
@@ -234,7 +228,7 @@ def fit(
                 say(f"resuming from {checkpoint}")
                 if trainer.loggers:
                     replay(trainer.loggers, recorder.rows)
-            data.stream = stage.stream
+            data.stage = stage.number
             stage.learner.train()
             _train(trainer, stage.learner, data, checkpoint)
             if trainer.is_global_zero:

@@ -3,7 +3,7 @@ from typing import Any
 import torch
 
 from mixkd.config.data import DataConfig
-from mixkd.config.shipped import group_names
+from mixkd.config.shipped import group_names, shipped_values
 from mixkd.config.sources import CORRUPTED, SOURCES
 from mixkd.data.sources import READERS
 from mixkd.data.splits import load_splits
@@ -16,7 +16,8 @@ def data(**keys: Any) -> DataConfig:
 
 
 def test_every_source_is_read_and_shipped() -> None:
-    assert SOURCES.keys() == group_names("data").keys()
+    assert SOURCES.keys() - {"own"} == group_names("data").keys()
+    assert shipped_values("data", "_own")["source"] == "own"
     assert READERS.keys() == SOURCES.keys() - {*CORRUPTED}
 
 

@@ -233,7 +233,7 @@ def test_the_schedule_hears_the_val_nll() -> None:
 @pytest.mark.parametrize("rank", [0, 1])
 def test_each_process_takes_its_rows_and_its_share_of_the_val(rank: int) -> None:
     datamodule, world = data(Mixing("uniform")), SimpleNamespace(
-        global_rank=rank, world_size=2,
+        global_rank=rank, world_size=2, lightning_module=SimpleNamespace(mixing=None),
         strategy=SimpleNamespace(root_device=torch.device("cpu")),
     )  # fmt: skip
     datamodule.trainer = world  # type: ignore[assignment]
