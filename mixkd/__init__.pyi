@@ -15,7 +15,6 @@ from .evaluation.library import fit_temperature as fit_temperature
 from .evaluation.library import measure_calibration as measure_calibration
 from .evaluation.library import measure_linearity as measure_linearity
 from .export.load import load_network as load_network
-from .losses.distillation import Losses as Losses
 from .losses.distillation import distillation as distillation
 from .losses.distillation import distillation_kl as distillation_kl
 from .losses.distillation import mixed_cross_entropy as mixed_cross_entropy

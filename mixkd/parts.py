@@ -115,11 +115,14 @@ def named_arguments(
         raise UserError(*problems)
 
 
-def made(part: PartConfig, key: str, *positional: Any, **offered: Any) -> Any:
+def made(
+    part: PartConfig, key: str, *positional: Any, passed_on: bool = False, **offered: Any
+) -> Any:
     """Call a part's factory with its arguments, and return what it gives.
 
     Arguments with a `_target_` of their own are made first, as Hydra does. `offered` arguments are
-    passed where the factory takes them by name and the user gives none.
+    passed where the factory takes them by name and the user gives none; where they are `passed_on`,
+    as a subclass does, also to one that takes any keyword.
 
     Raises:
         UserError: if there is no such callable, or it does not take these arguments.
@@ -129,7 +132,12 @@ def made(part: PartConfig, key: str, *positional: Any, **offered: Any) -> Any:
         function, part.factory, part.args, key, positional=len(positional), offered=offered
     )
     parameters = parameters_of(function) or {}
-    args = {name: value for name, value in offered.items() if name in parameters}
+    takes_any = any(p.kind is Parameter.VAR_KEYWORD for p in parameters.values())
+    args = {
+        name: value
+        for name, value in offered.items()
+        if name in parameters or (passed_on and takes_any)
+    }
     args |= arguments(part.args, f"{key}.args")
     try:
         return function(*positional, **args)
