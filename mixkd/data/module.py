@@ -220,13 +220,12 @@ class ImageDataModule(LightningDataModule):
         # Not trainer.current_epoch: when a run is resumed, workers are sent their first positions
         # before Lightning counts the epoch that has ended.
         epochs = trainer.fit_loop.epoch_progress.current
-        batches = trainer.fit_loop.epoch_loop.batch_progress.current
-        parts, length = self.parts, self.stream.steps_per_epoch * self.parts
+        batches = trainer.fit_loop.epoch_loop.batch_progress
+        parts = self.parts
         positions = Positions(
-            length,
+            self.stream.steps_per_epoch * parts,
             lambda k: Step(epochs.processed, k // parts, k % parts),
-            # Of an epoch that has ended all are processed.
-            lambda: batches.processed % min(length, trainer.num_training_batches),
+            lambda: 0 if batches.is_last_batch else batches.current.processed,
         )
         return self._loader("train", positions)
 
