@@ -1,7 +1,11 @@
 """Any torch Dataset of (image, label), arrays, and what the command line makes of a factory."""
 
+import io
+import sys
 from collections.abc import Callable, Iterator
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -357,9 +361,57 @@ def test_a_folder_is_read_by_timms_way(image_folder: Path) -> None:
 def test_what_timm_cannot_read_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"torchvision has no such data set \(did you mean svhn\?"):
         load_splits(timm("torch/svnh"))
-    monkeypatch.setattr("mixkd.data.sources.find_spec", lambda name: None)
+    monkeypatch.delitem(sys.modules, "datasets", raising=False)
+    monkeypatch.setattr(sys, "path", [str(Path.cwd())])
+    Path("datasets").mkdir()  # where data are kept
     with pytest.raises(UserError, match=r"data.dataset: got 'hfds/a', .*`pip install datasets`"):
         load_splits(timm("hfds/a"))
+
+
+class HubData:
+    """In the form of a data set of Hugging Face's, as far as timm asks for it."""
+
+    info = SimpleNamespace(
+        features={"label": SimpleNamespace(names=["ant", "bee", "cat", "dog"])}, splits=None
+    )
+
+    def __init__(self, count: int) -> None:
+        self.rows = []
+        for image, label in zip(pixels(count), np.arange(count) % CLASSES, strict=True):
+            file = io.BytesIO()
+            Image.fromarray(image).save(file, "PNG")
+            self.rows.append({"image": {"bytes": file.getvalue()}, "label": int(label)})
+
+    def cast_column(self, *_: Any) -> "HubData":
+        return self
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        return self.rows[row]
+
+
+def test_data_sets_of_the_hub_are_read_by_timm(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def load_dataset(name: str, split: str, cache_dir: str) -> HubData:
+        asked.append((name, split, cache_dir))
+        if split == "test":
+            raise ValueError('Unknown split "test". Should be one of [train, validation].')
+        return HubData(80 if split == "train" else 12)
+
+    package: Any = ModuleType("datasets")
+    package.__spec__ = ModuleSpec("datasets", None, origin="here")
+    package.load_dataset, package.Image = load_dataset, lambda decode: None
+    monkeypatch.setitem(sys.modules, "datasets", package)
+    monkeypatch.delitem(sys.modules, "timm.data.readers.reader_hfds", raising=False)
+    splits = load_splits(timm("hfds/somebody/pets", "data.root=kept"))
+    assert sizes(splits) == [72, 8, 12]
+    assert splits.classes == Torchvision.classes
+    assert {(name, root) for name, _, root in asked} == {("somebody/pets", "kept")}
+    expected = torch.from_numpy(pixels(80)).permute(0, 3, 1, 2)
+    assert torch.equal(splits.train.pixels, expected[splits.train.index])  # type: ignore[union-attr]
 
 
 def test_a_part_of_a_data_set_has_its_names() -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,10 @@ class Digits:
 
     def __getitem__(self, row):
         return self.items[row]
+
+
+class Again(Digits):
+    pass
 """
 SMALL = ["network=resnet20", "network.args.depth=8", "data.limit_train=200", "data.limit_test=60"]
 TRAINING = [*SMALL, "data.batch_size=64", "trainer.max_epochs=1", "callbacks=none"]
@@ -48,8 +53,10 @@ VIEWS = ["data.pad=2", "data.flip=false"]
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> list[str]:
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Write a module beside the runs; return the overrides that name its data set."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "own_digits", raising=False)
     (tmp_path / "own_digits.py").write_text(MINE)
     return ["data=_own", "data.factory=own_digits.Digits", *VIEWS]
 
@@ -125,6 +132,18 @@ def test_a_student_learns_from_a_teacher_of_the_same_data(
     assert "no finished run of resnet20 on Digits" in error
     assert "data=_own" in error
     assert "data.factory=own_digits.Digits" in error
+
+
+def test_a_teacher_that_has_seen_what_selects_is_refused(
+    mixkd: Mixkd, own: list[str], capsys: Capture
+) -> None:
+    assert mixkd("finetune", *TRAINING, *own, "run.dir=seen") == 0
+    student = ["student=mobilenetv2", "student.args.width=0.35", "temperature=2"]
+    training = [*TRAINING[2:], *own, *student, "teacher.run=seen", "data.split_seed=2"]
+    assert mixkd("distill", *training) == 2
+    assert "may have trained on the images that select here" in capsys.readouterr().err
+    assert mixkd("distill", *training, "data.factory=own_digits.Again") == 2
+    assert "images that select here; take the same" in capsys.readouterr().err
 
 
 def test_what_is_wrong_is_said_in_one_line(mixkd: Mixkd, own: list[str], capsys: Capture) -> None:
