@@ -27,8 +27,8 @@ from mixkd.config.tasks import SCHEMAS
 from mixkd.request import compose
 
 # Sections with a folder of files in conf/ to choose from.
-GROUPS = ("data", "network", "method", "optimizer", "schedule", "trainer", "callbacks", "logger",
-          "launcher")  # fmt: skip
+GROUPS = ("data", "network", "method", "divergence", "hint", "optimizer", "schedule", "trainer",
+          "callbacks", "logger", "launcher")  # fmt: skip
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:

@@ -15,7 +15,6 @@ from .evaluation.library import fit_temperature as fit_temperature
 from .evaluation.library import measure_calibration as measure_calibration
 from .evaluation.library import measure_linearity as measure_linearity
 from .export.load import load_network as load_network
-from .losses.distillation import Losses as Losses
 from .losses.distillation import distillation as distillation
 from .losses.distillation import distillation_kl as distillation_kl
 from .losses.distillation import mixed_cross_entropy as mixed_cross_entropy
@@ -27,6 +26,12 @@ from .metrics.vicinal import Line as Line
 from .metrics.vicinal import VicinalLinearity as VicinalLinearity
 from .metrics.vicinal import answers_between as answers_between
 from .metrics.vicinal import pair_values as pair_values
+from .notebook import FinishedRun as FinishedRun
+from .notebook import compare as compare
+from .notebook import distill as distill
+from .notebook import evaluate as evaluate
+from .notebook import finetune as finetune
+from .notebook import report as report
 from .vicinal import Mixing as Mixing
 from .vicinal import VicinalBatch as VicinalBatch
 from .vicinal import VicinalStream as VicinalStream

@@ -9,9 +9,10 @@ from inspect import Parameter, getsourcefile, isclass, signature, unwrap
 from pathlib import Path
 from typing import Any
 
+from hydra.errors import HydraException
 from hydra.utils import instantiate
 
-from mixkd.config.parts import PartConfig
+from mixkd.config.parts import PartConfig, factories
 from mixkd.errors import Problem, UserError, first_line, nearest, shortened
 
 # What a callable raises where its arguments do not fit it.
@@ -114,11 +115,14 @@ def named_arguments(
         raise UserError(*problems)
 
 
-def made(part: PartConfig, key: str, *positional: Any, **offered: Any) -> Any:
+def made(
+    part: PartConfig, key: str, *positional: Any, passed_on: bool = False, **offered: Any
+) -> Any:
     """Call a part's factory with its arguments, and return what it gives.
 
     Arguments with a `_target_` of their own are made first, as Hydra does. `offered` arguments are
-    passed where the factory takes them by name and the user gives none.
+    passed where the factory takes them by name and the user gives none; where they are `passed_on`,
+    as a subclass does, also to one that takes any keyword.
 
     Raises:
         UserError: if there is no such callable, or it does not take these arguments.
@@ -128,7 +132,13 @@ def made(part: PartConfig, key: str, *positional: Any, **offered: Any) -> Any:
         function, part.factory, part.args, key, positional=len(positional), offered=offered
     )
     parameters = parameters_of(function) or {}
-    args = {name: value for name, value in offered.items() if name in parameters} | arguments(part)
+    takes_any = any(p.kind is Parameter.VAR_KEYWORD for p in parameters.values())
+    args = {
+        name: value
+        for name, value in offered.items()
+        if name in parameters or (passed_on and takes_any)
+    }
+    args |= arguments(part.args, f"{key}.args")
     try:
         return function(*positional, **args)
     except UserError:
@@ -138,10 +148,14 @@ def made(part: PartConfig, key: str, *positional: Any, **offered: Any) -> Any:
         raise UserError.of(f"{key}.args", text) from error
 
 
-def arguments(part: PartConfig) -> dict[str, Any]:
-    """Return a part's arguments, those with a `_target_` of their own made, as Hydra makes them."""
-    made_of: dict[str, Any] = instantiate(part.args, _convert_="all")
-    return dict(made_of)
+def arguments(args: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """Return arguments, those with a `_target_` of their own made, as Hydra makes them."""
+    if not any(factories(args, "args")):
+        return dict(args)
+    try:
+        return dict(instantiate(dict(args), _convert_="all"))
+    except HydraException as error:
+        raise UserError.of(key, " ".join(str(error.__cause__ or error).split())) from error
 
 
 def function_of(part: PartConfig, key: str, *first: str, offered: Collection[str]) -> Any:
@@ -162,16 +176,16 @@ def function_of(part: PartConfig, key: str, *first: str, offered: Collection[str
             raise UserError.of(f"{key}.factory", text)
         return later
     named_arguments(function, part.factory, part.args, key, positional=len(first), offered=offered)
-    return partial(function, **arguments(part))
+    return partial(function, **arguments(part.args, f"{key}.args"))
 
 
-def source_of(path: str) -> Path | None:
-    """Return the file that defines a callable; None where it is not known, as of built-in ones.
+def source_of(path: str, key: str) -> Path | None:
+    """Return the file that defines a callable; None where there is none, as of built-in ones.
 
     Raises:
         UserError: if there is no such callable.
     """
-    function = unwrap(import_callable(path, "factory"))
+    function = unwrap(import_callable(path, key))
     try:
         file = getsourcefile(function)
     except TypeError:

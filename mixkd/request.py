@@ -6,17 +6,21 @@ there, and validating looks at the configuration alone. What is wrong is said al
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
 from omegaconf import DictConfig
+from pydantic import BaseModel
 
 from mixkd.config.arguments import with_folders
 from mixkd.config.compose import REFUSALS, composed, diagnose, expand
 from mixkd.config.data import fill_name
-from mixkd.config.fields import paths
+from mixkd.config.fields import paths, sections_of, value_of
+from mixkd.config.parts import NETWORKS, PARTS, with_factories
+from mixkd.config.shipped import shipped_values
 from mixkd.config.sources import FILES, SOURCES, SPLITS
-from mixkd.config.tasks import Config, EvaluateLogitsConfig, ExportConfig
+from mixkd.config.tasks import Config, DistillConfig, EvaluateLogitsConfig, ExportConfig
 from mixkd.config.validation import plain, schema_of, validate
 from mixkd.data.listing import renamings, to_rename
 from mixkd.errors import Problem, UserError, shown
@@ -75,7 +79,8 @@ def accept_export(cfg: DictConfig) -> ExportConfig:
 
 def _accept(cfg: DictConfig) -> Config | ExportConfig:
     raw = plain(cfg)
-    resolved = resolve(raw)
+    of_parts = list(_own_parts(raw))
+    resolved = of_parts + resolve(raw)
     try:
         config = validate(raw)
     except UserError as error:
@@ -90,6 +95,27 @@ def _accept(cfg: DictConfig) -> Config | ExportConfig:
     if resolved:
         raise UserError(*resolved)
     return config
+
+
+def _own_parts(raw: dict[str, Any]) -> Iterator[Problem]:
+    """Bring the parts that a user gives to one form, in place; yield what is wrong with them."""
+    schema = schema_of(raw)
+    keep: dict[str, set[str]] = {}
+    for key in schema.model_fields.keys() & {*PARTS}:
+        sections = sections_of(schema.model_fields[key].annotation)
+        names = (section.model_fields for section in sections if "factory" in section.model_fields)
+        keep[key] = {*chain.from_iterable(names)}
+    yield from with_factories(raw, keep)
+    for key in keep:
+        if value_of(raw, f"{key}.factory") is not None:
+            raw[key] = _base(schema, key) | raw[key]
+
+
+def _base(schema: type[BaseModel], key: str) -> dict[str, Any]:
+    """Return the keys that a part of one's own has where it does not give them."""
+    if key == "method":
+        return shipped_values(key, "kd_mixup" if schema is DistillConfig else "erm")
+    return shipped_values(*(("network", "_none") if key in NETWORKS else (key, "_own")))
 
 
 def resolve(raw: dict[str, Any]) -> list[Problem]:

@@ -8,6 +8,7 @@ from mixkd.config.data import CorruptedDataConfig
 from mixkd.config.tasks import Config, EvaluateConfig, EvaluateLogitsConfig
 from mixkd.runs.identity import lacks_data
 from mixkd.runs.run import Metrics, Run
+from mixkd.runs.sources import tell_changed
 
 C = TypeVar("C", bound=Config, contravariant=True)
 
@@ -35,14 +36,16 @@ def open_run(cfg: Config) -> Run:
     """Return the run of a configuration; first fetch or unpack the data that name it."""
     if lacks_data(cfg):
         _make_data(cfg)
-    return Run(cfg)
+    run = Run(cfg)
+    tell_changed(cfg, run.sources)
+    return run
 
 
 def _make_data(cfg: Config) -> None:
     from mixkd.data.corrupted import make_arrays  # these take seconds to import
     from mixkd.data.sources import unpack
     from mixkd.data.splits import load_splits
-    from mixkd.evaluation.analysis import analyses_of
+    from mixkd.evaluation.analysis import shipped_of
 
     assert not isinstance(cfg, EvaluateLogitsConfig)
     if isinstance(cfg.data, CorruptedDataConfig):
@@ -51,6 +54,6 @@ def _make_data(cfg: Config) -> None:
         unpack(cfg.data)
     if isinstance(cfg, EvaluateConfig) and lacks_data(cfg):
         splits = load_splits(cfg.data)
-        for analysis in analyses_of(cfg):  # which refuse those of other classes first
+        for analysis in shipped_of(cfg):  # which refuse those of other classes first
             if any(analysis.section.further_data(cfg.data)):
                 analysis.prepare(cfg, splits)

@@ -46,7 +46,7 @@ def test_groups_are_shown_with_what_is_chosen(mixkd: Mixkd, capsys: Capture) -> 
         "data=", "teacher=", "student=", "method=", "optimizer=", "schedule=", "callbacks=",
         "launcher=", "logger=", "protocol=", "experiment=", "temperature=", "seed=",
     ]  # fmt: skip
-    assert ["optimizer=", "adam", "adam,", "adamw,", "sgd,", "sgd_slow"] in lines
+    assert ["optimizer=", "adam", "adam,", "adamw,", "sgd,", "sgd_slow,", "timm"] in lines
     assert ["teacher=", "-", "convnext_large,"] in [line[:3] for line in lines]
     assert ["temperature=", "2", "a", "number"] in [line[:4] for line in lines]
 
@@ -57,7 +57,7 @@ def test_help_follows_the_arguments(mixkd: Mixkd, capsys: Capture) -> None:
     asked = ["-cd", "conf", "optimizer=mine", "data=cifar100", "protocol=parity"]
     assert mixkd("finetune", *asked, "--help") == 0
     text = " ".join(capsys.readouterr().out.split())
-    assert "optimizer= mine adam, adamw, mine, sgd, sgd_slow" in text
+    assert "optimizer= mine adam, adamw, mine, sgd, sgd_slow, timm" in text
     assert "optimizer.lr= 0.3 a number above 0" in text
     assert "data= cifar100" in text
     assert "protocol= parity" in text

@@ -38,7 +38,8 @@ def test_imports_go_one_way() -> None:
     upward = []
     for path in MODULES:
         name = path.relative_to(ROOT / "mixkd").with_suffix("").parts[0]
-        if name in ("__init__", "__main__"):  # what users import, and start
+        # What users import, and start, and the room that bears the name of a function.
+        if name in ("__init__", "__main__") or path.match("mixkd/report/__init__.py"):
             continue
         above = (*LISTED[: LISTED.index(name) + 1], "__version__")
         upward += [(path.name, module) for module in imported(path) if room(module) not in above]

@@ -82,6 +82,11 @@ def section_of_analysis(name: str) -> type[AnalysisConfig]:
     return defined_in(name, AnalysisConfig)  # type: ignore[type-abstract]
 
 
+def prefix_of(name: str) -> str:
+    """Return what the names of an analysis's metrics begin with, also of one of a user's own."""
+    return section_of_analysis(name).prefix if name in analysis_names() else f"{name}/"
+
+
 def defined_in(name: str, base: type[T]) -> type[T]:
     """Return the one class that the file of an analysis derives from another one."""
     module = import_module(f"{HOME}.{name}")

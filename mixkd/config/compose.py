@@ -20,8 +20,9 @@ from yaml import YAMLError
 
 from mixkd.config.analyses import analysis_names, section_of_analysis
 from mixkd.config.arguments import INSTEAD, folders_of, searchpath
-from mixkd.config.fields import PATH, fields_of, kinds, marks
+from mixkd.config.fields import PATH, fields_of, kinds, marks, section_of
 from mixkd.config.overrides import quoted, split_values
+from mixkd.config.parts import NAMED_PARTS, NETWORKS, PARTS, TARGET, PartConfig
 from mixkd.config.shipped import config_dir, group_names, shipped_values
 from mixkd.config.tasks import SCHEMAS, TASKS, EvaluateLogitsConfig
 from mixkd.errors import Problem, nearest, shortened
@@ -35,9 +36,9 @@ NETWORK_KEYS: dict[str, list[str]] = {
     for command, schema in SCHEMAS.items()
 }
 
-# For `analyses` in conf/evaluate.yaml, so that no file lists them.
+# For `shipped_analyses` in conf/evaluate.yaml, so that no file lists them.
 ANALYSES = {name: shipped_values("analysis", name, resolve=False) for name in analysis_names()}
-ConfigStore.instance().store(name="analyses", node=OmegaConf.create(ANALYSES))
+ConfigStore.instance().store(name="shipped_analyses", node=OmegaConf.create(ANALYSES))
 
 
 @cache
@@ -70,6 +71,8 @@ def expand(command: str, overrides: Sequence[str], sweep: bool = False) -> list[
         groups["protocol"] = f"protocol/{command}@_global_"
     if command in TASKS:
         groups["experiment"] = "experiment@_global_"
+    # What is given in Hydra's form, of which all keys are arguments.
+    targets = tuple(o.partition(TARGET)[0] for o in overrides if f".{TARGET}=" in o)
     expanded = []
     for override in overrides:
         key, equals, value = override.partition("=")
@@ -79,7 +82,7 @@ def expand(command: str, overrides: Sequence[str], sweep: bool = False) -> list[
             key = f"{key}.export"
         if equals and (types := text_keys(command).get(key.lstrip("+"))) is not None:
             value = _as_text(key, value, types, sweep)
-        if any(key == f"{n}.args" or key.startswith(f"{n}.args.") for n in NETWORK_KEYS[command]):
+        if _is_of_own_part(command, key, targets):
             key = f"++{key}"  # a callable's arguments are not known beforehand
         if key.startswith("baselines."):
             key, value = f"++{key}", _as_text(key, value, frozenset({str, PATH}), sweep)
@@ -87,10 +90,36 @@ def expand(command: str, overrides: Sequence[str], sweep: bool = False) -> list[
     expanded += [f"{name}.enabled=true" for name in _asked_by_their_keys(expanded)]
     for key in NETWORK_KEYS[command]:
         whole = tuple(f"{key}.{last}=" for last in ("run", "export", "factory"))
-        is_chosen = any(o.startswith(f"{groups[key]}=") for o in expanded)
-        if any(o.startswith(whole) for o in expanded) and not is_chosen:
+        if _stands_alone(key, groups[key], whole, expanded):
             expanded.append(f"{groups[key]}=_none")
+    for key in SCHEMAS[command].model_fields.keys() & {*OWN_GROUPS}:
+        if _stands_alone(key, key, (f"{key}.factory=",), expanded):
+            expanded.append(f"{key}=_own")
     return expanded
+
+
+# The groups that have a hidden file for a part of one's own.
+OWN_GROUPS = ("data", "divergence", "hint", "optimizer", "schedule")
+COMPLETE = (*OWN_GROUPS, *NETWORKS)  # of which that file has all keys
+
+
+def _stands_alone(key: str, group: str, whole: tuple[str, ...], overrides: Sequence[str]) -> bool:
+    """Return whether overrides give a part by one of `whole`, and choose none from its group."""
+    whole = (*whole, f"++{key}.{TARGET}=")
+    is_chosen = any(o.startswith(f"{group}=") for o in overrides)
+    return any(o.startswith(whole) for o in overrides) and not is_chosen
+
+
+def _is_of_own_part(command: str, key: str, targets: tuple[str, ...]) -> bool:
+    """Return whether a key is of a part of one's own, and may not be there before."""
+    part, _, rest = key.partition(".")
+    if part in NAMED_PARTS and part in SCHEMAS[command].model_fields:
+        section = section_of(SCHEMAS[command].model_fields[part].annotation)
+        name, dot, _ = rest.partition(".")
+        is_shipped = section not in (None, PartConfig) and name in section.model_fields
+        return bool(dot) and not is_shipped
+    may_be_new = ("args", TARGET, *(("factory",) if part not in COMPLETE else ()))
+    return part in PARTS and (rest.partition(".")[0] in may_be_new or key.startswith(targets))
 
 
 def _asked_by_their_keys(overrides: Sequence[str]) -> Iterator[str]:
@@ -308,6 +337,8 @@ def _wrong_option(parsed: Override, folders: Sequence[Path]) -> Problem | None:
             text = f"got {value!r}; takes {', '.join(names)}{nearest(value, names)}"
             if group == "network":
                 text += f"; any timm model is {key}=timm {key}.name=NAME"
+            if group in (*COMPLETE, "method"):
+                text += f"; your own is {key}.factory=package.module.function"
             return Problem(key, text)
     return None
 
@@ -324,10 +355,14 @@ def _wrong_key(cfg: DictConfig, parsed: Override) -> Problem | None:
                 return Problem(key, f"{parent} is null here; give it as a whole, or take another")
         if owner is not None:
             return Problem(key, f"{section} holds no keys; give it as a whole, {section}=VALUE")
-        owner, last = cfg, key.partition(".")[0]
+        owner, section, last = cfg, "", key.partition(".")[0]
+        while isinstance(inner := owner.get(last), DictConfig):  # down to where it leaves the keys
+            owner, section = inner, f"{section}.{last}".lstrip(".")
+            last = key.removeprefix(f"{section}.").partition(".")[0]
     valid = [str(name) for name in owner]
     if last not in valid:
-        return Problem(key, f"no such key{nearest(last, valid)}; takes {', '.join(valid)}")
+        takes = [*valid, *([f"yours: {section}.{last}.factory="] if section in NAMED_PARTS else ())]
+        return Problem(key, f"no such key{nearest(last, valid)}; takes {', '.join(takes)}")
     inner, value = OmegaConf.select(cfg, key), parsed.value()
     if isinstance(inner, DictConfig) and isinstance(value, list):
         text = f"got {shortened(str(value))}; takes a section with {', '.join(map(str, inner))}"

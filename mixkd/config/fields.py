@@ -1,18 +1,21 @@
 """What every section of the schema is made of: kinds of values, what they take, marks of keys."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, reduce
+from operator import or_
 from types import UnionType
-from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, Self, Union, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
     ModelWrapValidatorHandler,
+    Tag,
     ValidationError,
     model_validator,
 )
@@ -104,9 +107,14 @@ PIXELS = takes(f"a whole number of pixels from 8 to {MOST_SIDE}, or null", ge=8,
 
 
 class Section(BaseModel):
-    """Part of a configuration: strict types, no unknown keys, no change after validation."""
+    """Part of a configuration: strict types, no unknown keys, no change after validation.
+
+    A section that takes further ones by name says in `further` of which class they are.
+    """
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+    further: ClassVar[type["Section"] | None] = None
 
     @classmethod
     def mistakes(cls, raw: Mapping[str, Any]) -> Iterator[Problem]:
@@ -268,11 +276,48 @@ def sections_of(annotation: Any) -> list[type[BaseModel]]:
 def section_of(annotation: Any, raw: Any = None) -> type[BaseModel] | None:
     """Return the section that `raw` is meant for, among those in a type annotation."""
     sections = sections_of(annotation)
-    tagged = (
-        section
-        for section in sections
-        for key in ("name", "source")  # what tells kinds of sections apart
-        if isinstance(raw, Mapping) and key in section.model_fields and len(sections) > 1
-        if raw.get(key) in get_args(section.model_fields[key].annotation)
-    )
-    return next(tagged, next(iter(sections), None))
+    if len(sections) > 1 and isinstance(raw, Mapping):
+        return _meant(sections, raw) or sections[0]
+    return next(iter(sections), None)
+
+
+# What tells kinds of sections apart, by its value; and what by being there.
+BY_VALUE, BY_PRESENCE = ("name", "source"), ("factory", "library")
+
+
+def _meant(sections: Iterable[type[BaseModel]], raw: Mapping[str, Any]) -> type[BaseModel] | None:
+    """Return the first of some sections that values are meant for; None where there is none."""
+    sections = list(sections)
+    for section in sections:
+        present = [key for key in BY_PRESENCE if key in section.model_fields]
+        if any(raw.get(key) is not None for key in present if not is_optional(section, key)):
+            return section
+    for section in sections:
+        for key in BY_VALUE:
+            if key in section.model_fields and raw.get(key) in kind_names(section, key):
+                return section
+    return None
+
+
+def is_optional(section: type[BaseModel], key: str) -> bool:
+    """Return whether a section may go without a key."""
+    return type(None) in kinds(section.model_fields[key])
+
+
+def kind_names(section: type[BaseModel], key: str) -> tuple[Any, ...]:
+    """Return the names by which a key tells a kind of section; none where it takes any text."""
+    field = section.model_fields.get(key)
+    is_choice = field is not None and get_origin(field.annotation) is Literal
+    return get_args(field.annotation) if field is not None and is_choice else ()
+
+
+def one_of(*sections: type[BaseModel]) -> Any:
+    """Return the type of a section of one of several kinds, told apart as `section_of` does."""
+
+    def tag(raw: Any) -> str | None:
+        values = raw if isinstance(raw, Mapping) else getattr(raw, "__dict__", {})
+        section = _meant(sections, values)
+        return None if section is None else section.__name__
+
+    tagged = tuple(Annotated[section, Tag(section.__name__)] for section in sections)
+    return Annotated[reduce(or_, tagged), Discriminator(tag)]

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from mixkd.config.fields import PATH, Count, CountOrNull, Flag, Positive, Section, each_once, takes
+from mixkd.config.parts import NamedPartsConfig
 
 
 class RunConfig(Section):
@@ -74,8 +75,8 @@ class WandbConfig(Section):
     mode: Literal["auto", "online", "offline"]
 
 
-class LoggerConfig(Section):
-    """Lightning loggers beside history.csv; null: without it."""
+class LoggerConfig(NamedPartsConfig):
+    """Lightning loggers beside history.csv; null: without it. Any other by name, as a part."""
 
     csv: Annotated[dict[str, Any] | None, takes("{}, or null", max_length=0)]
     tensorboard: Annotated[dict[str, Any] | None, takes("{}, or null", max_length=0)]

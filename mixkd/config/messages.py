@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from mixkd.config.fields import MISTAKE, section_of, sections_of
+from mixkd.config.fields import BY_VALUE, MISTAKE, Section, kind_names, section_of, sections_of
 from mixkd.errors import Problem, nearest, shortened, shown
 
 
@@ -58,10 +58,7 @@ def _problem(schema: type[BaseModel], raw: Any, details: ErrorDetails) -> Proble
         text = f"got {got!r}; takes {', '.join(valid)}{nearest(got, valid)}"
         return Problem(f"{key}.{name}", text)
     if kind == "union_tag_not_found" and field is not None:
-        name = details["ctx"]["discriminator"].strip("'")
-        kinds = (s.model_fields[name].annotation for s in sections_of(field.annotation))
-        valid = [str(tag) for annotation in kinds for tag in get_args(annotation)]
-        return Problem(key, f"{got}; takes a section with {name}: {', '.join(valid)}")
+        return _no_kind(key, field, details["input"])
     if kind == "string_type" and isinstance(details["input"], (int, float)):
         takes = field.description if field is not None and field.description else "text"
         return _in_quotes(key, takes, raw, details)
@@ -84,6 +81,17 @@ def _problem(schema: type[BaseModel], raw: Any, details: ErrorDetails) -> Proble
     start = "^(Input|List|String|Dictionary|Value) should (be |have )?"
     takes = re.sub(start, "takes ", details["msg"]).replace("a valid ", "a ")
     return Problem(key, f"{got}; {takes}")
+
+
+def _no_kind(key: str, field: FieldInfo, got: Any) -> Problem:
+    """Say which kinds of a section there are, where it is of none of them."""
+    sections = sections_of(field.annotation)
+    name = next(name for name in BY_VALUE if any(kind_names(s, name) for s in sections))
+    valid = [str(tag) for section in sections for tag in kind_names(section, name)]
+    if isinstance(got, dict) and isinstance(given := got.get(name), str):
+        takes = f"takes {', '.join(valid)}{nearest(given, valid)}"
+        return Problem(f"{key}.{name}", f"got {given!r}; {takes}")
+    return Problem(key, f"got {shown(got)}; takes a section with {name}: {', '.join(valid)}")
 
 
 def _in_quotes(key: str, takes: str, raw: Any, details: ErrorDetails) -> Problem:
@@ -119,6 +127,8 @@ def _locate(
         elif field is not None and get_origin(field.annotation) is dict and part in (raw or {}):
             key, raw = f"{key}.{part}", raw[part]
             owner = section_of(field.annotation, raw) or owner
+        elif issubclass(owner, Section) and owner.further and part in (raw or {}):
+            key, raw, owner = f"{key}.{part}", raw[part], owner.further
     return key, owner, field
 
 

@@ -1,20 +1,23 @@
 """Parts that users bring: a callable by its dotted path, and its arguments; Hydra's `_target_`."""
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from mixkd.config.fields import Name, NonNegative, Section, takes
-from mixkd.errors import Problem, shown
+from mixkd.errors import Problem, nearest, shown
 
 DOTTED = takes("a dotted path, package.module.function", pattern=r"^[^\W\d]\w*(\.[^\W\d]\w*)+$")
+
+ARGUMENTS = takes("keyword arguments, {key: value}")
 
 
 class PartConfig(Section):
     """A part of one's own: what `factory` makes of `args`. `name` is for run names and tables."""
 
-    name: Name | None = None
+    name: Annotated[Name | None, takes("letters, digits, _, - and ., or null")] = None
     factory: Annotated[str, DOTTED]
     args: dict[str, Any] = Field(
         default_factory=dict, description="keyword arguments, {key: value}"
@@ -26,6 +29,31 @@ class PartConfig(Section):
         return self.name or self.factory.rpartition(".")[2]
 
 
+class NamedPartsConfig(Section):
+    """Shipped sections, and parts of one's own beside them, by names that are theirs to choose."""
+
+    model_config = ConfigDict(extra="allow")
+    further = PartConfig
+
+    __pydantic_extra__: dict[str, PartConfig]
+
+    @property
+    def parts(self) -> dict[str, PartConfig]:
+        """The parts that the user brings, by name."""
+        return self.__pydantic_extra__ or {}
+
+    @classmethod
+    def mistakes(cls, raw: Mapping[str, Any]) -> Iterator[Problem]:
+        """Yield what is neither a shipped section nor a part."""
+        for name, section in raw.items():
+            if name in cls.model_fields:
+                continue
+            if not isinstance(section, Mapping) or section.get("factory") is None:
+                close, shipped = nearest(name, cls.model_fields), ", ".join(cls.model_fields)
+                takes = f"no such key{close}; takes {shipped}, or one of yours, by its factory"
+                yield Problem(name, takes)
+
+
 class OwnHintConfig(PartConfig):
     """A hint of one's own, and its weight in the loss."""
 
@@ -33,8 +61,8 @@ class OwnHintConfig(PartConfig):
 
 
 # The keys of a configuration that hold one part each, and those that hold parts by name.
-PARTS = ("divergence", "hint", "method", "optimizer", "schedule", "data", "network", "teacher",
-         "student")  # fmt: skip
+NETWORKS = ("network", "teacher", "student")
+PARTS = (*NETWORKS, "data", "divergence", "hint", "method", "optimizer", "schedule")
 NAMED_PARTS = ("callbacks", "logger", "metrics", "analyses")
 
 # Those that are called with more than their arguments, later: Hydra's `_partial_` says so.
@@ -77,14 +105,59 @@ def _rewrite(key: str, kind: str, section: dict[str, Any], keep: set[str]) -> It
     section |= {"factory": target, "args": args}
 
 
-def factories(section: Any) -> Iterator[str]:
-    """Yield every callable that a section, or what is within it, names: `factory` or `_target_`."""
+def factories(section: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Yield each callable that a section names, or what is within it, after the key that does."""
     if isinstance(section, Mapping):
-        for key, value in section.items():
-            if key in ("factory", TARGET) and value is not None:
-                yield str(value)
+        for name, value in section.items():
+            inner = f"{key}.{name}".lstrip(".")
+            is_argument = "args" in key.split(".")  # where `factory` is a word like any other
+            if value is not None and (name == TARGET or (name == "factory" and not is_argument)):
+                yield inner, str(value)
             else:
-                yield from factories(value)
+                yield from factories(value, inner)
     elif isinstance(section, (list, tuple)):
-        for part in section:
-            yield from factories(part)
+        for number, part in enumerate(section):
+            yield from factories(part, f"{key}[{number}]")
+
+
+OWN_NAME = re.compile(r"[a-z]\w*")
+
+
+def name_mistakes(key: str, parts: Any, taken: Collection[str]) -> Iterator[Problem]:
+    """Yield the names of parts that are none, or that stand for something else already."""
+    for name in parts if isinstance(parts, Mapping) else ():
+        if not OWN_NAME.fullmatch(str(name)):
+            yield Problem(f"{key}.{name}", "takes small letters, digits and _ as a name")
+        elif name in taken:
+            yield Problem(f"{key}.{name}", "is a name that mixkd has already; takes another")
+
+
+def method_name(raw: Mapping[str, Any], args: bool = False) -> str:
+    """Return the method of a training, with what is not the usual: `kd_mixup+dkd`.
+
+    Args:
+        raw: a configuration, of values of any type as a saved one may have them.
+        args: whether the arguments of the user's own parts are told too, `kd+dkd(alpha=1,beta=8)`.
+    """
+
+    def part_name(section: Mapping[str, Any]) -> str:
+        factory = section.get("factory")
+        if not isinstance(factory, str):
+            return str(section.get("name"))
+        own = section.get("name") if isinstance(section.get("name"), str) else None
+        given = section.get("args")
+        listed = given.items() if args and isinstance(given, Mapping) else ()
+        text = ",".join(f"{name}={value}" for name, value in listed)
+        name = own or factory.rpartition(".")[2]
+        return f"{name}({text})" if text else name
+
+    method = raw.get("method")
+    if not isinstance(method, Mapping) or not isinstance(name := method.get("name"), str):
+        return ""
+    if method.get("factory") is not None:
+        name += f"+{part_name({**method, 'name': None})}"
+    for key, usual in (("divergence", "kl"), ("hint", "none")):
+        section = raw.get(key)
+        if isinstance(section, Mapping) and section.get("name") != usual:
+            name += f"+{part_name(section)}"
+    return name

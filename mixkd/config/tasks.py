@@ -14,6 +14,7 @@ from mixkd.config.fields import (
     PATH,
     PLACE,
     REPEAT,
+    AsBefore,
     File,
     Flag,
     HubName,
@@ -32,10 +33,13 @@ from mixkd.config.network import (
     network_mistakes,
     none_if_not_given,
 )
+from mixkd.config.parts import PartConfig, name_mistakes
 from mixkd.config.sources import CORRUPTED
 from mixkd.config.training import (
     CallbacksConfig,
     CheckpointConfig,
+    DivergenceConfig,
+    HintConfig,
     LabelMethodConfig,
     MachineConfig,
     OptimizerConfig,
@@ -47,6 +51,12 @@ from mixkd.config.training import (
 )
 from mixkd.errors import Problem
 
+# Names of what is measured of every split, which a user's metric cannot bear.
+MEASURED = (
+    "accuracy", "confidence", "ece", "signed_gap", "nll", "brier", "n", "ece_classwise",
+    "ece_adaptive", "ece_noise_floor", "ece_least", "ece_most", "scaled", "normalised",
+)  # fmt: skip
+
 
 class TaskConfig(Section):
     """What every task has."""
@@ -57,6 +67,7 @@ class TaskConfig(Section):
     logger: Annotated[LoggerConfig, PLACE]
     trust: Annotated[list[str], PLACE, takes("a list of package names")]
     run: Annotated[RunConfig, PLACE]
+    metrics: Annotated[dict[str, PartConfig], AsBefore({}), takes("metrics by name")]
     data: DataConfig
 
 
@@ -86,6 +97,7 @@ class TrainingConfig(TaskConfig):
         if are_numbers and 0 < rate < lowest:
             yield Problem("schedule.min_lr", f"got {lowest}; takes at most optimizer.lr, {rate}")
         yield from _sharing_mistakes(raw)
+        yield from name_mistakes("metrics", raw.get("metrics"), MEASURED)
 
     @property
     def stream_seed(self) -> int:
@@ -154,6 +166,8 @@ class DistillConfig(TrainingConfig):
         takes("a number above 0 and up to 1e6, or sigma"),
     ]
     method: TeacherMethodConfig
+    divergence: Annotated[DivergenceConfig, AsBefore({"name": "kl"})]
+    hint: Annotated[HintConfig, AsBefore({"name": "none"})]
 
     @property
     def learner(self) -> NetworkConfig:
@@ -198,9 +212,10 @@ class EvaluateConfig(TaskConfig):
     splits: SplitNames
     save_logits: Flag
     reestimate_batchnorm: Flag
+    analyses: Annotated[dict[str, PartConfig], AsBefore({}), takes("analyses by name")]
 
     @property
-    def analyses(self) -> dict[str, AnalysisConfig]:
+    def shipped_analyses(self) -> dict[str, AnalysisConfig]:
         """The sections of the analyses that are asked for, by name, in order."""
         sections = {name: getattr(self, name) for name in analysis_names()}
         return {name: section for name, section in sections.items() if section.enabled}
@@ -218,6 +233,9 @@ class EvaluateConfig(TaskConfig):
         for name in asked:
             yield from section_of_analysis(name).contradictions(raw[name], raw)
         yield from network_mistakes("network", raw.get("network"), "evaluate")
+        yield from name_mistakes("metrics", raw.get("metrics"), MEASURED)
+        taken = ("train", "val", "test", "training", "scaled", *analysis_names())
+        yield from name_mistakes("analyses", raw.get("analyses"), taken)
         if not is_given(teacher := raw.get("teacher")):
             return
         yield from network_mistakes("teacher", teacher, "evaluate")

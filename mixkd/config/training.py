@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import Field
 
@@ -22,9 +22,11 @@ from mixkd.config.fields import (
     Section,
     Seed,
     Share,
+    one_of,
     takes,
 )
 from mixkd.config.network import Precision
+from mixkd.config.parts import ARGUMENTS, DOTTED, NamedPartsConfig, OwnHintConfig, PartConfig
 from mixkd.errors import Problem, shortened
 
 
@@ -52,6 +54,13 @@ class MethodConfig(Section):
 
     name: str
     mix: MixConfig | None
+    factory: Annotated[str | None, AsBefore(None), DOTTED] = None
+    args: Annotated[dict[str, Any], AsBefore({}), ARGUMENTS] = Field(default_factory=dict)
+
+    @property
+    def part(self) -> PartConfig | None:
+        """The learner of the user's that the method is; None: a shipped one."""
+        return None if self.factory is None else PartConfig(factory=self.factory, args=self.args)
 
     @classmethod
     def mistakes(cls, raw: Mapping[str, Any]) -> Iterator[Problem]:
@@ -121,7 +130,24 @@ class AdamConfig(Section):
     fused: Flag
 
 
-OptimizerConfig = Annotated[SGDConfig | AdamConfig, Field(discriminator="name")]
+class TimmOptimizerConfig(Section):
+    """An optimizer of timm's, by its name there. lr is the peak learning rate."""
+
+    library: Literal["timm"]
+    name: Annotated[str, takes("the name of an optimizer of timm's, such as lion")]
+    lr: Positive
+    weight_decay: NonNegative
+    args: Annotated[dict[str, Any], takes("keyword arguments, {key: value}")]
+
+
+class OwnOptimizerConfig(PartConfig):
+    """An optimizer of one's own: called with the parameters, and its arguments."""
+
+
+if TYPE_CHECKING:
+    OptimizerConfig = SGDConfig | AdamConfig | TimmOptimizerConfig | OwnOptimizerConfig
+else:
+    OptimizerConfig = one_of(SGDConfig, AdamConfig, TimmOptimizerConfig, OwnOptimizerConfig)
 
 
 class ConstantConfig(Section):
@@ -187,9 +213,40 @@ class PiecewiseConfig(Section):
                 yield Problem(f"segments[{index}].start", f"{text} before it ends")
 
 
-ScheduleConfig = Annotated[
-    ConstantConfig | CosineConfig | PlateauConfig | PiecewiseConfig, Field(discriminator="name")
-]
+class OwnScheduleConfig(PartConfig):
+    """A schedule of one's own: called with the optimizer, it gives a scheduler of torch's kind."""
+
+    by: Literal["epoch", "step"] = "epoch"
+
+
+if TYPE_CHECKING:
+    ScheduleConfig = (
+        ConstantConfig | CosineConfig | PlateauConfig | PiecewiseConfig | OwnScheduleConfig
+    )
+else:
+    ScheduleConfig = one_of(
+        ConstantConfig, CosineConfig, PlateauConfig, PiecewiseConfig, OwnScheduleConfig
+    )
+
+
+class KLConfig(Section):
+    """The Kullback-Leibler divergence from the teacher's probabilities (eq. 1)."""
+
+    name: Literal["kl"]
+
+
+class NoHintConfig(Section):
+    """No comparison of features."""
+
+    name: Literal["none"]
+
+
+if TYPE_CHECKING:
+    DivergenceConfig = KLConfig | PartConfig
+    HintConfig = NoHintConfig | OwnHintConfig
+else:
+    DivergenceConfig = one_of(KLConfig, PartConfig)
+    HintConfig = one_of(NoHintConfig, OwnHintConfig)
 
 
 class MachineConfig(Section):
@@ -248,8 +305,8 @@ class LinearityMonitorConfig(CalibrationMonitorConfig):
     seed: NumpySeed
 
 
-class CallbacksConfig(Section):
-    """What is looked at on the held-out images while a network trains."""
+class CallbacksConfig(NamedPartsConfig):
+    """What is looked at on the held-out images while a network trains; others by name, as parts."""
 
     calibration: CalibrationMonitorConfig
     linearity: LinearityMonitorConfig

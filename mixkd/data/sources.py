@@ -173,7 +173,8 @@ def made_splits(part: PartConfig, cfg: DataConfig, key: str) -> dict[str, Any]:
         UserError: if there is no such factory, or it gives something else.
     """
     parameters = parameters_of(import_callable(part.factory, "data.factory")) or {}
-    offered = {"download": cfg.download} | ({} if cfg.root is None else {"root": cfg.root})
+    offered: dict[str, Any] = {"download": cfg.download}
+    offered |= {} if cfg.root is None else {"root": cfg.root}
 
     def make(**more: Any) -> Any:
         with cache_lock(cfg), safe_extraction():

@@ -10,9 +10,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from mixkd.config.analyses import AnalysisConfig, defined_in
+from mixkd.config.parts import PartConfig
+from mixkd.errors import UserError, first_line
 from mixkd.files.layout import FIGURES
 
 if TYPE_CHECKING:
@@ -90,6 +92,57 @@ def analysis_of(name: str) -> type[Analysis[Any]]:
     return defined_in(name, Analysis)  # type: ignore[type-abstract]
 
 
-def analyses_of(cfg: EvaluateConfig) -> list[Analysis[Any]]:
-    """Return the analyses that a configuration asks for."""
-    return [analysis_of(name)(section) for name, section in cfg.analyses.items()]
+class Measures(Protocol):
+    """What takes part in an evaluation: a shipped analysis, or one that a user brings."""
+
+    def prepare(self, cfg: EvaluateConfig, splits: Splits) -> None:
+        """Look at the data; raise a UserError if nothing can be measured of them."""
+
+    def measure(self, context: Context) -> Metrics:
+        """Return metrics by name."""
+
+
+class OwnAnalysis:
+    """An analysis of the user's: an object with `measure(context)`, and `prepare` if it has one.
+
+    Its metrics bear its name before their own.
+    """
+
+    def __init__(self, name: str, part: PartConfig) -> None:
+        from mixkd.parts import made
+
+        self.name, self.key = name, f"analyses.{name}"
+        self.analysis = made(part, self.key)
+        if not callable(getattr(self.analysis, "measure", None)):
+            text = f"{part.factory} gives {type(self.analysis).__name__}, without measure(context)"
+            raise UserError.of(f"{self.key}.factory", text)
+
+    def prepare(self, cfg: EvaluateConfig, splits: Splits) -> None:
+        """Let it look at the data."""
+        if hasattr(self.analysis, "prepare"):
+            self.analysis.prepare(cfg, splits)
+
+    def measure(self, context: Context) -> Metrics:
+        """Return its metrics.
+
+        Raises:
+            UserError: if they are no numbers by name.
+        """
+        metrics = self.analysis.measure(context)
+        if not isinstance(metrics, Mapping):
+            text = f"measure gave {type(metrics).__name__}; takes numbers by name, {{name: number}}"
+            raise UserError.of(self.key, text)
+        try:
+            return {f"{self.name}/{name}": float(value) for name, value in metrics.items()}
+        except (TypeError, ValueError) as error:
+            raise UserError.of(self.key, f"measure gave no numbers: {first_line(error)}") from error
+
+
+def analyses_of(cfg: EvaluateConfig) -> list[Measures]:
+    """Return the analyses that a configuration asks for, shipped ones first."""
+    return [*shipped_of(cfg), *(OwnAnalysis(name, part) for name, part in cfg.analyses.items())]
+
+
+def shipped_of(cfg: EvaluateConfig) -> list[Analysis[Any]]:
+    """Return the shipped analyses that a configuration asks for."""
+    return [analysis_of(name)(section) for name, section in cfg.shipped_analyses.items()]

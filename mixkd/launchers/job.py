@@ -5,7 +5,7 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
@@ -19,7 +19,7 @@ from mixkd.data.contents import hand_over, listed_once
 from mixkd.errors import InUse, NotFinite, UserError
 from mixkd.redact import redact
 from mixkd.request import accept, compose
-from mixkd.runs.run import Metrics
+from mixkd.runs.run import Metrics, Run
 from mixkd.runs.status import is_held, read_status, wait_until_free, write_status
 from mixkd.task import open_run
 
@@ -131,39 +131,16 @@ def run_in_process(job: Job) -> Outcome:
 def run_job(
     command: str, overrides: Sequence[str], makes_teacher: bool = True, waits: bool = False
 ) -> Outcome:
-    """Run one job in this process.
-
-    With `makes_teacher` a teacher that is missing is trained first where `teacher.auto` asks for
-    it; one of several processes does not. One that `waits` for another process that works on the
-    same run takes what that one made or, if it ended without, goes on from there.
-    """
+    """Run one job in this process, as `perform` does; return how it ended, also where it failed."""
     full = os.environ.get("HYDRA_FULL_ERROR") == "1"
     path = ""
-    try:
-        cfg = compose(command, overrides)
-        try:
-            config = accept(cfg)
-        except UserError as error:
-            if not (makes_teacher and (remedy := missing_teacher(cfg, error))):
-                raise
-            say(f"teacher.auto: mixkd finetune {shlex.join(remedy)}")
-            teacher = run_job("finetune", remedy, waits=True)
-            if teacher.status:
-                return teacher
-            config = accept(cfg)
-        run = open_run(config)
+
+    def opened(run: Run) -> None:
+        nonlocal path
         path = str(run.path)
-        while True:
-            if waits:
-                wait_until_free(run.path)
-            if (metrics := run.finished_metrics()) is not None:
-                return Outcome("skipped", path, metrics)
-            task = getattr(_imported(f"mixkd.tasks.{command}"), command)
-            try:
-                return Outcome("finished", path, task(config, run))
-            except InUse:  # since just now
-                if not waits:
-                    raise
+
+    try:
+        return perform(command, overrides, makes_teacher, waits, opened)
     except UserError as error:
         return Outcome("refused", path, text=explain(command, error, full))
     except KeyboardInterrupt:
@@ -175,6 +152,50 @@ def run_job(
         expected = peer or isinstance(error, (OSError, NotFinite))
         trace = "".join(traceback.format_exception(error)) if full or not expected else ""
         return Outcome("failed", path, text=redact(f"{trace}mixkd {command}: failed: {error}"))
+
+
+def perform(
+    command: str,
+    overrides: Sequence[str],
+    makes_teacher: bool = True,
+    waits: bool = False,
+    opened: Callable[[Run], None] = lambda run: None,
+) -> Outcome:
+    """Do the work of a command; raise what goes wrong.
+
+    Args:
+        command: finetune, distill or evaluate.
+        overrides: the user's.
+        makes_teacher: whether a teacher that is missing is trained first where `teacher.auto` asks
+            for it; one of several processes does not.
+        waits: for another process that works on the same run: what that one made is taken or, if
+            it ended without, this goes on from there.
+        opened: is told the run, once it is known.
+    """
+    cfg = compose(command, overrides)
+    try:
+        config = accept(cfg)
+    except UserError as error:
+        if not (makes_teacher and (remedy := missing_teacher(cfg, error))):
+            raise
+        say(f"teacher.auto: mixkd finetune {shlex.join(remedy)}")
+        teacher = run_job("finetune", remedy, waits=True)
+        if teacher.status:
+            return teacher
+        config = accept(cfg)
+    run = open_run(config)
+    opened(run)
+    while True:
+        if waits:
+            wait_until_free(run.path)
+        if (metrics := run.finished_metrics()) is not None:
+            return Outcome("skipped", str(run.path), metrics)
+        task = getattr(_imported(f"mixkd.tasks.{command}"), command)
+        try:
+            return Outcome("finished", str(run.path), task(config, run))
+        except InUse:  # since just now
+            if not waits:
+                raise
 
 
 def missing_teacher(cfg: DictConfig, error: UserError) -> tuple[str, ...]:

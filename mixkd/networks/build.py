@@ -22,7 +22,7 @@ from mixkd.networks.network import BottleneckHead, Network, head_names
 from mixkd.networks.origin import MOVED
 from mixkd.networks.state_dict import first_few
 from mixkd.networks.weights import fit_weights, load_weights, read_tensors
-from mixkd.parts import FAILURES, import_callable
+from mixkd.parts import FAILURES, arguments, import_callable
 
 # Arguments of timm.create_model that read files or fetch: weights and pretrained are for that.
 RESERVED = {
@@ -155,7 +155,7 @@ def _factory_and_args(
     cfg: NetworkConfig, classes: int, key: str
 ) -> tuple[Callable[..., Any], dict[str, Any]]:
     """Return what makes the core, and with which arguments."""
-    args = dict(cfg.args or {})
+    args = arguments(cfg.args or {}, f"{key}.args")
     # Weights of our own replace pretrained ones: there is nothing to fetch.
     pretrained = False if cfg.weights is not None else cfg.pretrained
     if cfg.weights == "pretrained":  # a file's are loaded with the head, by the caller

@@ -5,13 +5,14 @@ Needs no torch.
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from mixkd.config.data import WHICH, DataConfig
 from mixkd.config.fields import SPLIT, keys
+from mixkd.config.parts import factories
 from mixkd.config.shipped import shipped_values
 from mixkd.data.contents import IMAGES
 from mixkd.errors import UserError
@@ -192,3 +193,8 @@ def is_trusted(factory: Any, trust: Any) -> bool:
     packages = trust if isinstance(trust, list) else []
     is_safe = SAFE_FACTORY.fullmatch(str(factory)) is not None
     return is_safe or str(factory).partition(".")[0] in packages
+
+
+def distrusted(section: Any, trust: Any) -> Iterator[str]:
+    """Yield the callables that a section of a stranger's file names and that may not be called."""
+    yield from (path for _, path in factories(section) if not is_trusted(path, trust))

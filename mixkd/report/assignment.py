@@ -5,9 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mixkd.config.analyses import analysis_names, section_of_analysis
+from mixkd.config.analyses import analysis_names, prefix_of
 from mixkd.config.fields import ARCHITECTURE, keys
 from mixkd.config.network import NetworkConfig
+from mixkd.config.parts import method_name
 from mixkd.config.shipped import network_files
 from mixkd.config.tasks import TRAININGS
 from mixkd.errors import shortened
@@ -112,7 +113,7 @@ def _method(run: FoundRun) -> tuple[str, str]:
     """Return the method of a training, and its temperature as text."""
     temperature = run.config.get("temperature")
     text = f"{temperature:g}" if isinstance(temperature, (int, float)) else _text(temperature)
-    return _text(run.section("method").get("name")), text
+    return method_name(run.config, args=True), text
 
 
 def _by_configuration(runs: Sequence[FoundRun], teachers: Sequence[str]) -> Results:
@@ -155,8 +156,8 @@ def _by_configuration(runs: Sequence[FoundRun], teachers: Sequence[str]) -> Resu
         subject, seed, _ = trained[weights]
         if run.dataset != subject.dataset:
             continue
-        for kind in analysis_names():
-            if any(name.startswith(section_of_analysis(kind).prefix) for name in run.metrics):
+        for kind in (*analysis_names(), *run.section("analyses")):
+            if any(name.startswith(prefix_of(kind)) for name in run.metrics):
                 slots[subject, seed, kind], notes[subject, seed, kind] = run, run.faults
     return Results(runs, None, slots, {}, notes, asides)
 

@@ -6,7 +6,7 @@ from functools import cached_property
 from math import isfinite
 from statistics import mean
 
-from mixkd.config.analyses import section_of_analysis
+from mixkd.config.analyses import analysis_names, prefix_of
 from mixkd.evaluation.analysis import analysis_of
 from mixkd.files.layout import HISTORY
 from mixkd.metrics.paired import Predictions
@@ -151,9 +151,10 @@ def quantities(run: FoundRun, kind: str) -> dict[str, float]:
     first half, and its second half.
     """
     if kind != "training":
-        prefix = section_of_analysis(kind).prefix
+        prefix = prefix_of(kind)
         values = {name: value for name, value in run.metrics.items() if name.startswith(prefix)}
-        values = analysis_of(kind).derived(run) | values
+        if kind in analysis_names():
+            values = analysis_of(kind).derived(run) | values
         return {
             "/".join(part for part in name.split("/") if part not in ("student", "network")): value
             for name, value in values.items()

@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 from matplotlib.figure import Figure
 
-from mixkd.config.analyses import analysis_names, section_of_analysis
+from mixkd.config.analyses import analysis_names, prefix_of, section_of_analysis
 from mixkd.plots.style import save_figure
 from mixkd.report.cells import Subject
 from mixkd.report.page import Picture, ReportSection, RunRecord
@@ -57,24 +57,37 @@ def write_section(
 
 def networks_table(results: Results, about: str) -> Table:
     """Return the calibration of every network on the test images, a row a network."""
-    metrics = {column.name: f"test/{column.name}" for column in COLUMNS[1:]}
+    columns = [*COLUMNS[1:], *(Column(name, name) for name in _own_metrics(results))]
+    metrics = {column.name: f"test/{column.name}" for column in columns}
     rows = _rows(results, results.subjects, metrics, "training")
     caption = f"{about} On test images. ±: standard deviation over seeds.".strip()
-    return Table("networks", "Every network", caption, [*COLUMNS, SEEDS, NOTES], rows)
+    return Table("networks", "Every network", caption, [COLUMNS[0], *columns, SEEDS, NOTES], rows)
+
+
+def _own_metrics(results: Results) -> list[str]:
+    """Return the names of the metrics that the user's own parts have given of test images."""
+    names: dict[str, None] = {}
+    for run in results.slots.values():
+        for own in run.section("metrics"):
+            found = (name.removeprefix("test/") for name in run.metrics if name[:5] == "test/")
+            names |= dict.fromkeys(n for n in found if n == own or n.startswith(f"{own}_"))
+    return list(names)
 
 
 def analysis_tables(results: Results) -> Iterator[Table]:
     """Yield a table of each analysis that no artefact draws: a row a network, a column a metric."""
     measured = sorted({key.metric for key in results.cells})
-    for kind in analysis_names():
-        section = section_of_analysis(kind)
+    for kind in dict.fromkeys([*analysis_names(), *(kind for _, _, kind in results.slots)]):
+        is_shipped, prefix = kind in analysis_names(), prefix_of(kind)
         subjects = [subject for subject in results.subjects if results.seeds(subject, kind)]
-        if section.is_drawn or not subjects:
+        is_drawn = section_of_analysis(kind).is_drawn if is_shipped else kind == "training"
+        if is_drawn or not subjects:
             continue
-        metrics = {re.sub(r"\W", "_", m): m for m in measured if m.startswith(section.prefix)}
-        columns = [Column(name, m.removeprefix(section.prefix)) for name, m in metrics.items()]
+        metrics = {re.sub(r"\W", "_", m): m for m in measured if m.startswith(prefix)}
+        columns = [Column(name, m.removeprefix(prefix)) for name, m in metrics.items()]
         rows = _rows(results, subjects, metrics, kind)
-        caption = f"By `mixkd evaluate {kind}=true`. ±: standard deviation over seeds."
+        option = f"{kind}=true" if is_shipped else f"analyses.{kind}"
+        caption = f"By `mixkd evaluate {option}`. ±: standard deviation over seeds."
         name, heading = f"analysis_{kind}", f"Analysis: {kind}"
         yield Table(name, heading, caption, [COLUMNS[0], *columns, SEEDS, NOTES], rows)
 

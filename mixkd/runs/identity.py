@@ -18,6 +18,7 @@ from mixkd.config.tasks import (
     EvaluateConfig,
     EvaluateLogitsConfig,
     FinetuneConfig,
+    TrainingConfig,
 )
 from mixkd.config.validation import without_void
 from mixkd.data.contents import arrays_folder, contents, split_contents, summary, to_unpack
@@ -47,10 +48,12 @@ def experiment_hash(cfg: Config, images: Mapping[str, str] | None = None) -> str
     if isinstance(cfg, EvaluateConfig):
         for name in analysis_names():
             keys = named.pop(name)
-            if name in cfg.analyses:
-                named[name] = cfg.analyses[name].identity(keys)
-        if not any(section.shared_question for section in cfg.analyses.values()):
+            if name in cfg.shipped_analyses:
+                named[name] = cfg.shipped_analyses[name].identity(keys)
+        if not any(section.shared_question for section in cfg.shipped_analyses.values()):
             del named["baselines"]
+    if isinstance(cfg, TrainingConfig) and cfg.callbacks.parts:  # what a user's does is not known
+        named["callbacks"] = {name: part.model_dump() for name, part in cfg.callbacks.parts.items()}
     if isinstance(cfg, DistillConfig):
         named["teacher"]["precision"] = cfg.teacher_precision
     if isinstance(cfg, (FinetuneConfig, DistillConfig)) and cfg.method.mix is not None:
@@ -96,7 +99,9 @@ def _further_data(cfg: Config) -> dict[str, list[CorruptedDataConfig]]:
     """Return the data that analyses measure beside the evaluation's own, by analysis."""
     if not isinstance(cfg, EvaluateConfig):
         return {}
-    data = {name: [*section.further_data(cfg.data)] for name, section in cfg.analyses.items()}
+    data = {
+        name: [*section.further_data(cfg.data)] for name, section in cfg.shipped_analyses.items()
+    }
     return {name: further for name, further in data.items() if further}
 
 

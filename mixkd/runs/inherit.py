@@ -15,12 +15,13 @@ from mixkd.files.writing import file_fingerprint
 from mixkd.networks.origin import (
     SAVED,
     WEIGHTS,
+    distrusted,
     fetched,
-    is_trusted,
     other_split,
     saved_config,
     without_file,
 )
+from mixkd.runs.signature import is_signed
 from mixkd.runs.teacher import find_teacher
 
 
@@ -63,12 +64,16 @@ def fill_network(raw: dict[str, Any], section: str, network: dict[str, Any]) -> 
         yield Problem(f"{section}.weights", f"{origin} brings its own weights; give one of them")
     if kind == "run" and network.get("export") is not None:
         yield Problem(f"{section}.export", f"got one beside {key_of_origin}; give one of them")
-    factory = network.get("factory") or saved["network"].get("factory")
-    if factory != network.get("factory") and not is_trusted(factory, raw.get("trust")):
-        package = shortened(str(factory).partition(".")[0])
-        text = f"that {kind} names the callable {shortened(str(factory))}"
-        text += f"; mixkd calls it only if you trust its package: trust=[{package}]"
-        yield Problem(key_of_origin, text)
+    named = {key: saved["network"].get(key) for key in ("factory", "args") if not network.get(key)}
+    inherits = raw["task"] in ("evaluate", "export") and section == "network"
+    called = named | ({"data": _called(raw["data"], saved["data"])} if inherits else {})
+    trust = raw.get("trust")
+    if kind != "run" or not is_signed(weights.parent):
+        for callable_path in dict.fromkeys(distrusted(called, trust)):
+            package = shortened(callable_path.partition(".")[0])
+            text = f"that {kind} names the callable {shortened(callable_path)}"
+            text += f"; mixkd calls it only if you trust its package: trust=[{package}]"
+            yield Problem(key_of_origin, text)
     for key in ("name", "factory", "head"):
         value, saved_value = network.get(key), saved["network"].get(key)
         if value is not None and value != saved_value:
@@ -78,7 +83,7 @@ def fill_network(raw: dict[str, Any], section: str, network: dict[str, Any]) -> 
         if network.get(key) is None and key not in ("run", "export"):
             network[key] = value
     network["weights"] = str(weights)
-    if raw["task"] in ("evaluate", "export") and section == "network" and saved["data"]:
+    if inherits and saved["data"]:
         yield from _inherit_data(raw, saved, weights.parent)
     # Of a folder, the images tell, when they have been read.
     by_settings = str(raw["data"].get("source")) not in SPLITS
@@ -86,6 +91,11 @@ def fill_network(raw: dict[str, Any], section: str, network: dict[str, Any]) -> 
     if distilled and by_settings and (differs := other_split(saved["data"], raw["data"])):
         text = f"may have trained on the images that select here: its {differs}; take the same"
         yield Problem(key_of_origin, f"{network[kind]} {text}")
+
+
+def _called(data: dict[str, Any], saved: dict[str, Any]) -> dict[str, Any]:
+    """Return what the saved data of a run or an export name that would be called."""
+    return {key: saved.get(key) for key in ("factory", "args") if data.get(key) == "run"}
 
 
 def _weights_and_config(origin: str, kind: str, key: str) -> tuple[Path, dict[str, Any]]:

@@ -15,6 +15,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from mixkd.config.analyses import analysis_files
+from mixkd.config.parts import method_name
 from mixkd.config.tasks import (
     Config,
     DistillConfig,
@@ -32,6 +33,8 @@ from mixkd.files.writing import read_json, write_json, write_text
 from mixkd.redact import redact
 from mixkd.runs.identity import experiment_hash, images_of
 from mixkd.runs.provenance import provenance
+from mixkd.runs.signature import signature
+from mixkd.runs.sources import SOURCES, changed, sources_of
 from mixkd.runs.status import read_status, worker, write_status
 
 if TYPE_CHECKING:
@@ -50,6 +53,7 @@ class Run:
 
     Attributes:
         images: the sha256 of the images of each split, where they are files.
+        sources: the sha256 of the source of each callable of the user's, by its dotted path.
         experiment: the hash that names the experiment.
         path: the directory.
         trained_on: marks of the images that the network has seen, which a training sets.
@@ -58,6 +62,7 @@ class Run:
     def __init__(self, cfg: Config) -> None:
         self.cfg = cfg
         self.images = images_of(cfg)
+        self.sources = sources_of(cfg)
         self.experiment = experiment_hash(cfg, self.images)
         self.trained_on: np.ndarray | None = None
         name = f"{readable_name(cfg)}-{self.experiment}"
@@ -80,6 +85,8 @@ class Run:
             if not is_number(value):
                 text = f"{self.path / METRICS} is damaged: {name} is {shown(value)}, no number"
                 raise UserError.of("run.dir", f"{text}; mend or remove it")
+        if names := changed(self.sources, self._fingerprints()):
+            raise UserError.of("run.dir", self._other_source(names))
         return metrics
 
     def refuse_changed(self) -> None:
@@ -105,7 +112,8 @@ class Run:
             yield
             return
         images = {IMAGES + split: fingerprint for split, fingerprint in self.images.items()}
-        fingerprints = {**fingerprints, **images}
+        sources = {SOURCES + path: fingerprint for path, fingerprint in self.sources.items()}
+        fingerprints = {**fingerprints, **images, **sources}
         self._refuse_another()
         lock = FileLock(self.path / LOCK)
         try:
@@ -126,11 +134,12 @@ class Run:
                 self._clear()
             self._remove_stale()
             self._refuse_other_data(fingerprints)
-            self._write_provenance(fingerprints, device)  # first: it marks the directory
             saved = self.cfg.model_dump()
             if saved["data"].get("root") is not None:  # it means the same from any folder
                 saved["data"]["root"] = os.path.abspath(saved["data"]["root"])
-            write_text(self.path / CONFIG, yaml.safe_dump(redact(saved), sort_keys=False))
+            config = yaml.safe_dump(redact(saved), sort_keys=False)
+            self._write_provenance(fingerprints, device, config)  # first: it marks the directory
+            write_text(self.path / CONFIG, config)
             began = read_status(self.path).get("started") if self._goes_on() else None
             self.status("running", started=began or _now())
             try:
@@ -164,10 +173,12 @@ class Run:
         record["fingerprints"] |= fingerprints
         write_json(self.path / PROVENANCE, record)
 
-    def _write_provenance(self, fingerprints: Mapping[str, str], device: str) -> None:
+    def _write_provenance(self, fingerprints: Mapping[str, str], device: str, config: str) -> None:
         """Write where a run comes from; of one that goes on, add what has changed since."""
         path = self.path / PROVENANCE
         record = provenance(self.cfg) | {"device": device, "experiment": self.experiment}
+        # Of a run that names none of the user's own code nothing is called but mixkd.
+        signed = {"signature": signature(config.encode())} if self.sources else {}
         if path.is_file() and self._goes_on():
             first = read_json(path, "run.dir")
             changed = {key: value for key, value in record.items() if first.get(key) != value}
@@ -177,7 +188,7 @@ class Run:
                 raise UserError.of("run.dir", text)
             fingerprints = first["fingerprints"] | fingerprints
             record = first | {"resumed": [*resumed, {"at": _now()} | changed]}
-        write_json(path, record | {"fingerprints": dict(fingerprints)})
+        write_json(path, record | signed | {"fingerprints": dict(fingerprints)})
 
     def _goes_on(self) -> bool:
         """Return whether something was trained before, from which this continues."""
@@ -203,19 +214,29 @@ class Run:
                 path.unlink(missing_ok=True)
 
     def _refuse_other_data(self, fingerprints: Mapping[str, str]) -> None:
-        """Refuse to continue on images that have changed under the same name."""
-        path = self.path / PROVENANCE
-        if not path.is_file():
-            return
-        before = read_json(path, "run.dir").get("fingerprints")
-        if not isinstance(before, dict):
-            text = f"{path} is damaged (it has no fingerprints); take another directory"
-            raise UserError.of("run.dir", text)
+        """Refuse to continue on images, or by code, that have changed under the same name."""
+        before = self._fingerprints()
         # Of images in memory the pixels count, of those on disk the files.
+        if names := changed(self.sources, before):
+            raise UserError.of("run.dir", self._other_source(names))
         keys = {"data", "data_files"} & before.keys() & fingerprints.keys()
         if any(before[key] != fingerprints[key] for key in keys):
             text = f"{self.path} began on other images; run.force=true starts it over"
             raise UserError.of("run.dir", text)
+
+    def _fingerprints(self) -> dict[str, Any]:
+        """Return the fingerprints that the run has recorded; none where it has yet to."""
+        path = self.path / PROVENANCE
+        if not path.is_file():
+            return {}
+        recorded = read_json(path, "run.dir").get("fingerprints")
+        if not isinstance(recorded, dict):
+            text = f"{path} is damaged (it has no fingerprints); take another directory"
+            raise UserError.of("run.dir", text)
+        return recorded
+
+    def _other_source(self, names: str) -> str:
+        return f"{self.path} began with another source of {names}; run.force=true starts it over"
 
     def _refuse_another(self) -> None:
         key = "run.dir" if self.cfg.run.dir else "run.root"
@@ -246,7 +267,7 @@ def readable_name(cfg: Config) -> str:
     method = ""
     if isinstance(cfg, TrainingConfig):  # with the kind of mixing where that is not mixup
         kind = "mixup" if cfg.method.mix is None else cfg.method.mix.kind
-        method = cfg.method.name.replace("mixup", kind)
+        method = method_name(cfg.model_dump()).replace("mixup", kind, 1)
     match cfg:
         case FinetuneConfig():
             parts = [cfg.network.label, method, f"s{cfg.seed}"]

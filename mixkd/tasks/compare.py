@@ -1,6 +1,7 @@
 """`mixkd compare`: paired differences of two runs, from their saved predictions. Needs no torch."""
 
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from tabulate import tabulate
 
@@ -20,6 +21,48 @@ def compare(config: CompareConfig) -> str:
     Raises:
         UserError: for runs without predictions of the same images.
     """
+    compared = differences(config)
+    if config.out is not None:
+        write_csv(config.out, compared.rows)
+    cells = [
+        [metric, *(f"{value:.4f}" for value in values), "-" if metric == "ece" else f"{p:.2g}"]
+        for metric, *values, p in (row.values() for row in compared.rows)
+    ]
+    sides = ["left", *["right"] * (len(COLUMNS) - 1)]
+    head = f"{compared.images:,} {config.split} images, network minus other; "
+    return "\n".join(
+        [
+            f"{head}{config.draws} bootstrap samples",
+            tabulate(cells, COLUMNS, "plain", disable_numparse=True, colalign=sides),
+            *(
+                f"{name} is not compared: the predictions of {key} lack it"
+                for key, names in compared.lacking.items()
+                for name in names
+            ),
+        ]
+    )
+
+
+class Comparison(NamedTuple):
+    """The differences of two runs.
+
+    Attributes:
+        rows: a mapping of COLUMNS for each metric.
+        images: how many images both know.
+        lacking: by the key of a run, the metrics that its predictions do not give.
+    """
+
+    rows: list[dict[str, Any]]
+    images: int
+    lacking: dict[str, list[str]]
+
+
+def differences(config: CompareConfig) -> Comparison:
+    """Return the paired differences of two runs, network minus other.
+
+    Raises:
+        UserError: for runs without predictions of the same images.
+    """
     network = _predictions("network.run", config.network, config.split)
     other = _predictions("other.run", config.other, config.split)
     if not are_paired([network, other]):
@@ -29,24 +72,10 @@ def compare(config: CompareConfig) -> str:
         (r.metric, r.first, r.second, r.difference, r.low, r.high, r.p)
         for r in paired_differences([network], [other], config.draws)
     ]
-    if config.out is not None:
-        write_csv(config.out, [dict(zip(COLUMNS, row, strict=True)) for row in rows])
-    cells = [
-        [metric, *(f"{value:.4f}" for value in values), "-" if metric == "ece" else f"{p:.2g}"]
-        for metric, *values, p in rows
-    ]
-    sides = ["left", *["right"] * (len(COLUMNS) - 1)]
-    head = f"{len(network['label']):,} {config.split} images, network minus other; "
-    return "\n".join(
-        [
-            f"{head}{config.draws} bootstrap samples",
-            tabulate(cells, COLUMNS, "plain", disable_numparse=True, colalign=sides),
-            *(
-                f"{name} is not compared: the predictions of {key} lack it"
-                for key, predictions in (("network.run", network), ("other.run", other))
-                for name in lacking(predictions)
-            ),
-        ]
+    return Comparison(
+        [dict(zip(COLUMNS, row, strict=True)) for row in rows],
+        len(network["label"]),
+        {"network.run": list(lacking(network)), "other.run": list(lacking(other))},
     )
 
 

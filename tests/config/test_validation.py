@@ -351,12 +351,13 @@ def test_every_shipped_file_composes_into_a_valid_configuration(
     group: str, option: str, image_folder: Path
 ) -> None:
     overrides = [f"{group}={option}"]
-    overrides += ["network.name=resnet18"] if option == "timm" else []
+    names = {"network": "resnet18", "optimizer": "lion"}
+    overrides += [f"{group}.name={names[group]}"] if option == "timm" else []
     overrides += [f"data.root='{image_folder}'"] if option.startswith("image") else []
     if group == "analysis":
         cfg = request("evaluate", [f"{option}=true", f"network.run={saved_run()}"])
         assert isinstance(cfg, EvaluateConfig)
-        assert list(cfg.analyses) == [option]
+        assert list(cfg.shipped_analyses) == [option]
         return
     if option.endswith("_c"):
         overrides += ["data.corruption=fog", f"network.run={saved_run()}"]
@@ -366,8 +367,12 @@ def test_every_shipped_file_composes_into_a_valid_configuration(
         cfg = distill(*overrides)
         assert (cfg.method.name, cfg.data.name, cfg.temperature) == ("kd_mixup", "cifar100", 4)
         return
-    if option.startswith("kd"):
-        assert distill(*overrides).method.name == option
+    if group == "analyses":
+        cfg = request("evaluate", [*overrides, f"network.run={saved_run()}"])
+        assert isinstance(cfg, EvaluateConfig)
+        assert cfg.analyses == {}
+    elif group in ("divergence", "hint") or option.startswith("kd"):
+        assert getattr(distill(*overrides), group).name == option
     else:
         network = [] if group == "network" else FINETUNE
         assert request("finetune", [*network, *overrides])

@@ -1,6 +1,7 @@
 """The wheel, installed away from the repository, with the demo's commands run from it."""
 
 import email
+import json
 import os
 import re
 import subprocess
@@ -133,3 +134,76 @@ def test_the_demo_and_a_report_run_from_it(place: Path) -> None:
     text = (ROOT / "docs/index.md").read_text()
     (example,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     assert len(run(python, "-c", example, cwd=place).splitlines()) == 5
+
+
+# Runs the command lines that it is given in one process, which imports torch once.
+SHELL = """
+import shlex, sys
+from mixkd.cli import main
+for line in sys.argv[1:]:
+    print("$", line, flush=True)
+    sys.argv = shlex.split(line)
+    try:
+        main()
+    except SystemExit as stop:
+        if stop.code:
+            sys.exit(stop.code)
+"""
+
+
+def follow(page: str, place: Path, folder: Path) -> list[str]:
+    """Write the files that a page shows into a folder, and run its commands there.
+
+    Returns the lines that they print.
+    """
+    text = (ROOT / "docs" / page).read_text().partition("## An artefact")[0]
+    for name, content in re.findall(r'^```\w+ title="(.+?)"\n(.*?)^```$', text, re.M | re.S):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+    lines = re.findall(r"^    (mixkd .*)$", text, re.MULTILINE)
+    python = place / "venv/bin/python"
+    begin = next((k for k, line in enumerate(lines) if "network.run=RUN" in line), len(lines))
+    output = run(python, "-c", SHELL, *lines[:begin], cwd=folder) if lines else ""
+    trained = next(iter(folder.glob("runs/digits/finetune/*")), folder)
+    rest = [line.replace("=RUN", f"={trained.relative_to(folder)}") for line in lines[begin:]]
+    output += run(python, "-c", SHELL, *rest, cwd=folder) if rest else ""
+    return output.splitlines()
+
+
+def test_the_page_on_your_own_parts(place: Path, tmp_path: Path) -> None:
+    """Each in a file beside it, in an empty folder, with mixkd installed."""
+    follow("method.md", place, tmp_path)
+    runs = {path.parent.name: json.loads(path.read_text()) for path in
+            tmp_path.glob("runs/*/*/*/metrics.json")}  # fmt: skip
+
+    def metric(name: str, part: str = "") -> list[float]:
+        return [values[name] for run, values in runs.items() if name in values and part in run]
+
+    dkd = {run for run in runs if "+dkd" in run}
+    assert len(dkd) == 4  # beta = 8, 2 and 4 (in the folder's form another experiment)
+    assert len({runs[run]["test/nll"] for run in dkd}) > 2
+    assert metric("test/surprise")
+    assert 0 <= metric("test/f1")[0] <= 1
+    assert metric("depth/convolutions") == [21.0]
+    (agreeing,) = tmp_path.glob("runs/digits/distill/*Agreeing*/history.csv")
+    assert agreeing.read_text().startswith("epoch,step,lr,train/loss,train/ce,train/kd,train/surer")
+    assert (tmp_path / "runs/Shapes").is_dir()
+    page = run(place / "venv/bin/mixkd", "report", cwd=tmp_path)
+    assert "index.html" in page
+    networks = (tmp_path / "reports/runs/networks.csv").read_text()
+    assert "dkd(beta=2)" in networks
+    assert "surprise" in networks
+
+
+def test_the_page_on_your_own_lightning_script(place: Path, tmp_path: Path) -> None:
+    follow("lightning.md", place, tmp_path)
+    output = run(place / "venv/bin/python", "train.py", cwd=tmp_path)
+    values = dict(
+        line.split() for line in output.splitlines() if line.startswith(("val/", "vici", "corr"))
+    )
+    assert values.keys() == {
+        "val/ece",
+        "vicinal/val/delta_lin_global",
+        "corruption/val/mean/accuracy",
+    }
+    assert all(abs(float(value)) < 10 for value in values.values())
