@@ -81,7 +81,7 @@ class Recorder(Checkpoint):
         assert isinstance(self.run.cfg, TrainingConfig)
         if self.run.cfg.data.selection == "test":  # the images that select are the test's
             values |= {k.replace("val/", "test/"): v for k, v in values.items() if "val/" in k}
-        kinds = ("train", "val", "test", "vicinal")
+        kinds = ("train", "val", "test", "vicinal", "corruption")
         names = sorted(values, key=lambda name: kinds.index(name.partition("/")[0]))
         ordered = {name: values[name] for name in names}
         self.rows.append({"epoch": epoch, "step": trainer.global_step, "lr": rate, **ordered})

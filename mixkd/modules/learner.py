@@ -3,7 +3,6 @@
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
@@ -13,11 +12,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torchmetrics import Metric
 
 from mixkd.data.batches import EvaluationBatch, ordinary_batch
 from mixkd.data.module import ImageDataModule
-from mixkd.errors import NotFinite, UserError
+from mixkd.errors import NotFinite
 from mixkd.metrics.calibration import Calibration
+from mixkd.metrics.parts import NamedMetrics
 from mixkd.modules.optimization import Schedule, make_scheduler
 from mixkd.networks.network import logits_of
 from mixkd.parts import takes_argument
@@ -65,7 +66,7 @@ class Learner(LightningModule, ABC):
         clip_norm: gradients of all parameters together are shortened to this l2 norm; None: never.
         ema: decay, each step, of an exponential moving average of the network, which then answers
             in its place wherever it is measured or kept; None: no average.
-        metrics: further metrics by name, such as torchmetrics', of logits [b, classes] and int64
+        metrics: further metrics of torchmetrics' kind by name, of logits [b, classes] and int64
             labels [b], logged as `val/NAME`.
 
     Raises:
@@ -88,7 +89,7 @@ class Learner(LightningModule, ABC):
         seed: int = 0,
         clip_norm: float | None = None,
         ema: float | None = None,
-        metrics: Mapping[str, Any] | None = None,
+        metrics: Mapping[str, Metric] | None = None,
     ) -> None:
         super().__init__()
         if schedule_by not in ("epoch", "step"):
@@ -101,10 +102,7 @@ class Learner(LightningModule, ABC):
         self.make_optimizer, self.schedule, self.schedule_by = optimizer, schedule, schedule_by
         self.mixing, self.seed, self.clip_norm = mixing, seed, clip_norm
         self.validation = Calibration()
-        self.metrics = dict(metrics or {})
-        self._metric_modules = nn.ModuleList(
-            metric for metric in self.metrics.values() if isinstance(metric, nn.Module)
-        )  # which follow to the device
+        self.further = NamedMetrics(metrics or {})
         self.values: dict[str, float] = {}
         self.reliability: list[dict[str, Any]] = []
         self.average: AveragedModel | None = None
@@ -248,8 +246,7 @@ class Learner(LightningModule, ABC):
         view, label = images_and_labels(batch)
         logits = self(view)
         self.validation.update(logits, label)
-        for metric in self.metrics.values():
-            metric.update(logits.float(), label)
+        self.further.update(logits, label)
 
     def on_validation_epoch_end(self) -> None:
         """Log val/accuracy, val/confidence and so on."""
@@ -261,9 +258,8 @@ class Learner(LightningModule, ABC):
             raise NotFinite(f"{text}; {LOWER}") from error
         self.reliability = self.validation.reliability()
         self.validation.reset()
-        for name, metric in self.metrics.items():
-            metrics |= metric_values(name, metric.compute())
-            metric.reset()
+        metrics |= self.further.compute()
+        self.further.reset()
         logged = {f"val/{name}": value for name, value in metrics.items() if name != "n"}
         self.values |= logged
         self.log_dict(logged, rank_zero_only=True)  # already summed over all processes
@@ -365,23 +361,6 @@ def checked_losses(losses: Any) -> dict[str, Tensor]:
             shape = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise TypeError(f"losses(batch) gave {name} of {shape}; takes a scalar tensor")
     return {"loss": losses["loss"], **losses}
-
-
-def metric_values(name: str, result: Any) -> dict[str, float]:
-    """Return what a metric has computed, by its name: of a mapping NAME_KEY for each.
-
-    Raises:
-        UserError: naming metrics.NAME, if it is no number.
-    """
-    if isinstance(result, Mapping):
-        values = [metric_values(f"{name}_{key}", value).items() for key, value in result.items()]
-        return dict(chain.from_iterable(values))
-    try:
-        return {name: float(result)}
-    except (TypeError, ValueError, RuntimeError) as error:
-        shape = list(result.shape) if isinstance(result, Tensor) else type(result).__name__
-        text = f"gave {shape}; takes a number, or numbers by name"
-        raise UserError.of(f"metrics.{name}", text) from error
 
 
 def in_format_of(parameters: Sequence[nn.Parameter], state: dict[int, dict[str, Any]]) -> None:
