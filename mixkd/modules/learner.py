@@ -76,6 +76,14 @@ class Learner(LightningModule, ABC):
         values: the figures of the epoch by name, as Python floats: Lightning's own go through
             float32.
         reliability: of the held-out images: a row a bin.
+
+    Examples:
+        >>> from mixkd import Learner
+        >>> class Squared(Learner):
+        ...     def losses(self, batch):
+        ...         target = nn.functional.one_hot(batch.label, 5).float()
+        ...         return {"loss": (self(batch.mixed).softmax(dim=1) - target).square().mean()}
+        >>> module = Squared(nn.Sequential(nn.Flatten(), nn.Linear(192, 5)))
     """
 
     def __init__(
