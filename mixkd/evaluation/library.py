@@ -17,7 +17,7 @@ from mixkd.data.pairs import draw_pairs
 from mixkd.errors import check_count, check_positive
 from mixkd.evaluation.asking import Model, asked, eval_mode
 from mixkd.evaluation.loaders import PairImages, Share, labelled
-from mixkd.metrics.calibration import TemperatureFit
+from mixkd.metrics.calibration import Calibration, TemperatureFit
 from mixkd.metrics.measurement import Measurement
 from mixkd.metrics.vicinal import VicinalLinearity, answers_between
 
@@ -193,6 +193,17 @@ def measure_linearity(
         for first, second, position in zip(*parts, positions, strict=True):
             metric.update(answers_between(networks, first, second, grid), position)
     return Linearity(*metric.compute())
+
+
+def count_calibration(
+    model: Model, images: Tensor | Batches, label: Tensor | None, batch_size: int
+) -> Calibration:
+    """Return the calibration of a model on images as `measure_calibration` takes them."""
+    metric = Calibration()
+    with _asking(model) as (ask,):
+        for batch, labels in _batches(images, label, batch_size):
+            metric.update(ask(batch), labels.cpu())
+    return metric
 
 
 def _batches(images: Tensor | Batches, label: Tensor | None, size: int) -> Iterator[Any]:

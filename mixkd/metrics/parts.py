@@ -19,14 +19,18 @@ def make_metrics(parts: Mapping[str, PartConfig], classes: int) -> dict[str, Met
     `num_classes` and `task`, multiclass, are offered to them, as torchmetrics' take them.
 
     Raises:
-        UserError: if one cannot be made, or is no metric.
+        UserError: if one cannot be made, is no metric, or does not give numbers, when it is tried.
     """
-    return {
+    metrics = {
         name: checked_metric(
             name, made(part, f"metrics.{name}", num_classes=classes, task="multiclass")
         )
         for name, part in parts.items()
     }
+    trial = NamedMetrics(metrics)
+    trial.update(torch.eye(classes), torch.arange(classes))
+    trial.compute()
+    return metrics
 
 
 def checked_metric(name: str, metric: Any) -> Metric:
