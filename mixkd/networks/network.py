@@ -10,7 +10,7 @@ from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
 from mixkd.config.network import Precision
-from mixkd.errors import UserError
+from mixkd.errors import Unfit, UserError
 
 
 def logits_of(answer: Any) -> Any:
@@ -158,16 +158,22 @@ class Features:
 
     def __init__(self, network: nn.Module, key: str) -> None:
         self._latest: Tensor | None = None
-        last_layer(network, key).register_forward_pre_hook(self._keep)
+        self._key, self._layer = key, last_layer(network, key)
+        self._layer.register_forward_pre_hook(self._keep)
 
     def _keep(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         self._latest = inputs[0].flatten(1)
 
     def taken(self) -> Tensor:
-        """Return them, and forget them; those of inference mode as a normal tensor, for a loss."""
+        """Return them as float32, and forget them; a loss may save them for its backward pass.
+
+        Raises:
+            Unfit: if the layer took no part.
+        """
         latest, self._latest = self._latest, None
-        assert latest is not None
-        return latest.clone() if latest.is_inference() else latest
+        if latest is None:
+            raise Unfit.of(self._key, f"the network does not give its logits by {self._layer}")
+        return latest.float().clone() if latest.is_inference() else latest.float()
 
 
 def head_names(core: nn.Module) -> tuple[str, ...]:
