@@ -16,7 +16,8 @@ from mixkd.config.parts import PartConfig, factories
 from mixkd.errors import Problem, UserError, first_line, nearest, shortened
 
 # What a callable raises where its arguments do not fit it.
-FAILURES = (TypeError, ValueError, RuntimeError, AssertionError, OSError)
+FAILURES = (TypeError, ValueError, AttributeError, LookupError, RuntimeError, AssertionError,
+            OSError)  # fmt: skip
 
 
 def import_callable(path: str, key: str) -> Callable[..., Any]:
