@@ -290,7 +290,8 @@ class Learner(LightningModule, ABC):
 
     def on_validation_start(self) -> None:
         """Stop here if a step was not finite: what the held-out images show is its consequence."""
-        self._stop_if_not_finite(wait=True)
+        if self.trainer.state.fn == "fit":
+            self._stop_if_not_finite(wait=True)
 
     def on_validation_epoch_start(self) -> None:
         """Bring the further metrics to the device."""

@@ -136,6 +136,8 @@ def head_of(network: Network, key: str) -> nn.Module:
 def last_layer(network: nn.Module, key: str) -> nn.Module:
     """Return the layer that gives the logits: of a timm model's head, or the last linear one.
 
+    Without any, it is the last 1x1 convolution.
+
     Raises:
         UserError: naming `key`, which asks for it, if there is none.
     """
@@ -144,7 +146,9 @@ def last_layer(network: nn.Module, key: str) -> nn.Module:
     head = core.get_submodule(names[0]) if len(names) == 1 else core
     # Some heads classify by a 1x1 convolution.
     kinds = nn.Linear if head is core else nn.Linear | nn.Conv2d
-    layers = [module for module in head.modules() if isinstance(module, kinds)]
+    modules = list(head.modules())
+    layers = [module for module in modules if isinstance(module, kinds)]
+    layers = layers or [m for m in modules if getattr(m, "kernel_size", None) == (1, 1)]
     if not layers:
         raise UserError.of(key, "the network has no linear layer to look before")
     return layers[-1]
