@@ -147,7 +147,7 @@ def last_layer(network: nn.Module, key: str) -> nn.Module:
     # Some heads classify by a 1x1 convolution.
     kinds = nn.Linear if head is core else nn.Linear | nn.Conv2d
     modules = list(head.modules())
-    layers = [module for module in modules if isinstance(module, kinds)]
+    layers: list[nn.Module] = [m for m in modules if isinstance(m, kinds)]
     layers = layers or [m for m in modules if getattr(m, "kernel_size", None) == (1, 1)]
     if not layers:
         raise UserError.of(key, "the network has no linear layer to look before")
