@@ -12,7 +12,9 @@ As a library it works on any PyTorch model, without configurations or run direct
 - metrics, streamed: `Calibration`, `ClasswiseECE`, `TemperatureFit`; between images
   `VicinalLinearity` of `answers_between`, and its parts `Line` and `pair_values`
 - analysis of a model on images: `measure_calibration`, `fit_temperature`, `measure_linearity`,
-  `Linearity`
+  `Linearity`; and pictures of it, `plot_reliability`, `plot_linearity`
+- callbacks for any Lightning `Trainer`: `CalibrationMonitor`, `LinearityMonitor` and
+  `CorruptionMonitor` watch the validation images
 - the commands as functions: `finetune`, `distill`, `evaluate`, `compare`, `report`, `FinishedRun`
 - networks of `mixkd export`, from a folder or the Hugging Face Hub: `load_network`
 

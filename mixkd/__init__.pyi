@@ -2,6 +2,9 @@
 
 __version__: str
 
+from .callbacks.monitors import CalibrationMonitor as CalibrationMonitor
+from .callbacks.monitors import CorruptionMonitor as CorruptionMonitor
+from .callbacks.monitors import LinearityMonitor as LinearityMonitor
 from .data.batches import vicinal_batches as vicinal_batches
 from .data.module import CIFAR10 as CIFAR10
 from .data.module import CIFAR10C as CIFAR10C
@@ -14,6 +17,8 @@ from .evaluation.library import Linearity as Linearity
 from .evaluation.library import fit_temperature as fit_temperature
 from .evaluation.library import measure_calibration as measure_calibration
 from .evaluation.library import measure_linearity as measure_linearity
+from .evaluation.plotting import plot_linearity as plot_linearity
+from .evaluation.plotting import plot_reliability as plot_reliability
 from .export.load import load_network as load_network
 from .losses.distillation import distillation as distillation
 from .losses.distillation import distillation_kl as distillation_kl

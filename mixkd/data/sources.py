@@ -143,7 +143,8 @@ def timm_dataset(cfg: DataConfig) -> Source:
     assert cfg.dataset is not None
     reader, _, name = cfg.dataset.partition("/")
     package = PACKAGES.get(reader)
-    if package is not None and find_spec(package) is None:
+    # A folder of that name beside the runs, where data are kept, is a package without an origin.
+    if package is not None and getattr(find_spec(package), "origin", None) is None:
         text = f"got {cfg.dataset!r}, which {package} reads; `pip install {package}`"
         raise UserError.of("data.dataset", text)
     args = cfg.args or {}

@@ -4,7 +4,6 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
@@ -14,11 +13,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torchmetrics import Metric
 
 from mixkd.data.batches import EvaluationBatch, ordinary_batch
 from mixkd.data.module import ImageDataModule
 from mixkd.errors import NotFinite, Unfit
 from mixkd.metrics.calibration import Calibration
+from mixkd.metrics.parts import NamedMetrics
 from mixkd.modules.optimization import (
     PlateauSchedule,
     Schedule,
@@ -71,7 +72,7 @@ class Learner(LightningModule, ABC):
         clip_norm: gradients of all parameters together are shortened to this l2 norm; None: never.
         ema: decay, each step, of an exponential moving average of the network, which then answers
             in its place wherever it is measured or kept; None: no average.
-        metrics: further metrics by name, such as torchmetrics', of logits [b, classes] and int64
+        metrics: further metrics of torchmetrics' kind by name, of logits [b, classes] and int64
             labels [b], logged as `val/NAME`.
 
     Raises:
@@ -81,6 +82,14 @@ class Learner(LightningModule, ABC):
         values: the figures of the epoch by name, as Python floats: Lightning's own go through
             float32.
         reliability: of the held-out images: a row a bin.
+
+    Examples:
+        >>> from mixkd import Learner
+        >>> class Squared(Learner):
+        ...     def losses(self, batch):
+        ...         target = nn.functional.one_hot(batch.label, 5).float()
+        ...         return {"loss": (self(batch.mixed).softmax(dim=1) - target).square().mean()}
+        >>> module = Squared(nn.Sequential(nn.Flatten(), nn.Linear(192, 5)))
     """
 
     def __init__(
@@ -94,7 +103,7 @@ class Learner(LightningModule, ABC):
         seed: int = 0,
         clip_norm: float | None = None,
         ema: float | None = None,
-        metrics: Mapping[str, Any] | None = None,
+        metrics: Mapping[str, Metric] | None = None,
     ) -> None:
         super().__init__()
         if schedule_by not in ("epoch", "step"):
@@ -107,7 +116,7 @@ class Learner(LightningModule, ABC):
         self.make_optimizer, self.schedule, self.schedule_by = optimizer, schedule, schedule_by
         self.mixing, self.seed, self.clip_norm = mixing, seed, clip_norm
         self.validation = Calibration()
-        self.metrics = dict(metrics or {})  # of no checkpoint, and nothing of them learns
+        self.further = NamedMetrics(metrics or {}).requires_grad_(False)
         self.values: dict[str, float] = {}
         self.reliability: list[dict[str, Any]] = []
         self.average: AveragedModel | None = None
@@ -293,19 +302,12 @@ class Learner(LightningModule, ABC):
         if self.trainer.state.fn == "fit":
             self._stop_if_not_finite(wait=True)
 
-    def on_validation_epoch_start(self) -> None:
-        """Bring the further metrics to the device."""
-        for metric in self.metrics.values():
-            if isinstance(metric, nn.Module):
-                metric.to(self.device)
-
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Count a batch of held-out images: mixkd's, or (images, labels)."""
         view, label = images_and_labels(batch)
         logits = self(view)
         self.validation.update(logits, label)
-        for metric in self.metrics.values():
-            metric.update(logits.float(), label)
+        self.further.update(logits, label)
 
     def on_validation_epoch_end(self) -> None:
         """Log val/accuracy, val/confidence and so on."""
@@ -320,8 +322,6 @@ class Learner(LightningModule, ABC):
         self.values |= measured
         self.log_dict(measured, sync_dist=True)  # the same in all processes
 
-    on_test_epoch_start = on_validation_epoch_start
-
     def test_step(self, batch: Any, batch_idx: int) -> None:
         """Count a batch of test images."""
         self.validation_step(batch, batch_idx)
@@ -335,9 +335,8 @@ class Learner(LightningModule, ABC):
         metrics = self.validation.compute()
         self.reliability = self.validation.reliability()
         self.validation.reset()
-        for name, metric in self.metrics.items():
-            metrics |= metric_values(name, metric.compute())
-            metric.reset()
+        metrics |= self.further.compute()
+        self.further.reset()
         return {f"{split}/{name}": value for name, value in metrics.items() if name != "n"}
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
@@ -454,23 +453,6 @@ def checked_scalar(value: Any, key: str, what: str) -> Tensor:
     kind = type(value).__name__
     got = f"{kind} of shape {list(value.shape)}" if isinstance(value, Tensor) else kind
     raise Unfit.of(key, f"{what} a {got}; takes a scalar tensor, such as the mean over a batch")
-
-
-def metric_values(name: str, result: Any) -> dict[str, float]:
-    """Return what a metric has computed, by its name: of a mapping NAME_KEY for each.
-
-    Raises:
-        Unfit: naming metrics.NAME, if it is no number.
-    """
-    if isinstance(result, Mapping):
-        values = [metric_values(f"{name}_{key}", value).items() for key, value in result.items()]
-        return dict(chain.from_iterable(values))
-    try:
-        return {name: float(result)}
-    except (TypeError, ValueError, RuntimeError) as error:
-        shape = list(result.shape) if isinstance(result, Tensor) else type(result).__name__
-        text = f"gives {shape}; takes a number, or numbers by name"
-        raise Unfit.of(f"metrics.{name}", text) from error
 
 
 def in_format_of(optimizer: Optimizer) -> None:

@@ -13,9 +13,9 @@ from mixkd.config.training import NoHintConfig
 from mixkd.data.batches import make_stream, make_views, mixing_of
 from mixkd.data.splits import Splits, load_splits
 from mixkd.errors import UserError
-from mixkd.evaluation.metrics import make_metrics
 from mixkd.files.writing import file_fingerprint
 from mixkd.losses.divergences import GIVEN
+from mixkd.metrics.parts import make_metrics
 from mixkd.modules.distillation import Comparison, Distillation
 from mixkd.modules.optimization import optimization
 from mixkd.modules.tape import Tape, TapedTeacher

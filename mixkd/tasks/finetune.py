@@ -5,7 +5,7 @@ import torch
 from mixkd.config.tasks import FinetuneConfig
 from mixkd.data.batches import make_stream, make_views, mixing_of
 from mixkd.data.splits import load_splits
-from mixkd.evaluation.metrics import make_metrics
+from mixkd.metrics.parts import make_metrics
 from mixkd.modules.optimization import optimization
 from mixkd.modules.supervised import Supervised
 from mixkd.networks.build import build_network

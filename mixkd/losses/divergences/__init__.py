@@ -20,8 +20,17 @@ GIVEN = ("temperature", "label", "partner", "lam")
 def divergence_of(name: str) -> Callable[..., Tensor]:
     """Return a divergence by its name.
 
+    Args:
+        name: such as `kl`.
+
     Raises:
         ValueError: if there is none.
+
+    Examples:
+        >>> import torch
+        >>> logits = torch.zeros(2, 5)
+        >>> divergence_of("kl")(logits, logits, temperature=2.0).item()
+        0.0
     """
     names = [module.name for module in iter_modules(__path__)]
     if name not in names:
