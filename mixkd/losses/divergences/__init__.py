@@ -1,21 +1,20 @@
 """Divergences by name: how a student's logits are compared with its teacher's.
 
-Each is a function f(student, teacher, ...) of logits [b, classes] that gives a float32 scalar; of
-GIVEN it is called with those that its signature takes.
+Each is a file of its name here, with a function of that name: f(student, teacher, ...) of logits
+[b, classes] that gives a float32 scalar. Of GIVEN it is called with those that its signature takes.
 """
 
 from collections.abc import Callable
+from importlib import import_module
+from pkgutil import iter_modules
 
 from torch import Tensor
 
 from mixkd.errors import nearest
-from mixkd.losses.distillation import distillation_kl
 
 # What a divergence and a hint may ask for by name: `temperature`, and of the batch `label` and
 # `partner`, int64 [b], and `lam`, float32 [b] in [0, 1].
 GIVEN = ("temperature", "label", "partner", "lam")
-
-DIVERGENCES: dict[str, Callable[..., Tensor]] = {"kl": distillation_kl}
 
 
 def divergence_of(name: str) -> Callable[..., Tensor]:
@@ -33,7 +32,8 @@ def divergence_of(name: str) -> Callable[..., Tensor]:
         >>> divergence_of("kl")(logits, logits, temperature=2.0).item()
         0.0
     """
-    if name not in DIVERGENCES:
-        close = nearest(name, DIVERGENCES)
-        raise ValueError(f"got divergence {name!r}; takes {', '.join(DIVERGENCES)}{close}")
-    return DIVERGENCES[name]
+    names = [module.name for module in iter_modules(__path__)]
+    if name not in names:
+        raise ValueError(f"got divergence {name!r}; takes {', '.join(names)}{nearest(name, names)}")
+    divergence: Callable[..., Tensor] = getattr(import_module(f"{__name__}.{name}"), name)
+    return divergence
