@@ -127,9 +127,9 @@ def train_toy(
     from mixkd.data.module import ImageDataModule
     from mixkd.modules.distillation import Distillation
     from mixkd.modules.learner import Learner
-    from mixkd.modules.optimization import FixedSchedule, Optimization, half_cosine
+    from mixkd.modules.optimization import FixedSchedule, half_cosine
     from mixkd.modules.supervised import Supervised
-    from mixkd.networks.network import FrozenTeacher, Network
+    from mixkd.networks.network import Network
     from mixkd.request import request
     from mixkd.training.fit import make_trainer
 
@@ -141,16 +141,13 @@ def train_toy(
     )  # fmt: skip
     network = Network(core, mean=[0.5, 0.5, 0.5], std=[0.25, 0.25, 1.0])
     rates = FixedSchedule([half_cosine(0.01, 0, epoch / epochs) for epoch in range(epochs)])
-    optimization = Optimization(partial(torch.optim.Adam, lr=0.0), rates)
+    adam = partial(torch.optim.Adam, lr=0.0)
     learner: Learner
     if method in ("erm", "mixup"):
-        learner = Supervised(network, optimization, seed=0)
+        learner = Supervised(network, optimizer=adam, schedule=rates)
     else:
         assert teacher is not None
-        learner = Distillation(
-            network, optimization, 0, teacher=FrozenTeacher(teacher), temperature=2.0,
-            alpha=0.0, beta=1.0, t_squared=True,
-        )  # fmt: skip
+        learner = Distillation(network, teacher, optimizer=adam, schedule=rates)
     # Of the shipped settings only the views and the batch are used.
     overrides = ["network=resnet20", "data.pad=0", "data.batch_size=50", "trainer.accelerator=cpu"]
     cfg = request("finetune", overrides)

@@ -16,7 +16,8 @@ from mixkd.config.parts import PartConfig, factories
 from mixkd.errors import Problem, UserError, first_line, nearest, shortened
 
 # What a callable raises where its arguments do not fit it.
-FAILURES = (TypeError, ValueError, RuntimeError, AssertionError, OSError)
+FAILURES = (TypeError, ValueError, AttributeError, LookupError, RuntimeError, AssertionError,
+            OSError)  # fmt: skip
 
 
 def import_callable(path: str, key: str) -> Callable[..., Any]:
@@ -124,12 +125,28 @@ def made(part: PartConfig, key: str, *positional: Any, **offered: Any) -> Any:
     Raises:
         UserError: if there is no such callable, or it does not take these arguments.
     """
+    return _called(part, key, positional, offered, passes_on=False)
+
+
+def made_with(part: PartConfig, key: str, *positional: Any, **given: Any) -> Any:
+    """Call a part's factory as `made` does, also with `given` that it takes by `**options` alone.
+
+    So a subclass does, which hands them on.
+    """
+    return _called(part, key, positional, given, passes_on=True)
+
+
+def _called(
+    part: PartConfig, key: str, positional: tuple[Any, ...], offered: Mapping[str, Any],
+    passes_on: bool,
+) -> Any:  # fmt: skip
     function = import_callable(part.factory, f"{key}.factory")
     named_arguments(
         function, part.factory, part.args, key, positional=len(positional), offered=offered
     )
     parameters = parameters_of(function) or {}
-    args = {name: value for name, value in offered.items() if name in parameters}
+    passes_on &= any(p.kind is Parameter.VAR_KEYWORD for p in parameters.values())
+    args = {name: value for name, value in offered.items() if name in parameters or passes_on}
     args |= arguments(part.args, f"{key}.args")
     try:
         return function(*positional, **args)

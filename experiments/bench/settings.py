@@ -16,7 +16,7 @@ from experiments.bench.parts import (
 )
 from experiments.bench.timing import Figure, in_turn, ratios
 from mixkd.console import cores
-from mixkd.modules.optimization import Optimization
+from mixkd.modules.optimization import optimization
 from mixkd.modules.supervised import Supervised
 
 BATCH, STEPS = 64, 8
@@ -38,7 +38,7 @@ def figures(repeats: int) -> Iterator[Figure]:
     def trained(*overrides: str) -> float:
         cfg = configured(f"data.batch_size={BATCH}", "trainer.max_epochs=2", *overrides)
         network = timm_network("mobilenetv2_100", 10, *overrides)
-        learner = Supervised(network, Optimization.of(cfg), seed=0)
+        learner = Supervised(network, **optimization(cfg))
         seconds = training_seconds(cfg, splits, learner, mixed_stream(cfg, splits))
         torch.set_num_threads(threads)
         return seconds

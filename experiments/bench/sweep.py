@@ -20,7 +20,7 @@ from experiments.bench.timing import Figure, in_turn
 from mixkd.data.batches import make_views, vicinal_batch
 from mixkd.data.images import Images
 from mixkd.modules.distillation import Distillation
-from mixkd.modules.optimization import Optimization
+from mixkd.modules.optimization import optimization
 from mixkd.modules.supervised import Supervised
 from mixkd.modules.tape import Tape, TapedTeacher
 from mixkd.networks.network import FrozenTeacher
@@ -67,20 +67,18 @@ def compared(repeats: int) -> dict[str, list[float]]:
     def distilled(taped: TapedTeacher | None) -> float:
         learner = Distillation(
             timm_network("mobilenetv2_100"),
-            Optimization.of(cfg),
-            seed=0,
-            teacher=teacher,
+            teacher,
             temperature=4.0,
             alpha=0.1,
             beta=0.9,
-            t_squared=True,
             taped=taped,
+            **optimization(cfg),
         )
         with redirect_stderr(io.StringIO()):  # what a run says of its tape
             return training_seconds(cfg, splits, learner, stream)
 
     def student() -> float:
-        learner = Supervised(timm_network("mobilenetv2_100"), Optimization.of(cfg), seed=0)
+        learner = Supervised(timm_network("mobilenetv2_100"), **optimization(cfg))
         return training_seconds(cfg, splits, learner, stream)
 
     def asked() -> float:

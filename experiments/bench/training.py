@@ -19,8 +19,8 @@ from experiments.bench.parts import (
 from experiments.bench.timing import Figure, in_turn, ratios
 from mixkd.data.images import Images
 from mixkd.modules.distillation import Distillation
-from mixkd.modules.optimization import FixedSchedule, Optimization
-from mixkd.networks.network import FrozenTeacher, Network
+from mixkd.modules.optimization import FixedSchedule
+from mixkd.networks.network import Network
 
 PAD, TEMPERATURE, ALPHA, BETA = 4, 4.0, 0.1, 0.9
 ADAMW = partial(torch.optim.AdamW, lr=1e-3, fused=True)
@@ -76,13 +76,12 @@ def compared(
     def through_mixkd() -> float:
         learner = Distillation(
             student(),
-            Optimization(ADAMW, FixedSchedule([1e-3])),
-            seed=0,
-            teacher=FrozenTeacher(teacher()),
+            teacher(),
             temperature=TEMPERATURE,
             alpha=ALPHA,
             beta=BETA,
-            t_squared=True,
+            optimizer=ADAMW,
+            schedule=FixedSchedule([1e-3]),
         )
         return training_seconds(cfg, splits, learner, mixed_stream(cfg, splits))
 

@@ -31,6 +31,9 @@ from mixkd.config.shipped import shipped_values
 from mixkd.config.sources import CORRUPTED, FILES, GIVEN_BY, SOURCES, CleanName, CorruptedName
 from mixkd.errors import Problem, UserError, nearest, shown
 
+# Which data set it is, wherever it lies.
+WHICH = ("source", "factory", "dataset", "args")
+
 
 class DataConfig(Section):
     """A data set, its split and its views. Sizes in pixels."""
@@ -130,10 +133,6 @@ class NamedDataConfig(Section):
     name: Name
 
 
-# What is no option, as it says which data set it is.
-GIVEN = ("source", "factory", "dataset", "args")
-
-
 def data_config(name: str, given: Mapping[str, Any], options: Mapping[str, Any]) -> DataConfig:
     """Return the section of a shipped data set, with what is given, and options over its values.
 
@@ -141,7 +140,7 @@ def data_config(name: str, given: Mapping[str, Any], options: Mapping[str, Any])
         ValueError: for each option that there is not, or that takes another value.
     """
     schema = CorruptedDataConfig if "corruption" in given else DataConfig
-    valid = [key for key in schema.model_fields if key not in GIVEN]
+    valid = [key for key in schema.model_fields if key not in WHICH]
     wrong = [
         Problem(key, f"no such option{nearest(key, valid)}; takes {', '.join(valid)}")
         for key in options

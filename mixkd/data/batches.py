@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -10,9 +11,9 @@ from mixkd.config.data import DataConfig
 from mixkd.config.training import MixConfig
 from mixkd.data.images import AnyImages, Images
 from mixkd.data.splits import Splits
-from mixkd.data.views import Views
+from mixkd.data.views import Views, to_unit
 from mixkd.errors import UserError
-from mixkd.vicinal import Mixing, Plan, VicinalBatch, VicinalStream, cutmix, mix
+from mixkd.vicinal import Mixing, Plan, VicinalBatch, VicinalStream, cutmix, draw_lam, mix
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,49 @@ def vicinal_batch(
     )  # fmt: skip
 
 
+def ordinary_batch(
+    images: Tensor,
+    label: Tensor,
+    mixing: Mixing | None,
+    *,
+    seed: int,
+    epoch: int,
+    step: int,
+    rank: int = 0,
+) -> VicinalBatch:
+    """Return an ordinary batch mixed within itself: lambda and partners follow from the numbers.
+
+    Args:
+        images: floats, shape [b, channels, height, width]; bytes become floats in [0, 1].
+        label: int64, shape [b].
+        mixing: how images are mixed; None: not at all.
+        seed: of the mixing.
+        epoch: from 0.
+        step: from 0.
+        rank: of the process, from 0.
+
+    Raises:
+        ValueError: if there is not a label for each image.
+    """
+    if images.ndim != 4 or label.shape != images.shape[:1] or label.is_floating_point():
+        got = f"images {list(images.shape)} and labels {label.dtype} {list(label.shape)}"
+        raise ValueError(f"got {got}; takes [b, channels, height, width] and int64 [b]")
+    view, count = to_unit(images), len(images)
+    row, unknown = torch.arange(count), torch.full_like(label, -1)
+    if mixing is None:
+        lam = torch.ones(count, device=images.device)
+        return VicinalBatch(view, lam, label, label, unknown, unknown, epoch, step, row)
+    rng = np.random.default_rng([seed, epoch, step, rank])
+    partner = torch.from_numpy(rng.permutation(count)).to(label.device)
+    lam = torch.from_numpy(draw_lam(mixing, count, rng)).float().to(view.device)
+    if mixing.kind == "cutmix":
+        centre = torch.from_numpy(rng.random((count, 2))).float().to(view.device)
+        mixed, lam = cutmix(view, view[partner], lam, centre)
+    else:
+        mixed = mix(view, view[partner], lam)
+    return VicinalBatch(mixed, lam, label, label[partner], unknown, unknown, epoch, step, row)
+
+
 def vicinal_batches(
     stream: VicinalStream, images: Tensor, label: Tensor, epoch: int = 0
 ) -> Iterator[VicinalBatch]:
@@ -128,6 +172,13 @@ def make_views(cfg: DataConfig, splits: Splits) -> Views:
     return Views(splits.test.stored, cfg.resize, cfg.size, cfg.pad)
 
 
+def mixing_of(mix: MixConfig | Mixing | None) -> Mixing | None:
+    """Return how images are mixed as configured."""
+    if mix is None or isinstance(mix, Mixing):
+        return mix
+    return Mixing(mix.lam, mix.a, mix.per, mix.kind)
+
+
 def make_stream(
     cfg: DataConfig, splits: Splits, mix: MixConfig | Mixing | None, seed: int, *, devices: int = 1,
     stage: int = 2,
@@ -146,9 +197,8 @@ def make_stream(
     if cfg.batch_size > n:
         text = f"got {cfg.batch_size}; takes at most the {n} training images"
         raise UserError.of("data.batch_size", text)
-    mixing = None if mix is None else Mixing(mix.lam, mix.a, mix.per, mix.kind)
     groups = 1 if isinstance(splits.train, Images) else devices
     return VicinalStream(
-        n, cfg.batch_size, seed, mixing, slack=make_views(cfg, splits).slack, flip=cfg.flip,
+        n, cfg.batch_size, seed, mixing_of(mix), slack=make_views(cfg, splits).slack, flip=cfg.flip,
         stage=stage, groups=groups,
     )  # fmt: skip

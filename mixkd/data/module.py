@@ -7,6 +7,7 @@ device all the same.
 
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property, partial
 from os import PathLike, fspath
 from typing import Any, NamedTuple
@@ -86,16 +87,48 @@ class Positions(DistributedSampler[Position]):
         return map(self.position, range(self.first(), self.length))
 
 
-class Fetching(Dataset[Fetched]):
-    """Reads the images that a position needs, by their rows, int64 [n]; runs in a worker."""
+@dataclass(frozen=True)
+class Portion:
+    """Which images the batches of one process need: of `world` processes the one numbered `rank`.
 
-    def __init__(self, images: StoredImages, rows: Callable[[Position], Tensor]) -> None:
-        self.images, self.rows = images, rows
+    A step of the stream is taken in `parts`; `pairs` are those that are gone over, if any.
+    """
+
+    stream: VicinalStream | None
+    rank: int
+    world: int
+    parts: int
+    pairs: ImagePairs | None
+
+    def plan(self, position: Step) -> tuple[Plan, Tensor]:
+        """Return a step of the stream, and the rows of it that the process takes: int64 [b]."""
+        assert self.stream is not None
+        share = self.stream.batch_size // (self.world * self.parts)
+        first = share * (self.rank * self.parts + position.part)
+        return self.stream.plan(position.epoch, position.step), torch.arange(first, first + share)
+
+    def images(self, position: Position) -> Tensor:
+        """Return the images of its split that a batch needs, of pairs all first ones: int64 [n]."""
+        if isinstance(position, Step):
+            plan, rows = self.plan(position)
+            return plan.image[needed_rows(plan, rows)[0]]
+        if isinstance(position, PairRange):
+            assert self.pairs is not None
+            pairs = slice(position.start, position.stop)
+            return torch.from_numpy(np.concatenate([self.pairs.i[pairs], self.pairs.j[pairs]]))
+        return torch.arange(position.start, position.stop)
+
+
+class Fetching(Dataset[Fetched]):
+    """Reads the images that a position needs; runs in a worker."""
+
+    def __init__(self, images: StoredImages, portion: Portion) -> None:
+        self.images, self.portion = images, portion
 
     def __getitem__(self, position: Position) -> Fetched:
         """Return the images, or what is wrong: an exception would come with a traceback."""
         try:
-            return Fetched(position, self.images.read(self.rows(position).numpy()))
+            return Fetched(position, self.images.read(self.portion.images(position).numpy()))
         except UserError as error:
             return Fetched(position, error.problems[0])
 
@@ -220,15 +253,14 @@ class ImageDataModule(LightningDataModule):
         # Not trainer.current_epoch: when a run is resumed, workers are sent their first positions
         # before Lightning counts the epoch that has ended.
         epochs = trainer.fit_loop.epoch_progress.current
-        batches = trainer.fit_loop.epoch_loop.batch_progress.current
-        parts, length = self.parts, self.stream.steps_per_epoch * self.parts
+        batches = trainer.fit_loop.epoch_loop.batch_progress
+        parts, stream = self.parts, self.stream
         positions = Positions(
-            length,
+            stream.steps_per_epoch * parts,
             lambda k: Step(epochs.processed, k // parts, k % parts),
-            # Of an epoch that has ended all are processed.
-            lambda: batches.processed % min(length, trainer.num_training_batches),
+            lambda: 0 if batches.is_last_batch else batches.current.processed,
         )
-        return self._loader("train", positions)
+        return self._loader("train", positions, stream)
 
     def val_dataloader(self) -> Iterable[Range | Fetched]:
         """Return the held-out images that this process evaluates."""
@@ -247,7 +279,7 @@ class ImageDataModule(LightningDataModule):
         for position in self._share(len(pairs.i), PairRange, split):
             pixels = None
             if isinstance(images, StoredImages):
-                pixels = images.read(self._rows(position).numpy())
+                pixels = images.read(self._portion().images(position).numpy())
                 pixels = pixels.to(self.trainer.strategy.root_device)
             assert isinstance(position, PairRange)
             yield self._pair_batch(position, pixels)
@@ -269,16 +301,11 @@ class ImageDataModule(LightningDataModule):
         starts = range(first, last, size)
         return Positions(len(starts), lambda k: kind(split, starts[k], min(starts[k] + size, last)))
 
-    def _rows(self, position: Position) -> Tensor:
-        """Return the images of its split that a batch needs, of pairs all first ones: int64 [n]."""
-        if isinstance(position, Step):
-            plan, rows = self._plan(position)
-            return plan.image[needed_rows(plan, rows)[0]]
-        if isinstance(position, PairRange):
-            assert self.pairs is not None
-            pairs = slice(position.start, position.stop)
-            return torch.from_numpy(np.concatenate([self.pairs.i[pairs], self.pairs.j[pairs]]))
-        return torch.arange(position.start, position.stop)
+    def _portion(self, stream: VicinalStream | None = None) -> Portion:
+        """Return what this process takes."""
+        assert self.trainer is not None
+        rank, world = self.trainer.global_rank, self.trainer.world_size
+        return Portion(stream, rank, world, self.parts, self.pairs)
 
     def transfer_batch_to_device(
         self, batch: Any, device: torch.device, dataloader_idx: int
@@ -298,7 +325,7 @@ class ImageDataModule(LightningDataModule):
         if isinstance(pixels, Problem):
             raise UserError(pixels)
         if isinstance(position, Step):
-            plan, rows = self._plan(position)
+            plan, rows = self._portion(self.stream).plan(position)
             batch = vicinal_batch(self._on_device("train"), plan, rows, self.views, pixels)
             return batch if self._is_for_mixing else (batch.mixed, batch.label)
         if isinstance(position, PairRange):
@@ -324,27 +351,24 @@ class ImageDataModule(LightningDataModule):
         if pixels is None:
             images = self._on_device(position.split)
             assert isinstance(images, Images)
-            pixels = images.pixels.index_select(0, self._rows(position).to(images.pixels.device))
+            pixels = images.pixels.index_select(
+                0, self._portion().images(position).to(images.pixels.device)
+            )
         first, second = self.views.evaluation(pixels).chunk(2)
         return PairBatch(first, second, torch.arange(position.start, position.stop))
-
-    def _plan(self, position: Step) -> tuple[Plan, Tensor]:
-        """Return a step of the stream, and the rows of it that this process takes."""
-        assert self.trainer is not None
-        stream = self.stream
-        share = stream.batch_size // (self.trainer.world_size * self.parts)
-        first = share * (self.trainer.global_rank * self.parts + position.part)
-        return stream.plan(position.epoch, position.step), torch.arange(first, first + share)
 
     def training_index(self, epoch: int, number: int) -> Tensor:
         """Return which images a batch of training is of: int64 [b], in the data set's own order.
 
         Batches are numbered from 0 in each epoch; each part of a step is one.
         """
-        plan, rows = self._plan(Step(epoch, number // self.parts, number % self.parts))
+        position = Step(epoch, number // self.parts, number % self.parts)
+        plan, rows = self._portion(self.stream).plan(position)
         return self.splits.train.index[plan.image[rows]].cpu()
 
-    def _loader(self, split: str, positions: Positions) -> Iterable[Any]:
+    def _loader(
+        self, split: str, positions: Positions, stream: VicinalStream | None = None
+    ) -> Iterable[Any]:
         images = self.splits[split]
         if isinstance(images, Images):
             return positions
@@ -353,7 +377,7 @@ class ImageDataModule(LightningDataModule):
         if workers is None:
             workers = max(cores() // self.trainer.world_size, 1)
         return DataLoader(
-            Fetching(images, self._rows),
+            Fetching(images, self._portion(stream)),
             batch_size=None,  # a position is a batch
             sampler=positions,
             num_workers=workers,

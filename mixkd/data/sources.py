@@ -143,7 +143,8 @@ def timm_dataset(cfg: DataConfig) -> Source:
     assert cfg.dataset is not None
     reader, _, name = cfg.dataset.partition("/")
     package = PACKAGES.get(reader)
-    if package is not None and find_spec(package) is None:
+    # A folder of that name beside the runs, where data are kept, is a package without an origin.
+    if package is not None and getattr(find_spec(package), "origin", None) is None:
         text = f"got {cfg.dataset!r}, which {package} reads; `pip install {package}`"
         raise UserError.of("data.dataset", text)
     args = cfg.args or {}
@@ -172,7 +173,8 @@ def made_splits(part: PartConfig, cfg: DataConfig, key: str) -> dict[str, Any]:
         UserError: if there is no such factory, or it gives something else.
     """
     parameters = parameters_of(import_callable(part.factory, "data.factory")) or {}
-    offered = {"download": cfg.download} | ({} if cfg.root is None else {"root": cfg.root})
+    offered: dict[str, Any] = {"download": cfg.download}
+    offered |= {} if cfg.root is None else {"root": cfg.root}
 
     def make(**more: Any) -> Any:
         with cache_lock(cfg), safe_extraction():

@@ -114,7 +114,7 @@ class FeaturesAnalysis(Analysis[FeaturesConfig]):
             batches.append({"features": torch.cat(inputs), **kept})
 
         data = ImageDataModule(self.splits, context.cfg.data)
-        with last_layer(network).register_forward_pre_hook(keep):
+        with last_layer(network, "features").register_forward_pre_hook(keep):
             tensors = run_pass(context.trainer, data, [network], update, lambda: gathered(batches))
         arrays = {name: value.numpy() for name, value in tensors.items()}
         order = {self.splits.classes.index(name): k for k, name in enumerate(names)}

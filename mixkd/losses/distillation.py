@@ -1,6 +1,7 @@
 """Losses: pure functions on logits. Any floating dtype in, float32 out, in nats."""
 
-from typing import Literal, NamedTuple
+import math
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -12,18 +13,8 @@ Temperature = float | Literal["sigma"]
 SMALLEST_STD = 1e-6
 
 
-class Losses(NamedTuple):
-    """A batch's losses, float32 scalars: what is minimised, and its parts in nats, unweighted.
-
-    Examples:
-        >>> import torch
-        >>> Losses(torch.tensor(1.5), ce=torch.tensor(1.5)).loss.item()
-        1.5
-    """
-
-    loss: Tensor
-    ce: Tensor
-    kd: Tensor | None = None
+# A batch's losses, float32 scalars by name: `loss` is minimised, its parts are in nats, unweighted.
+Losses = dict[str, Tensor]
 
 
 def soften(logits: Tensor, temperature: Temperature) -> Tensor:
@@ -37,6 +28,9 @@ def soften(logits: Tensor, temperature: Temperature) -> Tensor:
     Returns:
         float32, shape [b, classes].
 
+    Raises:
+        ValueError: for another temperature, or logits of another shape.
+
     Examples:
         >>> import torch
         >>> logits = torch.tensor([[2.0, 0.0], [8.0, 4.0]])
@@ -45,6 +39,9 @@ def soften(logits: Tensor, temperature: Temperature) -> Tensor:
         >>> soften(logits, "sigma").tolist()
         [[2.0, 0.0], [4.0, 2.0]]
     """
+    check_temperature(temperature)
+    if logits.ndim != 2:
+        raise ValueError(f"got logits of shape {list(logits.shape)}; takes [b, classes]")
     logits = logits.float()
     if temperature != "sigma":
         return logits / temperature
@@ -63,12 +60,18 @@ def distillation_kl(student: Tensor, teacher: Tensor, temperature: Temperature) 
     Returns:
         float32 scalar in nats, without T squared.
 
+    Raises:
+        ValueError: if shapes differ, or there is no such temperature.
+
     Examples:
         >>> import torch
         >>> teacher = torch.tensor([[3.0, 1.0]]).log()  # sure to 3/4
         >>> round(distillation_kl(torch.zeros(1, 2), teacher, 1.0).item(), 4)
         0.1308
     """
+    if student.shape != teacher.shape:
+        shapes = f"{list(student.shape)} of the student and {list(teacher.shape)} of the teacher"
+        raise ValueError(f"got logits of shapes {shapes}; takes one shape, [b, classes]")
     return F.kl_div(
         F.log_softmax(soften(student, temperature), dim=1),
         F.log_softmax(soften(teacher, temperature), dim=1),
@@ -92,6 +95,9 @@ def mixed_cross_entropy(
     Returns:
         float32 scalar in nats.
 
+    Raises:
+        ValueError: if shapes do not agree, or the share is not in [0, 1).
+
     Examples:
         >>> import torch
         >>> logits = torch.tensor([[3.0, 1.0]]).log()  # sure to 3/4 of class 0
@@ -99,6 +105,11 @@ def mixed_cross_entropy(
         >>> round(mixed_cross_entropy(logits, label, partner, lam).item(), 4)
         0.837
     """
+    if logits.ndim != 2 or not label.shape == partner.shape == lam.shape == logits.shape[:1]:
+        shapes = ", ".join(str(list(x.shape)) for x in (logits, label, partner, lam))
+        raise ValueError(f"got shapes {shapes}; takes logits [b, classes] and three of [b]")
+    if not 0 <= smoothing < 1:
+        raise ValueError(f"got a smoothing of {smoothing}; takes a number in [0, 1)")
     log_p = F.log_softmax(logits.float(), dim=1)
     chosen = log_p.gather(1, torch.stack([label, partner], dim=1))
     mixed = lam * chosen[:, 0] + (1 - lam) * chosen[:, 1]
@@ -116,7 +127,7 @@ def distillation(
     beta: float = 1.0,
     t_squared: bool = True,
 ) -> Losses:
-    """Return alpha * CE + beta * T^2 * KL (eq. 2).
+    """Return alpha * CE + beta * T^2 * KL (eq. 2) as `loss`, and its parts as `ce` and `kd`.
 
     Args:
         ce: scalar in nats.
@@ -126,6 +137,9 @@ def distillation(
         beta: weight of the teacher's part.
         t_squared: whether the teacher's part is multiplied by T squared.
 
+    Raises:
+        ValueError: if there is no such temperature, or a weight is below 0 or not finite.
+
     Examples:
         >>> import torch
         >>> student, teacher = torch.zeros(8, 10), torch.randn(8, 10)
@@ -133,8 +147,26 @@ def distillation(
         >>> ce = mixed_cross_entropy(student, label, partner, lam)
         >>> kd = distillation_kl(student, teacher, temperature=2.0)
         >>> losses = distillation(ce, kd, temperature=2.0, alpha=0.1, beta=0.9)
-        >>> bool(torch.isclose(losses.loss, 0.1 * ce + 0.9 * 4 * kd))
+        >>> bool(torch.isclose(losses["loss"], 0.1 * ce + 0.9 * 4 * kd))
         True
     """
+    check_temperature(temperature)
+    check_weights(alpha=alpha, beta=beta)
     scale = temperature**2 if t_squared and temperature != "sigma" else 1.0
-    return Losses(alpha * ce + beta * scale * kd, ce, kd)
+    return {"loss": alpha * ce + beta * scale * kd, "ce": ce, "kd": kd}
+
+
+def check_temperature(temperature: Temperature) -> None:
+    """Refuse a temperature that is no positive finite number and not `sigma`, by a ValueError."""
+    is_number = isinstance(temperature, (int, float)) and not isinstance(temperature, bool)
+    if temperature != "sigma" and not (is_number and 0 < temperature < math.inf):
+        raise ValueError(
+            f"got a temperature of {temperature!r}; takes a number above 0, or 'sigma'"
+        )
+
+
+def check_weights(**weights: float) -> None:
+    """Refuse weights of a loss, by name, that are below 0 or not finite."""
+    for name, weight in weights.items():
+        if not 0 <= weight < math.inf:
+            raise ValueError(f"got {name}={weight}; takes a number, 0 or more")

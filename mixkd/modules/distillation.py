@@ -1,53 +1,92 @@
 """Learning a frozen teacher's answers, on views or on mixed images."""
 
-from torch import Tensor
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
 
 from mixkd.losses.distillation import (
     Losses,
     Temperature,
+    check_temperature,
+    check_weights,
     distillation,
-    distillation_kl,
     mixed_cross_entropy,
 )
+from mixkd.losses.divergences import GIVEN, divergence_of
 from mixkd.modules.learner import TEACHER, Learner
-from mixkd.modules.optimization import Optimization
 from mixkd.modules.tape import TapedTeacher
-from mixkd.networks.network import FrozenTeacher, Network
-from mixkd.vicinal import VicinalBatch
+from mixkd.networks.network import Features, FrozenTeacher
+from mixkd.parts import takes_argument
+from mixkd.vicinal import Mixing, VicinalBatch
+
+# f(student, teacher, ...) -> a scalar, of logits or of features; it is given those of GIVEN by name
+# that its signature takes.
+Comparison = Callable[..., Tensor]
 
 
 class Distillation(Learner):
-    """Minimises alpha * CE + beta * T^2 * KL(teacher || student) on the same tensor (eq. 2, 9).
+    """Minimises alpha * CE + beta * T^2 * divergence + w * hint on mixed images (eq. 2, 9).
 
     Args:
-        network: the student.
-        optimization: how it learns.
-        seed: of what is random within a step.
-        teacher: queried on what the student sees.
+        student: learns; it gives logits.
+        teacher: is queried on what the student sees, frozen and in eval mode.
         temperature: a positive number, or `sigma`.
+        divergence: how both networks' logits are compared: `kl`, or a function of them, float
+            [b, classes] each, that gives a scalar. It is given those of `temperature`, `label`,
+            `partner` and `lam` that its signature takes.
+        hint: a function of both networks' features before their last layers, [b, features] each,
+            called in the same way; the parameters of a module learn with the student. None: none.
+        hint_weight: of the hint.
         alpha: weight of the cross-entropy with the (mixed) labels.
         beta: weight of the teacher's part.
         t_squared: whether the teacher's part is multiplied by T squared.
+        mixing: how images are mixed; None: not at all.
         taped: where the teacher's answers along the stream are recorded; None: nowhere.
+        options: those of `Learner`.
+
+    Raises:
+        ValueError: for a weight, a temperature or a divergence that there is not.
+
+    Examples:
+        >>> from mixkd import Distillation
+        >>> student, teacher = (nn.Sequential(nn.Flatten(), nn.Linear(192, 5)) for _ in "st")
+        >>> module = Distillation(student, teacher, temperature=4.0, alpha=0.1, beta=0.9)
+        >>> # Trainer(max_epochs=10).fit(module, loader_of_images_and_labels)
     """
 
     def __init__(
         self,
-        network: Network,
-        optimization: Optimization,
-        seed: int,
+        student: nn.Module,
+        teacher: nn.Module | FrozenTeacher,
         *,
-        teacher: FrozenTeacher,
-        temperature: Temperature,
-        alpha: float,
-        beta: float,
-        t_squared: bool,
+        temperature: Temperature = 2.0,
+        divergence: str | Comparison = "kl",
+        hint: Comparison | None = None,
+        hint_weight: float = 1.0,
+        alpha: float = 0.0,
+        beta: float = 1.0,
+        t_squared: bool = True,
+        mixing: Mixing | None = Mixing("uniform"),  # noqa: B008 - it is frozen
         taped: TapedTeacher | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(network, optimization, seed)
-        self.teacher, self.temperature = teacher, temperature
+        super().__init__(student, mixing=mixing, **options)
+        check_weights(alpha=alpha, beta=beta, hint_weight=hint_weight)
+        check_temperature(temperature)
+        if hint is not None and taped is not None:
+            raise ValueError("a tape holds logits alone, and a hint asks for features")
+        self.teacher = teacher if isinstance(teacher, FrozenTeacher) else FrozenTeacher(teacher)
+        self.temperature = temperature
+        self.divergence = divergence_of(divergence) if isinstance(divergence, str) else divergence
+        self.hint, self.hint_weight = hint, hint_weight
+        self._asked = {key: asked_of(f) for key, f in (("kd", self.divergence), ("hint", hint))}
         self.alpha, self.beta, self.t_squared = alpha, beta, t_squared
         self.taped = taped
+        if hint is not None:
+            self._features = [
+                Features(network, "hint") for network in (self.network, self.teacher.network)
+            ]
 
     def on_fit_start(self) -> None:
         """Bring the teacher to the device."""
@@ -67,7 +106,7 @@ class Distillation(Learner):
             self.taped.stop()
 
     def losses(self, batch: VicinalBatch) -> Losses:
-        """Return the loss, its cross-entropy and its KL at the temperature."""
+        """Return the loss, its cross-entropy, its divergence as `kd`, and its hint if any."""
         if self.taped is None:
             teacher = self.teacher(batch.mixed)
         else:
@@ -75,14 +114,36 @@ class Distillation(Learner):
         self.watched[TEACHER] = teacher
         student = self(batch.mixed)
         ce = mixed_cross_entropy(student, batch.label, batch.partner_label, batch.lam)
-        kd = self.divergence(student, teacher)
-        return distillation(
-            ce, kd, self.temperature, alpha=self.alpha, beta=self.beta, t_squared=self.t_squared
-        )
+        kd = self._compared("kd", self.divergence, student, teacher, batch)
+        weights = {"alpha": self.alpha, "beta": self.beta, "t_squared": self.t_squared}
+        losses = distillation(ce, kd, self.temperature, **weights)  # type: ignore[arg-type]
+        if self.hint is not None:
+            of_student, of_teacher = (features.taken() for features in self._features)
+            losses["hint"] = self._compared("hint", self.hint, of_student, of_teacher, batch)
+            losses["loss"] = losses["loss"] + self.hint_weight * losses["hint"]
+        return losses
 
-    def divergence(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """Return how far two networks' logits [b, classes] are apart; override it for your own.
+    def _compared(
+        self, key: str, comparison: Comparison, student: Tensor, teacher: Tensor,
+        batch: VicinalBatch,
+    ) -> Tensor:  # fmt: skip
+        """Return how far what two networks give of a batch is apart, a float32 scalar.
 
-        It is a float32 scalar in nats, without T squared.
+        Raises:
+            ValueError: if the comparison gives no scalar.
         """
-        return distillation_kl(student, teacher, self.temperature)
+        of_batch = (self.temperature, batch.label, batch.partner_label, batch.lam)
+        given = {name: of_batch[GIVEN.index(name)] for name in self._asked[key]}
+        value = comparison(student, teacher, **given)
+        if not isinstance(value, Tensor) or value.ndim:
+            got = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise ValueError(f"{comparison} gave {got}; takes a scalar, the mean over a batch")
+        return value.float()
+
+
+def asked_of(comparison: Comparison | None) -> tuple[str, ...]:
+    """Return the names among GIVEN that a function, or a module's `forward`, takes."""
+    if comparison is None:
+        return ()
+    called = comparison.forward if isinstance(comparison, nn.Module) else comparison
+    return tuple(name for name in GIVEN if takes_argument(called, name))

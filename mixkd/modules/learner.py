@@ -2,23 +2,26 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torchmetrics import Metric
 
-from mixkd.data.batches import EvaluationBatch
+from mixkd.data.batches import EvaluationBatch, ordinary_batch
 from mixkd.data.module import ImageDataModule
 from mixkd.errors import NotFinite
-from mixkd.losses.distillation import Losses
 from mixkd.metrics.calibration import Calibration
-from mixkd.modules.optimization import Optimization
-from mixkd.networks.network import Network
+from mixkd.metrics.parts import NamedMetrics
+from mixkd.modules.optimization import Schedule, make_scheduler
+from mixkd.networks.network import logits_of
+from mixkd.parts import takes_argument
 from mixkd.vicinal import Mixing, VicinalBatch
 
 LOGITS, TEACHER, LOSS = "the network's logits", "the teacher's answers", "the loss"
@@ -36,48 +39,97 @@ IMAGES_SHOWN = 8
 NEVER = 2**62  # no step
 
 
+MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
+MakeScheduler = Callable[..., LRScheduler]
+
+
+def adamw(parameters: Iterable[nn.Parameter]) -> Optimizer:
+    """Return AdamW with its usual settings: rate 1e-3, weight decay 0.01."""
+    return torch.optim.AdamW(parameters)
+
+
 class Learner(LightningModule, ABC):
     """A network that learns; a method says in `losses` what from.
 
-    Its held-out metrics are logged as `val/...`, and kept in `values` as Python floats: Lightning's
-    own go through float32. `seed` is of what is random within a step, such as dropout.
+    It learns from batches of mixkd's data modules, or from ordinary ones, (images, labels), which
+    it mixes itself. Its held-out metrics are logged as `val/...`.
+
+    Args:
+        network: gives logits.
+        optimizer: makes the optimizer of the parameters that learn.
+        schedule: the rate of each step; or makes a scheduler of torch's kind of the optimizer, and
+            is given `total_steps` where it takes that. None: the optimizer's rate throughout.
+        schedule_by: when a scheduler of torch's kind steps: every `epoch`, or every `step`.
+        mixing: how images are mixed to learn from; None: not at all.
+        seed: of what is random within a step, such as dropout, and of the mixing of ordinary
+            batches.
+        clip_norm: gradients of all parameters together are shortened to this l2 norm; None: never.
+        ema: decay, each step, of an exponential moving average of the network, which then answers
+            in its place wherever it is measured or kept; None: no average.
+        metrics: further metrics of torchmetrics' kind by name, of logits [b, classes] and int64
+            labels [b], logged as `val/NAME`.
+
+    Raises:
+        ValueError: for a number that is none of these.
+
+    Attributes:
+        values: the figures of the epoch by name, as Python floats: Lightning's own go through
+            float32.
+        reliability: of the held-out images: a row a bin.
     """
 
-    mixing: Mixing | None = None  # of the images that it learns from
-
-    def __init__(self, network: Network, optimization: Optimization, seed: int) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        optimizer: MakeOptimizer = adamw,
+        schedule: Schedule | MakeScheduler | None = None,
+        schedule_by: Literal["epoch", "step"] = "epoch",
+        mixing: Mixing | None = None,
+        seed: int = 0,
+        clip_norm: float | None = None,
+        ema: float | None = None,
+        metrics: Mapping[str, Metric] | None = None,
+    ) -> None:
         super().__init__()
+        if schedule_by not in ("epoch", "step"):
+            raise ValueError(f"got schedule_by={schedule_by!r}; takes epoch or step")
+        if clip_norm is not None and not clip_norm > 0:
+            raise ValueError(f"got clip_norm={clip_norm}; takes a number above 0, or None")
+        if ema is not None and not 0 < ema < 1:
+            raise ValueError(f"got ema={ema}; takes a number above 0 and below 1, or None")
         self.network = network
+        self.make_optimizer, self.schedule, self.schedule_by = optimizer, schedule, schedule_by
+        self.mixing, self.seed, self.clip_norm = mixing, seed, clip_norm
         self.validation = Calibration()
-        self.values: dict[str, float] = {}  # of the epoch
-        self.reliability: list[dict[str, Any]] = []  # of the held-out images
-        self.optimization, self.schedule, self.seed = optimization, optimization.schedule, seed
+        self.further = NamedMetrics(metrics or {})
+        self.values: dict[str, float] = {}
+        self.reliability: list[dict[str, Any]] = []
         self.average: AveragedModel | None = None
-        if optimization.ema is not None:
-            decay = get_ema_multi_avg_fn(optimization.ema)  # type: ignore[no-untyped-call]
+        if ema is not None:
+            decay = get_ema_multi_avg_fn(ema)  # type: ignore[no-untyped-call]
             self.average = AveragedModel(network, multi_avg_fn=decay, use_buffers=True)
             self.average.eval().requires_grad_(False)
+        self._parts: tuple[str, ...] = ()  # the names of the losses
         self._sums: Tensor | None = None
-        self._images = 0
+        self._images = self._batch_size = 0
         self._started = self._ended = 0.0
+        self._shares: list[float] = []  # of the rate, by group of the optimizer
         self._finite = FiniteWatch()
         self.watched: dict[str, Tensor] = {}  # of this step, what has to be finite
 
     @abstractmethod
-    def losses(self, batch: VicinalBatch) -> Losses:
-        """Return the losses of a batch; `loss` is minimised."""
+    def losses(self, batch: VicinalBatch) -> Mapping[str, Tensor]:
+        """Return the losses of a batch by name, scalars: `loss` is minimised, all are logged."""
 
     @property
-    def outcome(self) -> Network:
+    def outcome(self) -> nn.Module:
         """The network that is measured and kept: what learns, or its moving average."""
-        if self.average is None:
-            return self.network
-        assert isinstance(self.average.module, Network)
-        return self.average.module
+        return self.network if self.average is None else self.average.module
 
     def forward(self, view: Tensor) -> Tensor:
         """Map views, float [b, 3, h, w] in [0, 1], to logits [b, classes]."""
-        logits: Tensor = (self.network if self.training else self.outcome)(view)
+        logits: Tensor = logits_of((self.network if self.training else self.outcome)(view))
         if self.training:
             self.watched[LOGITS] = logits
         return logits
@@ -90,12 +142,31 @@ class Learner(LightningModule, ABC):
         return self
 
     def learning(self) -> list[nn.Parameter]:
-        """Return the parameters that learn."""
-        return [p for p in self.network.parameters() if p.requires_grad]
+        """Return the parameters that learn: of the network, and of what is learned beside it."""
+        frozen = () if self.average is None else {id(p) for p in self.average.parameters()}
+        return [p for p in self.parameters() if p.requires_grad and id(p) not in frozen]
 
-    def configure_optimizers(self) -> Optimizer:
-        """Return the optimizer, whose rate the schedule sets."""
-        return self.optimization.optimizer(self.learning())
+    def configure_optimizers(self) -> Any:
+        """Return the optimizer, whose rate the schedule sets, with torch's scheduler if it is one.
+
+        Raises:
+            TypeError: if what was given makes none.
+        """
+        optimizer = self.make_optimizer(self.learning())
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"optimizer gave {type(optimizer).__name__}; takes one of torch's kind")
+        rates = [float(group["lr"]) for group in optimizer.param_groups]
+        self._shares = [rate / rates[0] if rates[0] else 1.0 for rate in rates]
+        if self.schedule is None or isinstance(self.schedule, Schedule):
+            return optimizer
+        steps = {}
+        if takes_argument(self.schedule, "total_steps"):
+            steps["total_steps"] = int(self.trainer.estimated_stepping_batches)
+        scheduler = make_scheduler(self.schedule, optimizer, **steps)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": self.schedule_by},
+        }
 
     def on_train_epoch_start(self) -> None:
         """Begin the epoch's sums."""
@@ -103,13 +174,16 @@ class Learner(LightningModule, ABC):
         self._sums, self._images, self._started = None, 0, time.perf_counter()
         self._finite.reset()
 
-    def on_train_batch_start(self, batch: VicinalBatch, batch_idx: int) -> None:
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Set the step's learning rate. Reseed, so that a resumed run draws as a whole one."""
-        accumulate = self.trainer.accumulate_grad_batches
-        steps = -(-int(self.trainer.num_training_batches) // accumulate)
-        self.values["lr"] = self.schedule.rate(self.current_epoch, batch_idx // accumulate, steps)
-        for group in self.trainer.optimizers[0].param_groups:
-            group["lr"] = self.values["lr"]
+        groups = self.trainer.optimizers[0].param_groups
+        if isinstance(self.schedule, Schedule):
+            accumulate = self.trainer.accumulate_grad_batches
+            steps = -(-int(self.trainer.num_training_batches) // accumulate)
+            rate = self.schedule.rate(self.current_epoch, batch_idx // accumulate, steps)
+            for group, share in zip(groups, self._shares, strict=True):
+                group["lr"] = rate * share
+        self.values["lr"] = float(groups[0]["lr"])
         place = [self.seed, self.current_epoch, batch_idx, self.global_rank]
         seed = int(np.random.SeedSequence(place).generate_state(1, np.uint64)[0])
         # Not torch.manual_seed, which takes half a millisecond over accelerators that are not used.
@@ -117,35 +191,46 @@ class Learner(LightningModule, ABC):
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
 
-    def training_step(self, batch: VicinalBatch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the loss; add it to the epoch's sums without waiting for the device.
 
         Raises:
             NotFinite: if the logits, the teacher's or the loss are not; on an accelerator a few
                 steps later.
+            TypeError: if a batch is none, or the method does not give its losses by name.
         """
-        losses = self.losses(batch)
-        self._finite.check(batch_idx, {**self.watched, LOSS: losses.loss})
+        vicinal = self._vicinal(batch, batch_idx)
+        self._batch_size = len(vicinal.label)
+        losses = checked_losses(self.losses(vicinal))
+        self._finite.check(batch_idx, {**self.watched, LOSS: losses["loss"]})
         self.watched.clear()
         self._stop_if_not_finite()
-        parts = torch.stack([x.detach() for x in losses if x is not None])
+        self._parts = tuple(losses)
+        parts = torch.stack([value.detach() for value in losses.values()])
         self._sums = parts if self._sums is None else self._sums.to(parts.device) + parts
-        return losses.loss
+        return losses["loss"]
+
+    def _vicinal(self, batch: Any, batch_idx: int) -> VicinalBatch:
+        """Return a batch as a method takes it; an ordinary one is mixed within itself."""
+        if isinstance(batch, VicinalBatch):
+            return batch
+        images, label = images_and_labels(batch)
+        place = {"epoch": self.current_epoch, "step": batch_idx, "rank": self.global_rank}
+        return ordinary_batch(images, label, self.mixing, seed=self.seed, **place)
 
     def _stop_if_not_finite(self, wait: bool = False) -> None:
         if (fault := self._finite.fault(wait)) is None:
             return
         quantity, number = fault
-        data = self.trainer.datamodule  # type: ignore[attr-defined]
-        assert isinstance(data, ImageDataModule)
-        index = data.training_index(self.current_epoch, number).tolist()
-        shown = ", ".join(map(str, index[:IMAGES_SHOWN]))
-        more = f" and {len(index) - IMAGES_SHOWN} more" if len(index) > IMAGES_SHOWN else ""
+        data, images = getattr(self.trainer, "datamodule", None), ""
+        if isinstance(data, ImageDataModule):
+            index = data.training_index(self.current_epoch, number).tolist()
+            more = f" and {len(index) - IMAGES_SHOWN} more" if len(index) > IMAGES_SHOWN else ""
+            images = f", on the training images {', '.join(map(str, index[:IMAGES_SHOWN]))}{more}"
         step = number // self.trainer.accumulate_grad_batches + 1
         raise NotFinite(
-            f"{quantity} {'is' if quantity == LOSS else 'are'} not finite in {self._now(step)}, "
-            f"on the training images {shown}{more}; "
-            f"{LOOK_AT_TEACHER if quantity == TEACHER else LOWER}"
+            f"{quantity} {'is' if quantity == LOSS else 'are'} not finite in {self._now(step)}"
+            f"{images}; {LOOK_AT_TEACHER if quantity == TEACHER else LOWER}"
         )
 
     def _now(self, step: int) -> str:
@@ -156,9 +241,12 @@ class Learner(LightningModule, ABC):
         """Stop here if a step was not finite: what the held-out images show is its consequence."""
         self._stop_if_not_finite(wait=True)
 
-    def validation_step(self, batch: EvaluationBatch, batch_idx: int) -> None:
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Count a batch of held-out images."""
-        self.validation.update(self(batch.view), batch.label)
+        view, label = images_and_labels(batch)
+        logits = self(view)
+        self.validation.update(logits, label)
+        self.further.update(logits, label)
 
     def on_validation_epoch_end(self) -> None:
         """Log val/accuracy, val/confidence and so on."""
@@ -170,14 +258,16 @@ class Learner(LightningModule, ABC):
             raise NotFinite(f"{text}; {LOWER}") from error
         self.reliability = self.validation.reliability()
         self.validation.reset()
+        metrics |= self.further.compute()
+        self.further.reset()
         logged = {f"val/{name}": value for name, value in metrics.items() if name != "n"}
         self.values |= logged
         self.log_dict(logged, rank_zero_only=True)  # already summed over all processes
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Clip the gradients. (Lightning's own clipping refuses fused optimizers under bf16.)"""
-        if self.optimization.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.learning(), self.optimization.clip_norm)
+        if self.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.learning(), self.clip_norm)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Step, and bring the average along."""
@@ -185,21 +275,22 @@ class Learner(LightningModule, ABC):
         if self.average is not None:
             self.average.update_parameters(self.network)
 
-    def on_train_batch_end(self, outputs: Any, batch: VicinalBatch, batch_idx: int) -> None:
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Count the images and the time that training takes, without the validation after it."""
-        self._images += len(batch.label) * self.trainer.world_size
+        self._images += self._batch_size * self.trainer.world_size
         self._ended = time.perf_counter()
 
     def on_train_epoch_end(self) -> None:
-        """Log the mean train/loss, train/ce and train/kd; tell the schedule how the epoch ended."""
+        """Log the mean of each part of the loss; tell the schedule how the epoch ended."""
         assert self._sums is not None
         steps = self.trainer.num_training_batches
         means = (self.trainer.strategy.reduce(self._sums, reduce_op="mean") / steps).tolist()
-        losses = dict(zip(("train/loss", "train/ce", "train/kd"), means, strict=False))
+        losses = {f"train/{name}": mean for name, mean in zip(self._parts, means, strict=True)}
         self.values |= losses
         self.log_dict({**losses, "lr": self.values["lr"]}, rank_zero_only=True)
         self.values["images_per_second"] = self._images / (self._ended - self._started)
-        self.schedule.epoch_ended(self.values["val/nll"])
+        if isinstance(self.schedule, Schedule) and "val/nll" in self.values:
+            self.schedule.epoch_ended(self.values["val/nll"])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save the schedule's state, and the epoch's sums, of each process, and rate so far.
@@ -214,7 +305,8 @@ class Learner(LightningModule, ABC):
                 f"epoch {self.current_epoch + 1} at a learning rate of {self.values['lr']:g}; "
                 f"{LOWER}"
             )
-        checkpoint["schedule"] = self.schedule.state_dict()
+        schedule = self.schedule
+        checkpoint["schedule"] = schedule.state_dict() if isinstance(schedule, Schedule) else {}
         sums = self._sums
         if sums is not None:
             all_sums = [sums]
@@ -222,18 +314,53 @@ class Learner(LightningModule, ABC):
                 all_sums = [torch.empty_like(sums) for _ in range(self.trainer.world_size)]
                 torch.distributed.all_gather(all_sums, sums.to(self.device))
             sums = torch.stack(all_sums).cpu()
-        checkpoint["epoch_so_far"] = {"sums": sums, "lr": self.values["lr"]}
+        so_far = {"sums": sums, "parts": list(self._parts), "lr": self.values.get("lr", 0.0)}
+        checkpoint["epoch_so_far"] = so_far
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Continue the schedule, and the epoch if the checkpoint is from within one."""
         for state in checkpoint["optimizer_states"]:
             in_format_of(self.learning(), state["state"])
-        self.schedule.load_state_dict(checkpoint["schedule"])
+        if isinstance(self.schedule, Schedule):
+            self.schedule.load_state_dict(checkpoint["schedule"])
         so_far = checkpoint["epoch_so_far"]
+        self._parts = tuple(so_far.get("parts", ()))
         sums = so_far["sums"]
         self._sums = None if sums is None else sums[self.global_rank].clone()
         self.values = {"lr": so_far["lr"]}
         self._images, self._started = 0, time.perf_counter()
+
+
+def images_and_labels(batch: Any) -> tuple[Tensor, Tensor]:
+    """Return the images and the labels of a batch of any kind.
+
+    Raises:
+        TypeError: if it is none of (images, labels).
+    """
+    if isinstance(batch, EvaluationBatch):
+        return batch.view, batch.label
+    if isinstance(batch, VicinalBatch):
+        return batch.mixed, batch.label
+    is_pair = isinstance(batch, (tuple, list)) and len(batch) >= 2
+    if is_pair and all(isinstance(part, Tensor) for part in batch[:2]):
+        return batch[0], batch[1]
+    raise TypeError(f"got a batch of {type(batch).__name__}; takes (images, labels)")
+
+
+def checked_losses(losses: Any) -> dict[str, Tensor]:
+    """Return losses by name, `loss` first.
+
+    Raises:
+        TypeError: if they are no scalars by name, or `loss` is not among them.
+    """
+    if not isinstance(losses, Mapping) or "loss" not in losses:
+        got = f"names {', '.join(map(str, losses))}" if isinstance(losses, Mapping) else losses
+        raise TypeError(f"losses(batch) gave {got}; takes scalars by name, {{'loss': ...}}")
+    for name, value in losses.items():
+        if not isinstance(value, Tensor) or value.ndim:
+            shape = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise TypeError(f"losses(batch) gave {name} of {shape}; takes a scalar tensor")
+    return {"loss": losses["loss"], **losses}
 
 
 def in_format_of(parameters: Sequence[nn.Parameter], state: dict[int, dict[str, Any]]) -> None:

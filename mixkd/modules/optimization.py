@@ -3,36 +3,90 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
+from timm.optim import _optim_factory as factory
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from mixkd.config.tasks import DistillConfig, FinetuneConfig
 from mixkd.config.training import (
     AdamConfig,
     ConstantConfig,
     CosineConfig,
+    OptimizerConfig,
+    OwnOptimizerConfig,
+    OwnScheduleConfig,
     PiecewiseConfig,
     PlateauConfig,
     SGDConfig,
+    TimmOptimizerConfig,
 )
+from mixkd.errors import UserError, first_line, nearest
+from mixkd.parts import FAILURES, made
 
 
-def make_optimizer(
-    cfg: SGDConfig | AdamConfig, parameters: Iterable[torch.nn.Parameter]
+def make_optimizer(cfg: OptimizerConfig, parameters: Iterable[torch.nn.Parameter]) -> Optimizer:
+    """Return the configured optimizer over parameters.
+
+    Raises:
+        UserError: if the user's own makes none, or timm has none of that name.
+    """
+    match cfg:
+        case SGDConfig():
+            return torch.optim.SGD(
+                parameters, cfg.lr, momentum=cfg.momentum, nesterov=cfg.nesterov,
+                weight_decay=cfg.weight_decay, fused=cfg.fused,
+            )  # fmt: skip
+        case AdamConfig():
+            adam = torch.optim.Adam if cfg.name == "adam" else torch.optim.AdamW
+            b1, b2 = cfg.betas
+            return adam(
+                parameters, cfg.lr, betas=(b1, b2), weight_decay=cfg.weight_decay, fused=cfg.fused
+            )
+        case TimmOptimizerConfig():
+            return _timm_optimizer(cfg, parameters)
+        case OwnOptimizerConfig():
+            optimizer = made(cfg, "optimizer", parameters)
+    if not isinstance(optimizer, Optimizer):
+        text = f"{cfg.factory} gives {type(optimizer).__name__}; takes an optimizer of torch's kind"
+        raise UserError.of("optimizer.factory", text)
+    if not isinstance(optimizer.param_groups[0].get("lr"), (int, float)):
+        text = "makes an optimizer without a rate, lr, which the schedule shapes"
+        raise UserError.of("optimizer.factory", f"{cfg.factory} {text}")
+    return optimizer
+
+
+def _timm_optimizer(
+    cfg: TimmOptimizerConfig, parameters: Iterable[torch.nn.Parameter]
 ) -> Optimizer:
-    """Return the configured optimizer over parameters."""
-    decay, fused = cfg.weight_decay, cfg.fused
-    if isinstance(cfg, SGDConfig):
-        sgd = partial(torch.optim.SGD, momentum=cfg.momentum, nesterov=cfg.nesterov)
-        return sgd(parameters, cfg.lr, weight_decay=decay, fused=fused)
-    adam = torch.optim.Adam if cfg.name == "adam" else torch.optim.AdamW
-    b1, b2 = cfg.betas
-    return adam(parameters, cfg.lr, betas=(b1, b2), weight_decay=decay, fused=fused)
+    names = list(map(str, factory.list_optimizers()))
+    if cfg.name.lower() not in names:
+        close = nearest(cfg.name, names)
+        raise UserError.of("optimizer.name", f"timm has no optimizer {cfg.name!r}{close}")
+    try:
+        return factory.create_optimizer_v2(
+            list(parameters), opt=cfg.name, lr=cfg.lr, weight_decay=cfg.weight_decay, **cfg.args
+        )
+    except FAILURES as error:
+        text = f"timm's {cfg.name} does not take {cfg.args}: {first_line(error)}"
+        raise UserError.of("optimizer.args", text) from error
+
+
+def make_scheduler(make: Callable[..., Any], optimizer: Optimizer, **steps: int) -> LRScheduler:
+    """Return a scheduler of torch's kind, as `make` gives it of an optimizer.
+
+    Raises:
+        TypeError: if it gives none, or one that waits for a metric, which resumes elsewhere.
+    """
+    scheduler = make(optimizer, **steps)
+    if isinstance(scheduler, ReduceLROnPlateau):
+        raise TypeError("gives a ReduceLROnPlateau, which does not resume; schedule=plateau does")
+    if not isinstance(scheduler, LRScheduler):
+        raise TypeError(f"gives {type(scheduler).__name__}; takes a scheduler of torch's kind")
+    return scheduler
 
 
 class Schedule(ABC):
@@ -177,32 +231,33 @@ def piecewise_rate(cfg: PiecewiseConfig, epochs: int, position: int, unit: int) 
     return cfg.segments[-1].lr1
 
 
-@dataclass(frozen=True)
-class Optimization:
-    """How a network is brought to learn.
+def optimization(cfg: FinetuneConfig | DistillConfig) -> dict[str, Any]:
+    """Return how a configured network learns, as keyword arguments of `Learner`.
 
-    Attributes:
-        optimizer: makes the optimizer of given parameters.
-        schedule: the learning rate of each step.
-        clip_norm: gradients of all parameters together are shortened to this l2 norm; None: never.
-        ema: decay, each step, of an exponential moving average of the network, which then answers
-            in its place wherever it is measured or kept; None: no average.
+    Raises:
+        UserError: if the user's own optimizer or schedule is none.
     """
+    trial = make_optimizer(cfg.optimizer, [torch.nn.Parameter(torch.zeros(1))])
+    schedule: Any = cfg.schedule
+    options: dict[str, Any] = {
+        "optimizer": partial(make_optimizer, cfg.optimizer),
+        "seed": cfg.seed,
+        "clip_norm": cfg.trainer.clip_norm,
+        "ema": cfg.trainer.ema,
+    }
+    if not isinstance(schedule, OwnScheduleConfig):
+        rate = trial.param_groups[0]["lr"]
+        return options | {"schedule": make_schedule(schedule, rate, cfg.trainer.max_epochs)}
 
-    optimizer: Callable[[Iterable[torch.nn.Parameter]], Optimizer]
-    schedule: Schedule
-    clip_norm: float | None = None
-    ema: float | None = None
+    def scheduler(optimizer: Optimizer, total_steps: int) -> LRScheduler:
+        made_of = partial(made, schedule, "schedule")
+        try:
+            return make_scheduler(made_of, optimizer, total_steps=total_steps)
+        except TypeError as error:
+            raise UserError.of("schedule.factory", f"{schedule.factory} {error}") from error
 
-    @classmethod
-    def of(cls, cfg: FinetuneConfig | DistillConfig) -> "Optimization":
-        """Return what a task configures."""
-        return cls(
-            partial(make_optimizer, cfg.optimizer),
-            make_schedule(cfg.schedule, cfg.optimizer.lr, cfg.trainer.max_epochs),
-            cfg.trainer.clip_norm,
-            cfg.trainer.ema,
-        )
+    scheduler(trial, cfg.trainer.max_epochs)  # one step an epoch, to see that it can be made
+    return options | {"schedule": scheduler, "schedule_by": schedule.by}
 
 
 def half_cosine(first: float, last: float, done: float) -> float:

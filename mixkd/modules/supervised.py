@@ -1,29 +1,37 @@
 """Learning from labels: ERM, mixup where the stream mixes, and stage 1, of the head alone."""
 
+from typing import Any
+
 from torch import nn
 
 from mixkd.losses.distillation import Losses, mixed_cross_entropy
 from mixkd.modules.learner import Learner
-from mixkd.modules.optimization import Optimization
-from mixkd.networks.network import Network
 from mixkd.vicinal import VicinalBatch
 
 
 class Supervised(Learner):
     """Minimises the cross-entropy with the labels, mixed as the images are (eq. 8).
 
-    A share `label_smoothing` of each label is spread evenly over all classes.
+    Args:
+        network: gives logits.
+        label_smoothing: the share of each label that is spread evenly over all classes, in [0, 1).
+        options: those of `Learner`, such as `mixing`.
+
+    Raises:
+        ValueError: for another share.
+
+    Examples:
+        >>> from torch import nn
+        >>> from mixkd import Mixing, Supervised
+        >>> network = nn.Sequential(nn.Flatten(), nn.Linear(192, 5))
+        >>> module = Supervised(network, mixing=Mixing("beta", a=0.2))
+        >>> # Trainer(max_epochs=10).fit(module, loader_of_images_and_labels)
     """
 
-    def __init__(
-        self,
-        network: Network,
-        optimization: Optimization,
-        seed: int,
-        *,
-        label_smoothing: float = 0.0,
-    ) -> None:
-        super().__init__(network, optimization, seed)
+    def __init__(self, network: nn.Module, *, label_smoothing: float = 0.0, **options: Any) -> None:
+        super().__init__(network, **options)
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"got label_smoothing={label_smoothing}; takes a number in [0, 1)")
         self.label_smoothing = label_smoothing
 
     def losses(self, batch: VicinalBatch) -> Losses:
@@ -32,7 +40,7 @@ class Supervised(Learner):
         ce = mixed_cross_entropy(
             logits, batch.label, batch.partner_label, batch.lam, self.label_smoothing
         )
-        return Losses(ce, ce)
+        return {"loss": ce, "ce": ce}
 
 
 class HeadTraining(Supervised):
@@ -42,10 +50,8 @@ class HeadTraining(Supervised):
     ends: a fit of the whole network has to follow as one of its own.
     """
 
-    def __init__(
-        self, network: Network, head: nn.Module, optimization: Optimization, seed: int
-    ) -> None:
-        super().__init__(network, optimization, seed)
+    def __init__(self, network: nn.Module, head: nn.Module, **options: Any) -> None:
+        super().__init__(network, **options)
         self._head = [head]  # in a list: it is part of the network already
         self._frozen: list[nn.Parameter] = []
 

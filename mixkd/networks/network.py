@@ -75,17 +75,17 @@ class FrozenTeacher:
     """
 
     def __init__(
-        self, network: Network | Callable[[], Network], precision: Precision = "float32"
+        self, network: nn.Module | Callable[[], nn.Module], precision: Precision = "float32"
     ) -> None:
         self._source = network
         self._bf16 = precision == "bf16"
         self._device: torch.device | None = None
 
     @cached_property
-    def network(self) -> Network:
+    def network(self) -> nn.Module:
         """The teacher, loaded."""
         source = self._source
-        network = source if isinstance(source, Network) else source()
+        network: nn.Module = source if isinstance(source, nn.Module) else source()
         network.eval().requires_grad_(False)
         return network if self._device is None else network.to(self._device)
 
@@ -104,7 +104,7 @@ class FrozenTeacher:
         """Return the logits of views, float32, without gradients."""
         half = torch.autocast(view.device.type, torch.bfloat16, enabled=self._bf16)
         with torch.inference_mode(), half:
-            logits: Tensor = self.network(view)
+            logits: Tensor = logits_of(self.network(view))
         return logits.float().clone()  # a normal tensor: a loss may save it for its backward pass
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -133,16 +133,41 @@ def head_of(network: Network, key: str) -> nn.Module:
     return parts[0] if len(parts) == 1 else nn.ModuleList(parts)
 
 
-def last_layer(network: Network) -> nn.Module:
-    """Return the layer that gives the logits: of a timm model's head, or the last linear one."""
-    names = head_names(network.core)
-    head = network.core.get_submodule(names[0]) if len(names) == 1 else network.core
+def last_layer(network: nn.Module, key: str) -> nn.Module:
+    """Return the layer that gives the logits: of a timm model's head, or the last linear one.
+
+    Raises:
+        UserError: naming `key`, which asks for it, if there is none.
+    """
+    core = network.core if isinstance(network, Network) else network
+    names = head_names(core)
+    head = core.get_submodule(names[0]) if len(names) == 1 else core
     # Some heads classify by a 1x1 convolution.
-    kinds = nn.Linear if head is network.core else nn.Linear | nn.Conv2d
+    kinds = nn.Linear if head is core else nn.Linear | nn.Conv2d
     layers = [module for module in head.modules() if isinstance(module, kinds)]
     if not layers:
-        raise UserError.of("features", "got true; the network has no linear layer to look before")
+        raise UserError.of(key, "the network has no linear layer to look before")
     return layers[-1]
+
+
+class Features:
+    """What the last layer of a network was given in its latest forward pass, [b, features].
+
+    Hooks are on the network's own layer: make this after whatever copies the network.
+    """
+
+    def __init__(self, network: nn.Module, key: str) -> None:
+        self._latest: Tensor | None = None
+        last_layer(network, key).register_forward_pre_hook(self._keep)
+
+    def _keep(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        self._latest = inputs[0].flatten(1)
+
+    def taken(self) -> Tensor:
+        """Return them, and forget them; those of inference mode as a normal tensor, for a loss."""
+        latest, self._latest = self._latest, None
+        assert latest is not None
+        return latest.clone() if latest.is_inference() else latest
 
 
 def head_names(core: nn.Module) -> tuple[str, ...]:

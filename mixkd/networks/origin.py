@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from mixkd.config.data import DataConfig
+from mixkd.config.data import WHICH, DataConfig
 from mixkd.config.fields import SPLIT, keys
 from mixkd.config.parts import factories
 from mixkd.config.shipped import shipped_values
@@ -172,15 +172,20 @@ def same_images(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
 
 
 def other_split(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
-    """Return how data of the same source holds out other images than other data; "" if it does not.
+    """Return how the same data set holds out other images than other data; "" if it does not.
 
     Where the test images select, none are held out.
     """
     split_keys = keys(DataConfig, SPLIT)
     is_same = all(one.get(key) == other.get(key) for key in split_keys)
-    if one.get("source") != other.get("source") or is_same or other.get("selection") == "test":
+    if not same_source(one, other) or is_same or other.get("selection") == "test":
         return ""
     return ", ".join(f"data.{key}={one.get(key)}" for key in split_keys)
+
+
+def same_source(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Return whether data are of one data set, or of any folders, by their sections."""
+    return all(one.get(key) == other.get(key) for key in WHICH)
 
 
 def is_trusted(factory: Any, trust: Any) -> bool:

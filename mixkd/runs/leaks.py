@@ -12,7 +12,7 @@ import numpy as np
 
 from mixkd.config.data import DataConfig
 from mixkd.config.network import NetworkConfig
-from mixkd.config.sources import SPLITS
+from mixkd.config.sources import GIVEN_BY, SPLITS
 from mixkd.console import say
 from mixkd.data.splits import Splits
 from mixkd.errors import Problem, UserError
@@ -20,7 +20,7 @@ from mixkd.files.arrays import map_npy
 from mixkd.files.layout import TRAINED_ON
 from mixkd.files.reading import Damaged
 from mixkd.files.writing import replacing
-from mixkd.networks.origin import SAVED, other_split, same_images, saved_config
+from mixkd.networks.origin import SAVED, other_split, same_images, same_source, saved_config
 
 UNKNOWN = "if these weights have seen the held-out images in training,"
 
@@ -61,10 +61,10 @@ def leak(
     if (file := _started_from(network)) is None:
         return ""
     saved = _saved_data(network)
-    one_source = saved is not None and saved["data"].get("source") == data.source
+    one_source = saved is not None and same_source(saved["data"], data.model_dump())
     if saved is not None and one_source:
         differs = other_split(saved["data"], data.model_dump())
-        if data.source not in SPLITS:
+        if data.source not in SPLITS and (differs or data.source not in GIVEN_BY):
             text = f"may have trained on the images that select here: its {differs}"
             return text if differs else ""
         if not differs and same_images(saved["images"], images):
@@ -83,7 +83,7 @@ def leak(
             and bool(marks[:, 1].all() and trained[:, 1].all())
         )
         return "" if is_comparable or seen(others, trained).any() else None
-    if saved is None or not one_source:
+    if saved is None or not one_source or data.source in GIVEN_BY:
         return None
     text = "may have trained on images that select here: it is of another folder or of another"
     return f"{text} split, and does not say which images those were"

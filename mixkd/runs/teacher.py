@@ -10,7 +10,7 @@ from mixkd.config.data import DataConfig
 from mixkd.config.fields import ARCHITECTURE, DATASET, SPLIT, START, keys
 from mixkd.config.network import NetworkConfig
 from mixkd.config.overrides import written
-from mixkd.config.shipped import group_names, network_files, shipped_values
+from mixkd.config.shipped import network_files, shipped_values
 from mixkd.config.sources import SPLITS
 from mixkd.console import say
 from mixkd.data.contents import split_contents
@@ -94,8 +94,9 @@ def _finetune_overrides(raw: dict[str, Any]) -> list[str]:
     """Return the overrides of the finetune run that `teacher=NAME` asks for."""
     teacher, data, run = raw["teacher"], raw["data"], raw["run"]
     source, name, preset = str(data.get("source")), teacher["name"], raw.get("protocol", "none")
-    overrides = [f"data={source}"]
-    usual = shipped_values("data", source) if source in group_names("data") else {}
+    option = "_own" if source == "own" else source
+    overrides = [f"data={option}"]
+    usual = shipped_values("data", option)
     usual |= shipped_values("protocol/finetune", preset).get("data", {})
     for key in usual.keys() - {"cache_dir"}:
         if data.get(key) != usual[key]:

@@ -7,28 +7,27 @@ import torch
 from mixkd.config.data import DataConfig
 from mixkd.config.fields import ARCHITECTURE, DATASET, LIMIT, SPLIT, VIEW, keys, pruned
 from mixkd.config.network import NetworkConfig
+from mixkd.config.parts import PartConfig
 from mixkd.config.tasks import DistillConfig
-from mixkd.data.batches import make_stream, make_views
+from mixkd.config.training import NoHintConfig
+from mixkd.data.batches import make_stream, make_views, mixing_of
 from mixkd.data.splits import Splits, load_splits
 from mixkd.errors import UserError
 from mixkd.files.writing import file_fingerprint
-from mixkd.modules.distillation import Distillation
-from mixkd.modules.optimization import Optimization
+from mixkd.losses.divergences import GIVEN
+from mixkd.metrics.parts import make_metrics
+from mixkd.modules.distillation import Comparison, Distillation
+from mixkd.modules.optimization import optimization
 from mixkd.modules.tape import Tape, TapedTeacher
 from mixkd.networks.build import build_network
 from mixkd.networks.network import FrozenTeacher, Network
 from mixkd.networks.weights import weights_fingerprint
+from mixkd.parts import function_of
 from mixkd.runs.leaks import refuse_leaks
 from mixkd.runs.run import Metrics, Run
 from mixkd.task import task
-from mixkd.training.fit import fit, prepare
+from mixkd.training.fit import fit, make_learner, prepare
 from mixkd.vicinal import VicinalStream
-
-# The learner of each method.
-LEARNERS: dict[str, type[Distillation]] = {
-    "kd": Distillation,
-    "kd_mixup": Distillation,
-}
 
 
 @task
@@ -50,6 +49,7 @@ def distill(cfg: DistillConfig, run: Run) -> Metrics:
         cfg.data, splits, cfg.method.mix, cfg.stream_seed, devices=cfg.trainer.devices
     )
     shape = make_views(cfg.data, splits).shape
+    divergence, hint = _comparisons(cfg)
 
     def load() -> Network:
         network = build_network(cfg.teacher, classes, "teacher")
@@ -58,6 +58,7 @@ def distill(cfg: DistillConfig, run: Run) -> Metrics:
 
     teacher = FrozenTeacher(load, cfg.teacher_precision)
     if cfg.teacher.weights in (None, "pretrained"):  # not known by a file
+        assert isinstance(teacher.network, Network)
         taught = weights_fingerprint(teacher.network.core, cfg.teacher)
     else:
         taught = file_fingerprint(cfg.teacher.weights)
@@ -69,18 +70,48 @@ def distill(cfg: DistillConfig, run: Run) -> Metrics:
     student = build_network(cfg.student, classes, "student")
     prepare(cfg.trainer, student, len(classes), shape, "student", cfg.images_at_a_time)
 
-    learner = LEARNERS[cfg.method.name](
+    learner = make_learner(
+        cfg.method,
+        Distillation,
         student,
-        Optimization.of(cfg),
-        cfg.seed,
-        teacher=teacher,
+        teacher,
         temperature=cfg.temperature,
+        divergence=divergence,
+        hint=hint,
+        hint_weight=0.0 if isinstance(cfg.hint, NoHintConfig) else cfg.hint.weight,
         alpha=cfg.method.alpha,
         beta=cfg.method.beta,
         t_squared=cfg.method.t_squared,
+        mixing=mixing_of(cfg.method.mix),
         taped=taped,
+        metrics=make_metrics(cfg.metrics, len(classes)),
+        **optimization(cfg),
     )
-    return fit(cfg, run, learner, stream, splits, {"teacher": taught})
+    return fit(cfg, run, learner, splits, {"teacher": taught})
+
+
+def _comparisons(cfg: DistillConfig) -> tuple[str | Comparison, Comparison | None]:
+    """Return how logits and features of two networks are compared.
+
+    Raises:
+        UserError: if the user's own has other arguments, or a hint is asked for beside a tape.
+    """
+
+    def part(section: PartConfig, key: str) -> Comparison:
+        comparison: Comparison = function_of(section, key, "student", "teacher", offered=GIVEN)
+        return comparison
+
+    divergence: str | Comparison = (
+        part(cfg.divergence, "divergence")
+        if isinstance(cfg.divergence, PartConfig)
+        else cfg.divergence.name
+    )
+    if isinstance(cfg.hint, NoHintConfig):
+        return divergence, None
+    if cfg.teacher.tape is not None:
+        text = "asks for the teacher's features, and a tape holds its logits alone"
+        raise UserError.of("hint", f"{text}; leave teacher.tape out")
+    return divergence, part(cfg.hint, "hint")
 
 
 def _taped(cfg: DistillConfig, splits: Splits, stream: VicinalStream, taught: str) -> TapedTeacher:

@@ -3,15 +3,16 @@
 import torch
 
 from mixkd.config.tasks import FinetuneConfig
-from mixkd.data.batches import make_stream, make_views
+from mixkd.data.batches import make_stream, make_views, mixing_of
 from mixkd.data.splits import load_splits
-from mixkd.modules.optimization import Optimization
+from mixkd.metrics.parts import make_metrics
+from mixkd.modules.optimization import optimization
 from mixkd.modules.supervised import Supervised
 from mixkd.networks.build import build_network
 from mixkd.runs.leaks import refuse_leaks
 from mixkd.runs.run import Metrics, Run
 from mixkd.task import task
-from mixkd.training.fit import fit, prepare
+from mixkd.training.fit import fit, make_learner, prepare
 
 
 @task
@@ -24,16 +25,21 @@ def finetune(cfg: FinetuneConfig, run: Run) -> Metrics:
     splits = load_splits(cfg.data)
     run.refuse_changed()
     run.trained_on = refuse_leaks({"network": cfg.network}, cfg.data, run.images, splits)
-    stream = make_stream(
-        cfg.data, splits, cfg.method.mix, cfg.stream_seed, devices=cfg.trainer.devices
-    )
+    # Which is refused here if a batch is too large for the data.
+    make_stream(cfg.data, splits, cfg.method.mix, cfg.stream_seed, devices=cfg.trainer.devices)
     shape = make_views(cfg.data, splits).shape
 
     torch.manual_seed(cfg.seed)
     network = build_network(cfg.network, splits.classes, "network")
     prepare(cfg.trainer, network, len(splits.classes), shape, "network", cfg.images_at_a_time)
 
-    learner = Supervised(
-        network, Optimization.of(cfg), cfg.seed, label_smoothing=cfg.method.label_smoothing
+    learner = make_learner(
+        cfg.method,
+        Supervised,
+        network,
+        label_smoothing=cfg.method.label_smoothing,
+        mixing=mixing_of(cfg.method.mix),
+        metrics=make_metrics(cfg.metrics, len(splits.classes)),
+        **optimization(cfg),
     )
-    return fit(cfg, run, learner, stream, splits, fingerprints={})
+    return fit(cfg, run, learner, splits, fingerprints={})

@@ -22,6 +22,7 @@ from mixkd.config.training import (
     CalibrationMonitorConfig,
     CallbacksConfig,
     MachineConfig,
+    MethodConfig,
     TrainerConfig,
 )
 from mixkd.console import say
@@ -33,16 +34,15 @@ from mixkd.files.layout import FIGURES, METRICS, OWN_CALLBACKS, WEIGHTS
 from mixkd.files.writing import file_fingerprint, replacing, write_json
 from mixkd.metrics.parts import make_metrics
 from mixkd.modules.learner import Learner
-from mixkd.modules.optimization import FixedSchedule, Optimization
+from mixkd.modules.optimization import FixedSchedule
 from mixkd.modules.supervised import HeadTraining
 from mixkd.networks.checks import check_logits, check_training, use_channels_last
 from mixkd.networks.network import Network, head_of
 from mixkd.networks.state_dict import checked
 from mixkd.networks.weights import read_tensors, save_weights, weights_fingerprint
-from mixkd.parts import made
+from mixkd.parts import made, made_with
 from mixkd.runs.leaks import write_marks
 from mixkd.runs.run import Metrics, Run
-from mixkd.vicinal import VicinalStream
 
 # Of what Lightning and torch warn of, what is meant to be so.
 NO_ADVICE = (
@@ -174,9 +174,12 @@ def _stages(cfg: FinetuneConfig | DistillConfig, learner: Learner) -> list[Stage
             say("no stage 1 (the head alone): the backbone is not pretrained")
         return [whole]
     rates = FixedSchedule([cfg.stage1.lr] * cfg.stage1_epochs)
-    optimization = Optimization(partial(torch.optim.Adam, lr=cfg.stage1.lr), rates)
+    assert isinstance(learner.network, Network)
     head = head_of(learner.network, "stage1.epochs")
-    training = HeadTraining(learner.network, head, optimization, cfg.seed)
+    optimizer = partial(torch.optim.Adam, lr=cfg.stage1.lr)
+    training = HeadTraining(
+        learner.network, head, optimizer=optimizer, schedule=rates, seed=cfg.seed
+    )
     return [Stage(training, cfg.stage1_epochs, number=1), whole]
 
 
@@ -184,7 +187,6 @@ def fit(
     cfg: FinetuneConfig | DistillConfig,
     run: Run,
     learner: Learner,
-    stream: VicinalStream,
     splits: Splits,
     fingerprints: Mapping[str, str],
 ) -> Metrics:
@@ -194,16 +196,17 @@ def fit(
     last one's outcome is measured and kept. `fingerprints` are the sha256 of what goes in beside
     the data and what the learner starts from, by name.
     """
-    learner.mixing = stream.mixing
+    network = learner.network
+    assert isinstance(network, Network)
     watching = [*monitors(cfg.callbacks, run), *own_callbacks(cfg.callbacks, run)]
     own_metrics = make_metrics(cfg.metrics, len(splits.classes))
     data = ImageDataModule(splits, cfg.data, parts=cfg.trainer.accumulate, seed=cfg.stream_seed)
     fingerprints = {**splits.fingerprints, **fingerprints}
     if cfg.learner.weights or cfg.learner.pretrained:
-        fingerprints["start"] = weights_fingerprint(learner.network.core, cfg.learner)
+        fingerprints["start"] = weights_fingerprint(network.core, cfg.learner)
     sizes = {name: len(splits[name]) for name in ("train", "val", "test")}
     check_shares(sizes, cfg.trainer.devices)
-    unreached = cfg.trainer.devices > 1 and learner.network.unreached
+    unreached = cfg.trainer.devices > 1 and network.unreached
     strategy = {"strategy": "ddp_find_unused_parameters_true"} if unreached else {}
     plans: list[tuple[Stage, Trainer, Recorder, Path | None]] = []
     for stage in _stages(cfg, learner):
@@ -245,15 +248,17 @@ def fit(
             trainer.strategy.barrier()  # until the first process has written
         best = torch.load(recorder.best, map_location="cpu", weights_only=True)
         learner.load_state_dict(best["state_dict"])
+        outcome = learner.outcome
+        assert isinstance(outcome, Network)
         if trainer.is_global_zero:
             weights = run.path / WEIGHTS
             with replacing(weights) as temporary:
-                save_weights(learner.outcome.core, temporary, splits.classes)
+                save_weights(outcome.core, temporary, splits.classes)
             run.add_fingerprints({"weights": file_fingerprint(weights)})
         row = next(row for row in recorder.rows if row["epoch"] == recorder.best_epoch)
         metrics = {key: float(value) for key, value in row.items() if key.startswith("val/")}
         metrics["selected_epoch"] = recorder.best_epoch
-        outcome, temperature = learner.outcome, None
+        temperature = None
         if can_fit(splits, cfg.data):
             temperature = val_temperature(trainer, outcome, data)
         metrics |= measure_splits(
@@ -263,6 +268,23 @@ def fit(
             write_json(run.path / METRICS, metrics)
         log_results(loggers, run, metrics, trainer.global_step)
     return metrics
+
+
+def make_learner(
+    method: MethodConfig, usual: type[Learner], *networks: Any, **options: Any
+) -> Learner:
+    """Return the learner of a method: the usual one, or the user's own, of the same arguments.
+
+    Raises:
+        UserError: if the user's own is none.
+    """
+    if method.part is None:
+        return usual(*networks, **options)
+    learner = made_with(method.part, "method", *networks, **options)
+    if not isinstance(learner, Learner):
+        text = f"{method.factory} gives {type(learner).__name__}; takes a Learner of mixkd's kind"
+        raise UserError.of("method.factory", text)
+    return learner
 
 
 def _train(

@@ -52,10 +52,11 @@ def data_module(cfg: FinetuneConfig, world_size: int = 1, rank: int = 0) -> Imag
     class Trainer:
         global_rank = rank
         lightning_module = SimpleNamespace(mixing=None)
-        num_training_batches = float("inf")
         fit_loop = SimpleNamespace(
             epoch_progress=SimpleNamespace(current=Progress(1)),
-            epoch_loop=SimpleNamespace(batch_progress=SimpleNamespace(current=Progress(0))),
+            epoch_loop=SimpleNamespace(
+                batch_progress=SimpleNamespace(current=Progress(0), is_last_batch=False)
+            ),
         )
 
         class strategy:

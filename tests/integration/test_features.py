@@ -109,11 +109,11 @@ def test_the_last_layer_is_known(overrides: list[str], features: int) -> None:
     cfg = request("finetune", overrides)
     with torch.device("meta"):
         network = build_network(cfg.learner, "abcde", "network")  # type: ignore[union-attr]
-    layer = last_layer(network)
+    layer = last_layer(network, "features")
     assert layer.weight.shape[:2] == (5, features)
 
 
 def test_the_paper_heads_last_layer_follows_its_256_units() -> None:
     core = timm.create_model("mobilenetv2_035", num_classes=5)
     core.classifier = BottleneckHead(1280, 256, 0.3, 5)
-    assert last_layer(Network(core)) is core.classifier[4]
+    assert last_layer(Network(core), "features") is core.classifier[4]

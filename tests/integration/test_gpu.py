@@ -8,7 +8,7 @@ from torch.profiler import ProfilerActivity, profile
 from experiments.bench.parts import configured, mixed_stream, random_splits, timm_network
 from mixkd.data.module import ImageDataModule
 from mixkd.modules.distillation import Distillation
-from mixkd.modules.optimization import Optimization
+from mixkd.modules.optimization import optimization
 from mixkd.networks.network import FrozenTeacher
 from mixkd.training.fit import make_trainer
 
@@ -45,13 +45,11 @@ def test_no_step_waits_for_the_device(precision: str) -> None:
     cfg = configured("data.batch_size=32", "trainer.max_epochs=1", *overrides)
     learner = Distillation(
         timm_network("mobilenetv2_050"),
-        Optimization.of(cfg),
-        seed=0,
-        teacher=FrozenTeacher(timm_network("resnet10t"), precision),  # type: ignore[arg-type]
+        FrozenTeacher(timm_network("resnet10t"), precision),  # type: ignore[arg-type]
         temperature=4.0,
         alpha=0.1,
         beta=0.9,
-        t_squared=True,
+        **optimization(cfg),
     )
     watch = Watch()
     trainer = make_trainer(cfg.trainer, max_epochs=1, callbacks=[watch])

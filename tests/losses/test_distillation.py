@@ -99,5 +99,5 @@ def test_loss_is_alpha_ce_plus_beta_t_squared_kl(
 ) -> None:
     ce, kd = torch.tensor(2.0), torch.tensor(0.5)
     losses = distillation(ce, kd, temperature, alpha=alpha, beta=beta, t_squared=t_squared)
-    assert losses.loss.item() == pytest.approx(expected)
-    assert (losses.ce, losses.kd) == (ce, kd)
+    assert losses["loss"].item() == pytest.approx(expected)
+    assert (losses["ce"], losses["kd"]) == (ce, kd)

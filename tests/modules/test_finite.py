@@ -2,6 +2,7 @@
 
 import math
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from mixkd.errors import NotFinite
 from mixkd.losses.distillation import Losses
 from mixkd.modules.distillation import Distillation
 from mixkd.modules.learner import FiniteWatch, Learner
-from mixkd.modules.optimization import FixedSchedule, Optimization
+from mixkd.modules.optimization import FixedSchedule
 from mixkd.modules.supervised import Supervised
 from mixkd.networks.network import FrozenTeacher, Network
 from mixkd.vicinal import VicinalBatch, VicinalStream
@@ -66,12 +67,13 @@ def fit(learner: Learner, parts: int = 1) -> None:
     trainer.fit(learner, ImageDataModule(splits, cfg, STREAM, parts))
 
 
-def optimization(lr: float = 0.25) -> Optimization:
-    return Optimization(partial(torch.optim.SGD, lr=0.0), FixedSchedule([lr, lr]))
+def rates(lr: float = 0.25) -> dict[str, Any]:
+    optimizer = partial(torch.optim.SGD, lr=0.0)
+    return {"optimizer": optimizer, "schedule": FixedSchedule([lr, lr])}
 
 
 def supervised(core: nn.Module, lr: float = 0.25) -> Supervised:
-    return Supervised(Network(core), optimization(lr), seed=0)
+    return Supervised(Network(core), **rates(lr))
 
 
 def images_of_step(epoch: int, step: int) -> str:
@@ -103,11 +105,8 @@ def test_of_a_step_in_parts_the_part_is_named() -> None:
 
 def test_answers_of_a_teacher_that_are_not_finite_are_named() -> None:
     teacher = FrozenTeacher(Network(Poisoned(2, math.inf, training=False)))
-    network, method = Network(nn.Sequential(nn.Flatten(), nn.Linear(12, 3))), {"alpha": 0.5}
-    learner = Distillation(
-        network, optimization(), 0, teacher=teacher, temperature=2.0, beta=0.5, t_squared=True,
-        **method,
-    )  # fmt: skip
+    network = Network(nn.Sequential(nn.Flatten(), nn.Linear(12, 3)))
+    learner = Distillation(network, teacher, temperature=2.0, alpha=0.5, beta=0.5, **rates())
     with pytest.raises(NotFinite, match=r"^the teacher's answers are not finite in epoch 1, st"):
         fit(learner)
 
@@ -116,11 +115,11 @@ def test_a_loss_that_is_not_finite_is_named() -> None:
     class Divided(Supervised):
         def losses(self, batch: VicinalBatch) -> Losses:
             losses = super().losses(batch)
-            return Losses(losses.loss / 0, losses.ce)
+            return losses | {"loss": losses["loss"] / 0}
 
     core = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
     with pytest.raises(NotFinite, match=r"^the loss is not finite in epoch 1, step 1, "):
-        fit(Divided(Network(core), optimization(), seed=0))
+        fit(Divided(Network(core), **rates()))
 
 
 class Breaks(Supervised):
@@ -133,7 +132,7 @@ class Breaks(Supervised):
 
 
 def test_weights_that_the_last_step_broke_are_found_by_the_held_out_images() -> None:
-    learner = Breaks(Network(Poisoned(99, 0)), optimization(), seed=0)
+    learner = Breaks(Network(Poisoned(99, 0)), **rates())
     with pytest.raises(NotFinite, match="on the held-out images after epoch 1, step 5, at a lear"):
         fit(learner)
 

@@ -15,7 +15,7 @@ from mixkd.data.splits import Splits
 from mixkd.losses.distillation import Losses
 from mixkd.modules.distillation import Distillation
 from mixkd.modules.learner import in_format_of
-from mixkd.modules.optimization import FixedSchedule, Optimization
+from mixkd.modules.optimization import FixedSchedule
 from mixkd.modules.supervised import Supervised
 from mixkd.networks.network import FrozenTeacher, Network
 from mixkd.vicinal import Mixing, VicinalBatch, VicinalStream
@@ -51,7 +51,7 @@ def fit(module: Any, precision: Any = "32-true", epochs: int = 2) -> Trainer:
 
 def supervised(**options: Any) -> Supervised:
     rates = FixedSchedule([0.5, 0.2])
-    return Supervised(network(), Optimization(SGD, rates, **options), seed=3)
+    return Supervised(network(), optimizer=SGD, schedule=rates, seed=3, **options)
 
 
 class StateRecorder(Supervised):
@@ -64,7 +64,8 @@ class StateRecorder(Supervised):
 
 
 def test_the_moving_average_is_measured_and_kept() -> None:
-    module = StateRecorder(network(), Optimization(SGD, FixedSchedule([0.5, 0.2]), ema=0.8), seed=3)
+    rates = FixedSchedule([0.5, 0.2])
+    module = StateRecorder(network(), optimizer=SGD, schedule=rates, ema=0.8, seed=3)
     fit(module)
     assert len(module.states) == 10
     expected = module.states[0]
@@ -92,7 +93,9 @@ def test_without_an_average_the_network_itself_is_the_outcome() -> None:
 
 def test_gradients_are_clipped_to_the_norm() -> None:
     unclipped, clipped = (
-        StateRecorder(network(), Optimization(SGD, FixedSchedule([1.0]), clip_norm=norm), seed=3)
+        StateRecorder(
+            network(), optimizer=SGD, schedule=FixedSchedule([1.0]), clip_norm=norm, seed=3
+        )
         for norm in (None, 1e-3)
     )
     steps = []
@@ -111,7 +114,8 @@ def test_gradients_are_clipped_to_the_norm() -> None:
 def test_clipping_works_under_bf16_with_a_fused_optimizer(fused: bool) -> None:
     adam = partial(torch.optim.Adam, lr=0.0, fused=fused)
     rates = FixedSchedule([0.5, 0.2])
-    fit(Supervised(network(), Optimization(adam, rates, clip_norm=1.0), seed=3), "bf16-mixed")
+    module = Supervised(network(), optimizer=adam, schedule=rates, clip_norm=1.0, seed=3)
+    fit(module, "bf16-mixed")
 
 
 class DtypeRecorder(Distillation):
@@ -125,7 +129,7 @@ class DtypeRecorder(Distillation):
 
     def losses(self, batch: VicinalBatch) -> Losses:
         losses = super().losses(batch)
-        self.dtypes = {x.dtype for x in losses if x is not None}
+        self.dtypes = {loss.dtype for loss in losses.values()}
         self.answers = self.teacher(batch.mixed), batch.mixed
         return losses
 
@@ -136,9 +140,8 @@ def test_under_bf16_losses_are_float32_and_the_teacher_has_its_own_precision(
 ) -> None:
     teacher = network()
     module = DtypeRecorder(
-        network(), Optimization(SGD, FixedSchedule([0.1])), 0,
-        teacher=FrozenTeacher(teacher, precision),
-        temperature=2.0, alpha=0.5, beta=1.0, t_squared=True,
+        network(), FrozenTeacher(teacher, precision), temperature=2.0, alpha=0.5,
+        optimizer=SGD, schedule=FixedSchedule([0.1]),
     )  # fmt: skip
     fit(module, "bf16-mixed", epochs=1)
     assert module.student_dtype == torch.bfloat16

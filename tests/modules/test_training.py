@@ -23,13 +23,12 @@ from mixkd.losses.distillation import distillation_kl
 from mixkd.modules.distillation import Distillation
 from mixkd.modules.optimization import (
     FixedSchedule,
-    Optimization,
     PlateauSchedule,
     Schedule,
     SteppedSchedule,
 )
 from mixkd.modules.supervised import Supervised
-from mixkd.networks.network import FrozenTeacher, Network
+from mixkd.networks.network import Network
 from mixkd.vicinal import Mixing, VicinalBatch, VicinalStream
 
 SGD = partial(torch.optim.SGD, lr=0.0)
@@ -62,16 +61,13 @@ def trainer(epochs: int = 2, **kwargs: Any) -> Trainer:
 
 
 def distillation(teacher: Network, student: Network, **kwargs: Any) -> Distillation:
-    options: dict[str, Any] = {"alpha": 0.0, "beta": 1.0, "t_squared": True}
-    return Distillation(
-        student, Optimization(SGD, FixedSchedule([0.1, 0.05, 0.02])), 0,
-        teacher=FrozenTeacher(teacher), temperature=2.0, **(options | kwargs),
-    )  # fmt: skip
+    rates = FixedSchedule([0.1, 0.05, 0.02])
+    return Distillation(student, teacher, optimizer=SGD, schedule=rates, **kwargs)
 
 
 def supervised(network: Network, schedule: Schedule) -> Supervised:
     sgd = partial(torch.optim.SGD, lr=0.0, momentum=0.9)
-    return Supervised(network, Optimization(sgd, schedule), 3)
+    return Supervised(network, optimizer=sgd, schedule=schedule, seed=3)
 
 
 def state(module: nn.Module) -> dict[str, Tensor]:
@@ -139,10 +135,10 @@ def test_the_loss_of_a_batch_is_the_formula() -> None:
     module.on_train_start = lambda: module.eval()  # type: ignore[method-assign, assignment]
     trainer(1).fit(module, datamodule)
     losses = recorded["losses"]
-    torch.testing.assert_close(losses.kd.detach(), recorded["kd"])
-    torch.testing.assert_close(losses.ce.detach(), recorded["ce"])
+    torch.testing.assert_close(losses["kd"].detach(), recorded["kd"])
+    torch.testing.assert_close(losses["ce"].detach(), recorded["ce"])
     expected = 0.3 * recorded["ce"] + 0.7 * 4 * recorded["kd"]
-    torch.testing.assert_close(losses.loss.detach(), expected)
+    torch.testing.assert_close(losses["loss"].detach(), expected)
 
 
 def test_epoch_means_rates_and_values_are_logged() -> None:
@@ -189,9 +185,9 @@ def test_a_stepped_rate_changes_at_every_step_and_is_one_throughout_an_accumulat
             rates.append(self.param_groups[0]["lr"])
             return super().step(*args, **kwargs)
 
-    optimization = Optimization(partial(Watching, lr=1.0), stepped())
+    watched: dict[str, Any] = {"optimizer": partial(Watching, lr=1.0), "schedule": stepped()}
     fit = trainer(2, accumulate_grad_batches=2)  # five batches an epoch: three steps
-    fit.fit(Supervised(Network(core()), optimization, 0), data(None))
+    fit.fit(Supervised(Network(core()), **watched), data(None))
     assert rates == pytest.approx([0.01 * (1 + step / 3) for step in range(6)])
 
 
