@@ -54,10 +54,8 @@ def _check_state(name: str, state: Any) -> None:
         content.seek(0)
         torch.load(content, weights_only=True)
     except Exception as error:  # whatever its objects make of being written or read
-        text = (
-            f"a checkpoint cannot hold the state of {shortened(name)}; takes plain values, tensors"
-        )
-        raise UserError.of("callbacks", text) from error
+        text = f"the state of {shortened(name)} does not go into a checkpoint; takes plain values"
+        raise UserError.of("callbacks", f"{text} and tensors") from error
 
 
 class Recorder(Checkpoint):
