@@ -192,7 +192,7 @@ def is_trusted(factory: Any, trust: Any) -> bool:
     """Return whether a callable that a stranger's file names is safe, or of a package to trust."""
     packages = trust if isinstance(trust, list) else []
     is_safe = SAFE_FACTORY.fullmatch(str(factory)) is not None
-    return is_safe or str(factory).partition(".")[0] in packages
+    return is_safe or re.split(r"[./]", str(factory))[0] in packages
 
 
 def distrusted(section: Any, trust: Any) -> Iterator[str]:

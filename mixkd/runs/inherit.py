@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from mixkd.config.fields import value_of
 from mixkd.config.shipped import group_names, shipped_values
 from mixkd.config.sources import CORRUPTED, FILES, SIZES, SOURCES, SPLITS
 from mixkd.console import say
@@ -17,6 +18,7 @@ from mixkd.networks.origin import (
     WEIGHTS,
     distrusted,
     fetched,
+    is_trusted,
     other_split,
     saved_config,
     without_file,
@@ -74,6 +76,12 @@ def fill_network(raw: dict[str, Any], section: str, network: dict[str, Any]) -> 
             text = f"that {kind} names the callable {shortened(callable_path)}"
             text += f"; mixkd calls it only if you trust its package: trust=[{package}]"
             yield Problem(key_of_origin, text)
+        dataset = value_of(called, "data.dataset")
+        if dataset is not None and not is_trusted(str(dataset), trust):
+            library = str(dataset).partition("/")[0]
+            text = f"that {kind} names the data set {shortened(str(dataset))}, which {library} may "
+            text += f"fetch and run; take data=timm data.dataset=NAME, or trust=[{library}]"
+            yield Problem(key_of_origin, text)
     for key in ("name", "factory", "head"):
         value, saved_value = network.get(key), saved["network"].get(key)
         if value is not None and value != saved_value:
@@ -94,8 +102,9 @@ def fill_network(raw: dict[str, Any], section: str, network: dict[str, Any]) -> 
 
 
 def _called(data: dict[str, Any], saved: dict[str, Any]) -> dict[str, Any]:
-    """Return what the saved data of a run or an export name that would be called."""
-    return {key: saved.get(key) for key in ("factory", "args") if data.get(key) == "run"}
+    """Return what the saved data of a run or an export name that would be called or fetched."""
+    names = ("factory", "args", "dataset")
+    return {key: saved.get(key) for key in names if data.get(key) == "run"}
 
 
 def _weights_and_config(origin: str, kind: str, key: str) -> tuple[Path, dict[str, Any]]:

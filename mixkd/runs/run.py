@@ -177,8 +177,9 @@ class Run:
         """Write where a run comes from; of one that goes on, add what has changed since."""
         path = self.path / PROVENANCE
         record = provenance(self.cfg) | {"device": device, "experiment": self.experiment}
-        # Of a run that names none of the user's own code nothing is called but mixkd.
-        signed = {"signature": signature(config.encode())} if self.sources else {}
+        # A run that names neither the user's code nor a library's data set needs no mark.
+        needs_mark = self.sources or yaml.safe_load(config)["data"].get("dataset") is not None
+        signed = {"signature": signature(config.encode())} if needs_mark else {}
         if path.is_file() and self._goes_on():
             first = read_json(path, "run.dir")
             changed = {key: value for key, value in record.items() if first.get(key) != value}

@@ -5,8 +5,10 @@ import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from mixkd.errors import UserError
 from mixkd.request import request
@@ -14,6 +16,7 @@ from mixkd.runs.signature import is_signed, secret_file
 
 NETWORK = """
 from pathlib import Path
+from typing import Any
 from torch import nn
 
 Path("called").touch()
@@ -90,3 +93,47 @@ def test_a_home_that_cannot_be_written_to_costs_the_mark_alone(
     assert mixkd("finetune", *QUICK, "network.factory=unsigned_net.net", "run.dir=run") == 0
     assert not is_signed(Path("run"))
     assert refused(Path("run"))
+
+
+@pytest.fixture
+def theirs(mixkd: Mixkd) -> dict[str, Any]:
+    """The configuration of a stranger's run, in `theirs`, which a test may change."""
+    small = ["network=resnet20", "network.args.depth=8", "run.dir=theirs"]
+    assert mixkd("finetune", *QUICK, *small) == 0
+    Path("strange.py").write_text('from pathlib import Path\nPath("called").touch()\n')
+    config = yaml.safe_load(Path("theirs/config.yaml").read_text())
+    assert isinstance(config, dict)
+    return config
+
+
+CALL = {"_target_": "strange.f"}
+
+
+@pytest.mark.parametrize(
+    ("section", "values"),
+    [
+        ("network", {"factory": "strange.net"}),
+        ("network", {"args": {"depth": CALL}}),
+        ("network", {"factory": "torch.nn.Sequential", "args": {"x": [CALL]}}),
+        ("data", {"source": "own", "factory": "strange.make", "args": {}}),
+        ("data", {"source": "own", "factory": "torch.nn.Identity", "args": {"x": CALL}}),
+        ("data", {"source": "timm", "dataset": "hfds/strange", "args": {"trust": True}}),
+    ],
+)
+def test_whatever_a_strangers_run_names_is_not_called(
+    theirs: dict[str, Any], section: str, values: dict[str, Any]
+) -> None:
+    theirs[section] |= values
+    Path("theirs/config.yaml").write_text(yaml.safe_dump(theirs))
+    assert refused(Path("theirs"))
+
+
+def test_parts_that_only_a_training_has_are_not_called_either(
+    theirs: dict[str, Any], mixkd: Mixkd
+) -> None:
+    for key in ("metrics", "callbacks", "logger"):
+        theirs[key]["mine"] = {"factory": "strange.part", "args": {}}
+    theirs |= {key: {"factory": "strange.part", "args": {}} for key in ("divergence", "hint")}
+    Path("theirs/config.yaml").write_text(yaml.safe_dump(theirs))
+    assert mixkd("evaluate", "network.run=theirs") == 0
+    assert not Path("called").exists()
