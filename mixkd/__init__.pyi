@@ -2,6 +2,9 @@
 
 __version__: str
 
+from .callbacks.monitors import CalibrationMonitor as CalibrationMonitor
+from .callbacks.monitors import CorruptionMonitor as CorruptionMonitor
+from .callbacks.monitors import LinearityMonitor as LinearityMonitor
 from .data.batches import vicinal_batches as vicinal_batches
 from .data.module import CIFAR10 as CIFAR10
 from .data.module import CIFAR10C as CIFAR10C
@@ -14,11 +17,14 @@ from .evaluation.library import Linearity as Linearity
 from .evaluation.library import fit_temperature as fit_temperature
 from .evaluation.library import measure_calibration as measure_calibration
 from .evaluation.library import measure_linearity as measure_linearity
+from .evaluation.plotting import plot_linearity as plot_linearity
+from .evaluation.plotting import plot_reliability as plot_reliability
 from .export.load import load_network as load_network
 from .losses.distillation import distillation as distillation
 from .losses.distillation import distillation_kl as distillation_kl
 from .losses.distillation import mixed_cross_entropy as mixed_cross_entropy
 from .losses.distillation import soften as soften
+from .losses.divergences import divergence_of as divergence_of
 from .metrics.calibration import Calibration as Calibration
 from .metrics.calibration import ClasswiseECE as ClasswiseECE
 from .metrics.calibration import TemperatureFit as TemperatureFit
@@ -26,6 +32,12 @@ from .metrics.vicinal import Line as Line
 from .metrics.vicinal import VicinalLinearity as VicinalLinearity
 from .metrics.vicinal import answers_between as answers_between
 from .metrics.vicinal import pair_values as pair_values
+from .modules.distillation import Distillation as Distillation
+from .modules.learner import Learner as Learner
+from .modules.optimization import FixedSchedule as FixedSchedule
+from .modules.optimization import PlateauSchedule as PlateauSchedule
+from .modules.optimization import SteppedSchedule as SteppedSchedule
+from .modules.supervised import Supervised as Supervised
 from .notebook import FinishedRun as FinishedRun
 from .notebook import compare as compare
 from .notebook import distill as distill

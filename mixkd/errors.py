@@ -1,7 +1,9 @@
 """A user's mistakes: reported as a message, never as a traceback."""
 
+import math
 from collections.abc import Iterable
 from difflib import SequenceMatcher, get_close_matches
+from numbers import Integral, Real
 from typing import Any, NamedTuple, Self
 
 
@@ -27,6 +29,10 @@ class UserError(ValueError):
     def of(cls, key: str, text: str) -> Self:
         """Return the error of a single problem."""
         return cls(Problem(key, text))
+
+
+class Unfit(UserError, ValueError):
+    """A part that a user brings gives what cannot be used; in Python it is a ValueError as well."""
 
 
 class InUse(UserError):
@@ -58,6 +64,27 @@ def nearest(name: str, valid: Iterable[str]) -> str:
         return SequenceMatcher(None, other, name).ratio(), same
 
     return f" (did you mean {max(close, key=likeness)}?)"
+
+
+def check_count(name: str, value: Any, least: int = 1) -> None:
+    """Raise a ValueError unless an argument is a whole number, `least` or more."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name}: got {shown(value)}; takes a whole number, {least} or more")
+
+
+def check_positive(name: str, value: Any) -> None:
+    """Raise a ValueError unless an argument is a finite number above 0."""
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if not is_number or not 0 < float(value) < math.inf:
+        raise ValueError(f"{name}: got {shown(value)}; takes a number above 0")
+
+
+def check_known(name: str, value: Any, valid: Iterable[str]) -> None:
+    """Raise a ValueError that names the nearest one unless an argument is among valid names."""
+    valid = list(valid)
+    if value not in valid:
+        close = nearest(str(value), valid)
+        raise ValueError(f"{name}: got {shown(value)}; takes {', '.join(valid)}{close}")
 
 
 def shown(value: Any) -> str:

@@ -16,7 +16,8 @@ from mixkd.config.parts import PartConfig, factories
 from mixkd.errors import Problem, UserError, first_line, nearest, shortened
 
 # What a callable raises where its arguments do not fit it.
-FAILURES = (TypeError, ValueError, RuntimeError, AssertionError, OSError)
+FAILURES = (TypeError, ValueError, AttributeError, LookupError, RuntimeError, AssertionError,
+            OSError)  # fmt: skip
 
 
 def import_callable(path: str, key: str) -> Callable[..., Any]:
@@ -62,7 +63,12 @@ def parameters_of(function: Callable[..., Any]) -> Mapping[str, Parameter] | Non
 
 
 def takes_argument(function: Callable[..., Any], name: str) -> bool:
-    """Return whether a callable takes a keyword argument, or any, or does not tell."""
+    """Return whether a callable takes a keyword argument, or any, or does not tell.
+
+    One that a `partial` gives already is not taken.
+    """
+    if isinstance(function, partial) and name in function.keywords:
+        return False
     parameters = parameters_of(function)
     if parameters is None or any(p.kind is Parameter.VAR_KEYWORD for p in parameters.values()):
         return True
@@ -115,29 +121,37 @@ def named_arguments(
         raise UserError(*problems)
 
 
-def made(
-    part: PartConfig, key: str, *positional: Any, passed_on: bool = False, **offered: Any
-) -> Any:
+def made(part: PartConfig, key: str, *positional: Any, **offered: Any) -> Any:
     """Call a part's factory with its arguments, and return what it gives.
 
     Arguments with a `_target_` of their own are made first, as Hydra does. `offered` arguments are
-    passed where the factory takes them by name and the user gives none; where they are `passed_on`,
-    as a subclass does, also to one that takes any keyword.
+    passed where the factory takes them by name and the user gives none.
 
     Raises:
         UserError: if there is no such callable, or it does not take these arguments.
     """
+    return _called(part, key, positional, offered, passes_on=False)
+
+
+def made_with(part: PartConfig, key: str, *positional: Any, **given: Any) -> Any:
+    """Call a part's factory as `made` does, also with `given` that it takes by `**options` alone.
+
+    So a subclass does, which hands them on.
+    """
+    return _called(part, key, positional, given, passes_on=True)
+
+
+def _called(
+    part: PartConfig, key: str, positional: tuple[Any, ...], offered: Mapping[str, Any],
+    passes_on: bool,
+) -> Any:  # fmt: skip
     function = import_callable(part.factory, f"{key}.factory")
     named_arguments(
         function, part.factory, part.args, key, positional=len(positional), offered=offered
     )
     parameters = parameters_of(function) or {}
-    takes_any = any(p.kind is Parameter.VAR_KEYWORD for p in parameters.values())
-    args = {
-        name: value
-        for name, value in offered.items()
-        if name in parameters or (passed_on and takes_any)
-    }
+    passes_on &= any(p.kind is Parameter.VAR_KEYWORD for p in parameters.values())
+    args = {name: value for name, value in offered.items() if name in parameters or passes_on}
     args |= arguments(part.args, f"{key}.args")
     try:
         return function(*positional, **args)

@@ -8,17 +8,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
-from PIL import Image
 
+from mixkd.callbacks.pictures import log_picture
 from mixkd.config.launcher import WandbConfig
+from mixkd.config.parts import PartConfig
 from mixkd.config.tasks import EvaluateConfig, TrainingConfig
 from mixkd.console import is_leader, say
 from mixkd.errors import UserError, shortened
-from mixkd.files.layout import FIGURES, WANDB_ID
+from mixkd.files.layout import FIGURES, OWN_LOGS, WANDB_ID
 from mixkd.files.reading import Damaged, read_text
 from mixkd.files.writing import write_text
+from mixkd.parts import made
 from mixkd.redact import redact
 from mixkd.runs.provenance import git_revision
 from mixkd.runs.run import Run
@@ -40,6 +41,7 @@ def open_loggers(cfg: TrainingConfig | EvaluateConfig, run: Run) -> Iterator[lis
             raise UserError.of("logger", text) from error
     if cfg.logger.wandb is not None:
         loggers.append(_wandb(cfg.logger.wandb, cfg, run))
+    loggers += [_own_logger(name, part, run) for name, part in cfg.logger.parts.items()]
     code = 1
     try:
         yield loggers
@@ -49,6 +51,21 @@ def open_loggers(cfg: TrainingConfig | EvaluateConfig, run: Run) -> Iterator[lis
             logger.finalize("failed" if code else "success")
             if isinstance(logger, WandbLogger):
                 logger.experiment.finish(exit_code=code)
+
+
+def _own_logger(name: str, part: PartConfig, run: Run) -> Logger:
+    """Return a logger of the user's: a folder in the run's, and its name, are offered to it."""
+    key, called, folder = f"logger.{name}", run.path.name, run.path / OWN_LOGS / name
+    try:
+        logger = made(part, key, save_dir=str(folder), name=called, run_name=called)
+    except UserError:
+        raise
+    except Exception as error:  # a package that is missing, a server that does not answer ...
+        raise UserError.of(key, f"{part.factory}: {_in_a_line(error)}") from error
+    if not isinstance(logger, Logger):
+        text = f"{part.factory} gives {type(logger).__name__}, which is no Logger of Lightning's"
+        raise UserError.of(f"{key}.factory", text)
+    return logger
 
 
 def _wandb(section: WandbConfig, cfg: TrainingConfig | EvaluateConfig, run: Run) -> WandbLogger:
@@ -119,17 +136,6 @@ def replay(loggers: Iterable[Logger], rows: Iterable[Mapping[str, Any]]) -> None
             for row in rows:
                 values = {k: v for k, v in row.items() if k != "step"}
                 logger.log_metrics(values, int(row["step"]) - 1)  # as Lightning counts
-
-
-def log_picture(loggers: Iterable[Logger], name: str, path: Path, step: int) -> None:
-    """Send a PNG file to the loggers that take pictures, under a name."""
-    for logger in loggers if is_leader() else []:
-        with Image.open(path, formats=["PNG"]) as file:
-            image = file.convert("RGB")
-        if isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_image(name, np.asarray(image), step, dataformats="HWC")
-        elif hasattr(logger, "log_image"):  # W&B's, and whichever others have it
-            logger.log_image(name, [image], step=step)
 
 
 def log_results(

@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from mixkd.config.tasks import TrainingConfig
 from mixkd.console import say
+from mixkd.errors import UserError, shortened
 from mixkd.files.layout import HISTORY, STAGE1
 from mixkd.files.writing import replacing, write_csv
 from mixkd.modules.learner import Learner
@@ -31,11 +32,30 @@ class PlainCheckpoints(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
-        """Write a checkpoint; an OSError stays one, where torch by itself raises something else."""
+        """Write a checkpoint; an OSError stays one, where torch by itself raises something else.
+
+        Raises:
+            UserError: if the state of a callback of the user's could not be read again.
+        """
+        for name, state in checkpoint.get("callbacks", {}).items():
+            _check_state(name, state)
         content = io.BytesIO()
         torch.save(checkpoint, content)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         with open(path, "wb") as file:
             file.write(content.getbuffer())
+
+
+def _check_state(name: str, state: Any) -> None:
+    """Raise a UserError unless a state is plain, as what is read of a checkpoint has to be."""
+    content = io.BytesIO()
+    try:
+        torch.save(state, content)
+        content.seek(0)
+        torch.load(content, weights_only=True)
+    except Exception as error:  # whatever its objects make of being written or read
+        text = f"the state of {shortened(name)} does not go into a checkpoint; takes plain values"
+        raise UserError.of("callbacks", f"{text} and tensors") from error
 
 
 class Recorder(Checkpoint):
@@ -53,6 +73,7 @@ class Recorder(Checkpoint):
         self.run, self.select, self.stage, self.every_n_steps = run, select, stage, every_n_steps
         self.best_score, self.best_epoch = -math.inf, -1
         self.rows: list[dict[str, Any]] = []
+        self.has_stopped = False  # before max_epochs, by another callback
 
     @property
     def last(self) -> Path:
@@ -63,6 +84,10 @@ class Recorder(Checkpoint):
     def best(self) -> Path:
         """The checkpoint of the selected epoch."""
         return self.run.checkpoint("best")
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Train no further where the checkpoint is of a training that was stopped."""
+        trainer.should_stop |= self.has_stopped
 
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -81,10 +106,11 @@ class Recorder(Checkpoint):
         assert isinstance(self.run.cfg, TrainingConfig)
         if self.run.cfg.data.selection == "test":  # the images that select are the test's
             values |= {k.replace("val/", "test/"): v for k, v in values.items() if "val/" in k}
-        kinds = ("train", "val", "test", "vicinal")
+        kinds = ("train", "val", "test", "vicinal", "corruption")
         names = sorted(values, key=lambda name: kinds.index(name.partition("/")[0]))
         ordered = {name: values[name] for name in names}
         self.rows.append({"epoch": epoch, "step": trainer.global_step, "lr": rate, **ordered})
+        self.has_stopped = trainer.should_stop
         score = self._score(epoch, values)
         is_best = score > self.best_score and self.stage == 2
         if is_best:
@@ -109,12 +135,13 @@ class Recorder(Checkpoint):
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs."""
-        return {"score": self.best_score, "epoch": self.best_epoch, "rows": self.rows}
+        state = {"score": self.best_score, "epoch": self.best_epoch, "rows": self.rows}
+        return state | {"stopped": self.has_stopped}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from `state_dict`."""
         self.best_score, self.best_epoch = state_dict["score"], state_dict["epoch"]
-        self.rows = state_dict["rows"]
+        self.rows, self.has_stopped = state_dict["rows"], state_dict.get("stopped", False)
 
     def _score(self, epoch: int, values: dict[str, float]) -> float:
         if self.select == "last":

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from mixkd.config.fields import (
     PLACE,
@@ -15,6 +15,7 @@ from mixkd.config.fields import (
     Flag,
     Fraction,
     Lambdas,
+    Name,
     NonNegative,
     NumpySeed,
     Part,
@@ -22,6 +23,7 @@ from mixkd.config.fields import (
     Section,
     Seed,
     Share,
+    each_once,
     one_of,
     takes,
 )
@@ -305,8 +307,22 @@ class LinearityMonitorConfig(CalibrationMonitorConfig):
     seed: NumpySeed
 
 
+class CorruptionMonitorConfig(CalibrationMonitorConfig):
+    """Accuracy and calibration on corrupted images while a network trains."""
+
+    names: Annotated[
+        list[Name], AfterValidator(each_once), takes("a list of corruptions", min_length=1)
+    ]
+    severities: Annotated[
+        list[Annotated[int, Field(ge=1, le=5)]],
+        AfterValidator(each_once),
+        takes("a list of whole numbers from 1 to 5", min_length=1),
+    ]
+
+
 class CallbacksConfig(NamedPartsConfig):
     """What is looked at on the held-out images while a network trains; others by name, as parts."""
 
     calibration: CalibrationMonitorConfig
     linearity: LinearityMonitorConfig
+    corruption: CorruptionMonitorConfig

@@ -1,9 +1,10 @@
 """Calibration: measure a network on splits and write what is found into a run directory."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lightning.pytorch import Trainer
+from torchmetrics import Metric
 
 from mixkd.config.data import DataConfig
 from mixkd.console import say
@@ -30,22 +31,23 @@ def measure_splits(
     *,
     temperature: float | None = None,
     save_logits: bool = False,
+    metrics: Mapping[str, Metric] | None = None,
 ) -> Metrics:
     """Return `<split>/<metric>` of each split; write predictions, reliability.csv, figures.
 
-    `temperature` is fitted on the held-out images, for `scaled/...`.
+    `temperature` is fitted on the held-out images, for `scaled/...`; `metrics` are the user's own.
     """
-    metrics: Metrics = {}
+    values: Metrics = {}
     rows: list[dict[str, Any]] = []
     for split in splits:
         scale = None if split == "val" else temperature  # which was fitted on val
-        measurement = measure_split(trainer, network, data, split, scale, save_logits)
-        values, table = write_split(measurement, split, run, writes=trainer.is_global_zero)
-        metrics |= values
+        measurement = measure_split(trainer, network, data, split, scale, save_logits, metrics)
+        of_split, table = write_split(measurement, split, run, writes=trainer.is_global_zero)
+        values |= of_split
         rows += table
     if trainer.is_global_zero:
         write_csv(run.path / RELIABILITY, rows)
-    return metrics
+    return values
 
 
 def measure_split(
@@ -55,9 +57,10 @@ def measure_split(
     split: str,
     temperature: float | None = None,
     save_logits: bool = False,
+    metrics: Mapping[str, Metric] | None = None,
 ) -> Measurement:
     """Return the measurement of a network on a split."""
-    measurement = Measurement(len(data.splits.classes), temperature, save_logits)
+    measurement = Measurement(len(data.splits.classes), temperature, save_logits, metrics)
 
     def update(batch: EvaluationBatch) -> None:
         measurement.update(network(batch.view), batch.label, batch.index)

@@ -4,20 +4,23 @@ A model is anything that maps a batch of images to logits: an `nn.Module`, which
 mode on its own device and left as it was, or a function.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torchmetrics import Metric
 
 from mixkd.data.pairs import draw_pairs
-from mixkd.metrics.calibration import TemperatureFit
+from mixkd.errors import check_count, check_positive
+from mixkd.evaluation.asking import Model, asked, eval_mode
+from mixkd.evaluation.loaders import PairImages, Share, labelled
+from mixkd.metrics.calibration import Calibration, TemperatureFit
 from mixkd.metrics.measurement import Measurement
 from mixkd.metrics.vicinal import VicinalLinearity, answers_between
 
-Model = Callable[[Tensor], Tensor]
 Batches = Iterable[Sequence[Tensor]]
 
 
@@ -48,6 +51,7 @@ def measure_calibration(
     label: Tensor | None = None,
     *,
     temperature: float | None = None,
+    metrics: Mapping[str, Metric] | None = None,
     batch_size: int = 500,
 ) -> dict[str, float]:
     """Return accuracy, confidence, ECE (eq. 16), signed gap, NLL, Brier score and so on.
@@ -60,11 +64,12 @@ def measure_calibration(
             a DataLoader.
         label: int64, shape [n]; None where images are batches.
         temperature: a fitted one, for `scaled/...`.
+        metrics: of torchmetrics, by names, measured beside; they stay as they are.
         batch_size: how many images are asked about at once.
 
     Raises:
         TypeError: if the model gives no logits.
-        ValueError: if there are no images, or not a label for each.
+        ValueError: if there are no images, not a label for each, or for other values.
         NotFinite: if logits are not finite.
 
     Examples:
@@ -77,12 +82,14 @@ def measure_calibration(
         >>> abs(measure_calibration(model, loader)["ece"] - metrics["ece"]) < 1e-6
         True
     """
+    if temperature is not None:
+        check_positive("temperature", temperature)
     measurement: Measurement | None = None
     seen = 0
     with _asking(model) as (asked,):
         for batch, labels in _batches(images, label, batch_size):
             logits = asked(batch)
-            measurement = measurement or Measurement(logits.shape[1], temperature)
+            measurement = measurement or Measurement(logits.shape[1], temperature, metrics=metrics)
             measurement.update(logits, labels.cpu(), torch.arange(seen, seen + len(labels)))
             seen += len(labels)
     if measurement is None:
@@ -121,7 +128,7 @@ def fit_temperature(
 
 def measure_linearity(
     model: Model,
-    images: Tensor,
+    images: Tensor | Iterable[Any],
     partner: Tensor | None = None,
     *,
     teacher: Model | None = None,
@@ -134,7 +141,9 @@ def measure_linearity(
 
     Args:
         model: from images to logits; a student where there is a teacher.
-        images: as the model takes them, shape [n, ...].
+        images: as the model takes them, shape [n, ...]; or batches of them, with labels or without,
+            such as a DataLoader, of which the images of pairs alone are kept where it tells how
+            many there are.
         partner: the same shape: each image's other one. None: pairs of the images are drawn, of
             which no two share an image.
         teacher: from the same images to logits of the same classes; None: the model by itself.
@@ -145,7 +154,7 @@ def measure_linearity(
 
     Raises:
         TypeError: if a model gives no logits.
-        ValueError: if there are no pairs, or not a partner for each image.
+        ValueError: if there are no pairs, not a partner for each image, or for other values.
         NotFinite: if logits are not finite.
 
     Examples:
@@ -161,9 +170,15 @@ def measure_linearity(
         >>> linearity.metrics["kl_real"] > 0
         True
     """
-    if lambdas < 3:
-        raise ValueError(f"got {lambdas} lambdas; takes 3 or more")
-    if partner is None:
+    check_count("lambdas", lambdas, 3)
+    check_count("n_pairs", n_pairs)
+    check_count("seed", seed, 0)
+    check_count("batch_size", batch_size)
+    if not isinstance(images, Tensor):
+        if partner is not None:
+            raise ValueError("got partners beside batches, of which pairs are drawn")
+        images, partner = _drawn(images, n_pairs, seed)
+    elif partner is None:
         i, j = (torch.from_numpy(x) for x in draw_pairs(len(images), n_pairs, seed))
         images, partner = images[i], images[j]
     if images.shape != partner.shape or len(images) == 0:
@@ -180,15 +195,42 @@ def measure_linearity(
     return Linearity(*metric.compute())
 
 
-def _batches(images: Tensor | Batches, label: Tensor | None, size: int) -> Batches:
+def count_calibration(
+    model: Model, images: Tensor | Batches, label: Tensor | None, batch_size: int
+) -> Calibration:
+    """Return the calibration of a model on images as `measure_calibration` takes them."""
+    metric = Calibration()
+    with _asking(model) as (ask,):
+        for batch, labels in _batches(images, label, batch_size):
+            metric.update(ask(batch), labels.cpu())
+    return metric
+
+
+def _batches(images: Tensor | Batches, label: Tensor | None, size: int) -> Iterator[Any]:
+    """Yield batches of images and int64 labels.
+
+    Raises:
+        ValueError: if there is not a label for each image.
+    """
+    check_count("batch_size", size)
     if not isinstance(images, Tensor):
         if label is not None:
             raise ValueError("got labels beside batches, which bring their own")
-        return images
+        yield from map(labelled, images)
+        return
     if label is None or len(label) != len(images):
         got = "none" if label is None else len(label)
         raise ValueError(f"got {got} labels for {len(images)} images; takes one for each")
-    return zip(torch.split(images, size), torch.split(label, size), strict=True)
+    for pair in zip(torch.split(images, size), torch.split(label, size), strict=True):
+        yield labelled(pair)
+
+
+def _drawn(batches: Iterable[Any], n_pairs: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Return the images of pairs drawn among batches of images, with labels or without."""
+    pairs = PairImages(Share(batches).n, n_pairs, seed)
+    for batch in batches:
+        pairs.add(batch if isinstance(batch, Tensor) else labelled(batch)[0])
+    return pairs.pairs()
 
 
 @contextmanager
@@ -197,30 +239,5 @@ def _asking(*models: Model) -> Iterator[list[Model]]:
 
     On the CPU as metrics take float64, which Apple's GPUs lack.
     """
-    modules = [m for model in models if isinstance(model, nn.Module) for m in model.modules()]
-    modes = [(module, module.training) for module in modules]
-    try:
-        for module in modules:
-            module.training = False
-        with torch.inference_mode():
-            yield [_asked(model) for model in models]
-    finally:
-        for module, training in modes:
-            module.training = training
-
-
-def _asked(model: Model) -> Model:
-    parameter = next(iter(model.parameters()), None) if isinstance(model, nn.Module) else None
-
-    def ask(images: Tensor) -> Tensor:
-        logits: Any = model(images if parameter is None else images.to(parameter.device))
-        if not isinstance(logits, Tensor) or logits.ndim != 2 or not logits.is_floating_point():
-            is_tensor = isinstance(logits, Tensor)
-            got = f"{logits.dtype} {list(logits.shape)}" if is_tensor else type(logits).__name__
-            raise TypeError(
-                f"the model gives {got}; takes logits, floats [b, classes]. If they are within "
-                "that, give a function: lambda images: model(images).logits"
-            )
-        return logits.cpu()
-
-    return ask
+    with eval_mode(*models), torch.inference_mode():
+        yield [asked(model) for model in models]

@@ -18,6 +18,7 @@ TEST_PREDICTIONS = f"{PREDICTIONS}/test.npz"
 RELIABILITY = "reliability.csv"
 FIGURES = "figures"
 LOGS = ("csv", "tensorboard", "wandb")
+OWN_LOGS, OWN_CALLBACKS = "loggers", "callbacks"  # what those that users bring write
 WANDB_ID = "wandb-id.txt"
 LOCK = ".lock"
 
@@ -25,4 +26,4 @@ LOCK = ".lock"
 RECORDS = (CONFIG, PROVENANCE)
 # What it then writes, besides the files of its analyses.
 RESULTS = (STATUS, STAGE1, HISTORY, METRICS, CHECKPOINTS, WEIGHTS, TRAINED_ON, PREDICTIONS,
-           RELIABILITY, FIGURES, *LOGS, WANDB_ID)  # fmt: skip
+           RELIABILITY, FIGURES, *LOGS, OWN_LOGS, OWN_CALLBACKS, WANDB_ID)  # fmt: skip

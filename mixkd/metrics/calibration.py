@@ -11,7 +11,7 @@ from scipy.optimize import brentq
 from torch import Tensor
 from torchmetrics import Metric
 
-from mixkd.errors import NotFinite
+from mixkd.errors import NotFinite, check_count
 from mixkd.metrics import BINS
 
 Values = dict[str, float]
@@ -30,6 +30,21 @@ def bin_of(confidence: Tensor, bins: int = BINS) -> Tensor:
     bounds = [k / bins for k in range(bins + 1)]
     edges = torch.tensor(bounds, dtype=torch.float64, device=confidence.device)
     return (torch.bucketize(confidence, edges, right=True) - 1).clamp(0, bins - 1)
+
+
+def check_labelled(logits: Tensor, label: Tensor, classes: int | None = None) -> None:
+    """Raise a ValueError unless these are floats [n, classes] and int64 labels [n] of them.
+
+    Whether labels are among the classes is looked at on the CPU alone, where it costs no waiting.
+    """
+    is_fit = logits.ndim == 2 and logits.is_floating_point() and label.dtype == torch.int64
+    if not is_fit or label.shape != logits.shape[:1] or classes not in (None, logits.shape[1]):
+        got = ", ".join(f"{x.dtype} {list(x.shape)}" for x in (logits, label))
+        raise ValueError(f"got {got}; takes float logits [n, {classes or 'classes'}], int64 [n]")
+    if label.device.type == "cpu" and len(label):
+        low, high, last = int(label.min()), int(label.max()), logits.shape[1] - 1
+        if low < 0 or high > last:
+            raise ValueError(f"got labels from {low} to {high}; takes 0 to {last}")
 
 
 def per_image(logits: Tensor, label: Tensor) -> dict[str, Tensor]:
@@ -74,6 +89,7 @@ class Calibration(Metric):
 
     def __init__(self, bins: int = BINS, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        check_count("bins", bins)
         self.bins = bins
         for name in ("hits", "confidences", "counts"):
             self.add_state(name, torch.zeros(bins, dtype=torch.float64), dist_reduce_fx="sum")
@@ -81,7 +97,8 @@ class Calibration(Metric):
             self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, logits: Tensor, label: Tensor) -> None:
-        """Count a batch."""
+        """Count a batch; raise a ValueError if it is none of logits and labels."""
+        check_labelled(logits, label)
         images = per_image(logits, label)
         bin_index = bin_of(images["confidence"], self.bins)
         hit = (images["prediction"] == label).double()
@@ -167,6 +184,7 @@ class TemperatureFit(Metric):
 
     def update(self, logits: Tensor, label: Tensor) -> None:
         """Count a batch: logits [n, classes], int64 labels [n]."""
+        check_labelled(logits, label)
         z = logits.double()
         z = z - z.gather(1, label[:, None])
         sums = [cumulants(z, beta).sum(dim=0) for beta in INVERSE_TEMPERATURES.tolist()]
@@ -235,7 +253,9 @@ class ClasswiseECE(Metric):
 
     def __init__(self, classes: int, bins: int = BINS, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.bins = bins
+        check_count("classes", classes)
+        check_count("bins", bins)
+        self.classes, self.bins = classes, bins
         for name in ("hits", "confidences"):
             zeros = torch.zeros(classes * bins, dtype=torch.float64)
             self.add_state(name, zeros, dist_reduce_fx="sum")
@@ -243,6 +263,7 @@ class ClasswiseECE(Metric):
 
     def update(self, logits: Tensor, label: Tensor) -> None:
         """Count a batch: logits [n, classes], int64 labels [n]."""
+        check_labelled(logits, label, self.classes)
         p = logits.double().softmax(dim=1)
         classes = torch.arange(p.shape[1], device=p.device)
         cell = (bin_of(p, self.bins) + classes * self.bins).flatten()
@@ -253,8 +274,9 @@ class ClasswiseECE(Metric):
 
     def compute(self) -> float:
         """Return the class-wise ECE, a fraction."""
-        classes = len(self.hits) // self.bins
-        return float((self.hits - self.confidences).abs().sum() / (self.count * classes))
+        if self.count == 0:
+            raise ValueError("no images were counted")
+        return float((self.hits - self.confidences).abs().sum() / (self.count * self.classes))
 
 
 def adaptive_ece(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -> float:

@@ -1,7 +1,10 @@
 """Everything that is measured of a network's answers to one split of images."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
+from torchmetrics import Metric
 
 from mixkd.losses.distillation import soften
 from mixkd.metrics.calibration import (
@@ -12,6 +15,7 @@ from mixkd.metrics.calibration import (
     per_image,
 )
 from mixkd.metrics.feasible import feasible_ece
+from mixkd.metrics.parts import NamedMetrics
 
 SCALED_METRICS = ("confidence", "ece", "signed_gap", "nll", "brier")
 
@@ -20,16 +24,22 @@ class Measurement(nn.Module):
     """Calibration of logits, of scaled and of normalised ones, and each image's prediction.
 
     It is a module so that its metrics follow to the device. A fitted temperature is for
-    `scaled/...`; `save_logits` is whether `predictions` hold the logits too.
+    `scaled/...`; `save_logits` is whether `predictions` hold the logits too; `metrics` are measured
+    beside mixkd's own.
     """
 
     def __init__(
-        self, classes: int, temperature: float | None = None, save_logits: bool = False
+        self,
+        classes: int,
+        temperature: float | None = None,
+        save_logits: bool = False,
+        metrics: Mapping[str, Metric] | None = None,
     ) -> None:
         super().__init__()
         self.temperature, self.save_logits = temperature, save_logits
         self.calibration, self.scaled, self.normalised = (Calibration() for _ in range(3))
         self.classwise = ClasswiseECE(classes)
+        self.named = NamedMetrics(metrics or {})
         self._images: dict[str, Tensor] = {}  # by name, of `_count` images; the rest is room
         self._count = 0
 
@@ -37,6 +47,7 @@ class Measurement(nn.Module):
         """Count a batch: logits [b, classes], int64 labels and positions in the data set [b]."""
         self.calibration.update(logits, label)
         self.classwise.update(logits, label)
+        self.named.update(logits, label)
         self.normalised.update(soften(logits, "sigma"), label)
         if self.temperature is not None:
             self.scaled.update(logits.double() / self.temperature, label)
@@ -88,7 +99,7 @@ class Measurement(nn.Module):
         metrics["ece_adaptive"] = adaptive_ece(confidence, correct)
         metrics["ece_noise_floor"] = ece_noise_floor(confidence)
         least, most = feasible_ece(metrics["accuracy"], metrics["confidence"])
-        return metrics | {"ece_least": least, "ece_most": most}
+        return metrics | {"ece_least": least, "ece_most": most} | self.named.compute()
 
 
 def gathered(batches_here: list[dict[str, Tensor]]) -> dict[str, Tensor]:

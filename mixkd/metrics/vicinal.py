@@ -15,12 +15,26 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from mixkd.errors import NotFinite
+from mixkd.errors import NotFinite, check_known, check_positive, shown
 from mixkd.metrics import standard_error
 from mixkd.vicinal import mix
 
 PAIR = ("teacher", "student")  # networks of these names are compared with each other
 FIXED_LAMBDAS = (0.25, 0.5, 0.75)  # chosen before any number was seen, unlike that of a peak
+
+
+def check_pairs(first: Tensor, second: Tensor, shape: str) -> None:
+    """Raise a ValueError unless two tensors are of one shape, and floats."""
+    if first.shape != second.shape or not all(x.is_floating_point() for x in (first, second)):
+        got = ", ".join(f"{x.dtype} {list(x.shape)}" for x in (first, second))
+        raise ValueError(f"got {got}; takes floats {shape} of both images of each pair")
+
+
+def check_grid(lambdas: Sequence[float]) -> None:
+    """Raise a ValueError unless lambdas rise from 0 to 1."""
+    steps = np.diff(lambdas)
+    if len(lambdas) < 2 or not (steps > 0).all() or (lambdas[0], lambdas[-1]) != (0, 1):
+        raise ValueError(f"lambdas: got {shown(list(lambdas))}; takes numbers rising from 0 to 1")
 
 
 def entropy(log_p: Tensor) -> Tensor:
@@ -50,12 +64,16 @@ class Line:
     """
 
     def __init__(self, first: Tensor, second: Tensor) -> None:
+        check_pairs(first, second, "[b, classes]")
+        self.shape = first.shape
         self._logs = [x.double().log_softmax(dim=1) for x in (first, second)]
         self._probabilities = [log_p.exp() for log_p in self._logs]
         self._entropies = [entropy(log_p) for log_p in self._logs]
 
     def at(self, lam: float) -> tuple[Tensor, Tensor]:
         """Return the answers and their logarithms, shape [b, classes], at a weight of i."""
+        if not 0 <= lam <= 1:
+            raise ValueError(f"lam: got {lam}; takes a number from 0 to 1")
         if lam in (0, 1):
             end = 0 if lam else 1
             return self._probabilities[end], self._logs[end]
@@ -93,6 +111,8 @@ def pair_values(line: Line, mixed: Tensor, lam: float) -> dict[str, Tensor]:
         >>> round(values["nl"].item(), 4), round(values["entropy"].item(), 4)
         (0.0, 0.6931)
     """
+    if mixed.shape != line.shape:
+        raise ValueError(f"mixed: got {list(mixed.shape)}; takes {list(line.shape)}, as the line")
     log_m = mixed.double().log_softmax(dim=1)
     p, log_p = line.at(lam)
     return {
@@ -130,6 +150,17 @@ def answers_between(
         >>> [list(logits["network"].shape) for logits in answers]
         [[4, 3], [4, 3], [4, 3]]
     """
+    check_pairs(first, second, "[b, ...]")
+    check_grid(lambdas)
+    return _answers(networks, first, second, lambdas)
+
+
+def _answers(
+    networks: Mapping[str, Callable[[Tensor], Tensor]],
+    first: Tensor,
+    second: Tensor,
+    lambdas: Sequence[float],
+) -> Iterator[dict[str, Tensor]]:
     yield {name: network(first) for name, network in networks.items()}
     yield {name: network(second) for name, network in networks.items()}
     for lam in lambdas:
@@ -175,6 +206,12 @@ class VicinalLinearity(Metric):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        check_grid(lambdas)
+        if isinstance(networks, str) or not networks or len({*networks}) < len(networks):
+            raise ValueError(f"networks: got {shown(networks)}; takes their names, each once")
+        for name, temperature in (temperatures or {}).items():
+            check_known("temperatures", name, networks)
+            check_positive(f"temperatures of {name}", temperature)
         self.networks, self.lambdas = tuple(networks), tuple(lambdas)
         self.temperatures = dict(temperatures or {})
         self.has_pair = {*PAIR} <= {*networks}
@@ -225,6 +262,8 @@ class VicinalLinearity(Metric):
         Raises:
             NotFinite: if a network's logits were not finite.
         """
+        if not len(self.position):
+            raise ValueError("no pairs were counted")
         position = dim_zero_cat(self.position)
         order = position.argsort()
         values: dict[str, dict[str, np.ndarray]] = {}

@@ -1,9 +1,10 @@
 """The one style of all figures: colours, panels, legends, and files."""
 
+import io
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from matplotlib import rc_context
 from matplotlib.artist import Artist
@@ -18,6 +19,8 @@ from mixkd.files.writing import replacing
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES = ("-", "--", "-.", ":")
+
+DPI = 150
 
 
 def colour_of(number: int) -> str:
@@ -45,6 +48,12 @@ class PlainFigure(Figure):
                 assert isinstance(text, Text)
                 text.set_parse_math(False)
             super().draw(renderer)
+
+    def _repr_png_(self) -> bytes:
+        """Return what a notebook shows, with or without pyplot."""
+        picture = io.BytesIO()
+        write_png(self, picture)
+        return picture.getvalue()
 
 
 def panel_grid(
@@ -117,4 +126,9 @@ def save_figure(figure: Figure, stem: Path) -> None:
             replacing(stem.parent / f"{stem.name}.{suffix}") as temporary,
             rc_context({"svg.hashsalt": "mixkd"}),  # else ids are random
         ):
-            figure.savefig(temporary, dpi=150, metadata={"Date": None} if suffix == "svg" else {})
+            figure.savefig(temporary, dpi=DPI, metadata={"Date": None} if suffix == "svg" else {})
+
+
+def write_png(figure: Figure, file: IO[bytes]) -> None:
+    """Write a figure into an open file as PNG."""
+    figure.savefig(file, format="png", dpi=DPI)

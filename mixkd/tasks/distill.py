@@ -13,9 +13,9 @@ from mixkd.config.training import NoHintConfig
 from mixkd.data.batches import make_stream, make_views, mixing_of
 from mixkd.data.splits import Splits, load_splits
 from mixkd.errors import UserError
-from mixkd.evaluation.metrics import make_metrics
 from mixkd.files.writing import file_fingerprint
 from mixkd.losses.divergences import GIVEN
+from mixkd.metrics.parts import make_metrics
 from mixkd.modules.distillation import Comparison, Distillation
 from mixkd.modules.optimization import optimization
 from mixkd.modules.tape import Tape, TapedTeacher
@@ -85,7 +85,7 @@ def distill(cfg: DistillConfig, run: Run) -> Metrics:
         mixing=mixing_of(cfg.method.mix),
         taped=taped,
         metrics=make_metrics(cfg.metrics, len(classes)),
-        **optimization(cfg),
+        **optimization(cfg, student),
     )
     return fit(cfg, run, learner, splits, {"teacher": taught})
 

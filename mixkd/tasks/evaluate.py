@@ -12,6 +12,7 @@ from mixkd.evaluation.calibration import can_fit, measure_splits, val_temperatur
 from mixkd.evaluation.logits import evaluate_logits
 from mixkd.files.layout import METRICS
 from mixkd.files.writing import write_json
+from mixkd.metrics.parts import make_metrics
 from mixkd.networks.build import build_network
 from mixkd.networks.network import Network
 from mixkd.networks.weights import weights_fingerprint
@@ -63,6 +64,7 @@ def evaluate(cfg: EvaluateConfig | EvaluateLogitsConfig, run: Run) -> Metrics:
     analyses = analyses_of(cfg)
     for analysis in analyses:
         analysis.prepare(cfg, splits)
+    own_metrics = make_metrics(cfg.metrics, len(splits.classes))
     trainer = make_trainer(cfg.trainer)
     norms = batch_norms(networks[evaluated]) if cfg.reestimate_batchnorm else []
     with (
@@ -80,6 +82,7 @@ def evaluate(cfg: EvaluateConfig | EvaluateLogitsConfig, run: Run) -> Metrics:
         metrics = measure_splits(
             trainer, networks[evaluated], data, cfg.splits, run,
             temperature=temperatures.get(evaluated), save_logits=cfg.save_logits,
+            metrics=own_metrics,
         )  # fmt: skip
         context = Context(cfg, trainer, networks, temperatures, data, run)
         for analysis in analyses:

@@ -5,7 +5,7 @@ import torch
 from mixkd.config.tasks import FinetuneConfig
 from mixkd.data.batches import make_stream, make_views, mixing_of
 from mixkd.data.splits import load_splits
-from mixkd.evaluation.metrics import make_metrics
+from mixkd.metrics.parts import make_metrics
 from mixkd.modules.optimization import optimization
 from mixkd.modules.supervised import Supervised
 from mixkd.networks.build import build_network
@@ -40,6 +40,6 @@ def finetune(cfg: FinetuneConfig, run: Run) -> Metrics:
         label_smoothing=cfg.method.label_smoothing,
         mixing=mixing_of(cfg.method.mix),
         metrics=make_metrics(cfg.metrics, len(splits.classes)),
-        **optimization(cfg),
+        **optimization(cfg, network),
     )
     return fit(cfg, run, learner, splits, fingerprints={})

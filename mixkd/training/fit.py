@@ -3,7 +3,7 @@
 import logging
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,17 +15,24 @@ from lightning.pytorch import Callback, Trainer
 from timm.layers.norm_act import convert_sync_batchnorm
 
 from mixkd.callbacks.loggers import log_results, open_loggers, replay
-from mixkd.callbacks.monitors import CalibrationMonitor, LinearityMonitor
+from mixkd.callbacks.monitors import CalibrationMonitor, CorruptionMonitor, LinearityMonitor
 from mixkd.callbacks.recorder import PlainCheckpoints, Recorder
 from mixkd.config.tasks import DistillConfig, FinetuneConfig
-from mixkd.config.training import CallbacksConfig, MachineConfig, MethodConfig, TrainerConfig
+from mixkd.config.training import (
+    CalibrationMonitorConfig,
+    CallbacksConfig,
+    MachineConfig,
+    MethodConfig,
+    TrainerConfig,
+)
 from mixkd.console import say
 from mixkd.data.module import ImageDataModule, check_shares
 from mixkd.data.splits import Splits
 from mixkd.errors import UserError
 from mixkd.evaluation.calibration import can_fit, measure_splits, val_temperature
-from mixkd.files.layout import METRICS, WEIGHTS
+from mixkd.files.layout import FIGURES, METRICS, OWN_CALLBACKS, WEIGHTS
 from mixkd.files.writing import file_fingerprint, replacing, write_json
+from mixkd.metrics.parts import make_metrics
 from mixkd.modules.learner import Learner
 from mixkd.modules.optimization import FixedSchedule
 from mixkd.modules.supervised import HeadTraining
@@ -33,7 +40,7 @@ from mixkd.networks.checks import check_logits, check_training, use_channels_las
 from mixkd.networks.network import Network, head_of
 from mixkd.networks.state_dict import checked
 from mixkd.networks.weights import read_tensors, save_weights, weights_fingerprint
-from mixkd.parts import made
+from mixkd.parts import made, made_with
 from mixkd.runs.leaks import write_marks
 from mixkd.runs.run import Metrics, Run
 
@@ -191,6 +198,8 @@ def fit(
     """
     network = learner.network
     assert isinstance(network, Network)
+    watching = [*monitors(cfg.callbacks, run), *own_callbacks(cfg.callbacks, run)]
+    own_metrics = make_metrics(cfg.metrics, len(splits.classes))
     data = ImageDataModule(splits, cfg.data, parts=cfg.trainer.accumulate, seed=cfg.stream_seed)
     fingerprints = {**splits.fingerprints, **fingerprints}
     if cfg.learner.weights or cfg.learner.pretrained:
@@ -210,7 +219,7 @@ def fit(
             cfg.trainer,
             max_epochs=stage.epochs,
             accumulate_grad_batches=cfg.trainer.accumulate,
-            callbacks=[recorder, *(monitors(cfg.callbacks, run) if stage.number == 2 else [])],
+            callbacks=[recorder, *(watching if stage.number == 2 else [])],
             enable_checkpointing=True,  # the recorder's; Lightning adds none beside it
             **strategy,
         )
@@ -252,7 +261,9 @@ def fit(
         temperature = None
         if can_fit(splits, cfg.data):
             temperature = val_temperature(trainer, outcome, data)
-        metrics |= measure_splits(trainer, outcome, data, ["test"], run, temperature=temperature)
+        metrics |= measure_splits(
+            trainer, outcome, data, ["test"], run, temperature=temperature, metrics=own_metrics
+        )
         if trainer.is_global_zero:
             write_json(run.path / METRICS, metrics)
         log_results(loggers, run, metrics, trainer.global_step)
@@ -265,13 +276,16 @@ def make_learner(
     """Return the learner of a method: the usual one, or the user's own, of the same arguments.
 
     Raises:
-        UserError: if the user's own is none.
+        UserError: if the user's own is none, or trains another network than the configured one.
     """
     if method.part is None:
         return usual(*networks, **options)
-    learner = made(method.part, "method", *networks, passed_on=True, **options)
+    learner = made_with(method.part, "method", *networks, **options)
     if not isinstance(learner, Learner):
         text = f"{method.factory} gives {type(learner).__name__}; takes a Learner of mixkd's kind"
+        raise UserError.of("method.factory", text)
+    if learner.network is not networks[0]:
+        text = f"{method.factory} trains another network than the one that it is given first"
         raise UserError.of("method.factory", text)
     return learner
 
@@ -293,9 +307,30 @@ def _train(
 
 def monitors(cfg: CallbacksConfig, run: Run) -> list[Callback]:
     """Return what watches the held-out images."""
-    callbacks: list[Callback] = []
-    if cfg.linearity.every_n_epochs is not None:
-        callbacks.append(LinearityMonitor(run, cfg.linearity))
-    if cfg.calibration.every_n_epochs is not None:
-        callbacks.append(CalibrationMonitor(run, cfg.calibration.every_n_epochs))
+    kinds: dict[str, Callable[..., Callback]] = {
+        "linearity": LinearityMonitor,
+        "calibration": CalibrationMonitor,
+        "corruption": CorruptionMonitor,
+    }
+    callbacks = []
+    for name, kind in kinds.items():
+        section: CalibrationMonitorConfig = getattr(cfg, name)
+        if section.every_n_epochs is not None:
+            try:
+                callbacks.append(kind(**section.model_dump(), folder=run.path / FIGURES))
+            except ValueError as error:  # a corruption that there is not
+                raise UserError.of(f"callbacks.{name}", str(error)) from error
+    return callbacks
+
+
+def own_callbacks(cfg: CallbacksConfig, run: Run) -> list[Callback]:
+    """Return the callbacks that the user brings: folders of the run's are offered to them."""
+    callbacks = []
+    for name, part in cfg.parts.items():
+        folders = {"folder": run.path / FIGURES, "dirpath": run.path / OWN_CALLBACKS / name}
+        callback = made(part, f"callbacks.{name}", **folders)
+        if not isinstance(callback, Callback):
+            text = f"{part.factory} gives {type(callback).__name__}, which is no Lightning Callback"
+            raise UserError.of(f"callbacks.{name}.factory", text)
+        callbacks.append(callback)
     return callbacks

@@ -5,11 +5,14 @@ import inspect
 import subprocess
 import sys
 from importlib import import_module
+from typing import Any
 
 import pytest
 import torch
+from sklearn.metrics import f1_score
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
+from torchmetrics import Accuracy, F1Score, MetricCollection
 
 import mixkd
 from mixkd import (
@@ -24,6 +27,8 @@ from mixkd import (
     measure_linearity,
     mix,
     mixed_cross_entropy,
+    plot_linearity,
+    plot_reliability,
     vicinal_batches,
 )
 from mixkd.data.pairs import draw_pairs
@@ -96,7 +101,7 @@ def test_a_notebook_trains_and_measures_a_student() -> None:
                     kd = distillation_kl(
                         logits, teacher_model(batch.mixed).detach(), temperature=2.0
                     )
-                    loss = distillation(ce, kd, temperature=2.0).loss
+                    loss = distillation(ce, kd, temperature=2.0)["loss"]
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -149,6 +154,57 @@ def test_linearity_is_that_of_the_definition_over_given_pairs() -> None:
         assert list(linearity.rows) == ["network"]
         assert linearity.rows["network"][1]["nl"] == pytest.approx(expected, rel=1e-4)
         assert linearity.metrics["network/nl_peak"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_linearity_of_a_loader_is_that_of_its_images() -> None:
+    student, teacher, (images, label) = tiny(4), tiny(6), blobs(41, 0)
+    options: dict[str, Any] = {"teacher": teacher, "lambdas": 3, "n_pairs": 9, "seed": 2}
+    expected = measure_linearity(student, images, **options)
+    loader = DataLoader(TensorDataset(images, label), batch_size=7)
+    batches = [*loader]
+    for given in (loader, batches, iter(batches), [batch[0] for batch in batches]):
+        linearity = measure_linearity(student, given, **options)
+        assert linearity.metrics == pytest.approx(expected.metrics)
+        assert linearity.rows["student"][0]["n_pairs"] == 9
+
+
+def test_metrics_of_ones_own_are_measured_beside_and_stay_as_they_are() -> None:
+    model, (images, label) = tiny(4), blobs(50, 0)
+    f1 = F1Score("multiclass", num_classes=3, average="macro")
+    both = MetricCollection({"top": Accuracy("multiclass", num_classes=3, average="micro")})
+    f1.update(torch.eye(3), torch.arange(3))
+    metrics = {"f1": f1, "of": both}
+    for _ in range(2):
+        values = measure_calibration(model, images, label, metrics=metrics, batch_size=7)  # type: ignore[arg-type]
+        with torch.no_grad():
+            expected = f1_score(label, model.eval()(images).argmax(1), average="macro")
+        assert values["f1"] == pytest.approx(expected, abs=1e-5)
+        assert values["of_top"] == pytest.approx(values["accuracy"])
+    assert f1.compute() == 1
+
+
+def test_plots_hold_what_is_measured() -> None:
+    student, teacher, (images, label) = tiny(4), tiny(6), blobs(41, 0)
+    counted = Calibration()
+    counted.update(torch.eye(3), torch.tensor([0, 1, 1]))
+    loader = DataLoader(TensorDataset(images, label), batch_size=7)
+    figure = plot_reliability({"student": student, "counted": counted}, loader)
+    ece = [measure_calibration(student, images, label)["ece"], counted.compute()["ece"]]
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles == [f"student\nECE {ece[0]:.3f}", f"counted\nECE {ece[1]:.3f}"]
+    (alone,) = plot_reliability(student, images, label, title="mine").axes
+    assert alone.get_title() == f"mine\nECE {ece[0]:.3f}"
+
+    linearity = measure_linearity(student, images, teacher=teacher, lambdas=5)
+    for figure in (
+        plot_linearity(linearity),
+        plot_linearity(student, images, teacher=teacher, lambdas=5),
+    ):
+        lines = figure.axes[0].lines
+        assert [line.get_label() for line in lines] == ["student", "teacher"]
+        nl = [row["nl"] for row in linearity.rows["student"]]
+        assert list(lines[0].get_ydata()) == pytest.approx(nl)  # type: ignore[arg-type]
+    assert figure._repr_png_().startswith(b"\x89PNG")  # type: ignore[attr-defined]
 
 
 def test_a_function_is_a_model_and_no_logits_are_refused() -> None:

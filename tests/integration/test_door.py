@@ -44,6 +44,10 @@ def constant(optimizer, factor=1.0):
     return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: factor)
 
 
+def nothing(*networks, **options):
+    return 3
+
+
 class Same(Distillation):
     def losses(self, batch):
         return dict(super().losses(batch))
@@ -151,7 +155,7 @@ def test_a_sweep_over_an_argument(distill: Any, mixkd: Mixkd, teacher: Path) -> 
     [
         ("divergence.factory=outside.kl divergence.args.wieght=2", "did you mean weight?"),
         ("divergence.factory=outside.k1", "divergence.factory: got 'outside.k1'"),
-        ("method.factory=outside.Stop method.args.epoch=1", "method.factory"),
+        ("method.factory=outside.nothing", "method.factory: outside.nothing gives int"),
         ("callbacks.mine.factory=outside.kl", "callbacks.mine"),
         ("metrics.mine.factory=outside.Stop metrics.mine.args.epoch=1", "metrics.mine"),
         ("optimizer.factory=outside.constant", "optimizer"),

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from drawn import curve, is_within, legend_labels, line, texts, visible_axes
 
-from mixkd.plots.corruptions import corruptions_figure
+from mixkd.plots.corruptions import corruptions_figure, severities_figure
 from mixkd.plots.style import COLOURS, save_figure
 from mixkd.plots.vicinal import vicinal_figure
 
@@ -64,3 +64,20 @@ def test_curves_over_severity_still_have_a_panel_a_corruption() -> None:
     figure = corruptions_figure(rows, "ece", "ECE")
     assert [axes.get_title() for axes in visible_axes(figure)] == ["fog", "snow"]
     assert legend_labels(figure) == ["one", "two"]
+
+
+def test_severities_of_a_corruption_are_dots_in_a_line() -> None:
+    rows = [
+        {"corruption": name, "severity": severity, "accuracy": accuracy, "ece": 0.1 * severity}
+        for name, accuracy in (("fog", 0.5), ("motion_blur", 0.75))
+        for severity in (1, 3)
+    ]
+    figure = severities_figure(rows)
+    accuracy, ece = visible_axes(figure)
+    assert [tick.get_text() for tick in accuracy.get_yticklabels()] == ["fog", "motion blur"]
+    assert legend_labels(figure) == ["mean", "severity 1", "severity 3"]
+    (low, high) = (dots.get_offsets() for dots in ece.collections)
+    assert [*low[:, 0], *high[:, 0]] == pytest.approx([0.1, 0.1, 0.3, 0.3])
+    assert (low[:, 1] < high[:, 1]).all()  # not one on another
+    assert list(accuracy.lines[0].get_xdata()) == [0.625, 0.625]
+    assert is_within(figure)
