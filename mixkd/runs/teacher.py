@@ -94,14 +94,13 @@ def _finetune_overrides(raw: dict[str, Any]) -> list[str]:
     """Return the overrides of the finetune run that `teacher=NAME` asks for."""
     teacher, data, run = raw["teacher"], raw["data"], raw["run"]
     source, name, preset = str(data.get("source")), teacher["name"], raw.get("protocol", "none")
-    option = "_own" if source == "own" else source
-    overrides = [f"data={option}"]
-    usual = shipped_values("data", option)
+    overrides = [] if source == "own" else [f"data={source}"]  # its factory chooses that
+    usual = shipped_values("data", "_own" if source == "own" else source)
     usual |= shipped_values("protocol/finetune", preset).get("data", {})
     for key in usual.keys() - {"cache_dir"}:
         if data.get(key) != usual[key]:
             overrides.append(f"data.{key}={written(data[key])}")
-    overrides[1:] = sorted(overrides[1:])
+    overrides.sort(key=lambda override: (not override.startswith("data="), override))
     if preset != "none":
         overrides.insert(0, f"protocol={preset}")
     choice = network_files().get(name, "timm")

@@ -92,7 +92,7 @@ def mapping() -> dict[str, Pictures]:
 
 def data(factory: str = "Pictures", *overrides: str) -> DataConfig:
     given = f"data.factory={MODULE}.{factory}"
-    return request("finetune", ["network=resnet20", "data=_own", given, *overrides]).data
+    return request("finetune", ["network=resnet20", given, *overrides]).data
 
 
 def sizes(splits: Splits) -> list[int]:
@@ -102,7 +102,7 @@ def sizes(splits: Splits) -> list[int]:
 @pytest.mark.parametrize("form", FORMS)
 def test_images_of_every_form_are_the_same_bytes(form: str) -> None:
     splits = load_splits(data("pair", "data.selection=test")) if form == "array" else None
-    splits = splits or load_splits(data("Pictures", f"++data.args.form={form}"))
+    splits = splits or load_splits(data("Pictures", f"data.args.form={form}"))
     train = splits.train
     expected = torch.from_numpy(pixels(80)).permute(0, 3, 1, 2)
     assert torch.equal(train.pixels, expected[train.index])  # type: ignore[union-attr]
@@ -137,9 +137,9 @@ def test_factories_are_called_as_their_signatures_ask() -> None:
     assert by_train.classes == Torchvision.classes
     by_split = load_splits(data("BySplit"))
     assert sizes(by_split) == [72, 8, 12]  # `val` reports, as there is no `test`
-    assert sizes(load_splits(data("pair", "++data.args.count=160"))) == [144, 16, 12]
+    assert sizes(load_splits(data("pair", "data.args.count=160"))) == [144, 16, 12]
     assert sizes(load_splits(data("mapping"))) == [80, 8, 12]
-    assert sizes(load_splits(data("BySplit", "++data.args.split=train"))) == [54, 6, 20]
+    assert sizes(load_splits(data("BySplit", "data.args.split=train"))) == [54, 6, 20]
 
 
 def test_a_stream_is_read_in_its_order() -> None:
@@ -148,8 +148,8 @@ def test_a_stream_is_read_in_its_order() -> None:
 
 
 def test_limits_fingerprints_and_marks_are_those_of_every_data_set() -> None:
-    whole, same = load_splits(data()), load_splits(data("Pictures", "++data.args.form=PIL"))
-    other = load_splits(data("Pictures", "++data.args.seed=1"))
+    whole, same = load_splits(data()), load_splits(data("Pictures", "data.args.form=PIL"))
+    other = load_splits(data("Pictures", "data.args.seed=1"))
     assert whole.fingerprints == same.fingerprints != other.fingerprints
     limited = load_splits(data("Pictures", "data.limit_train=12", "data.limit_test=8"))
     assert sizes(limited) == [12, 6, 8]
@@ -160,10 +160,10 @@ def test_names_count_the_factory_its_arguments_and_its_root() -> None:
     from mixkd.runs.identity import experiment_hash
 
     def name(*overrides: str) -> str:
-        given = ["network=resnet20", "data=_own", f"data.factory={MODULE}.Pictures", *overrides]
+        given = ["network=resnet20", f"data.factory={MODULE}.Pictures", *overrides]
         return experiment_hash(request("finetune", given))
 
-    names = [name(), name("++data.args.seed=1"), name("data.root=a"), name("data.root=b")]
+    names = [name(), name("data.args.seed=1"), name("data.root=a"), name("data.root=b")]
     names.append(name(f"data.factory={MODULE}.pair"))
     assert len(set(names)) == len(names)
     assert name("data.workers=3") == name()
@@ -172,7 +172,7 @@ def test_names_count_the_factory_its_arguments_and_its_root() -> None:
 
 
 def test_images_read_by_position_are_those_in_memory() -> None:
-    keys = ["++data.args.side=12", "data.size=8"]
+    keys = ["data.args.side=12", "data.size=8"]
     disk = load_splits(data("Pictures", *keys, "data.resident=false", "data.workers=2"))
     memory = load_splits(data("Pictures", *keys))
     for split in ("train", "val", "test"):
@@ -180,7 +180,7 @@ def test_images_read_by_position_are_those_in_memory() -> None:
         rows = np.arange(len(disk[split]))
         assert torch.equal(disk[split].read(rows), memory[split].pixels)  # type: ignore[union-attr]
     other = load_splits(
-        data("Pictures", *keys, "data.resident=false", "data.workers=0", "++data.args.seed=1")
+        data("Pictures", *keys, "data.resident=false", "data.workers=0", "data.args.seed=1")
     )
     assert disk.fingerprints != other.fingerprints
     assert disk.fingerprints.keys() == {"data_files"}
@@ -266,10 +266,10 @@ def from_one() -> Pictures:
     ("overrides", "message"),
     [
         (["Bad"], "data.args: .*Bad needs kind"),
-        (["Bad", "++data.args.knd=one"], r"data.args.knd: .*did you mean kind\?"),
+        (["Bad", "data.args.knd=one"], r"data.args.knd: .*did you mean kind\?"),
         (["Baad"], r"data.factory: .*did you mean Bad\?"),
         (["Endless"], "data.factory: train is Endless, which has no __len__"),
-        (["Stream", "++data.args.count=79"], "data.factory: train gives 80 items, and its length"),
+        (["Stream", "data.args.count=79"], "data.factory: train gives 80 items, and its length"),
         (
             ["Stream", "data.resident=false", "data.size=8"],
             "data.resident: got false; train cannot",
@@ -306,11 +306,11 @@ def test_what_makes_no_data_set_is_said(overrides: list[str], message: str) -> N
 )
 def test_what_is_no_labelled_image_is_said(kind: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        load_splits(data("Bad", f"++data.args.kind={kind}"))
+        load_splits(data("Bad", f"data.args.kind={kind}"))
 
 
 def test_images_of_several_sizes_are_fitted_to_one() -> None:
-    splits = load_splits(data("Bad", "++data.args.kind=sizes", "data.size=8"))
+    splits = load_splits(data("Bad", "data.args.kind=sizes", "data.size=8"))
     assert splits.train.stored == (8, 8)
 
 
@@ -323,9 +323,9 @@ def test_what_does_not_go_together_is_said() -> None:
     assert "data.factory: got null; takes a dotted path" in refused("data=_own")
     assert "data.dataset: got null; takes torch/NAME" in refused("data=timm")
     assert "data.dataset: got 'svhn'" in refused("data=timm", "data.dataset=svhn")
-    assert "it is of data=own" in refused("data.factory=a.b")
-    assert "data.args: got some with data=digits" in refused("++data.args.n=1")
-    assert "data.size: got null" in refused("data=_own", "data.factory=a.b", "data.resident=false")
+    assert "it is of data=own" in refused("data=digits", "data.factory=a.b")
+    assert "data.args: got some with data=digits" in refused("data.args.n=1")
+    assert "data.size: got null" in refused("data.factory=a.b", "data.resident=false")
 
 
 def timm(name: str, *overrides: str) -> DataConfig:

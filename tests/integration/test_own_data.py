@@ -58,7 +58,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.delitem(sys.modules, "own_digits", raising=False)
     (tmp_path / "own_digits.py").write_text(MINE)
-    return ["data=_own", "data.factory=own_digits.Digits", *VIEWS]
+    return ["data.factory=own_digits.Digits", *VIEWS]
 
 
 def history(run: Path) -> list[dict[str, Any]]:
@@ -106,7 +106,7 @@ def test_changed_images_do_not_pass_for_those_before(
     assert mixkd("finetune", *TRAINING, *own, "run.dir=a") == 0
     status = json.loads(Path("a/status.json").read_text()) | {"state": "interrupted"}
     Path("a/status.json").write_text(json.dumps(status))
-    assert mixkd("finetune", *TRAINING, *own, "++data.args.side=32", "run.dir=a") == 2
+    assert mixkd("finetune", *TRAINING, *own, "data.args.side=32", "run.dir=a") == 2
     assert "holds another experiment" in capsys.readouterr().err
     import own_digits  # type: ignore[import-not-found]
 
@@ -130,7 +130,7 @@ def test_a_student_learns_from_a_teacher_of_the_same_data(
     assert mixkd("distill", *training, "teacher=resnet20", "data.split_seed=1") == 2
     error = capsys.readouterr().err
     assert "no finished run of resnet20 on Digits" in error
-    assert "data=_own" in error
+    assert "data=_own" not in error
     assert "data.factory=own_digits.Digits" in error
 
 
@@ -147,7 +147,7 @@ def test_a_teacher_that_has_seen_what_selects_is_refused(
 
 
 def test_what_is_wrong_is_said_in_one_line(mixkd: Mixkd, own: list[str], capsys: Capture) -> None:
-    assert mixkd("finetune", *TRAINING, *own, "++data.args.sid=3") == 2
+    assert mixkd("finetune", *TRAINING, *own, "data.args.sid=3") == 2
     error = capsys.readouterr().err
     assert "data.args.sid: own_digits.Digits has no such argument (did you mean side?)" in error
     assert "Traceback" not in error
