@@ -7,7 +7,8 @@ As a library it works on any PyTorch model, without configurations or run direct
 - the vicinal stream: `VicinalStream`, `Mixing`, `vicinal_batches`, `VicinalBatch`, `mix`
 - data for a Lightning `Trainer`: `CIFAR10`, `CIFAR100`, `ImageNet`, `ImageFolder`, the corrupted
   `CIFAR10C` and `CIFAR100C`, and `ImageDataModule.of` arrays or any torch `Dataset`
-- LightningModules of any network: `Supervised`, `Distillation`, and for your own `Learner`
+- LightningModules of any network: `Supervised`, `Distillation`, and for your own `Learner`; rates
+  of each step: `FixedSchedule`, `SteppedSchedule`, `PlateauSchedule`
 - metrics, streamed: `Calibration`, `ClasswiseECE`, `TemperatureFit`; between images
   `VicinalLinearity` of `answers_between`, and its parts `Line` and `pair_values`
 - analysis of a model on images: `measure_calibration`, `fit_temperature`, `measure_linearity`,

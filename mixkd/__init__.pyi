@@ -34,6 +34,9 @@ from .metrics.vicinal import answers_between as answers_between
 from .metrics.vicinal import pair_values as pair_values
 from .modules.distillation import Distillation as Distillation
 from .modules.learner import Learner as Learner
+from .modules.optimization import FixedSchedule as FixedSchedule
+from .modules.optimization import PlateauSchedule as PlateauSchedule
+from .modules.optimization import SteppedSchedule as SteppedSchedule
 from .modules.supervised import Supervised as Supervised
 from .notebook import FinishedRun as FinishedRun
 from .notebook import compare as compare

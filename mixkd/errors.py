@@ -31,6 +31,10 @@ class UserError(ValueError):
         return cls(Problem(key, text))
 
 
+class Unfit(UserError, ValueError):
+    """A part that a user brings gives what cannot be used; in Python it is a ValueError as well."""
+
+
 class InUse(UserError):
     """Another process works in the directory of a run."""
 

@@ -27,6 +27,12 @@ class FinishedRun:
     Attributes:
         path: the directory.
         metrics: `{"test/accuracy": 0.81, ...}`, fractions and nats, as in metrics.json.
+
+    Examples:
+        >>> from mixkd import FinishedRun
+        >>> run = FinishedRun(Path("runs/digits/finetune/resnet20"), {"test/accuracy": 0.81})
+        >>> run["test/accuracy"]
+        0.81
     """
 
     path: Path
@@ -57,19 +63,41 @@ def finetune(*overrides: str, **values: Any) -> FinishedRun:
 
     Raises:
         ValueError: with every problem found, each naming its key, what it got and what it takes.
+
+    Examples:
+        >>> from mixkd import finetune
+        >>> # run = finetune("network=resnet20", data="cifar10", optimizer={"lr": 0.1})
+        >>> # run["test/accuracy"], run.table("history")
     """
     return _run("finetune", overrides, values)
 
 
 def distill(*overrides: str, **values: Any) -> FinishedRun:
-    """Train a student from its teacher, as `mixkd distill` does; arguments as of `finetune`."""
+    """Train a student from its teacher, as `mixkd distill` does; see `finetune`.
+
+    Args:
+        overrides: as in the shell.
+        values: the same by keywords, a section as a mapping.
+
+    Examples:
+        >>> from mixkd import distill
+        >>> # run = distill(teacher={"run": teacher}, student="mobilenetv2", temperature="sigma")
+        >>> # run.metrics["test/ece"]
+    """
     return _run("distill", overrides, values)
 
 
 def evaluate(*overrides: str, **values: Any) -> FinishedRun:
-    """Measure a trained network, as `mixkd evaluate` does; arguments as of `finetune`.
+    """Measure a trained network, as `mixkd evaluate` does; see `finetune`.
 
-    A run may be given in place of a directory: `evaluate(network={"run": run}, vicinal=True)`.
+    Args:
+        overrides: as in the shell.
+        values: the same by keywords, a section as a mapping; a run in place of its directory.
+
+    Examples:
+        >>> from mixkd import evaluate
+        >>> # run = evaluate(network={"run": student}, teacher={"run": teacher}, vicinal=True)
+        >>> # run.table("vicinal")
     """
     return _run("evaluate", overrides, values)
 
@@ -93,6 +121,10 @@ def compare(
 
     Raises:
         ValueError: for runs without predictions of the same images.
+
+    Examples:
+        >>> from mixkd import compare
+        >>> # for row in compare(student, baseline): print(row["metric"], row["difference"])
     """
     words = [f"network.run={_text(network)}", f"other.run={_text(other)}"]
     config = CompareConfig.parse([*words, f"split={split}", f"draws={draws}"])
@@ -111,6 +143,11 @@ def report(
 
     Raises:
         ValueError: for a folder without runs, or a reproduction that is not there.
+
+    Examples:
+        >>> from mixkd import report
+        >>> # page = report("runs")
+        >>> # print(page.read_text()[:20])
     """
     config = ReportConfig(Path(runs), None if out is None else Path(out), scale)
     return Path(write_report(config).partition(":")[0])

@@ -63,7 +63,12 @@ def parameters_of(function: Callable[..., Any]) -> Mapping[str, Parameter] | Non
 
 
 def takes_argument(function: Callable[..., Any], name: str) -> bool:
-    """Return whether a callable takes a keyword argument, or any, or does not tell."""
+    """Return whether a callable takes a keyword argument, or any, or does not tell.
+
+    One that a `partial` gives already is not taken.
+    """
+    if isinstance(function, partial) and name in function.keywords:
+        return False
     parameters = parameters_of(function)
     if parameters is None or any(p.kind is Parameter.VAR_KEYWORD for p in parameters.values()):
         return True

@@ -38,7 +38,7 @@ def figures(repeats: int) -> Iterator[Figure]:
     def trained(*overrides: str) -> float:
         cfg = configured(f"data.batch_size={BATCH}", "trainer.max_epochs=2", *overrides)
         network = timm_network("mobilenetv2_100", 10, *overrides)
-        learner = Supervised(network, **optimization(cfg))
+        learner = Supervised(network, **optimization(cfg, network))
         seconds = training_seconds(cfg, splits, learner, mixed_stream(cfg, splits))
         torch.set_num_threads(threads)
         return seconds

@@ -65,20 +65,22 @@ def compared(repeats: int) -> dict[str, list[float]]:
     assert isinstance(images, Images)
 
     def distilled(taped: TapedTeacher | None) -> float:
+        network = timm_network("mobilenetv2_100")
         learner = Distillation(
-            timm_network("mobilenetv2_100"),
+            network,
             teacher,
             temperature=4.0,
             alpha=0.1,
             beta=0.9,
             taped=taped,
-            **optimization(cfg),
+            **optimization(cfg, network),
         )
         with redirect_stderr(io.StringIO()):  # what a run says of its tape
             return training_seconds(cfg, splits, learner, stream)
 
     def student() -> float:
-        learner = Supervised(timm_network("mobilenetv2_100"), **optimization(cfg))
+        network = timm_network("mobilenetv2_100")
+        learner = Supervised(network, **optimization(cfg, network))
         return training_seconds(cfg, splits, learner, stream)
 
     def asked() -> float:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -56,11 +57,7 @@ def vicinal_batch(
 
     `pixels`, uint8, are those of `needed_rows`, where images stay on disk.
     """
-    device = images.labels.device
-
-    def sent(x: Tensor) -> Tensor:
-        return x if device.type == "cpu" else x.pin_memory().to(device, non_blocking=True)
-
+    sent = partial(_sent, device=images.labels.device)
     # A partner may be another process's row: make each view that is needed, once.
     needed, kept, partner = needed_rows(plan, rows)
     drawn = kept if isinstance(kept, slice) else rows  # the rows in the plan
@@ -82,6 +79,11 @@ def vicinal_batch(
     )  # fmt: skip
 
 
+def _sent(x: Tensor, device: torch.device) -> Tensor:
+    """Return a tensor of the CPU's on a device, without waiting for it."""
+    return x if device.type == "cpu" else x.pin_memory().to(device, non_blocking=True)
+
+
 def ordinary_batch(
     images: Tensor,
     label: Tensor,
@@ -96,29 +98,38 @@ def ordinary_batch(
 
     Args:
         images: floats, shape [b, channels, height, width]; bytes become floats in [0, 1].
-        label: int64, shape [b].
+        label: integers, shape [b].
         mixing: how images are mixed; None: not at all.
         seed: of the mixing.
         epoch: from 0.
         step: from 0.
         rank: of the process, from 0.
 
+    Returns:
+        The positions in the data set are -1: they are not known.
+
     Raises:
         ValueError: if there is not a label for each image.
+
+    Examples:
+        >>> images, label = torch.rand(4, 3, 8, 8), torch.tensor([0, 1, 2, 0])
+        >>> batch = ordinary_batch(images, label, Mixing("uniform"), seed=0, epoch=2, step=5)
+        >>> batch.mixed.shape, batch.lam.shape, batch.partner_label.shape
+        (torch.Size([4, 3, 8, 8]), torch.Size([4]), torch.Size([4]))
     """
     if images.ndim != 4 or label.shape != images.shape[:1] or label.is_floating_point():
         got = f"images {list(images.shape)} and labels {label.dtype} {list(label.shape)}"
         raise ValueError(f"got {got}; takes [b, channels, height, width] and int64 [b]")
-    view, count = to_unit(images), len(images)
+    view, label, count = to_unit(images), label.long(), len(images)
     row, unknown = torch.arange(count), torch.full_like(label, -1)
     if mixing is None:
         lam = torch.ones(count, device=images.device)
         return VicinalBatch(view, lam, label, label, unknown, unknown, epoch, step, row)
     rng = np.random.default_rng([seed, epoch, step, rank])
-    partner = torch.from_numpy(rng.permutation(count)).to(label.device)
-    lam = torch.from_numpy(draw_lam(mixing, count, rng)).float().to(view.device)
+    partner = _sent(torch.from_numpy(rng.permutation(count)), view.device)
+    lam = _sent(torch.from_numpy(draw_lam(mixing, count, rng)).float(), view.device)
     if mixing.kind == "cutmix":
-        centre = torch.from_numpy(rng.random((count, 2))).float().to(view.device)
+        centre = _sent(torch.from_numpy(rng.random((count, 2))).float(), view.device)
         mixed, lam = cutmix(view, view[partner], lam, centre)
     else:
         mixed = mix(view, view[partner], lam)

@@ -163,6 +163,13 @@ class ImageDataModule(LightningDataModule):
         stage: of the training: stage 1 has a stream of its own.
         tested: the split that the next test goes over.
         pairs: of it, where the next test goes over pairs.
+
+    Examples:
+        >>> import numpy as np
+        >>> from mixkd import ImageDataModule
+        >>> images = np.zeros((60, 16, 16, 3), dtype=np.uint8)
+        >>> data = ImageDataModule.of((images, np.arange(60) % 3), batch_size=8, pad=2)
+        >>> # Trainer(max_epochs=10).fit(module, data)
     """
 
     def __init__(
@@ -435,14 +442,24 @@ class CIFAR10(_Named):
 
 
 class CIFAR100(_Named):
-    """CIFAR-100, which is downloaded to `root`; see `CIFAR10`."""
+    """CIFAR-100, which is downloaded to `root`; see `CIFAR10`.
+
+    Examples:
+        >>> from mixkd import CIFAR100
+        >>> data = CIFAR100("datasets", holdout=0.2)
+    """
 
     def __init__(self, root: Root = "datasets", *, seed: int = 0, **options: Any) -> None:
         super().__init__("cifar100", seed, {"root": fspath(root)}, options)
 
 
 class ImageNet(_Named):
-    """ImageNet, of a folder that holds train/ and val/ or the archives; read from disk."""
+    """ImageNet, of a folder that holds train/ and val/ or the archives; read from disk.
+
+    Examples:
+        >>> from mixkd import ImageNet
+        >>> data = ImageNet("imagenet", size=224, batch_size=256)
+    """
 
     def __init__(self, root: Root, *, seed: int = 0, **options: Any) -> None:
         super().__init__("imagenet", seed, {"root": fspath(root)}, options)
@@ -452,6 +469,10 @@ class ImageFolder(_Named):
     """Any folder of images: train/<class>/*, with val/ to select by, test/ to report on, or both.
 
     `size` is the side of the views in pixels, which images of several sizes need.
+
+    Examples:
+        >>> from mixkd import ImageFolder
+        >>> data = ImageFolder("flowers", size=64, pad=8)
     """
 
     def __init__(self, root: Root, *, seed: int = 0, **options: Any) -> None:
@@ -462,6 +483,11 @@ class CIFAR10C(_Named):
     """CIFAR-10's test images, corrupted: one corruption, such as fog, at a severity from 1 to 5.
 
     They are test images alone, downloaded to `root` (2.9 GB).
+
+    Examples:
+        >>> from mixkd import CIFAR10C
+        >>> data = CIFAR10C("fog", severity=5)
+        >>> # trainer.test(module, data)
     """
 
     def __init__(
@@ -472,7 +498,12 @@ class CIFAR10C(_Named):
 
 
 class CIFAR100C(_Named):
-    """CIFAR-100's test images, corrupted; see `CIFAR10C`."""
+    """CIFAR-100's test images, corrupted; see `CIFAR10C`.
+
+    Examples:
+        >>> from mixkd import CIFAR100C
+        >>> data = CIFAR100C("contrast", severity=1)
+    """
 
     def __init__(
         self, corruption: str, severity: int = 3, root: Root = "datasets", **options: Any

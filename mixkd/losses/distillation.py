@@ -1,6 +1,7 @@
 """Losses: pure functions on logits. Any floating dtype in, float32 out, in nats."""
 
 import math
+from numbers import Real
 from typing import Literal
 
 import torch
@@ -158,7 +159,7 @@ def distillation(
 
 def check_temperature(temperature: Temperature) -> None:
     """Refuse a temperature that is no positive finite number and not `sigma`, by a ValueError."""
-    is_number = isinstance(temperature, (int, float)) and not isinstance(temperature, bool)
+    is_number = isinstance(temperature, Real) and not isinstance(temperature, bool)
     if temperature != "sigma" and not (is_number and 0 < temperature < math.inf):
         raise ValueError(
             f"got a temperature of {temperature!r}; takes a number above 0, or 'sigma'"

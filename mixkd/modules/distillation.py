@@ -1,6 +1,7 @@
 """Learning a frozen teacher's answers, on views or on mixed images."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from mixkd.losses.distillation import (
     mixed_cross_entropy,
 )
 from mixkd.losses.divergences import GIVEN, divergence_of
-from mixkd.modules.learner import TEACHER, Learner
+from mixkd.modules.learner import TEACHER, Learner, checked_scalar
 from mixkd.modules.tape import TapedTeacher
 from mixkd.networks.network import Features, FrozenTeacher
 from mixkd.parts import takes_argument
@@ -80,7 +81,8 @@ class Distillation(Learner):
         self.temperature = temperature
         self.divergence = divergence_of(divergence) if isinstance(divergence, str) else divergence
         self.hint, self.hint_weight = hint, hint_weight
-        self._asked = {key: asked_of(f) for key, f in (("kd", self.divergence), ("hint", hint))}
+        comparisons = {"divergence": self.divergence, "hint": hint}
+        self._taken = {key: taken_by(f) for key, f in comparisons.items() if f is not None}
         self.alpha, self.beta, self.t_squared = alpha, beta, t_squared
         self.taped = taped
         if hint is not None:
@@ -90,6 +92,7 @@ class Distillation(Learner):
 
     def on_fit_start(self) -> None:
         """Bring the teacher to the device."""
+        super().on_fit_start()
         self.teacher.to(self.device)
         if self.taped is not None:
             self.taped.start(self.trainer)
@@ -114,7 +117,7 @@ class Distillation(Learner):
         self.watched[TEACHER] = teacher
         student = self(batch.mixed)
         ce = mixed_cross_entropy(student, batch.label, batch.partner_label, batch.lam)
-        kd = self._compared("kd", self.divergence, student, teacher, batch)
+        kd = self._compared("divergence", self.divergence, student, teacher, batch)
         weights = {"alpha": self.alpha, "beta": self.beta, "t_squared": self.t_squared}
         losses = distillation(ce, kd, self.temperature, **weights)  # type: ignore[arg-type]
         if self.hint is not None:
@@ -130,20 +133,21 @@ class Distillation(Learner):
         """Return how far what two networks give of a batch is apart, a float32 scalar.
 
         Raises:
-            ValueError: if the comparison gives no scalar.
+            Unfit: if the comparison, which `key` gives, gives no scalar.
         """
         of_batch = (self.temperature, batch.label, batch.partner_label, batch.lam)
-        given = {name: of_batch[GIVEN.index(name)] for name in self._asked[key]}
-        value = comparison(student, teacher, **given)
-        if not isinstance(value, Tensor) or value.ndim:
-            got = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
-            raise ValueError(f"{comparison} gave {got}; takes a scalar, the mean over a batch")
-        return value.float()
+        given = dict(zip(GIVEN, of_batch, strict=True))
+        value = comparison(student, teacher, **{name: given[name] for name in self._taken[key]})
+        return checked_scalar(value, key, f"{name_of(comparison)} gives").float()
 
 
-def asked_of(comparison: Comparison | None) -> tuple[str, ...]:
+def name_of(comparison: Comparison) -> str:
+    """Return what a function is called, or the class of what is called like one."""
+    function = comparison.func if isinstance(comparison, partial) else comparison
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
+def taken_by(comparison: Comparison) -> tuple[str, ...]:
     """Return the names among GIVEN that a function, or a module's `forward`, takes."""
-    if comparison is None:
-        return ()
     called = comparison.forward if isinstance(comparison, nn.Module) else comparison
     return tuple(name for name in GIVEN if takes_argument(called, name))

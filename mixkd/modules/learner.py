@@ -1,5 +1,6 @@
 """What every training shares: optimizer, schedule, reseeding, the epoch's mean losses."""
 
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,10 +17,15 @@ from torchmetrics import Metric
 
 from mixkd.data.batches import EvaluationBatch, ordinary_batch
 from mixkd.data.module import ImageDataModule
-from mixkd.errors import NotFinite
+from mixkd.errors import NotFinite, Unfit
 from mixkd.metrics.calibration import Calibration
 from mixkd.metrics.parts import NamedMetrics
-from mixkd.modules.optimization import Schedule, make_scheduler
+from mixkd.modules.optimization import (
+    PlateauSchedule,
+    Schedule,
+    checked_optimizer,
+    checked_scheduler,
+)
 from mixkd.networks.network import logits_of
 from mixkd.parts import takes_argument
 from mixkd.vicinal import Mixing, VicinalBatch
@@ -70,12 +76,20 @@ class Learner(LightningModule, ABC):
             labels [b], logged as `val/NAME`.
 
     Raises:
-        ValueError: for a number that is none of these.
+        ValueError: for an option that is none of these.
 
     Attributes:
         values: the figures of the epoch by name, as Python floats: Lightning's own go through
             float32.
         reliability: of the held-out images: a row a bin.
+
+    Examples:
+        >>> from mixkd import Learner
+        >>> class Squared(Learner):
+        ...     def losses(self, batch):
+        ...         target = nn.functional.one_hot(batch.label, 5).float()
+        ...         return {"loss": (self(batch.mixed).softmax(dim=1) - target).square().mean()}
+        >>> module = Squared(nn.Sequential(nn.Flatten(), nn.Linear(192, 5)))
     """
 
     def __init__(
@@ -102,7 +116,7 @@ class Learner(LightningModule, ABC):
         self.make_optimizer, self.schedule, self.schedule_by = optimizer, schedule, schedule_by
         self.mixing, self.seed, self.clip_norm = mixing, seed, clip_norm
         self.validation = Calibration()
-        self.further = NamedMetrics(metrics or {})
+        self.further = NamedMetrics(metrics or {}).requires_grad_(False)
         self.values: dict[str, float] = {}
         self.reliability: list[dict[str, Any]] = []
         self.average: AveragedModel | None = None
@@ -112,7 +126,7 @@ class Learner(LightningModule, ABC):
             self.average.eval().requires_grad_(False)
         self._parts: tuple[str, ...] = ()  # the names of the losses
         self._sums: Tensor | None = None
-        self._images = self._batch_size = 0
+        self._images = self._batch_size = self._batches = 0
         self._started = self._ended = 0.0
         self._shares: list[float] = []  # of the rate, by group of the optimizer
         self._finite = FiniteWatch()
@@ -143,47 +157,84 @@ class Learner(LightningModule, ABC):
 
     def learning(self) -> list[nn.Parameter]:
         """Return the parameters that learn: of the network, and of what is learned beside it."""
-        frozen = () if self.average is None else {id(p) for p in self.average.parameters()}
-        return [p for p in self.parameters() if p.requires_grad and id(p) not in frozen]
+        return [p for p in self.parameters() if p.requires_grad]
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer, whose rate the schedule sets, with torch's scheduler if it is one.
 
         Raises:
-            TypeError: if what was given makes none.
+            ValueError: if what was given makes none.
         """
-        optimizer = self.make_optimizer(self.learning())
-        if not isinstance(optimizer, Optimizer):
-            raise TypeError(f"optimizer gave {type(optimizer).__name__}; takes one of torch's kind")
-        rates = [float(group["lr"]) for group in optimizer.param_groups]
-        self._shares = [rate / rates[0] if rates[0] else 1.0 for rate in rates]
+        optimizer = checked_optimizer(self.make_optimizer(self.learning()))
+        rates = [group["lr"] for group in optimizer.param_groups]
+        self._shares = [rate / max(rates) if max(rates) else 1.0 for rate in rates]
         if self.schedule is None or isinstance(self.schedule, Schedule):
             return optimizer
         steps = {}
         if takes_argument(self.schedule, "total_steps"):
-            steps["total_steps"] = int(self.trainer.estimated_stepping_batches)
-        scheduler = make_scheduler(self.schedule, optimizer, **steps)
+            steps["total_steps"] = self._total_steps()
+        scheduler = checked_scheduler(self.schedule(optimizer, **steps))
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": self.schedule_by},
         }
 
+    def _total_steps(self) -> int:
+        """Return how often a scheduler steps in the whole training.
+
+        Raises:
+            ValueError: if the training has no end.
+        """
+        trainer, steps = self.trainer, math.inf
+        epochs = trainer.max_epochs if trainer.max_epochs not in (None, -1) else math.inf
+        data = getattr(trainer, "datamodule", None)
+        if self.schedule_by == "epoch":
+            steps = epochs
+        elif isinstance(data, ImageDataModule):
+            # Lightning would make the loader to know, whose epoch is that of the checkpoint, which
+            # is not yet loaded.
+            batches, limit = data.stream.steps_per_epoch * data.parts, trainer.limit_train_batches
+            batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+            steps = -(-batches // trainer.accumulate_grad_batches) * epochs
+            steps = min(steps, trainer.max_steps) if trainer.max_steps != -1 else steps
+        else:
+            steps = trainer.estimated_stepping_batches
+        if steps == math.inf:
+            raise ValueError("schedule takes total_steps; takes a Trainer with max_epochs")
+        return int(steps)
+
+    def on_fit_start(self) -> None:
+        """See that the schedule hears what it waits for.
+
+        Raises:
+            ValueError: if it waits for held-out images, and there are none.
+        """
+        if isinstance(self.schedule, PlateauSchedule) and not self.trainer.enable_validation:
+            raise ValueError("PlateauSchedule follows val/nll; takes a loader of held-out images")
+
+    def on_train_start(self) -> None:
+        """Bring what a checkpoint has of the optimizer to the network's memory format."""
+        in_format_of(self.trainer.optimizers[0])
+
     def on_train_epoch_start(self) -> None:
         """Begin the epoch's sums."""
         self.values = {}
-        self._sums, self._images, self._started = None, 0, time.perf_counter()
+        self._parts, self._sums = (), None
+        self._images, self._started = 0, time.perf_counter()
         self._finite.reset()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Set the step's learning rate. Reseed, so that a resumed run draws as a whole one."""
         groups = self.trainer.optimizers[0].param_groups
         if isinstance(self.schedule, Schedule):
-            accumulate = self.trainer.accumulate_grad_batches
-            steps = -(-int(self.trainer.num_training_batches) // accumulate)
-            rate = self.schedule.rate(self.current_epoch, batch_idx // accumulate, steps)
-            for group, share in zip(groups, self._shares, strict=True):
+            accumulate, batches = self.trainer.accumulate_grad_batches, self._batches_per_epoch
+            rate = self.schedule.rate(
+                self.current_epoch, batch_idx // accumulate, -(-batches // accumulate)
+            )
+            # A callback may have added groups, whose rate is its own.
+            for group, share in zip(groups, self._shares, strict=False):
                 group["lr"] = rate * share
-        self.values["lr"] = float(groups[0]["lr"])
+        self.values["lr"] = max(float(group["lr"]) for group in groups)
         place = [self.seed, self.current_epoch, batch_idx, self.global_rank]
         seed = int(np.random.SeedSequence(place).generate_state(1, np.uint64)[0])
         # Not torch.manual_seed, which takes half a millisecond over accelerators that are not used.
@@ -197,11 +248,11 @@ class Learner(LightningModule, ABC):
         Raises:
             NotFinite: if the logits, the teacher's or the loss are not; on an accelerator a few
                 steps later.
-            TypeError: if a batch is none, or the method does not give its losses by name.
+            ValueError: if a batch is none, or the method does not give its losses by name.
         """
         vicinal = self._vicinal(batch, batch_idx)
-        self._batch_size = len(vicinal.label)
-        losses = checked_losses(self.losses(vicinal))
+        self._batch_size, self._batches = len(vicinal.label), batch_idx + 1
+        losses = checked_losses(self.losses(vicinal), self._parts)
         self._finite.check(batch_idx, {**self.watched, LOSS: losses["loss"]})
         self.watched.clear()
         self._stop_if_not_finite()
@@ -209,6 +260,12 @@ class Learner(LightningModule, ABC):
         parts = torch.stack([value.detach() for value in losses.values()])
         self._sums = parts if self._sums is None else self._sums.to(parts.device) + parts
         return losses["loss"]
+
+    @property
+    def _batches_per_epoch(self) -> int:
+        """How many batches an epoch has; 0 where the loader does not tell."""
+        count = self.trainer.num_training_batches
+        return 0 if count == math.inf else int(count)
 
     def _vicinal(self, batch: Any, batch_idx: int) -> VicinalBatch:
         """Return a batch as a method takes it; an ordinary one is mixed within itself."""
@@ -234,15 +291,19 @@ class Learner(LightningModule, ABC):
         )
 
     def _now(self, step: int) -> str:
-        rate = self.values["lr"]
-        return f"epoch {self.current_epoch + 1}, step {step}, at a learning rate of {rate:g}"
+        return f"epoch {self.current_epoch + 1}, step {step}, {self._rate}"
+
+    @property
+    def _rate(self) -> str:
+        return f"at a learning rate of {self.values.get('lr', math.nan):g}"
 
     def on_validation_start(self) -> None:
         """Stop here if a step was not finite: what the held-out images show is its consequence."""
-        self._stop_if_not_finite(wait=True)
+        if self.trainer.state.fn == "fit":
+            self._stop_if_not_finite(wait=True)
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        """Count a batch of held-out images."""
+        """Count a batch of held-out images: mixkd's, or (images, labels)."""
         view, label = images_and_labels(batch)
         logits = self(view)
         self.validation.update(logits, label)
@@ -251,18 +312,32 @@ class Learner(LightningModule, ABC):
     def on_validation_epoch_end(self) -> None:
         """Log val/accuracy, val/confidence and so on."""
         try:
-            metrics = self.validation.compute()
+            measured = self._measured("val")
         except NotFinite as error:
-            steps = int(self.trainer.num_training_batches) // self.trainer.accumulate_grad_batches
-            text = f"{LOGITS} are not finite on the held-out images after {self._now(steps)}"
+            text = f"{LOGITS} are not finite on the held-out images"
+            if self.trainer.state.fn == "fit":
+                steps = self._batches_per_epoch // self.trainer.accumulate_grad_batches
+                text += f" after {self._now(steps)}"
             raise NotFinite(f"{text}; {LOWER}") from error
+        self.values |= measured
+        self.log_dict(measured, sync_dist=True)  # the same in all processes
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        """Count a batch of test images."""
+        self.validation_step(batch, batch_idx)
+
+    def on_test_epoch_end(self) -> None:
+        """Log test/accuracy, test/confidence and so on."""
+        self.log_dict(self._measured("test"), sync_dist=True)
+
+    def _measured(self, split: str) -> dict[str, float]:
+        """Return what was measured of all processes' images, by name, and begin anew."""
+        metrics = self.validation.compute()
         self.reliability = self.validation.reliability()
         self.validation.reset()
         metrics |= self.further.compute()
         self.further.reset()
-        logged = {f"val/{name}": value for name, value in metrics.items() if name != "n"}
-        self.values |= logged
-        self.log_dict(logged, rank_zero_only=True)  # already summed over all processes
+        return {f"{split}/{name}": value for name, value in metrics.items() if name != "n"}
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Clip the gradients. (Lightning's own clipping refuses fused optimizers under bf16.)"""
@@ -283,11 +358,11 @@ class Learner(LightningModule, ABC):
     def on_train_epoch_end(self) -> None:
         """Log the mean of each part of the loss; tell the schedule how the epoch ended."""
         assert self._sums is not None
-        steps = self.trainer.num_training_batches
-        means = (self.trainer.strategy.reduce(self._sums, reduce_op="mean") / steps).tolist()
+        sums = self.trainer.strategy.reduce(self._sums, reduce_op="mean")
+        means = (sums / self._batches).tolist()
         losses = {f"train/{name}": mean for name, mean in zip(self._parts, means, strict=True)}
         self.values |= losses
-        self.log_dict({**losses, "lr": self.values["lr"]}, rank_zero_only=True)
+        self.log_dict({**losses, "lr": self.values["lr"]}, sync_dist=True)
         self.values["images_per_second"] = self._images / (self._ended - self._started)
         if isinstance(self.schedule, Schedule) and "val/nll" in self.values:
             self.schedule.epoch_ended(self.values["val/nll"])
@@ -302,8 +377,7 @@ class Learner(LightningModule, ABC):
         if not torch.stack([p.isfinite().all() for p in self.network.parameters()]).all():
             raise NotFinite(
                 f"the network's weights are not finite after {self.trainer.global_step} steps, in "
-                f"epoch {self.current_epoch + 1} at a learning rate of {self.values['lr']:g}; "
-                f"{LOWER}"
+                f"epoch {self.current_epoch + 1} {self._rate}; {LOWER}"
             )
         schedule = self.schedule
         checkpoint["schedule"] = schedule.state_dict() if isinstance(schedule, Schedule) else {}
@@ -319,8 +393,6 @@ class Learner(LightningModule, ABC):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Continue the schedule, and the epoch if the checkpoint is from within one."""
-        for state in checkpoint["optimizer_states"]:
-            in_format_of(self.learning(), state["state"])
         if isinstance(self.schedule, Schedule):
             self.schedule.load_state_dict(checkpoint["schedule"])
         so_far = checkpoint["epoch_so_far"]
@@ -335,7 +407,7 @@ def images_and_labels(batch: Any) -> tuple[Tensor, Tensor]:
     """Return the images and the labels of a batch of any kind.
 
     Raises:
-        TypeError: if it is none of (images, labels).
+        ValueError: if it is none of (images, labels).
     """
     if isinstance(batch, EvaluationBatch):
         return batch.view, batch.label
@@ -344,33 +416,52 @@ def images_and_labels(batch: Any) -> tuple[Tensor, Tensor]:
     is_pair = isinstance(batch, (tuple, list)) and len(batch) >= 2
     if is_pair and all(isinstance(part, Tensor) for part in batch[:2]):
         return batch[0], batch[1]
-    raise TypeError(f"got a batch of {type(batch).__name__}; takes (images, labels)")
+    raise ValueError(f"got a batch of {type(batch).__name__}; takes (images, labels)")
 
 
-def checked_losses(losses: Any) -> dict[str, Tensor]:
+def checked_losses(losses: Any, before: Sequence[str]) -> dict[str, Tensor]:
     """Return losses by name, `loss` first.
 
+    Args:
+        losses: what a method gives of a batch.
+        before: the names at the steps before; empty at the first.
+
     Raises:
-        TypeError: if they are no scalars by name, or `loss` is not among them.
+        Unfit: if they are no scalars by name, `loss` is not among them, or the names are others.
     """
     if not isinstance(losses, Mapping) or "loss" not in losses:
         got = f"names {', '.join(map(str, losses))}" if isinstance(losses, Mapping) else losses
-        raise TypeError(f"losses(batch) gave {got}; takes scalars by name, {{'loss': ...}}")
+        text = f"losses(batch) gives {got}; takes scalars by name, {{'loss': ...}}"
+        raise Unfit.of("method", text)
     for name, value in losses.items():
-        if not isinstance(value, Tensor) or value.ndim:
-            shape = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
-            raise TypeError(f"losses(batch) gave {name} of {shape}; takes a scalar tensor")
-    return {"loss": losses["loss"], **losses}
+        checked_scalar(value, "method", f"losses(batch) gives as {name}")
+    ordered = {"loss": losses["loss"], **losses}
+    if before and before != tuple(ordered):
+        text = f"losses(batch) gives {', '.join(ordered)}; takes the names of the steps before, "
+        raise Unfit.of("method", text + ", ".join(before))
+    return ordered
 
 
-def in_format_of(parameters: Sequence[nn.Parameter], state: dict[int, dict[str, Any]]) -> None:
-    """Give an optimizer's tensors, as in its `state_dict`, their parameters' memory format.
+def checked_scalar(value: Any, key: str, what: str) -> Tensor:
+    """Return a scalar tensor.
+
+    Raises:
+        Unfit: of a configuration's `key`, where `what` says who gives it, if it is no such one.
+    """
+    if isinstance(value, Tensor) and not value.ndim:
+        return value
+    kind = type(value).__name__
+    got = f"{kind} of shape {list(value.shape)}" if isinstance(value, Tensor) else kind
+    raise Unfit.of(key, f"{what} a {got}; takes a scalar tensor, such as the mean over a batch")
+
+
+def in_format_of(optimizer: Optimizer) -> None:
+    """Give an optimizer's tensors, as a checkpoint has them, their parameters' memory format.
 
     Fused optimizers take both in the order in which they lie in memory, which is not the same where
     a run goes on with another `trainer.channels_last`.
     """
-    for position, tensors in state.items():
-        parameter = parameters[position]
+    for parameter, tensors in optimizer.state.items():
         for name, value in tensors.items():
             if torch.is_tensor(value) and value.shape == parameter.shape:
                 tensors[name] = (

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from timm.optim import _optim_factory as factory
+from timm.optim import create_optimizer_v2, list_optimizers  # type: ignore[attr-defined]
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
@@ -24,7 +24,7 @@ from mixkd.config.training import (
     SGDConfig,
     TimmOptimizerConfig,
 )
-from mixkd.errors import UserError, first_line, nearest
+from mixkd.errors import Unfit, UserError, first_line, nearest
 from mixkd.parts import FAILURES, made
 
 
@@ -34,6 +34,7 @@ def make_optimizer(cfg: OptimizerConfig, parameters: Iterable[torch.nn.Parameter
     Raises:
         UserError: if the user's own makes none, or timm has none of that name.
     """
+    parameters = list(parameters)
     match cfg:
         case SGDConfig():
             return torch.optim.SGD(
@@ -49,43 +50,52 @@ def make_optimizer(cfg: OptimizerConfig, parameters: Iterable[torch.nn.Parameter
         case TimmOptimizerConfig():
             return _timm_optimizer(cfg, parameters)
         case OwnOptimizerConfig():
-            optimizer = made(cfg, "optimizer", parameters)
-    if not isinstance(optimizer, Optimizer):
-        text = f"{cfg.factory} gives {type(optimizer).__name__}; takes an optimizer of torch's kind"
-        raise UserError.of("optimizer.factory", text)
-    if not isinstance(optimizer.param_groups[0].get("lr"), (int, float)):
-        text = "makes an optimizer without a rate, lr, which the schedule shapes"
-        raise UserError.of("optimizer.factory", f"{cfg.factory} {text}")
-    return optimizer
+            return checked_optimizer(made(cfg, "optimizer", parameters), cfg.factory)
 
 
 def _timm_optimizer(
-    cfg: TimmOptimizerConfig, parameters: Iterable[torch.nn.Parameter]
+    cfg: TimmOptimizerConfig, parameters: Sequence[torch.nn.Parameter]
 ) -> Optimizer:
-    names = list(map(str, factory.list_optimizers()))
+    names = list(map(str, list_optimizers()))
     if cfg.name.lower() not in names:
         close = nearest(cfg.name, names)
         raise UserError.of("optimizer.name", f"timm has no optimizer {cfg.name!r}{close}")
     try:
-        return factory.create_optimizer_v2(
-            list(parameters), opt=cfg.name, lr=cfg.lr, weight_decay=cfg.weight_decay, **cfg.args
+        return create_optimizer_v2(
+            parameters, opt=cfg.name, lr=cfg.lr, weight_decay=cfg.weight_decay, **cfg.args
         )
     except FAILURES as error:
         text = f"timm's {cfg.name} does not take {cfg.args}: {first_line(error)}"
         raise UserError.of("optimizer.args", text) from error
 
 
-def make_scheduler(make: Callable[..., Any], optimizer: Optimizer, **steps: int) -> LRScheduler:
-    """Return a scheduler of torch's kind, as `make` gives it of an optimizer.
+def checked_optimizer(optimizer: object, source: str = "it") -> Optimizer:
+    """Return an optimizer of torch's kind, whose groups of parameters have rates.
 
     Raises:
-        TypeError: if it gives none, or one that waits for a metric, which resumes elsewhere.
+        Unfit: if what `source` gives is none.
     """
-    scheduler = make(optimizer, **steps)
+    if not isinstance(optimizer, Optimizer):
+        text = f"{source} gives {type(optimizer).__name__}; takes an optimizer of torch's kind"
+        raise Unfit.of("optimizer", text)
+    if not all("lr" in group for group in optimizer.param_groups):
+        text = f"{source} gives {type(optimizer).__name__} without a rate, lr, which is scheduled"
+        raise Unfit.of("optimizer", text)
+    return optimizer
+
+
+def checked_scheduler(scheduler: object, source: str = "it") -> LRScheduler:
+    """Return a scheduler of torch's kind that resumes.
+
+    Raises:
+        Unfit: if what `source` gives is none, or one that waits for a metric.
+    """
     if isinstance(scheduler, ReduceLROnPlateau):
-        raise TypeError("gives a ReduceLROnPlateau, which does not resume; schedule=plateau does")
+        text = f"{source} gives ReduceLROnPlateau, whose steps a checkpoint may lack; "
+        raise Unfit.of("schedule", text + "take mixkd's PlateauSchedule, schedule=plateau")
     if not isinstance(scheduler, LRScheduler):
-        raise TypeError(f"gives {type(scheduler).__name__}; takes a scheduler of torch's kind")
+        text = f"{source} gives {type(scheduler).__name__}; takes a scheduler of torch's kind"
+        raise Unfit.of("schedule", text)
     return scheduler
 
 
@@ -140,21 +150,24 @@ class SteppedSchedule(Schedule):
 
 
 class PlateauSchedule(Schedule):
-    """torch's ReduceLROnPlateau on the held-out NLL, stepped after each validation.
+    """torch's ReduceLROnPlateau on the held-out NLL, stepped after each epoch.
 
     `patience` counts as in Keras, which the paper's authors used: the rate falls at the end of the
     patience-th epoch in a row without improvement. torch's falls one epoch later.
     """
 
-    def __init__(self, cfg: PlateauConfig, lr: float) -> None:
+    def __init__(
+        self, lr: float, *, factor: float, patience: int, min_delta: float = 0.0,
+        min_lr: float = 0.0,
+    ) -> None:  # fmt: skip
         self._holder = torch.optim.SGD([torch.nn.Parameter(torch.zeros(()))], lr=lr)
         self._plateau = ReduceLROnPlateau(
             self._holder,
-            factor=cfg.factor,
-            patience=cfg.patience - 1,
-            threshold=cfg.min_delta,
+            factor=factor,
+            patience=patience - 1,
+            threshold=min_delta,
             threshold_mode="abs",
-            min_lr=cfg.min_lr,
+            min_lr=min_lr,
         )
 
     def rate(self, epoch: int = 0, step: int = 0, steps: int = 1) -> float:
@@ -187,7 +200,7 @@ def make_schedule(
         case PiecewiseConfig():
             return _shaped(partial(piecewise_rate, cfg, epochs), cfg.by, epochs)
         case PlateauConfig():
-            return PlateauSchedule(cfg, lr)
+            return PlateauSchedule(lr, **cfg.model_dump(exclude={"name"}))
 
 
 def _shaped(rate_at: Callable[[int, int], float], by: str, epochs: int) -> Schedule:
@@ -231,13 +244,13 @@ def piecewise_rate(cfg: PiecewiseConfig, epochs: int, position: int, unit: int) 
     return cfg.segments[-1].lr1
 
 
-def optimization(cfg: FinetuneConfig | DistillConfig) -> dict[str, Any]:
-    """Return how a configured network learns, as keyword arguments of `Learner`.
+def optimization(cfg: FinetuneConfig | DistillConfig, network: torch.nn.Module) -> dict[str, Any]:
+    """Return how a network learns as configured, as keyword arguments of `Learner`.
 
     Raises:
-        UserError: if the user's own optimizer or schedule is none.
+        UserError: if the user's own optimizer or schedule is none: both are made once, to see.
     """
-    trial = make_optimizer(cfg.optimizer, [torch.nn.Parameter(torch.zeros(1))])
+    trial = make_optimizer(cfg.optimizer, network.parameters())
     schedule: Any = cfg.schedule
     options: dict[str, Any] = {
         "optimizer": partial(make_optimizer, cfg.optimizer),
@@ -246,17 +259,14 @@ def optimization(cfg: FinetuneConfig | DistillConfig) -> dict[str, Any]:
         "ema": cfg.trainer.ema,
     }
     if not isinstance(schedule, OwnScheduleConfig):
-        rate = trial.param_groups[0]["lr"]
-        return options | {"schedule": make_schedule(schedule, rate, cfg.trainer.max_epochs)}
+        peak = max(group["lr"] for group in trial.param_groups)
+        return options | {"schedule": make_schedule(schedule, peak, cfg.trainer.max_epochs)}
 
     def scheduler(optimizer: Optimizer, total_steps: int) -> LRScheduler:
-        made_of = partial(made, schedule, "schedule")
-        try:
-            return make_scheduler(made_of, optimizer, total_steps=total_steps)
-        except TypeError as error:
-            raise UserError.of("schedule.factory", f"{schedule.factory} {error}") from error
+        scheduler = made(schedule, "schedule", optimizer, total_steps=total_steps)
+        return checked_scheduler(scheduler, schedule.factory)
 
-    scheduler(trial, cfg.trainer.max_epochs)  # one step an epoch, to see that it can be made
+    scheduler(trial, cfg.trainer.max_epochs)
     return options | {"schedule": scheduler, "schedule_by": schedule.by}
 
 

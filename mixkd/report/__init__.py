@@ -1,4 +1,9 @@
-"""From run directories to tables and figures. Needs no torch."""
+"""From run directories to tables and figures. Needs no torch.
+
+Examples:
+    >>> import mixkd
+    >>> # page = mixkd.report("runs")
+"""
 
 import sys
 from types import ModuleType

@@ -85,7 +85,7 @@ def distill(cfg: DistillConfig, run: Run) -> Metrics:
         mixing=mixing_of(cfg.method.mix),
         taped=taped,
         metrics=make_metrics(cfg.metrics, len(classes)),
-        **optimization(cfg),
+        **optimization(cfg, student),
     )
     return fit(cfg, run, learner, splits, {"teacher": taught})
 

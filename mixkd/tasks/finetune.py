@@ -40,6 +40,6 @@ def finetune(cfg: FinetuneConfig, run: Run) -> Metrics:
         label_smoothing=cfg.method.label_smoothing,
         mixing=mixing_of(cfg.method.mix),
         metrics=make_metrics(cfg.metrics, len(splits.classes)),
-        **optimization(cfg),
+        **optimization(cfg, network),
     )
     return fit(cfg, run, learner, splits, fingerprints={})

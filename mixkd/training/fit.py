@@ -276,13 +276,16 @@ def make_learner(
     """Return the learner of a method: the usual one, or the user's own, of the same arguments.
 
     Raises:
-        UserError: if the user's own is none.
+        UserError: if the user's own is none, or trains another network than the configured one.
     """
     if method.part is None:
         return usual(*networks, **options)
     learner = made_with(method.part, "method", *networks, **options)
     if not isinstance(learner, Learner):
         text = f"{method.factory} gives {type(learner).__name__}; takes a Learner of mixkd's kind"
+        raise UserError.of("method.factory", text)
+    if learner.network is not networks[0]:
+        text = f"{method.factory} trains another network than the one that it is given first"
         raise UserError.of("method.factory", text)
     return learner
 

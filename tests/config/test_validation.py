@@ -351,8 +351,8 @@ def test_every_shipped_file_composes_into_a_valid_configuration(
     group: str, option: str, image_folder: Path
 ) -> None:
     overrides = [f"{group}={option}"]
-    names = {"network": "resnet18", "optimizer": "lion"}
-    overrides += [f"{group}.name={names[group]}"] if option == "timm" else []
+    given = {"network": "name=resnet18", "optimizer": "name=lion", "data": "dataset=torch/svhn"}
+    overrides += [f"{group}.{given[group]}"] if option == "timm" else []
     overrides += [f"data.root='{image_folder}'"] if option.startswith("image") else []
     if group == "analysis":
         cfg = request("evaluate", [f"{option}=true", f"network.run={saved_run()}"])

@@ -101,7 +101,7 @@ def test_a_notebook_trains_and_measures_a_student() -> None:
                     kd = distillation_kl(
                         logits, teacher_model(batch.mixed).detach(), temperature=2.0
                     )
-                    loss = distillation(ce, kd, temperature=2.0).loss
+                    loss = distillation(ce, kd, temperature=2.0)["loss"]
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()

@@ -43,13 +43,14 @@ def test_no_step_waits_for_the_device(precision: str) -> None:
     splits = random_splits(STEPS * 32, 32)
     overrides = ["trainer.accelerator=gpu", f"trainer.precision={precision}"]
     cfg = configured("data.batch_size=32", "trainer.max_epochs=1", *overrides)
+    student = timm_network("mobilenetv2_050")
     learner = Distillation(
-        timm_network("mobilenetv2_050"),
+        student,
         FrozenTeacher(timm_network("resnet10t"), precision),  # type: ignore[arg-type]
         temperature=4.0,
         alpha=0.1,
         beta=0.9,
-        **optimization(cfg),
+        **optimization(cfg, student),
     )
     watch = Watch()
     trainer = make_trainer(cfg.trainer, max_epochs=1, callbacks=[watch])

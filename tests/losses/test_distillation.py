@@ -1,9 +1,13 @@
 import math
+from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from mixkd.losses.distillation import distillation, distillation_kl, mixed_cross_entropy, soften
+from mixkd.losses.divergences import divergence_of
 
 
 def reference_kl(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> float:
@@ -101,3 +105,51 @@ def test_loss_is_alpha_ce_plus_beta_t_squared_kl(
     losses = distillation(ce, kd, temperature, alpha=alpha, beta=beta, t_squared=t_squared)
     assert losses["loss"].item() == pytest.approx(expected)
     assert (losses["ce"], losses["kd"]) == (ce, kd)
+
+
+LOGITS, LABEL, LAM = torch.zeros(4, 3), torch.zeros(4, dtype=torch.int64), torch.ones(4)
+SCALAR = torch.tensor(1.0)
+
+
+@pytest.mark.parametrize("temperature", [0, -1.0, math.inf, math.nan, True, "sgima", None, [2.0]])
+def test_a_temperature_is_a_number_above_0_or_sigma(temperature: Any) -> None:
+    calls = [
+        lambda: soften(LOGITS, temperature),
+        lambda: distillation_kl(LOGITS, LOGITS, temperature),
+        lambda: distillation(SCALAR, SCALAR, temperature),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match="takes a number above 0, or 'sigma'"):
+            call()
+
+
+def test_numbers_of_numpy_are_temperatures() -> None:
+    for temperature in (np.float32(2), np.int64(2)):
+        assert torch.equal(soften(LOGITS + 1, temperature), (LOGITS + 1) / 2)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: soften(LABEL, 2.0), r"logits of shape \[4\]; takes \[b, classes\]"),
+        (lambda: distillation_kl(LOGITS, LOGITS[:2], 2.0), r"\[4, 3\] .* and \[2, 3\]"),
+        (lambda: distillation_kl(LOGITS, LOGITS[:, :2], 2.0), r"\[4, 3\] .* and \[4, 2\]"),
+        (lambda: mixed_cross_entropy(LOGITS, LABEL[:3], LABEL, LAM), "got shapes"),
+        (lambda: mixed_cross_entropy(LOGITS, LABEL, LABEL[:, None], LAM), "got shapes"),
+        (lambda: mixed_cross_entropy(LOGITS, LABEL, LABEL, LAM[:, None]), "got shapes"),
+        (lambda: mixed_cross_entropy(LOGITS, LABEL, LABEL, LAM, 1.0), "a smoothing of 1.0"),
+        (lambda: mixed_cross_entropy(LOGITS, LABEL, LABEL, LAM, -0.1), "a smoothing of -0.1"),
+        (lambda: distillation(SCALAR, SCALAR, 2.0, alpha=-1), "alpha=-1"),
+        (lambda: distillation(SCALAR, SCALAR, 2.0, beta=math.inf), "beta=inf"),
+        (lambda: divergence_of("kll"), r"'kll'; takes kl \(did you mean kl\?\)"),
+    ],
+)
+def test_what_does_not_fit_is_refused(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_a_divergence_has_a_name() -> None:
+    student, teacher = torch.randn(4, 6), torch.randn(4, 6)
+    kl = divergence_of("kl")(student, teacher, temperature=3.0)
+    assert torch.equal(kl, distillation_kl(student, teacher, 3.0))

@@ -1,10 +1,13 @@
 import math
+from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from mixkd.config.tasks import FinetuneConfig
-from mixkd.modules.optimization import Schedule, make_optimizer, make_schedule
+from mixkd.errors import UserError
+from mixkd.modules.optimization import Schedule, make_optimizer, make_schedule, optimization
 from mixkd.request import request
 
 
@@ -118,3 +121,68 @@ def test_optimizers_are_torchs(name: str, optimizer_class: type) -> None:
     assert type(optimizer) is optimizer_class
     assert optimizer.defaults["lr"] == 0.3
     assert optimizer.defaults["weight_decay"] == 0.01
+
+
+def options(*overrides: str) -> dict[str, Any]:
+    """Return how a network of two layers learns, as a command configures it."""
+    cfg = request("finetune", ["network=resnet20", "trainer.max_epochs=4", *overrides])
+    assert isinstance(cfg, FinetuneConfig)
+    return optimization(cfg, nn.Sequential(nn.Linear(3, 5), nn.Linear(5, 2)))
+
+
+def two_rates(parameters: list[nn.Parameter], lr: float) -> torch.optim.Optimizer:
+    """An optimizer of one's own: biases learn at a tenth of the rate."""
+    weights, biases = ([p for p in parameters if p.ndim == n] for n in (2, 1))
+    groups = [{"params": biases, "lr": lr / 10}, {"params": weights}]
+    return torch.optim.SGD(groups, lr=lr)
+
+
+def test_timms_optimizers_by_name() -> None:
+    made = options("optimizer=timm", "optimizer.name=lion", "optimizer.args={betas: [0.8, 0.9]}")
+    optimizer = made["optimizer"]([nn.Parameter(torch.zeros(2))])
+    assert type(optimizer).__name__ == "Lion"
+    assert optimizer.param_groups[0]["lr"] == 1e-3
+    assert optimizer.param_groups[0]["betas"] == [0.8, 0.9]
+
+
+def test_a_schedule_begins_at_the_rate_of_an_optimizer_of_ones_own() -> None:
+    own = [f"optimizer.factory={__name__}.two_rates", "optimizer.args.lr=0.2"]
+    made = options(*own, "schedule=constant")
+    parameters = [nn.Parameter(torch.zeros(2, 2)), nn.Parameter(torch.zeros(2))]
+    assert [group["lr"] for group in made["optimizer"](parameters).param_groups] == [0.02, 0.2]
+    assert made["schedule"].rate(3) == 0.2  # which was not made of its first group's
+
+
+def test_a_schedule_of_ones_own_is_made_of_the_optimizer() -> None:
+    made = options(
+        "schedule._target_=torch.optim.lr_scheduler.OneCycleLR", "schedule.max_lr=0.3",
+        "schedule.by=step",
+    )  # fmt: skip
+    assert made["schedule_by"] == "step"
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(2))], lr=0.1, momentum=0.9)
+    scheduler = made["schedule"](optimizer, total_steps=7)
+    assert scheduler.total_steps == 7
+
+
+@pytest.mark.parametrize(
+    ("overrides", "key", "message"),
+    [
+        (["optimizer=timm", "optimizer.name=lino"], "optimizer.name", "did you mean lion"),
+        (["optimizer=timm", "optimizer.name=lion", "optimizer.args={rho: 1}"], "optimizer.args",
+         "timm's lion does not take"),
+        (["optimizer._target_=torch.optim.SGD", "optimizer.momentun=0.9"],
+         "optimizer.args.momentun", "did you mean momentum"),
+        (["optimizer._target_=builtins.repr"], "optimizer", "takes an optimizer"),
+        (["schedule._target_=torch.optim.lr_scheduler.ReduceLROnPlateau"], "schedule",
+         "PlateauSchedule, schedule=plateau"),
+        (["schedule._target_=builtins.repr"], "schedule", "takes a scheduler"),
+        (["schedule._target_=torch.optim.lr_scheduler.StepLR"], "schedule.args",
+         "needs step_size"),
+    ],
+)  # fmt: skip
+def test_what_is_no_optimizer_or_schedule_is_told(
+    overrides: list[str], key: str, message: str
+) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        options(*overrides)
+    assert caught.value.problems[0].key == key

@@ -12,7 +12,6 @@ from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
 from mixkd.config.data import DataConfig
-from mixkd.config.training import PlateauConfig
 from mixkd.data.batches import vicinal_batch
 from mixkd.data.images import Images
 from mixkd.data.module import ImageDataModule, Step
@@ -168,8 +167,7 @@ def fixed() -> Schedule:
 
 def falling() -> Schedule:
     """A plateau that takes no epoch for an improvement: the rate falls after each but the first."""
-    cfg = PlateauConfig(name="plateau", factor=0.5, patience=1, min_delta=100.0, min_lr=0.0)
-    return PlateauSchedule(cfg, 0.2)
+    return PlateauSchedule(0.2, factor=0.5, patience=1, min_delta=100.0)
 
 
 def stepped() -> Schedule:

@@ -1,0 +1,39 @@
+"""Divergences by name: how a student's logits are compared with its teacher's.
+
+Each is a file of its name here, with a function of that name: f(student, teacher, ...) of logits
+[b, classes] that gives a float32 scalar. Of GIVEN it is called with those that its signature takes.
+"""
+
+from collections.abc import Callable
+from importlib import import_module
+from pkgutil import iter_modules
+
+from torch import Tensor
+
+from mixkd.errors import nearest
+
+# What a divergence and a hint may ask for by name: `temperature`, and of the batch `label` and
+# `partner`, int64 [b], and `lam`, float32 [b] in [0, 1].
+GIVEN = ("temperature", "label", "partner", "lam")
+
+
+def divergence_of(name: str) -> Callable[..., Tensor]:
+    """Return a divergence by its name.
+
+    Args:
+        name: such as `kl`.
+
+    Raises:
+        ValueError: if there is none.
+
+    Examples:
+        >>> import torch
+        >>> logits = torch.zeros(2, 5)
+        >>> divergence_of("kl")(logits, logits, temperature=2.0).item()
+        0.0
+    """
+    names = [module.name for module in iter_modules(__path__)]
+    if name not in names:
+        raise ValueError(f"got divergence {name!r}; takes {', '.join(names)}{nearest(name, names)}")
+    divergence: Callable[..., Tensor] = getattr(import_module(f"{__name__}.{name}"), name)
+    return divergence
