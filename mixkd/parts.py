@@ -20,6 +20,9 @@ FAILURES = (TypeError, ValueError, AttributeError, LookupError, RuntimeError, As
             OSError)  # fmt: skip
 
 
+POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+
+
 def import_callable(path: str, key: str) -> Callable[..., Any]:
     """Import `package.module.function`, or a class or what it holds, which `key` gives.
 
@@ -158,7 +161,7 @@ def _called(
     except UserError:
         raise
     except FAILURES as error:
-        text = f"{part.factory} does not take {shortened(str(part.args))}: {first_line(error)}"
+        text = f"{part.factory} fails with {shortened(str(part.args))}: {first_line(error)}"
         raise UserError.of(f"{key}.args", text) from error
 
 
@@ -172,24 +175,34 @@ def arguments(args: Mapping[str, Any], key: str) -> dict[str, Any]:
         raise UserError.of(key, " ".join(str(error.__cause__ or error).split())) from error
 
 
-def function_of(part: PartConfig, key: str, *first: str, offered: Collection[str]) -> Any:
+def function_of(part: PartConfig, key: str, count: int, *, offered: Collection[str]) -> Any:
     """Return what is called later: a function with a part's arguments, or what a class makes.
 
-    A function whose parameters begin with those named `first` is the one that is called; anything
-    else, as a class or a function that returns a function, is called with the arguments to make it.
+    A function that needs `count` arguments first, which the user does not give, is the one that is
+    called; anything else, as a class or a function that returns a function, makes it.
+
+    Args:
+        part: the callable and its arguments.
+        key: the section that gives them.
+        count: how many arguments are given first, by position.
+        offered: names of what may be given beside them.
 
     Raises:
         UserError: if there is no such callable, or it does not take these arguments.
     """
     function = import_callable(part.factory, f"{key}.factory")
-    names = [*(parameters_of(function) or {})][: len(first)]
-    if isclass(function) or names != [*first]:
+    first = [*(parameters_of(function) or {}).values()][:count]
+    is_called = len(first) == count and not any(
+        p.name in part.args or p.default is not Parameter.empty or p.kind not in POSITIONAL
+        for p in first
+    )
+    if isclass(function) or not is_called:
         later = made(part, key)
         if not callable(later):
             text = f"{part.factory} gives {type(later).__name__}, which cannot be called"
             raise UserError.of(f"{key}.factory", text)
         return later
-    named_arguments(function, part.factory, part.args, key, positional=len(first), offered=offered)
+    named_arguments(function, part.factory, part.args, key, positional=count, offered=offered)
     return partial(function, **arguments(part.args, f"{key}.args"))
 
 

@@ -98,7 +98,7 @@ def _comparisons(cfg: DistillConfig) -> tuple[str | Comparison, Comparison | Non
     """
 
     def part(section: PartConfig, key: str) -> Comparison:
-        comparison: Comparison = function_of(section, key, "student", "teacher", offered=GIVEN)
+        comparison: Comparison = function_of(section, key, 2, offered=GIVEN)
         return comparison
 
     divergence: str | Comparison = (
