@@ -23,11 +23,11 @@ from torch import Tensor, nn
 from mixkd.callbacks.pictures import log_picture, takes_pictures
 from mixkd.data.corruption_names import PAPER, SEVERITIES, STANDARD
 from mixkd.data.corruptions import corrupt, parameters_for
+from mixkd.data.loaders import PairImages, Share, first_loader
 from mixkd.data.module import ImageDataModule
 from mixkd.data.pairs import draw_pairs
 from mixkd.errors import check_count, check_known, check_positive, shown
 from mixkd.evaluation.asking import Model, asked, eval_mode
-from mixkd.evaluation.loaders import PairImages, Share, first_loader
 from mixkd.metrics.calibration import Calibration
 from mixkd.metrics.vicinal import VicinalLinearity, answers_between
 from mixkd.modules.learner import Learner
@@ -70,7 +70,7 @@ class Monitor(Callback):
         """Log metrics that are already over all processes."""
         if isinstance(module, Learner):
             module.values |= metrics
-        module.log_dict(metrics, sync_dist=True, rank_zero_only=True)  # no advice, no syncing
+        module.log_dict(metrics, sync_dist=True)  # the same in all processes
 
     def show(self, figure: Figure, name: str, trainer: Trainer) -> None:
         """Keep the latest figure of a name, and send it to the loggers."""

@@ -15,7 +15,8 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchmetrics import Metric
 
-from mixkd.data.batches import EvaluationBatch, ordinary_batch
+from mixkd.data.batches import ordinary_batch
+from mixkd.data.loaders import Share, first_loader, labelled
 from mixkd.data.module import ImageDataModule
 from mixkd.errors import NotFinite, Unfit
 from mixkd.metrics.calibration import Calibration
@@ -129,6 +130,7 @@ class Learner(LightningModule, ABC):
         self._images = self._batch_size = self._batches = 0
         self._started = self._ended = 0.0
         self._shares: list[float] = []  # of the rate, by group of the optimizer
+        self._share = Share(())
         self._finite = FiniteWatch()
         self.watched: dict[str, Tensor] = {}  # of this step, what has to be finite
 
@@ -271,7 +273,7 @@ class Learner(LightningModule, ABC):
         """Return a batch as a method takes it; an ordinary one is mixed within itself."""
         if isinstance(batch, VicinalBatch):
             return batch
-        images, label = images_and_labels(batch)
+        images, label = labelled(batch)
         place = {"epoch": self.current_epoch, "step": batch_idx, "rank": self.global_rank}
         return ordinary_batch(images, label, self.mixing, seed=self.seed, **place)
 
@@ -302,9 +304,21 @@ class Learner(LightningModule, ABC):
         if self.trainer.state.fn == "fit":
             self._stop_if_not_finite(wait=True)
 
+    def on_validation_epoch_start(self) -> None:
+        """Begin to count held-out images, each once."""
+        loader, count = self.trainer.val_dataloaders, self.trainer.num_val_batches[0]
+        self._share = Share(first_loader(loader), count)
+
+    def on_test_epoch_start(self) -> None:
+        """Begin to count test images, each once."""
+        loader, count = self.trainer.test_dataloaders, self.trainer.num_test_batches[0]
+        self._share = Share(first_loader(loader), count)
+
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Count a batch of held-out images: mixkd's, or (images, labels)."""
-        view, label = images_and_labels(batch)
+        view, label, _ = self._share.take(batch)
+        if not len(label):
+            return  # Lightning repeats images, so that all processes have as many
         logits = self(view)
         self.validation.update(logits, label)
         self.further.update(logits, label)
@@ -401,22 +415,6 @@ class Learner(LightningModule, ABC):
         self._sums = None if sums is None else sums[self.global_rank].clone()
         self.values = {"lr": so_far["lr"]}
         self._images, self._started = 0, time.perf_counter()
-
-
-def images_and_labels(batch: Any) -> tuple[Tensor, Tensor]:
-    """Return the images and the labels of a batch of any kind.
-
-    Raises:
-        ValueError: if it is none of (images, labels).
-    """
-    if isinstance(batch, EvaluationBatch):
-        return batch.view, batch.label
-    if isinstance(batch, VicinalBatch):
-        return batch.mixed, batch.label
-    is_pair = isinstance(batch, (tuple, list)) and len(batch) >= 2
-    if is_pair and all(isinstance(part, Tensor) for part in batch[:2]):
-        return batch[0], batch[1]
-    raise ValueError(f"got a batch of {type(batch).__name__}; takes (images, labels)")
 
 
 def checked_losses(losses: Any, before: Sequence[str]) -> dict[str, Tensor]:

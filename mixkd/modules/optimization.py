@@ -124,7 +124,13 @@ class Schedule(ABC):
 
 
 class FixedSchedule(Schedule):
-    """A rate for each epoch, chosen in advance."""
+    """A rate for each epoch, chosen in advance.
+
+    Examples:
+        >>> from mixkd import FixedSchedule
+        >>> FixedSchedule([0.1, 0.1, 0.01]).rate(epoch=2)
+        0.01
+    """
 
     def __init__(self, rates: Sequence[float]) -> None:
         self.rates = rates
@@ -139,6 +145,12 @@ class SteppedSchedule(Schedule):
 
     Args:
         rate_at: maps a step, counted from 0 over all epochs, and the steps in an epoch to a rate.
+
+    Examples:
+        >>> from mixkd import SteppedSchedule
+        >>> schedule = SteppedSchedule(lambda step, steps: 0.1 * min(1, (step + 1) / (2 * steps)))
+        >>> schedule.rate(epoch=1, step=5, steps=10)
+        0.08
     """
 
     def __init__(self, rate_at: Callable[[int, int], float]) -> None:
@@ -154,6 +166,14 @@ class PlateauSchedule(Schedule):
 
     `patience` counts as in Keras, which the paper's authors used: the rate falls at the end of the
     patience-th epoch in a row without improvement. torch's falls one epoch later.
+
+    Examples:
+        >>> from mixkd import PlateauSchedule
+        >>> schedule = PlateauSchedule(0.1, factor=0.5, patience=1)
+        >>> for nll in (2.0, 1.5, 1.6):
+        ...     schedule.epoch_ended(nll)
+        >>> schedule.rate()
+        0.05
     """
 
     def __init__(

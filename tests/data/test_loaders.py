@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
+from mixkd.data.loaders import PairImages, Share, first_loader
 from mixkd.data.pairs import draw_pairs
-from mixkd.evaluation.loaders import PairImages, Share, first_loader
 
 IMAGES, LABEL = torch.arange(31.0)[:, None], torch.arange(31) % 3
 
