@@ -281,10 +281,20 @@ def in_two(rank: int, port: int, out: str) -> None:
         drawn.append((batch.lam, batch.epoch, batch.step))
         return original(batch)
 
-    module.losses = losses  # type: ignore[method-assign]
+    counts: list[int] = []
+    compute = module.validation.compute
+
+    def counted() -> dict[str, float]:
+        metrics = compute()
+        counts.append(int(metrics["n"]))
+        return metrics
+
+    module.losses, module.validation.compute = losses, counted  # type: ignore[method-assign]
+    held_out = DataLoader(TensorDataset(torch.rand(7, 3, 6, 6), torch.arange(7) % 3), batch_size=2)
     stopping = EarlyStopping("val/nll", patience=9)  # every process has to know the value
     trainer = Trainer(max_epochs=2, devices=2, strategy="ddp", callbacks=[stopping], **QUIET)
-    trainer.fit(module, loader(), loader())
+    trainer.fit(module, loader(), held_out)
+    assert set(counts) == {7}  # though each process is given four
     values = {name: value for name, value in module.values.items() if "second" not in name}
     torch.save({"drawn": drawn, "state": state(module), "values": values}, f"{out}/{rank}.pt")
 
