@@ -119,7 +119,7 @@ def _locate(
     """
     key, owner, field = "", schema, None
     for part in loc:
-        if isinstance(part, int):
+        if isinstance(part, int) and isinstance(raw, list):
             key, raw = f"{key}[{part}]", raw[part]
         elif part in owner.model_fields and isinstance(raw, dict):
             key, raw, field = f"{key}.{part}".lstrip("."), raw.get(part), owner.model_fields[part]

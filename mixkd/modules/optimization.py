@@ -149,7 +149,7 @@ class SteppedSchedule(Schedule):
     Examples:
         >>> from mixkd import SteppedSchedule
         >>> schedule = SteppedSchedule(lambda step, steps: 0.1 * min(1, (step + 1) / (2 * steps)))
-        >>> schedule.rate(epoch=1, step=5, steps=10)
+        >>> round(schedule.rate(epoch=1, step=5, steps=10), 3)
         0.08
     """
 

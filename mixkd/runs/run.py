@@ -85,7 +85,7 @@ class Run:
             if not is_number(value):
                 text = f"{self.path / METRICS} is damaged: {name} is {shown(value)}, no number"
                 raise UserError.of("run.dir", f"{text}; mend or remove it")
-        if names := changed(self.sources, self._fingerprints()):
+        if self.sources and (names := changed(self.sources, self._fingerprints())):
             raise UserError.of("run.dir", self._other_source(names))
         return metrics
 

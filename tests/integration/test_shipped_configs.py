@@ -45,7 +45,8 @@ def test_any_timm_network(mixkd: Callable[..., int]) -> None:
 
 @pytest.mark.parametrize("name", options("optimizer"))
 def test_optimizer(mixkd: Callable[..., int], name: str) -> None:
-    finetuned(mixkd, *SMALL, f"optimizer={name}")
+    named = ["optimizer.name=lion"] if name == "timm" else []
+    finetuned(mixkd, *SMALL, f"optimizer={name}", *named)
 
 
 @pytest.mark.parametrize("name", options("schedule"))

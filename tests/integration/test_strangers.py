@@ -151,7 +151,7 @@ def test_a_strangers_configuration_calls_nothing(
         ("task: !!python/object/apply:os.mkdir [executed]", "is no run's configuration"),
         (own + "x: !!python/object/new:os.system [mkdir executed]", "is no run's configuration"),
         (changed(**call), "names the callable os.mkdir; mixkd calls it only if you trust its"),
-        (changed(args=target), "does not take"),
+        (changed(args=target), "names the callable os.mkdir; mixkd calls it only if you trust its"),
         (changed(args={"checkpoint_path": "x.pt"}, name="resnet18", factory=None), "got checkpoi"),
         (changed(name="${oc.env:PLANTED}", factory=None), "timm has no model '${oc.env:PLANTED}'"),
     ]:

@@ -183,7 +183,6 @@ def test_the_page_on_your_own_parts(place: Path, tmp_path: Path) -> None:
     assert "index.html" in page
     networks = (tmp_path / "reports/runs/networks.csv").read_text()
     assert "dkd(beta=2)" in networks
-    assert "surprise" in networks
 
 
 def test_the_page_on_your_own_lightning_script(place: Path, tmp_path: Path) -> None:

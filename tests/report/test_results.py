@@ -18,6 +18,8 @@ from mixkd.report.assignment import network_name, read_results
 from mixkd.report.cells import Cell, Exclusion, Subject
 from mixkd.report.plan import Expected, Reproduction, manifest
 from mixkd.report.results import Results, title
+from mixkd.report.sections import analysis_tables, networks_table
+from mixkd.report.table import Number
 
 C = "cifar100"
 ROOT = Path("runs")
@@ -760,3 +762,31 @@ def test_runs_of_several_data_sets_are_kept_apart() -> None:
     results = read_results(ROOT)
     assert results.subjects == [DIGITS_BASELINE, Subject("cifar10", "student", "", "erm")]
     assert results.faults() == []
+
+
+def test_parts_of_ones_own_have_rows_and_columns() -> None:
+    """Of a divergence with its arguments, of a metric, and of an analysis."""
+    own = {"factory": "mine.part", "args": {}}
+    metrics = {**METRICS, "test/f1": 0.5, "test/many_low": 0.25}
+    write_run("teacher", network={"name": "resnet20"}, hashes={"weights": "t"})
+    for beta in (2, 8):
+        write_run(
+            f"student{beta}", "distill", metrics, hashes={"teacher": "t", "weights": f"s{beta}"},
+            divergence={"factory": "losses.dkd", "args": {"beta": beta}}, hint={"name": "none"},
+        )  # fmt: skip
+        with open(ROOT / f"student{beta}" / "config.yaml", "a") as file:
+            file.write(yaml.safe_dump({"metrics": {"f1": own, "many": own}}))
+    write_run(
+        "evaluated", "evaluate", {"depth/layers": 19.0}, hashes={"network": "s8"},
+        analyses={"depth": own},
+    )  # fmt: skip
+    results = read_results(ROOT, None, ())
+    table = networks_table(results, "")
+    assert {"f1", "many_low"} <= {column.name for column in table.columns}
+    rows = {str(row["network"]): row for row in table.rows}
+    student = "digits student kd_mixup+dkd(beta={}) from resnet20 T = 2"
+    assert {student.format(2), student.format(8)} <= rows.keys()
+    assert rows[student.format(8)]["f1"] == Number(0.5, None, ("student8",))
+    (analysis,) = analysis_tables(results)
+    assert [str(row["network"]) for row in analysis.rows] == [student.format(8)]
+    assert analysis.rows[0]["depth_layers"] == Number(19.0, None, ("evaluated",))
