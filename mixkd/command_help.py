@@ -117,7 +117,7 @@ def _groups(
     for key, name in chosen.items():
         group = {"teacher": "network", "student": "network"}.get(key, key)
         names = list(group_names(f"protocol/{command}" if key == "protocol" else group, folders))
-        if len(names) < 2 and key != "experiment":
+        if len(names) < 2 and key not in ("experiment", "divergence", "hint"):
             continue
         text = textwrap.fill(", ".join(names), 68) if group not in listed else f"as {listed[group]}"
         listed.setdefault(group, key)

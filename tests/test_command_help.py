@@ -43,7 +43,8 @@ def test_groups_are_shown_with_what_is_chosen(mixkd: Mixkd, capsys: Capture) -> 
     assert mixkd("distill", "-h") == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert [line[0] for line in lines if line and line[0].endswith("=") and "." not in line[0]] == [
-        "data=", "teacher=", "student=", "method=", "optimizer=", "schedule=", "callbacks=",
+        "data=", "teacher=", "student=", "method=", "divergence=", "hint=", "optimizer=",
+        "schedule=", "callbacks=",
         "launcher=", "logger=", "protocol=", "experiment=", "temperature=", "seed=",
     ]  # fmt: skip
     assert ["optimizer=", "adam", "adam,", "adamw,", "sgd,", "sgd_slow,", "timm"] in lines
