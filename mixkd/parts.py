@@ -119,6 +119,8 @@ def named_arguments(
     ]
     if lacking:
         text = f"{path} needs {', '.join(lacking)}; takes {', '.join(free)}"
+        if offered:
+            text += f"; mixkd gives {', '.join(offered)} by name"
         problems.append(Problem(f"{key}.args", text))
     if problems:
         raise UserError(*problems)

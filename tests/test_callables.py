@@ -121,3 +121,7 @@ def test_what_is_given_first_may_have_any_name() -> None:
     assert function_of(part("other", weight=2), "d", 2, offered=())(3, 1) == 4
     with pytest.raises(UserError, match=r"d\.args: .*other needs weight"):
         function_of(part("other"), "d", 2, offered=())
+    with pytest.raises(
+        UserError, match=r"needs weight; takes weight; mixkd gives label, lam by na"
+    ):
+        function_of(part("other"), "d", 2, offered=("label", "lam"))
