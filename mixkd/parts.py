@@ -50,6 +50,9 @@ def import_callable(path: str, key: str) -> Callable[..., Any]:
             close = nearest(names[count], public) if isinstance(error, AttributeError) else ""
             text = f"got {path!r}; takes package.module.function ({error}){close}"
             raise UserError.of(key, text) from error
+        except Exception as error:  # whatever a user's module does when it is imported
+            text = f"got {path!r}, of which {module} fails when it is imported: {first_line(error)}"
+            raise UserError.of(key, text) from error
         if not callable(found):
             raise UserError.of(key, f"{path} is no callable")
         function: Callable[..., Any] = found

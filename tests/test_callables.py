@@ -74,6 +74,19 @@ def test_what_fails_when_it_is_imported_says_why() -> None:
     assert "broken_part" not in sys.modules
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("wrong_syntax", "def f(:\n", "fails when it is imported: SyntaxError: invalid syntax"),
+        ("without_licence", "raise RuntimeError('no licence')\n", "RuntimeError: no licence"),
+    ],
+)
+def test_a_module_that_cannot_be_imported_says_why(name: str, text: str, message: str) -> None:
+    Path(f"{name}.py").write_text(text)
+    with pytest.raises(UserError, match=message):
+        import_callable(f"{name}.f", "callbacks.mine.factory")
+
+
 def test_arguments_are_held_against_the_signature() -> None:
     with pytest.raises(UserError) as caught:
         made(part("needs", alhpa=2), "optimizer")
