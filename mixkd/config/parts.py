@@ -99,8 +99,13 @@ def _rewrite(key: str, kind: str, section: dict[str, Any], keep: set[str]) -> It
             del section[option]
     if section.get("factory") is not None:
         yield Problem(f"{key}.factory", f"got one beside {TARGET}; give one of them")
-    args = dict(section.pop("args", None) or {})
+    given = section.pop("args", None)
+    if not isinstance(given, Mapping | None):
+        yield Problem(f"{key}.args", f"got {shown(given)}; takes keyword arguments, {{key: value}}")
+    args = dict(given) if isinstance(given, Mapping) else {}
     for name in [name for name in section if name not in keep | {"factory"}]:
+        if name in args:  # which of them counts, nobody could see
+            yield Problem(f"{key}.args.{name}", f"{key}.{name} is the same; give one of them")
         args[name] = section.pop(name)
     section |= {"factory": target, "args": args}
 
