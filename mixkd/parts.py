@@ -207,6 +207,9 @@ def function_of(part: PartConfig, key: str, count: int, *, offered: Collection[s
             text = f"{part.factory} gives {type(later).__name__}, which cannot be called"
             raise UserError.of(f"{key}.factory", text)
         return later
+    if ours := [name for name in offered if name in part.args]:
+        text = f"mixkd gives {ours[0]} itself; leave it out, or give the parameter another name"
+        raise UserError.of(f"{key}.args.{ours[0]}", text)
     named_arguments(function, part.factory, part.args, key, positional=count, offered=offered)
     return partial(function, **arguments(part.args, f"{key}.args"))
 

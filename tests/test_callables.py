@@ -126,6 +126,11 @@ def test_a_function_is_called_later_and_a_class_is_made_first() -> None:
         function_of(part("needs", alpha=1, classes=1), "d", 2, offered=offered)
 
 
+def test_what_mixkd_gives_is_not_the_users() -> None:
+    with pytest.raises(UserError, match=r"d\.args\.label: mixkd gives label itself"):
+        function_of(part("scaled", label=3), "d", 2, offered=("label",))
+
+
 def other(logits: float, answers: float, weight: float) -> float:
     return weight * (logits - answers)
 
