@@ -23,8 +23,10 @@ from .export.load import load_network as load_network
 from .losses.distillation import distillation as distillation
 from .losses.distillation import distillation_kl as distillation_kl
 from .losses.distillation import mixed_cross_entropy as mixed_cross_entropy
-from .losses.distillation import soften as soften
 from .losses.divergences import divergence_of as divergence_of
+from .losses.hints import hint_of as hint_of
+from .losses.temperature import Sigma as Sigma
+from .losses.temperature import soften as soften
 from .metrics.calibration import Calibration as Calibration
 from .metrics.calibration import ClasswiseECE as ClasswiseECE
 from .metrics.calibration import TemperatureFit as TemperatureFit
@@ -33,6 +35,7 @@ from .metrics.vicinal import VicinalLinearity as VicinalLinearity
 from .metrics.vicinal import answers_between as answers_between
 from .metrics.vicinal import pair_values as pair_values
 from .modules.distillation import Distillation as Distillation
+from .modules.hint import Hint as Hint
 from .modules.learner import Learner as Learner
 from .modules.optimization import FixedSchedule as FixedSchedule
 from .modules.optimization import PlateauSchedule as PlateauSchedule

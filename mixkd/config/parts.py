@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 
-from mixkd.config.fields import Name, NonNegative, Section, takes
+from mixkd.config.fields import AsBefore, Name, NonNegative, Section, takes
 from mixkd.errors import Problem, nearest, shown
 
 DOTTED = takes("a dotted path, package.module.function", pattern=r"^[^\W\d]\w*(\.[^\W\d]\w*)+$")
@@ -54,10 +54,17 @@ class NamedPartsConfig(Section):
                 yield Problem(name, takes)
 
 
-class OwnHintConfig(PartConfig):
-    """A hint of one's own, and its weight in the loss."""
+Layers = Annotated[
+    list[str] | None, AsBefore(None), takes("a list of layers, or null", min_length=1)
+]
+
+
+class HintConfig(PartConfig):
+    """A comparison of features, its weight in the loss, and the layers that it compares."""
 
     weight: NonNegative = 1.0
+    student_layers: Layers = None
+    teacher_layers: Layers = None
 
 
 # The keys of a configuration that hold one part each, and those that hold parts by name.

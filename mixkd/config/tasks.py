@@ -36,10 +36,10 @@ from mixkd.config.network import (
 from mixkd.config.parts import PartConfig, name_mistakes
 from mixkd.config.sources import CORRUPTED
 from mixkd.config.training import (
+    AnyHintConfig,
     CallbacksConfig,
     CheckpointConfig,
     DivergenceConfig,
-    HintConfig,
     LabelMethodConfig,
     MachineConfig,
     OptimizerConfig,
@@ -56,6 +56,10 @@ MEASURED = (
     "accuracy", "confidence", "ece", "signed_gap", "nll", "brier", "n", "ece_classwise",
     "ece_adaptive", "ece_noise_floor", "ece_least", "ece_most", "scaled", "normalised",
 )  # fmt: skip
+
+
+# A multiple of each row of logits' own standard deviation: its base, 1 where there is none.
+SIGMA = r"^(\d+(\.\d+)?)?sigma$"
 
 
 class TaskConfig(Section):
@@ -162,12 +166,35 @@ class DistillConfig(TrainingConfig):
     teacher: Annotated[TeacherConfig, REPEAT]
     student: NetworkConfig
     temperature: Annotated[
-        Literal["sigma"] | Annotated[float, Field(gt=0, le=1e6)],
-        takes("a number above 0 and up to 1e6, or sigma"),
+        Annotated[str, Field(pattern=SIGMA)] | Annotated[float, Field(gt=0, le=1e6)],
+        takes("a number above 0 and up to 1e6; or sigma, 2sigma and so on"),
+    ]
+    deviation: Annotated[
+        Literal["population", "sample"],
+        AsBefore("population"),
+        takes("population or sample"),
     ]
     method: TeacherMethodConfig
     divergence: Annotated[DivergenceConfig, AsBefore({"name": "kl"})]
-    hint: Annotated[HintConfig, AsBefore({"name": "none"})]
+    hint: Annotated[AnyHintConfig, AsBefore({"name": "none"})]
+
+    @classmethod
+    def mistakes(cls, raw: Mapping[str, Any]) -> Iterator[Problem]:
+        """Yield a loss of nothing, and what has no part in it, as well."""
+        yield from super().mistakes(raw)
+        compares, hints = (value_of(raw, f"{key}.name") != "none" for key in ("divergence", "hint"))
+        if not compares and not hints:
+            text = "got none with hint=none, where no teacher is asked; `mixkd finetune` needs none"
+            yield Problem("divergence", text)
+        elif value_of(raw, "method.alpha") == 0 and not (
+            (compares and value_of(raw, "method.beta") != 0)
+            or (hints and value_of(raw, "hint.weight") != 0)
+        ):
+            key = "method.beta" if compares else "hint.weight"
+            yield Problem(key, "got 0 with method.alpha=0, which leaves nothing to learn")
+        if raw.get("deviation") != "population" and not isinstance(raw.get("temperature"), str):
+            text = f"got {raw.get('deviation')}; it is of temperature=sigma, 2sigma and so on"
+            yield Problem("deviation", text)
 
     @property
     def learner(self) -> NetworkConfig:

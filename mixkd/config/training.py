@@ -28,7 +28,7 @@ from mixkd.config.fields import (
     takes,
 )
 from mixkd.config.network import Precision
-from mixkd.config.parts import ARGUMENTS, DOTTED, NamedPartsConfig, OwnHintConfig, PartConfig
+from mixkd.config.parts import ARGUMENTS, DOTTED, HintConfig, NamedPartsConfig, PartConfig
 from mixkd.errors import Problem, shortened
 
 
@@ -93,13 +93,9 @@ class TeacherMethodConfig(MethodConfig):
     alpha: NonNegative
     beta: NonNegative
     t_squared: Flag
-
-    @classmethod
-    def mistakes(cls, raw: Mapping[str, Any]) -> Iterator[Problem]:
-        """Yield a loss of nothing as well."""
-        yield from super().mistakes(raw)
-        if raw.get("alpha") == 0 == raw.get("beta"):
-            yield Problem("beta", "got 0 with alpha=0, which leaves nothing to learn")
+    warmup_epochs: Annotated[
+        int, AsBefore(0), takes("a whole number of epochs, 0 or more", ge=0)
+    ] = 0
 
 
 class SGDConfig(Section):
@@ -237,18 +233,18 @@ class KLConfig(Section):
     name: Literal["kl"]
 
 
-class NoHintConfig(Section):
-    """No comparison of features."""
+class NoComparisonConfig(Section):
+    """Logits, or features, are not compared."""
 
     name: Literal["none"]
 
 
 if TYPE_CHECKING:
-    DivergenceConfig = KLConfig | PartConfig
-    HintConfig = NoHintConfig | OwnHintConfig
+    DivergenceConfig = KLConfig | NoComparisonConfig | PartConfig
+    AnyHintConfig = NoComparisonConfig | HintConfig
 else:
-    DivergenceConfig = one_of(KLConfig, PartConfig)
-    HintConfig = one_of(NoHintConfig, OwnHintConfig)
+    DivergenceConfig = one_of(KLConfig, NoComparisonConfig, PartConfig)
+    AnyHintConfig = one_of(NoComparisonConfig, HintConfig)
 
 
 class MachineConfig(Section):

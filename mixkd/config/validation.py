@@ -150,8 +150,15 @@ VOID = (
         _has_fixed_lam,
         "a fixed method.mix.lam is that of all images; leave it out",
     ),
+    Void(
+        "method.beta",
+        lambda raw: value_of(raw, "divergence.name") == "none",
+        "it is the weight of a divergence, which is none; leave it out",
+    ),
+    Void("temperature", lambda raw: value_of(raw, "divergence.name") == "none"),
     # Where nothing is multiplied by the square of the temperature.
-    Void("method.t_squared", lambda raw: raw.get("temperature") in ("sigma", 1)),
+    Void("method.t_squared", lambda raw: value_of(raw, "divergence.name") == "none"),
+    Void("method.t_squared", lambda raw: raw.get("temperature") in ("sigma", "1sigma", 1)),
     # Null stands for the seed.
     Void("stream.seed", lambda raw: value_of(raw, "stream.seed") in (None, raw.get("seed"))),
     Void("stage1", lambda raw: not _has_stage1(raw)),

@@ -95,7 +95,7 @@ class FeaturesAnalysis(Analysis[FeaturesConfig]):
         from mixkd.evaluation.one_pass import run_pass
         from mixkd.metrics.features import clusters, embedding
         from mixkd.metrics.measurement import gathered
-        from mixkd.networks.network import last_layer
+        from mixkd.networks.features import last_layer
         from mixkd.plots.features import features_figure
 
         names, seed = self.classes, self.section.seed

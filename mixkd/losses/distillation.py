@@ -1,53 +1,16 @@
-"""Losses: pure functions on logits. Any floating dtype in, float32 out, in nats."""
+"""Losses: pure functions on logits. Any floating dtype in; float32 out, or float64 of float64."""
 
 import math
-from numbers import Real
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Temperature = float | Literal["sigma"]
-
-# Below this a row of logits counts as constant under `sigma`: it is divided by this instead.
-SMALLEST_STD = 1e-6
-
+from mixkd.losses.precision import as_float
+from mixkd.losses.temperature import Temperature, check_temperature, soften, squared
 
 # A batch's losses, float32 scalars by name: `loss` is minimised, its parts are in nats, unweighted.
 Losses = dict[str, Tensor]
-
-
-def soften(logits: Tensor, temperature: Temperature) -> Tensor:
-    """Divide logits by a temperature (eq. 7).
-
-    Args:
-        logits: shape [b, classes].
-        temperature: a positive number, or `sigma`: each row is divided by its own population
-            standard deviation.
-
-    Returns:
-        float32, shape [b, classes].
-
-    Raises:
-        ValueError: for another temperature, or logits of another shape.
-
-    Examples:
-        >>> import torch
-        >>> logits = torch.tensor([[2.0, 0.0], [8.0, 4.0]])
-        >>> soften(logits, 2.0).tolist()
-        [[1.0, 0.0], [4.0, 2.0]]
-        >>> soften(logits, "sigma").tolist()
-        [[2.0, 0.0], [4.0, 2.0]]
-    """
-    check_temperature(temperature)
-    if logits.ndim != 2:
-        raise ValueError(f"got logits of shape {list(logits.shape)}; takes [b, classes]")
-    logits = logits.float()
-    if temperature != "sigma":
-        return logits / temperature
-    variance = logits.var(dim=1, keepdim=True, correction=0)
-    return logits / variance.clamp_min(SMALLEST_STD**2).sqrt()
 
 
 def distillation_kl(student: Tensor, teacher: Tensor, temperature: Temperature) -> Tensor:
@@ -111,7 +74,7 @@ def mixed_cross_entropy(
         raise ValueError(f"got shapes {shapes}; takes logits [b, classes] and three of [b]")
     if not 0 <= smoothing < 1:
         raise ValueError(f"got a smoothing of {smoothing}; takes a number in [0, 1)")
-    log_p = F.log_softmax(logits.float(), dim=1)
+    log_p = F.log_softmax(as_float(logits), dim=1)
     chosen = log_p.gather(1, torch.stack([label, partner], dim=1))
     mixed = lam * chosen[:, 0] + (1 - lam) * chosen[:, 1]
     if smoothing:
@@ -133,7 +96,7 @@ def distillation(
     Args:
         ce: scalar in nats.
         kd: scalar in nats, at `temperature`.
-        temperature: a number, or `sigma`, which takes no T squared.
+        temperature: a number; or `sigma`, which takes no T squared.
         alpha: weight of the cross-entropy.
         beta: weight of the teacher's part.
         t_squared: whether the teacher's part is multiplied by T squared.
@@ -153,17 +116,8 @@ def distillation(
     """
     check_temperature(temperature)
     check_weights(alpha=alpha, beta=beta)
-    scale = temperature**2 if t_squared and temperature != "sigma" else 1.0
+    scale = squared(temperature) if t_squared else 1.0
     return {"loss": alpha * ce + beta * scale * kd, "ce": ce, "kd": kd}
-
-
-def check_temperature(temperature: Temperature) -> None:
-    """Refuse a temperature that is no positive finite number and not `sigma`, by a ValueError."""
-    is_number = isinstance(temperature, Real) and not isinstance(temperature, bool)
-    if temperature != "sigma" and not (is_number and 0 < temperature < math.inf):
-        raise ValueError(
-            f"got a temperature of {temperature!r}; takes a number above 0, or 'sigma'"
-        )
 
 
 def check_weights(**weights: float) -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from mixkd.losses.distillation import soften
+from mixkd.losses.temperature import soften
 from mixkd.metrics.calibration import (
     Calibration,
     ClasswiseECE,

@@ -1,29 +1,24 @@
 """Learning a frozen teacher's answers, on views or on mixed images."""
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from mixkd.losses.distillation import (
     Losses,
-    Temperature,
-    check_temperature,
     check_weights,
     distillation,
     mixed_cross_entropy,
 )
-from mixkd.losses.divergences import GIVEN, divergence_of
-from mixkd.modules.learner import TEACHER, Learner, checked_scalar
+from mixkd.losses.divergences import divergence_of
+from mixkd.losses.precision import as_float
+from mixkd.losses.temperature import Temperature, check_temperature, squared
+from mixkd.modules.comparison import Compared, Comparison
+from mixkd.modules.hint import Hint
+from mixkd.modules.learner import TEACHER, Learner
 from mixkd.modules.tape import TapedTeacher
-from mixkd.networks.network import Features, FrozenTeacher
-from mixkd.parts import takes_argument
+from mixkd.networks.network import FrozenTeacher
 from mixkd.vicinal import Mixing, VicinalBatch
-
-# f(student, teacher, ...) -> a scalar, of logits or of features; it is given those of GIVEN by name
-# that its signature takes.
-Comparison = Callable[..., Tensor]
 
 
 class Distillation(Learner):
@@ -32,28 +27,34 @@ class Distillation(Learner):
     Args:
         student: learns; it gives logits.
         teacher: is queried on what the student sees, frozen and in eval mode.
-        temperature: a positive number, or `sigma`.
-        divergence: how both networks' logits are compared: `kl`, or a function of them, float
-            [b, classes] each, that gives a scalar. It is given those of `temperature`, `label`,
-            `partner` and `lam` that its signature takes.
-        hint: a function of both networks' features before their last layers, [b, features] each,
-            called in the same way; the parameters of a module learn with the student. None: none.
+        temperature: a positive number, `sigma`, or a `Sigma`.
+        divergence: how both networks' logits are compared: `kl`, another of mixkd's by its name,
+            or a function of them, float [b, classes] each, that gives a scalar. It is given those
+            of `temperature`, `label`, `partner`, `lam`, `index` and `partner_index` that its
+            signature takes. None: they are not compared.
+        hint: how both networks' features are compared: a `Hint`, the name of one, or a function of
+            the features before their last layers, [b, features] each, called in the same way. What
+            it learns is learned with the student. None: they are not compared.
         hint_weight: of the hint.
         alpha: weight of the cross-entropy with the (mixed) labels.
-        beta: weight of the teacher's part.
-        t_squared: whether the teacher's part is multiplied by T squared.
+        beta: weight of the divergence.
+        t_squared: whether the divergence is multiplied by T squared. One that takes `t_squared`,
+            the factor, multiplies those of its parts that it is meant for.
+        warmup_epochs: over which the weights of divergence and hint grow to their own, linearly, as
+            published codes have it; 0: none.
         mixing: how images are mixed; None: not at all.
         taped: where the teacher's answers along the stream are recorded; None: nowhere.
         options: those of `Learner`.
 
     Raises:
-        ValueError: for a weight, a temperature or a divergence that there is not.
+        ValueError: for a weight, a temperature, a divergence or a hint that there is not.
 
     Examples:
         >>> from mixkd import Distillation
         >>> student, teacher = (nn.Sequential(nn.Flatten(), nn.Linear(192, 5)) for _ in "st")
         >>> module = Distillation(student, teacher, temperature=4.0, alpha=0.1, beta=0.9)
         >>> # Trainer(max_epochs=10).fit(module, loader_of_images_and_labels)
+        >>> relations = Distillation(student, teacher, divergence="dkd", hint="rkd", alpha=1.0)
     """
 
     def __init__(
@@ -62,33 +63,31 @@ class Distillation(Learner):
         teacher: nn.Module | FrozenTeacher,
         *,
         temperature: Temperature = 2.0,
-        divergence: str | Comparison = "kl",
-        hint: Comparison | None = None,
+        divergence: str | Comparison | None = "kl",
+        hint: str | Comparison | Hint | None = None,
         hint_weight: float = 1.0,
         alpha: float = 0.0,
         beta: float = 1.0,
         t_squared: bool = True,
+        warmup_epochs: int = 0,
         mixing: Mixing | None = Mixing("uniform"),  # noqa: B008 - it is frozen
         taped: TapedTeacher | None = None,
         **options: Any,
     ) -> None:
         super().__init__(student, mixing=mixing, **options)
-        check_weights(alpha=alpha, beta=beta, hint_weight=hint_weight)
+        check_weights(alpha=alpha, beta=beta, hint_weight=hint_weight, warmup_epochs=warmup_epochs)
         check_temperature(temperature)
         if hint is not None and taped is not None:
             raise ValueError("a tape holds logits alone, and a hint asks for features")
         self.teacher = teacher if isinstance(teacher, FrozenTeacher) else FrozenTeacher(teacher)
         self.temperature = temperature
         self.divergence = divergence_of(divergence) if isinstance(divergence, str) else divergence
+        self._logits = None if self.divergence is None else Compared(self.divergence, "divergence")
+        if hint is not None and not isinstance(hint, Hint):
+            hint = Hint(hint, student, self.teacher.network)
         self.hint, self.hint_weight = hint, hint_weight
-        comparisons = {"divergence": self.divergence, "hint": hint}
-        self._taken = {key: taken_by(f) for key, f in comparisons.items() if f is not None}
         self.alpha, self.beta, self.t_squared = alpha, beta, t_squared
-        self.taped = taped
-        if hint is not None:
-            self._features = [
-                Features(network, "hint") for network in (self.network, self.teacher.network)
-            ]
+        self.warmup_epochs, self.taped = warmup_epochs, taped
 
     def on_fit_start(self) -> None:
         """Bring the teacher to the device."""
@@ -109,7 +108,7 @@ class Distillation(Learner):
             self.taped.stop()
 
     def losses(self, batch: VicinalBatch) -> Losses:
-        """Return the loss, its cross-entropy, its divergence as `kd`, and its hint if any."""
+        """Return the loss and its parts: `ce`, the divergence as `kd` and the `hint`, if any."""
         if self.taped is None:
             teacher = self.teacher(batch.mixed)
         else:
@@ -117,37 +116,26 @@ class Distillation(Learner):
         self.watched[TEACHER] = teacher
         student = self(batch.mixed)
         ce = mixed_cross_entropy(student, batch.label, batch.partner_label, batch.lam)
-        kd = self._compared("divergence", self.divergence, student, teacher, batch)
-        weights = {"alpha": self.alpha, "beta": self.beta, "t_squared": self.t_squared}
-        losses = distillation(ce, kd, self.temperature, **weights)  # type: ignore[arg-type]
+        factor = squared(self.temperature) if self.t_squared else 1.0
+        given = {
+            "temperature": self.temperature, "t_squared": factor, "label": batch.label,
+            "partner": batch.partner_label, "lam": batch.lam, "index": batch.index,
+            "partner_index": batch.partner_index,
+        }  # fmt: skip
+        losses = {"loss": self.alpha * ce, "ce": ce}
+        if self._logits is not None:
+            kd = self._logits(as_float(student), teacher, given)
+            is_scaled = "t_squared" in self._logits.takes
+            losses = distillation(
+                ce, kd, self.temperature, alpha=self.alpha, beta=self.beta * self._warmth,
+                t_squared=self.t_squared and not is_scaled,
+            )  # fmt: skip
         if self.hint is not None:
-            of_student, of_teacher = (features.taken() for features in self._features)
-            losses["hint"] = self._compared("hint", self.hint, of_student, of_teacher, batch)
-            losses["loss"] = losses["loss"] + self.hint_weight * losses["hint"]
+            losses["hint"] = self.hint(given)
+            losses["loss"] = losses["loss"] + self.hint_weight * self._warmth * losses["hint"]
         return losses
 
-    def _compared(
-        self, key: str, comparison: Comparison, student: Tensor, teacher: Tensor,
-        batch: VicinalBatch,
-    ) -> Tensor:  # fmt: skip
-        """Return how far what two networks give of a batch is apart, a float32 scalar.
-
-        Raises:
-            Unfit: if the comparison, which `key` gives, gives no scalar.
-        """
-        of_batch = (self.temperature, batch.label, batch.partner_label, batch.lam)
-        given = dict(zip(GIVEN, of_batch, strict=True))
-        value = comparison(student, teacher, **{name: given[name] for name in self._taken[key]})
-        return checked_scalar(value, key, f"{name_of(comparison)} gives").float()
-
-
-def name_of(comparison: Comparison) -> str:
-    """Return what a function is called, or the class of what is called like one."""
-    function = comparison.func if isinstance(comparison, partial) else comparison
-    return str(getattr(function, "__name__", type(function).__name__))
-
-
-def taken_by(comparison: Comparison) -> tuple[str, ...]:
-    """Return the names among GIVEN that a function, or a module's `forward`, takes."""
-    called = comparison.forward if isinstance(comparison, nn.Module) else comparison
-    return tuple(name for name in GIVEN if takes_argument(called, name))
+    @property
+    def _warmth(self) -> float:
+        """The share of their weights that the teacher's parts have in this epoch."""
+        return min((self.current_epoch + 1) / max(self.warmup_epochs, 1), 1.0)

@@ -21,6 +21,7 @@ from mixkd.data.module import ImageDataModule
 from mixkd.errors import NotFinite, Unfit
 from mixkd.metrics.calibration import Calibration
 from mixkd.metrics.parts import NamedMetrics
+from mixkd.modules.comparison import checked_scalar
 from mixkd.modules.optimization import (
     PlateauSchedule,
     Schedule,
@@ -438,19 +439,6 @@ def checked_losses(losses: Any, before: Sequence[str]) -> dict[str, Tensor]:
         text = f"losses(batch) gives {', '.join(ordered)}; takes the names of the steps before, "
         raise Unfit.of("method", text + ", ".join(before))
     return ordered
-
-
-def checked_scalar(value: Any, key: str, what: str) -> Tensor:
-    """Return a scalar tensor.
-
-    Raises:
-        Unfit: of a configuration's `key`, where `what` says who gives it, if it is no such one.
-    """
-    if isinstance(value, Tensor) and not value.ndim:
-        return value
-    kind = type(value).__name__
-    got = f"{kind} of shape {list(value.shape)}" if isinstance(value, Tensor) else kind
-    raise Unfit.of(key, f"{what} a {got}; takes a scalar tensor, such as the mean over a batch")
 
 
 def in_format_of(optimizer: Optimizer) -> None:

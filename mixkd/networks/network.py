@@ -10,7 +10,7 @@ from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
 from mixkd.config.network import Precision
-from mixkd.errors import Unfit, UserError
+from mixkd.errors import UserError
 
 
 def logits_of(answer: Any) -> Any:
@@ -131,53 +131,6 @@ def head_of(network: Network, key: str) -> nn.Module:
     if not parts:
         raise UserError.of(key, "only timm networks say which part is their head; takes 0")
     return parts[0] if len(parts) == 1 else nn.ModuleList(parts)
-
-
-def last_layer(network: nn.Module, key: str) -> nn.Module:
-    """Return the layer that gives the logits: of a timm model's head, or the last linear one.
-
-    Without any, it is the last 1x1 convolution.
-
-    Raises:
-        UserError: naming `key`, which asks for it, if there is none.
-    """
-    core = network.core if isinstance(network, Network) else network
-    names = head_names(core)
-    head = core.get_submodule(names[0]) if len(names) == 1 else core
-    # Some heads classify by a 1x1 convolution.
-    kinds = nn.Linear if head is core else nn.Linear | nn.Conv2d
-    modules = list(head.modules())
-    layers: list[nn.Module] = [m for m in modules if isinstance(m, kinds)]
-    layers = layers or [m for m in modules if getattr(m, "kernel_size", None) == (1, 1)]
-    if not layers:
-        raise UserError.of(key, "the network has no linear layer to look before")
-    return layers[-1]
-
-
-class Features:
-    """What the last layer of a network was given in its latest forward pass, [b, features].
-
-    Hooks are on the network's own layer: make this after whatever copies the network.
-    """
-
-    def __init__(self, network: nn.Module, key: str) -> None:
-        self._latest: Tensor | None = None
-        self._key, self._layer = key, last_layer(network, key)
-        self._layer.register_forward_pre_hook(self._keep)
-
-    def _keep(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        self._latest = inputs[0].flatten(1)
-
-    def taken(self) -> Tensor:
-        """Return them as float32, and forget them; a loss may save them for its backward pass.
-
-        Raises:
-            Unfit: if the layer took no part.
-        """
-        latest, self._latest = self._latest, None
-        if latest is None:
-            raise Unfit.of(self._key, f"the network does not give its logits by {self._layer}")
-        return latest.float().clone() if latest.is_inference() else latest.float()
 
 
 def head_names(core: nn.Module) -> tuple[str, ...]:

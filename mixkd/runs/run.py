@@ -273,7 +273,8 @@ def readable_name(cfg: Config) -> str:
         case FinetuneConfig():
             parts = [cfg.network.label, method, f"s{cfg.seed}"]
         case DistillConfig():
-            temperature = cfg.temperature if cfg.temperature == "sigma" else f"T{cfg.temperature:g}"
+            is_text = isinstance(cfg.temperature, str)
+            temperature = str(cfg.temperature) if is_text else f"T{cfg.temperature:g}"
             taught = f"{method}-from-{cfg.teacher.label}"
             parts = [cfg.student.label, taught, temperature, f"s{cfg.seed}"]
         case EvaluateConfig():

@@ -1,28 +1,35 @@
 """`mixkd distill`: a student learns a frozen teacher's answers."""
 
+from inspect import isclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 
 from mixkd.config.data import DataConfig
 from mixkd.config.fields import ARCHITECTURE, DATASET, LIMIT, SPLIT, VIEW, keys, pruned
 from mixkd.config.network import NetworkConfig
-from mixkd.config.parts import PartConfig
+from mixkd.config.parts import HintConfig, PartConfig
 from mixkd.config.tasks import DistillConfig
-from mixkd.config.training import NoHintConfig
+from mixkd.config.training import NoComparisonConfig
 from mixkd.data.batches import make_stream, make_views, mixing_of
 from mixkd.data.splits import Splits, load_splits
-from mixkd.errors import UserError
+from mixkd.errors import UserError, first_line, shortened
 from mixkd.files.writing import file_fingerprint
-from mixkd.losses.divergences import GIVEN
+from mixkd.losses.divergences import GIVEN, divergence_of
+from mixkd.losses.hints import MADE_WITH
+from mixkd.losses.temperature import Sigma, Temperature
 from mixkd.metrics.parts import make_metrics
-from mixkd.modules.distillation import Comparison, Distillation
+from mixkd.modules.comparison import Comparison
+from mixkd.modules.distillation import Distillation
+from mixkd.modules.hint import Hint
 from mixkd.modules.optimization import optimization
 from mixkd.modules.tape import Tape, TapedTeacher
 from mixkd.networks.build import build_network
 from mixkd.networks.network import FrozenTeacher, Network
 from mixkd.networks.weights import weights_fingerprint
-from mixkd.parts import function_of
+from mixkd.parts import FAILURES, arguments, function_of, import_callable, named_arguments
 from mixkd.runs.leaks import refuse_leaks
 from mixkd.runs.run import Metrics, Run
 from mixkd.task import task
@@ -42,14 +49,17 @@ def distill(cfg: DistillConfig, run: Run) -> Metrics:
     networks = {"teacher": cfg.teacher, "student": cfg.student}
     run.trained_on = refuse_leaks(networks, cfg.data, run.images, splits)
     classes = splits.classes
-    if cfg.temperature == "sigma" and len(classes) == 2:
-        text = "got sigma with 2 classes, where its gradient vanishes; takes a number"
+    if isinstance(cfg.temperature, str) and len(classes) == 2:
+        text = f"got {cfg.temperature} with 2 classes, where its gradient vanishes; takes a number"
         raise UserError.of("temperature", text)
     stream = make_stream(
         cfg.data, splits, cfg.method.mix, cfg.stream_seed, devices=cfg.trainer.devices
     )
     shape = make_views(cfg.data, splits).shape
-    divergence, hint = _comparisons(cfg)
+    divergence = _divergence(cfg)
+    if cfg.teacher.tape is not None and not isinstance(cfg.hint, NoComparisonConfig):
+        text = "asks for the teacher's features, and a tape holds its logits alone"
+        raise UserError.of("hint", f"{text}; leave teacher.tape out")
 
     def load() -> Network:
         network = build_network(cfg.teacher, classes, "teacher")
@@ -70,18 +80,22 @@ def distill(cfg: DistillConfig, run: Run) -> Metrics:
     student = build_network(cfg.student, classes, "student")
     prepare(cfg.trainer, student, len(classes), shape, "student", cfg.images_at_a_time)
 
+    hint: dict[str, Any] = {}
+    if not isinstance(cfg.hint, NoComparisonConfig):
+        made = _hint(cfg.hint, student, teacher.network, shape, splits)
+        hint = {"hint": made, "hint_weight": cfg.hint.weight}
     learner = make_learner(
         cfg.method,
         Distillation,
         student,
         teacher,
-        temperature=cfg.temperature,
+        temperature=_softening(cfg),
         divergence=divergence,
-        hint=hint,
-        hint_weight=0.0 if isinstance(cfg.hint, NoHintConfig) else cfg.hint.weight,
+        **hint,
         alpha=cfg.method.alpha,
         beta=cfg.method.beta,
         t_squared=cfg.method.t_squared,
+        warmup_epochs=cfg.method.warmup_epochs,
         mixing=mixing_of(cfg.method.mix),
         taped=taped,
         metrics=make_metrics(cfg.metrics, len(classes)),
@@ -90,28 +104,59 @@ def distill(cfg: DistillConfig, run: Run) -> Metrics:
     return fit(cfg, run, learner, splits, {"teacher": taught})
 
 
-def _comparisons(cfg: DistillConfig) -> tuple[str | Comparison, Comparison | None]:
-    """Return how logits and features of two networks are compared.
+def _softening(cfg: DistillConfig) -> Temperature:
+    """Return what logits are divided by, as losses take it."""
+    if not isinstance(cfg.temperature, str):
+        return cfg.temperature
+    sigma = Sigma(float(cfg.temperature.removesuffix("sigma") or 1), cfg.deviation)
+    return "sigma" if sigma == Sigma() else sigma
+
+
+def _divergence(cfg: DistillConfig) -> Comparison | None:
+    """Return how logits of two networks are compared.
 
     Raises:
-        UserError: if the user's own has other arguments, or a hint is asked for beside a tape.
+        UserError: if the user's own has other arguments.
     """
+    if isinstance(cfg.divergence, NoComparisonConfig):
+        return None
+    if not isinstance(cfg.divergence, PartConfig):
+        return divergence_of(cfg.divergence.name)
+    divergence: Comparison = function_of(cfg.divergence, "divergence", 2, offered=GIVEN)
+    return divergence
 
-    def part(section: PartConfig, key: str) -> Comparison:
-        comparison: Comparison = function_of(section, key, 2, offered=GIVEN)
-        return comparison
 
-    divergence: str | Comparison = (
-        part(cfg.divergence, "divergence")
-        if isinstance(cfg.divergence, PartConfig)
-        else cfg.divergence.name
-    )
-    if isinstance(cfg.hint, NoHintConfig):
-        return divergence, None
-    if cfg.teacher.tape is not None:
-        text = "asks for the teacher's features, and a tape holds its logits alone"
-        raise UserError.of("hint", f"{text}; leave teacher.tape out")
-    return divergence, part(cfg.hint, "hint")
+def _hint(
+    cfg: HintConfig, student: Network, teacher: nn.Module, shape: tuple[int, int], splits: Splits
+) -> Hint:
+    """Return how features of two networks are compared.
+
+    Raises:
+        UserError: if it has other arguments, or the networks no such layers.
+    """
+    function, options = import_callable(cfg.factory, "hint.factory"), {}
+    if isclass(function):  # it is made for the shapes of features
+        named_arguments(function, cfg.factory, cfg.args, "hint", offered=MADE_WITH)
+        options = arguments(cfg.args, "hint.args")
+    else:
+        function = function_of(cfg, "hint", 2, offered=GIVEN)
+    try:
+        return Hint(
+            function,
+            student,
+            teacher,
+            student_layers=cfg.student_layers,
+            teacher_layers=cfg.teacher_layers,
+            image_size=shape,
+            train_index=splits.train.index,
+            train_label=splits.train.labels,
+            **options,
+        )
+    except UserError:
+        raise
+    except FAILURES as error:
+        text = f"{cfg.factory} fails with {shortened(str(cfg.args))}: {first_line(error)}"
+        raise UserError.of("hint", text) from error
 
 
 def _taped(cfg: DistillConfig, splits: Splits, stream: VicinalStream, taught: str) -> TapedTeacher:

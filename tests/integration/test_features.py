@@ -12,7 +12,8 @@ from sklearn.metrics import v_measure_score
 
 from mixkd.metrics.features import clusters, embedding
 from mixkd.networks.cifar.resnet import CifarResNet
-from mixkd.networks.network import BottleneckHead, Network, last_layer
+from mixkd.networks.features import last_layer
+from mixkd.networks.network import BottleneckHead, Network
 from mixkd.request import request
 
 Mixkd = Callable[..., int]

@@ -113,27 +113,34 @@ def named(*names: str) -> Any:
         def __call__(self, student: Tensor, teacher: Tensor, **quantities: Any) -> Tensor:
             return both(student, teacher, **quantities)
 
+    every = ("temperature", "label", "partner", "lam", "index", "partner_index")
     functions: dict[tuple[str, ...], Any] = {
         (): lambda student, teacher: both(student, teacher),
         ("label",): lambda student, teacher, label: both(student, teacher, label=label),
         ("temperature", "lam"): lambda student, teacher, lam, temperature=1: both(
             student, teacher, temperature=temperature, lam=lam
         ),
-        ("temperature", "label", "partner", "lam"): Taking(),
+        every: Taking(),
     }
     return functions[names], given
 
 
 @pytest.mark.parametrize(
     "names",
-    [(), ("label",), ("temperature", "lam"), ("temperature", "label", "partner", "lam")],
+    [
+        (),
+        ("label",),
+        ("temperature", "lam"),
+        ("temperature", "label", "partner", "lam", "index", "partner_index"),
+    ],
 )
 def test_a_divergence_is_given_what_its_signature_takes(names: tuple[str, ...]) -> None:
     divergence, given = named(*names)
     mixed = batch()
     module(divergence=divergence, temperature=5.0).losses(mixed)
     values = {"temperature": 5.0, "label": mixed.label, "partner": mixed.partner_label,
-              "lam": mixed.lam}  # fmt: skip
+              "lam": mixed.lam, "index": mixed.index,
+              "partner_index": mixed.partner_index}  # fmt: skip
     assert given == {name: values[name] for name in names}
 
 

@@ -12,9 +12,11 @@ from torch import Tensor
 
 from mixkd.errors import nearest
 
-# What a divergence and a hint may ask for by name: `temperature`, and of the batch `label` and
-# `partner`, int64 [b], and `lam`, float32 [b] in [0, 1].
-GIVEN = ("temperature", "label", "partner", "lam")
+# What a divergence and a hint may ask for by name: `temperature`; `t_squared`, which softened parts
+# are to be multiplied by: a divergence that takes it does so itself, others are multiplied as a
+# whole; and of the batch `label` and `partner`, int64 [b], `lam`, float32 [b] in [0, 1], and
+# `index` and `partner_index`, int64 [b], the images' positions in their data set.
+GIVEN = ("temperature", "t_squared", "label", "partner", "lam", "index", "partner_index")
 
 
 def divergence_of(name: str) -> Callable[..., Tensor]:

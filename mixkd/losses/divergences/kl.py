@@ -2,7 +2,8 @@
 
 from torch import Tensor
 
-from mixkd.losses.distillation import Temperature, distillation_kl
+from mixkd.losses.distillation import distillation_kl
+from mixkd.losses.temperature import Temperature
 
 
 def kl(student: Tensor, teacher: Tensor, *, temperature: Temperature) -> Tensor:
