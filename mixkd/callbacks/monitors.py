@@ -27,10 +27,11 @@ from mixkd.data.loaders import PairImages, Share, first_loader
 from mixkd.data.module import ImageDataModule
 from mixkd.data.pairs import draw_pairs
 from mixkd.errors import check_count, check_known, check_positive, shown
-from mixkd.evaluation.asking import Model, asked, eval_mode
+from mixkd.evaluation.asking import Model, asked
 from mixkd.metrics.calibration import Calibration
 from mixkd.metrics.vicinal import VicinalLinearity, answers_between
 from mixkd.modules.learner import Learner
+from mixkd.networks.checks import eval_mode
 from mixkd.networks.network import logits_of
 from mixkd.plots.corruptions import severities_figure
 from mixkd.plots.reliability import Curve, reliability_figure

@@ -59,7 +59,7 @@ MEASURED = (
 
 
 # A multiple of each row of logits' own standard deviation: its base, 1 where there is none.
-SIGMA = r"^(\d+(\.\d+)?)?sigma$"
+SIGMA = r"^([1-9]\d*(\.\d+)?|0\.\d*[1-9]\d*)?sigma$"
 
 
 class TaskConfig(Section):

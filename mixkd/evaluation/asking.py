@@ -1,27 +1,12 @@
 """Any model, asked for the logits of images and left as it was."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 Model = Callable[[Tensor], Tensor]
-
-
-@contextmanager
-def eval_mode(*models: Any) -> Iterator[None]:
-    """Keep the modules among models in eval mode, then give each part its own mode again."""
-    modules = [m for model in models if isinstance(model, nn.Module) for m in model.modules()]
-    modes = [(module, module.training) for module in modules]
-    try:
-        for module in modules:
-            module.training = False
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def asked(model: Model, device: torch.device | str = "cpu") -> Model:

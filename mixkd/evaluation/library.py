@@ -16,10 +16,11 @@ from torchmetrics import Metric
 from mixkd.data.loaders import PairImages, Share, labelled
 from mixkd.data.pairs import draw_pairs
 from mixkd.errors import check_count, check_positive
-from mixkd.evaluation.asking import Model, asked, eval_mode
+from mixkd.evaluation.asking import Model, asked
 from mixkd.metrics.calibration import Calibration, TemperatureFit
 from mixkd.metrics.measurement import Measurement
 from mixkd.metrics.vicinal import VicinalLinearity, answers_between
+from mixkd.networks.checks import eval_mode
 
 Batches = Iterable[Sequence[Tensor]]
 

@@ -1,13 +1,14 @@
 """What compares two networks: functions of logits or features, given what they take by name."""
 
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mixkd.errors import Unfit
+from mixkd.errors import Unfit, UserError, first_line
 from mixkd.losses.divergences import GIVEN
 from mixkd.parts import parameters_of, takes_argument
 
@@ -55,6 +56,28 @@ class Compared:
         with torch.autocast(device, enabled=False):
             value = self.comparison(student, teacher, **{name: given[name] for name in self.takes})
         return checked_scalar(value, self._key, f"{name_of(self.comparison)} gives").float()
+
+    def try_out(self, student: Any, teacher: Any, given: Mapping[str, Any]) -> None:
+        """Compare what two networks give of a batch, without any consequence.
+
+        Raises:
+            UserError: if that fails, or gives nothing that a student can learn from.
+        """
+        name, comparison = name_of(self.comparison), self.comparison
+        if isinstance(comparison, nn.Module):  # which may keep something of it
+            comparison = deepcopy(comparison)
+        try:
+            value = Compared(comparison, self._key)(student, teacher, given)
+        except UserError:
+            raise
+        except Exception as error:  # whatever a user's function does
+            text = f"{name} fails when it is called: {first_line(error)}"
+            raise UserError.of(self._key, text) from error
+        if not value.requires_grad:
+            text = f"{name} gives a number from which no gradient leads back to the student"
+            raise UserError.of(self._key, f"{text}; takes operations of torch on its tensors")
+        if not value.isfinite():
+            raise UserError.of(self._key, f"{name} gives {value.item()} for random networks")
 
 
 def checked_scalar(value: Any, key: str, what: str) -> Tensor:

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from mixkd.losses.distillation import (
     Losses,
@@ -17,6 +18,7 @@ from mixkd.modules.comparison import Compared, Comparison
 from mixkd.modules.hint import Hint
 from mixkd.modules.learner import TEACHER, Learner
 from mixkd.modules.tape import TapedTeacher
+from mixkd.networks.checks import eval_mode
 from mixkd.networks.network import FrozenTeacher
 from mixkd.vicinal import Mixing, VicinalBatch
 
@@ -43,7 +45,8 @@ class Distillation(Learner):
         warmup_epochs: over which the weights of divergence and hint grow to their own, linearly, as
             published codes have it; 0: none.
         mixing: how images are mixed; None: not at all.
-        taped: where the teacher's answers along the stream are recorded; None: nowhere.
+        taped: where the teacher's answers along the stream are recorded; None: nowhere. A tape
+            holds logits alone: with a hint the teacher is asked for its features all the same.
         options: those of `Learner`.
 
     Raises:
@@ -77,8 +80,6 @@ class Distillation(Learner):
         super().__init__(student, mixing=mixing, **options)
         check_weights(alpha=alpha, beta=beta, hint_weight=hint_weight, warmup_epochs=warmup_epochs)
         check_temperature(temperature)
-        if hint is not None and taped is not None:
-            raise ValueError("a tape holds logits alone, and a hint asks for features")
         self.teacher = teacher if isinstance(teacher, FrozenTeacher) else FrozenTeacher(teacher)
         self.temperature = temperature
         self.divergence = divergence_of(divergence) if isinstance(divergence, str) else divergence
@@ -109,19 +110,10 @@ class Distillation(Learner):
 
     def losses(self, batch: VicinalBatch) -> Losses:
         """Return the loss and its parts: `ce`, the divergence as `kd` and the `hint`, if any."""
-        if self.taped is None:
-            teacher = self.teacher(batch.mixed)
-        else:
-            teacher = self.taped.answers(batch, self.teacher)
-        self.watched[TEACHER] = teacher
+        teacher = self.watched[TEACHER] = self._answers(batch)
         student = self(batch.mixed)
         ce = mixed_cross_entropy(student, batch.label, batch.partner_label, batch.lam)
-        factor = squared(self.temperature) if self.t_squared else 1.0
-        given = {
-            "temperature": self.temperature, "t_squared": factor, "label": batch.label,
-            "partner": batch.partner_label, "lam": batch.lam, "index": batch.index,
-            "partner_index": batch.partner_index,
-        }  # fmt: skip
+        given = self._given(batch)
         losses = {"loss": self.alpha * ce, "ce": ce}
         if self._logits is not None:
             kd = self._logits(as_float(student), teacher, given)
@@ -134,6 +126,43 @@ class Distillation(Learner):
             losses["hint"] = self.hint(given)
             losses["loss"] = losses["loss"] + self.hint_weight * self._warmth * losses["hint"]
         return losses
+
+    def _answers(self, batch: VicinalBatch) -> Tensor:
+        """Return the teacher's logits of a batch; a hint has it asked beside a tape, too."""
+        if self.taped is None:
+            return self.teacher(batch.mixed)
+        if self.hint is None:
+            return self.taped.answers(batch, self.teacher)
+        logits = self.teacher(batch.mixed)
+        return self.taped.answers(batch, lambda view: logits)
+
+    def try_out(self, batch: VicinalBatch, classes: int) -> None:
+        """Compare random logits, and the features of a batch, without any consequence.
+
+        Raises:
+            UserError: if the divergence or the hint fails, or gives nothing to learn from.
+        """
+        given = self._given(batch)
+        with torch.random.fork_rng(devices=[]):
+            if self._logits is not None:
+                student, teacher = torch.randn(2, len(batch.label), classes)
+                self._logits.try_out(student.requires_grad_(), teacher, given)
+            if self.hint is not None:
+                with eval_mode(self.network):
+                    self.network(batch.mixed), self.teacher(batch.mixed)
+                self.hint.try_out(given)
+
+    def _given(self, batch: VicinalBatch) -> dict[str, Any]:
+        """Return what a divergence and a hint may take, by its name among GIVEN."""
+        return {
+            "temperature": self.temperature,
+            "t_squared": squared(self.temperature) if self.t_squared else 1.0,
+            "label": batch.label,
+            "partner": batch.partner_label,
+            "lam": batch.lam,
+            "index": batch.index,
+            "partner_index": batch.partner_index,
+        }
 
     @property
     def _warmth(self) -> float:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from inspect import isclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -88,12 +88,24 @@ class Hint(nn.Module):
         Raises:
             Unfit: if a layer took no part in the answer, or a comparison gives no scalar.
         """
-        student, teacher = (features.taken() for features in self._features)
-        pairs: list[Any] = [(student, teacher)]
-        if not self._is_joint:
-            pairs = list(zip(student, teacher, strict=True))
-        values = [c(*pair, given) for c, pair in zip(self._compared, pairs, strict=True)]
+        values = [
+            compared(student, teacher, given)
+            for compared, (student, teacher) in zip(self._compared, self._taken(), strict=True)
+        ]
         return torch.stack(values).sum()
+
+    def try_out(self, given: Mapping[str, Any]) -> None:
+        """Compare what both networks answered last, without any consequence.
+
+        Raises:
+            UserError: if a comparison fails, or gives nothing that a student can learn from.
+        """
+        for compared, (student, teacher) in zip(self._compared, self._taken(), strict=True):
+            compared.try_out(student, teacher, given)
+
+    def _taken(self) -> list[tuple[Any, Any]]:
+        student, teacher = (features.taken() for features in self._features)
+        return [(student, teacher)] if self._is_joint else list(zip(student, teacher, strict=True))
 
 
 def made_of(
@@ -103,8 +115,8 @@ def made_of(
     if not isclass(function):
         return partial(function, **options) if options else function
     taken = {name: value for name, value in given.items() if takes_argument(function, name)}
-    comparison: Comparison = function(**taken, **options)
-    return comparison
+    comparison: Any = function(**taken, **options)
+    return cast(Comparison, comparison)
 
 
 def pairs_of_layers(

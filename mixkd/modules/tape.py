@@ -9,7 +9,7 @@ depend on: a file an epoch, and tape.json, which says what the name stands for.
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,7 +24,6 @@ from mixkd.errors import UserError
 from mixkd.files.arrays import map_npy
 from mixkd.files.reading import Damaged
 from mixkd.files.writing import temporary_beside, write_array, write_json, writing
-from mixkd.networks.network import FrozenTeacher
 from mixkd.vicinal import VicinalBatch
 
 Precision = Literal["float16", "float32"]
@@ -186,7 +185,7 @@ class TapedTeacher:
             say(f"teacher.tape: reading {self.tape.folder}")
         self.records = bool(trainer.strategy.broadcast(records))
 
-    def answers(self, batch: VicinalBatch, teacher: FrozenTeacher) -> Tensor:
+    def answers(self, batch: VicinalBatch, teacher: Callable[[Tensor], Tensor]) -> Tensor:
         """Return the teacher's logits of a batch, float32 [b, classes], on its device."""
         recorded = self.tape.read(batch.epoch, batch.step, batch.row)
         if recorded is not None:

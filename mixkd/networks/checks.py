@@ -16,6 +16,20 @@ from mixkd.networks.state_dict import first_few
 
 
 @contextmanager
+def eval_mode(*models: Any) -> Iterator[None]:
+    """Keep the modules among models in eval mode, then give each part its own mode again."""
+    modules = [m for model in models if isinstance(model, nn.Module) for m in model.modules()]
+    modes = [(module, module.training) for module in modules]
+    try:
+        for module in modules:
+            module.training = False
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+@contextmanager
 def undisturbed(network: nn.Module) -> Iterator[None]:
     """Query a network on the CPU; leave its mode, buffers and what is random as they were."""
     training, buffers = network.training, {n: b.clone() for n, b in network.named_buffers()}

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mixkd.errors import Unfit, UserError, nearest
+from mixkd.networks.checks import eval_mode
 from mixkd.networks.network import Network, head_names
 
 # What may stand for the path of a module, whose output is compared: the maps that a network's
@@ -172,10 +173,6 @@ def feature_shapes(
 ) -> list[tuple[int, ...]]:
     """Return the shapes of one image's features, of images of a size (height, width)."""
     parameter = next(network.parameters(), torch.zeros(()))
-    was_training = [module for module in network.modules() if module.training]
-    network.eval()
-    with torch.no_grad():
+    with torch.no_grad(), eval_mode(network):
         network(torch.zeros(2, 3, *size, device=parameter.device))
-    for module in was_training:
-        module.training = True
     return [tuple(f.shape[1:]) for f in features.taken()]

@@ -13,6 +13,7 @@ from mixkd.config.network import NetworkConfig
 from mixkd.config.parts import HintConfig, PartConfig
 from mixkd.config.tasks import DistillConfig
 from mixkd.config.training import NoComparisonConfig
+from mixkd.console import say
 from mixkd.data.batches import make_stream, make_views, mixing_of
 from mixkd.data.splits import Splits, load_splits
 from mixkd.errors import UserError, first_line, shortened
@@ -34,7 +35,7 @@ from mixkd.runs.leaks import refuse_leaks
 from mixkd.runs.run import Metrics, Run
 from mixkd.task import task
 from mixkd.training.fit import fit, make_learner, prepare
-from mixkd.vicinal import VicinalStream
+from mixkd.vicinal import VicinalBatch, VicinalStream
 
 
 @task
@@ -57,9 +58,7 @@ def distill(cfg: DistillConfig, run: Run) -> Metrics:
     )
     shape = make_views(cfg.data, splits).shape
     divergence = _divergence(cfg)
-    if cfg.teacher.tape is not None and not isinstance(cfg.hint, NoComparisonConfig):
-        text = "asks for the teacher's features, and a tape holds its logits alone"
-        raise UserError.of("hint", f"{text}; leave teacher.tape out")
+    asks_for_features = not isinstance(cfg.hint, NoComparisonConfig)
 
     def load() -> Network:
         network = build_network(cfg.teacher, classes, "teacher")
@@ -73,7 +72,9 @@ def distill(cfg: DistillConfig, run: Run) -> Metrics:
     else:
         taught = file_fingerprint(cfg.teacher.weights)
     taped = _taped(cfg, splits, stream, taught) if cfg.teacher.tape is not None else None
-    if taped is None or not taped.tape.has(taped.epochs):
+    if taped is not None and asks_for_features:
+        say("hint: the teacher is asked for its features all the same; its tape holds logits alone")
+    if taped is None or not taped.tape.has(taped.epochs) or asks_for_features:
         teacher.load()  # now: what is wrong with it is told before anything starts
 
     torch.manual_seed(cfg.seed)
@@ -101,7 +102,17 @@ def distill(cfg: DistillConfig, run: Run) -> Metrics:
         metrics=make_metrics(cfg.metrics, len(classes)),
         **optimization(cfg, student),
     )
+    if isinstance(learner, Distillation):
+        learner.try_out(_random_batch(splits, shape), len(classes))
     return fit(cfg, run, learner, splits, {"teacher": taught})
+
+
+def _random_batch(splits: Splits, shape: tuple[int, int], size: int = 4) -> VicinalBatch:
+    """Return random pixels, as if they were those of the first training images, mixed."""
+    label, index = splits.train.labels[:size].cpu(), splits.train.index[:size].cpu()
+    pixels = torch.rand(len(label), 3, *shape, generator=torch.Generator().manual_seed(0))
+    lam, row = torch.full((len(label),), 0.75), torch.arange(len(label))
+    return VicinalBatch(pixels, lam, label, label.flip(0), index, index.flip(0), 0, 0, row)
 
 
 def _softening(cfg: DistillConfig) -> Temperature:

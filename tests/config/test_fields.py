@@ -84,7 +84,7 @@ def test_what_a_file_holds_is_pruned_as_what_was_validated(command: str) -> None
     schema = TASKS[command]
     raw = {str(key): value for key, value in cfg.items()}
     names = {key for key, field in schema.model_fields.items() if PLACE in marks(field)}
-    names |= {"metrics", "divergence", "hint", "analyses"}  # as before
+    names |= {"metrics", "divergence", "hint", "deviation", "analyses"}  # as before
     assert pruned(schema, raw, PLACE).keys() == raw.keys() - names
 
 

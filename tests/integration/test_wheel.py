@@ -170,9 +170,9 @@ def test_the_page_on_your_own_parts(place: Path, tmp_path: Path) -> None:
     def metric(name: str, part: str = "") -> list[float]:
         return [values[name] for run, values in runs.items() if name in values and part in run]
 
-    dkd = {run for run in runs if "+dkd" in run}
-    assert len(dkd) == 4  # beta = 8, 2 and 4 (in the folder's form another experiment)
-    assert len({runs[run]["test/nll"] for run in dkd}) > 2
+    jeffreys = {run for run in runs if "+jeffreys" in run}
+    assert len(jeffreys) == 4  # reverse = 0.5, 0.2, 0.8, and 0.4 by the folder's name
+    assert len({runs[run]["test/nll"] for run in jeffreys}) > 2
     assert metric("test/surprise")
     assert 0 <= metric("test/f1")[0] <= 1
     assert metric("depth/convolutions") == [19.0]
@@ -182,7 +182,7 @@ def test_the_page_on_your_own_parts(place: Path, tmp_path: Path) -> None:
     page = run(place / "venv/bin/mixkd", "report", cwd=tmp_path)
     assert "index.html" in page
     networks = (tmp_path / "reports/runs/networks.csv").read_text()
-    assert "dkd(beta=2)" in networks
+    assert "jeffreys(reverse=0.2)" in networks
 
 
 def test_the_page_on_your_own_lightning_script(place: Path, tmp_path: Path) -> None:

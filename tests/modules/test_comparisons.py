@@ -17,7 +17,6 @@ from mixkd import Distillation, Mixing
 from mixkd.data.batches import ordinary_batch
 from mixkd.errors import UserError
 from mixkd.modules.optimization import FixedSchedule
-from mixkd.modules.tape import Tape, TapedTeacher
 from mixkd.networks.network import FrozenTeacher
 from mixkd.vicinal import VicinalBatch
 
@@ -285,12 +284,6 @@ def test_a_network_without_a_last_layer_has_no_hint() -> None:
         learner.losses(batch())
     with pytest.raises(UserError, match="hint: the network has no linear layer"):
         Distillation(Constant(torch.zeros(1, 3)), network(6, 1), hint=lambda s, t: s.mean())
-
-
-def test_a_tape_and_a_hint_do_not_go_together(tmp_path: Path) -> None:
-    taped = TapedTeacher(Tape(tmp_path, {}, (1, 1, 1)), 1)
-    with pytest.raises(ValueError, match="a tape holds logits alone"):
-        module(hint=lambda s, t: s.mean(), taped=taped)
 
 
 def test_metrics_of_ones_own_are_logged_by_their_names() -> None:
