@@ -46,7 +46,10 @@ class MixConfig(Section):
     ]
     a: Positive
     per: Literal["sample", "batch"]
-    kind: Literal["mixup", "cutmix"]
+    kind: Literal["mixup", "cutmix", "switch"]
+    prob: Annotated[float, AsBefore(1.0), takes("a number above 0 and up to 1", gt=0, le=1)]
+    switch_prob: Annotated[Fraction, AsBefore(0.5)]
+    cutmix_a: Annotated[Positive | None, AsBefore(None), takes("a number above 0, or null")]
 
 
 class MethodConfig(Section):

@@ -150,6 +150,19 @@ VOID = (
         _has_fixed_lam,
         "a fixed method.mix.lam is that of all images; leave it out",
     ),
+    Void(
+        "method.mix.switch_prob",
+        lambda raw: value_of(raw, "method.mix.kind") != "switch",
+        "it is of method.mix.kind=switch; leave it out",
+    ),
+    Void(
+        "method.mix.cutmix_a",
+        lambda raw: (
+            value_of(raw, "method.mix.kind") != "switch"
+            or value_of(raw, "method.mix.lam") != "beta"
+        ),
+        "it is of method.mix.kind=switch with method.mix.lam=beta; leave it out",
+    ),
     # Where nothing is multiplied by the square of the temperature.
     Void("method.t_squared", lambda raw: raw.get("temperature") in ("sigma", 1)),
     # Null stands for the seed.
