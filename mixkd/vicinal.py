@@ -36,8 +36,8 @@ class Mixing:
         kind: `mixup` of all pixels, `cutmix` of a box, or `switch`: one of the two for each batch.
         prob: the share of a batch that is mixed, in (0, 1].
         switch_prob: under `switch`, how likely a batch is one of CutMix, in [0, 1].
-        cutmix_a: under `switch`, the a of CutMix's batches; None: that of mixup's. DeiT's recipe, as
-            timm has it (mixup_alpha, cutmix_alpha), is a = 0.8 and cutmix_a = 1.
+        cutmix_a: under `switch`, the a of CutMix's batches; None: that of mixup's. They are timm's
+            mixup_alpha and cutmix_alpha, which DeiT's recipe sets to 0.8 and 1.
 
     Raises:
         ValueError: for a value that is none of these.
@@ -58,7 +58,8 @@ class Mixing:
 
     def __post_init__(self) -> None:
         """Refuse what no image can be mixed by."""
-        is_law = self.lam in ("uniform", "beta") if isinstance(self.lam, str) else 0 <= self.lam <= 1
+        is_name = isinstance(self.lam, str)
+        is_law = self.lam in ("uniform", "beta") if is_name else 0 <= float(self.lam) <= 1
         takes = {
             "lam": (is_law, "uniform, beta, or a number in [0, 1]"),
             "a": (self.a > 0, "a number above 0"),
@@ -200,7 +201,7 @@ class VicinalStream:
         b = self.batch_size
         stage = 0 if self.stage == 2 else PURPOSES
         image = _order(self.seed, ORDER + stage, epoch, self.n)[step * b : (step + 1) * b]
-        # Mixing is drawn last, and flips whether they are used or not: methods share crops and flips.
+        # Flips are drawn whether they are used or not, mixing last: methods share crops and flips.
         rng = np.random.default_rng([self.seed, STEP + stage, epoch, step])
         offsets = rng.integers(0, self.slack + 1, size=(2, b))
         flip = rng.random(b) < 0.5

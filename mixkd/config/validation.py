@@ -198,8 +198,10 @@ def without_void(raw: Mapping[str, Any], named: dict[str, Any]) -> dict[str, Any
 
 @cache
 def _defaults(group: str, kind: str, key: str) -> list[Any]:
-    shipped = (shipped_values(group, name) for name in group_names(group))
-    return [value_of(values, key) for values in shipped if values["name"] == kind]
+    values = [shipped_values(group, name) for name in group_names(group)]
+    of_kind = [value_of(v, key) for v in values if v["name"] == kind]
+    # A method may be mixed whose file does not: then as those that do.
+    return of_kind if any(of_kind) else [value_of(v, key) for v in values]
 
 
 def _void_problems(raw: Mapping[str, Any]) -> Iterator[Problem]:

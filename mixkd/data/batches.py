@@ -134,8 +134,9 @@ def ordinary_batch(
         lam = torch.ones(count, device=images.device)
         return VicinalBatch(view, lam, label, label, unknown, unknown, epoch, step, row)
     rng = np.random.default_rng([seed, epoch, step, rank])
-    drawn = draw_mixing(mixing, count, rng)
-    partner, lam, centre = (x if x is None else _sent(x, view.device) for x in drawn)
+    partner, lam, centre = draw_mixing(mixing, count, rng)
+    partner, lam = _sent(partner, view.device), _sent(lam, view.device)
+    centre = None if centre is None else _sent(centre, view.device)
     mixed, lam = _mixed(view, view[partner], lam, centre)
     return VicinalBatch(mixed, lam, label, label[partner], unknown, unknown, epoch, step, row)
 

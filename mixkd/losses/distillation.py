@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mixkd.losses.precision import as_float
+
 Temperature = float | Literal["sigma"]
 
 # Below this a row of logits counts as constant under `sigma`: it is divided by this instead.
@@ -111,7 +113,7 @@ def mixed_cross_entropy(
         raise ValueError(f"got shapes {shapes}; takes logits [b, classes] and three of [b]")
     if not 0 <= smoothing < 1:
         raise ValueError(f"got a smoothing of {smoothing}; takes a number in [0, 1)")
-    log_p = F.log_softmax(logits.float(), dim=1)
+    log_p = F.log_softmax(as_float(logits), dim=1)
     chosen = log_p.gather(1, torch.stack([label, partner], dim=1))
     mixed = lam * chosen[:, 0] + (1 - lam) * chosen[:, 1]
     if smoothing:
