@@ -27,7 +27,7 @@ class Mixing:
     stay as they are, with lambda 1 and themselves as partner. The published code of partial mixup
     (Choi et al., WACV 2023, hchoi71/MIX-KD) draws the unmixed ones with replacement: where 10 % of
     64 images are to be mixed, it mixes 41 %. Partners come from the whole batch, unmixed images
-    among them; where some stay as they are, no image is mixed with itself.
+    among them; below prob 1 no image is mixed with itself.
 
     Attributes:
         lam: `uniform` on [0, 1], `beta` (a, a), or a fixed number in [0, 1].
@@ -241,12 +241,11 @@ def draw_mixing(
             lam = draw_lam(replace(mixing, a=mixing.cutmix_a), b, rng)
     if mixing.prob < 1:
         for group in rows:
-            fixed = group[partner[group] == group]  # its own partner
-            partner[fixed] = np.roll(fixed, 1)
-            # If there is one alone, it is the first to stay as it is.
-            order = rng.permutation(group)
-            order = order[np.argsort(partner[order] != order, kind="stable")]
-            unmixed = order[: len(group) - mixing.count(len(group))]
+            fixed = group[partner[group] == group]  # their own partners: they turn with one another
+            if len(fixed) == 1:
+                fixed = np.append(fixed, group[group != fixed][:1])
+            partner[fixed] = np.roll(partner[fixed], 1)
+            unmixed = rng.permutation(group)[mixing.count(len(group)) :]
             partner[unmixed], lam[unmixed] = unmixed, 1
     return (
         torch.from_numpy(partner),

@@ -84,6 +84,8 @@ class MethodConfig(Section):
             yield Problem("", f"got {name}; {text}")
         elif cls.mixes.get(name, mix is not None) != (mix is not None):
             yield Problem("", f"{name} with mix={shortened(str(mix))}; take another method")
+        elif name in cls.mixes and raw.get("args") and raw.get("factory") is None:
+            yield Problem("args", "of a method.factory, which is not given; leave it out")
 
 
 class LabelMethodConfig(MethodConfig):
@@ -112,11 +114,11 @@ class LabelMethodConfig(MethodConfig):
         if name not in label_losses():
             return
         if raw.get("label_smoothing"):
-            text = f"got {shown(raw['label_smoothing'])} with {name}, which spreads no label"
-            yield Problem("label_smoothing", f"{text}; take method=erm or method=mixup")
+            text = f"got {shown(raw['label_smoothing'])} beside the loss {name}"
+            yield Problem("label_smoothing", f"{text}; it is of method=erm and method=mixup")
         if raw.get("factory") is not None:
-            text = f"beside the loss {name}; a learner of your own goes with method=erm or mixup"
-            yield Problem("factory", text)
+            text = f"got {shown(raw['factory'])} beside the loss {name}"
+            yield Problem("factory", f"{text}; a learner of your own takes method=erm or mixup")
 
 
 class TeacherMethodConfig(MethodConfig):

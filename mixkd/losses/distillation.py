@@ -171,5 +171,6 @@ def check_temperature(temperature: Temperature) -> None:
 def check_weights(**weights: float) -> None:
     """Refuse weights of a loss, by name, that are below 0 or not finite."""
     for name, weight in weights.items():
-        if not 0 <= weight < math.inf:
-            raise ValueError(f"got {name}={weight}; takes a number, 0 or more")
+        is_number = isinstance(weight, Real) and not isinstance(weight, bool)
+        if not (is_number and 0 <= weight < math.inf):
+            raise ValueError(f"got {name}={weight!r}; takes a number, 0 or more")

@@ -8,13 +8,13 @@ from mixkd.config.tasks import FinetuneConfig
 from mixkd.config.training import LabelMethodConfig
 from mixkd.data.batches import make_stream, make_views, mixing_of
 from mixkd.data.splits import load_splits
-from mixkd.errors import UserError, first_line
+from mixkd.errors import UserError
 from mixkd.losses.labels import LabelLoss, label_loss_of
 from mixkd.metrics.parts import make_metrics
 from mixkd.modules.optimization import optimization
 from mixkd.modules.supervised import Supervised
 from mixkd.networks.build import build_network
-from mixkd.parts import FAILURES, named_arguments
+from mixkd.parts import named_arguments
 from mixkd.runs.leaks import refuse_leaks
 from mixkd.runs.run import Metrics, Run
 from mixkd.task import task
@@ -60,11 +60,11 @@ def _loss(method: LabelMethodConfig) -> LabelLoss | None:
     """
     if method.loss is None:
         return None
-    function, image = label_loss_of(method.loss), torch.zeros(1)
+    function = label_loss_of(method.loss)
     named_arguments(function, method.loss, method.args, "method", positional=4)
     loss = partial(function, **method.args)
-    try:  # here, not in the first step
-        loss(image[:, None], image.long(), image.long(), image)
-    except FAILURES as error:
-        raise UserError.of("method.args", first_line(error)) from error
+    try:  # now: what is wrong with them is told before anything starts
+        loss(torch.zeros(1, 2), torch.tensor([0]), torch.tensor([1]), torch.ones(1))
+    except (TypeError, ValueError) as error:
+        raise UserError.of("method.args", str(error)) from error
     return loss

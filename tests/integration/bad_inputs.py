@@ -381,7 +381,7 @@ KEYS = {
 }  # fmt: skip
 
 CONTRADICTIONS = {
-    "a teacher's method": bad(f"{F} method=kd", "method", "got kd", "takes erm or mixup"),
+    "a teacher's method": bad(f"{F} method=kd", "method", "got kd", "takes erm, mixup, "),
     "a method without teacher": bad(f"{D} method=erm", "method", "got erm", "kd or kd_mixup"),
     "a loss of nothing": bad(f"{D} method.alpha=0 method.beta=0", "method.beta", "got 0",
                              "nothing to learn"),
