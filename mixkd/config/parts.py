@@ -139,12 +139,12 @@ def name_mistakes(key: str, parts: Any, taken: Collection[str]) -> Iterator[Prob
 
 
 def method_name(raw: Mapping[str, Any], args: bool = False) -> str:
-    """Return the method of a training, with what is not the usual: `kd_mixup+dkd`, `focal+mixup`.
+    """Return the method of a training, with what is not the usual: `kd_cutmix+dkd`, `focal+mixup`.
 
     Args:
         raw: a configuration, of values of any type as a saved one may have them.
-        args: whether arguments are told too: those of the user's own parts, and those of losses
-            that are not as shipped, `kd+dkd(alpha=1,beta=8)`, `focal(gamma=2)`.
+        args: whether arguments are told too: those of the user's own parts, and what is not as
+            shipped of losses and of the share that is mixed, `kd_mixup(prob=0.5)+dkd(beta=8)`.
     """
 
     def with_args(name: str, given: Any) -> str:
@@ -162,13 +162,15 @@ def method_name(raw: Mapping[str, Any], args: bool = False) -> str:
     method = raw.get("method")
     if not isinstance(method, Mapping) or not isinstance(name := method.get("name"), str):
         return ""
-    if method.get("factory") is not None:
-        name += f"+{part_name({**method, 'name': None})}"
-    elif name in label_losses() and isinstance(given := method.get("args"), Mapping):
+    if name in label_losses() and isinstance(given := method.get("args"), Mapping):
         usual = shipped_values("method", name)["args"].items()
         name = with_args(name, {k: v for k, v in given.items() if (k, v) not in usual})
-    if isinstance(method.get("mix"), Mapping) and "mixup" not in name:
-        name += "+mixup"
+    if isinstance(mix := method.get("mix"), Mapping):
+        kind, prob = mix.get("kind", "mixup"), mix.get("prob", 1)
+        name = name.replace("mixup", f"{kind}") if "mixup" in name else f"{name}+{kind}"
+        name = with_args(name, {} if prob == 1 else {"prob": prob})
+    if method.get("factory") is not None:
+        name += f"+{part_name({**method, 'name': None})}"
     for key, usual in (("divergence", "kl"), ("hint", "none")):
         section = raw.get(key)
         if isinstance(section, Mapping) and section.get("name") != usual:
