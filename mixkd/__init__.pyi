@@ -25,6 +25,7 @@ from .losses.distillation import distillation_kl as distillation_kl
 from .losses.distillation import mixed_cross_entropy as mixed_cross_entropy
 from .losses.distillation import soften as soften
 from .losses.divergences import divergence_of as divergence_of
+from .losses.labels import label_loss_of as label_loss_of
 from .metrics.calibration import Calibration as Calibration
 from .metrics.calibration import ClasswiseECE as ClasswiseECE
 from .metrics.calibration import TemperatureFit as TemperatureFit
