@@ -24,6 +24,7 @@ from mixkd.config.commands import COMPARE_KEYS, DASHBOARD_KEYS, REPORT_KEYS, REP
 from mixkd.config.fields import PLACE
 from mixkd.config.shipped import config_dir, group_names, shipped_values
 from mixkd.config.tasks import SCHEMAS
+from mixkd.config.training import MethodConfig
 from mixkd.request import compose
 
 # Sections with a folder of files in conf/ to choose from.
@@ -148,8 +149,8 @@ def _leaves(
         yield key, field, place
     for section in sections:
         for name, inner in section.model_fields.items():
-            kind = name == "name" and get_origin(inner.annotation) is Literal
-            if not kind:  # which is chosen by a file
+            is_kind = get_origin(inner.annotation) is Literal or issubclass(section, MethodConfig)
+            if name != "name" or not is_kind:  # which is chosen by a file
                 yield from _leaves(f"{key}.{name}", inner, place)
 
 

@@ -122,7 +122,6 @@ def train_toy(
     from torch import nn
 
     from mixkd.config.tasks import FinetuneConfig
-    from mixkd.config.training import MixConfig
     from mixkd.data.batches import make_stream
     from mixkd.data.module import ImageDataModule
     from mixkd.modules.distillation import Distillation
@@ -132,6 +131,7 @@ def train_toy(
     from mixkd.networks.network import Network
     from mixkd.request import request
     from mixkd.training.fit import make_trainer
+    from mixkd.vicinal import Mixing
 
     say(f"{method}, {width} units")
     torch.manual_seed(0)
@@ -152,7 +152,7 @@ def train_toy(
     overrides = ["network=resnet20", "data.pad=0", "data.batch_size=50", "trainer.accelerator=cpu"]
     cfg = request("finetune", overrides)
     assert isinstance(cfg, FinetuneConfig)
-    mix = MixConfig(lam="uniform", a=1.0, per="sample", kind="mixup") if "mixup" in method else None
+    mix = Mixing("uniform") if "mixup" in method else None
     stream = make_stream(cfg.data, splits, mix, seed=0)
     data = ImageDataModule(splits, cfg.data, stream)
     learner.train()

@@ -3,7 +3,7 @@
 As a library it works on any PyTorch model, without configurations or run directories:
 
 - losses, on logits: `distillation_kl`, `mixed_cross_entropy`, `distillation`, `soften`,
-  and `divergence_of` a name
+  `divergence_of` and `label_loss_of` a name
 - the vicinal stream: `VicinalStream`, `Mixing`, `vicinal_batches`, `VicinalBatch`, `mix`
 - data for a Lightning `Trainer`: `CIFAR10`, `CIFAR100`, `ImageNet`, `ImageFolder`, the corrupted
   `CIFAR10C` and `CIFAR100C`, and `ImageDataModule.of` arrays or any torch `Dataset`

@@ -25,6 +25,7 @@ from .losses.distillation import distillation_kl as distillation_kl
 from .losses.distillation import mixed_cross_entropy as mixed_cross_entropy
 from .losses.divergences import divergence_of as divergence_of
 from .losses.hints import hint_of as hint_of
+from .losses.labels import label_loss_of as label_loss_of
 from .losses.temperature import Sigma as Sigma
 from .losses.temperature import soften as soften
 from .metrics.calibration import Calibration as Calibration

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 HELP = """\
 mixkd {version}: mixup-based knowledge distillation, and whether its confidence can be trusted
 
-  mixkd finetune  data=NAME network=NAME [method=erm|mixup]
+  mixkd finetune  data=NAME network=NAME [method=erm|mixup|...]
       learn from labels only: a teacher, or a baseline student
   mixkd distill   data=NAME teacher=NAME [teacher.run=DIR|teacher.weights=FILE]
                   [student=NAME] [temperature=2|sigma] [method=kd|kd_mixup]

@@ -109,6 +109,8 @@ def _own_parts(raw: dict[str, Any]) -> Iterator[Problem]:
     for key in keep:
         if value_of(raw, f"{key}.factory") is not None:
             raw[key] = _base(schema, key) | raw[key]
+    if isinstance(mix := value_of(raw, "method.mix"), dict):
+        raw["method"]["mix"] = shipped_values("method", "mixup")["mix"] | mix
 
 
 def _base(schema: type[BaseModel], key: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ epoch, step). Nothing of the network that learns enters, so two runs with one st
 mixed images, and a resumed run sees those it would have seen.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -21,20 +21,61 @@ PURPOSES = 2
 
 @dataclass(frozen=True)
 class Mixing:
-    """How two images become one: `mixup` of all pixels, or `cutmix` of a box; and lambda's law.
+    """Which images are mixed, how two become one, and the law of lambda.
 
-    Lambda is `uniform`, `beta` (a, a) or a fixed number, drawn per `sample` or per `batch`.
+    Of a batch of b images `round(prob * b)` are mixed, exactly so many, drawn at random; the others
+    stay as they are, with lambda 1 and themselves as partner. The published code of partial mixup
+    (Choi et al., WACV 2023, hchoi71/MIX-KD) draws the unmixed ones with replacement: where 10 % of
+    64 images are to be mixed, it mixes 41 %. Partners come from the whole batch, unmixed images
+    among them; below prob 1 no image is mixed with itself.
+
+    Attributes:
+        lam: `uniform` on [0, 1], `beta` (a, a), or a fixed number in [0, 1].
+        a: of Beta(a, a).
+        per: `sample`: a lambda for each image; `batch`: one for all.
+        kind: `mixup` of all pixels, `cutmix` of a box, or `switch`: one of the two for each batch.
+        prob: the share of a batch that is mixed, in (0, 1].
+        switch_prob: under `switch`, how likely a batch is one of CutMix, in [0, 1].
+        cutmix_a: under `switch`, the a of CutMix's batches; None: that of mixup's. They are timm's
+            mixup_alpha and cutmix_alpha, which DeiT's recipe sets to 0.8 and 1.
+
+    Raises:
+        ValueError: for a value that is none of these.
 
     Examples:
-        >>> Mixing("uniform")
-        Mixing(lam='uniform', a=1.0, per='sample', kind='mixup')
         >>> boxes = Mixing("beta", a=0.2, kind="cutmix")
+        >>> half_of_each_batch = Mixing("uniform", prob=0.5)
+        >>> deit = Mixing("beta", a=0.8, per="batch", kind="switch", cutmix_a=1.0)
     """
 
-    lam: str | float
+    lam: str | float = "uniform"
     a: float = 1.0
     per: str = "sample"
     kind: str = "mixup"
+    prob: float = 1.0
+    switch_prob: float = 0.5
+    cutmix_a: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what no image can be mixed by."""
+        is_name = isinstance(self.lam, str)
+        is_law = self.lam in ("uniform", "beta") if is_name else 0 <= float(self.lam) <= 1
+        takes = {
+            "lam": (is_law, "uniform, beta, or a number in [0, 1]"),
+            "a": (self.a > 0, "a number above 0"),
+            "per": (self.per in ("sample", "batch"), "sample or batch"),
+            "kind": (self.kind in ("mixup", "cutmix", "switch"), "mixup, cutmix or switch"),
+            "prob": (0 < self.prob <= 1, "a number above 0 and up to 1"),
+            "switch_prob": (0 <= self.switch_prob <= 1, "a number in [0, 1]"),
+            "cutmix_a": (self.cutmix_a is None or self.cutmix_a > 0, "a number above 0, or None"),
+        }
+        for name, (is_valid, text) in takes.items():
+            if not is_valid:
+                raise ValueError(f"got {name}={getattr(self, name)!r}; takes {text}")
+
+    def count(self, images: int) -> int:
+        """Return how many of so many images are mixed."""
+        return round(self.prob * images)
 
 
 @dataclass(frozen=True)
@@ -46,13 +87,13 @@ class Plan:
         step: from 0.
         image: int64 [b], positions in the training images.
         partner: int64 [b], positions in the batch: the image that each is mixed with.
-        lam: float32 [b] in [0, 1], the weight of the image; 1 where nothing is mixed.
+        lam: float32 [b] in [0, 1], the weight of the image; 1 where it is not mixed.
         top: int64 [b], the crop's offset in pixels, in [0, slack].
         left: int64 [b], the same.
         flip: bool [b].
         mixes: whether anything is mixed.
         centre: float32 [b, 2] in [0, 1), the middle (y, x) of the box that CutMix takes from the
-            partner; None for mixup.
+            partner; None where the batch is one of mixup.
     """
 
     epoch: int
@@ -110,15 +151,17 @@ class VicinalStream:
         n: number of training images.
         batch_size: of the global batch; the last partial batch of an epoch is dropped.
         seed: the stream's seed.
-        mixing: how lambda is drawn; None leaves every image as it is.
+        mixing: how images are mixed; None leaves every image as it is.
         slack: pixels that a crop may move along each axis.
         flip: whether half of the views are flipped.
         stage: of the training; stage 1 draws apart from stage 2.
         groups: equal parts of the batch, in order; partners are of one part. One for each process
-            where images are read from disk, so that each reads its own alone.
+            where images are read from disk, so that each reads its own alone. The same share of
+            each is mixed.
 
     Raises:
-        ValueError: if there are fewer images than a batch holds, or groups cannot share it.
+        ValueError: if there are fewer images than a batch holds, groups cannot share it, or of so
+            few images none is mixed.
 
     Examples:
         >>> stream = VicinalStream(n=100, batch_size=32, seed=0, mixing=Mixing("uniform"))
@@ -146,6 +189,8 @@ class VicinalStream:
             raise ValueError(f"{n} images do not fill a batch of {batch_size}")
         if batch_size % groups:
             raise ValueError(f"{groups} groups cannot share a batch of {batch_size}")
+        if mixing is not None and not mixing.count(batch_size // groups):
+            raise ValueError(f"prob={mixing.prob} mixes none of {batch_size // groups} images")
         self.n, self.batch_size, self.seed = n, batch_size, seed
         self.mixing, self.slack, self.flip = mixing, slack, flip
         self.stage, self.groups = stage, groups
@@ -156,28 +201,57 @@ class VicinalStream:
         b = self.batch_size
         stage = 0 if self.stage == 2 else PURPOSES
         image = _order(self.seed, ORDER + stage, epoch, self.n)[step * b : (step + 1) * b]
-        # Every draw is made whether it is used or not: methods share crops and flips.
+        # Flips are drawn whether they are used or not, mixing last: methods share crops and flips.
         rng = np.random.default_rng([self.seed, STEP + stage, epoch, step])
         offsets = rng.integers(0, self.slack + 1, size=(2, b))
         flip = rng.random(b) < 0.5
-        share = b // self.groups
-        partner = np.concatenate([rng.permutation(share) + g * share for g in range(self.groups)])
-        lam = draw_lam(self.mixing, b, rng) if self.mixing else np.ones(b)
-        if self.mixing is None:
-            partner = np.arange(b)
-        pastes = self.mixing is not None and self.mixing.kind == "cutmix"
+        partner, lam, centre = draw_mixing(self.mixing, b, rng, self.groups)
         return Plan(
             epoch,
             step,
             image=torch.from_numpy(image.copy()),
-            partner=torch.from_numpy(partner),
-            lam=torch.from_numpy(lam).float(),
+            partner=partner,
+            lam=lam,
             top=torch.from_numpy(offsets[0]),
             left=torch.from_numpy(offsets[1]),
             flip=torch.from_numpy(flip & self.flip),
             mixes=self.mixing is not None,
-            centre=torch.from_numpy(rng.random((b, 2))).float() if pastes else None,
+            centre=centre,
         )
+
+
+def draw_mixing(
+    mixing: Mixing | None, b: int, rng: np.random.Generator, groups: int = 1
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return `partner`, `lam` and `centre` of a batch of b images, as a `Plan` has them.
+
+    What `prob` and `switch` ask for is drawn last. So a mixed image has the lambda and the box that
+    it has where all are mixed, and a batch of `switch` is that of `mixup` or that of `cutmix`.
+    """
+    if mixing is None:
+        return torch.arange(b), torch.ones(b), None
+    rows = np.arange(b).reshape(groups, -1)
+    partner = np.concatenate([rng.permutation(group) for group in rows])
+    lam = draw_lam(mixing, b, rng)
+    centre = None if mixing.kind == "mixup" else rng.random((b, 2))
+    if mixing.kind == "switch":
+        if rng.random() >= mixing.switch_prob:
+            centre = None
+        elif mixing.cutmix_a is not None:
+            lam = draw_lam(replace(mixing, a=mixing.cutmix_a), b, rng)
+    if mixing.prob < 1:
+        for group in rows:
+            fixed = group[partner[group] == group]  # their own partners: they turn with one another
+            if len(fixed) == 1:
+                fixed = np.append(fixed, group[group != fixed][:1])
+            partner[fixed] = np.roll(partner[fixed], 1)
+            unmixed = rng.permutation(group)[mixing.count(len(group)) :]
+            partner[unmixed], lam[unmixed] = unmixed, 1
+    return (
+        torch.from_numpy(partner),
+        torch.from_numpy(lam).float(),
+        None if centre is None else torch.from_numpy(centre).float(),
+    )
 
 
 def draw_lam(mixing: Mixing, count: int, rng: np.random.Generator) -> np.ndarray:

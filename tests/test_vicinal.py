@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -5,14 +7,16 @@ import torch
 from mixkd.data.batches import vicinal_batch
 from mixkd.data.images import Images
 from mixkd.data.views import Views
-from mixkd.vicinal import Mixing, Plan, VicinalStream, cutmix, draw_lam, mix
+from mixkd.vicinal import STEP, Mixing, Plan, VicinalStream, cutmix, draw_lam, mix
 
 UNIFORM = Mixing("uniform")
 VIEWS = Views((6, 6), resize=None, size=None, pad=2)
 
 
-def stream(seed: int = 0, mixing: Mixing | None = UNIFORM, n: int = 50) -> VicinalStream:
-    return VicinalStream(n, 8, seed, mixing, slack=4, flip=True)
+def stream(
+    seed: int = 0, mixing: Mixing | None = UNIFORM, n: int = 50, groups: int = 1
+) -> VicinalStream:
+    return VicinalStream(n, 8, seed, mixing, slack=4, flip=True, groups=groups)
 
 
 def are_same(a: Plan, b: Plan) -> bool:
@@ -172,15 +176,154 @@ def test_cutmix_is_a_law_of_the_same_stream() -> None:
     assert (same_pixel >= batch.lam - 1e-6).all()
 
 
-@pytest.mark.parametrize("kind", ["mixup", "cutmix"])
-def test_processes_take_slices_of_the_global_batch(kind: str) -> None:
-    source, plan = images(), stream(mixing=Mixing("uniform", kind=kind)).plan(1, 1)
+@pytest.mark.parametrize("kind", ["mixup", "cutmix", "switch"])
+@pytest.mark.parametrize("prob", [1.0, 0.5])
+def test_processes_take_slices_of_the_global_batch(kind: str, prob: float) -> None:
+    source, plan = images(), stream(mixing=Mixing("uniform", kind=kind, prob=prob)).plan(1, 1)
     whole = vicinal_batch(source, plan, torch.arange(8), VIEWS)
     halves = [vicinal_batch(source, plan, torch.arange(4) + start, VIEWS) for start in (0, 4)]
     assert all((half.epoch, half.step) == (1, 1) == (whole.epoch, whole.step) for half in halves)
     for name, value in vars(whole).items():
         if torch.is_tensor(value):
             assert torch.equal(torch.cat([getattr(half, name) for half in halves]), value), name
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_draws_are_in_the_order_that_they_always_had(groups: int) -> None:
+    """So streams, and tapes along them, stay as they were."""
+    plan = stream(seed=3, mixing=Mixing("beta", 0.4, kind="cutmix"), groups=groups).plan(2, 5)
+    rng = np.random.default_rng([3, STEP, 2, 5])
+    top, left = rng.integers(0, 5, size=(2, 8))
+    flip = rng.random(8) < 0.5
+    share = 8 // groups
+    partner = np.concatenate([rng.permutation(share) + share * g for g in range(groups)])
+    lam, centre = rng.beta(0.4, 0.4, 8), rng.random((8, 2))
+    assert plan.centre is not None
+    drawn = (plan.top, plan.left, plan.flip, plan.partner, plan.lam, plan.centre)
+    for tensor, array in zip(drawn, (top, left, flip, partner, lam, centre), strict=True):
+        assert torch.equal(tensor, torch.from_numpy(array).to(tensor.dtype))
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("kind", ["mixup", "cutmix"])
+@pytest.mark.parametrize("prob", [0.2, 0.5, 0.9])
+def test_exactly_a_share_of_each_batch_is_mixed(prob: float, kind: str, groups: int) -> None:
+    some, every = (
+        stream(mixing=Mixing("uniform", kind=kind, prob=p), groups=groups) for p in (prob, 1.0)
+    )
+    rows, share = torch.arange(8), 8 // groups
+    times_mixed, kept_partners = torch.zeros(8), []
+    for epoch in range(20):
+        for step in range(6):
+            plan, whole = some.plan(epoch, step), every.plan(epoch, step)
+            mixed = plan.partner != rows
+            counts = mixed.view(groups, share).sum(dim=1)
+            assert counts.tolist() == [round(prob * share)] * groups
+            assert torch.equal(plan.partner // share, rows // share)
+            assert (plan.lam[~mixed] == 1).all()
+            assert torch.equal(plan.lam[mixed], whole.lam[mixed])
+            if kind == "cutmix":
+                assert plan.centre is not None
+                assert whole.centre is not None
+                assert torch.equal(plan.centre, whole.centre)
+            times_mixed += mixed
+            kept_partners.append((plan.partner == whole.partner)[mixed])
+    # Whichever row it is; and partners are those of a stream that mixes all, but where images are
+    # their own there: one of a group on average.
+    assert (times_mixed / 120 - counts.sum() / 8).abs().max() < 0.17
+    assert torch.cat(kept_partners).float().mean() > 1 - 1.8 / share
+
+
+def test_partners_of_mixed_images_come_from_the_whole_batch() -> None:
+    plans = [stream(mixing=Mixing(prob=0.5)).plan(e, k) for e in range(20) for k in range(6)]
+    rows = torch.arange(8)
+    is_unmixed = [(p.partner == rows)[p.partner[p.partner != rows]] for p in plans]
+    assert torch.cat(is_unmixed).float().mean().item() == pytest.approx(4 / 7, abs=0.06)
+
+
+@pytest.mark.parametrize("kind", ["mixup", "cutmix"])
+def test_an_unmixed_image_is_its_view_to_the_last_bit(kind: str) -> None:
+    source, rows = images(), torch.arange(8)
+    plan = stream(mixing=Mixing("uniform", kind=kind, prob=0.4)).plan(0, 0)
+    batch = vicinal_batch(source, plan, rows, VIEWS)
+    views = vicinal_batch(source, stream(mixing=None).plan(0, 0), rows, VIEWS).mixed
+    is_view = (batch.mixed == views).all(dim=(1, 2, 3))
+    assert is_view.tolist() == (plan.partner == rows).tolist()
+    assert is_view.sum() == 5
+    assert (batch.lam[is_view] == 1).all()
+    assert torch.equal(batch.label[is_view], batch.partner_label[is_view])
+
+
+@pytest.mark.parametrize(
+    ("switch_prob", "least", "most"), [(0.0, 0, 0), (0.3, 0.2, 0.4), (1, 1, 1)]
+)
+def test_a_batch_of_switch_is_that_of_mixup_or_that_of_cutmix(
+    switch_prob: float, least: float, most: float
+) -> None:
+    switch, *pure = (
+        stream(mixing=Mixing("beta", 0.4, kind=kind, switch_prob=switch_prob))
+        for kind in ("switch", "mixup", "cutmix")
+    )
+    pasted = 0
+    for epoch in range(40):
+        for step in range(6):
+            plan = switch.plan(epoch, step)
+            pasted += plan.centre is not None
+            assert are_same(plan, pure[plan.centre is not None].plan(epoch, step))
+    assert least <= pasted / 240 <= most
+
+
+def test_batches_of_cutmix_may_have_a_law_of_their_own() -> None:
+    mixing = Mixing("beta", a=0.1, kind="switch", cutmix_a=9.0)
+    plans = [stream(mixing=mixing).plan(e, k) for e in range(40) for k in range(6)]
+    for is_pasted, variance in ((False, 1 / (4 * 1.2)), (True, 1 / (4 * 19))):
+        lam = torch.cat([p.lam for p in plans if (p.centre is not None) == is_pasted])
+        assert lam.var().item() == pytest.approx(variance, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("lam", "box", "share"),
+    [
+        (0.3, (2, 8, 0, 3), 0.71875),
+        (0.40475733982344153, (2, 8, 1, 7), 0.4375),
+        (0.8957664297279371, (0, 1, 2, 4), 0.96875),
+    ],
+)
+def test_boxes_are_those_of_timm(lam: float, box: tuple[int, ...], share: float) -> None:
+    """Of timm 1.0.31's Mixup, for images of 8 x 8 and sides that are even; odd ones lose a pixel
+    here, as in the authors' code and in timm up to 1.0.28."""
+    view, partner = torch.zeros(1, 1, 8, 8), torch.ones(1, 1, 8, 8)
+    half = int(8 * (1 - lam) ** 0.5) // 2
+    middle = [high - half if low == 0 else low + half for low, high in (box[:2], box[2:])]
+    mixed, kept = cutmix(view, partner, torch.tensor([lam]), torch.tensor([middle]) / 8)
+    expected = torch.zeros(8, 8)
+    expected[box[0] : box[1], box[2] : box[3]] = 1
+    assert torch.equal(mixed[0, 0], expected)
+    assert kept.item() == share
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"lam": "unifrm"}, "got lam='unifrm'; takes uniform, beta, or a number"),
+        ({"lam": 1.5}, "got lam=1.5"),
+        ({"a": 0.0}, "got a=0.0; takes a number above 0"),
+        ({"per": "image"}, "got per='image'; takes sample or batch"),
+        ({"kind": "cutmx"}, "got kind='cutmx'; takes mixup, cutmix or switch"),
+        ({"prob": 0.0}, "got prob=0.0; takes a number above 0 and up to 1"),
+        ({"prob": float("nan")}, "got prob=nan"),
+        ({"switch_prob": -0.1}, "got switch_prob=-0.1"),
+        ({"cutmix_a": 0.0}, "got cutmix_a=0.0"),
+    ],
+)
+def test_values_that_mix_nothing_are_refused(keys: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Mixing(**keys)
+
+
+def test_a_share_of_no_image_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"prob=0.1 mixes none of 4 images"):
+        stream(mixing=Mixing(prob=0.1), groups=2)
 
 
 def test_fewer_images_than_a_batch_are_refused() -> None:

@@ -139,7 +139,8 @@ def _as_text(key: str, value: str, types: frozenset[Any], sweep: bool) -> str:
     """Return a text as Hydra reads it: in quotes, so that it is no number, list or function.
 
     What is in Hydra's quotes already stays so; null and, where a key takes one, true, false and
-    numbers stay what they are; in a sweep commas part values, and functions such as `choice(a,b)` give them.
+    numbers stay what they are; in a sweep commas part values, and functions such as `choice(a,b)`
+    give them.
     """
     try:
         parsed = OverridesParser.create().parse_override(f"{key}={value}").value()

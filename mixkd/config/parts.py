@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field
 
 from mixkd.config.fields import AsBefore, Name, NonNegative, Section, takes
+from mixkd.config.shipped import label_losses, shipped_values
 from mixkd.errors import Problem, nearest, shown
 
 DOTTED = takes("a dotted path, package.module.function", pattern=r"^[^\W\d]\w*(\.[^\W\d]\w*)+$")
@@ -145,27 +146,36 @@ def name_mistakes(key: str, parts: Any, taken: Collection[str]) -> Iterator[Prob
 
 
 def method_name(raw: Mapping[str, Any], args: bool = False) -> str:
-    """Return the method of a training, with what is not the usual: `kd_mixup+dkd`.
+    """Return the method of a training, with what is not the usual: `kd_cutmix+dkd`, `focal+mixup`.
 
     Args:
         raw: a configuration, of values of any type as a saved one may have them.
-        args: whether the arguments of the user's own parts are told too, `kd+dkd(alpha=1,beta=8)`.
+        args: whether arguments are told too: those of the user's own parts, and what is not as
+            shipped of losses and of the share that is mixed, `kd_mixup(prob=0.5)+dkd(beta=8)`.
     """
+
+    def with_args(name: str, given: Any) -> str:
+        listed = given.items() if args and isinstance(given, Mapping) else ()
+        text = ",".join(f"{key}={value}" for key, value in listed)
+        return f"{name}({text})" if text else name
 
     def part_name(section: Mapping[str, Any]) -> str:
         factory = section.get("factory")
         if not isinstance(factory, str):
             return str(section.get("name"))
         own = section.get("name") if isinstance(section.get("name"), str) else None
-        given = section.get("args")
-        listed = given.items() if args and isinstance(given, Mapping) else ()
-        text = ",".join(f"{name}={value}" for name, value in listed)
-        name = own or factory.rpartition(".")[2]
-        return f"{name}({text})" if text else name
+        return with_args(own or factory.rpartition(".")[2], section.get("args"))
 
     method = raw.get("method")
     if not isinstance(method, Mapping) or not isinstance(name := method.get("name"), str):
         return ""
+    if name in label_losses() and isinstance(given := method.get("args"), Mapping):
+        usual = shipped_values("method", name)["args"].items()
+        name = with_args(name, {k: v for k, v in given.items() if (k, v) not in usual})
+    if isinstance(mix := method.get("mix"), Mapping):
+        kind, prob = mix.get("kind", "mixup"), mix.get("prob", 1)
+        name = name.replace("mixup", f"{kind}") if "mixup" in name else f"{name}+{kind}"
+        name = with_args(name, {} if prob == 1 else {"prob": prob})
     if method.get("factory") is not None:
         name += f"+{part_name({**method, 'name': None})}"
     for key, usual in (("divergence", "kl"), ("hint", "none")):

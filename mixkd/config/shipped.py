@@ -7,6 +7,7 @@ from functools import cache
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from pkgutil import iter_modules
 from types import ModuleType
 from typing import Any, cast
 
@@ -98,6 +99,13 @@ def _first_comment(file: Path) -> str:
     lines = file.read_text(errors="replace").splitlines()
     comments = [line.removeprefix("#").strip() for line in lines if line.startswith("#")]
     return next((line for line in comments if not line.startswith("@package")), "")
+
+
+@cache
+def label_losses() -> tuple[str, ...]:
+    """Return the names of the losses from labels, each a file of mixkd/losses/labels."""
+    folder = Path(__file__).resolve().parents[1] / "losses" / "labels"
+    return tuple(module.name for module in iter_modules([str(folder)]))
 
 
 @cache

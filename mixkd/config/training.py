@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -29,7 +29,8 @@ from mixkd.config.fields import (
 )
 from mixkd.config.network import Precision
 from mixkd.config.parts import ARGUMENTS, DOTTED, HintConfig, NamedPartsConfig, PartConfig
-from mixkd.errors import Problem, shortened
+from mixkd.config.shipped import label_losses
+from mixkd.errors import Problem, shortened, shown
 
 
 class StreamConfig(Section):
@@ -46,13 +47,17 @@ class MixConfig(Section):
     ]
     a: Positive
     per: Literal["sample", "batch"]
-    kind: Literal["mixup", "cutmix"]
+    kind: Literal["mixup", "cutmix", "switch"]
+    prob: Annotated[float, AsBefore(1.0), takes("a number above 0 and up to 1", gt=0, le=1)]
+    switch_prob: Annotated[Fraction, AsBefore(0.5)]
+    cutmix_a: Annotated[Positive | None, AsBefore(None), takes("a number above 0, or null")]
 
 
 class MethodConfig(Section):
     """What is learned; images are mixed where `mix` is given."""
 
     command: ClassVar[str]  # whose method it is
+    mixes: ClassVar[Mapping[str, bool]]  # of names that say whether images are mixed
 
     name: str
     mix: MixConfig | None
@@ -65,31 +70,63 @@ class MethodConfig(Section):
         return None if self.factory is None else PartConfig(factory=self.factory, args=self.args)
 
     @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """Return the names of its methods."""
+        return tuple(cls.mixes)
+
+    @classmethod
     def mistakes(cls, raw: Mapping[str, Any]) -> Iterator[Problem]:
         """Yield a method of another command, and one that does not mix as its name says."""
         name, mix = raw.get("name"), raw.get("mix")
-        valid = get_args(cls.model_fields["name"].annotation)
-        if name not in valid:
-            yield Problem("", f"got {name}; `mixkd {cls.command}` takes {' or '.join(valid)}")
-        elif (name in ("erm", "kd")) != (mix is None):
+        *names, last = cls.names()
+        if name not in (*names, last):
+            text = f"`mixkd {cls.command}` takes {', '.join(names)} or {last}"
+            yield Problem("", f"got {name}; {text}")
+        elif cls.mixes.get(name, mix is not None) != (mix is not None):
             yield Problem("", f"{name} with mix={shortened(str(mix))}; take another method")
+        elif name in cls.mixes and raw.get("args") and raw.get("factory") is None:
+            yield Problem("args", "of a method.factory, which is not given; leave it out")
 
 
 class LabelMethodConfig(MethodConfig):
-    """A method that learns from labels only."""
+    """A method that learns from labels only, by the cross-entropy or by the loss of its name."""
 
     command = "finetune"
+    mixes: ClassVar[Mapping[str, bool]] = {"erm": False, "mixup": True}
 
-    name: Literal["erm", "mixup"]
-    label_smoothing: Share
+    label_smoothing: Share = 0.0
+
+    @property
+    def loss(self) -> str | None:
+        """The loss, a file of mixkd/losses/labels, whose arguments are `args`; None: the usual."""
+        return None if self.name in self.mixes else self.name
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """Return the names of its methods, those of further losses among them."""
+        return (*super().names(), *label_losses())
+
+    @classmethod
+    def mistakes(cls, raw: Mapping[str, Any]) -> Iterator[Problem]:
+        """Yield keys that a loss of its name leaves without effect as well."""
+        yield from super().mistakes(raw)
+        name = raw.get("name")
+        if name not in label_losses():
+            return
+        if raw.get("label_smoothing"):
+            text = f"got {shown(raw['label_smoothing'])} beside the loss {name}"
+            yield Problem("label_smoothing", f"{text}; it is of method=erm and method=mixup")
+        if raw.get("factory") is not None:
+            text = f"got {shown(raw['factory'])} beside the loss {name}"
+            yield Problem("factory", f"{text}; a learner of your own takes method=erm or mixup")
 
 
 class TeacherMethodConfig(MethodConfig):
     """A method that learns a teacher's answers: alpha * CE + beta * KL, eq. 2 and 9."""
 
     command = "distill"
+    mixes: ClassVar[Mapping[str, bool]] = {"kd": False, "kd_mixup": True}
 
-    name: Literal["kd", "kd_mixup"]
     alpha: NonNegative
     beta: NonNegative
     t_squared: Flag

@@ -156,6 +156,19 @@ VOID = (
         "it is the weight of a divergence, which is none; leave it out",
     ),
     Void("temperature", lambda raw: value_of(raw, "divergence.name") == "none"),
+    Void(
+        "method.mix.switch_prob",
+        lambda raw: value_of(raw, "method.mix.kind") != "switch",
+        "it is of method.mix.kind=switch; leave it out",
+    ),
+    Void(
+        "method.mix.cutmix_a",
+        lambda raw: (
+            value_of(raw, "method.mix.kind") != "switch"
+            or value_of(raw, "method.mix.lam") != "beta"
+        ),
+        "it is of method.mix.kind=switch with method.mix.lam=beta; leave it out",
+    ),
     # Where nothing is multiplied by the square of the temperature.
     Void("method.t_squared", lambda raw: value_of(raw, "divergence.name") == "none"),
     Void("method.t_squared", lambda raw: raw.get("temperature") in ("sigma", "1sigma", 1)),
@@ -192,8 +205,10 @@ def without_void(raw: Mapping[str, Any], named: dict[str, Any]) -> dict[str, Any
 
 @cache
 def _defaults(group: str, kind: str, key: str) -> list[Any]:
-    shipped = (shipped_values(group, name) for name in group_names(group))
-    return [value_of(values, key) for values in shipped if values["name"] == kind]
+    values = [shipped_values(group, name) for name in group_names(group)]
+    of_kind = [value_of(v, key) for v in values if v["name"] == kind]
+    # A method may be mixed whose file does not: then as those that do.
+    return of_kind if any(of_kind) else [value_of(v, key) for v in values]
 
 
 def _void_problems(raw: Mapping[str, Any]) -> Iterator[Problem]:

@@ -14,7 +14,7 @@ from mixkd.data.images import AnyImages, Images
 from mixkd.data.splits import Splits
 from mixkd.data.views import Views, to_unit
 from mixkd.errors import UserError
-from mixkd.vicinal import Mixing, Plan, VicinalBatch, VicinalStream, cutmix, draw_lam, mix
+from mixkd.vicinal import Mixing, Plan, VicinalBatch, VicinalStream, cutmix, draw_mixing, mix
 
 
 @dataclass(frozen=True)
@@ -69,14 +69,22 @@ def vicinal_batch(
     view = views.training(pixels, top, left, flip)
     label, index = images.labels[image], images.index[image]
     lam, mixed = sent(plan.lam[drawn]), view[kept]
-    if plan.mixes and plan.centre is None:
-        mixed = mix(mixed, view.index_select(0, partner), lam)
-    elif plan.centre is not None:
-        mixed, lam = cutmix(mixed, view.index_select(0, partner), lam, sent(plan.centre[drawn]))
+    if plan.mixes:
+        centre = None if plan.centre is None else sent(plan.centre[drawn])
+        mixed, lam = _mixed(mixed, view.index_select(0, partner), lam, centre)
     return VicinalBatch(
         mixed, lam, label[kept], label[partner], index[kept], index[partner],
         plan.epoch, plan.step, rows,
     )  # fmt: skip
+
+
+def _mixed(
+    view: Tensor, partner_view: Tensor, lam: Tensor, centre: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Return mixed images, and lambda as it came out; boxes are pasted where they have a centre."""
+    if centre is None:
+        return mix(view, partner_view, lam), lam
+    return cutmix(view, partner_view, lam, centre)
 
 
 def _sent(x: Tensor, device: torch.device) -> Tensor:
@@ -126,13 +134,10 @@ def ordinary_batch(
         lam = torch.ones(count, device=images.device)
         return VicinalBatch(view, lam, label, label, unknown, unknown, epoch, step, row)
     rng = np.random.default_rng([seed, epoch, step, rank])
-    partner = _sent(torch.from_numpy(rng.permutation(count)), view.device)
-    lam = _sent(torch.from_numpy(draw_lam(mixing, count, rng)).float(), view.device)
-    if mixing.kind == "cutmix":
-        centre = _sent(torch.from_numpy(rng.random((count, 2))).float(), view.device)
-        mixed, lam = cutmix(view, view[partner], lam, centre)
-    else:
-        mixed = mix(view, view[partner], lam)
+    partner, lam, centre = draw_mixing(mixing, count, rng)
+    partner, lam = _sent(partner, view.device), _sent(lam, view.device)
+    centre = None if centre is None else _sent(centre, view.device)
+    mixed, lam = _mixed(view, view[partner], lam, centre)
     return VicinalBatch(mixed, lam, label, label[partner], unknown, unknown, epoch, step, row)
 
 
@@ -187,7 +192,7 @@ def mixing_of(mix: MixConfig | Mixing | None) -> Mixing | None:
     """Return how images are mixed as configured."""
     if mix is None or isinstance(mix, Mixing):
         return mix
-    return Mixing(mix.lam, mix.a, mix.per, mix.kind)
+    return Mixing(**mix.model_dump())
 
 
 def make_stream(
@@ -199,7 +204,8 @@ def make_stream(
     Images on disk are mixed within each of `devices` processes.
 
     Raises:
-        UserError: if a batch is larger than the training set, or the processes cannot share it.
+        UserError: if a batch is larger than the training set, the processes cannot share it, or too
+            small a share of it is mixed.
     """
     n = len(splits.train)
     if cfg.batch_size % devices:
@@ -209,7 +215,11 @@ def make_stream(
         text = f"got {cfg.batch_size}; takes at most the {n} training images"
         raise UserError.of("data.batch_size", text)
     groups = 1 if isinstance(splits.train, Images) else devices
+    mixing, share = mixing_of(mix), cfg.batch_size // groups
+    if mixing is not None and not mixing.count(share):
+        text = f"got {mixing.prob}, which mixes none of {share} images; takes a larger share"
+        raise UserError.of("method.mix.prob", text)
     return VicinalStream(
-        n, cfg.batch_size, seed, mixing_of(mix), slack=make_views(cfg, splits).slack, flip=cfg.flip,
+        n, cfg.batch_size, seed, mixing, slack=make_views(cfg, splits).slack, flip=cfg.flip,
         stage=stage, groups=groups,
     )  # fmt: skip

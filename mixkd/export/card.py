@@ -11,6 +11,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from mixkd.config.parts import method_name
 from mixkd.console import printable
 from mixkd.networks.origin import PREFIX
 from mixkd.redact import redact
@@ -119,7 +120,8 @@ def _making(facts: Facts) -> list[tuple[str, Any]]:
     prints = _section(facts.provenance, "fingerprints")
     packages = _section(facts.provenance, "packages")
     trainer, optimizer = _section(training, "trainer"), _section(training, "optimizer")
-    mixing = ", ".join(f"{key} {mix.get(key)}" for key in ("kind", "lam", "per")) if mix else None
+    shown = [key for key in ("kind", "lam", "per", "prob") if key in mix]
+    mixing = ", ".join(f"{key} {mix[key]}" for key in shown) or None
     taught: list[tuple[str, Any]] = [
         ("temperature of the loss", training.get("temperature")),
         ("weights of the loss", f"alpha {method.get('alpha')}, beta {method.get('beta')}"),
@@ -130,7 +132,7 @@ def _making(facts: Facts) -> list[tuple[str, Any]]:
     epoch = facts.metrics.get("selected_epoch")
     versions = [f"{name} {packages[name]}" for name in PACKAGES if name in packages]
     return [
-        ("method", method.get("name")),
+        ("method", method_name(training) or None),
         ("mixing", mixing),
         *(taught if "teacher" in training else []),
         ("data", data.get("name")),

@@ -1,6 +1,7 @@
 """Losses: pure functions on logits. Any floating dtype in; float32 out, or float64 of float64."""
 
 import math
+from numbers import Real
 
 import torch
 import torch.nn.functional as F
@@ -123,5 +124,6 @@ def distillation(
 def check_weights(**weights: float) -> None:
     """Refuse weights of a loss, by name, that are below 0 or not finite."""
     for name, weight in weights.items():
-        if not 0 <= weight < math.inf:
-            raise ValueError(f"got {name}={weight}; takes a number, 0 or more")
+        is_number = isinstance(weight, Real) and not isinstance(weight, bool)
+        if not (is_number and 0 <= weight < math.inf):
+            raise ValueError(f"got {name}={weight!r}; takes a number, 0 or more")

@@ -5,20 +5,25 @@ from typing import Any
 from torch import nn
 
 from mixkd.losses.distillation import Losses, mixed_cross_entropy
+from mixkd.losses.labels import LabelLoss, label_loss_of
 from mixkd.modules.learner import Learner
 from mixkd.vicinal import VicinalBatch
 
 
 class Supervised(Learner):
-    """Minimises the cross-entropy with the labels, mixed as the images are (eq. 8).
+    """Minimises the cross-entropy with labels, mixed as the images are (eq. 8), or another loss.
 
     Args:
         network: gives logits.
-        label_smoothing: the share of each label that is spread evenly over all classes, in [0, 1).
+        loss: what is minimised in place of the cross-entropy: a name, such as `focal`, or a
+            function of logits, float [b, classes], and label, int64 [b], then by their names
+            `partner`, int64 [b], the partners' labels, and `lam`, float32 [b], that gives a scalar.
+        label_smoothing: of the cross-entropy: the share of each label that is spread evenly over
+            all classes, in [0, 1).
         options: those of `Learner`, such as `mixing`.
 
     Raises:
-        ValueError: for another share.
+        ValueError: for another share or name, or a share beside another loss.
 
     Examples:
         >>> from torch import nn
@@ -26,21 +31,33 @@ class Supervised(Learner):
         >>> network = nn.Sequential(nn.Flatten(), nn.Linear(192, 5))
         >>> module = Supervised(network, mixing=Mixing("beta", a=0.2))
         >>> # Trainer(max_epochs=10).fit(module, loader_of_images_and_labels)
+        >>> focal = Supervised(network, loss="focal")
     """
 
-    def __init__(self, network: nn.Module, *, label_smoothing: float = 0.0, **options: Any) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        loss: str | LabelLoss | None = None,
+        label_smoothing: float = 0.0,
+        **options: Any,
+    ) -> None:
         super().__init__(network, **options)
         if not 0 <= label_smoothing < 1:
             raise ValueError(f"got label_smoothing={label_smoothing}; takes a number in [0, 1)")
+        if label_smoothing and loss is not None:
+            raise ValueError(f"got label_smoothing={label_smoothing} beside another loss; takes 0")
+        self.loss = label_loss_of(loss) if isinstance(loss, str) else loss
         self.label_smoothing = label_smoothing
 
     def losses(self, batch: VicinalBatch) -> Losses:
-        """Return the cross-entropy in nats."""
-        logits = self(batch.mixed)
-        ce = mixed_cross_entropy(
-            logits, batch.label, batch.partner_label, batch.lam, self.label_smoothing
-        )
-        return {"loss": ce, "ce": ce}
+        """Return the loss, and the cross-entropy as `ce`, in nats."""
+        logits, label = self(batch.mixed), batch.label
+        partner, lam = batch.partner_label, batch.lam
+        ce = mixed_cross_entropy(logits, label, partner, lam, self.label_smoothing)
+        if self.loss is None:
+            return {"loss": ce, "ce": ce}
+        return {"loss": self.loss(logits, label, partner=partner, lam=lam), "ce": ce}
 
 
 class HeadTraining(Supervised):

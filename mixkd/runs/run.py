@@ -266,9 +266,8 @@ class Run:
 def readable_name(cfg: Config) -> str:
     """Return the part of a run's directory name that is for people."""
     method = ""
-    if isinstance(cfg, TrainingConfig):  # with the kind of mixing where that is not mixup
-        kind = "mixup" if cfg.method.mix is None else cfg.method.mix.kind
-        method = method_name(cfg.model_dump()).replace("mixup", kind, 1)
+    if isinstance(cfg, TrainingConfig):
+        method = method_name(cfg.model_dump())
     match cfg:
         case FinetuneConfig():
             parts = [cfg.network.label, method, f"s{cfg.seed}"]

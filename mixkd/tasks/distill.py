@@ -12,7 +12,7 @@ from mixkd.config.fields import ARCHITECTURE, DATASET, LIMIT, SPLIT, VIEW, keys,
 from mixkd.config.network import NetworkConfig
 from mixkd.config.parts import HintConfig, PartConfig
 from mixkd.config.tasks import DistillConfig
-from mixkd.config.training import NoComparisonConfig
+from mixkd.config.training import MixConfig, NoComparisonConfig
 from mixkd.console import say
 from mixkd.data.batches import make_stream, make_views, mixing_of
 from mixkd.data.splits import Splits, load_splits
@@ -184,10 +184,10 @@ def _taped(cfg: DistillConfig, splits: Splits, stream: VicinalStream, taught: st
         "precision_of_teacher": cfg.teacher_precision,
         "images": dict(sorted(splits.fingerprints.items())),
         "data": pruned(DataConfig, cfg.data.model_dump(include=which)),
-        "mixing": None if cfg.method.mix is None else cfg.method.mix.model_dump(),
+        "mixing": cfg.method.mix and pruned(MixConfig, cfg.method.mix.model_dump()),
         "stream": {"seed": stream.seed, "stage": stream.stage, "groups": stream.groups},
     }
-    if cfg.method.mix is not None and cfg.method.mix.kind == "cutmix":
+    if cfg.method.mix is not None and cfg.method.mix.kind != "mixup":
         key["boxes"] = "of whole pixels"  # tapes of before have others, rounded to the nearest
     shape = (stream.steps_per_epoch, stream.batch_size, len(splits.classes))
     tape = Tape(Path(cfg.teacher.tape).expanduser(), key, shape, cfg.teacher.tape_precision)

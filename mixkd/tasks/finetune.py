@@ -1,14 +1,20 @@
 """`mixkd finetune`: a network learns from labels, with or without mixup."""
 
+from functools import partial
+
 import torch
 
 from mixkd.config.tasks import FinetuneConfig
+from mixkd.config.training import LabelMethodConfig
 from mixkd.data.batches import make_stream, make_views, mixing_of
 from mixkd.data.splits import load_splits
+from mixkd.errors import UserError
+from mixkd.losses.labels import LabelLoss, label_loss_of
 from mixkd.metrics.parts import make_metrics
 from mixkd.modules.optimization import optimization
 from mixkd.modules.supervised import Supervised
 from mixkd.networks.build import build_network
+from mixkd.parts import named_arguments
 from mixkd.runs.leaks import refuse_leaks
 from mixkd.runs.run import Metrics, Run
 from mixkd.task import task
@@ -22,6 +28,7 @@ def finetune(cfg: FinetuneConfig, run: Run) -> Metrics:
     Raises:
         UserError: if the data, the network or the run directory is not fit for use.
     """
+    loss = _loss(cfg.method)
     splits = load_splits(cfg.data)
     run.refuse_changed()
     run.trained_on = refuse_leaks({"network": cfg.network}, cfg.data, run.images, splits)
@@ -35,7 +42,7 @@ def finetune(cfg: FinetuneConfig, run: Run) -> Metrics:
 
     learner = make_learner(
         cfg.method,
-        Supervised,
+        partial(Supervised, loss=loss),
         network,
         label_smoothing=cfg.method.label_smoothing,
         mixing=mixing_of(cfg.method.mix),
@@ -43,3 +50,21 @@ def finetune(cfg: FinetuneConfig, run: Run) -> Metrics:
         **optimization(cfg, network),
     )
     return fit(cfg, run, learner, splits, fingerprints={})
+
+
+def _loss(method: LabelMethodConfig) -> LabelLoss | None:
+    """Return the loss of a method with its arguments; None: the cross-entropy.
+
+    Raises:
+        UserError: if it does not take them.
+    """
+    if method.loss is None:
+        return None
+    function = label_loss_of(method.loss)
+    named_arguments(function, method.loss, method.args, "method", positional=4)
+    loss = partial(function, **method.args)
+    try:  # now: what is wrong with them is told before anything starts
+        loss(torch.zeros(1, 2), torch.tensor([0]), torch.tensor([1]), torch.ones(1))
+    except (TypeError, ValueError) as error:
+        raise UserError.of("method.args", str(error)) from error
+    return loss

@@ -271,7 +271,7 @@ def fit(
 
 
 def make_learner(
-    method: MethodConfig, usual: type[Learner], *networks: Any, **options: Any
+    method: MethodConfig, usual: Callable[..., Learner], *networks: Any, **options: Any
 ) -> Learner:
     """Return the learner of a method: the usual one, or the user's own, of the same arguments.
 

@@ -4,11 +4,15 @@ from pathlib import Path
 
 import pytest
 
+from mixkd.config.fields import pruned
 from mixkd.config.parts import factories, method_name
 from mixkd.config.tasks import DistillConfig, EvaluateConfig, FinetuneConfig
+from mixkd.config.training import MixConfig
+from mixkd.data.batches import mixing_of
 from mixkd.errors import UserError
 from mixkd.request import request
 from mixkd.runs.identity import experiment_hash
+from mixkd.vicinal import Mixing
 
 
 def distill(*overrides: str) -> DistillConfig:
@@ -161,6 +165,8 @@ def test_every_callable_of_a_configuration_is_known() -> None:
         ),
         (["method.factory=a.Mine", "method.args.x=1"], "kd_mixup+Mine", "kd_mixup+Mine(x=1)"),
         (["divergence.factory=a.f", "divergence.name=mine"], "kd_mixup+mine", "kd_mixup+mine"),
+        (["method.mix.kind=cutmix", "divergence.factory=a.dkd"], "kd_cutmix+dkd", "kd_cutmix+dkd"),
+        (["method.mix.kind=switch", "method.mix.prob=0.5"], "kd_switch", "kd_switch(prob=0.5)"),
     ],
 )
 def test_a_method_is_named_with_what_is_not_usual(
@@ -170,3 +176,32 @@ def test_a_method_is_named_with_what_is_not_usual(
     assert method_name(raw) == short
     assert method_name(raw, args=True) == whole
     assert method_name({"method": {"name": 3}, "divergence": 7}) == ""
+
+
+@pytest.mark.parametrize(
+    ("overrides", "short", "whole"),
+    [
+        ([], "focal", "focal"),
+        (["method.args.gamma=2"], "focal", "focal(gamma=2)"),
+        (["method.mix={}"], "focal+mixup", "focal+mixup"),
+        (["method.mix={kind: cutmix, prob: 0.5}", "method.args.gamma=2"],
+         "focal+cutmix", "focal(gamma=2)+cutmix(prob=0.5)"),
+    ],
+)  # fmt: skip
+def test_a_loss_is_named_with_its_arguments_and_with_what_is_mixed(
+    overrides: list[str], short: str, whole: str
+) -> None:
+    raw = finetune("method=focal", *overrides).model_dump()
+    assert method_name(raw) == short
+    assert method_name(raw, args=True) == whole
+
+
+def test_a_mixing_is_completed_as_mixup_has_it() -> None:
+    assert mixing_of(finetune("method=margin", "method.mix={lam: 0.3}").method.mix) == Mixing(0.3)
+
+
+def test_names_of_runs_and_tapes_hold_the_keys_of_mixing_that_they_always_held() -> None:
+    mix = finetune("method=mixup").method.mix
+    assert mix is not None
+    before = {"lam": "uniform", "a": 1.0, "per": "sample", "kind": "mixup"}
+    assert pruned(MixConfig, mix.model_dump()) == before

@@ -381,7 +381,13 @@ KEYS = {
 }  # fmt: skip
 
 CONTRADICTIONS = {
-    "a teacher's method": bad(f"{F} method=kd", "method", "got kd", "takes erm or mixup"),
+    "a teacher's method": bad(f"{F} method=kd", "method", "got kd", "takes erm, mixup, "),
+    "an argument that a loss lacks": bad(f"{F} method=focal method.args.gama=1",
+                                         "method.args.gama", "did you mean gamma?", "takes gamma"),
+    "a value that a loss refuses": bad(f"{F} method=margin method.args.weight=-1",
+                                       "method.args", "got weight=-1", "takes a number, 0 or more"),
+    "a text for a number of a loss": bad(f"{F} method=focal method.args.gamma=x",
+                                         "method.args", "got gamma='x'", "takes a number"),
     "a method without teacher": bad(f"{D} method=erm", "method", "got erm", "kd or kd_mixup"),
     "a loss of nothing": bad(f"{D} method.alpha=0 method.beta=0", "method.beta", "got 0",
                              "nothing to learn"),
