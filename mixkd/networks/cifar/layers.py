@@ -33,7 +33,8 @@ def projection(inputs: int, outputs: int, stride: int) -> nn.Sequential:
 
 def shuffled(x: Tensor, groups: int) -> Tensor:
     """Return feature maps [n, groups * k, h, w] with the first channel of every group first."""
-    return x.unflatten(1, (groups, -1)).transpose(1, 2).flatten(1, 2)
+    n, channels, h, w = x.shape
+    return x.reshape(n, groups, channels // groups, h, w).transpose(1, 2).flatten(1, 2)
 
 
 def draw_convolutions(network: nn.Module) -> None:
