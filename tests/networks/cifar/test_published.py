@@ -51,12 +51,17 @@ def fill(core: nn.Module, gain: float) -> None:
         tensor.copy_(u)
 
 
-def feature_maps(core: nn.Module) -> list[Tensor]:
-    """Return a list that a forward pass adds the features of the stages to, as they are."""
-    maps: list[Tensor] = []
-    for stage in core.feature_info:
-        core.get_submodule(stage["module"]).register_forward_hook(lambda m, x, y: maps.append(y))
-    return maps
+def answer(core: nn.Module, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Return the logits, and the features of the stages and of the classifier's input, in order."""
+    stages = [core.get_submodule(stage["module"]) for stage in core.feature_info]
+    seen: dict[nn.Module, Tensor] = {}
+    classifier = last_layer(core, "")
+    hooks = [stage.register_forward_hook(lambda m, x, y: seen.update({m: y})) for stage in stages]
+    hooks.append(classifier.register_forward_pre_hook(lambda m, x: seen.update({m: x[0]})))
+    logits = core(images)
+    for hook in hooks:
+        hook.remove()
+    return logits, [seen[module] for module in (*stages, classifier)]
 
 
 def near(actual: Tensor, expected: Any) -> None:
@@ -72,9 +77,7 @@ def test_names_shapes_logits_features_and_gradients_are_the_published_ones(name:
     assert trainable(core) == published["parameters"]
 
     fill(core, published["gain"])
-    maps = feature_maps(core)
-    last_layer(core, "").register_forward_pre_hook(lambda m, inputs: maps.append(inputs[0]))
-    logits = core(IMAGES)
+    logits, maps = answer(core, IMAGES)
     near(logits[:, SHOWN], published["eval"])
     assert [list(features.shape) for features in maps] == [s for s, _ in published["features"]]
     for features, (_, norms) in zip(maps, published["features"], strict=True):
@@ -131,12 +134,18 @@ def test_normalisation_is_that_of_cifar100() -> None:
 @pytest.mark.parametrize("size", [16, 64])
 def test_images_of_other_sizes(name: str, size: int) -> None:
     core = build(f"network={name}").core.eval()
-    maps = feature_maps(core)
     with torch.no_grad():
-        assert core(torch.rand(2, 3, size, size)).shape == (2, 10)
-    # Of 64 pixels, a VGG makes 4x4 features of the last block as of 32.
-    last = {"vgg8": min(size, 32) // 8, "mobilenetv2_half": size // 16}.get(name)
-    assert maps[-1].shape[-1] == (last or size // (4 if name == "resnet8" else 8))
+        logits, (*maps, _) = answer(core, torch.rand(2, 3, size, size))
+    assert logits.shape == (2, 10)
+    assert (
+        maps[-1].shape[-1]
+        == {
+            "resnet8": size // 4,
+            "vgg8": min(size, 32) // 8,  # it pools once more of 64 pixels
+            "mobilenetv2_half": size // 16,
+            "shufflenet_v1": size // 8,
+        }[name]
+    )
 
 
 @pytest.mark.parametrize(
@@ -171,17 +180,17 @@ def test_convolutions_are_drawn_by_their_outputs(name: str) -> None:
     ids=lambda c: type(c).__name__,
 )
 def test_other_cifar_networks_name_their_stages(core: nn.Module) -> None:
-    core.double().eval()
-    maps = feature_maps(core)
-    inputs: list[Tensor] = []
-    core.linear.register_forward_pre_hook(lambda m, x: inputs.append(x[0]))
     with torch.no_grad():
-        core(IMAGES)
+        _, (*maps, pooled) = answer(core.double().eval(), IMAGES)
     assert [features.shape[-1] for features in maps] == [
         size // (2 if isinstance(core, ResNet9) else 1) for size in (32, 16, 8)
     ]
     assert all((features >= 0).all() for features in maps)  # after the ReLU
-    pooled = maps[-1].amax((2, 3)) if isinstance(core, ResNet9) else maps[-1].mean((2, 3))
-    if isinstance(core, DistillerResNet):  # 2x2 means
-        pooled = maps[-1].unflatten(3, (2, 4)).unflatten(2, (2, 4)).mean((3, 5)).flatten(1)
-    assert_close(inputs[0], pooled)
+    last = maps[-1]
+    if isinstance(core, ResNet9):
+        expected = last.amax((2, 3))
+    elif isinstance(core, DistillerResNet):  # of 2x2 quarters
+        expected = last.unflatten(3, (2, 4)).unflatten(2, (2, 4)).mean((3, 5)).flatten(1)
+    else:
+        expected = last.mean((2, 3))
+    assert_close(pooled, expected)
