@@ -13,14 +13,15 @@ import timm
 import torch
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.data.imagenet_info import ImageNetInfo
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from mixkd.config.network import HeadConfig, NetworkConfig
+from mixkd.config.shipped import group_names, shipped_values
 from mixkd.errors import Problem, UserError, first_line, nearest, shortened, shown
 from mixkd.networks.network import BottleneckHead, Network, head_names
 from mixkd.networks.origin import MOVED
-from mixkd.networks.state_dict import first_few
+from mixkd.networks.state_dict import candidates, first_few, fits
 from mixkd.networks.weights import fit_weights, load_weights, read_tensors
 from mixkd.parts import FAILURES, arguments, import_callable
 
@@ -104,7 +105,7 @@ def build_network(cfg: NetworkConfig, classes: Sequence[str], key: str) -> Netwo
             text = f"got pretrained; timm's head has {trained_on} classes, not 1,000"
             raise UserError.of(f"{key}.weights", text)
     elif cfg.weights is not None:
-        load_weights(core, Path(cfg.weights), f"{key}.weights", classes)
+        _load_weights(core, Path(cfg.weights), key, classes)
     size = timms.get("input_size", [None])[-1]
     if not (cfg.pretrained or cfg.weights == "pretrained" or timms.get("fixed_input_size")):
         size = None
@@ -197,6 +198,35 @@ def fetching_nothing(key: str) -> Iterator[None]:
         yield
     finally:
         torch.hub.download_url_to_file = original
+
+
+def _load_weights(core: nn.Module, path: Path, key: str, classes: Sequence[str]) -> None:
+    """Load a file's weights; where they are those of another CIFAR network, name it."""
+    try:
+        load_weights(core, path, f"{key}.weights", classes)
+    except UserError as error:
+        content, _ = read_tensors(path, f"{key}.weights")
+        networks = {key: core.state_dict()}
+        networks |= {f"{key}={n}": tensors for n, tensors in _cifar_tensors(len(classes)).items()}
+        choices = list(candidates(content, {n for tensors in networks.values() for n in tensors}))
+        fitting = [n for n, tensors in networks.items() if any(fits(c, tensors) for c in choices)]
+        if not fitting or key in fitting:
+            raise
+        text = f"{error.problems[0].text}; it fits {first_few(fitting)}"
+        raise UserError.of(f"{key}.weights", text) from error
+
+
+def _cifar_tensors(classes: int) -> dict[str, dict[str, Tensor]]:
+    """Return the tensors, without values, of the shipped CIFAR networks by the networks' names."""
+    tensors = {}
+    for name in group_names("network"):
+        values = shipped_values("network", name)
+        factory = values["factory"] or ""
+        if factory.startswith("mixkd.networks.cifar."):
+            with torch.device("meta"):
+                core = import_callable(factory, name)(num_classes=classes, **values["args"] or {})
+            tensors[name] = core.state_dict()
+    return tensors
 
 
 def _check_imagenet(classes: Sequence[str], head: HeadConfig | None, key: str) -> None:

@@ -6,6 +6,10 @@ Parameters bear the names of the common public checkpoints: conv1, bn1, layer1.0
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mixkd.networks.cifar.layers import blocks_per_stage, projection, stages
+
+DEPTHS = "20, 32, 44, 56, 110"  # the usual ones
+
 
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions around a shortcut that subsamples and pads with zero channels."""
@@ -39,15 +43,14 @@ class CifarResNet(nn.Module):
 
     def __init__(self, depth: int, num_classes: int) -> None:
         super().__init__()
-        blocks, left = divmod(depth - 2, 6)
-        if left or blocks < 1:
-            raise ValueError(f"depth {depth} is not 6n + 2 (20, 32, 44, 56, 110)")
+        blocks = blocks_per_stage(depth, 2, DEPTHS)
         self.conv1 = nn.Conv2d(3, self.stem, 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(self.stem)
         self.layer1 = self._stage(self.stem, 16, blocks, 1)
         self.layer2 = self._stage(16, 32, blocks, 2)
         self.layer3 = self._stage(32, 64, blocks, 2)
         self.linear = nn.Linear(self.features, num_classes)
+        self.feature_info = stages("layer1", "layer2", "layer3")
         for module in self.modules():
             if isinstance(module, (nn.Conv2d, nn.Linear)):
                 nn.init.kaiming_normal_(module.weight)
@@ -69,10 +72,7 @@ class ProjectedBlock(BasicBlock):
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__(inputs, outputs, stride)
-        self.shortcut = nn.Sequential()
-        if inputs != outputs:
-            projection = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
-            self.shortcut.extend([projection, nn.BatchNorm2d(outputs)])
+        self.shortcut = projection(inputs, outputs, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [n, inputs, h, w] to [n, outputs, h / stride, w / stride], of either sign."""
@@ -93,10 +93,12 @@ class DistillerResNet(CifarResNet):
     def forward(self, x: Tensor) -> Tensor:
         """Map images [n, 3, 32, 32] to logits [n, num_classes]."""
         x = F.relu(self.bn1(self.conv1(x)))
-        for stage in (self.layer1, self.layer2, self.layer3):
-            x = F.relu(stage(x))
+        x = self.layer3(self.layer2(self.layer1(x)))
         logits: Tensor = self.linear(F.avg_pool2d(x, 4).flatten(1))
         return logits
+
+    def _stage(self, inputs: int, outputs: int, blocks: int, stride: int) -> nn.Sequential:
+        return super()._stage(inputs, outputs, blocks, stride).append(nn.ReLU())
 
 
 def cifar_resnet(num_classes: int, depth: int) -> CifarResNet:

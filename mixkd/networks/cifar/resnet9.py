@@ -6,6 +6,8 @@ scaled by an eighth.
 
 from torch import Tensor, nn
 
+from mixkd.networks.cifar.layers import stages
+
 SCALE = 0.125  # of the logits
 
 
@@ -39,6 +41,7 @@ class ResNet9(nn.Module):
         self.stage2 = nn.Sequential(convolution(second, third), nn.MaxPool2d(2))
         self.stage3 = nn.Sequential(convolution(third, last), nn.MaxPool2d(2), Residual(last))
         self.linear = nn.Linear(last, num_classes, bias=False)
+        self.feature_info = stages("stage1", "stage2", "stage3")
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images [n, 3, h, w], of 8 pixels or more a side, to logits [n, num_classes]."""
