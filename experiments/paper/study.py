@@ -1,7 +1,7 @@
 """The paper's networks and evaluations at one scale, as runs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mixkd.report.cells import Subject
 from mixkd.reproduction.scale import Scale
@@ -67,6 +67,7 @@ class PaperStudy:
         method: str = "kd_mixup",
         temperature: str = "2",
         teacher_method: str = "erm",
+        losses: Sequence[str] = (),
     ) -> list[StudyRun]:
         """Return the runs of a student that learns a teacher's answers, one a seed.
 
@@ -76,6 +77,7 @@ class PaperStudy:
             method: kd or kd_mixup.
             temperature: a number or sigma, as text.
             teacher_method: how the teacher was trained: erm, or mixup.
+            losses: overrides that choose a divergence or a hint, and weigh them.
         """
         network = self.teacher_overrides(dataset, teacher)
         uses: tuple[tuple[str, StudyRun], ...] = ()
@@ -87,14 +89,23 @@ class PaperStudy:
         else:
             uses = (("teacher.run", self.teacher(dataset, teacher, teacher_method)),)
         overrides += [
-            *self.scale.dataset(dataset).distill, f"method={method}", f"temperature={temperature}"
+            *self.scale.dataset(dataset).distill, f"method={method}", f"temperature={temperature}",
+            *losses,
         ]  # fmt: skip
         name = teacher + ("+mixup" if teacher_method == "mixup" else "")
-        subject = Subject(dataset, "student", name, method, temperature)
+        subject = Subject(dataset, "student", name, with_losses(method, losses), temperature)
         return [
             self._run("distill", overrides, uses, subject=subject, seed=seed)
             for seed in self.scale.seeds
         ]
+
+    def evaluated_at_once(
+        self, network: StudyRun, kinds: Sequence[str], teacher: StudyRun
+    ) -> list[StudyRun]:
+        """Return one evaluation by several analyses, once for each that it stands for."""
+        runs = [self.evaluated(network, kind, teacher) for kind in kinds]
+        overrides = merged([override for run in runs for override in run.overrides])
+        return [replace(run, overrides=overrides) for run in runs]
 
     def evaluated(
         self,
@@ -160,6 +171,12 @@ class PaperStudy:
 
     def _with_more(self, command: str, overrides: Sequence[str]) -> tuple[str, ...]:
         return merged([*overrides, *self.more.get(command, ())])
+
+
+def with_losses(method: str, losses: Sequence[str]) -> str:
+    """Return a method with the divergence and the hint that overrides choose, as runs name it."""
+    chosen = [override.split("=") for override in losses]
+    return method + "".join(f"+{name}" for key, name in chosen if key in ("divergence", "hint"))
 
 
 def for_seed(runs: Sequence[StudyRun], seed: int) -> StudyRun:

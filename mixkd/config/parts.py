@@ -68,6 +68,9 @@ class HintConfig(PartConfig):
     teacher_layers: Layers = None
 
 
+# The keys of a hint beside its name and its callable.
+FURTHER = ("weight", "student_layers", "teacher_layers")
+
 # The keys of a configuration that hold one part each, and those that hold parts by name.
 NETWORKS = ("network", "teacher", "student")
 PARTS = (*NETWORKS, "data", "divergence", "hint", "method", "optimizer", "schedule")
@@ -145,13 +148,17 @@ def name_mistakes(key: str, parts: Any, taken: Collection[str]) -> Iterator[Prob
             yield Problem(f"{key}.{name}", "is a name that mixkd has already; takes another")
 
 
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
 def method_name(raw: Mapping[str, Any], args: bool = False) -> str:
     """Return the method of a training, with what is not the usual: `kd_cutmix+dkd`, `focal+mixup`.
 
     Args:
         raw: a configuration, of values of any type as a saved one may have them.
-        args: whether arguments are told too: those of the user's own parts, and what is not as
-            shipped of losses and of the share that is mixed, `kd_mixup(prob=0.5)+dkd(beta=8)`.
+        args: whether what is not as shipped is told too, of losses and of the share that is mixed,
+            `kd_mixup(prob=0.5)+dkd(beta=2)`; of the user's own parts that is all arguments.
     """
 
     def with_args(name: str, given: Any) -> str:
@@ -159,12 +166,20 @@ def method_name(raw: Mapping[str, Any], args: bool = False) -> str:
         text = ",".join(f"{key}={value}" for key, value in listed)
         return f"{name}({text})" if text else name
 
-    def part_name(section: Mapping[str, Any]) -> str:
-        factory = section.get("factory")
+    def part_name(section: Mapping[str, Any], group: str = "") -> str:
+        factory, own = section.get("factory"), section.get("name")
         if not isinstance(factory, str):
-            return str(section.get("name"))
-        own = section.get("name") if isinstance(section.get("name"), str) else None
-        return with_args(own or factory.rpartition(".")[2], section.get("args"))
+            return str(own)
+        shipped = shipped_values(group, own) if isinstance(own, str) else {}
+        if shipped.get("factory") != factory:
+            shipped = {"weight": 1.0}
+        told, usual = (
+            {**_mapping(values.get("args")), **{k: values[k] for k in FURTHER if k in values}}
+            for values in (section, shipped)
+        )
+        given = {key: value for key, value in told.items() if value != usual.get(key)}
+        label = own if isinstance(own, str) else factory.rpartition(".")[2]
+        return with_args(label, given)
 
     method = raw.get("method")
     if not isinstance(method, Mapping) or not isinstance(name := method.get("name"), str):
@@ -181,5 +196,5 @@ def method_name(raw: Mapping[str, Any], args: bool = False) -> str:
     for key, usual in (("divergence", "kl"), ("hint", "none")):
         section = raw.get(key)
         if isinstance(section, Mapping) and section.get("name") != usual:
-            name += f"+{part_name(section)}"
+            name += f"+{part_name(section, key)}"
     return name

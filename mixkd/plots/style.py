@@ -29,8 +29,8 @@ def colour_of(number: int) -> str:
 
 
 def marker_of(number: int) -> str:
-    """Return the marker of a line by its number."""
-    return MARKERS[number % len(MARKERS)]
+    """Return the marker of a line by its number: another one when colours begin anew."""
+    return MARKERS[(number + number // len(COLOURS)) % len(MARKERS)]
 
 
 def line_style(number: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from statistics import stdev
 from typing import NamedTuple
 
@@ -50,8 +51,9 @@ class Subject(NamedTuple):
 class Exclusion(BaseModel):
     """Networks that a reproduction goes without: those of which every key that is set holds.
 
-    A teacher is left out with its students; `NAME+mixup` is one that was trained with mixup. With
-    `seeds`, a network is there, but not its runs of those seeds.
+    A teacher is left out with its students; `NAME+mixup` is one that was trained with mixup. In a
+    method `*` stands for anything. With `seeds`, a network is there, but not its runs of those
+    seeds.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -70,7 +72,7 @@ class Exclusion(BaseModel):
         return (
             self.dataset in (None, subject.dataset)
             and self.teacher in (None, name)
-            and self.method in (None, subject.method)
+            and (self.method is None or fnmatchcase(subject.method, self.method))
             and (self.temperatures is None or subject.temperature in self.temperatures)
             and (self.seeds is None or seed in self.seeds)
         )

@@ -33,8 +33,10 @@ def arrows_figure(panels: Sequence[Panel]) -> Figure:
     """Draw a panel each: hollow where an arrow begins, filled where it ends, a colour a label."""
     figure, grid = panel_grid(len(panels), 2, 3.6, 3.2, share=False)
     handles: dict[str, object] = {}
+    labels = list(dict.fromkeys(label for panel in panels for label in panel.arrows))
     for axes, panel in zip(grid, panels, strict=True):
-        for number, (label, (start, end)) in enumerate(panel.arrows.items()):
+        for label, (start, end) in panel.arrows.items():
+            number = labels.index(label)
             marker, colour = marker_of(number), colour_of(number)
             if start is not None:
                 axes.plot(*start, marker, color=colour, markersize=6, fillstyle="none")
