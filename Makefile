@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARTEFACTS := table1 table2 table3 table4 table5 table6 table7 table8 \
-             fig2 fig3 fig4 fig5 fig6 fig7 fig8 fig9 fig10 fig11
+             fig2 fig3 fig4 fig5 fig6 fig7 fig8 fig9 fig10 fig11 methods
 SCALE ?= smoke
 WORDS ?=
 
@@ -44,7 +44,7 @@ bench: $(READY)  ## what mixkd costs, against bare loops and naive use: WORDS='t
 reproduce: $(READY)  ## every table and figure of the paper: SCALE=smoke, laptop or paper; WORDS='plan=true'
 	$(BIN)/mixkd reproduce all scale=$(SCALE) $(WORDS)
 
-table1: ## one table or figure, table1 to table8 and fig2 to fig11: SCALE, WORDS
+table1: ## one table or figure, table1 to table8, fig2 to fig11, methods: SCALE, WORDS
 $(ARTEFACTS): $(READY)
 	$(BIN)/mixkd reproduce $@ scale=$(SCALE) $(WORDS)
 
