@@ -96,15 +96,15 @@ def build_network(cfg: NetworkConfig, classes: Sequence[str], key: str) -> Netwo
     timms = getattr(core, "pretrained_cfg", None) or {}
     if cfg.head is not None:
         _replace_head(core, cfg.head, len(classes), key)
+    model = None if cfg.name is None or cfg.factory or cfg.head else (cfg.name, cfg.args or {})
     if cfg.weights == "pretrained" and isinstance(cfg.pretrained, str):
-        model = None if cfg.name is None or cfg.factory else (cfg.name, cfg.args or {})
         load_weights(core, Path(cfg.pretrained), f"{key}.pretrained", classes, model=model)
     elif cfg.weights == "pretrained":
         if (trained_on := timms.get("num_classes")) != 1000:
             text = f"got pretrained; timm's head has {trained_on} classes, not 1,000"
             raise UserError.of(f"{key}.weights", text)
     elif cfg.weights is not None:
-        load_weights(core, Path(cfg.weights), f"{key}.weights", classes)
+        load_weights(core, Path(cfg.weights), f"{key}.weights", classes, model=model)
     size = timms.get("input_size", [None])[-1]
     if not (cfg.pretrained or cfg.weights == "pretrained" or timms.get("fixed_input_size")):
         size = None

@@ -29,9 +29,7 @@ WRAPPERS = {
 }  # fmt: skip
 
 # What wrappers of single layers put within names, as DataParallel of a VGG's features does.
-INNER = re.compile(
-    r"(?<=\.)(?:module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
-)
+INNER = re.compile(r"(?<=\.)(?:module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 
 # What places in a file, and modules beside a network, are called, as in _state_dict_ema_.
 NO_WEIGHTS = re.compile(
@@ -83,7 +81,7 @@ def candidates(content: Any, names: Collection[str]) -> Iterator[Candidate]:
     name is an optimizer's, gradients or masks is left out, whatever its names and shapes.
     """
     # No more of a name is looked at than the network's have parts: some have a million.
-    parts = 1 + max((name.count(".") for name in names), default=0)
+    depth = 1 + max((name.count(".") for name in names), default=0)
     level: list[tuple[tuple[str, ...], Any]] = [((), content)]
     seen: set[int] = set()
     for _ in range(DEPTH):
@@ -96,14 +94,14 @@ def candidates(content: Any, names: Collection[str]) -> Iterator[Candidate]:
             named = [(name, item) for name, item in items if isinstance(name, (str, int))]
             below += [((*path, str(name)), item) for name, item in named]
             if tensors := {n: v for n, v in named if isinstance(n, str) and isinstance(v, Tensor)}:
-                for candidate in _by_prefix(path, tensors, names, parts):
+                for candidate in _by_prefix(path, tensors, names, depth):
                     if not NO_WEIGHTS.search(_snake_case(candidate.place)):
                         yield candidate
         level = below
 
 
 def _by_prefix(
-    path: tuple[str, ...], tensors: dict[str, Tensor], names: Collection[str], parts: int
+    path: tuple[str, ...], tensors: dict[str, Tensor], names: Collection[str], depth: int
 ) -> Iterator[Candidate]:
     """Yield a mapping's tensors without what stands before most of a network's names."""
     if not any(map(INNER.search, names)):
@@ -111,14 +109,18 @@ def _by_prefix(
         tensors = unwrapped if len(unwrapped) == len(tensors) else tensors
     shared: dict[str, set[str]] = {}  # the network's names behind each prefix
     for name in tensors:
-        pieces = name.rsplit(".", parts)[-parts:]
+        pieces = name.rsplit(".", depth)[-depth:]
         for k in range(len(pieces)):
             end = ".".join(pieces[k:])
             if end in names:
                 shared.setdefault(name[: len(name) - len(end)], set()).add(end)
     counts = {p: sum(not _is_counter(n) for n in ends) for p, ends in shared.items()}
     most = max(counts.values(), default=0)
-    prefixes = [prefix for prefix, count in counts.items() if count == most] or [""]
+    prefixes = [
+        prefix
+        for prefix, count in counts.items()
+        if count == most or (2 * count > len(names) and _other_parts(prefix, shared, names))
+    ] or [""]
     # What has few of the names does not fit; it is of use in a message alone.
     prefixes = prefixes[: PREFIXES if 2 * most > len(names) else 1]
     rest = sum(not name.startswith(tuple(prefixes)) for name in tensors)
@@ -131,12 +133,10 @@ def _by_prefix(
         }
         if not set(prefix.split(".")[:-1]) <= WRAPPERS and 4 * len(chosen) < rest:
             prefix, chosen = "", {name: name for name in tensors}
-        chosen |= _other_parts(prefix, shared, names)
-        chosen = {
-            name: full
-            for name, full in chosen.items()
-            if name in names or not _is_beside(name, tensors[full])
-        }
+        parts = _other_parts(prefix, shared, names)
+        left_out = set(parts.values())
+        left_out |= {f for n, f in chosen.items() if n not in names and _is_beside(n, tensors[f])}
+        chosen = {name: f for name, f in chosen.items() if f not in left_out} | parts
         taken = set(chosen.values())
         yield Candidate(
             path,
@@ -150,12 +150,13 @@ def _by_prefix(
 def _other_parts(
     prefix: str, shared: Mapping[str, set[str]], names: Collection[str]
 ) -> dict[str, str]:
-    """Return a file's names of what is behind other prefixes than most: head.* beside backbone.*.
+    """Return where a file has what most of a network lacks: its head.fc.* beside backbone.*.
 
-    Nothing, where they leave a choice: they have none of the names behind the prefix.
+    It is empty where they leave a choice, or leave out a name. Other parts have none of the names
+    that are behind the prefix: what has them is another network.
     """
     first = shared.get(prefix, set())
-    parent = prefix[:-1].rpartition(".")[0]
+    parent = prefix[: prefix[:-1].rfind(".") + 1]
     more: dict[str, str] = {}
     for other, ends in shared.items():
         if other.startswith(parent) and ends.isdisjoint(first):
@@ -191,8 +192,8 @@ def find(
         raise UserError.of(key, f"{path} holds no state dict")
     fitting = sorted((c for c in choices if fits(c, expected, spare)), key=lambda c: c.rank)
     if not fitting:
-        return max(choices, key=lambda c: (not any(differences(expected, c.tensors, spare)),
-                                         c.shared, len(c.tensors)))  # fmt: skip
+        return min(choices, key=lambda c: (any(differences(expected, c.tensors, spare)),
+                                           -c.shared, -len(c.tensors), c.rank))  # fmt: skip
     best, *alternatives = fitting
     more = []
     if alternatives:
@@ -276,7 +277,8 @@ def checked(
         name = shapes[-1]
         shape, expected_shape = tuple(weights[name].shape), tuple(expected[name].shape)
         text = f"{path} is of another shape: {name} is {shape}, here {expected_shape}"
-        if shape and expected_shape and shape[1:] == expected_shape[1:] and len(shapes) <= 2:
+        heads = (weights[n].shape == (*shape[:1], *expected[n].shape[1:]) for n in shapes)
+        if shape and expected_shape and all(heads):
             text = f"{path} was trained on {shape[0]} classes; the data has {expected_shape[0]}"
         raise UserError.of(key, text)
     # Detached by torch's own function: a pickle can give a tensor attributes that hide its methods.
