@@ -22,7 +22,7 @@ from mixkd.errors import Problem, UserError, first_line, nearest, shortened, sho
 from mixkd.networks.network import BottleneckHead, Network, head_names
 from mixkd.networks.origin import MOVED
 from mixkd.networks.state_dict import candidates, first_few, fits
-from mixkd.networks.weights import fit_weights, load_weights, read_tensors
+from mixkd.networks.weights import TimmModel, fit_weights, load_weights, read_tensors
 from mixkd.parts import FAILURES, arguments, import_callable
 
 # Arguments of timm.create_model that read files or fetch: weights and pretrained are for that.
@@ -97,15 +97,15 @@ def build_network(cfg: NetworkConfig, classes: Sequence[str], key: str) -> Netwo
     timms = getattr(core, "pretrained_cfg", None) or {}
     if cfg.head is not None:
         _replace_head(core, cfg.head, len(classes), key)
+    model = None if cfg.name is None or cfg.factory or cfg.head else (cfg.name, cfg.args or {})
     if cfg.weights == "pretrained" and isinstance(cfg.pretrained, str):
-        model = None if cfg.name is None or cfg.factory else (cfg.name, cfg.args or {})
         load_weights(core, Path(cfg.pretrained), f"{key}.pretrained", classes, model=model)
     elif cfg.weights == "pretrained":
         if (trained_on := timms.get("num_classes")) != 1000:
             text = f"got pretrained; timm's head has {trained_on} classes, not 1,000"
             raise UserError.of(f"{key}.weights", text)
     elif cfg.weights is not None:
-        _load_weights(core, Path(cfg.weights), key, classes)
+        _load_weights(core, Path(cfg.weights), key, classes, model)
     size = timms.get("input_size", [None])[-1]
     if not (cfg.pretrained or cfg.weights == "pretrained" or timms.get("fixed_input_size")):
         size = None
@@ -200,10 +200,12 @@ def fetching_nothing(key: str) -> Iterator[None]:
         torch.hub.download_url_to_file = original
 
 
-def _load_weights(core: nn.Module, path: Path, key: str, classes: Sequence[str]) -> None:
+def _load_weights(
+    core: nn.Module, path: Path, key: str, classes: Sequence[str], model: TimmModel | None
+) -> None:
     """Load a file's weights; where they are those of another CIFAR network, name it."""
     try:
-        load_weights(core, path, f"{key}.weights", classes)
+        load_weights(core, path, f"{key}.weights", classes, model=model)
     except UserError as error:
         content, _ = read_tensors(path, f"{key}.weights")
         networks = {key: core.state_dict()}

@@ -1,7 +1,6 @@
 """Weights within what a file holds: found by the names and shapes of the network they are for."""
 
 import re
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,18 +15,32 @@ from mixkd.errors import UserError, shortened
 # BatchNorm's counters of batches, which old checkpoints lack; with a momentum they are not used.
 COUNTER = "num_batches_tracked"
 
-# How deep a file's mappings are looked into: {"state_dict": {...}} is two.
-DEPTH = 4
+# How deep a file's mappings and lists are looked into: {"state_dict": {...}} is two.
+DEPTH = 8
 
 # How many prefixes of the names in one mapping are tried: student, teacher, their averages ...
 PREFIXES = 8
 
-# What wrappers put before every name. Of another prefix at least half of the names have to have it:
-# the last layer of a large network is no network.
+# What wrappers put before every name. Of the rest of a mapping another prefix has to have a
+# quarter: the last layer of a large network is no network.
 WRAPPERS = {
     "module", "_orig_mod", "state_dict", "network", "model", "core", "net", "student", "teacher",
     "backbone", "encoder", "classifier", "ema", "ema_model", "model_ema", "average",
 }  # fmt: skip
+
+# What wrappers of single layers put within names, as DataParallel of a VGG's features does.
+INNER = re.compile(r"(?<=\.)(?:module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+
+# What places in a file, and modules beside a network, are called, as in _state_dict_ema_.
+NO_WEIGHTS = re.compile(
+    "_(optims?|optimi[sz]ers?|exp_avg|momentum_buffer|velocity|grads?|gradients?|masks?)_"
+)
+AVERAGE = re.compile("_(ema|swa|avg|averaged?|polyak)_")
+LAST = re.compile("_(teacher|t|init|initial)_")
+LOSS = re.compile("_(criterion|loss)_")
+
+# Statistics of images, and counts by profilers, that modules of another's hold.
+STATISTICS = {"mean", "std", "new_mean", "new_std", "total_ops", "total_params"}
 
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
@@ -51,58 +64,119 @@ class Candidate:
     @property
     def rank(self) -> tuple[bool, bool, int]:
         """What is taken first of several that fit: an average, as timm does; a teacher's last."""
-        terms = set(re.split(r"[._/]", self.place.lower()))
-        return not terms & {"ema", "swa", "average", "averaged"}, "teacher" in terms, len(self.path)
+        place = _snake_case(self.place)
+        return not AVERAGE.search(place), bool(LAST.search(place)), len(self.path)
+
+
+def _snake_case(name: str) -> str:
+    """Return the terms of a name between underscores: modelEMA is _model_ema_."""
+    terms = re.findall("[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+", name)
+    return f"_{'_'.join(terms).lower()}_"
 
 
 def candidates(content: Any, names: Collection[str]) -> Iterator[Candidate]:
     """Yield what of a file may be the weights of a network with these names, the outermost first.
 
-    The content is mappings within mappings, which may hold themselves.
+    The content is mappings and lists within one another, which may hold themselves. What by its
+    name is an optimizer's, gradients or masks is left out, whatever its names and shapes.
     """
     # No more of a name is looked at than the network's have parts: some have a million.
-    parts = 1 + max((name.count(".") for name in names), default=0)
-    level: list[tuple[tuple[str, ...], Any]] = [((), content)] if isinstance(content, dict) else []
+    depth = 1 + max((name.count(".") for name in names), default=0)
+    level: list[tuple[tuple[str, ...], Any]] = [((), content)]
     seen: set[int] = set()
     for _ in range(DEPTH):
         below: list[tuple[tuple[str, ...], Any]] = []
-        for path, mapping in level:
-            if id(mapping) in seen:
+        for path, value in level:
+            if not isinstance(value, (dict, list, tuple)) or id(value) in seen:
                 continue
-            seen.add(id(mapping))
-            named = [(name, value) for name, value in mapping.items() if isinstance(name, str)]
-            below += [((*path, n), value) for n, value in named if isinstance(value, dict)]
-            if tensors := {n: value for n, value in named if isinstance(value, Tensor)}:
-                yield from _by_prefix(path, tensors, names, parts)
+            seen.add(id(value))
+            items = value.items() if isinstance(value, dict) else enumerate(value)
+            named = [(name, item) for name, item in items if isinstance(name, (str, int))]
+            below += [((*path, str(name)), item) for name, item in named]
+            if tensors := {n: v for n, v in named if isinstance(n, str) and isinstance(v, Tensor)}:
+                for candidate in _by_prefix(path, tensors, names, depth):
+                    if not NO_WEIGHTS.search(_snake_case(candidate.place)):
+                        yield candidate
         level = below
 
 
 def _by_prefix(
-    path: tuple[str, ...], tensors: dict[str, Tensor], names: Collection[str], parts: int
+    path: tuple[str, ...], tensors: dict[str, Tensor], names: Collection[str], depth: int
 ) -> Iterator[Candidate]:
     """Yield a mapping's tensors without what stands before most of a network's names."""
-    shared: Counter[str] = Counter()
+    if not any(map(INNER.search, names)):
+        unwrapped = {INNER.sub("", name): value for name, value in tensors.items()}
+        tensors = unwrapped if len(unwrapped) == len(tensors) else tensors
+    shared: dict[str, set[str]] = {}  # the network's names behind each prefix
     for name in tensors:
-        pieces = name.rsplit(".", parts)[-parts:]
+        pieces = name.rsplit(".", depth)[-depth:]
         for k in range(len(pieces)):
             end = ".".join(pieces[k:])
             if end in names:
-                shared[name[: len(name) - len(end)]] += 1
-    most = max(shared.values(), default=0)
-    prefixes = [prefix for prefix, count in shared.items() if count == most] or [""]
+                shared.setdefault(name[: len(name) - len(end)], set()).add(end)
+    counts = {p: sum(not _is_counter(n) for n in ends) for p, ends in shared.items()}
+    most = max(counts.values(), default=0)
+    prefixes = [
+        prefix
+        for prefix, count in counts.items()
+        if count == most or (2 * count > len(names) and _other_parts(prefix, shared, names))
+    ] or [""]
     # What has few of the names does not fit; it is of use in a message alone.
-    for prefix in prefixes[: PREFIXES if 2 * most > len(names) else 1]:
-        chosen = {n[len(prefix) :]: v for n, v in tensors.items() if n.startswith(prefix)}
-        if not set(prefix.split(".")[:-1]) <= WRAPPERS and 2 * len(chosen) < len(tensors):
-            prefix, chosen = "", tensors
-        others = {n: v for n, v in tensors.items() if not n.startswith(prefix)}
-        if not prefix:  # numbers that stand beside the weights, as best_acc does
-            others = {
-                n: v for n, v in chosen.items()
-                if "." not in n and n not in names and fault(v) is None and v.dim() == 0
-            }  # fmt: skip
-            chosen = {n: v for n, v in chosen.items() if n not in others}
-        yield Candidate(path, prefix, chosen, others, shared[prefix])
+    prefixes = prefixes[: PREFIXES if 2 * most > len(names) else 1]
+    rest = sum(not name.startswith(tuple(prefixes)) for name in tensors)
+    for prefix in prefixes:
+        within = tuple(p for p in prefixes if p != prefix and p.startswith(prefix))
+        chosen = {
+            name[len(prefix) :]: name
+            for name in tensors
+            if name.startswith(prefix) and not name.startswith(within)
+        }
+        if not set(prefix.split(".")[:-1]) <= WRAPPERS and 4 * len(chosen) < rest:
+            prefix, chosen = "", {name: name for name in tensors}
+        parts = _other_parts(prefix, shared, names)
+        left_out = set(parts.values())
+        left_out |= {f for n, f in chosen.items() if n not in names and _is_beside(n, tensors[f])}
+        chosen = {name: f for name, f in chosen.items() if f not in left_out} | parts
+        taken = set(chosen.values())
+        yield Candidate(
+            path,
+            prefix,
+            {name: tensors[full] for name, full in chosen.items()},
+            {name: value for name, value in tensors.items() if name not in taken},
+            sum(name in names for name in chosen),
+        )
+
+
+def _other_parts(
+    prefix: str, shared: Mapping[str, set[str]], names: Collection[str]
+) -> dict[str, str]:
+    """Return where a file has what most of a network lacks: its head.fc.* beside backbone.*.
+
+    It is empty where they leave a choice, or leave out a name. Other parts have none of the names
+    that are behind the prefix: what has them is another network.
+    """
+    first = shared.get(prefix, set())
+    parent = prefix[: prefix[:-1].rfind(".") + 1]
+    more: dict[str, str] = {}
+    for other, ends in shared.items():
+        if other.startswith(parent) and ends.isdisjoint(first):
+            if not ends.isdisjoint(more):
+                return {}
+            more |= {name: other + name for name in ends}
+    missing = [name for name in names if name not in first and not _is_counter(name)]
+    return more if all(name in more for name in missing) else {}
+
+
+def _is_beside(name: str, value: Tensor) -> bool:
+    """Return whether a tensor among weights is none: a score, a mean of images, a loss's."""
+    if LOSS.search(_snake_case(name.partition(".")[0])):
+        return True
+    few = fault(value) is None and value.numel() <= 3
+    return few and ("." not in name or name.rpartition(".")[2] in STATISTICS)
+
+
+def _is_counter(name: str) -> bool:
+    return name.rpartition(".")[2] == COUNTER
 
 
 def find(
@@ -118,15 +192,15 @@ def find(
         raise UserError.of(key, f"{path} holds no state dict")
     fitting = sorted((c for c in choices if fits(c, expected, spare)), key=lambda c: c.rank)
     if not fitting:
-        return max(choices, key=lambda c: (not any(differences(expected, c.tensors, spare)),
-                                         c.shared, len(c.tensors)))  # fmt: skip
+        return min(choices, key=lambda c: (any(differences(expected, c.tensors, spare)),
+                                           -c.shared, -len(c.tensors), c.rank))  # fmt: skip
     best, *alternatives = fitting
     more = []
     if alternatives:
         places = [other.place for other in alternatives]
         more.append(f"{first_few(places)} {'fits' if len(places) == 1 else 'fit'} too")
-    prefixes = tuple(other.prefix for other in alternatives if other.path == best.path)
-    if unused := [name for name in best.others if not name.startswith(prefixes)]:
+    beside = [best, *(other for other in alternatives if other.path == best.path)]
+    if unused := [name for name in best.others if all(name in c.others for c in beside)]:
         more.append(f"{first_few(unused)} beside it not")
     if more:
         say(f"{key}: taken from {path}: {best.place}; {'; '.join(more)}")
@@ -161,7 +235,7 @@ def differences(
     """Return the names that weights lack of a network's, and those that they have beyond them."""
     missing = sorted(n for n in expected.keys() - weights.keys() if not n.startswith(spare))
     unknown = sorted(n for n in weights.keys() - expected.keys() if not n.startswith(spare))
-    return [n for n in missing if n.rpartition(".")[2] != COUNTER], unknown
+    return [n for n in missing if not _is_counter(n)], unknown
 
 
 def _misshapen(
@@ -203,7 +277,8 @@ def checked(
         name = shapes[-1]
         shape, expected_shape = tuple(weights[name].shape), tuple(expected[name].shape)
         text = f"{path} is of another shape: {name} is {shape}, here {expected_shape}"
-        if shape and expected_shape and shape[1:] == expected_shape[1:] and len(shapes) <= 2:
+        heads = (weights[n].shape == (*shape[:1], *expected[n].shape[1:]) for n in shapes)
+        if shape and expected_shape and all(heads):
             text = f"{path} was trained on {shape[0]} classes; the data has {expected_shape[0]}"
         raise UserError.of(key, text)
     # Detached by torch's own function: a pickle can give a tensor attributes that hide its methods.
@@ -222,7 +297,7 @@ def check_kind(name: str, value: Tensor, expected: Tensor, path: Path, key: str)
     elif wrong is None and not expected.is_complex():
         takes = "whole numbers"
         # Averages of checkpoints have averages of counters, too.
-        whole = not value.is_floating_point() or name.rpartition(".")[2] == COUNTER
+        whole = not value.is_floating_point() or _is_counter(name)
         wrong = f"{value.dtype}" if value.is_complex() or not whole else None
     if wrong is not None:
         wrong = wrong.removeprefix("torch.")

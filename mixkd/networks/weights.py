@@ -4,6 +4,7 @@ import argparse
 import hashlib
 import json
 import pickle
+import re
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,16 +24,39 @@ from mixkd.files.reading import read_mapping
 from mixkd.files.writing import file_fingerprint
 from mixkd.networks.network import head_names
 from mixkd.networks.origin import SAVED, WEIGHTS, class_names
-from mixkd.networks.state_dict import check_kind, checked, find, first_few, fits, unwrapped
+from mixkd.networks.state_dict import (
+    Candidate,
+    brief,
+    check_kind,
+    checked,
+    find,
+    first_few,
+    fits,
+    unwrapped,
+)  # fmt: skip
 
-# What may stand beside the weights of a checkpoint, and only holds values: timm's options and the
-# numbers of NumPy, under its older name too.
+
+class LeftOut:
+    """Stands for an array of NumPy, which is no weights; whatever makes one holds nothing."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+# What may stand beside the weights of a checkpoint, and only holds values: timm's options, and
+# the numbers and arrays of NumPy, under its older name too.
 HARMLESS: list[Any] = [
     argparse.Namespace,
     np.dtype,
-    *(type(np.dtype(kind)) for kind in ("float64", "float32", "int64", "int32", "bool")),
+    *(type(np.dtype(kind))
+      for kind in ("float64", "float32", "int64", "int32", "uint32", "uint8", "bool")),
     *((np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar")
       for core in ("core", "_core")),
+    *((LeftOut, f"numpy.{name}")
+      for name in ("ndarray", "core.multiarray._reconstruct", "_core.multiarray._reconstruct")),
 ]  # fmt: skip
 
 TimmModel = tuple[str, Mapping[str, Any]]  # timm's name, and the arguments that a core is made with
@@ -52,8 +76,7 @@ def read_tensors(path: Path, key: str) -> tuple[Any, list[str] | None]:
             if classes is not None and not texts:
                 raise ValueError("its class names are no list of texts")
             return tensors, classes
-        zipped = zipfile.is_zipfile(path)
-        if zipped:  # torch compresses nothing
+        if zipfile.is_zipfile(path):  # torch compresses nothing
             with zipfile.ZipFile(path) as archive:
                 size = sum(entry.file_size for entry in archive.infolist())
             if size > path.stat().st_size:
@@ -62,21 +85,17 @@ def read_tensors(path: Path, key: str) -> tuple[Any, list[str] | None]:
             return torch.load(path, map_location="cpu", weights_only=True), None
     except Exception as error:  # whatever its readers make of a file that is no state dict
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        if isinstance(error, pickle.UnpicklingError) and zipped:
-            reason = _needed_globals(path) or reason
+        if isinstance(error, (pickle.UnpicklingError, RuntimeError)):
+            reason = _damage(error)
         text = f"{path} cannot be read as safetensors or a plain state dict: {reason}"
         raise UserError.of(key, text) from error
 
 
-def _needed_globals(path: Path) -> str | None:
-    """Return what of a file is no tensor and would have to be called; torch advises to do so."""
-    try:
-        with torch.serialization.safe_globals(HARMLESS):
-            names = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
-    except Exception:  # the pickle is damaged: its reader has said so
-        return None
-    advice = "which mixkd does not call; save the state dict alone"
-    return f"it holds {first_few(names)}, {advice}" if names else None
+def _damage(error: Exception) -> str:
+    """Return why torch did not load a file; its own text advises to run what the file holds."""
+    if needed := re.search(r"(?:GLOBAL |but got <class ')([^\s']+)", str(error)):
+        return f"it holds {brief(needed[1])}, which mixkd does not call; save the state dict alone"
+    return "it is damaged, or not what torch.save writes by default"
 
 
 def load_weights(
@@ -119,7 +138,7 @@ def fit_weights(
     candidate = find(content, expected, path, key, spare)
     weights = candidate.tensors
     if model is not None and not fits(candidate, expected, spare):
-        weights = _converted(core, *model, unwrapped(candidate), path, key) or weights
+        weights = _converted(core, *model, candidate, path, key) or weights
     unchanged = {n: value for n, value in expected.items() if n.startswith(spare)}
     loaded = {n: value for n, value in weights.items() if not n.startswith(spare)}
     weights = checked(expected, loaded | unchanged, path, key)
@@ -143,10 +162,10 @@ def _config_classes(path: Path) -> list[str]:
 
 
 def _converted(
-    core: nn.Module, name: str, args: Mapping[str, Any], tensors: dict[str, Tensor], path: Path,
-    key: str,
+    core: nn.Module, name: str, args: Mapping[str, Any], candidate: Candidate, path: Path, key: str
 ) -> dict[str, Tensor] | None:  # fmt: skip
     """Return weights as timm takes them up: of other names, of other sizes; None if it does not."""
+    tensors = unwrapped(candidate)
     for tensor_name, value in tensors.items():
         check_kind(tensor_name, value, value, path, key)
         if value.nbytes > value.untyped_storage().nbytes():  # it claims more than the file holds
@@ -155,7 +174,8 @@ def _converted(
     # timm is strict about a file's names where its model has as many classes.
     heads = [tensors[n] for head in head_names(core) if (n := f"{head}.weight") in tensors]
     usual = (getattr(core, "pretrained_cfg", None) or {}).get("num_classes", 1000)
-    for classes in (len(heads[0]),) if heads and heads[0].dim() else (usual, 0):
+    guesses = (getattr(core, "num_classes", usual), usual, 0)
+    for classes in (len(heads[0]),) if heads and heads[0].dim() else dict.fromkeys(guesses):
         read: list[Mapping[str, Tensor]] = []
         overlay = {"num_classes": classes, "label_offset": None}
         for seed in (0, 1):
@@ -171,7 +191,8 @@ def _converted(
             read.append(model.state_dict())
         # Not of all models is it strict: what a seed decides was not in the file.
         if len(read) == 2 and all(torch.equal(value, read[1][n]) for n, value in read[0].items()):
-            say(f"{key}: {path} is of other names or sizes; timm fits it to {name}")
+            place = f" ({candidate.place})" if candidate.path or candidate.prefix else ""
+            say(f"{key}: {path}{place} is of other names or sizes; timm fits it to {name}")
             return dict(read[0])
     return None
 

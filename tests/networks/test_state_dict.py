@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import struct
 import zipfile
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from building import build
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -65,6 +67,14 @@ def optimizer(network: nn.Module) -> dict[str, Any]:
     return adam.state_dict()
 
 
+def in_parts(trunk: str, head: str, state: State) -> State:
+    return {(head if n.startswith("fc.") else trunk) + n: value for n, value in state.items()}
+
+
+def nested(levels: int, value: Any) -> Any:
+    return {"a": nested(levels - 1, value)} if levels else value
+
+
 FORMS: dict[str, Callable[[State], Any]] = {
     "a score beside": lambda s: {"model": s, "best_acc": torch.tensor(0.9), "epoch": 3},
     "NumPy's numbers": lambda s: {"net": s, "acc": np.float64(0.9), "n": np.int64(3)},
@@ -85,6 +95,30 @@ FORMS: dict[str, Callable[[State], Any]] = {
     "wrappers of wrappers": lambda s: {"net": prefixed("module._orig_mod.", s)},
     "an average of torch": lambda s: prefixed("module.", s) | {"n_averaged": torch.tensor(5)},
     "a number among the weights": lambda s: s | {"best_acc": torch.tensor(0.5)},
+    "statistics of images": lambda s: {
+        "state_dict": prefixed("model.", s | {"mean": torch.rand(3, 1, 1), "std": torch.rand(3)})
+    },
+    "a normalisation": lambda s: s | {"normalize.mean": torch.rand(3), "best": torch.rand(1)},
+    "a loss": lambda s: {"state_dict": s | {"criterion.weight": torch.ones(10)}},
+    "a profiler's counts": lambda s: s | {"conv.total_ops": torch.ones(1)},
+    "OpenMMLab": lambda s: {"meta": {}, "state_dict": in_parts("backbone.", "head.", s)},
+    "a trunk in a wrapper": lambda s: {"state_dict": in_parts("encoder.", "", s)},
+    "a head in a wrapper": lambda s: {"state_dict": in_parts("", "head.", s)},
+    "an encoder and its average": lambda s: {
+        "state_dict": prefixed("module.encoder_q.", s) | prefixed("module.encoder_k.", state())
+        | {"module.queue": torch.ones(8)}
+    },
+    "a teacher of another kind": lambda s: prefixed("s_net.", s)
+    | {f"t_net.{k}.weight": torch.ones(2) for k in range(3 * len(s))},
+    "wrappers of layers": lambda s: {
+        n.replace("conv.", "conv.module.").replace("fc.", "fc._checkpoint_wrapped_module."): v
+        for n, v in s.items()
+    },
+    "a list": lambda s: [3, {"models": (None, s)}],
+    "seven levels": lambda s: nested(7, s),
+    "arrays of NumPy": lambda s: {
+        "net": s, "history": np.arange(3.0), "rng": np.random.get_state(),
+    },
     "keys that are no names": lambda s: {0: torch.ones(2), (1, 2): "x", None: s, "w": s},
 }  # fmt: skip
 
@@ -102,6 +136,9 @@ def test_weights_are_found_by_what_fits(form: str) -> None:
         ({"model_ema": 1, "model": 0}, 1, "model_ema; model fits too"),
         ({"teacher": 0, "student": 1}, 1, "student; teacher fits too"),
         ({"last": 0, "best": 1}, 0, "last; best fits too"),
+        ({"net": 0, "netEMA": 1}, 1, "netEMA; net fits too"),
+        ({"model_t": 0, "model_s": 1}, 1, "model_s; model_t fits too"),
+        ({"initial_state": 0, "state": 1}, 1, "state; initial_state fits too"),
     ],
 )
 def test_of_several_that_fit_one_is_taken_and_named(
@@ -111,6 +148,41 @@ def test_of_several_that_fit_one_is_taken_and_named(
     weights, messages = load({name: states[k] for name, k in positions.items()}, capsys)
     assert are_equal(weights, states[expected])
     assert f"k: taken from w.pt: {message}\n" in messages
+
+
+def test_a_network_beside_the_one_that_holds_it_is_named(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    weights, others = state(), prefixed("teacher.", state())
+    loaded, messages = load({"state_dict": weights | others}, capsys)
+    assert are_equal(loaded, weights)
+    assert messages == "k: taken from w.pt: state_dict; state_dict/teacher.* fits too\n"
+    loaded, messages = load(others | in_parts("student.net.", "student.head.", weights), capsys)
+    assert are_equal(loaded, weights)
+    assert messages == "k: taken from w.pt: student.net.*; teacher.* fits too\n"
+
+
+@pytest.mark.parametrize(
+    "name", ["exp_avg", "momentum_buffer", "grads", "optimizer", "weight_mask"]
+)
+def test_an_optimizers_tensors_are_no_weights(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = state()
+    loaded, messages = load({name: {"x": state()}, "saved": {"last": {"net": weights}}}, capsys)
+    assert are_equal(loaded, weights)
+    assert messages == ""
+    assert are_equal(load(prefixed(f"{name}.", state()) | prefixed("net.", weights))[0], weights)
+    assert refusal({name: state()}) == "w.pt holds no state dict"
+
+
+def test_parts_that_leave_a_choice_are_not_joined() -> None:
+    weights = state()
+    heads = {f"{k}.{n}": v for k in "ab" for n, v in weights.items() if n.startswith("fc.")}
+    trunk = {n: v for n, v in weights.items() if not n.startswith("fc.")}
+    assert "it lacks fc.bias, fc.weight" in refusal(prefixed("trunk.", trunk) | heads)
+    large = prefixed("teacher.", {n: v for n, v in weights.items() if n != "conv.bias"})
+    assert "it lacks " in refusal(prefixed("student.", trunk) | large)
 
 
 def test_what_is_left_out_beside_the_weights_is_named(capsys: pytest.CaptureFixture[str]) -> None:
@@ -240,6 +312,33 @@ def test_a_callable_in_a_pickle_is_named_not_called() -> None:
     text = refusal({"model": state(), "made": Path("x")})
     assert "holds pathlib." in text
     assert "which mixkd does not call; save the state dict alone" in text
+    torch.save(Small(), "w.pt", _use_new_zipfile_serialization=False)
+    assert "holds test_state_dict.Small, which mixkd does not call" in refusal(
+        Path("w.pt").read_bytes()
+    )
+
+
+class Huge:
+    """An array that claims more memory than there is."""
+
+    def __reduce__(self) -> Any:
+        return np.ndarray, ((2**62,),)
+
+
+def test_no_array_is_made() -> None:
+    weights = state()
+    assert are_equal(load({"net": weights, "history": Huge()})[0], weights)
+    assert "holds numpy.dtypes.ObjectDType" in refusal({"net": weights, "x": np.array([None])})
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_torchs_advice_to_run_what_a_file_holds_is_not_passed_on() -> None:
+    reason = "it is damaged, or not what torch.save writes by default"
+    torch.save(state(), "protocol.pt", pickle_protocol=4)
+    np.savez("arrays.npz", **{n: v.numpy() for n, v in state().items()})
+    for name in ("protocol.pt", "arrays.npz"):
+        assert reason in refusal(Path(name).read_bytes())
+    assert reason in refusal(b"version https://git-lfs.github.com/spec/v1")
 
 
 def header(content: Any, size: int | None = None, data: bytes = b"") -> bytes:
@@ -336,6 +435,79 @@ def test_timms_files_are_read_as_timm_reads_them(name: str, args: dict[str, Any]
     ).state_dict()
     assert are_equal(state_dict, expected)
     assert any(torch.equal(value, source[n]) for n, value in state_dict.items() if "head" not in n)
+
+
+def of_facebook(state: State) -> State:
+    """Return a ConvNeXt's weights by the names that its authors gave."""
+    names = {
+        r"stem\.": "downsample_layers.0.", r"stages\.(\d)\.downsample": r"downsample_layers.\1",
+        r"(stages\.\d)\.blocks": r"\1", "conv_dw": "dwconv", r"mlp\.fc": "pwconv",
+        r"head\.norm": "norm", r"head\.fc": "head",
+    }  # fmt: skip
+    renamed = {}
+    for name, value in state.items():
+        for pattern, other in names.items():
+            name = re.sub(pattern, other, name)
+        renamed[name] = value.flatten(1) if "pwconv" in name and value.dim() > 1 else value
+    return renamed
+
+
+CONVNEXT = {"depths": (1, 1, 1, 1), "dims": (8, 8, 16, 16)}
+SWIN = {"depths": (1, 1), "embed_dim": 8, "num_heads": (1, 1), "window_size": 7}
+
+
+def of_microsoft(state: State) -> State:
+    """Return a Swin's weights as its authors have them, with buffers that timm computes."""
+    index = {"layers.0.blocks.0.attn.relative_position_index": torch.zeros(49, 49)}
+    return index | {
+        n.replace("layers.1.downsample", "layers.0.downsample").replace("head.fc", "head"): v
+        for n, v in state.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "rename"),
+    [
+        ("convnext_atto", CONVNEXT, of_facebook),
+        ("swin_tiny_patch4_window7_224", SWIN, of_microsoft),
+    ],
+)
+def test_weights_by_their_authors_names_are_loaded_with_their_head(
+    name: str, args: dict[str, Any], rename: Callable[[State], State],
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    source, core = (timm.create_model(name, num_classes=10, **args) for _ in range(2))
+    renamed = rename(source.state_dict())
+    other = {n: torch.zeros_like(v) for n, v in renamed.items()}
+    torch.save({"model": other, "model_ema": renamed}, "w.pth")
+    load_weights(core, Path("w.pth"), "k", NAMES, model=(name, args))
+    assert are_equal(core.state_dict(), source.state_dict())
+    text = f"k: w.pth (model_ema) is of other names or sizes; timm fits it to {name}\n"
+    assert capsys.readouterr().err.endswith(text)
+
+
+def test_weights_of_another_size_are_loaded_with_their_head() -> None:
+    source = timm.create_model("test_vit", num_classes=10).state_dict()
+    torch.save({"state_dict": prefixed("module.", source)}, "w.pth")
+    args = ("network=timm", "network.name=test_vit", "+network.args.img_size=96")
+    core = build(*args, "network.weights=w.pth").core
+    expected = timm.create_model(
+        "test_vit", num_classes=10, pretrained=True, img_size=96,
+        pretrained_cfg_overlay={"state_dict": dict(source), "num_classes": 10},
+    ).state_dict()  # fmt: skip
+    assert are_equal(core.state_dict(), expected)
+    assert torch.equal(core.state_dict()["head.weight"], source["head.weight"])
+    torch.save(timm.create_model("test_vit2", num_classes=10).state_dict(), "w.pth")
+    with pytest.raises(UserError, match="another network"):
+        build(*args, "network.weights=w.pth")
+
+
+def test_all_heads_of_other_classes_are_one_message() -> None:
+    name, args = "deit_tiny_distilled_patch16_224", {"depth": 1}
+    torch.save({"model": timm.create_model(name, **args).state_dict()}, "w.pth")
+    core = timm.create_model(name, num_classes=10, **args)
+    with pytest.raises(UserError, match="was trained on 1000 classes; the data has 10"):
+        load_weights(core, Path("w.pth"), "k", NAMES, model=(name, args))
 
 
 def test_timms_files_of_another_model_are_refused() -> None:
