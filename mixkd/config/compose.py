@@ -45,7 +45,7 @@ ConfigStore.instance().store(name="shipped_analyses", node=OmegaConf.create(ANAL
 def text_keys(command: str) -> dict[str, frozenset[Any]]:
     """Return the keys of a command that take text, with the types and marks of their annotations.
 
-    A key that takes one of several names, or a list, is not among them: Hydra reads it.
+    A key that takes one of several names, a list or a number is not among them: Hydra reads it.
     """
     fields = dict(fields_of(SCHEMAS[command]))
     if command == "evaluate":
@@ -53,7 +53,7 @@ def text_keys(command: str) -> dict[str, frozenset[Any]]:
     return {
         key: frozenset(kinds(field) | marks(field) & {PATH})
         for key, field in fields.items()
-        if str in kinds(field) and not {list, dict} & kinds(field)
+        if str in kinds(field) and not {list, dict, float} & kinds(field)
     }
 
 
@@ -138,9 +138,8 @@ def _asked_by_their_keys(overrides: Sequence[str]) -> Iterator[str]:
 def _as_text(key: str, value: str, types: frozenset[Any], sweep: bool) -> str:
     """Return a text as Hydra reads it: in quotes, so that it is no number, list or function.
 
-    What is in Hydra's quotes already stays so; null and, where a key takes one, true, false and
-    numbers stay what they are; in a sweep commas part values, and functions such as `choice(a,b)`
-    give them.
+    What is in Hydra's quotes already stays so; null and, where a key takes one, true and false stay
+    what they are; in a sweep commas part values, and functions such as `choice(a,b)` give them.
     """
     try:
         parsed = OverridesParser.create().parse_override(f"{key}={value}").value()
@@ -153,8 +152,7 @@ def _as_text(key: str, value: str, types: frozenset[Any], sweep: bool) -> str:
         return ",".join(_as_text(key, part, types, sweep=False) for part in parts if part)
     no_text = {"null", *(("true", "false") if bool in types else ())}
     is_quoted = value[:1] in ("'", '"') and parsed is not None and not several
-    is_number = float in types and type(parsed) in (int, float)
-    if is_quoted or is_number or value.lower() in no_text:
+    if is_quoted or value.lower() in no_text:
         return value
     # What opens no interpolation that is closed is no interpolation.
     value = re.sub(r"(?s)(?<!\\)\$\{(?!.*\})", r"\\${", value)

@@ -21,7 +21,7 @@ from torch.testing import assert_close
 from mixkd.errors import UserError
 from mixkd.networks.cifar.resnet import CifarResNet, DistillerResNet
 from mixkd.networks.cifar.resnet9 import ResNet9
-from mixkd.networks.network import last_layer
+from mixkd.networks.features import last_layer
 
 PUBLISHED: dict[str, dict[str, Any]] = json.loads(
     Path(__file__).with_name("published.json").read_text()
