@@ -14,7 +14,16 @@ from experiments.bench.timing import Figure
 from mixkd.console import cores, say
 from mixkd.files.writing import write_csv, write_text
 
-COMPARISONS = ("training", "sweep", "vicinal", "inputs", "corruptions", "start", "settings")
+COMPARISONS = (
+    "training",
+    "losses",
+    "sweep",
+    "vicinal",
+    "inputs",
+    "corruptions",
+    "start",
+    "settings",
+)
 OUT = Path("reports/bench")
 
 

@@ -9,7 +9,16 @@ import torch
 from torch import nn
 
 from experiments.bench import __main__ as bench
-from experiments.bench import corruptions, inputs, settings, start, sweep, training, vicinal
+from experiments.bench import (
+    corruptions,
+    inputs,
+    losses,
+    settings,
+    start,
+    sweep,
+    training,
+    vicinal,
+)
 from experiments.bench.parts import linear, random_images
 from experiments.bench.timing import Figure, in_turn
 from mixkd.data.views import crop_and_flip
@@ -145,7 +154,7 @@ def test_the_bare_loop_makes_the_views_that_mixkd_makes(monkeypatch: pytest.Monk
         assert torch.equal(views, expected / 255)
 
 
-@pytest.mark.parametrize("module", [training, corruptions, inputs, settings, start])
+@pytest.mark.parametrize("module", [training, losses, corruptions, inputs, settings, start])
 def test_each_comparison_gives_positive_figures(
     module: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,6 +163,7 @@ def test_each_comparison_gives_positive_figures(
         "corruptions": {"IMAGES": 8, "BATCH": 4, "timm_network": counting_network},
         "inputs": {"BATCH": 8, "STEPS": 2, "FILES": 3},
         "settings": {"BATCH": 4, "STEPS": 1, "timm_network": counting_network},
+        "losses": {"BATCH": 4, "STEPS": 1, "timm_network": counting_network},
         "start": {"MIXKD": [sys.executable, "-c", "print('stepped')"]},
     }
     for name, value in reduced[module.__name__.rpartition(".")[2]].items():
