@@ -75,6 +75,7 @@ def card(facts: Facts) -> str:
         network=_network(record["network"]),
         input_size=record["network"]["input_size"],
         teacher=_network(_section(training, "teacher")),
+        select=_section(training, "trainer").get("select"),
         table=table,
         format=facts.format,
         by_timm=facts.by_timm,
