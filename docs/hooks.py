@@ -243,7 +243,8 @@ def _value(value: Any) -> str:
     if isinstance(value, str) and "${oc.env:HOME" in value:
         return "~/.cache/mixkd"
     text = value if isinstance(value, str) else json.dumps(value)
-    return f"`{text}`" if len(text) <= 60 else "see the file in conf/"
+    is_plain = len(text) <= 60 and "${" not in text
+    return f"`{text}`" if is_plain else "see the file in conf/"
 
 
 def _cell(text: str) -> str:

@@ -47,6 +47,7 @@ mixkd {version}: mixup-based knowledge distillation, and whether its confidence 
       the paper's panels in W&B, and a sweep file for its agents
 
   protocol=corrected|parity   finetune and distill as the paper did; see conf/protocol/
+  protocol=crd       as the field's CIFAR benchmark does
   experiment=NAME    a preset of these, shipped or your own (`mixkd list experiments`)
   --config-dir DIR   a folder of your own groups: DIR/network/mine.yaml is network=mine
   -m                 run one job for each combination of comma-separated values, each in its own

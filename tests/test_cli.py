@@ -109,7 +109,7 @@ def test_bash_completes_by_what_mixkd_prints() -> None:
         "mixkd disti": "distill",
         "mixkd distill --config": "--config-dir",
         "mixkd distill opti": "optimizer. optimizer=",
-        "mixkd distill optimizer=sgd_": "sgd_slow",
+        "mixkd distill optimizer=sgd_": "sgd_crd sgd_slow",
         "mixkd distill --config-dir conf student=myn": "mynet",
         "mixkd distill trainer.max": "trainer.max_epochs=",
     }

@@ -47,7 +47,16 @@ def test_groups_are_shown_with_what_is_chosen(mixkd: Mixkd, capsys: Capture) -> 
         "schedule=", "callbacks=",
         "launcher=", "logger=", "protocol=", "experiment=", "temperature=", "seed=",
     ]  # fmt: skip
-    assert ["optimizer=", "adam", "adam,", "adamw,", "sgd,", "sgd_slow,", "timm"] in lines
+    assert [
+        "optimizer=",
+        "adam",
+        "adam,",
+        "adamw,",
+        "sgd,",
+        "sgd_crd,",
+        "sgd_slow,",
+        "timm",
+    ] in lines
     assert ["teacher=", "-", "convnext_large,"] in [line[:3] for line in lines]
     assert ["temperature=", "2", "a", "number"] in [line[:4] for line in lines]
 
@@ -58,7 +67,7 @@ def test_help_follows_the_arguments(mixkd: Mixkd, capsys: Capture) -> None:
     asked = ["-cd", "conf", "optimizer=mine", "data=cifar100", "protocol=parity"]
     assert mixkd("finetune", *asked, "--help") == 0
     text = " ".join(capsys.readouterr().out.split())
-    assert "optimizer= mine adam, adamw, mine, sgd, sgd_slow, timm" in text
+    assert "optimizer= mine adam, adamw, mine, sgd, sgd_crd, sgd_slow, timm" in text
     assert "optimizer.lr= 0.3 a number above 0" in text
     assert "data= cifar100" in text
     assert "protocol= parity" in text

@@ -202,9 +202,8 @@ def test_the_table_has_every_key(table: str) -> None:
     row = r"^\| `{}`°? \| .* \| .* \| .* \|$"
     for key in ("seed", "data.batch_size", "teacher.tape", "method.mix.lam", "vicinal.n_pairs"):
         assert re.search(row.format(re.escape(key)), table, re.MULTILINE), key
-    assert "| `optimizer.lr` | a number above 0 | `0.001`, `0.05` (sgd), `0.0001` (sgd_slow) |" in (
-        table
-    )
+    rates = "`0.001`, `0.05` (sgd), see the file in conf/ (sgd_crd), `0.0001` (sgd_slow)"
+    assert f"| `optimizer.lr` | a number above 0 | {rates} |" in table
     assert "| `run.force`° | true or false | `false` |" in table
 
 

@@ -139,6 +139,120 @@ def test_both_files_of_a_command_set_the_same_keys() -> None:
         assert dict(flat(corrected)).keys() == dict(flat(parity)).keys()
 
 
+CRD = {
+    "protocol": ("none", "crd"),
+    "data.selection": ("holdout", "test"),
+    "data.batch_size": (128, 64),
+    "optimizer.nesterov": (True, False),
+    "schedule.name": ("cosine", "multistep"),
+    "schedule.by": ("epoch", "(not there)"),
+    "schedule.warmup_epochs": (1, "(not there)"),
+    "schedule.min_lr": (0.0, "(not there)"),
+    "schedule.milestones": ("(not there)", [150, 180, 210]),
+    "schedule.gamma": ("(not there)", 0.1),
+    "schedule.length": ("(not there)", 240),
+    "schedule.stretch": ("(not there)", True),
+    "trainer.max_epochs": (20, 240),
+    "trainer.select": ("accuracy", "last"),
+}
+
+
+def test_what_crd_changes_for_a_teacher() -> None:
+    assert difference(composed("finetune"), composed("finetune", "protocol=crd")) == CRD
+
+
+def test_what_crd_changes_for_a_student() -> None:
+    usual = composed("distill", "method=kd", "optimizer=sgd")
+    assert difference(usual, composed("distill", "protocol=crd")) == CRD | {
+        "optimizer.lr": (0.05, 0.01),  # the student is a MobileNetV2
+        "temperature": (2, 4),
+        "method.alpha": (0.0, 0.1),
+        "method.beta": (1.0, 0.9),
+    }
+
+
+WEIGHTS = ("temperature", "method.alpha", "method.beta", "method.warmup_epochs")
+HINTS = ("at", "cc", "crd", "fitnet", "nst", "pkt", "reviewkd", "rkd", "simkd", "sp", "vid")
+PUBLISHED = {
+    "divergence=kl": (4, 0.1, 0.9, 0),
+    "divergence=dkd": (4, 1, 1, 20),
+    "divergence=dist": (4, 1, 2, 0),
+    "divergence=nkd": (3, 1, 1, 0),
+    "divergence=wsld": (4, 1, 2.25, 0),
+    "divergence=mse": (4, 1, 1, 0),
+    "divergence=ttm": (10, 1, 45, 0),
+    "divergence=wttm": (5, 1, 4, 0),
+    "divergence=wttm hint=crd": (5, 1, 4, 0),
+    "divergence=dkd hint=reviewkd": (4, 1, 1, 20),
+    "temperature=2sigma": ("2sigma", 0.1, 9, 0),
+    "temperature=2sigma divergence=dkd": ("2sigma", 1, 9, 20),
+    "temperature=sigma": ("sigma", 0.1, 0.9, 0),
+    "temperature=3 method.alpha=0.5 method.beta=7": (3, 0.5, 7, 0),
+    "trainer.max_epochs=24 divergence=dkd": (4, 1, 1, 2),
+    **{f"hint={hint}": (4, 1, 1, 20 if hint == "reviewkd" else 0) for hint in HINTS},
+    **{
+        f"divergence=none hint={hint}": (4, 1, 1, 20 if hint == "reviewkd" else 0) for hint in HINTS
+    },
+}
+
+
+@pytest.mark.parametrize("overrides", PUBLISHED)
+def test_crd_has_the_published_weights(overrides: str) -> None:
+    asked = [*overrides.split(), "data=cifar100", "student=resnet20", "teacher=resnet56"]
+    asked += ["teacher.weights=teacher.pt", "protocol=crd"]
+    Path("teacher.pt").touch()
+    cfg = request("distill", asked)
+    assert isinstance(cfg, DistillConfig)
+    values = dict(flat(cfg.model_dump()))
+    assert tuple(values[key] for key in WEIGHTS) == PUBLISHED[overrides]
+    assert cfg.method.mix is None
+    assert cfg.deviation == ("sample" if "2sigma" in overrides else "population")
+    assert not cfg.is_selected_on_test
+
+
+def test_crd_has_the_weights_within_a_loss_from_its_file() -> None:
+    assert composed("distill", "protocol=crd", "divergence=nkd")["divergence.args.gamma"] == 3.5
+    assert composed("distill", "divergence=nkd")["divergence.args.gamma"] == 1.5
+    assert composed("distill", "protocol=crd", "divergence=dkd")["divergence.args.beta"] == 8
+    assert composed("distill", "protocol=crd", "hint=sp")["hint.weight"] == 3000
+
+
+def test_crd_begins_lower_for_a_mobile_network() -> None:
+    for command, key in (("distill", "student"), ("finetune", "network")):
+        rates = [
+            composed(command, "protocol=crd", f"{key}={name}")["optimizer.lr"]
+            for name in ("mobilenetv2", "resnet20")
+        ]
+        assert rates == [0.01, 0.05]
+
+
+def test_crd_names_the_command_of_its_teacher() -> None:
+    with pytest.raises(UserError) as error:
+        request("distill", ["protocol=crd", "data=cifar10", "teacher=resnet56"])
+    remedy = ("protocol=crd", "data=cifar10", "network=resnet56")
+    assert error.value.problems[0].remedy == remedy
+
+
+def test_what_is_typed_goes_above_crd() -> None:
+    overrides = ["optimizer=adam", "schedule=onecycle", "method=kd_mixup", "data.batch_size=32"]
+    values = composed("distill", "protocol=crd", *overrides)
+    assert (values["optimizer.lr"], values["schedule.by"]) == (1e-3, "step")
+    assert (values["method.mix.lam"], values["data.batch_size"]) == ("uniform", 32)
+    assert (values["method.alpha"], values["method.beta"]) == (0.1, 0.9)
+
+
+@pytest.mark.parametrize(
+    ("override", "is_selected"),
+    [("trainer.select=last", False), ("trainer.select=nll", True), ("schedule=plateau", True)],
+)
+def test_the_last_epoch_is_not_selected_on_the_test_images(
+    override: str, is_selected: bool
+) -> None:
+    cfg = request("finetune", ["network=resnet20", "protocol=crd", override])
+    assert isinstance(cfg, FinetuneConfig)
+    assert cfg.is_selected_on_test == is_selected
+
+
 def test_a_teacher_is_one_of_the_same_protocol() -> None:
     with pytest.raises(UserError) as error:
         request("distill", ["protocol=parity", "data=cifar10", "teacher=vit_b16"])
@@ -163,7 +277,9 @@ def test_a_teacher_is_one_of_the_same_protocol() -> None:
 
 
 def test_a_preset_that_does_not_exist_is_refused() -> None:
-    message = r"protocol: got 'paritty'; takes corrected, none, parity \(did you mean parity\?\)"
+    message = (
+        r"protocol: got 'paritty'; takes corrected, crd, none, parity \(did you mean parity\?\)"
+    )
     with pytest.raises(UserError, match=message):
         compose("distill", ["protocol=paritty"])
     with pytest.raises(UserError, match="protocol: `mixkd evaluate` has no such key"):

@@ -43,6 +43,7 @@ from mixkd.config.training import (
     LabelMethodConfig,
     MachineConfig,
     OptimizerConfig,
+    PlateauConfig,
     ScheduleConfig,
     Stage1Config,
     StreamConfig,
@@ -79,7 +80,7 @@ class TrainingConfig(TaskConfig):
     """What finetune and distill share."""
 
     task: str
-    protocol: Literal["none", "corrected", "parity"]
+    protocol: Literal["none", "corrected", "parity", "crd"]
     optimizer: OptimizerConfig
     schedule: ScheduleConfig
     trainer: TrainerConfig
@@ -100,6 +101,7 @@ class TrainingConfig(TaskConfig):
         are_numbers = isinstance(lowest, (int, float)) and isinstance(rate, (int, float))
         if are_numbers and 0 < rate < lowest:
             yield Problem("schedule.min_lr", f"got {lowest}; takes at most optimizer.lr, {rate}")
+        yield from _milestone_mistakes(raw)
         yield from _sharing_mistakes(raw)
         yield from name_mistakes("metrics", raw.get("metrics"), MEASURED)
 
@@ -107,6 +109,12 @@ class TrainingConfig(TaskConfig):
     def stream_seed(self) -> int:
         """The seed of the vicinal stream: `stream.seed`, or `seed` where that is null."""
         return self.seed if self.stream.seed is None else self.stream.seed
+
+    @property
+    def is_selected_on_test(self) -> bool:
+        """Whether the test images choose an epoch, or a rate."""
+        chooses = self.trainer.select != "last" or isinstance(self.schedule, PlateauConfig)
+        return self.data.selection == "test" and chooses
 
     @property
     def stage1_epochs(self) -> int:
@@ -122,6 +130,19 @@ class TrainingConfig(TaskConfig):
     @abstractmethod
     def learner(self) -> NetworkConfig:
         """The network that learns."""
+
+
+def _milestone_mistakes(raw: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield a milestone that a training does not reach."""
+    if value_of(raw, "schedule.name") != "multistep":
+        return
+    milestones = value_of(raw, "schedule.milestones")
+    key = "schedule.length" if value_of(raw, "schedule.stretch") else "trainer.max_epochs"
+    end = value_of(raw, key)
+    if isinstance(milestones, list) and all(isinstance(n, int) for n in (end, *milestones)):
+        for milestone in [m for m in milestones if m >= end][:1]:
+            text = f"got {milestone}; takes epochs below {key}, {end}"
+            yield Problem("schedule.milestones", text)
 
 
 def _sharing_mistakes(raw: Mapping[str, Any]) -> Iterator[Problem]:

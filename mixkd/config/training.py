@@ -248,6 +248,37 @@ class PiecewiseConfig(Section):
                 yield Problem(f"segments[{index}].start", f"{text} before it ends")
 
 
+class MultistepConfig(Section):
+    """The rate is multiplied by gamma at every milestone; epochs from 0."""
+
+    name: Literal["multistep"]
+    milestones: Annotated[list[Count], takes("a list of epochs, in order", min_length=1)]
+    gamma: Part
+    stretch: Flag
+    length: Annotated[int, takes("a whole number of epochs, 2 or more", ge=2)]
+
+    @classmethod
+    def mistakes(cls, raw: Mapping[str, Any]) -> Iterator[Problem]:
+        """Yield a milestone that does not come after the one before it."""
+        milestones = raw.get("milestones")
+        if not isinstance(milestones, list) or not all(isinstance(m, int) for m in milestones):
+            return
+        for index, (before, after) in enumerate(pairwise(milestones), start=1):
+            if after <= before:
+                text = f"got {after}; takes an epoch after {before}, the milestone before it"
+                yield Problem(f"milestones[{index}]", text)
+
+
+class OneCycleConfig(Section):
+    """Half a cosine up to the peak, and half a cosine down."""
+
+    name: Literal["onecycle"]
+    by: By
+    pct_start: Part
+    div_factor: Annotated[float, takes("a number, 1 or more", ge=1)]
+    final_div_factor: Annotated[float, takes("a number, 1 or more", ge=1)]
+
+
 class OwnScheduleConfig(PartConfig):
     """A schedule of one's own: called with the optimizer, it gives a scheduler of torch's kind."""
 
@@ -256,11 +287,23 @@ class OwnScheduleConfig(PartConfig):
 
 if TYPE_CHECKING:
     ScheduleConfig = (
-        ConstantConfig | CosineConfig | PlateauConfig | PiecewiseConfig | OwnScheduleConfig
+        ConstantConfig
+        | CosineConfig
+        | PlateauConfig
+        | PiecewiseConfig
+        | MultistepConfig
+        | OneCycleConfig
+        | OwnScheduleConfig
     )
 else:
     ScheduleConfig = one_of(
-        ConstantConfig, CosineConfig, PlateauConfig, PiecewiseConfig, OwnScheduleConfig
+        ConstantConfig,
+        CosineConfig,
+        PlateauConfig,
+        PiecewiseConfig,
+        MultistepConfig,
+        OneCycleConfig,
+        OwnScheduleConfig,
     )
 
 

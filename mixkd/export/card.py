@@ -75,6 +75,7 @@ def card(facts: Facts) -> str:
         network=_network(record["network"]),
         input_size=record["network"]["input_size"],
         teacher=_network(_section(training, "teacher")),
+        select=_section(training, "trainer").get("select"),
         table=table,
         format=facts.format,
         by_timm=facts.by_timm,
@@ -128,6 +129,7 @@ def _making(facts: Facts) -> list[tuple[str, Any]]:
         ("teacher", _network(_section(training, "teacher"))),
         ("teacher's weights, sha256", prints.get("teacher")),
     ]
+    select = trainer.get("select")
     selects = "the test images" if data.get("selection") == "test" else "held-out images"
     epoch = facts.metrics.get("selected_epoch")
     versions = [f"{name} {packages[name]}" for name in PACKAGES if name in packages]
@@ -138,7 +140,7 @@ def _making(facts: Facts) -> list[tuple[str, Any]]:
         ("data", data.get("name")),
         ("images and split, sha256", prints.get("data", prints.get("data_files"))),
         ("protocol", training.get("protocol", "none")),
-        ("selection", f"{trainer.get('select')}, on {selects}"),
+        ("selection", select if select == "last" else f"{select}, on {selects}"),
         ("epochs", trainer.get("max_epochs")),
         ("epoch kept, from 0", None if epoch is None else int(epoch)),
         ("optimizer", f"{optimizer.get('name')}, lr {optimizer.get('lr')}"),

@@ -16,6 +16,8 @@ from mixkd.config.training import (
     AdamConfig,
     ConstantConfig,
     CosineConfig,
+    MultistepConfig,
+    OneCycleConfig,
     OptimizerConfig,
     OwnOptimizerConfig,
     OwnScheduleConfig,
@@ -209,7 +211,14 @@ class PlateauSchedule(Schedule):
 
 
 def make_schedule(
-    cfg: ConstantConfig | CosineConfig | PlateauConfig | PiecewiseConfig, lr: float, epochs: int
+    cfg: ConstantConfig
+    | CosineConfig
+    | PlateauConfig
+    | PiecewiseConfig
+    | MultistepConfig
+    | OneCycleConfig,
+    lr: float,
+    epochs: int,
 ) -> Schedule:
     """Return the configured schedule of so many epochs, whose peak rate is `lr`."""
     match cfg:
@@ -219,6 +228,10 @@ def make_schedule(
             return _shaped(partial(cosine_rate, cfg, lr, epochs), cfg.by, epochs)
         case PiecewiseConfig():
             return _shaped(partial(piecewise_rate, cfg, epochs), cfg.by, epochs)
+        case MultistepConfig():
+            return FixedSchedule([multistep_rate(cfg, lr, epochs, e) for e in range(epochs)])
+        case OneCycleConfig():
+            return _shaped(partial(onecycle_rate, cfg, lr, epochs), cfg.by, epochs)
         case PlateauConfig():
             return PlateauSchedule(lr, **cfg.model_dump(exclude={"name"}))
 
@@ -262,6 +275,29 @@ def piecewise_rate(cfg: PiecewiseConfig, epochs: int, position: int, unit: int) 
                 return segment.lr0 + (segment.lr1 - segment.lr0) * done
             return half_cosine(segment.lr0, segment.lr1, done)
     return cfg.segments[-1].lr1
+
+
+def multistep_rate(cfg: MultistepConfig, lr: float, epochs: int, epoch: int) -> float:
+    """Return the rate of an epoch, counted from 0: lr * gamma^m after m milestones.
+
+    A milestone is the first epoch of the lower rate. With `stretch`, it is as far along the
+    training as in one of `length` epochs.
+    """
+    unit = epochs / cfg.length if cfg.stretch else 1
+    return lr * cfg.gamma ** sum(epoch >= milestone * unit for milestone in cfg.milestones)
+
+
+def onecycle_rate(cfg: OneCycleConfig, lr: float, epochs: int, position: int, unit: int) -> float:
+    """Return the rate at a position, as torch's OneCycleLR with cosines; momentum stays as it is.
+
+    It rises from lr / div_factor to lr during the share pct_start of the training, then falls to
+    lr / div_factor / final_div_factor. Arguments as of `cosine_rate`.
+    """
+    first, total = lr / cfg.div_factor, epochs * unit
+    last, top = first / cfg.final_div_factor, cfg.pct_start * total - 1
+    if position < top:
+        return half_cosine(first, lr, position / top)
+    return half_cosine(lr, last, (position - top) / (total - 1 - top))
 
 
 def optimization(cfg: FinetuneConfig | DistillConfig, network: torch.nn.Module) -> dict[str, Any]:

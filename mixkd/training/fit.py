@@ -232,7 +232,7 @@ def fit(
         if trainer.is_global_zero and run.trained_on is not None:
             write_marks(run.path, run.trained_on)
         say(", ".join(f"{n:,} {name} images" for name, n in sizes.items()))
-        if cfg.data.selection == "test":
+        if cfg.is_selected_on_test:
             say("selecting on the test images: test metrics will be optimistic")
         for stage, trainer, recorder, checkpoint in plans:
             trainer.loggers = loggers if stage.number == 2 else []

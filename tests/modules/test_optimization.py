@@ -63,6 +63,52 @@ def test_piecewise_stretches_to_the_length_of_the_run() -> None:
     assert unstretched.rate(10) == pytest.approx(5e-4)
 
 
+def torchs(scheduler: type, steps: int, lr: float = 0.1, **options: Any) -> list[float]:
+    """Return the rates of so many steps under a scheduler of torch's."""
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(2))], lr=lr, momentum=0.9)
+    made, rates = scheduler(optimizer, **options), []
+    for _ in range(steps):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        made.step()
+    return rates
+
+
+@pytest.mark.parametrize("options", [{}, {"pct_start": 0.05, "div_factor": 7.0}])
+@pytest.mark.parametrize(("epochs", "steps"), [(6, 7), (1, 3), (40, 1)])
+def test_one_cycle_is_torchs(epochs: int, steps: int, options: dict[str, float]) -> None:
+    s = schedule("onecycle", *(f"schedule.{k}={v}" for k, v in options.items()), epochs=epochs)
+    rates = [s.rate(epoch, step, steps) for epoch in range(epochs) for step in range(steps)]
+    # torch takes one step more than there are rates.
+    one_cycle = {"max_lr": 0.1, "total_steps": epochs * steps, **options}
+    expected = torchs(torch.optim.lr_scheduler.OneCycleLR, epochs * steps - 1, **one_cycle)
+    assert rates[:-1] == pytest.approx(expected)
+    assert rates[-1] == pytest.approx(0.1 / options.get("div_factor", 25.0) / 1e4)
+
+
+def test_one_cycle_by_epoch() -> None:
+    by_epoch = schedule("onecycle", "schedule.by=epoch")
+    by_step = schedule("onecycle")
+    assert [by_epoch.rate(e, 3, 7) for e in range(10)] == [by_step.rate(e) for e in range(10)]
+
+
+def test_multistep_is_torchs() -> None:
+    s = schedule("multistep", epochs=240)
+    rates = [s.rate(epoch, 5, 10) for epoch in range(240)]
+    multistep = torch.optim.lr_scheduler.MultiStepLR
+    assert rates == pytest.approx(torchs(multistep, 240, milestones=[150, 180, 210]))
+    assert rates[149] == 0.1
+    assert rates[150] == pytest.approx(0.01)
+
+
+def test_multistep_stretches_to_the_length_of_the_run() -> None:
+    short, whole = schedule("multistep", epochs=24), schedule("multistep", epochs=240)
+    assert [short.rate(e) for e in range(24)] == [whole.rate(10 * e) for e in range(24)]
+    overrides = ["schedule.stretch=false", "schedule.milestones=[2,5]", "schedule.gamma=0.5"]
+    s = schedule("multistep", *overrides, "trainer.max_epochs=8", epochs=8)
+    assert [s.rate(e) for e in range(8)] == [0.1] * 2 + [0.05] * 3 + [0.025] * 3
+
+
 def keras_plateau(
     losses: list[float], lr: float, factor: float, patience: int, delta: float, floor: float
 ) -> list[float]:
