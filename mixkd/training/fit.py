@@ -13,6 +13,7 @@ import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import Callback, Trainer
 from timm.layers.norm_act import convert_sync_batchnorm
+from torchmetrics import Metric
 
 from mixkd.callbacks.loggers import log_results, open_loggers, replay
 from mixkd.callbacks.monitors import CalibrationMonitor, CorruptionMonitor, LinearityMonitor
@@ -32,7 +33,6 @@ from mixkd.errors import UserError
 from mixkd.evaluation.calibration import can_fit, measure_splits, val_temperature
 from mixkd.files.layout import FIGURES, METRICS, OWN_CALLBACKS, WEIGHTS
 from mixkd.files.writing import file_fingerprint, replacing, write_json
-from mixkd.metrics.parts import make_metrics
 from mixkd.modules.learner import Learner
 from mixkd.modules.optimization import FixedSchedule
 from mixkd.modules.supervised import HeadTraining
@@ -189,17 +189,17 @@ def fit(
     learner: Learner,
     splits: Splits,
     fingerprints: Mapping[str, str],
+    own_metrics: Mapping[str, Metric],
 ) -> Metrics:
     """Train, from the last checkpoint if there is one; write the run directory; return metrics.
 
     Each stage is a fit of its own: what stage 1 froze is wrapped anew, with a fresh optimizer. The
     last one's outcome is measured and kept. `fingerprints` are the sha256 of what goes in beside
-    the data and what the learner starts from, by name.
+    the data and what the learner starts from, by name; `own_metrics` are the user's.
     """
     network = learner.network
     assert isinstance(network, Network)
     watching = [*monitors(cfg.callbacks, run), *own_callbacks(cfg.callbacks, run)]
-    own_metrics = make_metrics(cfg.metrics, len(splits.classes))
     data = ImageDataModule(splits, cfg.data, parts=cfg.trainer.accumulate, seed=cfg.stream_seed)
     fingerprints = {**splits.fingerprints, **fingerprints}
     if cfg.learner.weights or cfg.learner.pretrained:

@@ -59,8 +59,11 @@ class Unreadable(Count):
 class Margin(Metric):
     """The mean difference of the two largest logits, by two names."""
 
+    made = 0
+
     def __init__(self, num_classes: int, factor: float = 1.0) -> None:
         super().__init__()
+        Margin.made += 1
         self.classes, self.factor = num_classes, factor
         for name in ("total", "n"):
             self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
@@ -130,12 +133,16 @@ def test_the_state_of_a_callback_is_resumed(mixkd: Mixkd, monkeypatch: pytest.Mo
     assert Count.seen == [1, 2, 2, 3]
 
 
-def test_metrics_are_measured_by_name_on_each_split(mixkd: Mixkd) -> None:
+def test_metrics_are_measured_by_name_on_each_split(
+    mixkd: Mixkd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Margin, "made", 0)
     metrics = [
         f"metrics.margin.factory={HERE}.Margin", "metrics.margin.args.factor=2",
         "metrics.f1._target_=torchmetrics.F1Score", "metrics.f1.average=macro",
     ]  # fmt: skip
     assert mixkd(*TRAIN, *metrics, "trainer.max_epochs=1", "run.dir=run") == 0
+    assert Margin.made == 1
     trained = json.loads(Path("run/metrics.json").read_text())
     assert trained["test/margin_n"] == 40
     assert float(history("run")[0]["val/margin_mean"]) == trained["val/margin_mean"]
