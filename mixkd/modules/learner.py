@@ -84,6 +84,7 @@ class Learner(LightningModule, ABC):
         values: the figures of the epoch by name, as Python floats: Lightning's own go through
             float32.
         reliability: of the held-out images: a row a bin.
+        logged: the names of what was logged, by callbacks too, since an epoch was recorded.
 
     Examples:
         >>> from mixkd import Learner
@@ -129,6 +130,7 @@ class Learner(LightningModule, ABC):
         self.further = NamedMetrics(metrics or {}).requires_grad_(False)
         self.values: dict[str, float] = {}
         self.reliability: list[dict[str, Any]] = []
+        self.logged: dict[str, None] = {}
         self.average: AveragedModel | None = None
         if ema is not None:
             decay = get_ema_multi_avg_fn(ema)  # type: ignore[no-untyped-call]
@@ -165,6 +167,11 @@ class Learner(LightningModule, ABC):
         if self.average is not None:
             self.average.eval()
         return self
+
+    def log(self, name: str, *args: Any, **options: Any) -> None:
+        """Log a value as Lightning does, and remember its name."""
+        self.logged[name] = None
+        super().log(name, *args, **options)
 
     def learning(self) -> list[nn.Parameter]:
         """Return the parameters that learn: of the network, and of what is learned beside it."""
