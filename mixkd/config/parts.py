@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field
 from mixkd.config.fields import AsBefore, Name, NonNegative, Section, takes
 from mixkd.config.shipped import label_losses, shipped_values
 from mixkd.errors import Problem, nearest, shown
+from mixkd.files.layout import RECORDS, RESULTS
 
 DOTTED = takes("a dotted path, package.module.function", pattern=r"^[^\W\d]\w*(\.[^\W\d]\w*)+$")
 
@@ -53,6 +54,8 @@ class NamedPartsConfig(Section):
                 close, shipped = nearest(name, cls.model_fields), ", ".join(cls.model_fields)
                 takes = f"no such key{close}; takes {shipped}, or one of yours, by its factory"
                 yield Problem(name, takes)
+            else:
+                yield from name_mistakes("", {name: section}, FILE_NAMES)
 
 
 Layers = Annotated[
@@ -135,14 +138,18 @@ def factories(section: Any, key: str = "") -> Iterator[tuple[str, str]]:
 
 OWN_NAME = re.compile(r"[a-z]\w*")
 
+# What files and folders of a run are called, which no part of a user's is, beside its own.
+FILE_NAMES = {name.partition("/")[0].partition(".")[0] for name in (*RECORDS, *RESULTS)}
+
 
 def name_mistakes(key: str, parts: Any, taken: Collection[str]) -> Iterator[Problem]:
-    """Yield the names of parts that are none, or that stand for something else already."""
+    """Yield the names of a key's parts that are none, or that stand for something else already."""
     for name in parts if isinstance(parts, Mapping) else ():
+        place = f"{key}.{name}".lstrip(".")
         if not OWN_NAME.fullmatch(str(name)):
-            yield Problem(f"{key}.{name}", "takes small letters, digits and _ as a name")
+            yield Problem(place, "takes small letters, digits and _ as a name")
         elif name in taken:
-            yield Problem(f"{key}.{name}", "is a name that mixkd has already; takes another")
+            yield Problem(place, "is a name that mixkd has already; takes another")
 
 
 def method_name(raw: Mapping[str, Any], args: bool = False) -> str:

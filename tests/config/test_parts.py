@@ -84,6 +84,16 @@ def test_an_analysis_of_ones_own_is_of_an_evaluation() -> None:
     assert cfg.analyses["mine"].args == {"a": 1}
 
 
+@pytest.mark.parametrize(
+    "name", ["calibration", "corruption", "vicinal", "test", "reliability", "ece", "selected_epoch"]
+)
+def test_an_analysis_bears_no_name_of_what_is_measured_anyway(name: str) -> None:
+    Path("weights.pth").write_text("weights")
+    network = ["network=resnet20", "network.weights=weights.pth", "data=digits"]
+    with pytest.raises(UserError, match=f"analyses.{name}: is a name that mixkd has already"):
+        request("evaluate", [*network, f"analyses.{name}.factory=mine.Analysis"])
+
+
 def test_a_file_of_a_folder_needs_no_more_than_the_target() -> None:
     for group, text in {
         "divergence": "_target_: losses.dkd\n_partial_: true\nalpha: 1.0\n",
@@ -124,6 +134,10 @@ def test_a_file_of_a_folder_needs_no_more_than_the_target() -> None:
         ("metrics.f1=3", "metrics.f1: no such key; takes yours: metrics.f1.factory="),
         ("metrics.ece.factory=a.b", "metrics.ece: is a name that mixkd has already"),
         ("metrics.F1.factory=a.b", "metrics.F1: takes small letters, digits and _"),
+        ("metrics.signed.factory=a.b", "metrics.signed: is a name that mixkd has already"),
+        ("callbacks.Mine.factory=a.b", "callbacks.Mine: takes small letters, digits and _"),
+        ("callbacks.history.factory=a.b", "callbacks.history: is a name that mixkd has already"),
+        ("logger.predictions._target_=a.b", "logger.predictions: is a name that mixkd has"),
         ("hint.weight=-1 hint.factory=a.b", "hint.weight: got -1"),
         ("schedule.factory=a.b schedule.by=steps", "schedule.by: got 'steps'; takes epoch, step"),
         ("optimizer=timm", "optimizer.name: got null; takes the name of an optimizer of timm's"),
