@@ -157,8 +157,9 @@ def method_name(raw: Mapping[str, Any], args: bool = False) -> str:
 
     Args:
         raw: a configuration, of values of any type as a saved one may have them.
-        args: whether arguments are told too: those of the user's own parts, and what is not as
-            shipped of losses and of the share that is mixed, `kd_mixup(prob=0.5)+dkd(beta=8)`.
+        args: whether arguments are told too: those of the user's own parts, optimizer and schedule
+            among them, and what is not as shipped of losses and of how images are mixed,
+            `kd_mixup(prob=0.5)+dkd(beta=8)`.
     """
 
     def with_args(name: str, given: Any) -> str:
@@ -180,13 +181,18 @@ def method_name(raw: Mapping[str, Any], args: bool = False) -> str:
         usual = shipped_values("method", name)["args"].items()
         name = with_args(name, {k: v for k, v in given.items() if (k, v) not in usual})
     if isinstance(mix := method.get("mix"), Mapping):
-        kind, prob = mix.get("kind", "mixup"), mix.get("prob", 1)
+        kind, usual_mix = mix.get("kind", "mixup"), shipped_values("method", "mixup")["mix"]
+        unusual = {k: v for k, v in mix.items() if k != "kind" and v != usual_mix.get(k)}
         name = name.replace("mixup", f"{kind}") if "mixup" in name else f"{name}+{kind}"
-        name = with_args(name, {} if prob == 1 else {"prob": prob})
+        name = with_args(name, unusual)
     if method.get("factory") is not None:
         name += f"+{part_name({**method, 'name': None})}"
     for key, usual in (("divergence", "kl"), ("hint", "none")):
         section = raw.get(key)
         if isinstance(section, Mapping) and section.get("name") != usual:
+            name += f"+{part_name(section)}"
+    for key in ("optimizer", "schedule") if args else ():
+        section = raw.get(key)
+        if isinstance(section, Mapping) and section.get("factory") is not None:
             name += f"+{part_name(section)}"
     return name

@@ -181,6 +181,17 @@ def test_every_callable_of_a_configuration_is_known() -> None:
         (["divergence.factory=a.f", "divergence.name=mine"], "kd_mixup+mine", "kd_mixup+mine"),
         (["method.mix.kind=cutmix", "divergence.factory=a.dkd"], "kd_cutmix+dkd", "kd_cutmix+dkd"),
         (["method.mix.kind=switch", "method.mix.prob=0.5"], "kd_switch", "kd_switch(prob=0.5)"),
+        (
+            ["method.mix.lam=beta", "method.mix.a=0.2", "method.mix.per=batch"],
+            "kd_mixup",
+            "kd_mixup(lam=beta,a=0.2,per=batch)",
+        ),
+        (["method.mix.lam=0.5"], "kd_mixup", "kd_mixup(lam=0.5)"),
+        (
+            ["optimizer.factory=a.Lion", "optimizer.args.lr=0.1", "schedule.factory=b.decay"],
+            "kd_mixup",
+            "kd_mixup+Lion(lr=0.1)+decay",
+        ),
     ],
 )
 def test_a_method_is_named_with_what_is_not_usual(
