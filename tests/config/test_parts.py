@@ -100,6 +100,8 @@ def test_a_file_of_a_folder_needs_no_more_than_the_target() -> None:
         "method": "_target_: mine.Learner\ngamma: 2\n",
         "schedule": "name: mine\nfactory: mine.decay\nargs: {power: 2}\nby: step\n",
         "metrics": "f1: {_target_: torchmetrics.F1Score, task: multiclass}\n",
+        "callbacks": "count: {_target_: mine.Count}\n",
+        "logger": "kept: {factory: mine.Logger}\n",
     }.items():
         Path("conf", group).mkdir(parents=True)
         Path("conf", group, "mine.yaml").write_text(text)
@@ -108,7 +110,8 @@ def test_a_file_of_a_folder_needs_no_more_than_the_target() -> None:
     cfg = distill(
         "hydra.searchpath=[conf]", "divergence=mine", "divergence.alpha=2", "method=mine",
         "method.args.delta=3", "schedule=mine", "schedule.args.power=3", "metrics=mine",
-        "metrics.f1.average=macro", "student=mine",
+        "metrics.f1.average=macro", "student=mine", "callbacks=mine", "logger=mine",
+        "callbacks.linearity.every_n_epochs=3",
     )  # fmt: skip
     assert cfg.divergence.args == {"alpha": 2}  # type: ignore[union-attr]
     assert cfg.method.part is not None
@@ -117,6 +120,12 @@ def test_a_file_of_a_folder_needs_no_more_than_the_target() -> None:
     assert cfg.schedule.args == {"power": 3}  # type: ignore[union-attr]
     assert cfg.metrics["f1"].args == {"task": "multiclass", "average": "macro"}
     assert cfg.student.args == {"depth": 3}
+    assert [*cfg.callbacks.parts] == ["count"]
+    assert (cfg.callbacks.calibration.every_n_epochs, cfg.callbacks.linearity.n_pairs) == (
+        None,
+        200,
+    )
+    assert cfg.logger.parts["kept"].factory == "mine.Logger"
 
 
 @pytest.mark.parametrize(
