@@ -1,7 +1,7 @@
 """A user's mistakes: reported as a message, never as a traceback."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from difflib import SequenceMatcher, get_close_matches
 from numbers import Integral, Real
 from typing import Any, NamedTuple, Self
@@ -85,6 +85,19 @@ def check_known(name: str, value: Any, valid: Iterable[str]) -> None:
     if value not in valid:
         close = nearest(str(value), valid)
         raise ValueError(f"{name}: got {shown(value)}; takes {', '.join(valid)}{close}")
+
+
+def check_that(name: str, value: Any, holds: Callable[[Any], bool], takes: str) -> None:
+    """Raise a ValueError that says what an argument takes unless something holds of its value.
+
+    Of a value that cannot even be asked, as a text whether it is above 0, it does not hold.
+    """
+    try:
+        is_valid = holds(value)
+    except TypeError:
+        is_valid = False
+    if not is_valid:
+        raise ValueError(f"got {name}={shortened(repr(value))}; takes {takes}")
 
 
 def shown(value: Any) -> str:

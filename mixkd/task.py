@@ -1,6 +1,8 @@
 """What makes a function a task: its run, which is made once the data that name it are there."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import Protocol, TypeVar
 
@@ -27,9 +29,35 @@ def task(work: Callable[[C, Run], Metrics]) -> Task[C]:
     def in_its_run(cfg: C, run: Run | None = None) -> Metrics:
         run = run or open_run(cfg)
         finished = run.finished_metrics()
-        return work(cfg, run) if finished is None else finished
+        if finished is not None:
+            return finished
+        with _process_group_closed():
+            return work(cfg, run)
 
     return in_its_run
+
+
+# By which processes meet; Lightning sets them for a single one too.
+MEETING = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK")
+
+
+@contextmanager
+def _process_group_closed() -> Iterator[None]:
+    """Close the process group of a single process, as of strategy=ddp, which Lightning leaves open.
+
+    What is started later would take itself for one of several processes. Those end with their job.
+    """
+    before = {*os.environ}
+    try:
+        yield
+    finally:
+        from torch import distributed  # the work has imported it
+
+        is_open = distributed.is_available() and distributed.is_initialized()
+        if is_open and distributed.get_world_size() == 1:
+            distributed.destroy_process_group()
+            for name in {*MEETING} - before:
+                os.environ.pop(name, None)
 
 
 def open_run(cfg: Config) -> Run:

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mixkd.errors import check_that
+
 FLOAT32 = 2.0**-24  # share by which a lambda may be off: 0.36 cuts eight pixels of ten, not seven
 
 # What a random draw is for; part of its seed, so that draws do not depend on one another.
@@ -58,20 +60,16 @@ class Mixing:
 
     def __post_init__(self) -> None:
         """Refuse what no image can be mixed by."""
-        is_name = isinstance(self.lam, str)
-        is_law = self.lam in ("uniform", "beta") if is_name else 0 <= float(self.lam) <= 1
-        takes = {
-            "lam": (is_law, "uniform, beta, or a number in [0, 1]"),
-            "a": (self.a > 0, "a number above 0"),
-            "per": (self.per in ("sample", "batch"), "sample or batch"),
-            "kind": (self.kind in ("mixup", "cutmix", "switch"), "mixup, cutmix or switch"),
-            "prob": (0 < self.prob <= 1, "a number above 0 and up to 1"),
-            "switch_prob": (0 <= self.switch_prob <= 1, "a number in [0, 1]"),
-            "cutmix_a": (self.cutmix_a is None or self.cutmix_a > 0, "a number above 0, or None"),
-        }
-        for name, (is_valid, text) in takes.items():
-            if not is_valid:
-                raise ValueError(f"got {name}={getattr(self, name)!r}; takes {text}")
+        laws, kinds = ("uniform", "beta"), ("mixup", "cutmix", "switch")
+        takes = "uniform, beta, or a number in [0, 1]"
+        check_that("lam", self.lam, lambda it: it in laws or 0 <= it <= 1, takes)
+        check_that("a", self.a, lambda it: it > 0, "a number above 0")
+        check_that("per", self.per, lambda it: it in ("sample", "batch"), "sample or batch")
+        check_that("kind", self.kind, lambda it: it in kinds, "mixup, cutmix or switch")
+        check_that("prob", self.prob, lambda it: 0 < it <= 1, "a number above 0 and up to 1")
+        check_that("switch_prob", self.switch_prob, lambda it: 0 <= it <= 1, "a number in [0, 1]")
+        takes = "a number above 0, or None"
+        check_that("cutmix_a", self.cutmix_a, lambda it: it is None or it > 0, takes)
 
     def count(self, images: int) -> int:
         """Return how many of so many images are mixed."""

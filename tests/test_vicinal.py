@@ -314,6 +314,8 @@ def test_boxes_are_those_of_timm(lam: float, box: tuple[int, ...], share: float)
         ({"prob": float("nan")}, "got prob=nan"),
         ({"switch_prob": -0.1}, "got switch_prob=-0.1"),
         ({"cutmix_a": 0.0}, "got cutmix_a=0.0"),
+        ({"lam": None}, "got lam=None; takes uniform"),
+        ({"prob": "half"}, "got prob='half'; takes a number above 0"),
     ],
 )
 def test_values_that_mix_nothing_are_refused(keys: dict[str, Any], message: str) -> None:

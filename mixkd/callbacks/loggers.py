@@ -129,13 +129,19 @@ def _in_a_line(error: Exception) -> str:
 
 
 def replay(loggers: Iterable[Logger], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Log the epochs before a resumption to what begins anew: W&B's offline run, the CSV file."""
+    """Log the epochs before a resumption to what begins anew: all but the two that continue."""
     for logger in loggers if is_leader() else []:
-        offline = isinstance(logger, WandbLogger) and logger.experiment.offline
-        if offline or isinstance(logger, CSVLogger):
+        if not _continues(logger):
             for row in rows:
                 values = {k: v for k, v in row.items() if k != "step"}
                 logger.log_metrics(values, int(row["step"]) - 1)  # as Lightning counts
+
+
+def _continues(logger: Logger) -> bool:
+    """Return whether a logger goes on where it was: W&B's run, unless offline, TensorBoard's."""
+    if isinstance(logger, WandbLogger):
+        return not logger.experiment.offline
+    return isinstance(logger, TensorBoardLogger) and any(Path(logger.log_dir).glob("events.*"))
 
 
 def log_results(

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from mixkd.callbacks.pictures import log_picture, takes_pictures
-from mixkd.data.corruption_names import PAPER, SEVERITIES, STANDARD
+from mixkd.data.corruption_names import CORRUPTIONS, PAPER, SEVERITIES
 from mixkd.data.corruptions import corrupt, parameters_for
 from mixkd.data.loaders import PairImages, Share, first_loader
 from mixkd.data.module import ImageDataModule
@@ -294,7 +294,7 @@ class CorruptionMonitor(Monitor):
             if isinstance(values, str) or not values or len(set(values)) < len(values):
                 raise ValueError(f"{key}: got {shown(values)}; takes a list, each once")
         for name in names:
-            check_known("names", name, STANDARD)
+            check_known("names", name, CORRUPTIONS)
         for severity in severities:
             if severity not in range(1, SEVERITIES + 1):
                 raise ValueError(f"severities: got {shown(severity)}; takes 1 to {SEVERITIES}")

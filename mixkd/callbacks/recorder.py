@@ -109,7 +109,11 @@ class Recorder(Checkpoint):
         kinds = ("train", "val", "test", "vicinal", "corruption")
         names = sorted(values, key=lambda name: kinds.index(name.partition("/")[0]))
         ordered = {name: values[name] for name in names}
-        self.rows.append({"epoch": epoch, "step": trainer.global_step, "lr": rate, **ordered})
+        row = {"epoch": epoch, "step": trainer.global_step, "lr": rate, **ordered}
+        logged = trainer.callback_metrics  # of all epochs: `module.logged` are this one's
+        others = {name: float(logged[name]) for name in module.logged if name in logged}
+        module.logged.clear()
+        self.rows.append(row | {name: others[name] for name in others if name not in row})
         self.has_stopped = trainer.should_stop
         score = self._score(epoch, values)
         is_best = score > self.best_score and self.stage == 2

@@ -39,6 +39,9 @@ NETWORK_KEYS: dict[str, list[str]] = {
 # For `shipped_analyses` in conf/evaluate.yaml, so that no file lists them.
 ANALYSES = {name: shipped_values("analysis", name, resolve=False) for name in analysis_names()}
 ConfigStore.instance().store(name="shipped_analyses", node=OmegaConf.create(ANALYSES))
+# For `no_callbacks` in conf/finetune.yaml and conf/distill.yaml.
+NO_CALLBACKS = {"callbacks": shipped_values("callbacks", "none")}
+ConfigStore.instance().store(name="no_callbacks", node=OmegaConf.create(NO_CALLBACKS))
 
 
 @cache

@@ -21,7 +21,7 @@ from mixkd.config.fields import (
     Flag,
     Name,
     NumpySeed,
-    Part,
+    OpenUnitInterval,
     Section,
     takes,
 )
@@ -60,7 +60,7 @@ class DataConfig(Section):
     resize: Annotated[int | None, VIEW, PIXELS]
     pad: Annotated[int, VIEW, takes("a whole number of pixels, 0 to 512", ge=0, le=512)]
     flip: Annotated[Flag, VIEW]
-    holdout: Annotated[Part, SPLIT]
+    holdout: Annotated[OpenUnitInterval, SPLIT]
     split_seed: Annotated[NumpySeed, SPLIT]
     selection: Annotated[Literal["holdout", "test"], SPLIT]
     limit_train: Annotated[CountOrNull, LIMIT]

@@ -80,11 +80,11 @@ def takes(text: str, **constraints: Any) -> Any:
     return Field(description=text, **constraints)
 
 
-Fraction = Annotated[float, takes("a number in [0, 1]", ge=0, le=1)]
+UnitInterval = Annotated[float, takes("a number in [0, 1]", ge=0, le=1)]
 Positive = Annotated[float, takes("a number above 0", gt=0)]
 NonNegative = Annotated[float, takes("a number, 0 or more", ge=0)]
-Share = Annotated[float, takes("a number in [0, 1)", ge=0, lt=1)]
-Part = Annotated[float, takes("a number above 0 and below 1", gt=0, lt=1)]
+BelowOne = Annotated[float, takes("a number in [0, 1)", ge=0, lt=1)]
+OpenUnitInterval = Annotated[float, takes("a number above 0 and below 1", gt=0, lt=1)]
 Count = Annotated[int, takes("a whole number, 1 or more", ge=1)]
 CountOrNull = Annotated[Count | None, takes("a whole number, 1 or more, or null")]
 Epochs = Annotated[int, takes("a whole number from 1 to 100000", ge=1, le=100_000)]

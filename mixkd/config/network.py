@@ -13,6 +13,7 @@ from mixkd.config.fields import (
     PLACE,
     REPEAT,
     START,
+    BelowOne,
     Channels,
     Count,
     File,
@@ -20,7 +21,6 @@ from mixkd.config.fields import (
     Positive,
     RunDir,
     Section,
-    Share,
     takes,
     value_of,
 )
@@ -31,7 +31,7 @@ class HeadConfig(Section):
     """The paper's bottleneck head."""
 
     units: Count
-    dropout: Share
+    dropout: BelowOne
 
 
 class NetworkConfig(Section):

@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field
 from mixkd.config.fields import AsBefore, Name, NonNegative, Section, takes
 from mixkd.config.shipped import label_losses, shipped_values
 from mixkd.errors import Problem, nearest, shown
+from mixkd.files.layout import RECORDS, RESULTS
 
 DOTTED = takes("a dotted path, package.module.function", pattern=r"^[^\W\d]\w*(\.[^\W\d]\w*)+$")
 
@@ -53,6 +54,8 @@ class NamedPartsConfig(Section):
                 close, shipped = nearest(name, cls.model_fields), ", ".join(cls.model_fields)
                 takes = f"no such key{close}; takes {shipped}, or one of yours, by its factory"
                 yield Problem(name, takes)
+            else:
+                yield from name_mistakes("", {name: section}, FILE_NAMES)
 
 
 Layers = Annotated[
@@ -138,14 +141,18 @@ def factories(section: Any, key: str = "") -> Iterator[tuple[str, str]]:
 
 OWN_NAME = re.compile(r"[a-z]\w*")
 
+# What files and folders of a run are called, which no part of a user's is, beside its own.
+FILE_NAMES = {name.partition("/")[0].partition(".")[0] for name in (*RECORDS, *RESULTS)}
+
 
 def name_mistakes(key: str, parts: Any, taken: Collection[str]) -> Iterator[Problem]:
-    """Yield the names of parts that are none, or that stand for something else already."""
+    """Yield the names of a key's parts that are none, or that stand for something else already."""
     for name in parts if isinstance(parts, Mapping) else ():
+        place = f"{key}.{name}".lstrip(".")
         if not OWN_NAME.fullmatch(str(name)):
-            yield Problem(f"{key}.{name}", "takes small letters, digits and _ as a name")
+            yield Problem(place, "takes small letters, digits and _ as a name")
         elif name in taken:
-            yield Problem(f"{key}.{name}", "is a name that mixkd has already; takes another")
+            yield Problem(place, "is a name that mixkd has already; takes another")
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -157,8 +164,9 @@ def method_name(raw: Mapping[str, Any], args: bool = False) -> str:
 
     Args:
         raw: a configuration, of values of any type as a saved one may have them.
-        args: whether what is not as shipped is told too, of losses and of the share that is mixed,
-            `kd_mixup(prob=0.5)+dkd(beta=2)`; of the user's own parts that is all arguments.
+        args: whether what is not as shipped is told too, of losses and of how images are mixed,
+            `kd_mixup(prob=0.5)+dkd(beta=2)`; of the user's own parts, optimizer and schedule among
+            them, that is all arguments.
     """
 
     def with_args(name: str, given: Any) -> str:
@@ -188,13 +196,18 @@ def method_name(raw: Mapping[str, Any], args: bool = False) -> str:
         usual = shipped_values("method", name)["args"].items()
         name = with_args(name, {k: v for k, v in given.items() if (k, v) not in usual})
     if isinstance(mix := method.get("mix"), Mapping):
-        kind, prob = mix.get("kind", "mixup"), mix.get("prob", 1)
+        kind, usual_mix = mix.get("kind", "mixup"), shipped_values("method", "mixup")["mix"]
+        unusual = {k: v for k, v in mix.items() if k != "kind" and v != usual_mix.get(k)}
         name = name.replace("mixup", f"{kind}") if "mixup" in name else f"{name}+{kind}"
-        name = with_args(name, {} if prob == 1 else {"prob": prob})
+        name = with_args(name, unusual)
     if method.get("factory") is not None:
         name += f"+{part_name({**method, 'name': None})}"
     for key, usual in (("divergence", "kl"), ("hint", "none")):
         section = raw.get(key)
         if isinstance(section, Mapping) and section.get("name") != usual:
             name += f"+{part_name(section, key)}"
+    for key in ("optimizer", "schedule") if args else ():
+        section = raw.get(key)
+        if isinstance(section, Mapping) and section.get("factory") is not None:
+            name += f"+{part_name(section)}"
     return name

@@ -7,7 +7,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from mixkd.config.analyses import AnalysisConfig, analysis_names, section_of_analysis, with_analyses
+from mixkd.config.analyses import (
+    AnalysisConfig,
+    analysis_names,
+    prefix_of,
+    section_of_analysis,
+    with_analyses,
+)
 from mixkd.config.data import CorruptedDataConfig, DataConfig, NamedDataConfig
 from mixkd.config.fields import (
     CONTENT,
@@ -33,7 +39,7 @@ from mixkd.config.network import (
     network_mistakes,
     none_if_not_given,
 )
-from mixkd.config.parts import PartConfig, name_mistakes
+from mixkd.config.parts import FILE_NAMES, PartConfig, name_mistakes
 from mixkd.config.sources import CORRUPTED
 from mixkd.config.training import (
     AnyHintConfig,
@@ -52,10 +58,12 @@ from mixkd.config.training import (
 )
 from mixkd.errors import Problem
 
-# Names of what is measured of every split, which a user's metric cannot bear.
+# Names of what is measured of every split, which a user's metric cannot bear; nor `signed`, whose
+# `gap` would be one.
 MEASURED = (
     "accuracy", "confidence", "ece", "signed_gap", "nll", "brier", "n", "ece_classwise",
     "ece_adaptive", "ece_noise_floor", "ece_least", "ece_most", "scaled", "normalised",
+    "signed",
 )  # fmt: skip
 
 
@@ -240,6 +248,13 @@ def _baseline_names(baselines: dict[str, NetworkConfig]) -> dict[str, NetworkCon
     return baselines
 
 
+def _taken_by_metrics() -> set[str]:
+    """Return what the names of metrics begin with, and what reports call what they measure."""
+    prefixes = {prefix_of(name).rstrip("/") for name in analysis_names()}
+    others = {"train", "val", "test", "training", "scaled", "calibration", "selected_epoch"}
+    return {*analysis_names(), *prefixes, *others, *MEASURED, *FILE_NAMES}
+
+
 def asked_analyses(raw: Mapping[str, Any]) -> list[str]:
     """Return the names of the analyses that a configuration, values of any type, asks for."""
     return [name for name in analysis_names() if value_of(raw, f"{name}.enabled")]
@@ -282,8 +297,7 @@ class EvaluateConfig(TaskConfig):
             yield from section_of_analysis(name).contradictions(raw[name], raw)
         yield from network_mistakes("network", raw.get("network"), "evaluate")
         yield from name_mistakes("metrics", raw.get("metrics"), MEASURED)
-        taken = ("train", "val", "test", "training", "scaled", *analysis_names())
-        yield from name_mistakes("analyses", raw.get("analyses"), taken)
+        yield from name_mistakes("analyses", raw.get("analyses"), _taken_by_metrics())
         if not is_given(teacher := raw.get("teacher")):
             return
         yield from network_mistakes("teacher", teacher, "evaluate")

@@ -10,19 +10,19 @@ from mixkd.config.fields import (
     PLACE,
     REPEAT,
     AsBefore,
+    BelowOne,
     Count,
     Epochs,
     Flag,
-    Fraction,
     Lambdas,
     Name,
     NonNegative,
     NumpySeed,
-    Part,
+    OpenUnitInterval,
     Positive,
     Section,
     Seed,
-    Share,
+    UnitInterval,
     each_once,
     one_of,
     takes,
@@ -43,13 +43,13 @@ class MixConfig(Section):
     """How two images become one."""
 
     lam: Annotated[
-        Literal["uniform", "beta"] | Fraction, takes("uniform, beta, or a number in [0, 1]")
+        Literal["uniform", "beta"] | UnitInterval, takes("uniform, beta, or a number in [0, 1]")
     ]
     a: Positive
     per: Literal["sample", "batch"]
     kind: Literal["mixup", "cutmix", "switch"]
     prob: Annotated[float, AsBefore(1.0), takes("a number above 0 and up to 1", gt=0, le=1)]
-    switch_prob: Annotated[Fraction, AsBefore(0.5)]
+    switch_prob: Annotated[UnitInterval, AsBefore(0.5)]
     cutmix_a: Annotated[Positive | None, AsBefore(None), takes("a number above 0, or null")]
 
 
@@ -94,7 +94,7 @@ class LabelMethodConfig(MethodConfig):
     command = "finetune"
     mixes: ClassVar[Mapping[str, bool]] = {"erm": False, "mixup": True}
 
-    label_smoothing: Share = 0.0
+    label_smoothing: BelowOne = 0.0
 
     @property
     def loss(self) -> str | None:
@@ -140,7 +140,7 @@ class SGDConfig(Section):
 
     name: Literal["sgd"]
     lr: Positive
-    momentum: Share
+    momentum: BelowOne
     nesterov: Flag
     weight_decay: NonNegative
     fused: Flag
@@ -208,7 +208,7 @@ class PlateauConfig(Section):
     """Lower the rate when the held-out NLL stops falling."""
 
     name: Literal["plateau"]
-    factor: Part
+    factor: OpenUnitInterval
     patience: Annotated[int, takes("a whole number of epochs, 1 or more", ge=1)]
     min_delta: NonNegative
     min_lr: NonNegative
@@ -253,7 +253,7 @@ class MultistepConfig(Section):
 
     name: Literal["multistep"]
     milestones: Annotated[list[Count], takes("a list of epochs, in order", min_length=1)]
-    gamma: Part
+    gamma: OpenUnitInterval
     stretch: Flag
     length: Annotated[int, takes("a whole number of epochs, 2 or more", ge=2)]
 
@@ -274,7 +274,7 @@ class OneCycleConfig(Section):
 
     name: Literal["onecycle"]
     by: By
-    pct_start: Part
+    pct_start: OpenUnitInterval
     div_factor: Annotated[float, takes("a number, 1 or more", ge=1)]
     final_div_factor: Annotated[float, takes("a number, 1 or more", ge=1)]
 
@@ -352,7 +352,7 @@ class TrainerConfig(MachineConfig):
     select: Literal["accuracy", "nll", "ece", "last"]
     clip_norm: Annotated[Positive | None, takes("a number above 0, or null")]
     accumulate: Count
-    ema: Annotated[float | None, takes("a number above 0 and below 1, or null", gt=0, lt=1)]
+    ema: Annotated[OpenUnitInterval | None, takes("a number above 0 and below 1, or null")]
     sync_batchnorm: Flag
 
 

@@ -72,7 +72,8 @@ def _no_sections(schema: type[BaseModel], raw: Mapping[str, Any]) -> Iterator[Pr
     for name, field in schema.model_fields.items():
         section, value = section_of(field.annotation), raw.get(name)
         if value is None and (name not in raw or type(None) not in kinds(field)):
-            yield Problem(name, "is missing; leave it out of the command")
+            override = f"{name}=null" if name in raw else f"~{name}"
+            yield Problem(name, f"is missing; leave {override} out of the command")
         elif value is not None and section is not None and not isinstance(value, dict):
             yield Problem(name, f"got {shown(value)}; {takes_section(section)}")
 

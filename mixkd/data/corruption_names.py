@@ -65,7 +65,12 @@ CORRUPTIONS = {
     "jpeg_compression": Corruption(14, (80, 65, 58, 50, 40), (25, 18, 15, 10, 7)),
 }  # fmt: skip
 
-STANDARD = tuple(CORRUPTIONS)
+# The published fifteen, whatever others there are.
+STANDARD = (
+    "gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur",
+    "zoom_blur", "snow", "frost", "fog", "brightness", "contrast", "elastic_transform", "pixelate",
+    "jpeg_compression",
+)  # fmt: skip
 PARAMETERS: dict[Parameters, dict[str, Severities]] = {
     kind: {name: getattr(corruption, kind) for name, corruption in CORRUPTIONS.items()}
     for kind in get_args(Parameters)

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage, sparse
 
-from mixkd.data.corruption_names import CORRUPTIONS, PARAMETERS, STANDARD, Parameters
+from mixkd.data.corruption_names import CORRUPTIONS, PARAMETERS, Parameters
 
 Draws = Sequence[np.random.Generator]
 
@@ -44,7 +44,7 @@ def corrupt(
     They depend on the arguments alone, not on the batch that an image comes in.
 
     Args:
-        name: one of STANDARD.
+        name: one of CORRUPTIONS.
         severity: from 1 to 5.
         pixels: uint8, shape [n, h, w, 3].
         index: int64, shape [n], the images' positions in the data set, which seed their noise.
@@ -54,8 +54,8 @@ def corrupt(
     Raises:
         ValueError: if there is no such corruption or severity.
     """
-    if name not in STANDARD:
-        raise ValueError(f"no corruption is called {name!r}; there are {', '.join(STANDARD)}")
+    if name not in CORRUPTIONS:
+        raise ValueError(f"no corruption is called {name!r}; there are {', '.join(CORRUPTIONS)}")
     if severity not in range(1, 6):
         raise ValueError(f"severities go from 1 to 5; got {severity}")
     values = PARAMETERS[parameters][name][severity - 1]

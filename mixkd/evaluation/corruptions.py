@@ -14,7 +14,7 @@ from mixkd.config.data import CorruptedDataConfig, DataConfig
 from mixkd.config.fields import PATH, PLACE, Name, NumpySeed, each_once, takes
 from mixkd.config.sources import CORRUPTED, FILES, SOURCES, CorruptedName
 from mixkd.console import say
-from mixkd.data.corruption_names import PAPER, STANDARD
+from mixkd.data.corruption_names import CORRUPTIONS, PAPER, STANDARD
 from mixkd.errors import Problem, UserError, nearest
 from mixkd.evaluation.analysis import Analysis, Context
 from mixkd.files.writing import write_csv
@@ -79,9 +79,9 @@ class CorruptionsConfig(AnalysisConfig):
             yield Problem("corruptions", "got true on data that are corrupted already")
         if isinstance(names, list) and source == "made":
             for name in names:
-                if isinstance(name, str) and name not in STANDARD:
-                    text = f"got {name!r}; takes paper, all, or some of {', '.join(STANDARD)}"
-                    yield Problem("corruptions.names", text + nearest(name, STANDARD))
+                if isinstance(name, str) and name not in CORRUPTIONS:
+                    text = f"got {name!r}; takes paper, all, or some of {', '.join(CORRUPTIONS)}"
+                    yield Problem("corruptions.names", text + nearest(name, CORRUPTIONS))
         if keys.get("root") is not None and source == "made":
             yield Problem("corruptions.root", "got a folder; corruptions.source=made reads none")
         if source in FILES and keys.get("root") is None:

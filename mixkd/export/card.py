@@ -15,11 +15,11 @@ from mixkd.config.parts import method_name
 from mixkd.console import printable
 from mixkd.networks.origin import PREFIX
 from mixkd.redact import redact
-from mixkd.report.table import as_markdown, metrics_table
+from mixkd.report.table import COLUMNS, as_markdown, metrics_table
 from mixkd.runs.provenance import PACKAGES
 
-METRICS = {"accuracy": "Accuracy", "confidence": "Confidence", "ece": "ECE",
-           "signed_gap": "Signed gap", "nll": "NLL", "brier": "Brier"}  # fmt: skip
+# By name, as the Hub's front matter calls them: without units.
+METRICS = {column.name: column.heading.partition(" (")[0] for column in COLUMNS[1:]}
 
 PAPER = "https://arxiv.org/abs/2606.12171"
 

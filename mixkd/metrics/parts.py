@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
 from mixkd.config.parts import PartConfig
-from mixkd.errors import UserError, first_line
+from mixkd.errors import UserError, check_that, first_line
 from mixkd.parts import FAILURES, made
 
 
@@ -49,6 +49,7 @@ class NamedMetrics(nn.Module):
 
     def __init__(self, metrics: Mapping[str, Metric]) -> None:
         super().__init__()
+        check_that("metrics", metrics, lambda it: isinstance(it, Mapping), "metrics by name")
         self._names = tuple(metrics)
         copies = (checked_metric(name, metric).clone() for name, metric in metrics.items())
         self._metrics = nn.ModuleList(copies)

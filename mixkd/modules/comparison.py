@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mixkd.errors import Unfit, UserError, first_line
+from mixkd.errors import Unfit, UserError, check_that, first_line
 from mixkd.losses.divergences import GIVEN
 from mixkd.parts import parameters_of, takes_argument
 
@@ -38,9 +38,13 @@ class Compared:
     Args:
         comparison: a function of two networks' logits or features.
         key: the configuration key that gives it, for messages.
+
+    Raises:
+        ValueError: if it cannot be called.
     """
 
     def __init__(self, comparison: Comparison, key: str) -> None:
+        check_that(key, comparison, callable, "a name, a function, or None")
         self.comparison, self._key = comparison, key
         self.takes = taken_by(comparison)
 

@@ -18,7 +18,7 @@ from torchmetrics import Metric
 from mixkd.data.batches import ordinary_batch
 from mixkd.data.loaders import Share, first_loader, labelled
 from mixkd.data.module import ImageDataModule
-from mixkd.errors import NotFinite, Unfit
+from mixkd.errors import NotFinite, Unfit, check_that
 from mixkd.metrics.calibration import Calibration
 from mixkd.metrics.parts import NamedMetrics
 from mixkd.modules.comparison import checked_scalar
@@ -84,6 +84,7 @@ class Learner(LightningModule, ABC):
         values: the figures of the epoch by name, as Python floats: Lightning's own go through
             float32.
         reliability: of the held-out images: a row a bin.
+        logged: the names of what was logged, by callbacks too, since an epoch was recorded.
 
     Examples:
         >>> from mixkd import Learner
@@ -108,12 +109,20 @@ class Learner(LightningModule, ABC):
         metrics: Mapping[str, Metric] | None = None,
     ) -> None:
         super().__init__()
-        if schedule_by not in ("epoch", "step"):
-            raise ValueError(f"got schedule_by={schedule_by!r}; takes epoch or step")
-        if clip_norm is not None and not clip_norm > 0:
-            raise ValueError(f"got clip_norm={clip_norm}; takes a number above 0, or None")
-        if ema is not None and not 0 < ema < 1:
-            raise ValueError(f"got ema={ema}; takes a number above 0 and below 1, or None")
+        check_that("network", network, lambda it: isinstance(it, nn.Module), "a torch.nn.Module")
+        check_that("optimizer", optimizer, callable, "a function of parameters that makes one")
+        is_schedule = isinstance(schedule, Schedule | None) or callable(schedule)
+        text = "a Schedule, a function of an optimizer, or None"
+        check_that("schedule", schedule, lambda it: is_schedule, text)
+        check_that("schedule_by", schedule_by, lambda it: it in ("epoch", "step"), "epoch or step")
+        check_that("mixing", mixing, lambda it: isinstance(it, Mixing | None), "a Mixing, or None")
+        check_that("seed", seed, lambda it: it >= 0, "a whole number, 0 or more")
+        check_that(
+            "clip_norm", clip_norm, lambda it: it is None or it > 0, "a number above 0, or None"
+        )
+        check_that(
+            "ema", ema, lambda it: it is None or 0 < it < 1, "a number above 0 and below 1, or None"
+        )
         self.network = network
         self.make_optimizer, self.schedule, self.schedule_by = optimizer, schedule, schedule_by
         self.mixing, self.seed, self.clip_norm = mixing, seed, clip_norm
@@ -121,6 +130,7 @@ class Learner(LightningModule, ABC):
         self.further = NamedMetrics(metrics or {}).requires_grad_(False)
         self.values: dict[str, float] = {}
         self.reliability: list[dict[str, Any]] = []
+        self.logged: dict[str, None] = {}
         self.average: AveragedModel | None = None
         if ema is not None:
             decay = get_ema_multi_avg_fn(ema)  # type: ignore[no-untyped-call]
@@ -157,6 +167,11 @@ class Learner(LightningModule, ABC):
         if self.average is not None:
             self.average.eval()
         return self
+
+    def log(self, name: str, *args: Any, **options: Any) -> None:
+        """Log a value as Lightning does, and remember its name."""
+        self.logged[name] = None
+        super().log(name, *args, **options)
 
     def learning(self) -> list[nn.Parameter]:
         """Return the parameters that learn: of the network, and of what is learned beside it."""

@@ -284,7 +284,8 @@ def multistep_rate(cfg: MultistepConfig, lr: float, epochs: int, epoch: int) -> 
     training as in one of `length` epochs.
     """
     unit = epochs / cfg.length if cfg.stretch else 1
-    return lr * cfg.gamma ** sum(epoch >= milestone * unit for milestone in cfg.milestones)
+    passed = sum(epoch >= milestone * unit for milestone in cfg.milestones)
+    return float(lr * cfg.gamma**passed)
 
 
 def onecycle_rate(cfg: OneCycleConfig, lr: float, epochs: int, position: int, unit: int) -> float:

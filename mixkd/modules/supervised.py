@@ -4,6 +4,7 @@ from typing import Any
 
 from torch import nn
 
+from mixkd.errors import check_that
 from mixkd.losses.distillation import Losses, mixed_cross_entropy
 from mixkd.losses.labels import LabelLoss, label_loss_of
 from mixkd.modules.learner import Learner
@@ -43,11 +44,12 @@ class Supervised(Learner):
         **options: Any,
     ) -> None:
         super().__init__(network, **options)
-        if not 0 <= label_smoothing < 1:
-            raise ValueError(f"got label_smoothing={label_smoothing}; takes a number in [0, 1)")
+        check_that("label_smoothing", label_smoothing, lambda it: 0 <= it < 1, "a number in [0, 1)")
         if label_smoothing and loss is not None:
             raise ValueError(f"got label_smoothing={label_smoothing} beside another loss; takes 0")
         self.loss = label_loss_of(loss) if isinstance(loss, str) else loss
+        takes = "a name, a function of logits and labels, or None"
+        check_that("loss", self.loss, lambda it: it is None or callable(it), takes)
         self.label_smoothing = label_smoothing
 
     def losses(self, batch: VicinalBatch) -> Losses:

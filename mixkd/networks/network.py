@@ -10,7 +10,7 @@ from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
 from mixkd.config.network import Precision
-from mixkd.errors import UserError
+from mixkd.errors import UserError, check_that
 
 
 def logits_of(answer: Any) -> Any:
@@ -77,6 +77,8 @@ class FrozenTeacher:
     def __init__(
         self, network: nn.Module | Callable[[], nn.Module], precision: Precision = "float32"
     ) -> None:
+        takes = "a torch.nn.Module, or a function that loads one"
+        check_that("teacher", network, callable, takes)
         self._source = network
         self._bf16 = precision == "bf16"
         self._device: torch.device | None = None

@@ -167,11 +167,11 @@ class _Subjects:
 
     def __init__(self, runs: Sequence[FoundRun], teachers: Sequence[str]) -> None:
         self.teachers = teachers
-        self.have_taught = {run.fingerprint("teacher") for run in runs} - {""}
+        self.have_taught = _paths_of_teachers(runs)
         self.methods = {
             run.fingerprint("weights"): _text(run.section("method").get("name"))
             for run in runs
-            if run.task == "finetune" and run.fingerprint("weights")
+            if run.task == "finetune" and run.path in self.have_taught
         }
 
     def of(self, run: FoundRun) -> Subject:
@@ -179,7 +179,7 @@ class _Subjects:
         method, temperature = _method(run)
         if run.task == "finetune":
             name = network_name(run.section("network"))
-            if run.fingerprint("weights") in self.have_taught or name in self.teachers:
+            if run.path in self.have_taught or name in self.teachers:
                 return Subject(run.dataset, "teacher", name, method)
             return Subject(run.dataset, "student", "", method)
         name = network_name(run.section("teacher"))
@@ -194,10 +194,24 @@ class _Subjects:
         then the most seeds, and the latest end. The latest of the runs is the last.
         """
         last = runs[-1]
-        has_taught = any(run.fingerprint("weights") in self.have_taught for run in runs)
+        has_taught = any(run.path in self.have_taught for run in runs)
         is_compared = last.task == "distill" or _architecture(last.section("network")) in students
         seeds = len({run.seed for run in runs})
         return has_taught or is_compared, seeds, str(last.status.get("ended", ""))
+
+
+def _paths_of_teachers(runs: Sequence[FoundRun]) -> set[str]:
+    """Return the paths of the runs that have taught: of equal weights, those that are named so."""
+    named: dict[str, set[str]] = {}
+    for run in runs:
+        place = Path(_text(run.section("teacher").get("run"))).name
+        named.setdefault(run.fingerprint("teacher"), set()).add(place)
+    named.pop("", None)
+    paths = set()
+    for weights, names in named.items():
+        of_weights = [run.path for run in runs if run.fingerprint("weights") == weights]
+        paths |= {path for path in of_weights if Path(path).name in names} or {*of_weights}
+    return paths
 
 
 def _architecture(section: Mapping[str, Any]) -> str:

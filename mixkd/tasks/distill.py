@@ -85,6 +85,7 @@ def distill(cfg: DistillConfig, run: Run) -> Metrics:
     if not isinstance(cfg.hint, NoComparisonConfig):
         made = _hint(cfg.hint, student, teacher.network, shape, splits)
         hint = {"hint": made, "hint_weight": cfg.hint.weight}
+    own_metrics = make_metrics(cfg.metrics, len(classes))
     learner = make_learner(
         cfg.method,
         Distillation,
@@ -99,12 +100,12 @@ def distill(cfg: DistillConfig, run: Run) -> Metrics:
         warmup_epochs=cfg.method.warmup_epochs,
         mixing=mixing_of(cfg.method.mix),
         taped=taped,
-        metrics=make_metrics(cfg.metrics, len(classes)),
+        metrics=own_metrics,
         **optimization(cfg, student),
     )
     if isinstance(learner, Distillation):
         learner.try_out(_random_batch(splits, shape), len(classes))
-    return fit(cfg, run, learner, splits, {"teacher": taught})
+    return fit(cfg, run, learner, splits, {"teacher": taught}, own_metrics)
 
 
 def _random_batch(splits: Splits, shape: tuple[int, int], size: int = 4) -> VicinalBatch:

@@ -40,16 +40,17 @@ def finetune(cfg: FinetuneConfig, run: Run) -> Metrics:
     network = build_network(cfg.network, splits.classes, "network")
     prepare(cfg.trainer, network, len(splits.classes), shape, "network", cfg.images_at_a_time)
 
+    own_metrics = make_metrics(cfg.metrics, len(splits.classes))
     learner = make_learner(
         cfg.method,
         partial(Supervised, loss=loss),
         network,
         label_smoothing=cfg.method.label_smoothing,
         mixing=mixing_of(cfg.method.mix),
-        metrics=make_metrics(cfg.metrics, len(splits.classes)),
+        metrics=own_metrics,
         **optimization(cfg, network),
     )
-    return fit(cfg, run, learner, splits, fingerprints={})
+    return fit(cfg, run, learner, splits, fingerprints={}, own_metrics=own_metrics)
 
 
 def _loss(method: LabelMethodConfig) -> LabelLoss | None:

@@ -7,12 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import Callback, Trainer
 from timm.layers.norm_act import convert_sync_batchnorm
+from torchmetrics import Metric
 
 from mixkd.callbacks.loggers import log_results, open_loggers, replay
 from mixkd.callbacks.monitors import CalibrationMonitor, CorruptionMonitor, LinearityMonitor
@@ -28,11 +30,10 @@ from mixkd.config.training import (
 from mixkd.console import say
 from mixkd.data.module import ImageDataModule, check_shares
 from mixkd.data.splits import Splits
-from mixkd.errors import UserError
+from mixkd.errors import NotFinite, UserError, first_line, nearest
 from mixkd.evaluation.calibration import can_fit, measure_splits, val_temperature
 from mixkd.files.layout import FIGURES, METRICS, OWN_CALLBACKS, WEIGHTS
 from mixkd.files.writing import file_fingerprint, replacing, write_json
-from mixkd.metrics.parts import make_metrics
 from mixkd.modules.learner import Learner
 from mixkd.modules.optimization import FixedSchedule
 from mixkd.modules.supervised import HeadTraining
@@ -189,17 +190,18 @@ def fit(
     learner: Learner,
     splits: Splits,
     fingerprints: Mapping[str, str],
+    own_metrics: Mapping[str, Metric],
 ) -> Metrics:
     """Train, from the last checkpoint if there is one; write the run directory; return metrics.
 
     Each stage is a fit of its own: what stage 1 froze is wrapped anew, with a fresh optimizer. The
     last one's outcome is measured and kept. `fingerprints` are the sha256 of what goes in beside
-    the data and what the learner starts from, by name.
+    the data and what the learner starts from, by name; `own_metrics` are the user's.
     """
     network = learner.network
     assert isinstance(network, Network)
-    watching = [*monitors(cfg.callbacks, run), *own_callbacks(cfg.callbacks, run)]
-    own_metrics = make_metrics(cfg.metrics, len(splits.classes))
+    brought = own_callbacks(cfg.callbacks, run)
+    watching = [*monitors(cfg.callbacks, run), *brought.values()]
     data = ImageDataModule(splits, cfg.data, parts=cfg.trainer.accumulate, seed=cfg.stream_seed)
     fingerprints = {**splits.fingerprints, **fingerprints}
     if cfg.learner.weights or cfg.learner.pretrained:
@@ -242,7 +244,7 @@ def fit(
                     replay(trainer.loggers, recorder.rows)
             data.stage = stage.number
             stage.learner.train()
-            _train(trainer, stage.learner, data, checkpoint)
+            _train(trainer, stage.learner, data, checkpoint, brought)
             if trainer.is_global_zero:
                 recorder.write_history()  # a run may have ended between the checkpoint and this
             trainer.strategy.barrier()  # until the first process has written
@@ -291,11 +293,15 @@ def make_learner(
 
 
 def _train(
-    trainer: Trainer, learner: Learner, data: ImageDataModule, checkpoint: Path | None
-) -> None:
+    trainer: Trainer, learner: Learner, data: ImageDataModule, checkpoint: Path | None,
+    brought: Mapping[str, Callback],
+) -> None:  # fmt: skip
     try:
         trainer.fit(learner, data, ckpt_path=checkpoint, weights_only=True)
-    except RuntimeError as error:
+    except (UserError, NotFinite, OSError):
+        raise
+    except Exception as error:
+        _refuse_failed(brought, error, trainer)
         if "find_unused_parameters" not in str(error):  # of the advice that torch gives
             raise
         raise UserError.of(
@@ -303,6 +309,21 @@ def _train(
             f"got {trainer.world_size}; the network does not use all of its parameters in each "
             "step, which several processes cannot follow; takes 1",
         ) from error
+
+
+def _refuse_failed(brought: Mapping[str, Callback], error: Exception, trainer: Trainer) -> None:
+    """Raise a UserError if it is a callback of the user's that failed, as without its metric."""
+    running = {id(frame.f_locals.get("self")) for frame, _ in walk_tb(error.__traceback__)}
+    for name, callback in brought.items():
+        if id(callback) not in running:
+            continue
+        metrics, monitor = sorted(trainer.callback_metrics), getattr(callback, "monitor", None)
+        text, names = f"fails: {first_line(error)}", ", ".join(metrics)
+        if isinstance(monitor, str) and monitor not in metrics:
+            text = f"got monitor={monitor!r}{nearest(monitor, metrics)}; takes {names}"
+        elif isinstance(error, KeyError):
+            text += f"; the metrics are {names}"
+        raise UserError.of(f"callbacks.{name}", text) from error
 
 
 def monitors(cfg: CallbacksConfig, run: Run) -> list[Callback]:
@@ -323,14 +344,14 @@ def monitors(cfg: CallbacksConfig, run: Run) -> list[Callback]:
     return callbacks
 
 
-def own_callbacks(cfg: CallbacksConfig, run: Run) -> list[Callback]:
-    """Return the callbacks that the user brings: folders of the run's are offered to them."""
-    callbacks = []
+def own_callbacks(cfg: CallbacksConfig, run: Run) -> dict[str, Callback]:
+    """Return the user's callbacks by name: folders of the run's are offered to them."""
+    callbacks = {}
     for name, part in cfg.parts.items():
         folders = {"folder": run.path / FIGURES, "dirpath": run.path / OWN_CALLBACKS / name}
         callback = made(part, f"callbacks.{name}", **folders)
         if not isinstance(callback, Callback):
             text = f"{part.factory} gives {type(callback).__name__}, which is no Lightning Callback"
             raise UserError.of(f"callbacks.{name}.factory", text)
-        callbacks.append(callback)
+        callbacks[name] = callback
     return callbacks

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Callback
+from lightning.pytorch.loggers import Logger
 from torch import Tensor
 from torchmetrics import Metric
 
@@ -56,11 +57,57 @@ class Unreadable(Count):
         return {"self": Count()}
 
 
+class Logs(Callback):
+    """Logs values of its own: at each step, and at the end of every second epoch."""
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *others: Any) -> None:
+        pl_module.log("mine", float(trainer.current_epoch), on_step=False, on_epoch=True)
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        if trainer.current_epoch % 2:
+            pl_module.log("now and then", 7.0)
+
+
+class Looks(Callback):
+    """Looks for a metric that nothing logs."""
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        _ = trainer.callback_metrics["val/f1"]
+
+
+class Keeps(Logger):
+    """Keeps what is logged, by process, as a service of its own would."""
+
+    runs: list[dict[int, set[str]]] = []  # noqa: RUF012
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runs.append({})
+
+    @property
+    def name(self) -> str:
+        return "keeps"
+
+    @property
+    def version(self) -> str:
+        return "0"
+
+    def log_hyperparams(self, params: Any, *args: Any, **options: Any) -> None:
+        """Nothing."""
+
+    def log_metrics(self, metrics: Any, step: int | None = None) -> None:
+        assert step is not None
+        self.runs[-1].setdefault(step, set()).update(metrics)
+
+
 class Margin(Metric):
     """The mean difference of the two largest logits, by two names."""
 
+    made = 0
+
     def __init__(self, num_classes: int, factor: float = 1.0) -> None:
         super().__init__()
+        Margin.made += 1
         self.classes, self.factor = num_classes, factor
         for name in ("total", "n"):
             self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
@@ -130,12 +177,53 @@ def test_the_state_of_a_callback_is_resumed(mixkd: Mixkd, monkeypatch: pytest.Mo
     assert Count.seen == [1, 2, 2, 3]
 
 
-def test_metrics_are_measured_by_name_on_each_split(mixkd: Mixkd) -> None:
+@pytest.mark.parametrize("logger", ["logger=none", "logger=csv"])
+def test_what_a_callback_logs_is_in_the_history(
+    mixkd: Mixkd, logger: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = [*TRAIN, f"callbacks.logs.factory={HERE}.Logs", logger, "trainer.max_epochs=3"]
+    assert mixkd(*arguments, "run.dir=run") == 0
+    rows = history("run")
+    assert [float(row["mine"]) for row in rows] == [0.0, 1.0, 2.0]
+    assert [row["now and then"] for row in rows] == ["nan", "7.0", "nan"]
+    with monkeypatch.context() as patch:
+        interrupted(patch, 1, saved=True)
+        assert mixkd(*arguments, "run.dir=resumed") == 130
+    assert mixkd(*arguments, "run.dir=resumed") == 0
+    assert history("resumed") == rows
+
+
+def test_a_logger_that_begins_anew_gets_the_epochs_before(
+    mixkd: Mixkd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = [
+        *TRAIN,
+        f"logger.keeps.factory={HERE}.Keeps",
+        "trainer.max_epochs=3",
+        "run.dir=run",
+    ]
+    monkeypatch.setattr(Keeps, "runs", [])
+    with monkeypatch.context() as patch:
+        interrupted(patch, 1, saved=True)
+        assert mixkd(*arguments) == 130
+    assert mixkd(*arguments) == 0
+    first, second = Keeps.runs
+    (step, *_), steps = first, [int(row["step"]) - 1 for row in history("run")]
+    assert step == steps[0]
+    for step in steps:
+        assert {"train/loss", "val/ece"} <= second[step]
+
+
+def test_metrics_are_measured_by_name_on_each_split(
+    mixkd: Mixkd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Margin, "made", 0)
     metrics = [
         f"metrics.margin.factory={HERE}.Margin", "metrics.margin.args.factor=2",
         "metrics.f1._target_=torchmetrics.F1Score", "metrics.f1.average=macro",
     ]  # fmt: skip
     assert mixkd(*TRAIN, *metrics, "trainer.max_epochs=1", "run.dir=run") == 0
+    assert Margin.made == 1
     trained = json.loads(Path("run/metrics.json").read_text())
     assert trained["test/margin_n"] == 40
     assert float(history("run")[0]["val/margin_mean"]) == trained["val/margin_mean"]
@@ -172,6 +260,13 @@ def test_a_logger_gets_a_folder_of_the_run(mixkd: Mixkd) -> None:
         ([f"metrics.mine.factory={HERE}.Count"], "metrics.mine: got Count, which is no Met", False),
         (["metrics.mine._target_=torchmetrics.F1Score", "metrics.mine.average=none"],
          "metrics.mine: compute gives Tensor [10]; takes a number", False),
+        ([*STOP[:1], "callbacks.stop.monitor=val/acuracy"],
+         "callbacks.stop: got monitor='val/acuracy' (did you mean val/accuracy?); takes lr, "
+         "train/ce, train/loss, val/accuracy, val/brier", True),
+        ([*KEEP[:1], "callbacks.keep.monitor=nothing"],
+         "callbacks.keep: got monitor='nothing'; takes lr, train/ce, ", True),
+        ([f"callbacks.mine.factory={HERE}.Looks"],
+         "callbacks.mine: fails: KeyError: 'val/f1'; the metrics are val/accuracy, val/br", True),
         (["callbacks.corruption.every_n_epochs=1", "callbacks.corruption.names=[foggy]"],
          "callbacks.corruption: names: got 'foggy'", False),
     ],

@@ -84,12 +84,24 @@ def test_an_analysis_of_ones_own_is_of_an_evaluation() -> None:
     assert cfg.analyses["mine"].args == {"a": 1}
 
 
+@pytest.mark.parametrize(
+    "name", ["calibration", "corruption", "vicinal", "test", "reliability", "ece", "selected_epoch"]
+)
+def test_an_analysis_bears_no_name_of_what_is_measured_anyway(name: str) -> None:
+    Path("weights.pth").write_text("weights")
+    network = ["network=resnet20", "network.weights=weights.pth", "data=digits"]
+    with pytest.raises(UserError, match=f"analyses.{name}: is a name that mixkd has already"):
+        request("evaluate", [*network, f"analyses.{name}.factory=mine.Analysis"])
+
+
 def test_a_file_of_a_folder_needs_no_more_than_the_target() -> None:
     for group, text in {
         "divergence": "_target_: losses.dkd\n_partial_: true\nalpha: 1.0\n",
         "method": "_target_: mine.Learner\ngamma: 2\n",
         "schedule": "name: mine\nfactory: mine.decay\nargs: {power: 2}\nby: step\n",
         "metrics": "f1: {_target_: torchmetrics.F1Score, task: multiclass}\n",
+        "callbacks": "count: {_target_: mine.Count}\n",
+        "logger": "kept: {factory: mine.Logger}\n",
     }.items():
         Path("conf", group).mkdir(parents=True)
         Path("conf", group, "mine.yaml").write_text(text)
@@ -98,7 +110,8 @@ def test_a_file_of_a_folder_needs_no_more_than_the_target() -> None:
     cfg = distill(
         "hydra.searchpath=[conf]", "divergence=mine", "divergence.alpha=2", "method=mine",
         "method.args.delta=3", "schedule=mine", "schedule.args.power=3", "metrics=mine",
-        "metrics.f1.average=macro", "student=mine",
+        "metrics.f1.average=macro", "student=mine", "callbacks=mine", "logger=mine",
+        "callbacks.linearity.every_n_epochs=3",
     )  # fmt: skip
     assert cfg.divergence.args == {"alpha": 2}  # type: ignore[union-attr]
     assert cfg.method.part is not None
@@ -107,6 +120,12 @@ def test_a_file_of_a_folder_needs_no_more_than_the_target() -> None:
     assert cfg.schedule.args == {"power": 3}  # type: ignore[union-attr]
     assert cfg.metrics["f1"].args == {"task": "multiclass", "average": "macro"}
     assert cfg.student.args == {"depth": 3}
+    assert [*cfg.callbacks.parts] == ["count"]
+    assert (cfg.callbacks.calibration.every_n_epochs, cfg.callbacks.linearity.n_pairs) == (
+        None,
+        200,
+    )
+    assert cfg.logger.parts["kept"].factory == "mine.Logger"
 
 
 @pytest.mark.parametrize(
@@ -124,6 +143,10 @@ def test_a_file_of_a_folder_needs_no_more_than_the_target() -> None:
         ("metrics.f1=3", "metrics.f1: no such key; takes yours: metrics.f1.factory="),
         ("metrics.ece.factory=a.b", "metrics.ece: is a name that mixkd has already"),
         ("metrics.F1.factory=a.b", "metrics.F1: takes small letters, digits and _"),
+        ("metrics.signed.factory=a.b", "metrics.signed: is a name that mixkd has already"),
+        ("callbacks.Mine.factory=a.b", "callbacks.Mine: takes small letters, digits and _"),
+        ("callbacks.history.factory=a.b", "callbacks.history: is a name that mixkd has already"),
+        ("logger.predictions._target_=a.b", "logger.predictions: is a name that mixkd has"),
         ("hint.weight=-1 hint.factory=a.b", "hint.weight: got -1"),
         ("schedule.factory=a.b schedule.by=steps", "schedule.by: got 'steps'; takes epoch, step"),
         ("optimizer=timm", "optimizer.name: got null; takes the name of an optimizer of timm's"),
@@ -167,6 +190,17 @@ def test_every_callable_of_a_configuration_is_known() -> None:
         (["divergence.factory=a.f", "divergence.name=mine"], "kd_mixup+mine", "kd_mixup+mine"),
         (["method.mix.kind=cutmix", "divergence.factory=a.dkd"], "kd_cutmix+dkd", "kd_cutmix+dkd"),
         (["method.mix.kind=switch", "method.mix.prob=0.5"], "kd_switch", "kd_switch(prob=0.5)"),
+        (
+            ["method.mix.lam=beta", "method.mix.a=0.2", "method.mix.per=batch"],
+            "kd_mixup",
+            "kd_mixup(lam=beta,a=0.2,per=batch)",
+        ),
+        (["method.mix.lam=0.5"], "kd_mixup", "kd_mixup(lam=0.5)"),
+        (
+            ["optimizer.factory=a.Lion", "optimizer.args.lr=0.1", "schedule.factory=b.decay"],
+            "kd_mixup",
+            "kd_mixup+Lion(lr=0.1)+decay",
+        ),
     ],
 )
 def test_a_method_is_named_with_what_is_not_usual(

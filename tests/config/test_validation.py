@@ -85,7 +85,7 @@ def test_a_missing_folder_is_named() -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["~data"], "data: is missing; leave it out of the command"),
+        (["~data"], "data: is missing; leave ~data out of the command"),
         (["task=foo"], "task: got 'foo'; the command sets it"),
         (["schedule=piecewise", "schedule.segments=[1,2]"], "schedule.segments[0]: got 1"),
         (["schedule=piecewise", "schedule.segments=5"], "schedule.segments: got 5; takes a list"),

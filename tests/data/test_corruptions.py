@@ -15,6 +15,7 @@ from scipy import ndimage
 from mixkd.data import corruptions
 from mixkd.data.corruption_names import CORRUPTIONS, PAPER, STANDARD
 from mixkd.data.corruptions import FROST, PARAMETERS, TEXTURES, Parameters, corrupt
+from mixkd.evaluation.corruptions import CorruptionsConfig
 
 SETS: tuple[Parameters, ...] = ("cifar", "imagenet")
 WITHOUT_CHANCE = (
@@ -368,13 +369,23 @@ def test_corrupting_no_images_gives_no_images() -> None:
 
 def test_names_and_parameters_are_complete() -> None:
     assert len(STANDARD) == len(set(STANDARD)) == 15
-    assert tuple(corruptions.FUNCTIONS) == STANDARD
+    assert tuple(corruptions.FUNCTIONS) == tuple(CORRUPTIONS) == tuple(REFERENCES) == STANDARD
     assert set(PAPER) < set(STANDARD)
     # Other keys would make other images.
     assert [corruption.key for corruption in CORRUPTIONS.values()] == list(range(15))
     for table in PARAMETERS.values():
         assert tuple(table) == STANDARD
         assert {len(values) for values in table.values()} == {5}
+
+
+def test_one_beyond_the_standard_ones_is_asked_for_by_its_name_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(CORRUPTIONS, "rain", CORRUPTIONS["fog"]._replace(key=15))
+    keys = {"enabled": True, "source": "made", "root": None, "severities": [1], "seed": 0}
+    assert CorruptionsConfig(**keys, names="all").chosen == STANDARD
+    raw = {**keys, "names": ["rain"]}
+    assert not [*CorruptionsConfig.contradictions(raw, {"data": {"source": "digits"}})]
 
 
 def test_parameters_go_by_the_longer_side() -> None:

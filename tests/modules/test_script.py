@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -241,6 +241,32 @@ def test_an_ordinary_batch_is_mixed_by_epoch_step_and_rank() -> None:
     plain = ordinary_batch((images * 255).byte(), labels, None, seed=5, epoch=0, step=0)
     assert torch.equal(plain.lam, torch.ones(8))
     torch.testing.assert_close(plain.mixed, images, atol=1 / 255, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: distillation(mixing="beta"), "mixing='beta'; takes a Mixing, or None"),
+        (lambda: distillation(divergence=3), "divergence=3; takes a name, a function, or None"),
+        (lambda: distillation(hint=3), "hint=3; takes a name, a function, or None"),
+        (lambda: Distillation(network(), "w.pt"), "teacher='w.pt'; takes a torch.nn.Module, or a"),
+        (lambda: Supervised(3), "network=3; takes a torch.nn.Module"),
+        (lambda: Supervised(network(), loss=3), "loss=3; takes a name, a function of logits and"),
+        (lambda: supervised(optimizer="adam"), "optimizer='adam'; takes a function of parameters"),
+        (lambda: supervised(schedule="cosine"), "schedule='cosine'; takes a Schedule, a function"),
+        (lambda: supervised(metrics=3), "metrics=3; takes metrics by name"),
+        (lambda: supervised(seed="x"), "seed='x'; takes a whole number, 0 or more"),
+        (lambda: supervised(clip_norm="1"), "clip_norm='1'; takes a number above 0, or None"),
+        (lambda: Supervised(network(), ema="x"), "ema='x'; takes a number above 0 and below 1"),
+        (
+            lambda: Supervised(network(), label_smoothing=[]),
+            r"label_smoothing=\[\]; takes a number",
+        ),
+    ],
+)
+def test_an_argument_of_another_kind_is_refused(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^got {message}"):
+        make()
 
 
 @pytest.mark.parametrize(

@@ -560,6 +560,16 @@ def test_a_teacher_is_what_a_student_learned_from() -> None:
     assert results.remarks(STUDENT) == "no run"
 
 
+def test_of_two_runs_of_the_same_weights_the_one_that_is_named_has_taught() -> None:
+    write_run("t", network={"name": "resnet56"}, hashes={"weights": "w"})
+    write_run("m", network={"name": "resnet56"}, hashes={"weights": "w"}, method="margin")
+    teacher = {"teacher": {"name": "resnet56", "run": "elsewhere/runs/t"}}
+    write_run("s", "distill", hashes={"teacher": "w"}, **teacher)
+    slots = {subject: run.path for (subject, _, _), run in read_results(ROOT).slots.items()}
+    margin = Subject("digits", "student", "", "margin")
+    assert slots == {DIGITS_TEACHER: "t", margin: "m", digits_student(): "s"}
+
+
 def test_the_papers_teachers_are_teachers_without_a_student() -> None:
     write_run("t", network={"name": "convnext_tiny.fb_in1k"}, method="mixup")
     results = read_results(ROOT, teachers=experiment("paper.report").teachers())

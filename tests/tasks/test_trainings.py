@@ -1,10 +1,12 @@
 """Tasks are functions of a configuration, as a notebook calls them, and make one run each."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from mixkd.config.tasks import DistillConfig, EvaluateConfig, FinetuneConfig
 from mixkd.launchers.job import run_job
@@ -39,6 +41,16 @@ def runs_made(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
 
     monkeypatch.setattr(Run, "__init__", recorded)
     return runs
+
+
+def test_a_process_group_of_one_is_closed(data: list[str]) -> None:
+    before = dict(os.environ)
+    for seed in (0, 1):
+        config = request("finetune", [*data, *SMALL, "trainer.strategy=ddp", f"seed={seed}"])
+        assert isinstance(config, FinetuneConfig)
+        assert "test/ece" in finetune(config)
+        assert not torch.distributed.is_initialized()
+        assert {name for name in os.environ if "RANK" in name or "MASTER" in name} <= before.keys()
 
 
 def test_a_task_takes_a_configuration_and_returns_metrics(
