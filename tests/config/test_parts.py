@@ -115,7 +115,7 @@ def test_a_file_of_a_folder_needs_no_more_than_the_target() -> None:
         ("divergence=dkdd", "divergence: got 'dkdd'; takes dist, dkd, kl, mse"),
         ("divergence=dkdd", "wttm (did you mean dkd?); your own is divergence.factory="),
         ("divergence.factory=dkd", "got 'dkd'; takes a dotted path, package.module.function"),
-        ("divergence.name=dkd", "divergence.name: got 'dkd'; takes kl or none"),
+        ("divergence.name=dkd", "divergence.name: got 'dkd'; takes kl, none"),
         (
             "callbacks.calibraton.every_n_epochs=3",
             "calibraton: no such key (did you mean",
