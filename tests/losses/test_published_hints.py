@@ -55,7 +55,9 @@ CASES: dict[str, tuple[tuple[str, str], Callable[[], Loss]]] = {
 @pytest.mark.parametrize("name", CASES)
 def test_a_hint_is_the_published_one(name: str) -> None:
     features, make = CASES[name]
-    assert_published(name, make(), *inputs(*features))
+    # VID's first variance is a float32 number here, as parameters are.
+    rel = 1e-7 if name == "vid_map1_logscale_init" else 1e-9
+    assert_published(name, make(), *inputs(*features), rel=rel)
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if not name.startswith("vid_map1_logs")])
