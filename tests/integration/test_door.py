@@ -44,6 +44,22 @@ def constant(optimizer, factor=1.0):
     return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: factor)
 
 
+def detached(student, teacher):
+    return (student - teacher).detach().square().mean()
+
+
+def infinite(student, teacher):
+    return (student - teacher).square().mean() / 0
+
+
+def failing(student, teacher):
+    return student @ teacher
+
+
+def vector(student, teacher):
+    return (student - teacher).square().mean(dim=1)
+
+
 def nothing(*networks, **options):
     return 3
 
@@ -135,8 +151,9 @@ def test_a_hint_learns_is_resumed_and_stays_out_of_the_weights(
     with open("whole/history.csv", newline="") as file:
         hints = [float(row["train/hint"]) for row in csv.DictReader(file)]
     assert hints[1] < hints[0]  # it learns to be small
-    distill(*hint, "teacher.tape=tapes", name="taped", status=2)
-    assert "hint: " in capsys.readouterr().err
+    tape = ["teacher.tape=tapes", "teacher.tape_precision=float32"]
+    assert distill(*hint, *tape, name="taped") == whole
+    assert "hint: the teacher is asked for its features all the same" in capsys.readouterr().err
 
 
 def test_a_sweep_over_an_argument(distill: Any, mixkd: Mixkd, teacher: Path) -> None:
@@ -163,11 +180,21 @@ def test_a_sweep_over_an_argument(distill: Any, mixkd: Mixkd, teacher: Path) -> 
         ("optimizer=timm optimizer.name=lino", "optimizer.name"),
         ("schedule._target_=torch.optim.lr_scheduler.ReduceLROnPlateau", "schedule=plateau"),
         ("hint.factory=outside.Partners hint.args.gama=1", "did you mean gamma?"),
+        ("divergence.factory=outside.detached", "divergence: detached gives a number from which"),
+        ("hint.factory=outside.detached", "hint: detached gives a number from which no gradient"),
+        ("divergence.factory=outside.infinite", "divergence: infinite gives inf for random"),
+        ("hint.factory=outside.infinite", "hint: infinite gives inf for random networks"),
+        ("divergence.factory=outside.failing", "divergence: failing fails when it is called: Runt"),
+        ("hint.factory=outside.failing", "hint: failing fails when it is called: RuntimeError: "),
+        ("divergence.factory=outside.vector", "divergence: vector gives a Tensor of shape [4]; ta"),
+        ("hint.factory=outside.vector", "hint: vector gives a Tensor of shape [4]; takes a scalar"),
     ],
 )
 def test_what_does_not_fit_is_refused_and_nothing_is_made(
     distill: Any, capsys: Capture, words: str, message: str
 ) -> None:
     distill(*words.split(), name="run", status=2)
-    assert message in capsys.readouterr().err
+    errors = capsys.readouterr().err
+    assert message in errors
+    assert "Traceback" not in errors
     assert not Path("run").exists()

@@ -103,6 +103,18 @@ def test_stage_2_after_stage_1(mixkd: Callable[..., int]) -> None:
     assert one["metrics"]["test/n"] == 31  # which two does not divide
 
 
+def test_a_hint_learns_and_remembers_the_same_in_both(mixkd: Callable[..., int]) -> None:
+    assert mixkd("finetune", *QUICK, *TEACHER, "run.dir=teacher") == 0
+    student = ["student=resnet20", "student.args.depth=8"]
+    hint = ["hint=crd", "hint.args.negatives=16", "hint.args.dim=8"]
+    one, two = in_two("out", "distill", "teacher.run=teacher", *student, *QUICK, *hint)
+    assert equal(one["hint"], two["hint"])
+    assert (one["hint"]["learned.0.z"] > 0).all()
+    lengths = one["hint"]["learned.0.memory_student"].norm(dim=1)  # 1 of what has moved
+    assert ((lengths - 1).abs() < 1e-5).sum() >= 60
+    assert one["metrics"] == two["metrics"]
+
+
 def test_one_process_and_two_take_the_same_step(mixkd: Callable[..., int]) -> None:
     """Without BatchNorm or dropout a step does not depend on how a batch is shared out."""
     network = ["network=timm", "network.name=vit_tiny_patch16_224", "network.args={img_size: 32}"]

@@ -25,6 +25,8 @@ wrapped_fit, wrapped_step, wrapped_teacher = task.fit, Learner.training_step, Fr
 def fit(cfg, run, learner, *others, **named):  # type: ignore[no-untyped-def]
     metrics = wrapped_fit(cfg, run, learner, *others, **named)
     held["network"] = learner.network.state_dict()
+    hint = getattr(learner, "hint", None)
+    held["hint"] = {} if hint is None else hint.state_dict()
     return metrics
 
 

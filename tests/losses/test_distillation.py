@@ -8,7 +8,7 @@ import torch
 
 from mixkd.losses.distillation import distillation, distillation_kl, mixed_cross_entropy
 from mixkd.losses.divergences import divergence_of
-from mixkd.losses.temperature import soften
+from mixkd.losses.temperature import Sigma, check_temperature, soften, squared
 
 
 def reference_kl(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> float:
@@ -154,3 +154,29 @@ def test_a_divergence_has_a_name() -> None:
     student, teacher = torch.randn(4, 6), torch.randn(4, 6)
     kl = divergence_of("kl")(student, teacher, temperature=3.0)
     assert torch.equal(kl, distillation_kl(student, teacher, 3.0))
+
+
+def test_sigma_has_a_base_and_a_deviation() -> None:
+    logits = torch.tensor([[1.0, 3.0, 5.0], [7.0, 7.0, 7.0]], dtype=torch.float64)
+    population, sample = math.sqrt(8 / 3), 2.0  # of 1, 3, 5
+    assert torch.equal(soften(logits, Sigma()), soften(logits, "sigma"))
+    torch.testing.assert_close(soften(logits, Sigma(2.0))[0], logits[0] / (2 * population))
+    by_sample = logits[0] / (3 * (sample + 1e-7))  # as logit standardisation's code has it
+    torch.testing.assert_close(
+        soften(logits, Sigma(3.0, "sample"))[0], by_sample, rtol=1e-12, atol=0
+    )
+    assert soften(logits, Sigma(2.0, "sample")).isfinite().all()
+
+
+def test_sigma_is_squared_by_its_base() -> None:
+    assert [squared(t) for t in (3, "sigma", Sigma(), Sigma(2.5, "sample"))] == [9, 1, 1, 6.25]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "temperature",
+    [0, -1.0, math.inf, math.nan, True, "2", None, Sigma(0), Sigma(-2.0), Sigma(math.inf),
+     Sigma("2"), Sigma(2.0, "sampel")],  # type: ignore[arg-type]
+)  # fmt: skip
+def test_what_is_no_temperature_is_refused(temperature: Any) -> None:
+    with pytest.raises(ValueError, match=r"takes a number above 0, or 'sigma'|takes population or"):
+        check_temperature(temperature)

@@ -37,7 +37,7 @@ def dkd(
     Examples:
         >>> student, teacher = torch.zeros(1, 3), torch.tensor([[6.0, 2.0, 1.0]]).log()
         >>> round(dkd(student, teacher, temperature=1.0, label=torch.tensor([0])).item(), 4)
-        0.6752
+        0.6841
     """
     p, q = soften(student, temperature), soften(teacher, temperature)
 
@@ -47,16 +47,20 @@ def dkd(
             _split(logits, target, is_target) for logits in (p, q)
         )
         tckd = q_target.exp() * (q_target - p_target) + q_rest.exp() * (q_rest - p_rest)
-        nckd = (q_others.exp() * (q_others - p_others)).masked_fill(is_target, 0).sum(dim=1)
+        nckd = (q_others.exp() * (q_others - p_others)).sum(dim=1)
         return alpha * tckd + beta * nckd
 
     return by_lambda(of_class, label, partner, lam)
 
 
 def _split(logits: Tensor, target: Tensor, is_target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return log-probabilities of the target [b], of the rest [b], and of each within the rest."""
+    """Return log-probabilities of the target [b], of the rest [b], and of each within the rest.
+
+    Those last are 0 for the target, which is not within the rest.
+    """
     others = logits.masked_fill(is_target, -torch.inf)
     rest = others.logsumexp(dim=1)
     whole = logits.logsumexp(dim=1)
     chosen = logits.gather(1, target[:, None]).squeeze(1)
-    return chosen - whole, rest - whole, logits - rest[:, None]
+    within = (logits - rest[:, None]).masked_fill(is_target, 0)  # whose exp() may be infinite
+    return chosen - whole, rest - whole, within

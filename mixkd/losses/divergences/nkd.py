@@ -46,10 +46,12 @@ def nkd(
         is_target = F.one_hot(target, p.shape[1]).bool()
         log_p, log_q = (x.gather(1, target[:, None]).squeeze(1) for x in (p, q))
         others_p, others_q = (
-            x - x.masked_fill(is_target, -torch.inf).logsumexp(dim=1, keepdim=True)
+            (x - x.masked_fill(is_target, -torch.inf).logsumexp(dim=1, keepdim=True)).masked_fill(
+                is_target, 0
+            )  # before exp(), which may be infinite there
             for x in (soft_p, soft_q)
         )
-        others = (others_q.exp() * others_p).masked_fill(is_target, 0).sum(dim=1)
+        others = (others_q.exp() * others_p).sum(dim=1)
         return -log_q.exp() * log_p - factor * others
 
     return by_lambda(of_class, label, partner, lam)

@@ -31,6 +31,9 @@ def hint_names() -> list[str]:
 def hint_of(name: str) -> Callable[..., Any]:
     """Return a hint, a function or a class, by its name.
 
+    Args:
+        name: such as `rkd`.
+
     Raises:
         ValueError: if there is none.
 

@@ -72,7 +72,7 @@ class CRD(nn.Module):
             memory = torch.empty(len(train_index), dim).uniform_(-bound, bound)
             self.register_buffer(name, memory)
         self.register_buffer("z", torch.full((2,), -1.0))  # not yet known
-        row = torch.full((int(train_index.max()) + 1,), -1)
+        row = torch.full((int(train_index.max()) + 2,), -1)  # the last is of all beyond
         row[train_index] = torch.arange(len(train_index))
         order = train_label.argsort(stable=True)
         first = count.cumsum(0) - count
@@ -102,9 +102,10 @@ class CRD(nn.Module):
         partner_index = index if partner_index is None else partner_index
         partner = label if partner is None else partner
         lam = torch.ones(len(index), device=index.device) if lam is None else lam
-        if int(min(index.min(), partner_index.min())) < 0:
+        last = len(self.row) - 1
+        rows = self.row[torch.stack([index, partner_index]).clamp(-1, last)]
+        if int(rows.min()) < 0:
             raise ValueError("crd takes the images' positions, which mixkd's data modules tell")
-        rows = self.row[index], self.row[partner_index]
         negative = self._drawn(label, partner) if negative is None else negative
         embedded = [
             F.normalize(embed(features.flatten(1)))
@@ -128,9 +129,7 @@ class CRD(nn.Module):
         assert isinstance(loss, Tensor)
         return loss
 
-    def _contrast(
-        self, ratio: Tensor, rows: tuple[Tensor, Tensor], lam: Tensor, negative: Tensor
-    ) -> Tensor:
+    def _contrast(self, ratio: Tensor, rows: Tensor, lam: Tensor, negative: Tensor) -> Tensor:
         """Return the noise-contrastive loss of anchors whose ratios to all images are [b, n]."""
         noise = negative.shape[1] / ratio.shape[1]
         positives = (ratio.gather(1, row[:, None]).squeeze(1) for row in rows)
