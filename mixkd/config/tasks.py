@@ -68,7 +68,14 @@ MEASURED = (
 
 
 # A multiple of each row of logits' own standard deviation: its base, 1 where there is none.
-SIGMA = r"^([1-9]\d*(\.\d+)?|0\.\d*[1-9]\d*)?sigma$"
+SIGMA = r"^([1-9]\d{0,5}(\.\d+)?|0\.\d*[1-9]\d*)?sigma$"
+
+
+def plain_sigma(text: str) -> str:
+    """Return the one spelling of a multiple of sigma: `sigma` of 1sigma, `2sigma` of 2.0sigma."""
+    base = text.removesuffix("sigma")
+    base = base.rstrip("0").rstrip(".") if "." in base else base
+    return "sigma" if base == "1" else f"{base}sigma"
 
 
 class TaskConfig(Section):
@@ -195,7 +202,8 @@ class DistillConfig(TrainingConfig):
     teacher: Annotated[TeacherConfig, REPEAT]
     student: NetworkConfig
     temperature: Annotated[
-        Annotated[str, Field(pattern=SIGMA)] | Annotated[float, Field(gt=0, le=1e6)],
+        Annotated[str, Field(pattern=SIGMA), AfterValidator(plain_sigma)]
+        | Annotated[float, Field(gt=0, le=1e6)],
         takes("a number above 0 and up to 1e6; or sigma, 2sigma and so on"),
     ]
     deviation: Annotated[

@@ -157,6 +157,7 @@ VOID = (
         "it is the weight of a divergence, which is none; leave it out",
     ),
     Void("temperature", lambda raw: value_of(raw, "divergence.name") == "none"),
+    Void("deviation", lambda raw: value_of(raw, "divergence.name") == "none"),
     Void(
         "method.mix.switch_prob",
         lambda raw: value_of(raw, "method.mix.kind") != "switch",
@@ -172,7 +173,7 @@ VOID = (
     ),
     # Where nothing is multiplied by the square of the temperature.
     Void("method.t_squared", lambda raw: value_of(raw, "divergence.name") == "none"),
-    Void("method.t_squared", lambda raw: raw.get("temperature") in ("sigma", "1sigma", 1)),
+    Void("method.t_squared", lambda raw: raw.get("temperature") in ("sigma", 1)),
     # Null stands for the seed.
     Void("stream.seed", lambda raw: value_of(raw, "stream.seed") in (None, raw.get("seed"))),
     Void("stage1", lambda raw: not _has_stage1(raw)),

@@ -4,10 +4,11 @@ import pytest
 import yaml
 
 from mixkd.config.shipped import config_dir
-from mixkd.config.tasks import Config, EvaluateConfig
+from mixkd.config.tasks import Config, DistillConfig, EvaluateConfig
 from mixkd.errors import UserError
 from mixkd.request import accept, accept_export, compose, request
 from mixkd.runs.identity import experiment_hash
+from mixkd.runs.run import readable_name
 
 FINETUNE = ["network=resnet20"]
 
@@ -37,6 +38,8 @@ def distill(*overrides: str) -> Config:
         ("temperature=-2", "temperature: got -2; takes a number above 0 and up to 1e6; or sigma"),
         ("temperature=sigmma", "temperature: got 'sigmma'; takes a number above 0 and up to 1e6; "
                                "or sigma, 2sigma and so on"),
+        ("temperature=1000000sigma", "got '1000000sigma'; takes a number above 0 and up to 1e6; "),
+        ("temperature=00.5sigma", "temperature: got '00.5sigma'; takes a number above 0"),
         ("temperature=inf", "temperature: got inf; takes a number above 0 and up to 1e6; or sigma"),
         ("method.mix.lam=1.5", "mix.lam: got 1.5; takes uniform, beta, or a number in [0, 1]"),
         ("method.mix.lam=-0.1", "method.mix.lam: got -0.1; takes uniform, beta, or a number"),
@@ -259,7 +262,43 @@ def test_what_changes_nothing_names_nothing(one: list[str], other: list[str]) ->
     assert experiment_hash(finetune(*one)) == experiment_hash(finetune(*other))
 
 
-@pytest.mark.parametrize("temperature", ["sigma", "1"])
+@pytest.mark.parametrize(
+    ("overrides", "temperature", "name"),
+    [
+        (["temperature=sigma"], "sigma", "sigma"),
+        (["temperature=1sigma"], "sigma", "sigma"),
+        (["temperature=1.0sigma"], "sigma", "sigma"),
+        (["temperature=2.0sigma"], "2sigma", "2sigma"),
+        (["temperature=0.50sigma"], "0.5sigma", "0.5sigma"),
+        (["temperature=10sigma"], "10sigma", "10sigma"),
+        (["temperature=2sigma", "deviation=sample"], "2sigma", "2sigma"),
+        (["temperature=2"], 2.0, "T2"),
+    ],
+)
+def test_a_temperature_has_one_spelling(
+    overrides: list[str], temperature: object, name: str
+) -> None:
+    cfg = distill(*overrides)
+    assert isinstance(cfg, DistillConfig)
+    assert cfg.temperature == temperature
+    assert readable_name(cfg) == f"mobilenetv2-kd_mixup-from-resnet20-{name}-s0"
+    assert DistillConfig.model_validate(cfg.model_dump()) == cfg
+
+
+def test_the_base_and_the_deviation_of_sigma_name_an_experiment() -> None:
+    given = ("sigma", "2sigma", "sigma deviation=sample", "2sigma deviation=sample", "2")
+    hashes = {experiment_hash(distill(*f"temperature={text}".split())) for text in given}
+    assert len(hashes) == len(given)
+    before = experiment_hash(distill("temperature=sigma", "deviation=population"))
+    assert before == experiment_hash(distill("temperature=1.0sigma"))
+    compared = {
+        experiment_hash(distill("divergence=none", "hint=rkd", *f"temperature={text}".split()))
+        for text in given
+    }
+    assert len(compared) == 1
+
+
+@pytest.mark.parametrize("temperature", ["sigma", "1sigma", "1"])
 def test_the_square_of_no_temperature_names_nothing(temperature: str) -> None:
     overrides = [f"temperature={temperature}"]
     other = distill(*overrides, "method.t_squared=false")
