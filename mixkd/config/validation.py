@@ -130,6 +130,13 @@ def _has_fixed_lam(raw: Mapping[str, Any]) -> bool:
     return isinstance(lam, (int, float)) and not isinstance(lam, bool)
 
 
+def _softens_nothing(raw: Mapping[str, Any]) -> bool:
+    """Return whether no logits are compared, and no hint of the user's may ask for a temperature."""
+    hint = value_of(raw, "hint.factory")
+    is_shipped = hint is None or str(hint).startswith("mixkd.")
+    return value_of(raw, "divergence.name") == "none" and is_shipped
+
+
 VOID = (
     Void(
         "optimizer.lr",
@@ -156,8 +163,8 @@ VOID = (
         lambda raw: value_of(raw, "divergence.name") == "none",
         "it is the weight of a divergence, which is none; leave it out",
     ),
-    Void("temperature", lambda raw: value_of(raw, "divergence.name") == "none"),
-    Void("deviation", lambda raw: value_of(raw, "divergence.name") == "none"),
+    Void("temperature", lambda raw: _softens_nothing(raw)),
+    Void("deviation", lambda raw: _softens_nothing(raw)),
     Void(
         "method.mix.switch_prob",
         lambda raw: value_of(raw, "method.mix.kind") != "switch",
@@ -172,7 +179,7 @@ VOID = (
         "it is of method.mix.kind=switch with method.mix.lam=beta; leave it out",
     ),
     # Where nothing is multiplied by the square of the temperature.
-    Void("method.t_squared", lambda raw: value_of(raw, "divergence.name") == "none"),
+    Void("method.t_squared", lambda raw: _softens_nothing(raw)),
     Void("method.t_squared", lambda raw: raw.get("temperature") in ("sigma", 1)),
     # Null stands for the seed.
     Void("stream.seed", lambda raw: value_of(raw, "stream.seed") in (None, raw.get("seed"))),

@@ -82,7 +82,7 @@ def layer_paths(network: nn.Module, layers: Sequence[str], key: str) -> list[str
             middle = len(known) // 2
             chosen = {STAGES: known, LAST_STAGE: known[-1:], MIDDLE_STAGE: [known[middle]]}
             paths += chosen[layer]
-        elif layer == PENULTIMATE or layer in dict(core.named_modules()):
+        elif layer == PENULTIMATE or (layer and layer in dict(core.named_modules())):
             paths.append(layer)
         else:
             names = [*WORDS, *(name for name, _ in core.named_modules() if name)]
