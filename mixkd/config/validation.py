@@ -131,7 +131,7 @@ def _has_fixed_lam(raw: Mapping[str, Any]) -> bool:
 
 
 def _softens_nothing(raw: Mapping[str, Any]) -> bool:
-    """Return whether no logits are compared, and no hint of the user's may ask for a temperature."""
+    """Return whether no logits are compared, and no hint of the user's asks for a temperature."""
     hint = value_of(raw, "hint.factory")
     is_shipped = hint is None or str(hint).startswith("mixkd.")
     return value_of(raw, "divergence.name") == "none" and is_shipped
