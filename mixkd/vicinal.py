@@ -5,6 +5,7 @@ epoch, step). Nothing of the network that learns enters, so two runs with one st
 mixed images, and a resumed run sees those it would have seen.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -70,6 +71,19 @@ class Mixing:
         check_that("switch_prob", self.switch_prob, lambda it: 0 <= it <= 1, "a number in [0, 1]")
         takes = "a number above 0, or None"
         check_that("cutmix_a", self.cutmix_a, lambda it: it is None or it > 0, takes)
+        for key, usual, of in self._unused():
+            if getattr(self, key) != usual:
+                got = f"got {getattr(self, key)}, which changes nothing"
+                raise ValueError(f"{key}: {got}: it is of {of}; leave it out")
+
+    def _unused(self) -> Iterator[tuple[str, float | None, str]]:
+        """Yield the options that have no effect beside the others, their defaults, and what of."""
+        if self.lam != "beta":
+            yield "a", 1.0, "lam='beta'"
+        if self.kind != "switch":
+            yield "switch_prob", 0.5, "kind='switch'"
+        if self.kind != "switch" or self.lam != "beta":
+            yield "cutmix_a", None, "kind='switch' with lam='beta'"
 
     def count(self, images: int) -> int:
         """Return how many of so many images are mixed."""
@@ -187,6 +201,8 @@ class VicinalStream:
             raise ValueError(f"{n} images do not fill a batch of {batch_size}")
         if batch_size % groups:
             raise ValueError(f"{groups} groups cannot share a batch of {batch_size}")
+        if mixing is not None and mixing.prob < 1 and batch_size // groups < 2:
+            raise ValueError("prob below 1 takes two images or more: none is mixed with itself")
         if mixing is not None and not mixing.count(batch_size // groups):
             raise ValueError(f"prob={mixing.prob} mixes none of {batch_size // groups} images")
         self.n, self.batch_size, self.seed = n, batch_size, seed

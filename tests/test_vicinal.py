@@ -331,3 +331,23 @@ def test_a_share_of_no_image_is_refused() -> None:
 def test_fewer_images_than_a_batch_are_refused() -> None:
     with pytest.raises(ValueError, match="do not fill"):
         stream(n=7)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"a": 2.0}, "a: got 2.0, which changes nothing: it is of lam='beta'"),
+        ({"switch_prob": 0.9}, "switch_prob: got 0.9, which changes nothing"),
+        ({"cutmix_a": 2.0, "kind": "switch"}, "cutmix_a: got 2.0, which changes nothing"),
+    ],
+)
+def test_an_option_of_mixing_that_changes_nothing_is_refused(
+    options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        Mixing("uniform", **options)
+
+
+def test_a_share_of_single_images_is_refused() -> None:
+    with pytest.raises(ValueError, match="takes two images or more"):
+        VicinalStream(200, 8, 7, Mixing("uniform", prob=0.6), groups=8)

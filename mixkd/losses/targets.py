@@ -8,7 +8,7 @@ from torch import Tensor
 def by_lambda(
     loss_of: Callable[[Tensor], Tensor], label: Tensor, partner: Tensor | None, lam: Tensor | None
 ) -> Tensor:
-    """Return the batch's mean of lam * loss(label) + (1 - lam) * loss(partner).
+    """Return lam * loss(label) + (1 - lam) * loss(partner) of each image, [b].
 
     Args:
         loss_of: maps classes, int64 [b], to the loss of each image, [b].
@@ -22,11 +22,12 @@ def by_lambda(
     Examples:
         >>> import torch
         >>> by_lambda(Tensor.float, torch.tensor([2]), torch.tensor([4]), torch.tensor([0.75]))
-        tensor(2.5000)
+        tensor([2.5000])
     """
     if (partner is None) != (lam is None):
         raise ValueError("got one of partner and lam; takes both, or neither without mixing")
     loss = loss_of(label)
     if partner is not None and lam is not None:
+        lam = lam.to(loss.dtype)
         loss = lam * loss + (1 - lam) * loss_of(partner)
-    return loss.mean()
+    return loss

@@ -48,7 +48,7 @@ class Measurement(nn.Module):
         self.calibration.update(logits, label)
         self.classwise.update(logits, label)
         self.named.update(logits, label)
-        self.normalised.update(soften(logits, "sigma"), label)
+        self.normalised.update(soften(logits.float(), "sigma"), label)
         if self.temperature is not None:
             self.scaled.update(logits.double() / self.temperature, label)
         images = per_image(logits, label) | {"index": index, "label": label}

@@ -65,7 +65,10 @@ def test_the_table_has_a_sentence_on_each_figure() -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["speed"], "got speed; takes training, sweep"), (["--repeats", "0"], "takes 1 or more")],
+    [
+        (["speed"], "got speed; takes training, losses, sweep"),
+        (["--repeats", "0"], "takes 1 or more"),
+    ],
 )
 def test_a_mistake_gets_one_message(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]

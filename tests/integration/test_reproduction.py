@@ -243,7 +243,7 @@ def test_the_page_opens_in_a_browser(smoke: Path, browser: Browser) -> None:
     assert page.evaluate("document.scrollingElement.scrollWidth") <= 360
     broken = "[...document.images].filter(image => !image.naturalWidth).length"
     assert page.evaluate(broken) == 0
-    assert page.evaluate("document.images.length") == len(FIGURES)
+    assert page.evaluate("document.images.length") == len([*FIGURES, "methods"])
     assert page.locator("table").count() >= len(artefacts())
     page.close()
     assert complaints == []

@@ -50,7 +50,7 @@ def dkd(
         nckd = (q_others.exp() * (q_others - p_others)).sum(dim=1)
         return alpha * tckd + beta * nckd
 
-    return by_lambda(of_class, label, partner, lam)
+    return by_lambda(of_class, label, partner, lam).mean()
 
 
 def _split(logits: Tensor, target: Tensor, is_target: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -54,4 +54,4 @@ def nkd(
         others = (others_q.exp() * others_p).sum(dim=1)
         return -log_q.exp() * log_p - factor * others
 
-    return by_lambda(of_class, label, partner, lam)
+    return by_lambda(of_class, label, partner, lam).mean()

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mixkd.losses.precision import as_float
+from mixkd.losses.targets import by_lambda
 from mixkd.losses.temperature import Temperature, soften
 
 EPSILON = 1e-7  # added to the teacher's cross-entropy, as the published code does
@@ -53,7 +54,6 @@ def _cross_entropy(
 ) -> Tensor:
     """Return the cross-entropy of each image, [b]."""
     log_p = F.log_softmax(as_float(logits), dim=1)
-    loss = F.nll_loss(log_p, label, reduction="none")
-    if partner is not None and lam is not None:
-        loss = lam * loss + (1 - lam) * F.nll_loss(log_p, partner, reduction="none")
-    return loss
+    return by_lambda(
+        lambda target: F.nll_loss(log_p, target, reduction="none"), label, partner, lam
+    )

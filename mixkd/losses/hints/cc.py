@@ -6,6 +6,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from mixkd.losses.precision import as_float
+
 LAYERS = ("penultimate",)
 
 
@@ -61,9 +63,10 @@ def correlation(
         >>> correlation(student, teacher).item()  # (1 * 2 + 2 * 4) / 2
         5.0
     """
+    student, teacher = as_float(student), as_float(teacher)
     if checked_kernel(kernel) == "consecutive":
         apart = (student - teacher).abs()
-        return (apart[:-1] * apart[1:]).sum(dim=1).mean()
+        return (apart[:-1] * apart[1:]).sum() / max(len(apart) - 1, 1)
     s, t = (x @ x.T for x in (student, teacher))
     if kernel == "gaussian":
         s, t = _gaussian(s), _gaussian(t)

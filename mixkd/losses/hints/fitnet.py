@@ -14,9 +14,10 @@ class FitNet(nn.Module):
     The regression is a convolution, BatchNorm and a ReLU, which learn with the student. As in the
     published code (HobbitLong/RepDistiller, ConvReg) the convolution brings the student's height to
     the teacher's: of stride 2 where it is twice as high, transposed where it is half, without
-    padding where it is higher in another way, and of one pixel where they are equal. Where the
-    student's is lower in another way, which that code refuses, the teacher's map is averaged to its
-    size. On mixed images both networks see the same one, and nothing changes.
+    padding where it is higher in another way, and of one pixel where they are equal. Where its map
+    is then of another size, as where the student's is lower in another way, which that code
+    refuses, the teacher's is averaged to it. On mixed images both networks see the same one, and
+    nothing changes.
 
     Args:
         student_shape: (channels, height, width) of the student's map.
@@ -37,8 +38,7 @@ class FitNet(nn.Module):
         if len(student_shape) != 3 or len(teacher_shape) != 3:
             text = f"got features of shapes {list(student_shape)} and {list(teacher_shape)}"
             raise ValueError(f"{text}; fitnet takes maps, [channels, height, width]")
-        (inputs, height, width), (outputs, target, _) = student_shape, teacher_shape
-        self.size = None if 2 * height == target or height >= target else (height, width)
+        (inputs, height, _), (outputs, target, _) = student_shape, teacher_shape
         self.conv: nn.Module
         if height == 2 * target:
             self.conv = nn.Conv2d(inputs, outputs, 3, stride=2, padding=1)
@@ -50,6 +50,7 @@ class FitNet(nn.Module):
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Compare maps [b, channels, height, width]; return a scalar without a unit."""
-        if self.size is not None:
-            teacher = F.adaptive_avg_pool2d(teacher, self.size)
-        return F.mse_loss(F.relu(self.bn(self.conv(student))), teacher)
+        regressed = F.relu(self.bn(self.conv(student)))
+        if regressed.shape[2:] != teacher.shape[2:]:
+            teacher = F.adaptive_avg_pool2d(teacher, (regressed.shape[2], regressed.shape[3]))
+        return F.mse_loss(regressed, teacher)

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from mixkd.losses.precision import as_float
+
 LAYERS = ("penultimate",)
 
 EPSILON = 1e-7  # within the logarithm, as in the authors' code
@@ -29,7 +31,7 @@ def pkt(student: Tensor, teacher: Tensor) -> Tensor:
         >>> round(pkt(student, teacher).item(), 4)  # 1 / 2 each, and 1 and 0: half of ln 2
         0.3466
     """
-    p, q = (_neighbourhood(features.flatten(1)) for features in (student, teacher))
+    p, q = (_neighbourhood(as_float(features).flatten(1)) for features in (student, teacher))
     return (q * ((q + EPSILON) / (p + EPSILON)).log()).mean()
 
 

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mixkd.losses.precision import as_float
+
 LAYERS = ("stages", "penultimate")
 JOINT = True
 
@@ -107,6 +109,7 @@ def hierarchical(student: Tensor, teacher: Tensor) -> Tensor:
         >>> hierarchical(student, teacher).item()  # (10 / 4 + 1/2 * 1/4) / (3/2)
         1.75
     """
+    student, teacher = as_float(student), as_float(teacher)
     loss, weight, total = F.mse_loss(student, teacher), 1.0, 1.0
     for side in (4, 2, 1):
         if side >= student.shape[2]:

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mixkd.losses.precision import as_float
+
 LAYERS = ("penultimate",)
 
 SMALLEST_SQUARE = 1e-12  # of a distance, as in the authors' code
@@ -16,7 +18,8 @@ def rkd(student: Tensor, teacher: Tensor, *, distance: float = 25.0, angle: floa
     between the directions of two others. Of both the Huber loss is averaged over all pairs or
     triples, those of an image with itself among them, as in the authors' code (lenscloth/RKD). Its
     gradient is enormous where two images have the same features; here such a pair has no direction.
-    Angles come from inner products: time and memory grow with b^3, but not with the features. On
+    Angles come from inner products, in float64 as those of near images cancel: time and memory grow
+    with b^3, but not with the features. On
     mixed images the relations are those between mixed images, and nothing changes.
 
     Args:
@@ -35,17 +38,18 @@ def rkd(student: Tensor, teacher: Tensor, *, distance: float = 25.0, angle: floa
     """
     of_student, of_teacher = (_products(features.flatten(1)) for features in (student, teacher))
     near, target = _squares(of_student), _squares(of_teacher)
-    loss = torch.zeros((), dtype=student.dtype, device=student.device)
+    loss = torch.zeros((), dtype=torch.float64, device=student.device)
     if distance:
         loss = loss + distance * F.smooth_l1_loss(_distances(near), _distances(target))
     if angle:
         cosine, of_target = _cosines(of_student, near), _cosines(of_teacher, target)
         loss = loss + angle * F.smooth_l1_loss(cosine, of_target)
-    return loss
+    return loss.to(as_float(student).dtype)
 
 
 def _products(features: Tensor) -> Tensor:
     """Return inner products [b, b], of features around their mean: differences stay the same."""
+    features = features.double()
     centred = features - features.mean(dim=0)
     return centred @ centred.T
 
@@ -63,7 +67,7 @@ def _distances(squares: Tensor) -> Tensor:
     itself = torch.eye(len(squares), dtype=torch.bool, device=squares.device)
     distances = squares.clamp_min(SMALLEST_SQUARE).sqrt().masked_fill(itself, 0)
     count = max(len(squares) * (len(squares) - 1), 1)
-    return distances / (distances.sum() / count)
+    return distances / (distances.sum() / count).clamp_min(SMALLEST_SQUARE)
 
 
 def _cosines(products: Tensor, squares: Tensor) -> Tensor:

@@ -3,6 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor
 
+from mixkd.losses.precision import as_float
+
 LAYERS = ("last_stage",)
 
 
@@ -27,6 +29,7 @@ def sp(student: Tensor, teacher: Tensor) -> Tensor:
         0.2929
     """
     of_student, of_teacher = (
-        F.normalize(features.flatten(1) @ features.flatten(1).T) for features in (student, teacher)
+        F.normalize(features @ features.T)
+        for features in (as_float(student).flatten(1), as_float(teacher).flatten(1))
     )
     return (of_student - of_teacher).square().mean()
