@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from inspect import isclass, signature
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any
 
 import pytest
@@ -16,8 +17,9 @@ from mixkd import Distillation, Hint, Mixing
 from mixkd.config.shipped import group_names, shipped_values
 from mixkd.data.batches import ordinary_batch
 from mixkd.errors import UserError
+from mixkd.losses import hints
 from mixkd.losses.divergences import GIVEN, divergence_of
-from mixkd.losses.hints import MADE_WITH, hint_names, hint_of, usual_layers
+from mixkd.losses.hints import MADE_WITH, hint_of, usual_layers
 from mixkd.losses.hints.crd import CRD
 from mixkd.losses.hints.fitnet import FitNet
 from mixkd.losses.hints.reviewkd import ReviewKD
@@ -29,6 +31,8 @@ from mixkd.parts import import_callable
 from mixkd.vicinal import VicinalBatch
 
 INDEX, LABEL = torch.arange(20), torch.arange(20) % 5
+
+HINTS = [module.name for module in iter_modules(hints.__path__)]
 
 
 class Deep(nn.Module):
@@ -87,7 +91,7 @@ def fit(learner: Distillation, path: Path | None = None, **options: Any) -> Trai
     return trainer
 
 
-@pytest.mark.parametrize("name", hint_names())
+@pytest.mark.parametrize("name", HINTS)
 def test_every_hint_compares_what_it_usually_does(name: str) -> None:
     options = {"negatives": 4} if name == "crd" else {}
     learner = module(name, **options)
@@ -311,7 +315,7 @@ def test_trying_leaves_no_trace(name: str) -> None:
 def test_a_file_has_the_name_the_defaults_and_the_layers_of_its_function(group: str) -> None:
     of_name = {"divergence": divergence_of, "hint": hint_of}[group]
     names = set(group_names(group)) - {"none"}
-    assert names == set(hint_names()) or "kl" in names
+    assert names == set(HINTS) or "kl" in names
     for name in names - {"kl"}:
         values, function = shipped_values(group, name), of_name(name)
         assert values["name"] == name

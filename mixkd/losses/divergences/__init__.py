@@ -5,12 +5,10 @@ Each is a file of its name here, with a function of that name: f(student, teache
 """
 
 from collections.abc import Callable
-from importlib import import_module
-from pkgutil import iter_modules
 
 from torch import Tensor
 
-from mixkd.errors import nearest
+from mixkd.losses.names import loss_of
 
 # What a divergence and a hint may ask for by name: `temperature`; `t_squared`, which softened parts
 # are to be multiplied by: a divergence that takes it does so itself, others are multiplied as a
@@ -34,8 +32,4 @@ def divergence_of(name: str) -> Callable[..., Tensor]:
         >>> divergence_of("kl")(logits, logits, temperature=2.0).item()
         0.0
     """
-    names = [module.name for module in iter_modules(__path__)]
-    if name not in names:
-        raise ValueError(f"got divergence {name!r}; takes {', '.join(names)}{nearest(name, names)}")
-    divergence: Callable[..., Tensor] = getattr(import_module(f"{__name__}.{name}"), name)
-    return divergence
+    return loss_of(__name__, __path__, name, "divergence")

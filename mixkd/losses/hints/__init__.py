@@ -11,21 +11,14 @@ lists of features, where the file says JOINT. A user's own file may say both as 
 import sys
 from collections.abc import Callable
 from functools import partial
-from importlib import import_module
-from pkgutil import iter_modules
 from typing import Any
 
-from mixkd.errors import nearest
+from mixkd.losses.names import loss_of
 
 # What a class may be made with, by name: the shapes of one image's features, (channels, height,
 # width) or (features,), or lists of them where it is JOINT; and positions in their data set and
 # classes of the training images, int64 [n].
 MADE_WITH = ("student_shape", "teacher_shape", "train_index", "train_label")
-
-
-def hint_names() -> list[str]:
-    """Return the names of the hints that mixkd has."""
-    return [module.name for module in iter_modules(__path__)]
 
 
 def hint_of(name: str) -> Callable[..., Any]:
@@ -43,12 +36,7 @@ def hint_of(name: str) -> Callable[..., Any]:
         >>> hint_of("sp")(features, features).item()
         0.0
     """
-    names = hint_names()
-    if name not in names:
-        raise ValueError(f"got hint {name!r}; takes {', '.join(names)}{nearest(name, names)}")
-    defined = vars(import_module(f"{__name__}.{name}"))
-    hint: Callable[..., Any] = {key.lower(): value for key, value in defined.items()}[name]
-    return hint
+    return loss_of(__name__, __path__, name, "hint")
 
 
 def usual_layers(hint: Callable[..., Any]) -> tuple[tuple[str, ...], bool]:

@@ -6,12 +6,10 @@ A file of its name in conf/method/ makes it a method of `mixkd finetune`.
 """
 
 from collections.abc import Callable
-from importlib import import_module
-from pkgutil import iter_modules
 
 from torch import Tensor
 
-from mixkd.errors import nearest
+from mixkd.losses.names import loss_of
 
 # f(logits, label, partner, lam) -> a scalar: float [b, classes], int64 [b] twice, float32 [b].
 LabelLoss = Callable[..., Tensor]
@@ -32,8 +30,4 @@ def label_loss_of(name: str) -> LabelLoss:
         >>> round(label_loss_of("focal")(logits, label, label, lam, gamma=1.0).item(), 4)
         1.0397
     """
-    names = [module.name for module in iter_modules(__path__)]
-    if name not in names:
-        raise ValueError(f"got loss {name!r}; takes {', '.join(names)}{nearest(name, names)}")
-    loss: LabelLoss = getattr(import_module(f"{__name__}.{name}"), name)
-    return loss
+    return loss_of(__name__, __path__, name, "loss")

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from mixkd.losses.distillation import check_weights
 from mixkd.losses.precision import as_float
+from mixkd.losses.targets import by_lambda
 
 
 def focal(
@@ -45,4 +46,4 @@ def focal(
         log_rest = log_p.scatter(1, column, -torch.inf).logsumexp(dim=1)
         return -(gamma * log_rest).exp() * log_p.gather(1, column).squeeze(1)
 
-    return (lam * of_class(label) + (1 - lam) * of_class(partner)).mean()
+    return by_lambda(of_class, label, partner, lam).mean()
